@@ -80,14 +80,6 @@ def test_no_more_than_the_stated_number_of_embeddings_is_kept():
     )
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3])
-def test_a_handful_of_rows_is_enough(rows):
-    x, cond = torch.arange(3.0 * rows).view(rows, 3), torch.arange(2.0 * rows).view(rows, 2) / 3
-    prior = fitted(x, cond)
-    assert prior.sample(cond + 1).isfinite().all()
-    assert prior.log_prob(x, cond).isfinite().all()
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

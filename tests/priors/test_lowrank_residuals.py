@@ -206,18 +206,6 @@ def test_a_file_with_one_factor_for_all_axes_loads(fitted):
     torch.testing.assert_close(loaded.residuals.spread.factors, torch.tensor([1.5, 1.5, 0.5]))
 
 
-def test_a_frame_turns_forth_and_back(fitted, generator):
-    cond = torch.tensor([[-1.0], [0.2], [1.3]])
-    frame = fitted.frame(cond, 3)
-    along = torch.randn(3, 2, generator=generator)
-    torch.testing.assert_close(frame.into(frame.out_of(along)), along, rtol=1e-4, atol=1e-5)
-    white = torch.randn(3, 4, generator=generator)
-    torch.testing.assert_close((frame.into(white) * along).sum(1), (white * frame.out_of(along)).sum(1))
-    torch.testing.assert_close(frame.turn_back(frame.turned(along)), along, rtol=1e-4, atol=1e-5)
-    exact = torch.stack([frame.out_of(along.new_ones(3, 1) * e).square() for e in torch.eye(2)]).sum(0)
-    torch.testing.assert_close(exact, frame.leverage, rtol=1e-4, atol=1e-5)
-
-
 def test_the_null_condition_has_the_moments_of_all_data(fitted):
     x, cond = turning(3000, 1)
     frame = fitted.frame(torch.zeros_like(cond), len(cond))
@@ -276,16 +264,6 @@ def test_means_of_one_hot_embeddings_are_the_means_of_the_classes():
         torch.testing.assert_close(prior.mean(asked), table, rtol=0, atol=0.06)
 
 
-def test_state_with_embeddings_travels_into_an_unfitted_prior(fitted):
-    x, cond = turning(50, 6)
-    other = Prior.create("learned-mean", **{**QUICK, "rank": 2, "components": 4})
-    other.load_state_dict(fitted.state_dict())
-    assert torch.equal(other.log_prob(x, cond), fitted.log_prob(x, cond))
-    assert torch.equal(other.log_prob_marginal(x), fitted.log_prob_marginal(x))
-    draws = [p.sample(cond, generator=torch.Generator().manual_seed(0)) for p in (other, fitted)]
-    assert torch.equal(*draws)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -328,13 +306,3 @@ def test_one_component_is_the_standard_normal(generator):
     h = torch.randn(9, 3, generator=generator, dtype=torch.float64)
     expected = -0.5 * (h.square() + math.log(2 * math.pi)).sum(1)
     torch.testing.assert_close(law_of(1).log_prob(h, torch.randn(9, 2).double()), expected)
-
-
-def test_draws_follow_the_density(generator):
-    """E[p(h + δ)/p(h)] = 1 under h ~ p."""
-    law, n = law_of(4), 40_000
-    cond = torch.tensor([[0.3, -0.8]]).double().expand(n, 2)
-    uniform = torch.rand(n, generator=generator, dtype=torch.float64)
-    h = law.place(cond, uniform, torch.randn(n, 3, generator=generator, dtype=torch.float64))
-    ratio = (law.log_prob(h + 0.02, cond) - law.log_prob(h, cond)).exp()
-    assert abs(ratio.mean().item() - 1) < 5 * ratio.std().item() / n**0.5
