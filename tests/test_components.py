@@ -49,7 +49,7 @@ VARIANTS = {
     ],
     "flow": [{"rank": 2}, {"kind": "spline"}],
     "kernel-mean": [{"sigma": 0.7}, {"sigma": "diagonal"}],
-    "latent-gmm": [{"law": "averaged-gmm"}],
+    "latent-gmm": [{"law": "averaged-gmm"}, {"basis": "shared", "rank": 2}],
 }
 PRIORS = [
     (name, {**QUICK.get(name, {}), **options})
