@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from flowprior.errors import OptionError
 from flowprior.mixtures import COVARIANCES, Covariance, FitSettings, Parameters, covariance_family
 from flowprior.mixtures.moments import ConditionMoments, Moments
-from flowprior.priors import Prior
 
 DIM = 4
 SETTINGS = FitSettings(reg_covar=1e-6)
@@ -50,13 +48,6 @@ def fit(family: Covariance, x: Tensor, responsibilities: Tensor, settings: FitSe
         fitter.accumulate(fitter.prepare(x, 0), 0, responsibilities)
         fitter.maximise(torch.ones(1, dtype=torch.bool))
     return fitter
-
-
-def test_families_are_known_by_name(family):
-    assert family.name in COVARIANCES
-    assert (family.rank > 0) == (family.name == "lowrank")
-    with pytest.raises(OptionError, match="covariance='diagonal' is not possible; did you mean 'diag'"):
-        Prior.create("gmm", covariance="diagonal")
 
 
 def test_density_is_the_normal_density_of_the_dense_matrix(family, generator):

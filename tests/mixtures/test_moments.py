@@ -62,14 +62,6 @@ def test_parts_may_be_merged_in_any_order(count, order, full, seed):
     check_against_numpy(merged, x, labels)
 
 
-def test_merging_trees_of_parts_gives_what_a_chain_does():
-    x, labels = rows(60, 2, seed=1)
-    a, b, c = (ConditionMoments.over([(x[i::3], labels[i::3])]) for i in range(3))
-    b.merge(c)
-    a.merge(b)
-    check_against_numpy(a, x, labels)
-
-
 def test_a_mean_far_from_zero_loses_no_digits_in_float32_batches():
     """The textbook Σx² − n x̄² in float32 would give a variance of 0 or less here."""
     generator = torch.Generator().manual_seed(0)

@@ -60,11 +60,3 @@ def test_shrinkage_is_worth_that_many_rows_with_the_pooled_moments(full):
         )
         expected = rows.T.cov(correction=0, aweights=weights)
         torch.testing.assert_close(covariance[c, k], expected if full else expected.diagonal())
-
-
-def test_clear_goes_back_to_zero():
-    statistics, *_ = gather(full=True)
-    statistics.clear()
-    assert not statistics.count.any()
-    assert not statistics.first.any()
-    assert not statistics.second.any()
