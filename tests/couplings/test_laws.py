@@ -116,14 +116,6 @@ def test_source_samples_lie_near_the_mean_of_the_datums_own_condition(coupling: 
     assert float((x0 - 100.0 * labels[:, None]).abs().max()) < 20
 
 
-def test_posterior_refuses_a_prior_without_latents() -> None:
-    prior = fitted("gaussian")
-    with pytest.raises(CouplingError, match="prior 'gaussian' has no latent variables"):
-        PosteriorCoupling().check(prior)
-    with pytest.raises(CouplingError, match="no latent variables"):
-        PosteriorCoupling().draw(prior, *two_classes(4, 0))
-
-
 def test_densities_of_the_sources() -> None:
     """log p of the marginal Σ_c p(c) p0(·|c) for ``independent``, of p0(·|c) for the others."""
     prior, (x, labels) = fitted("gmm:components=2"), two_classes(50, 3)
