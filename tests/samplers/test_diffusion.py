@@ -16,7 +16,7 @@ from torch import Tensor
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
-from flowprior.errors import OptionError, UnknownComponentError
+from flowprior.errors import OptionError
 from flowprior.flow import Flow
 from flowprior.paths import Path
 from flowprior.priors import Prior
@@ -53,11 +53,6 @@ def seeded(seed: int = 0) -> torch.Generator:
 def diffusion_flow(**options: object) -> Flow:
     prior = Prior.create("gaussian").fit((torch.zeros(4, 1).double(), None))
     return Flow(exact_velocity(MEAN, SPREAD), prior, Coupling.create("condot"), VP, Condition(), **options)  # type: ignore[arg-type]
-
-
-def test_both_are_registered() -> None:
-    assert set(DIFFUSION) == {"ancestral", "ddim"}
-    assert Sampler.record("ddpm").factory is Ancestral
 
 
 # -- the probability-flow equation ----------------------------------------------------------------
@@ -250,8 +245,3 @@ def test_flow_refuses_before_it_draws() -> None:
 def test_impossible_options(name: str, options: dict[str, object]) -> None:
     with pytest.raises(OptionError, match="is not possible"):
         Sampler.create(name, **options)
-
-
-def test_an_unknown_grid_names_the_known_ones() -> None:
-    with pytest.raises(UnknownComponentError, match=r"unknown grid 'linear'.*cosine, last, power, uniform"):
-        Sampler.create("ancestral", grid="linear")
