@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import pytest
 import torch
@@ -204,25 +203,6 @@ def test_refusals():
         Prior.create("averaged-gmm", rows_each=0)
     with pytest.raises(OptionError, match="shrinkage"):
         Prior.create("averaged-gmm", shrinkage=-1.0)
-
-
-def test_numbers_of_components_are_told_apart_on_the_same_halvings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Halvings differ by more than numbers do: with new ones for each, the richest that is lucky is taken."""
-    seen: dict[int, list[torch.Tensor]] = {}
-    fit = averaged_gmm.fit_average
-
-    def noted(x: torch.Tensor, components: int, *others: Any) -> Any:
-        seen.setdefault(components, []).append(x.clone())
-        return fit(x, components, *others)
-
-    monkeypatch.setattr(averaged_gmm, "fit_average", noted)
-    x = torch.randn(210, 2, generator=torch.Generator().manual_seed(11))
-    Prior.create("averaged-gmm").fit((x, None), generator=torch.Generator().manual_seed(0))
-    halves = {number: torch.stack(rows[:8]) for number, rows in seen.items() if len(rows) >= 8}
-    first, *others = halves.values()
-    assert others
-    for other in others:
-        assert torch.equal(first, other)
 
 
 @pytest.mark.parametrize("seed", [0, 4, 6])

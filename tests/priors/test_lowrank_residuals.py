@@ -250,20 +250,6 @@ def test_it_integrates_to_one_and_knows_modes_of_labels():
     assert excess(prior, *two_modes(1000, 1)) > -0.4, "nats below the true law"
 
 
-@pytest.mark.slow
-def test_means_of_one_hot_embeddings_are_the_means_of_the_classes():
-    generator = torch.Generator().manual_seed(2)
-    labels = torch.arange(2000) % 4
-    centres = 3 * torch.randn(4, 3, generator=generator)
-    x = centres[labels] + 0.3 * torch.randn(2000, 3, generator=generator)
-    table = torch.stack([x[labels == label].mean(0) for label in range(4)])
-    identity = torch.eye(4)
-    for cond, asked in ((labels, torch.arange(4)), (identity[labels], identity)):
-        prior = Prior.create("learned-mean", **QUICK, rank=2, components=2, steps=300, epochs=40)
-        prior.fit((x, cond), generator=torch.Generator().manual_seed(0))
-        torch.testing.assert_close(prior.mean(asked), table, rtol=0, atol=0.06)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

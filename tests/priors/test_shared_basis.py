@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from flowprior import Coupling, Prior
-from flowprior.couplings import source_gap
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import OptionError
 from flowprior.mixtures.moments import ConditionMoments
@@ -127,22 +126,6 @@ def test_pairs_have_the_moments_that_the_linear_velocity_assumes(data, basis, sp
         datum = left - FLOOR / frame.noise[0]  # what variance_outside reads off the frame, times left
         torch.testing.assert_close(e1.square().mean(0), datum, rtol=0.2, atol=0.04)
         assert (e0 * e1).mean(0).abs().max() < 0.06
-
-
-def test_inferred_latents_follow_the_fitted_law(generator):
-    """Latents of two clusters: a mixture of two agrees with them, one Gaussian does not."""
-    x, labels = turning(4000)
-    x = x + 4 * (torch.randint(2, (4000, 1), generator=generator) * 2 - 1) * torch.ones(DIM)
-    coupling = Coupling.create("posterior")
-    one, two = (
-        source_gap(
-            coupling, fitted((x, labels), components=k, basis="shared"), x[:1000], labels[:1000],
-            generator=torch.Generator().manual_seed(1),
-        )
-        for k in (1, 2)
-    )  # fmt: skip
-    assert one.p_value < 0.01
-    assert two.coefficient < 0.5 * one.coefficient
 
 
 def test_no_table_holds_a_basis_for_each_label(data):
