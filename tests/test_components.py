@@ -97,13 +97,6 @@ both_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], i
 # -- every component of every family ------------------------------------------------------------
 
 
-def test_the_families_hold_what_the_design_names():
-    assert {"gaussian", "gmm", "learned-mean"} <= set(Prior.available())
-    assert {"independent", "condot", "ot", "posterior"} <= set(Coupling.available())
-    assert {"condot", "vp", "cosine"} <= set(Path.available())
-    assert {"euler", "midpoint", "heun", "rk4", "dopri5"} <= set(Sampler.available())
-
-
 @every_component
 def test_a_component_describes_itself_in_one_line_of_its_own(component):
     family, name = component
