@@ -45,7 +45,7 @@ VARIANTS = {
         {"sigma": "diagonal"},
         {"latent": 2},
         {"covariance": "diagonal", "steps": 20},
-        {"covariance": "lowrank", "rank": 2, "components": 2, "steps": 20, "law_steps": 20},
+        {"covariance": "lowrank", "rank": 2, "components": 2, "steps": 20},
     ],
     "flow": [{"rank": 2}, {"kind": "spline"}],
     "kernel-mean": [{"sigma": 0.7}, {"sigma": "diagonal"}],
@@ -426,7 +426,7 @@ class Streamed:
 def test_memory_does_not_grow_with_the_number_of_examples(spec):
     peaks = []
     gc.freeze()  # what lives already is not looked at: a hundred times faster
-    few = {option: 2 for option in ("steps", "law_steps") if option in spec[1]}
+    few = {"steps": 2} if "steps" in spec[1] else {}
     for batches in (4, 24):
         streamed = Streamed(batches)
         prior = Prior.create(spec[0], **(spec[1] | few))
