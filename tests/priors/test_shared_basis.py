@@ -55,18 +55,6 @@ def test_shared_and_own_bases_agree_on_data_that_have_one(data):
     assert_same_covariances(own, shared)
 
 
-def test_groups_find_the_labels_of_each_basis():
-    two, held_out = turning(16_000, bases=2), turning(4000, bases=2, seed=1)
-    groups = fitted(two, basis="groups", groups=2)
-    assert (groups.subspace.group[:LABELS] == groups.subspace.group[0]).tolist() == [True, False, True, False]
-    own, shared = (
-        fitted(two, basis=basis, span=RANK).log_prob(*held_out).mean() for basis in ("own", "shared")
-    )
-    found = groups.log_prob(*held_out).mean()
-    assert shared < own - 1
-    assert found > own - 0.1
-
-
 def test_a_wider_basis_holds_subspaces_that_differ():
     """Labels of two subspaces of 3 directions have one basis of 6 in common, and 3 latents each."""
     two, held_out = turning(16_000, bases=2), turning(4000, bases=2, seed=1)
@@ -105,11 +93,11 @@ def test_a_basis_has_as_many_dimensions_as_the_labels_can_afford():
 
 
 @pytest.mark.parametrize("span", [RANK, 2 * RANK, 3 * RANK])
-@pytest.mark.parametrize("basis", ["own", "shared", "groups"])
+@pytest.mark.parametrize("basis", ["own", "shared"])
 def test_pairs_have_the_moments_that_the_linear_velocity_assumes(data, basis, span):
     """Along each axis variance 1 of both and the slope between; outside, variance ψ and no covariance."""
     x, labels = data
-    prior = fitted(data, basis=basis, groups=2, span=span)
+    prior = fitted(data, basis=basis, span=span)
     x0 = Coupling.create("posterior").draw(prior, x, labels, generator=torch.Generator().manual_seed(0))
     for label in range(LABELS):
         of = labels == label
