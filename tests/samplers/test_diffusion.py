@@ -106,17 +106,7 @@ def test_data_of_one_point_have_the_law_of_the_path_at_every_step(spec: str, nam
         assert float(state.var()) == pytest.approx(s**2, abs=5 * s**2 * (2 / len(x0)) ** 0.5 + 1e-9)
 
 
-def test_forward_variance_keeps_standard_normal_data_standard_normal() -> None:
-    """Down to the last step, which puts no new noise in (Ho et al. 2020, sec. 3.2)."""
-    sampler = Ancestral(variance="forward").prepare(VP, generator=seeded())
-    solution = sampler.solve(exact_velocity(0.0, 1.0), source_samples(), nfe=4, trajectory=True)
-    for state in solution.trajectory[:-1]:  # type: ignore[index]
-        assert float(state.var()) == pytest.approx(1.0, abs=5 * (2 / 40_000) ** 0.5)
-    alpha, *_ = VP.coefficients(torch.tensor(0.75, dtype=torch.float64))
-    assert float(solution.x.var()) == pytest.approx(float(alpha) ** 2, rel=0.04)
-
-
-@pytest.mark.parametrize("spec", ["ancestral", "ancestral:variance=forward", "ddim:eta=1.0"])
+@pytest.mark.parametrize("spec", ["ancestral", "ddim:eta=1.0"])
 def test_many_steps_reach_the_data(spec: str) -> None:
     sampler = Sampler.registry.resolve(spec).prepare(VP, generator=seeded())
     x = sampler.integrate(exact_velocity(MEAN, SPREAD), source_samples(10_000), nfe=200)
@@ -239,7 +229,6 @@ def test_flow_refuses_before_it_draws() -> None:
         ("ddim", {"eta": 1.5}),
         ("ddim", {"clip": -1.0}),
         ("ddim", {"clip": math.nan}),
-        ("ancestral", {"variance": "beta"}),
     ],
 )
 def test_impossible_options(name: str, options: dict[str, object]) -> None:
