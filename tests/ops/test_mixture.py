@@ -6,12 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 from torch.distributions import (
-    Independent,
     MultivariateNormal,
-    Normal,
 )
 
-from flowprior.ops import diagonal_log_density, select_component, triangular_log_density
+from flowprior.ops import select_component, triangular_log_density
 from tests.native.parity import UNRULY
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -38,19 +36,6 @@ def cholesky_factors(components: int, dim: int, generator: torch.Generator) -> T
     factor = torch.randn(components, dim, dim, generator=generator, dtype=torch.float64).tril(-1)
     diagonal = 0.5 + torch.rand(components, dim, generator=generator, dtype=torch.float64)
     return factor / dim**0.5 + diagonal.diag_embed()
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("dim", "components"), SIZES)
-@pytest.mark.parametrize("spherical", [False, True])
-def test_diagonal_density_is_that_of_torch_distributions(dtype, dim, components, spherical, generator):
-    mean = torch.randn(components, dim, generator=generator, dtype=torch.float64)
-    shape = (components, 1 if spherical else dim)
-    var = torch.rand(shape, generator=generator, dtype=torch.float64) * 3 + 0.01
-    x = points(mean, var[0].sqrt(), generator)
-    x, mean, var = (tensor.to(dtype) for tensor in (x, mean, var))
-    reference = Independent(Normal(mean.double(), var.double().sqrt().expand(-1, dim)), 1)
-    close(diagonal_log_density(x, mean, var), reference.log_prob(x.double()[:, None]), dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
