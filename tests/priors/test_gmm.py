@@ -24,7 +24,8 @@ def fitted(data, *, seed: int = 0, **options) -> GmmPrior:
 
 def component_covariance(prior: GmmPrior, row: int, k: int) -> Tensor:
     """Dense Σ_ck."""
-    tables = prior._component(row, k)
+    own = {name: prior.get_buffer(name)[row] for name in prior.family.parameters}
+    tables = {name: table[min(k, len(table) - 1)] for name, table in own.items()}
     dim = prior.loc.shape[-1]
     if "var" in tables:
         return tables["var"].expand(dim).diag()
