@@ -62,11 +62,3 @@ def test_latents_have_the_mean_and_covariance_of_the_dense_conditional(generator
     spread = lowrank_posterior_sample(x[:1].expand(3, -1), mean, factor, noise, unit) - centre[:1]
     expected = unit - gain @ factor
     torch.testing.assert_close(spread.T @ spread, expected, rtol=1e-10, atol=1e-10)
-
-
-def test_gradient_of_the_density_is_the_score(generator):
-    mean, factor, noise = parameters(5, 2, 1, generator)
-    x = torch.randn(3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
-    (score,) = torch.autograd.grad(lowrank_log_density(x, mean, factor, noise).sum(), x)
-    dense = factor[0] @ factor[0].T + noise[0].diag()
-    torch.testing.assert_close(score, -torch.linalg.solve(dense, (x - mean).detach().T).T)

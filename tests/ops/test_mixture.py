@@ -52,15 +52,6 @@ def test_triangular_density_is_that_of_torch_distributions(dtype, dim, component
     close(triangular_log_density(x, mean, factor), reference.log_prob(x.double()[:, None]), dtype)
 
 
-def test_gradient_of_the_density_is_the_score(generator):
-    mean = torch.randn(1, 3, generator=generator, dtype=torch.float64)
-    factor = cholesky_factors(1, 3, generator)
-    x = torch.randn(4, 3, generator=generator, dtype=torch.float64, requires_grad=True)
-    (score,) = torch.autograd.grad(triangular_log_density(x, mean, factor).sum(), x)
-    expected = -torch.linalg.solve(factor[0] @ factor[0].T, (x - mean).detach().T).T
-    torch.testing.assert_close(score, expected)
-
-
 def test_each_row_has_weights_of_its_own():
     logits = torch.full((3, 3), -torch.inf)
     logits[0, 2] = logits[1, 0] = logits[2, 1] = 0
