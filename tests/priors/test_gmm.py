@@ -180,12 +180,6 @@ def test_latents_exist_where_there_is_a_component_or_a_factor_to_infer():
     assert Prior.create("gmm", covariance="lowrank").has_latents
 
 
-def test_a_prior_without_latents_refuses_to_infer(three_classes):
-    prior = fitted(three_classes)
-    with pytest.raises(InputError, match=r"gmm\.infer: this prior has no latent variables"):
-        prior.infer(*three_classes)
-
-
 @pytest.mark.parametrize("covariance", ["diag", "full", "tied", "spherical"])
 def test_inferred_starts_come_from_the_component_of_the_datum(covariance, generator):
     side = torch.arange(400) % 2

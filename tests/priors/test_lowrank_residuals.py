@@ -89,13 +89,6 @@ def test_samples_have_the_two_modes(fitted, generator):
         assert middle < 0.08, angle
 
 
-@pytest.mark.slow
-def test_a_law_of_two_modes_is_the_better_density(fitted):
-    x, cond = turning(2000, 2)
-    gaussian = fit_turning(components=1)
-    assert float((fitted.log_prob(x, cond) - gaussian.log_prob(x, cond)).mean()) > 0.3
-
-
 def test_inferred_source_samples_follow_the_datum_and_the_drawn_law(fitted, generator):
     angle = torch.tensor([[0.7]])
     x1, cond = turning(4000, 3, angle)

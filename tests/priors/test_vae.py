@@ -95,14 +95,6 @@ class TestTwoModes:
             left, right = (along(samples[labels == label], label) for samples in (inferred, drawn))
             assert abs(left.mean() - right.mean()) < 0.12, "three standard errors of 1,000 rows each"
 
-    def test_one_normal_law_of_the_latents_would_not_do(self, modes, generator):
-        """What the mixture over the latents is for: N(0, I) in its place misses the unequal shares."""
-        z, epsilon = torch.randn(20_000, 2, generator=generator), torch.zeros(20_000, 2)
-        place = along(modes._place(z, torch.zeros(20_000, dtype=torch.long), epsilon), 0)
-        drawn = along(modes.sample(torch.zeros(20_000, dtype=torch.long), generator=generator), 0)
-        off = [abs((p > 0).float().mean().item() - SHARES[0].item()) for p in (place, drawn)]
-        assert off[1] < 0.5 * off[0]
-
 
 def test_the_mean_under_an_embedding_follows_it(generator):
     e = torch.randn(2000, 2, generator=generator)
