@@ -11,6 +11,3 @@ FEW_EXAMPLES = pytest.mark.filterwarnings(
     r"ignore:\S+\.fit. (label|each of labels) .* (one example|fewer examples):RuntimeWarning"
 )
 FEW_REFERENCES = pytest.mark.filterwarnings("ignore:evaluate. expected 100 or more examples:RuntimeWarning")
-UNEVEN = pytest.mark.filterwarnings(
-    "ignore:coupling 'semidiscrete'. the data receive uneven shares:UserWarning"
-)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from dataclasses import fields
 from importlib import import_module
 
 import pytest
-import torch
 
-from flowprior import Prior
 from flowprior.metrics import Metric
 from flowprior.training import Callback, TrainingConfig
 from tests.markdown_blocks import REPOSITORY
@@ -64,11 +61,3 @@ def test_the_metrics_with_the_three_calls_are_those_on_the_page():
         each.name for each in Metric.registry.records() if all(hasattr(each.factory, call) for call in calls)
     }
     assert set(re.findall(r"`([\w-]+)`", reason.partition(":")[0])) == have
-
-
-def test_a_fitted_prior_is_copied_and_fit_returns_it():
-    prior = Prior.create("gaussian")
-    assert prior.fit(torch.randn(20, 3)) is prior
-    copied = copy.deepcopy(prior)
-    drawn = [each.sample(n=2, generator=torch.Generator().manual_seed(0)) for each in (prior, copied)]
-    assert torch.equal(*drawn)

@@ -79,18 +79,3 @@ def test_what_an_import_loads_of_the_dependencies(line: str, allowed: set[str]) 
     program = f"import sys; {line}; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert modules & set(run.stdout.split()) <= allowed
-
-
-def test_ci_makes_and_tries_a_release() -> None:
-    steps = (REPOSITORY / ".ci" / "rest").read_text(encoding="utf-8")
-    assert "\nbash .ci/release\n" in steps
-    release = (REPOSITORY / ".ci" / "release").read_text(encoding="utf-8")
-    for tool in (
-        "check-manifest",
-        "pyroma",
-        "python -m build",
-        "auditwheel repair",
-        "twine check --strict",
-    ):
-        assert f"{tool} " in release, tool
-    assert release.count("bash .ci/first-picture ") == 2, "of the wheel and of the archive"

@@ -42,7 +42,7 @@ VARIANTS = (
     *("gaussian:moments=scalar", "gaussian:moments=diagonal", "gmm:components=2", "gmm:unseen=pooled"),
     *(f"gmm:covariance={kind},rank=2" for kind in ("spherical", "full", "tied", "lowrank")),
     f"{MAPPER},covariance=diagonal,steps=20",
-    f"{MAPPER},covariance=lowrank,rank=2,components=2,steps=20,law_steps=20",
+    f"{MAPPER},covariance=lowrank,rank=2,components=2,steps=20",
     *(
         "flow:steps=5,hidden=8,transforms=1,rank=2,kind=spline",
         "kernel-mean:sigma=diagonal",

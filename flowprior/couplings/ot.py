@@ -24,9 +24,7 @@ from flowprior.couplings.base import Coupling, PairingCoupling
 from flowprior.couplings.cost import inner_costs, squared_distances, weighted_cost
 from flowprior.couplings.large_plans import DENSE_ROWS, LargePlan
 from flowprior.couplings.plans import PlanSolver, assign, round_plan
-from flowprior.couplings.spaces import SPACES, check_space, points_of
 from flowprior.errors import CouplingError, OptionError
-from flowprior.priors import Prior
 from flowprior.registry import choose
 
 V = TypeVar("V")
@@ -62,8 +60,6 @@ class OTCoupling(PairingCoupling):
         mass: share of the mass that is transported (``partial``).
         kept_share: share of pairs that stay candidates under the ``weighted`` cost.
         ot_batch: pairs to draw and solve at once, for several training batches; None for one.
-        space: what distances are taken of: ``"events"``, or the ``"coordinates"`` in which data vary most,
-            with a prior that has a subspace (``latent-gmm``, ``flow``).
         reads: name of the part that it pairs by, where a condition has several, or some with ``+`` between
             them; empty for all. Under ``auto`` rows of equal labels are paired among themselves, by the
             weighted cost where there is an embedding, too; token states count by their mean.
@@ -79,7 +75,6 @@ class OTCoupling(PairingCoupling):
         kept_share: float = 0.01,
         ot_batch: int | None = None,
         reads: str = "",
-        space: str = "events",
     ) -> None:
         self.method = choose("coupling 'ot'", "method", method, METHODS)
         self.condition = choose("coupling 'ot'", "condition", condition, CONDITIONS)
@@ -89,34 +84,17 @@ class OTCoupling(PairingCoupling):
         self.mass = _within("mass", mass, 0.0 < mass <= 1.0, "in (0, 1]")
         self.ot_batch = _within("ot_batch", ot_batch, ot_batch is None or ot_batch >= 1, "1 or more")
         self.reads = _within("reads", reads, isinstance(reads, str), "a part's name")
-        self.space = choose("coupling 'ot'", "space", space, SPACES)
-
-    def check(self, prior: Prior) -> None:
-        """Refuse distances between coordinates that the prior does not have.
-
-        Raises:
-            CouplingError: ``space="coordinates"`` with a prior without a subspace.
-        """
-        check_space("coupling 'ot'", self.space, prior)
 
     def draw_size(self, batch_size: int) -> int:
         """``ot_batch`` rounded up to a multiple of ``batch_size``."""
         return batch_size if self.ot_batch is None else -(-self.ot_batch // batch_size) * batch_size
-
-    def draw(
-        self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
-    ) -> Tensor:
-        x0 = prior.sample(cond, len(x1), generator=generator)
-        here, there = (points_of(self.space, prior, x, as_value(cond)) for x in (x0, x1))
-        return x0[self.pair(here, there, cond, generator=generator)]
 
     def pair(
         self, x0: Tensor, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
         """Which x0 each datum starts at, ``[B]``, int64 on the device of x0; see :class:`PairingCoupling`.
 
-        A permutation, but where ``method="sinkhorn"`` meets more than 2,048 rows of one condition. x0 and x1
-        are what distances are taken of: the events, or their coordinates.
+        A permutation, but where ``method="sinkhorn"`` meets more than 2,048 rows of one condition.
 
         Raises:
             CouplingError: shapes that do not fit, non-finite costs, or a plan that failed.

@@ -3,7 +3,7 @@
 The source law p0(·|c) is continuous, the data of a label are N points x_j of weight 1/N. Optimal transport
 between the two is a map: with potentials g_j that maximise the dual
 
-    E_{x0 ~ p0(·|c)} min_j [½‖f(x0) − f(x_j)‖² − g_j] + mean_j g_j,
+    E_{x0 ~ p0(·|c)} min_j [½‖x0 − x_j‖² − g_j] + mean_j g_j,
 
 x0 goes to the datum where the minimum lies (arXiv 2509.25519; Genevay et al. 2016). The gradient of the
 dual is 1/N minus the share of source samples that go to x_j, so stochastic ascent needs source samples alone,
@@ -23,15 +23,14 @@ from torch import Tensor
 from flowprior.conditions import Conditions, describe_value
 from flowprior.couplings.base import Coupling
 from flowprior.couplings.ot import OTCoupling
-from flowprior.couplings.spaces import SPACES, check_space, points_of
 from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import CouplingError, NotFittedError
 from flowprior.priors import Prior
-from flowprior.registry import check_counts, check_numbers, choose
+from flowprior.registry import check_counts, check_numbers
 
 OWNER = "coupling 'semidiscrete'"
 MOST_BYTES = 4 << 30
-"""Most bytes of events and of what is compared that a fit may hold."""
+"""Most bytes of events that a fit may hold."""
 STEPS_EACH, ENOUGH_STEPS = 64, 500
 """Steps of the ascent for each datum of a label, up to what is enough where ``passes`` asks for no more."""
 DRAWN_EACH, LEAST_DRAWN = 128, 25
@@ -49,17 +48,15 @@ class Target:
     """The data of one label.
 
     Attributes:
-        events: ``[N, *event]``.
-        points: what is compared, f(x_j) ``[N, F]``.
+        points: x_j ``[N, D]``.
         potentials: g ``[N]``.
     """
 
-    events: Tensor
     points: Tensor
     potentials: Tensor
 
     def nearest(self, points: Tensor) -> Tensor:
-        """The datum ``[B]`` that each source sample f(x0) ``[B, F]`` goes to."""
+        """The datum ``[B]`` that each source sample ``[B, D]`` goes to."""
         heights = self.potentials - 0.5 * self.points.square().sum(1)
         return torch.addmm(heights, points, self.points.T).argmax(1)
 
@@ -79,28 +76,17 @@ class SemidiscreteCoupling(Coupling):
         passes: source samples of the ascent for each datum, at least; few data get more.
         batch: source samples of one step of the ascent.
         rate: length of a step at the beginning, relative to the spread of the costs of one source sample.
-        space: what distances are taken of: ``"events"``, or the ``"coordinates"`` in which data vary most,
-            with a prior that has a subspace (``latent-gmm``, ``flow``).
     """
 
-    def __init__(self, passes: int = 40, batch: int = 512, rate: float = 0.3, space: str = "events") -> None:
+    def __init__(self, passes: int = 40, batch: int = 512, rate: float = 0.3) -> None:
         check_counts(OWNER, passes=passes, batch=batch)
         check_numbers(OWNER, rate=(rate, 0, 1e6))
         self.passes = passes
         self.batch = batch
         self.rate = rate
-        self.space = choose(OWNER, "space", space, SPACES)
         self.targets: dict[int, Target] = {}
         self.unevenness = float("nan")
         """χ² of the shares of source samples that the data receive, mean over labels; 0 if all are equal."""
-
-    def check(self, prior: Prior) -> None:
-        """Refuse distances between coordinates that the prior does not have.
-
-        Raises:
-            CouplingError: ``space="coordinates"`` with a prior without a subspace.
-        """
-        check_space(OWNER, self.space, prior)
 
     @property
     def is_fitted(self) -> bool:
@@ -118,14 +104,12 @@ class SemidiscreteCoupling(Coupling):
         Raises:
             CouplingError: embeddings as conditions, or more data than may be held.
         """
-        self.check(prior)
         targets, errors = {}, []
-        for label, events in self._groups(data).items():
-            events = events.to(prior.event_dims.device)
-            cond = None if label is None else torch.tensor([label], device=events.device)
-            points = points_of(self.space, prior, events, _repeated(cond, len(events)))
+        for label, points in self._groups(data).items():
+            points = points.to(prior.event_dims.device)
+            cond = None if label is None else torch.tensor([label], device=points.device)
             potentials, error = self._ascend(prior, points, cond, generator)
-            targets[-1 if label is None else label] = Target(events, points, potentials)
+            targets[-1 if label is None else label] = Target(points, potentials)
             errors.append(error)
         self.targets, self.unevenness = targets, sum(errors) / len(errors)
         if self.unevenness > UNEVEN:
@@ -159,20 +143,20 @@ class SemidiscreteCoupling(Coupling):
                 f"{OWNER}: expected labels or no condition, got {describe_value(cond)}; use 'ot'"
             )
         x0 = prior.sample(cond, len(x1), generator=generator)
-        points = points_of(self.space, prior, x0, cond)
-        chosen = torch.empty_like(x1)
+        points = x0.flatten(1)
+        chosen = torch.empty_like(x1.flatten(1))
         labels = torch.full((len(x1),), -1, device=x1.device) if cond is None else cond
         for label in labels.unique().tolist():
             if label not in self.targets:
                 raise CouplingError(f"{OWNER}: label {label} had no data when it was fitted; fit it again")
             rows, target = (labels == label).nonzero()[:, 0], self.targets[label]
-            chosen[rows] = target.events[target.nearest(points[rows])].to(chosen)
-        return x0, chosen
+            chosen[rows] = target.points[target.nearest(points[rows])].to(chosen)
+        return x0, chosen.view(x1.shape)
 
     def _groups(self, data: FitData) -> dict[int | None, Tensor]:
-        """Events ``[N, *event]`` of each label."""
+        """Events ``[N, D]`` of each label."""
         stream = CheckedBatches(data, self.name)
-        shape, parts, held = stream.peek()[0].shape[1:], {}, 0
+        parts, held = {}, 0
         for x, cond in stream:
             if cond is not None and (cond.is_floating_point() or cond.dim() != 1):
                 raise CouplingError(
@@ -188,7 +172,7 @@ class SemidiscreteCoupling(Coupling):
             for label in [None] if cond is None else cond.unique().tolist():
                 rows = x if label is None else x[cond == label]
                 parts.setdefault(label, []).append(rows)
-        return {label: torch.cat(rows).unflatten(1, shape) for label, rows in parts.items()}
+        return {label: torch.cat(rows) for label, rows in parts.items()}
 
     def _ascend(
         self, prior: Prior, points: Tensor, cond: Tensor | None, generator: torch.Generator | None
@@ -202,12 +186,12 @@ class SemidiscreteCoupling(Coupling):
         potentials, mean = points.new_zeros(count), points.new_zeros(count)
         averaged = steps // 4
         for step, sources in enumerate(self._batches(steps, prior, points, cond, generator)):
-            chosen = Target(points, points, potentials).nearest(sources)
+            chosen = Target(points, potentials).nearest(sources)
             share = torch.bincount(chosen, minlength=count).to(points) * (count / self.batch)
             potentials = potentials + length * SHORTEST ** (step / steps) * (1 - share)
             if step >= steps - averaged:
                 mean += potentials / averaged
-        return mean, self._unevenness(prior, Target(points, points, mean), cond, generator)
+        return mean, self._unevenness(prior, Target(points, mean), cond, generator)
 
     def _batches(
         self,
@@ -217,7 +201,7 @@ class SemidiscreteCoupling(Coupling):
         cond: Tensor | None,
         generator: torch.Generator | None,
     ) -> Iterator[Tensor]:
-        """Source samples f(x0) ``[batch, F]`` of each step: the first ones are drawn, and taken in turn."""
+        """Source samples ``[batch, D]`` of each step: the first ones are drawn, and taken in turn."""
         drawn = max(LEAST_DRAWN, -(-max(DRAWN_EACH, self.passes) * len(points) // self.batch))
         if drawn * self.batch * points[0].numel() * points.element_size() > MOST_KEPT:
             drawn = steps
@@ -243,11 +227,6 @@ class SemidiscreteCoupling(Coupling):
         return float((received * (received - 1)).sum()) * count / (total * (total - 1)) - 1
 
     def _sources(self, prior: Prior, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        """f(x0) ``[batch, F]`` of fresh source samples."""
-        rows = _repeated(cond, self.batch)
-        x0 = prior.sample(rows, self.batch, generator=generator)
-        return points_of(self.space, prior, x0, rows)
-
-
-def _repeated(cond: Tensor | None, n: int) -> Tensor | None:
-    return None if cond is None else cond.expand(n)
+        """Fresh source samples ``[batch, D]``."""
+        rows = None if cond is None else cond.expand(self.batch)
+        return prior.sample(rows, self.batch, generator=generator).flatten(1)

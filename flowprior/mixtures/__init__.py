@@ -1,7 +1,7 @@
 """Gaussian mixtures of every condition at once, fitted to streamed data.
 
 ``covariance`` says what a family of covariances is; ``diagonal``, ``full`` and ``lowrank`` are the families;
-``em`` fits a mixture, begun by ``kmeans``; ``moments`` and ``statistics`` are what is summed over the data,
+``em`` fits a mixture, begun by ``kmeans``; ``moments`` is what is summed over the data,
 which ``segments`` hands out condition by condition. Nothing here knows what a mixture is fitted for.
 """
 

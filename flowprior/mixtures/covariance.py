@@ -1,4 +1,4 @@
-"""Covariance: one family of Gaussian components, its density, draws and maximum-likelihood steps.
+"""Covariance: one family of Gaussian components, and its maximum-likelihood steps.
 
 A mixture has, for each condition c, K components with weights π_ck, means μ_ck and covariances Σ_ck.
 A family says how Σ is parametrised. Its parameters are tensors with leading dimensions ``[C, K]``
@@ -75,14 +75,6 @@ class Covariance(abc.ABC):
     parameters: ClassVar[tuple[str, ...]]
     rank: int = 0
     full_moments: ClassVar[bool] = False
-
-    @abc.abstractmethod
-    def log_density(self, x: Tensor, mean: Tensor, covariance: Parameters) -> Tensor:
-        """log N(x; μ_k, Σ_k) ``[n, K]`` of one condition: x ``[n, D]``, mean ``[K, D]``."""
-
-    @abc.abstractmethod
-    def draw(self, mean: Tensor, covariance: Parameters, epsilon: Tensor, z: Tensor) -> Tensor:
-        """Samples ``[n, D]`` of one component from standard normal ε ``[n, D]`` and z ``[n, rank]``."""
 
     @abc.abstractmethod
     def spread(self, covariance: Parameters) -> Tensor:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Parameters
 from flowprior.mixtures.moments import ConditionMoments, Moments
-from flowprior.ops import diagonal_log_density
 from flowprior.ops.mixture import LOG_2PI
 
 
@@ -46,12 +45,6 @@ class Diagonal(Covariance):
 
     name = "diag"
     parameters = ("var",)
-
-    def log_density(self, x: Tensor, mean: Tensor, covariance: Parameters) -> Tensor:
-        return diagonal_log_density(x, mean, covariance["var"])
-
-    def draw(self, mean: Tensor, covariance: Parameters, epsilon: Tensor, z: Tensor) -> Tensor:
-        return mean + covariance["var"].sqrt() * epsilon
 
     def spread(self, covariance: Parameters) -> Tensor:
         return covariance["var"]

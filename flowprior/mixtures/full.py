@@ -20,6 +20,7 @@ class Full(Covariance):
     tied = False
 
     def log_density(self, x: Tensor, mean: Tensor, covariance: Parameters) -> Tensor:
+        """log N(x; μ_k, Σ_k) ``[n, K]`` of one condition: x ``[n, D]``, mean ``[K, D]``."""
         return triangular_log_density(x, mean, covariance["cholesky"])
 
     def log_density_of_rows(self, x: Tensor, mean: Tensor, cholesky: Tensor) -> Tensor:
@@ -33,9 +34,6 @@ class Full(Covariance):
         white = torch.linalg.solve_triangular(cholesky, (x[:, None] - mean)[..., None], upper=False)[..., 0]
         log_det = 2 * self.spread({"cholesky": cholesky}).log().sum(-1)
         return -0.5 * (white.square().sum(-1) + log_det + x.shape[1] * LOG_2PI)
-
-    def draw(self, mean: Tensor, covariance: Parameters, epsilon: Tensor, z: Tensor) -> Tensor:
-        return mean + epsilon @ covariance["cholesky"].T
 
     def spread(self, covariance: Parameters) -> Tensor:
         return covariance["cholesky"].diagonal(dim1=-2, dim2=-1)

@@ -40,10 +40,8 @@ class LowRank(Covariance):
         self.rank = rank
 
     def log_density(self, x: Tensor, mean: Tensor, covariance: Parameters) -> Tensor:
+        """log N(x; μ_k, Σ_k) ``[n, K]`` of one condition: x ``[n, D]``, mean ``[K, D]``."""
         return lowrank_log_density(x, mean, covariance["factor"], covariance["noise"])
-
-    def draw(self, mean: Tensor, covariance: Parameters, epsilon: Tensor, z: Tensor) -> Tensor:
-        return mean + z @ covariance["factor"].T + covariance["noise"].sqrt() * epsilon
 
     def spread(self, covariance: Parameters) -> Tensor:
         return covariance["noise"]

@@ -11,7 +11,6 @@ from flowprior.ops.gmm_log_prob import gmm_log_prob, gmm_log_prob_all
 from flowprior.ops.gmm_path import gmm_path
 from flowprior.ops.gmm_sample import draw_component, gmm_sample
 from flowprior.ops.mixture import (
-    diagonal_log_density,
     lowrank_log_density,
     lowrank_posterior_sample,
     select_component,
@@ -31,7 +30,6 @@ __all__ = [
     "SubspaceTables",
     "affine_path",
     "backend",
-    "diagonal_log_density",
     "draw_component",
     "draw_seed",
     "flow_matching_loss",

@@ -14,21 +14,6 @@ from torch import Tensor
 LOG_2PI = math.log(2 * math.pi)
 
 
-def diagonal_log_density(x: Tensor, mean: Tensor, var: Tensor) -> Tensor:
-    """Diagonal or spherical components.
-
-    Args:
-        x: ``[n, D]``.
-        mean: ``[K, D]``.
-        var: variances ``[K, D]``, or ``[K, 1]`` for spherical ones.
-    """
-    dim = x.shape[1]
-    log_det = var.log().expand(-1, dim).sum(1)
-    scale = var.rsqrt()
-    squares = [((x - mean[k]) * scale[k]).square().sum(1) for k in range(len(mean))]
-    return -0.5 * (torch.stack(squares, 1) + log_det + dim * LOG_2PI)
-
-
 def triangular_log_density(x: Tensor, mean: Tensor, cholesky: Tensor) -> Tensor:
     """Components with full covariance Σ_k = L_k L_kᵀ.
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import InputError
+from flowprior.mixtures import Full
 from flowprior.mixtures.averaging import (
     Blur,
     Components,
@@ -29,7 +30,6 @@ from flowprior.mixtures.halves import nearer_share
 from flowprior.mixtures.kmeans import Reservoirs
 from flowprior.mixtures.segments import groups
 from flowprior.ops import draw_component, draw_seed, standard_normal
-from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior
 from flowprior.registry import check_count, check_counts, check_numbers
@@ -321,11 +321,7 @@ def _components(rows: int, rows_each: int) -> int:
 
 def _density_of_each(x: Tensor, logits: Tensor, loc: Tensor, factors: Tensor) -> Tensor:
     """log p ``[n]`` of rows x ``[n, D]``, each under tables of its own, ``[n, K, …]``."""
-    cholesky = unpacked(factors)
-    white = torch.linalg.solve_triangular(cholesky, (x[:, None] - loc)[..., None], upper=False)[..., 0]
-    log_det = cholesky.diagonal(dim1=2, dim2=3).log().sum(2)
-    joint = logits - 0.5 * white.square().sum(2) - log_det - 0.5 * x.shape[1] * LOG_2PI
-    return joint.logsumexp(1)
+    return (Full().log_density_of_rows(x, loc, unpacked(factors)) + logits).logsumexp(1)
 
 
 def _gaussians(rows: Sequence[Tensor]) -> list[GaussianLaw]:

@@ -56,7 +56,7 @@ def train_density(
         optimiser, options.lr, options.steps + 1, pct_start=WARM_UP, div_factor=1 / FIRST_FACTOR
     )
     seed = int(torch.randint(1 << 62, (), generator=generator))
-    best, best_loss = _copy(network), _held_out_loss(objective, data, seed)
+    best, best_loss = weights_of(network), _held_out_loss(objective, data, seed)
     period = max(1, options.steps // CHECKS)
     for step, (x, cond) in enumerate(_batches(data, options, generator), 1):
         _step(optimiser, parameters, objective(x, cond, generator))
@@ -64,7 +64,7 @@ def train_density(
         if step % period == 0 or step == options.steps:
             loss = _held_out_loss(objective, data, seed)
             if loss is None or best_loss is None or loss <= best_loss:
-                best, best_loss = _copy(network), loss
+                best, best_loss = weights_of(network), loss
     network.load_state_dict(best)
     network.requires_grad_(False)
 
@@ -102,5 +102,6 @@ def _held_out_loss(objective: Objective, data: Holdout, seed: int) -> float | No
     return total / count if count else None
 
 
-def _copy(network: nn.Module) -> dict[str, Tensor]:
+def weights_of(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of the weights, to be taken back later."""
     return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import CheckpointError, InputError, OptionError
-from flowprior.mixtures import COVARIANCES, FitSettings, Full, Parameters, covariance_family
+from flowprior.mixtures import COVARIANCES, FitSettings, Full, LowRank, covariance_family
 from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.em import Mixture, fit_mixture
 from flowprior.mixtures.grouped import gathers, in_gathered, times_table
@@ -282,11 +282,9 @@ class GmmPrior(LatentPrior):
         epsilon, z = self._noise(len(x1), seed)
         if self.family.rank:
             for members, row, k in groups(rows, component):
-                mean, covariance = self.loc[row, k], self._component(row, k)
+                mean, factor, noise = (self.get_buffer(name)[row, k] for name in ("loc", "factor", "noise"))
                 part = x1[members].to(mean.dtype)
-                z[members] = lowrank_posterior_sample(
-                    part, mean, covariance["factor"], covariance["noise"], z[members]
-                )
+                z[members] = lowrank_posterior_sample(part, mean, factor, noise, z[members])
         return self._place(rows, component, epsilon, z)
 
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
@@ -310,11 +308,6 @@ class GmmPrior(LatentPrior):
 
     def _rows(self, cond: Tensor | None, n: int) -> Tensor:
         return torch.zeros(n, dtype=torch.long, device=self.loc.device) if cond is None else cond
-
-    def _component(self, row: int, k: int) -> Parameters:
-        """Covariance parameters of one component; tied ones are shared by all k."""
-        tables = {name: self.get_buffer(name) for name in self.family.parameters}
-        return {name: table[row, min(k, table.shape[1] - 1)] for name, table in tables.items()}
 
     @property
     def _has_axes(self) -> bool:
@@ -343,11 +336,8 @@ class GmmPrior(LatentPrior):
             factors = self.get_buffer("cholesky")
             place = rows * factors.shape[1] + component.clamp_max(factors.shape[1] - 1)
             return self.loc[rows, component] + times_table(epsilon, place, factors.flatten(0, 1).mT)
-        x0 = torch.empty_like(epsilon)
-        for members, row, k in groups(rows, component):
-            covariance = self._component(row, k)
-            x0[members] = self.family.draw(self.loc[row, k], covariance, epsilon[members], z[members])
-        return x0
+        along = times_table(z, rows * self.components + component, self.get_buffer("factor").flatten(0, 1).mT)
+        return self.loc[rows, component] + along + self.get_buffer("noise")[rows, component].sqrt() * epsilon
 
     def _joint(self, x: Tensor, rows: Tensor) -> Tensor:
         """log π_k + log N(x; μ_k, Σ_k) ``[B, K]``, in x's dtype."""
@@ -355,6 +345,7 @@ class GmmPrior(LatentPrior):
             tables = (self.loc, self.get_buffer("cholesky"), self.logits)
             if gathers(len(x), len(rows.unique()), tables[1][0].numel()):
                 return in_gathered(self._joint_of_rows, x, rows, *tables)
+        assert isinstance(self.family, Full | LowRank)
         joint = x.new_empty(len(x), self.components)
         for members, row, _ in groups(rows, torch.zeros_like(rows)):
             covariance = {name: self.get_buffer(name)[row].to(x.dtype) for name in self.family.parameters}

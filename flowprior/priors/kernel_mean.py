@@ -32,7 +32,6 @@ from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, choose
 
 OWNER = "prior 'kernel-mean'"
-DISTANCES = ("euclidean", "cosine")
 MOST_NEIGHBOURS = 128
 """Of which the number is chosen."""
 ROWS, NUMBERS = 2048, 1 << 21
@@ -67,8 +66,7 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
     Args:
         neighbours: representatives that are averaged over at the most; ``"auto"`` chooses among 1, 2, 4 … 128
             by the error on conditions that are left out.
-        bandwidth: h, in units of the distance; ``"auto"`` chooses it with the neighbours.
-        distance: between embeddings, ``"euclidean"``, or ``"cosine"``, that between unit vectors.
+        bandwidth: h, in units of the Euclidean distance; ``"auto"`` chooses it with the neighbours.
         sigma: standard deviation of the noise: a number, or ``"scalar"`` or ``"diagonal"`` to estimate it on
             rows that are left out.
         representatives: distinct embeddings that are kept at the most. Those of more are a sample that does
@@ -86,7 +84,6 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         self,
         neighbours: int | str = "auto",
         bandwidth: float | str = "auto",
-        distance: str = "euclidean",
         sigma: float | str = "scalar",
         representatives: int = MOST,
         far: str = "widen",
@@ -100,7 +97,6 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         check_counts(OWNER, representatives=representatives)
         self.neighbours = neighbours
         self.bandwidth = bandwidth
-        self.distance = choose(OWNER, "distance", distance, DISTANCES)
         self.sigma = sigma
         self.representatives = representatives
         self.far = choose(OWNER, "far", far, CHOICES)
@@ -161,7 +157,7 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         )
 
     def _measured(self, data: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
-        """The same batches, embeddings as the distance takes them."""
+        """The same batches, in the table's dtype."""
         for x, cond in data:
             assert cond is not None
             yield x.to(self.center), self._embedded(cond)
@@ -245,11 +241,8 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
     # -- use ----------------------------------------------------------------------------------
 
     def _embedded(self, cond: Tensor) -> Tensor:
-        """Embeddings as the distance takes them; equal ones are so bit by bit, however they lie in memory."""
-        cond = cond.to(self.center) + 0.0  # −0 is 0
-        if self.distance == "cosine":
-            return torch.nn.functional.normalize(cond.double()).to(cond)
-        return cond
+        """Embeddings in the table's dtype; equal ones are so bit by bit."""
+        return cond.to(self.center) + 0.0  # −0 is 0
 
     def _cut(self, near: Neighbours) -> Neighbours:
         return Neighbours(*(part[:, : int(self.neighbours_chosen)] for part in near))

@@ -63,8 +63,7 @@ class LatentGmmPrior(SubspacePrior):
         basis: ``"own"`` for each label, which ``"auto"`` takes where all of them are at most 256 MiB, or a
             shared one would be as large; ``"shared"`` by all labels, which then differ in mean, noise and the
             covariance of their latents (:mod:`flowprior.priors.shared_basis`): for many labels of many
-            dimensions; or ``"groups"``, shared by each of some groups of labels, which the fit finds.
-        groups: of labels that share a basis, with ``basis="groups"``.
+            dimensions.
         span: dimensions R ≥ ``rank`` of a basis that labels share, in which each label has ``rank`` latents
             of its own; None takes four times ``rank``, but at most half the dimensions of the data, and
             ``rank`` itself where labels are too many for more.
@@ -89,12 +88,11 @@ class LatentGmmPrior(SubspacePrior):
         tol: float = 0.02,
         max_iter: int = 30,
         basis: str = AUTO,
-        groups: int = 8,
         span: int | None = None,
         law: str = AUTO,
         unseen: str = RAISE,
     ) -> None:
-        super().__init__(OWNER, rank, reg_covar, basis, groups, span)
+        super().__init__(OWNER, rank, reg_covar, basis, span)
         check_counts(OWNER, max_iter=max_iter, **({} if components is None else {"components": components}))
         check_numbers(OWNER, shrinkage=(shrinkage, 0, 1e12), tol=(tol, 0, 1e12))
         self.components = components

@@ -82,10 +82,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
             without bound, and draws go far outside of the data.
         steps: optimiser steps for the network of the diagonal or low-rank covariance, and for the mapper
             ``"unet"``; at most 50 passes over the data each.
-        law_steps: optimiser steps in which the law of the latents learns to depend on the condition, at most
-            50 passes; 0 for one law along the principal axes of every condition.
-        mapper: ``"mlp"``, a residual MLP; ``"projector"``, which grows a picture [C, H, W] from a small
-            grid by convolutions (:mod:`flowprior.priors.projector`); ``"unet"``, from pictures to pictures
+        mapper: ``"mlp"``, a residual MLP; ``"unet"``, from pictures to pictures
             (:mod:`flowprior.priors.picture_mapper`); ``"linear"``, ridge regression on embeddings or on the
             last step of a series (:mod:`flowprior.priors.linear_mapper`); ``"auto"`` is ``"unet"`` where both
             are pictures, else ``"mlp"``.
@@ -120,7 +117,6 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         components: int = 16,
         reg_covar: float = 0.04,
         steps: int = 2000,
-        law_steps: int = 0,
         mapper: str = AUTO,
         far: str = AUTO,
         keep_conditions: bool = False,
@@ -134,7 +130,6 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         if not isinstance(lr, int | float) or not 0 < lr < float("inf"):
             raise OptionError(f"{OWNER}: expected lr to be a finite number > 0, got {lr!r}")
         check_counts(OWNER, rank=rank, components=components, steps=steps)
-        check_counts(OWNER, 0, law_steps=law_steps)
         check_numbers(OWNER, reg_covar=(reg_covar, 0, 1e12))
         self.covariance = choose(OWNER, "covariance", covariance, COVARIANCES)
         if covariance != "fixed" and latent:
@@ -154,7 +149,6 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         self.components = components
         self.reg_covar = reg_covar
         self.steps = steps
-        self.law_steps = law_steps
         self.mapper = choose(OWNER, "mapper", mapper, MAPPERS)
         self.far = choose(OWNER, "far", far, (AUTO, *CHOICES))
         self.keep_conditions = keep_conditions
@@ -220,7 +214,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
             train_mapper(self.network, split, self.center, self.training_options, generator)
         if isinstance(self.residuals, LowRankResiduals):
             settings = FitSettings(self.reg_covar, 0.0, generator)
-            self.residuals.fit(split, self.network, self.center, settings, options, self.law_steps)
+            self.residuals.fit(split, self.network, self.center, settings, options)
         elif isinstance(self.residuals, DiagonalResiduals):
             if isinstance(self.network, LinearMapper) and isinstance(self.residuals.network, LinearMapper):
                 self.residuals.network.scale_as(self.network)

@@ -5,10 +5,7 @@
 The linear part is that of :mod:`flowprior.priors.conditional_spread`. The law, that of
 :mod:`flowprior.priors.mixture_density`, is fitted afterwards to the latents inferred from the data, as
 ``latent-gmm`` does for labels. Along the principal axes of the condition it changes little with it: where the
-covariance turns, the modes of the residuals turn with it. So one mixture serves all conditions, unless steps
-are asked for in which a network learns how it changes. On 8,000 rows with two modes of equal weight those
-gained 0.3 nats of held-out density, but bent the weights of the modes, and sliced W2² within conditions rose
-from 0.016 to 0.042.
+covariance turns, the modes of the residuals turn with it. So one mixture serves all conditions.
 """
 
 from __future__ import annotations
@@ -24,7 +21,7 @@ from flowprior.mixtures.kmeans import Reservoirs
 from flowprior.ops import Stream, standard_normal, uniform
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.conditional_spread import ConditionalSpread
-from flowprior.priors.density_training import DensityTraining, Objective, bounded, train_density
+from flowprior.priors.density_training import DensityTraining, bounded, train_density
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout
@@ -38,7 +35,7 @@ SAMPLE = 16384
 
 
 class LowRankResiduals(nn.Module):
-    """Low-rank covariance and law of the latents of residuals, both of them networks of the condition.
+    """Low-rank covariance of residuals, a network of the condition, and the law of their latents.
 
     Args:
         condition: kind and size of the condition, labels or embeddings.
@@ -64,7 +61,6 @@ class LowRankResiduals(nn.Module):
         center: Tensor,
         settings: FitSettings,
         options: DensityTraining,
-        law_steps: int = 0,
     ) -> None:
         """Learn the covariance, then the law of the inferred latents; see :meth:`ConditionalSpread.fit`.
 
@@ -74,7 +70,6 @@ class LowRankResiduals(nn.Module):
             center: mean of all x1, ``[D]``.
             settings: variance floor and randomness.
             options: of the training of the covariance.
-            law_steps: optimiser steps in which the law learns what the condition changes; 0 leaves one law.
         """
         generator = settings.generator
         self.spread.fit(data, mapper, center, settings, bounded(options, data))
@@ -82,9 +77,6 @@ class LowRankResiduals(nn.Module):
             self.law.start_at(self._some_latents(data, mapper, center, generator), generator)
             self._improve_mean(data, mapper, center, options, generator)
             self.law.start_at(self._some_latents(data, mapper, center, generator), generator)
-        if self.law.components > 1 and law_steps:
-            options = bounded(replace(options, steps=law_steps), data)
-            train_density(self.law, self._loss_of(mapper, center), data, options, generator)
         self.requires_grad_(False)
 
     def _improve_mean(
@@ -117,16 +109,6 @@ class LowRankResiduals(nn.Module):
         train_density(mapper, loss, data, options, generator)
         mapper.requires_grad_(False)
         kept.restored()
-
-    def _loss_of(self, mapper: MapperNetwork, center: Tensor) -> Objective:
-        """Nats per latent of source samples inferred from x, with new noise at each call."""
-
-        def loss(x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
-            assert cond is not None
-            h = self._inferred(x, mapper(cond) + center, cond, generator)
-            return -self.law.log_prob(h, cond).mean() / h.shape[1]
-
-        return loss
 
     def _some_latents(
         self, data: Holdout, mapper: MapperNetwork, center: Tensor, generator: torch.Generator | None

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.models.embeddings import ConditionEmbedding
-from flowprior.priors.density_training import DensityTraining, train_density
+from flowprior.priors.density_training import DensityTraining, train_density, weights_of
 from flowprior.priors.holdout import Holdout
 
 DRAWN = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)
@@ -117,7 +117,7 @@ class Progress:
         self.epochs += 1
         self.stale = 0 if error < self.error * (1 - GAIN) else self.stale + 1
         if error <= self.error:
-            self.error, self.weights = error, _copy(mapper)
+            self.error, self.weights = error, weights_of(mapper)
         if self.stale < PATIENCE:
             return False
         self.converged = self.decays == DECAYS
@@ -175,7 +175,7 @@ def _train_until_stale(
     options: MapperTraining,
     generator: torch.Generator | None,
 ) -> Progress:
-    progress = Progress(held_out_error(mapper, data, center), _copy(mapper))
+    progress = Progress(held_out_error(mapper, data, center), weights_of(mapper))
     while not progress.converged and progress.epochs < options.epochs:
         _epoch(mapper, optimiser, data, center, options.batch_size, generator)
         if progress.note(held_out_error(mapper, data, center), mapper):
@@ -204,7 +204,7 @@ def _train_all_epochs(
     for _ in range(options.epochs):
         _epoch(mapper, optimiser, data, center, options.batch_size, generator)
         schedule.step()
-    return Progress(float("nan"), _copy(mapper), options.epochs)
+    return Progress(float("nan"), weights_of(mapper), options.epochs)
 
 
 @torch.enable_grad()
@@ -241,7 +241,7 @@ class KeptMean:
 
     def __init__(self, mapper: MapperNetwork, data: Holdout, center: Tensor) -> None:
         self.mapper, self.data, self.center = mapper, data, center
-        self.weights, self.errors = _copy(mapper), self._errors()
+        self.weights, self.errors = weights_of(mapper), self._errors()
 
     def restored(self) -> bool:
         """Take the weights back where the errors have risen since, and say so; without held-out rows never.
@@ -264,7 +264,3 @@ class KeptMean:
             assert cond is not None
             errors.append((self.mapper(cond) - (x - self.center)).square().mean(1).double().cpu())
         return torch.cat(errors)
-
-
-def _copy(mapper: MapperNetwork) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in mapper.state_dict().items()}

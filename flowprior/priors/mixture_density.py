@@ -2,9 +2,9 @@
 
     p(h | c) = Σ_k π_k(c) N(h; μ_k(c), diag σ_k(c)²)
 
-It begins as one mixture for all conditions, by EM. Whatever the network says, every coordinate has mean 0 and
-variance 1: the mixture's own moments are known in closed form, and it is moved and scaled by them. What is
-left to learn is all that is not Gaussian.
+EM fits one mixture for all conditions, and the network says it by its last bias alone. Whatever the network
+says, every coordinate has mean 0 and variance 1: the mixture's own moments are known in closed form, and it
+is moved and scaled by them. What is left to learn is all that is not Gaussian.
 """
 
 from __future__ import annotations
@@ -56,10 +56,7 @@ class MixtureDensity(nn.Module):
 
     @torch.no_grad()
     def start_at(self, h: Tensor, generator: torch.Generator | None) -> None:
-        """Begin at the mixture that EM fits to rows h ``[n, r]``, whatever the condition.
-
-        From there the network learns what the condition changes; random weights would seldom part modes.
-        """
+        """Take the mixture that EM fits to rows h ``[n, r]``, whatever the condition."""
         self.network.initialise(generator)
         count = min(self.components, len(h))
         mixture = GmmPrior(count, reg_covar=LEAST_SCALE**2, shrinkage=1.0, tol=1e-2).fit(

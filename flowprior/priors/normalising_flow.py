@@ -57,7 +57,6 @@ class NormalisingFlowPrior(SubspacePrior):
         reg_covar: variance floor: added to every variance, as in ``gmm``.
         shrinkage: how many examples' worth of the pooled moments are added to each label's own subspace.
         basis: as in ``latent-gmm``.
-        groups: of labels that share a basis, with ``basis="groups"``.
         span: dimensions of a basis that labels share, as in ``latent-gmm``.
     """
 
@@ -74,10 +73,9 @@ class NormalisingFlowPrior(SubspacePrior):
         reg_covar: float = 1e-6,
         shrinkage: float = 0.0,
         basis: str = "own",
-        groups: int = 8,
         span: int | None = None,
     ) -> None:
-        super().__init__(OWNER, rank, reg_covar, basis, groups, span)
+        super().__init__(OWNER, rank, reg_covar, basis, span)
         check_counts(
             OWNER,
             transforms=transforms,

@@ -5,8 +5,7 @@ Under labels the mean of a condition is that of its own events. Under embeddings
 
     m(c) = Σ_j n_j k(d_j) μ_j / Σ_j n_j k(d_j),   k(d) = exp(−½ (d/h)²),
 
-with n_j events of mean μ_j under the embedding at distance d_j. Between unit vectors d² = 2 − 2 cos, so that
-the kernel is a softmax of cosines at temperature h².
+with n_j events of mean μ_j under the embedding at distance d_j.
 """
 
 from __future__ import annotations

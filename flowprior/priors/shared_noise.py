@@ -26,7 +26,6 @@ import torch
 from torch import Tensor
 
 from flowprior.data.stream import Batch, CheckedBatches
-from flowprior.mixtures.grouped import times_table
 from flowprior.mixtures.lowrank import LEAST_NOISE
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.row_sample import PIECE, first_rows, in_pieces
@@ -38,7 +37,7 @@ PRIOR_ROWS = 16.0
 """How many examples' worth of the pooled moments a label's noise is given."""
 LEAST_RESIDUAL = 1e-12
 Aim = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Of some labels ``[n]`` the noise before the bound, and the leverage, ``[n, D]`` each."""
+"""Of some labels ``[n]`` the noise before the bound ``[n, D]``, and the leverage ``[n, D]`` or ``[D]``."""
 
 
 class OutsideResiduals:
@@ -55,24 +54,15 @@ class OutsideResiduals:
 
 
 class Shrunk:
-    """Mean squares of labels from sums ``[C, D]``, drawn to the ``pooled`` ones ``[G, D]`` of groups."""
+    """Mean squares of labels from sums ``[C, D]``, drawn to the ``pooled`` ones ``[D]`` of all rows."""
 
-    def __init__(self, total: Tensor, count: Tensor, group: Tensor) -> None:
-        self.total, self.count, self.group = total, count, group
-        groups = int(group.max()) + 1
-        rows = count.new_zeros(groups).index_add_(0, group, count)
-        self.pooled = total.new_zeros(groups, total.shape[1]).index_add_(0, group, total)
-        self.pooled /= rows.clamp_min(1)[:, None]
+    def __init__(self, total: Tensor, count: Tensor) -> None:
+        self.total, self.count = total, count
+        self.pooled = total.sum(0) / count.sum()
 
     def of(self, c: Tensor) -> Tensor:
-        """Those of the labels c ``[n]``, ``[n, D]``, with ``PRIOR_ROWS`` examples of their group's."""
-        added = PRIOR_ROWS * self.pooled[self.group[c]]
-        return (self.total[c] + added) / (self.count[c] + PRIOR_ROWS)[:, None]
-
-
-def rows_each(labels: int) -> int:
-    """Rows of each label that are looked at where not all are."""
-    return max(ROWS_OF_NOISE, ROWS_OF_ALL // labels)
+        """Those of the labels c ``[n]``, ``[n, D]``, with ``PRIOR_ROWS`` examples of the pooled ones."""
+        return (self.total[c] + PRIOR_ROWS * self.pooled) / (self.count[c] + PRIOR_ROWS)[:, None]
 
 
 def scaled(data: Iterable[Batch], loc: Tensor, scale: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -86,19 +76,18 @@ def scaled(data: Iterable[Batch], loc: Tensor, scale: Tensor) -> Iterator[tuple[
 def noise_outside(
     data: CheckedBatches, subspace: Subspace, moments: ConditionMoments, floor: float
 ) -> Tensor:
-    """ψ_c ``[C, D]`` of labels that keep all latents of their bases, whose noise is the pooled one as yet."""
+    """ψ_c ``[C, D]`` of labels that keep all latents of the basis, whose noise is the pooled one as yet."""
+    basis, common = subspace.basis[0], subspace.common[0].double()
 
     def outside(white: Tensor, c: Tensor) -> Tensor:
-        along = times_table(white, subspace.group[c], subspace.basis)
-        return white - times_table(along, subspace.group[c], subspace.basis.mT)
+        return white - (white @ basis) @ basis.mT
 
     residual = _residuals(data, subspace, outside)
-    leverage = subspace.basis.double().square().sum(2)
+    leverage = basis.double().square().sum(1)
 
     def aim(c: Tensor) -> tuple[Tensor, Tensor]:
-        g = subspace.group[c]
-        ratio = (residual.of(c) + floor) / (residual.pooled[g] + floor).clamp_min(LEAST_RESIDUAL)
-        return subspace.common[g].double() * ratio, leverage[g]
+        ratio = (residual.of(c) + floor) / (residual.pooled + floor).clamp_min(LEAST_RESIDUAL)
+        return common * ratio, leverage
 
     return _bounded(aim, subspace, moments, floor)
 
@@ -125,20 +114,20 @@ def _residuals(
     """R_c of every label, from its first rows; ``outside`` takes away what whitened rows have inside."""
     found = OutsideResiduals(*subspace.loc.shape)
     labels = len(found.count)
-    few = first_rows(data, labels, rows_each(labels))
+    few = first_rows(data, labels, max(ROWS_OF_NOISE, ROWS_OF_ALL // labels))
     for white, c in scaled(few, subspace.loc, subspace.noise.rsqrt()):
         found.update(outside(white, c).mul_(subspace.noise[c].sqrt()), c)
-    return Shrunk(found.total, found.count, subspace.group)
+    return Shrunk(found.total, found.count)
 
 
 def _bounded(aim: Aim, subspace: Subspace, moments: ConditionMoments, floor: float) -> Tensor:
     """ψ_c ``[C, D]`` of every label: what is aimed at, at most b_c."""
-    variance = Shrunk(moments.scatter, moments.count, subspace.group)
+    variance = Shrunk(moments.scatter, moments.count)
+    share = (subspace.common[0].double() - floor) / variance.pooled.clamp_min(LEAST_RESIDUAL)
+    share = share.clamp(0, 1)
     noise = torch.empty_like(subspace.loc)
     for c in torch.arange(len(noise)).split(max(1, PIECE // noise.shape[1])):
-        group, (own, leverage) = subspace.group[c], aim(c)
-        common, pooled = subspace.common[group].double(), variance.pooled[group]
-        share = ((common - floor) / pooled.clamp_min(LEAST_RESIDUAL)).clamp(0, 1)
+        own, leverage = aim(c)
         bound = variance.of(c) * (1 - leverage + leverage * share)
         own = torch.minimum(bound, (own - floor).clamp_min(0))
         noise[c] = (torch.maximum(own, LEAST_NOISE * own.mean(1, keepdim=True)) + floor).to(noise)

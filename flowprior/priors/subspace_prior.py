@@ -31,8 +31,8 @@ from flowprior.priors.subspace import Subspace
 from flowprior.registry import check_counts, check_numbers, choose
 
 AUTO = "auto"
-BASES = (AUTO, "own", "shared", "groups")
-"""The choice of the fit; a basis of each label's own; one shared by all labels, or by each of some groups."""
+BASES = (AUTO, "own", "shared")
+"""The choice of the fit; a basis of each label's own; one shared by all labels."""
 OWN_NUMBERS = 1 << 26
 """Most numbers in bases of the labels' own that a fit chooses: 256 MiB in float32."""
 KEPT_BYTES = 256 << 20
@@ -62,24 +62,20 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         rank: r.
         reg_covar: the variance floor that is part of the noise.
         basis: of :data:`BASES`.
-        groups: of labels that share a basis, with ``basis="groups"``.
         span: R, dimensions of a basis that labels share; None for :func:`default_span`.
     """
 
     given: Tensor
 
-    def __init__(
-        self, owner: str, rank: int, reg_covar: float, basis: str, groups: int, span: int | None
-    ) -> None:
+    def __init__(self, owner: str, rank: int, reg_covar: float, basis: str, span: int | None) -> None:
         super().__init__()
-        check_counts(owner, rank=rank, groups=groups)
+        check_counts(owner, rank=rank)
         if span is not None:
             check_counts(owner, rank, span=span)
         check_numbers(owner, reg_covar=(reg_covar, 0, 1e12))
         self.rank = rank
         self.reg_covar = reg_covar
         self.basis = choose(owner, "basis", basis, BASES)
-        self.groups = groups
         self.span = span
         self.subspace = Subspace()
         # Of each row of the subspace's tables; see flowprior.priors.few_examples.
@@ -123,7 +119,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         first, cond = data.peek()
         self.given = self.subspace.loc.new_empty(0)
         labelled = cond is not None and not cond.is_floating_point() and cond.dim() == 1
-        if labelled and self.basis in ("shared", "groups"):
+        if labelled and self.basis == "shared":
             self._fit_shared(data, settings)
             return
         self._learn_conditions(data, settings.generator)
@@ -151,8 +147,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         self._remember(SeenConditions.of_labels(moments), first)
         warn_of_singles(data.owner, self.seen, self.seen_weight)
         sizes = Sizes(self._span(*moments.mean.shape), self.rank)
-        groups = self.groups if self.basis == "groups" else 1
-        self.subspace = fit_shared(data, moments, sizes, groups, settings)
+        self.subspace = fit_shared(data, moments, sizes, settings)
         self._give(first)
 
     def _give(self, like: Tensor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowprior.errors import OptionError
 from flowprior.samplers.base import Sampler
-from flowprior.samplers.diffusion import DiffusionSampler, Noise, Place, posterior_deviation
+from flowprior.samplers.diffusion import DiffusionSampler, Place, posterior_deviation
 from flowprior.samplers.grids import TimeGrid
 
 
@@ -38,6 +38,5 @@ class DDIM(DiffusionSampler):
         self.eta = eta
         self.stochastic = eta > 0
 
-    def noise(self, now: Place, then: Place) -> Noise:
-        deviation = self.eta * posterior_deviation(now, then) if self.eta else 0.0
-        return Noise(deviation, deviation)
+    def noise(self, now: Place, then: Place) -> float:
+        return self.eta * posterior_deviation(now, then) if self.eta else 0.0

@@ -3,10 +3,10 @@
 From x at t with velocity v the path (α, σ) gives a source sample x̂0, the predicted noise, and a datum x̂1.
 The state at the later time t' is
 
-    x' = α' x̂1 + √(σ'² − r²) x̂0 + s z,    z ~ N(0, I),
+    x' = α' x̂1 + √(σ'² − s²) x̂0 + s z,    z ~ N(0, I),
 
-where r says how much of the old noise is taken out and s how much new is put in. r = s keeps the law of the
-path where the source is N(0, I) and independent of the datum (Song et al. 2021, arXiv 2010.02502, eq. 12).
+where s says how much of the old noise is exchanged for new. That keeps the law of the path where the source
+is N(0, I) and independent of the datum (Song et al. 2021, arXiv 2010.02502, eq. 12).
 """
 
 from __future__ import annotations
@@ -37,13 +37,6 @@ class Place(NamedTuple):
     sigma: float
 
 
-class Noise(NamedTuple):
-    """Standard deviations r of the noise that is taken out and s of the noise that is put in."""
-
-    removed: float
-    added: float
-
-
 class DiffusionSampler(Sampler):
     """Base class of samplers that step along a known path, one evaluation a step.
 
@@ -72,8 +65,8 @@ class DiffusionSampler(Sampler):
         self.generator: torch.Generator | None = None
 
     @abc.abstractmethod
-    def noise(self, now: Place, then: Place) -> Noise:
-        """How much noise a step from ``now`` to ``then`` renews; both 0 for a deterministic sampler."""
+    def noise(self, now: Place, then: Place) -> float:
+        """Standard deviation s of the noise that a step from ``now`` to ``then`` exchanges; 0 for none."""
 
     def prepare(
         self,
@@ -125,13 +118,13 @@ class DiffusionSampler(Sampler):
         return Ends((x - now.alpha * x1) / now.sigma, x1)
 
     def _step(self, ends: Ends, now: Place, then: Place) -> Tensor:
-        removed, added = self.noise(now, then)
-        kept = math.sqrt(max(then.sigma**2 - removed**2, 0.0))
+        exchanged = self.noise(now, then)
+        kept = math.sqrt(max(then.sigma**2 - exchanged**2, 0.0))
         x = then.alpha * ends.x1 + kept * ends.x0
-        if not added:
+        if not exchanged:
             return x
         fresh = torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=x.device)
-        return x + added * fresh
+        return x + exchanged * fresh
 
     def _require_path(self) -> Path:
         if self.path is None:
@@ -163,9 +156,4 @@ class DiffusionSampler(Sampler):
 
 def posterior_deviation(now: Place, then: Place) -> float:
     """Standard deviation of x' given x and x1: (σ'/σ) √(1 − α²/α'²) (Ho et al. 2020, eq. 7)."""
-    return then.sigma / now.sigma * forward_deviation(now, then)
-
-
-def forward_deviation(now: Place, then: Place) -> float:
-    """√β of one step, √(1 − α²/α'²): the noise that leads from x' back to x."""
-    return math.sqrt(max(1.0 - (now.alpha / then.alpha) ** 2, 0.0))
+    return then.sigma / now.sigma * math.sqrt(max(1.0 - (now.alpha / then.alpha) ** 2, 0.0))

@@ -42,20 +42,6 @@ def test_the_weight_leaves_the_wanted_share(n: int, seed: int, share: float) -> 
     assert candidates(cost, distance, weight) == pytest.approx(wanted, abs=1.01 / (n * (n - 1)))
 
 
-def test_more_candidates_than_there_can_be_need_no_weight() -> None:
-    x0, x1, embedding = batch(30, 0)
-    assert condition_weight(squared_distances(x1, x0), condition_distance(embedding), 1.0) == 0.0
-
-
-def test_no_share_leaves_only_pairs_of_equal_conditions() -> None:
-    x0, x1, labels = batch(40, 1, classes=4)
-    cost, distance = squared_distances(x1, x0), condition_distance(labels)
-    weight = condition_weight(cost, distance, 0.0)
-    cheaper = cost + weight * distance < cost.diagonal()[:, None]
-    assert not (cheaper & (distance > 0)).any()
-    assert (cheaper & (distance == 0)).any()
-
-
 def test_an_infinite_weight_is_pairing_within() -> None:
     x0, x1, labels = batch(60, 2, classes=5)
     cost = squared_distances(x1, x0) + 1e9 * condition_distance(labels)

@@ -112,15 +112,6 @@ def test_large_finite_rows_are_no_nan() -> None:
     assert Coupling.create("posterior").draw(prior, x1, None).shape == (4, 3)
 
 
-@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
-def test_optimal_transport_refuses_rows_that_are_not_finite(bad: float) -> None:
-    x1, cond = data(6, (3,), "labels", torch.float32, 1)
-    x1[2, 1] = bad
-    for condition in ("within", "ignore"):
-        with pytest.raises(CouplingError, match="not finite"):
-            Coupling.create("ot", condition=condition).pair(torch.zeros(6, 3), x1, cond)
-
-
 @pytest.mark.parametrize("name", Coupling.available())
 def test_arguments_in_another_order_are_refused(name: str) -> None:
     x, prior = torch.zeros(4, 2), Prior.create("gaussian")

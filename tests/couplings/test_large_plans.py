@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowprior import Coupling, Prior
+from flowprior import Coupling
 from flowprior.couplings import large_plans, ot
 from flowprior.couplings.cost import squared_distances, transport_cost
 from flowprior.couplings.large_plans import LargePlan
@@ -73,23 +73,3 @@ def test_rows_that_are_not_finite_are_refused(generator):
     x1[3, 1] = float("nan")
     with pytest.raises(CouplingError, match="is not finite"):
         LargePlan.of(x1, rows(60, generator), REG)
-
-
-def test_coordinates_leave_out_what_lies_beside_the_subspace(generator):
-    x1 = torch.randn(300, 6, generator=generator) * torch.tensor([1.0, 1, 0.1, 0.1, 0.1, 0.1])
-    prior = Prior.create("latent-gmm", rank=2, reg_covar=0.01).fit((x1, None), generator=generator)
-    frame, z = prior.frame(None, 300), 100 * torch.randn(300, 6, generator=generator)
-    moved = x1 + frame.noise.sqrt() * (z - frame.out_of(frame.into(z)))
-    for space, is_same in (("coordinates", True), ("events", False)):
-        coupling = Coupling.create("ot", space=space)
-        coupling.check(prior)
-        here, there = (
-            coupling.draw(prior, x, None, generator=torch.Generator().manual_seed(0)) for x in (x1, moved)
-        )
-        assert here.equal(there) is is_same
-    assert transport_cost(here, x1) < transport_cost(prior.sample(n=300, generator=generator), x1)
-
-
-def test_coordinates_need_a_prior_that_has_some():
-    with pytest.raises(CouplingError, match="no subspace to measure distances in"):
-        Coupling.create("ot", space="coordinates").check(Prior.create("gaussian"))

@@ -56,13 +56,6 @@ def test_the_tests_see_what_pairing_across_conditions_bends(prior: str) -> None:
     assert projected_p_value(drawn, sampled, labels) <= FALSE_ALARM
 
 
-def test_pairing_across_conditions_keeps_the_pooled_law() -> None:
-    """It bends the source samples of a condition, not all together: only a test within labels sees it."""
-    drawn, sampled, _ = source_samples(Coupling.create("ot", condition="ignore"), fitted("gaussian"), seed=11)
-    gap = compare_samples(drawn, sampled, None, generator=torch.Generator().manual_seed(0), permutations=999)
-    assert gap.p_value > FALSE_ALARM
-
-
 def test_independent_starts_know_nothing_of_the_condition() -> None:
     drawn, sampled, labels = source_samples(Coupling.create("independent"), fitted("gmm"), seed=11)
     own = fitted("gmm").sample(labels, generator=torch.Generator().manual_seed(2))
@@ -105,23 +98,6 @@ def test_posterior_starts_are_near_their_data_but_not_in_law() -> None:
     )
     assert gap.p_value <= FALSE_ALARM
     assert gap.mean_gap < 0.1
-
-
-@pytest.mark.parametrize("coupling", ["condot", "ot", "ot:condition=within", "posterior"])
-def test_source_samples_lie_near_the_mean_of_the_datums_own_condition(coupling: str) -> None:
-    labels = torch.arange(60) % 3
-    x1 = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)) + 100.0 * labels[:, None]
-    prior = Prior.create("latent-gmm", rank=1).fit((x1, labels))
-    x0 = Coupling.registry.resolve(coupling).draw(prior, x1, labels)
-    assert float((x0 - 100.0 * labels[:, None]).abs().max()) < 20
-
-
-def test_posterior_refuses_a_prior_without_latents() -> None:
-    prior = fitted("gaussian")
-    with pytest.raises(CouplingError, match="prior 'gaussian' has no latent variables"):
-        PosteriorCoupling().check(prior)
-    with pytest.raises(CouplingError, match="no latent variables"):
-        PosteriorCoupling().draw(prior, *two_classes(4, 0))
 
 
 def test_densities_of_the_sources() -> None:

@@ -56,14 +56,6 @@ def test_pair_is_always_a_permutation(
         torch.testing.assert_close(cond[permutation], cond)
 
 
-@pytest.mark.parametrize("mode", CONDITIONS)
-def test_exact_pairing_never_costs_more(mode: str, generator: torch.Generator) -> None:
-    x0, x1 = torch.randn(2, 80, 4, generator=generator)
-    cond = condition("labels", 80, 4, generator)
-    permutation = OTCoupling(condition=mode).pair(x0, x1, cond)
-    assert transport_cost(x0[permutation], x1) < transport_cost(x0, x1)
-
-
 def test_auto_is_within_for_labels_weighted_for_embeddings_everything_for_none(
     generator: torch.Generator,
 ) -> None:
@@ -139,11 +131,6 @@ def test_draw_keeps_the_order_of_the_data() -> None:
 )
 def test_draw_size_is_a_multiple_of_the_batch(ot_batch: int | None, batch: int, expected: int) -> None:
     assert OTCoupling(ot_batch=ot_batch).draw_size(batch) == expected
-
-
-def test_aliases() -> None:
-    assert isinstance(Coupling.create("minibatch-ot", ot_batch=8), OTCoupling)
-    assert isinstance(Coupling.create("batchot", condition="ignore"), OTCoupling)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from flowprior.couplings import Coupling, SemidiscreteCoupling, transport_cost
 from flowprior.errors import CouplingError, NotFittedError
 from flowprior.flow import Flow
 from flowprior.priors import Prior
-from tests.expected_warnings import UNEVEN
 
 from .laws import fitted, two_classes
 
@@ -90,24 +89,9 @@ def test_source_samples_are_those_of_the_prior() -> None:
     torch.testing.assert_close(x0, prior.sample(labels, generator=generator(1)), rtol=0, atol=0)
 
 
-@UNEVEN
-def test_coordinates_ignore_what_lies_outside_of_the_subspace() -> None:
-    """Two points that differ along the leading axis, and noise of no meaning beside it."""
-    x = torch.randn(200, 6, generator=generator(), dtype=torch.float64) * torch.tensor([5.0, 1, 1, 1, 1, 1])
-    prior = Prior.create("latent-gmm", rank=1, components=1).fit(x, generator=generator())
-    coupling = SemidiscreteCoupling(space="coordinates").fit(prior, x, generator=generator())
-    x0, x1 = coupling.pairs(prior, x, None, generator=generator(1))
-    frame = prior.frame(None, len(x))
-    along = torch.cat([frame.coordinates(x0), frame.coordinates(x1)], 1).T.corrcoef()[0, 1]
-    beside = torch.stack([x0[:, 1], x1[:, 1]]).corrcoef()[0, 1]
-    assert along > 0.98
-    assert abs(beside) < 0.3
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("space", ["events", "coordinates"])
-def test_a_flow_is_trained_twice_alike_and_saved(tmp_path, space: str) -> None:
-    options = {"prior": "latent-gmm:rank=2,components=2", "coupling": f"semidiscrete:batch=16,space={space}"}
+def test_a_flow_is_trained_twice_alike_and_saved(tmp_path) -> None:
+    options = {"prior": "latent-gmm:rank=2,components=2", "coupling": "semidiscrete:batch=16"}
     x1, labels = two_classes(80, 3)
     data = (x1.float(), labels)
     small = {"model": "mlp:width=8,depth=1", "batch_size": 32, "steps": 4}
@@ -124,8 +108,6 @@ def test_refusals() -> None:
     prior = fitted("gaussian")
     with pytest.raises(NotFittedError, match=r"call coupling\.fit\(prior, data\) first"):
         SemidiscreteCoupling().pairs(prior, x1, labels)
-    with pytest.raises(CouplingError, match="has no subspace to measure distances in; use space=events"):
-        SemidiscreteCoupling(space="coordinates").fit(prior, (x1, labels))
     with pytest.raises(CouplingError, match="expected labels or no condition, got embeddings; use 'ot'"):
         SemidiscreteCoupling().fit(Prior.create("gaussian").fit((x1, x1)), (x1, x1))
     few = SemidiscreteCoupling().fit(prior, (x1[labels == 0], labels[labels == 0]))

@@ -116,8 +116,6 @@ def test_what_was_demanded_and_cannot_be_built_is_an_error(tree: Path) -> None:
         "error: FLOWPRIOR_BUILD=cpu: no C++ compiler was found (no-such-compiler); "
         "install one, such as Debian's g++"
     )
-    done = call(tree, "build_wheel", FLOWPRIOR_BUILD="gpu")
-    assert "error: FLOWPRIOR_BUILD: expected one of auto, cpu, cuda, none, got 'gpu'" in done.stderr
 
 
 @needs_compiler

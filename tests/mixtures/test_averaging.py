@@ -50,15 +50,6 @@ def test_component_densities_are_those_of_torch_in_any_number_of_blocks(generato
     torch.testing.assert_close(component_log_density(x, parts.mean, parts.cholesky), expected)
 
 
-def test_draws_of_components_follow_their_density(generator):
-    parts = some_components(generator)
-    x = parts.draw(40_000, generator)
-    mean = (parts.logits.exp()[:, None] * parts.mean).sum(0)
-    torch.testing.assert_close(x.mean(0), mean, rtol=0, atol=0.08)
-    other = some_components(generator)
-    assert parts.log_density(x).mean() > other.log_density(x).mean()
-
-
 def test_a_blur_is_that_of_the_blurred_draws(generator):
     parts = some_components(generator)
     blur = Blur(torch.rand(4, generator=generator).double(), torch.rand(4, generator=generator).double())

@@ -103,12 +103,6 @@ def test_nearest_centre_is_the_nearest(generator):
     assert torch.equal(nearest_centre(x, centres), expected)
 
 
-def test_the_same_generator_gives_the_same_centres(generator):
-    x, labels, _ = clusters(generator)
-    first, second = (centres_of(x, labels, 5, torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(first, second)
-
-
 def test_the_sample_is_bounded_by_memory_but_never_below_the_components():
     wide = Reservoirs.over([], 1, SAMPLE_BUDGET, torch.float32, least=3)
     assert wide.rows.shape == (1, 3, SAMPLE_BUDGET)

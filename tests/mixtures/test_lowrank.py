@@ -139,13 +139,6 @@ def test_noise_is_bounded_below_so_that_no_dimension_is_taken_for_exact(generato
     assert mean[:4].tolist() == pytest.approx([7.0] * 4)
 
 
-def test_rank_is_cut_to_the_dimensions(generator):
-    x, truth = factor_data(20_000, 3, 2, generator)
-    _, factor, noise = fit(x, 50)
-    assert factor.shape == (3, 3)
-    torch.testing.assert_close(factor @ factor.T + noise.diag(), truth, rtol=0.1, atol=0.1)
-
-
 def test_as_many_as_twenty_thousand_dimensions_need_no_square_matrix(generator):
     """A matrix of 20,000 by 20,000 would take 3.2 GB and eigenvalues without end."""
     direction = torch.randn(20_000, generator=generator)

@@ -62,14 +62,6 @@ def test_parts_may_be_merged_in_any_order(count, order, full, seed):
     check_against_numpy(merged, x, labels)
 
 
-def test_merging_trees_of_parts_gives_what_a_chain_does():
-    x, labels = rows(60, 2, seed=1)
-    a, b, c = (ConditionMoments.over([(x[i::3], labels[i::3])]) for i in range(3))
-    b.merge(c)
-    a.merge(b)
-    check_against_numpy(a, x, labels)
-
-
 def test_a_mean_far_from_zero_loses_no_digits_in_float32_batches():
     """The textbook Σx² − n x̄² in float32 would give a variance of 0 or less here."""
     generator = torch.Generator().manual_seed(0)
@@ -89,12 +81,6 @@ def test_new_labels_extend_and_missing_ones_are_empty():
     assert moments.count.sum() == 5
 
 
-def test_rows_without_a_condition_are_one_condition():
-    x, _ = rows(20, 2, seed=2)
-    moments = ConditionMoments.over([(x[:5], None), (x[5:], None)])
-    check_against_numpy(moments, x, torch.zeros(20, dtype=torch.long))
-
-
 @pytest.mark.parametrize("full", [False, True])
 def test_pooled_moments_are_those_of_all_rows_together(full):
     x, labels = rows(50, 3, seed=3)
@@ -107,14 +93,6 @@ def test_pooled_moments_are_those_of_all_rows_together(full):
         np.testing.assert_allclose(pooled.covariance.numpy(), np.cov(x.numpy().T, bias=True), rtol=1e-9)
     else:
         assert pooled.covariance is None
-
-
-@pytest.mark.parametrize("full", [False, True])
-def test_variance_is_the_maximum_likelihood_one(full):
-    x, labels = rows(30, 2, seed=4)
-    variance = ConditionMoments.over([(x, labels)], full=full).variance()
-    expected = np.stack([x[labels == label].numpy().var(0) for label in range(3)])
-    np.testing.assert_allclose(variance.numpy(), expected, rtol=1e-10)
 
 
 def test_no_batches_are_no_conditions():
@@ -137,15 +115,6 @@ def test_about_the_origin_they_are_raw_second_moments(full: bool) -> None:
     torch.testing.assert_close(moments.scatter[2], rows.T @ rows if full else rows.square().sum(0))
     assert not moments.mean.any()
     assert moments.count.tolist() == [13, 13, 12, 12]
-
-
-def test_new_labels_extend_the_tables_however_they_arrive() -> None:
-    x = torch.randn(40, 2, generator=torch.Generator().manual_seed(1))
-    labels = torch.arange(40)
-    moments = ConditionMoments.over(zip(x.split(3), labels.split(3), strict=True))
-    assert moments.count.shape == (40,)
-    torch.testing.assert_close(moments.mean, x.double())
-    assert moments.pooled().count == 40
 
 
 def test_many_labels_are_summed_without_a_table_of_rows_by_labels(monkeypatch: pytest.MonkeyPatch) -> None:

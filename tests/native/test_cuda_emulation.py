@@ -16,6 +16,7 @@ from tests.native.parity import (
     CHECKS,
     REFERENCE,
     Case,
+    Recorder,
     agree,
     check_loss,
 )
@@ -64,21 +65,6 @@ def test_parity_however_the_work_is_cut(
     """Grids too small for the work, and sums in one part or in many."""
     with emulation.setting(most_blocks_x=most, most_blocks_yz=most, wanted_blocks=wanted):
         check(emulation, case)
-
-
-class Recorder:
-    """Kernels that keep what they returned."""
-
-    def __init__(self, kernels: Any) -> None:
-        self.kernels, self.results = kernels, []
-
-    def __getattr__(self, name: str) -> Any:
-        def run(*arguments: Any) -> Any:
-            result = getattr(self.kernels, name)(*arguments)
-            self.results += [result] if isinstance(result, Tensor) else result
-            return result
-
-        return run
 
 
 @pytest.mark.parametrize("check", [*CHECKS.values(), "loss"], ids=[*CHECKS, "loss"])
@@ -149,17 +135,6 @@ def test_log_prob_a_thousand_deviations_away(emulation: Emulation, kind: str) ->
     assert ((log_prob.double() - expected) / expected).abs().max() < 1e-6
 
 
-@pytest.mark.parametrize("kind", ["log_prob", "log_prob_all"])
-def test_log_prob_near_the_mean_in_one_dimension(emulation: Emulation, kind: str) -> None:
-    """|log p| about 1: the bound holds of the value itself."""
-    x = torch.linspace(-3, 3, 101)[:, None]
-    tables = (torch.zeros(1, 1), torch.zeros(1, 1, 1), torch.full((1, 1, 1), 1.7))
-    labels = (torch.zeros(101, dtype=torch.int64),) if kind == "log_prob" else ()
-    log_prob, _ = getattr(emulation, f"gmm_{kind}")(x, *tables, *labels)
-    expected, _ = getattr(REFERENCE, f"gmm_{kind}")(*(t.double() for t in (x, *tables)), *labels)
-    agree(log_prob, expected, 2e-7, size=0.0)
-
-
 def test_unknown_labels_become_nan_and_leave_other_rows_alone(emulation: Emulation) -> None:
     case = Case(8, 37, 4)
     tables, x, cond = case.mixture(), case.x(), case.cond()
@@ -226,25 +201,6 @@ def test_unknown_labels_with_more_conditions_than_rows(emulation: Emulation) -> 
     log_prob, shares = emulation.gmm_log_prob(case.x(), *case.mixture(), wrong)
     assert log_prob.isnan().tolist() == [False, True, True, False]
     assert shares.isnan().all(1).tolist() == [False, True, True, False]
-
-
-def test_gradients_of_no_rows_are_zero(emulation: Emulation) -> None:
-    case = Case(0, 9, 2)
-    _, mean, scale = case.mixture()
-    grad = torch.empty(0, 2)
-    _, grad_mean, grad_scale = emulation.gmm_log_prob_backward(grad, case.x(), mean, scale, case.cond())
-    assert torch.equal(grad_mean, torch.zeros_like(mean))
-    assert torch.equal(grad_scale, torch.zeros_like(scale))
-
-
-def test_components_follow_the_weights_and_skip_those_of_none(emulation: Emulation) -> None:
-    weights = torch.tensor([[0.0, 0.5, 0.0, 0.2, 0.3, 0.0]])
-    table = torch.zeros(1, 6, 1)
-    cond = torch.zeros(20_000, dtype=torch.int64)
-    _, component = emulation.gmm_sample(weights.log() + 3, table, table + 1, cond, Case(1, 1).seed())
-    shares = component.bincount(minlength=6) / len(cond)
-    assert (shares[weights[0] == 0] == 0).all()
-    assert (shares - weights[0]).abs().max() < 0.015
 
 
 def test_component_at_the_ends_of_the_cumulative_weights(emulation: Emulation) -> None:

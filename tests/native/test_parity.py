@@ -13,7 +13,7 @@ import torch
 
 from flowprior.ops.backend import backend, native_devices
 from tests.native.emulated import DTYPES, Layout
-from tests.native.parity import CHECKS, REFERENCE, SEED, Case, check_loss
+from tests.native.parity import CHECKS, REFERENCE, SEED, Case, Recorder, check_loss
 
 pytestmark = pytest.mark.skipif("cpu" not in native_devices(), reason=f"no native operators: {backend()}")
 NATIVE = torch.ops.flowprior
@@ -99,7 +99,7 @@ def test_threads_change_no_bit(case: Case, check: str) -> None:
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            recorder = Recorder()
+            recorder = Recorder(NATIVE)
             if check == "loss":
                 check_loss(recorder, case, given_u=False, weighted=True, mean=True, wide_target=False)
             else:
@@ -111,21 +111,6 @@ def test_threads_change_no_bit(case: Case, check: str) -> None:
         torch.set_num_threads(before)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
-
-
-class Recorder:
-    """The native operators, keeping what they returned."""
-
-    def __init__(self) -> None:
-        self.results: list[torch.Tensor] = []
-
-    def __getattr__(self, name: str) -> Any:
-        def run(*arguments: Any) -> Any:
-            result = getattr(NATIVE, name)(*arguments)
-            self.results += [result] if isinstance(result, torch.Tensor) else result
-            return result
-
-        return run
 
 
 ONE_SET = """

@@ -40,13 +40,6 @@ def test_density_is_that_of_torch_distributions(dtype, dim, rank, components, di
         torch.testing.assert_close(actual, law.log_prob(x[:, None]), rtol=1e-8, atol=1e-8)
 
 
-def test_a_factor_of_zeros_is_a_diagonal_gaussian(generator):
-    mean, factor, noise = parameters(6, 2, 1, generator)
-    x = torch.randn(9, 6, generator=generator, dtype=torch.float64)
-    expected = torch.distributions.Normal(mean, noise.sqrt()).log_prob(x).sum(1)
-    torch.testing.assert_close(lowrank_log_density(x, mean, 0 * factor, noise)[:, 0], expected)
-
-
 def test_density_stays_accurate_along_a_factor_far_stronger_than_the_noise(generator):
     """Where the naive Woodbury form subtracts two numbers 10⁸ times their difference."""
     mean, factor, noise = parameters(12, 3, 1, generator)
@@ -69,24 +62,3 @@ def test_latents_have_the_mean_and_covariance_of_the_dense_conditional(generator
     spread = lowrank_posterior_sample(x[:1].expand(3, -1), mean, factor, noise, unit) - centre[:1]
     expected = unit - gain @ factor
     torch.testing.assert_close(spread.T @ spread, expected, rtol=1e-10, atol=1e-10)
-
-
-def test_latents_drawn_from_noise_have_that_law_too(generator):
-    mean, factor, noise = (tensor[0] for tensor in parameters(4, 2, 1, generator))
-    x = mean + torch.ones(4)
-    draws = 20_000
-    xi = torch.randn(draws, 2, generator=generator, dtype=torch.float64)
-    z = lowrank_posterior_sample(x.expand(draws, -1), mean, factor, noise, xi)
-    gain = torch.linalg.solve(factor @ factor.T + noise.diag(), factor).T
-    covariance = torch.eye(2, dtype=torch.float64) - gain @ factor
-    error = 5 * (covariance.diagonal() / draws).sqrt()
-    assert ((z.mean(0) - gain @ (x - mean)).abs() < error).all()
-    torch.testing.assert_close(z.T.cov(), covariance, rtol=0.0, atol=5 * (2 / draws) ** 0.5)
-
-
-def test_gradient_of_the_density_is_the_score(generator):
-    mean, factor, noise = parameters(5, 2, 1, generator)
-    x = torch.randn(3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
-    (score,) = torch.autograd.grad(lowrank_log_density(x, mean, factor, noise).sum(), x)
-    dense = factor[0] @ factor[0].T + noise[0].diag()
-    torch.testing.assert_close(score, -torch.linalg.solve(dense, (x - mean).detach().T).T)

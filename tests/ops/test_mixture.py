@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.distributions import (
-    Categorical,
-    Independent,
-    MixtureSameFamily,
     MultivariateNormal,
-    Normal,
 )
 
-from flowprior.ops import diagonal_log_density, select_component, triangular_log_density
+from flowprior.ops import select_component, triangular_log_density
 from tests.native.parity import UNRULY
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -46,19 +40,6 @@ def cholesky_factors(components: int, dim: int, generator: torch.Generator) -> T
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("dim", "components"), SIZES)
-@pytest.mark.parametrize("spherical", [False, True])
-def test_diagonal_density_is_that_of_torch_distributions(dtype, dim, components, spherical, generator):
-    mean = torch.randn(components, dim, generator=generator, dtype=torch.float64)
-    shape = (components, 1 if spherical else dim)
-    var = torch.rand(shape, generator=generator, dtype=torch.float64) * 3 + 0.01
-    x = points(mean, var[0].sqrt(), generator)
-    x, mean, var = (tensor.to(dtype) for tensor in (x, mean, var))
-    reference = Independent(Normal(mean.double(), var.double().sqrt().expand(-1, dim)), 1)
-    close(diagonal_log_density(x, mean, var), reference.log_prob(x.double()[:, None]), dtype)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("dim", "components"), SIZES)
 @pytest.mark.parametrize("tied", [False, True])
 def test_triangular_density_is_that_of_torch_distributions(dtype, dim, components, tied, generator):
     mean = torch.randn(components, dim, generator=generator, dtype=torch.float64)
@@ -69,60 +50,6 @@ def test_triangular_density_is_that_of_torch_distributions(dtype, dim, component
         mean.double(), scale_tril=factor.double().expand(components, -1, -1), validate_args=False
     )
     close(triangular_log_density(x, mean, factor), reference.log_prob(x.double()[:, None]), dtype)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("covariance", ["diag", "spherical", "full", "tied"])
-def test_mixtures_are_those_of_torch_and_scikit_learn(dtype, covariance, generator):
-    components, dim = 3, 5
-    weight = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64)
-    mean = 2 * torch.randn(components, dim, generator=generator, dtype=torch.float64)
-    if covariance in ("diag", "spherical"):
-        width = 1 if covariance == "spherical" else dim
-        var = torch.rand(components, width, generator=generator, dtype=torch.float64) + 0.1
-        parameter, scale = var, var.sqrt().expand(-1, dim)
-        law = Independent(Normal(mean, scale), 1)
-        precisions = var.rsqrt()[:, 0] if covariance == "spherical" else var.rsqrt()
-        density = diagonal_log_density
-    else:
-        parameter = cholesky_factors(1 if covariance == "tied" else components, dim, generator)
-        law = MultivariateNormal(mean, scale_tril=parameter.expand(components, -1, -1))
-        eye = torch.eye(dim, dtype=torch.float64).expand_as(parameter)
-        inverse = torch.linalg.solve_triangular(parameter, eye, upper=False).mT
-        precisions = inverse[0] if covariance == "tied" else inverse
-        density = triangular_log_density
-    x = points(mean, torch.ones(dim).double(), generator).to(dtype)
-    logits = weight.log().to(dtype)
-    actual = (density(x, mean.to(dtype), parameter.to(dtype)) + logits).logsumexp(1)
-    if dtype == torch.float64:
-        close(actual, MixtureSameFamily(Categorical(weight), law).log_prob(x.double()), dtype)
-    close(actual, _score_samples(covariance, weight, mean, precisions, x), dtype)
-
-
-def _score_samples(covariance: str, weight: Tensor, mean: Tensor, precisions: Tensor, x: Tensor) -> Tensor:
-    model = GaussianMixture(len(weight), covariance_type=covariance)
-    model.weights_, model.means_ = weight.numpy(), mean.numpy()
-    model.precisions_cholesky_ = precisions.numpy()
-    return torch.from_numpy(np.asarray(model.score_samples(x.double().numpy())))
-
-
-def test_gradient_of_the_density_is_the_score(generator):
-    mean = torch.randn(1, 3, generator=generator, dtype=torch.float64)
-    factor = cholesky_factors(1, 3, generator)
-    x = torch.randn(4, 3, generator=generator, dtype=torch.float64, requires_grad=True)
-    (score,) = torch.autograd.grad(triangular_log_density(x, mean, factor).sum(), x)
-    expected = -torch.linalg.solve(factor[0] @ factor[0].T, (x - mean).detach().T).T
-    torch.testing.assert_close(score, expected)
-
-
-def test_components_are_chosen_as_often_as_their_weights_say(generator):
-    weight = torch.tensor([0.0, 0.5, 0.125, 0.0, 0.375, 0.0])
-    draws = 20_000
-    uniform = torch.rand(draws, generator=generator)
-    chosen = select_component((weight.log() + 3.0).expand(draws, -1), uniform)
-    share = torch.bincount(chosen, minlength=6) / draws
-    error = (weight * (1 - weight) / draws).sqrt()
-    assert ((share - weight).abs() <= 5 * error).all(), "five standard errors; impossible ones never"
 
 
 def test_each_row_has_weights_of_its_own():

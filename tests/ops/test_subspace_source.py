@@ -27,24 +27,6 @@ def test_it_is_the_formula(dtype, rows, dim, rank, generator):
     torch.testing.assert_close(x0.double(), exact, rtol=BOUND[dtype], atol=3 * BOUND[dtype])
 
 
-def test_its_mean_and_covariance_given_the_datum_are_those_of_the_frame(generator):
-    """Along an axis (1 − 1/λ) of the datum's coordinate, and variance 2 − 1/λ; outside the prior's noise."""
-    tables, _ = subspace(generator, 1, 4, 2)
-    draws = 200_000
-    many = type(tables)(*(t.expand(draws, -1) for t in tables[:3]), tables.basis, tables.cond.expand(draws))
-    x1 = normal(generator, 1, 4).expand(draws, -1)
-    x0 = subspace_source(x1, normal(generator, draws, 2), normal(generator, draws, 4), many)
-    q = tables.basis[tables.cond[0], :, :4]
-    white = (x0 - tables.loc) * tables.noise.rsqrt()
-    datum = ((x1[:1] - tables.loc) * tables.noise.rsqrt()) @ q.T
-    slope = 1 - 1 / tables.spread
-    torch.testing.assert_close((white @ q.T).mean(0), (slope * datum)[0], rtol=0, atol=0.02)
-    torch.testing.assert_close((white @ q.T).var(0), (2 - 1 / tables.spread)[0], rtol=0.02, atol=0)
-    outside = white - white @ q.T @ q
-    expected = torch.eye(4, dtype=torch.float64) - q.T @ q
-    torch.testing.assert_close(outside.T @ outside / draws, expected, rtol=0, atol=0.02)
-
-
 def test_strides_change_nothing(generator):
     tables, _ = subspace(generator)
     x1, epsilon, latent = normal(generator, 11, 20), normal(generator, 11, 20), normal(generator, 11, 3)

@@ -67,25 +67,6 @@ def test_it_is_what_drawn_pairs_show(t, generator):
     torch.testing.assert_close(scale[0], rest.std(0), rtol=0.01, atol=1e-6)
 
 
-def test_in_axes_alone_it_is_the_regression_of_each_axis(generator):
-    """Where the latents hold everything, E[u | x_t] and Var[u | x_t] are known in closed form."""
-    dim, t = 4, 0.6
-    tables, _ = subspace(generator, 1, dim, dim)
-    q, spread = tables.basis[tables.cond[0], :, :dim], tables.spread[0]
-    a = 1 - 1 / spread
-    state = t**2 + (1 - t) ** 2 + 2 * t * (1 - t) * a
-    rate = (t - (1 - t) + ((1 - t) - t) * a) / state
-    x = tables.loc + normal(generator, 1, dim)
-    root = tables.noise[0].sqrt()
-    along = ((x[0] - tables.loc[0]) / root) @ q.T
-    times = straight(torch.tensor([t]).double())
-    lengths = torch.ones(3, dim).double()
-    _, velocity, scale = subspace_view(x, times, tables, a[None], lengths, FLOOR, LEAST)
-    torch.testing.assert_close(velocity[0], root * ((rate * along) @ q))
-    left = spread * (1 - a.square()) / state
-    torch.testing.assert_close(scale[0], root * (left @ q.square()).sqrt())
-
-
 def test_a_row_does_not_depend_on_the_others(generator):
     x, times, tables, slope, lengths = arguments(generator, 40, 70, 8, torch.float32)
     whole = subspace_view(x, times, tables, slope, lengths, FLOOR, LEAST)

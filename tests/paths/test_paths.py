@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
-from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
 from flowprior.ops import affine_path
@@ -28,33 +25,6 @@ def test_derivatives_are_those_of_the_coefficients(name: str) -> None:
     alpha, sigma, alpha_dot, sigma_dot = path.coefficients(t)
     torch.testing.assert_close(torch.autograd.grad(alpha.sum(), t, retain_graph=True)[0], alpha_dot)
     torch.testing.assert_close(torch.autograd.grad(sigma.sum(), t)[0], sigma_dot)
-
-
-@pytest.mark.parametrize("name", Path.available())
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_path_starts_at_x0_and_ends_at_x1(name: str, dtype: torch.dtype) -> None:
-    x0, x1 = torch.randn(2, 3, 1, 4, 4, dtype=dtype)
-    path = Path.create(name)
-    start = path.interpolate(x0, x1, torch.zeros(3, dtype=dtype))
-    end = path.interpolate(x0, x1, torch.ones(3, dtype=dtype))
-    trace = math.exp(-5.025) if name == "vp" else 0.0
-    torch.testing.assert_close(start.x_t, x0, atol=trace * 5 + 1e-6, rtol=trace)
-    torch.testing.assert_close(end.x_t, x1, atol=1e-6, rtol=1e-6)
-    assert start.x_t.dtype == end.u_t.dtype == dtype
-    assert torch.isfinite(end.u_t).all()
-
-
-@pytest.mark.parametrize("name", Path.available())
-def test_velocity_is_the_derivative_of_the_point(name: str) -> None:
-    x0, x1 = torch.randn(2, 5, 3, dtype=torch.float64)
-    path = Path.create(name)
-
-    def point(t: Tensor) -> Tensor:
-        return path.interpolate(x0, x1, t.expand(5)).x_t
-
-    t = torch.tensor(0.63, dtype=torch.float64)
-    _, tangent = torch.func.jvp(point, (t,), (torch.ones_like(t),))
-    torch.testing.assert_close(path.interpolate(x0, x1, t.expand(5)).u_t, tangent)
 
 
 @pytest.mark.parametrize("sigma_min", [0.0, 0.01, 0.3])

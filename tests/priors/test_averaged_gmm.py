@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import pytest
 import torch
@@ -60,40 +59,11 @@ def test_density_of_many_labels_in_one_batch_is_that_of_each_label(generator):
     torch.testing.assert_close(few, together[:60])
 
 
-def test_density_integrates_to_one():
-    prior = fitted(rings(600))
-    axis = torch.linspace(-4, 8, 400, dtype=torch.float64)
-    grid = torch.cartesian_prod(axis, axis)
-    cell = float(axis[1] - axis[0]) ** 2
-    for label in (0, 1):
-        total = prior.log_prob(grid, torch.full((len(grid),), label)).exp().sum() * cell
-        assert abs(float(total) - 1) < 1e-3
-
-
 def test_triangles_are_packed_and_unpacked(generator):
     for dim in (1, 2, 7, 64):
         triangle = torch.randn(3, dim, dim, generator=generator).tril()
         assert packed(triangle).shape == (3, dim * (dim + 1) // 2)
         assert torch.equal(unpacked(packed(triangle)), triangle)
-
-
-def test_draws_match_the_density(generator):
-    """In cells of a grid, as many draws as the density says (χ²)."""
-    prior, n = fitted(rings(2000)), 20_000
-    drawn = prior.sample(torch.zeros(n, dtype=torch.long), generator=generator)
-    axis = torch.linspace(-3, 3, 241, dtype=torch.float64)
-    middle = (axis[1:] + axis[:-1]) / 2
-    grid = torch.cartesian_prod(middle, middle)
-    mass = (
-        prior.log_prob(grid, torch.zeros(len(grid), dtype=torch.long)).exp() * float(axis[1] - axis[0]) ** 2
-    )
-    expected = n * mass.view(8, 30, 8, 30).sum((1, 3)).flatten()
-    place = ((drawn + 3) / 6 * 8).floor().long().clamp(0, 7)
-    seen = torch.bincount(place[:, 0] * 8 + place[:, 1], minlength=64).double()
-    used = expected > 10
-    statistic = float(((seen - expected).square() / expected)[used].sum())
-    degrees = int(used.sum())
-    assert statistic < degrees + 5 * (2 * degrees) ** 0.5
 
 
 def test_draws_in_blocks_are_those_of_one_block(monkeypatch):
@@ -233,25 +203,6 @@ def test_refusals():
         Prior.create("averaged-gmm", rows_each=0)
     with pytest.raises(OptionError, match="shrinkage"):
         Prior.create("averaged-gmm", shrinkage=-1.0)
-
-
-def test_numbers_of_components_are_told_apart_on_the_same_halvings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Halvings differ by more than numbers do: with new ones for each, the richest that is lucky is taken."""
-    seen: dict[int, list[torch.Tensor]] = {}
-    fit = averaged_gmm.fit_average
-
-    def noted(x: torch.Tensor, components: int, *others: Any) -> Any:
-        seen.setdefault(components, []).append(x.clone())
-        return fit(x, components, *others)
-
-    monkeypatch.setattr(averaged_gmm, "fit_average", noted)
-    x = torch.randn(210, 2, generator=torch.Generator().manual_seed(11))
-    Prior.create("averaged-gmm").fit((x, None), generator=torch.Generator().manual_seed(0))
-    halves = {number: torch.stack(rows[:8]) for number, rows in seen.items() if len(rows) >= 8}
-    first, *others = halves.values()
-    assert others
-    for other in others:
-        assert torch.equal(first, other)
 
 
 @pytest.mark.parametrize("seed", [0, 4, 6])

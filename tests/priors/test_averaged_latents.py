@@ -8,7 +8,6 @@ from torch import Tensor
 
 from flowprior import Coupling, Prior
 from flowprior.couplings import source_gap
-from flowprior.inspection.half_share import half_share
 from flowprior.priors import latent_gmm
 
 DIM, RANK = 8, 3
@@ -64,20 +63,6 @@ def test_drawn_and_inferred_source_samples_agree(averaged, data, generator):
     single = fitted(data, "gmm")
     other = source_gap(coupling, single, data[0][:1000], data[1][:1000], generator=generator)
     assert gap.coefficient < 0.5 * other.coefficient
-
-
-def test_it_does_not_copy(data, generator):
-    def prior() -> Prior:
-        return Prior.create("latent-gmm", rank=RANK, reg_covar=1e-3, law="averaged-gmm")
-
-    assert half_share(prior, data[0][:600], data[1][:600], generator=generator) < 0.6
-
-
-def test_state_travels(averaged, data):
-    other = Prior.create("latent-gmm", rank=RANK, reg_covar=1e-3, law="averaged-gmm")
-    other.load_state_dict(averaged.state_dict())
-    x, labels = data[0][:50], data[1][:50]
-    assert torch.equal(other.log_prob(x, labels), averaged.log_prob(x, labels))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flowprior import Prior
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import InputError
 from flowprior.priors.picture_mapper import PictureMapper
 from tests.expected_warnings import UNCONVERGED
 
@@ -80,19 +80,6 @@ def test_null_condition_has_the_moments_of_all_data(prior):
     x1, x0 = heteroscedastic(20000, seed=8)[0], prior.sample(cond, generator=torch.Generator().manual_seed(5))
     pairs = ((x0 - x0.mean(0)) * (x1 - x1.mean(0))).mean(0)
     assert torch.allclose((frame.shared * frame.noise)[0], pairs, rtol=0.1)
-
-
-def test_saved_and_loaded_it_is_the_same(prior, tmp_path):
-    prior.save(tmp_path / "prior")
-    again = Prior.load(tmp_path / "prior")
-    cond = torch.linspace(-1, 1, 9)[:, None]
-    draws = [p.sample(cond, generator=torch.Generator().manual_seed(4)) for p in (prior, again)]
-    assert torch.equal(*draws)
-
-
-def test_latents_are_refused():
-    with pytest.raises(OptionError, match="expected latent=0 with covariance='diagonal', got 3"):
-        Prior.create("learned-mean", covariance="diagonal", latent=3)
 
 
 def test_a_mean_that_copies_its_rows_does_not_make_the_spread_too_narrow():

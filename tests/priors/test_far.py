@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowprior.data import DATA
 from flowprior.priors import Prior
 from flowprior.priors.far import FarConditions, Part, trust_at
 from tests.expected_warnings import UNCONVERGED
@@ -21,7 +20,6 @@ SPECS = {
     "latent": ("learned-mean", {**MAPPER, "sigma": "diagonal", "latent": 2}),
     "lowrank": ("learned-mean", LOWRANK),
     "kernel": ("kernel-mean", {"sigma": "diagonal"}),
-    "cosine": ("kernel-mean", {"distance": "cosine"}),
 }
 every_prior = pytest.mark.parametrize("name", SPECS)
 FITTED: dict[tuple[str, str], Prior] = {}
@@ -73,8 +71,6 @@ def test_the_moments_of_the_frame_are_those_that_are_drawn(asked, generator):
 def test_far_away_the_spread_is_wider_and_the_mean_that_of_all_data(name, generator):
     prior = fitted(name)
     near, far = near_and_far()
-    if name == "cosine":
-        pytest.skip("no direction of four numbers is far from all of 200")
     spread = [prior.sample(c.expand(4000, -1), generator=generator).var(0) for c in (near, far)]
     assert float(spread[1].mean()) > 1.5 * float(spread[0].mean())
     x, _ = captions(200, 1)
@@ -205,20 +201,3 @@ def test_trust_falls_and_width_rises_with_the_distance():
 
 
 # -- real captions ----------------------------------------------------------------------------------
-
-
-def small_emoji(split: str, captions: str) -> tuple[Tensor, Tensor]:
-    """Emoji of 8 × 8 pixels and the embeddings of their captions."""
-    if "emoji" not in DATA.available():
-        pytest.skip("the data set emoji is not here")
-    data = DATA.create("emoji", split=split, captions=captions)
-    x, cond = data.batch(torch.arange(len(data)))
-    assert cond is not None
-    return torch.nn.functional.avg_pool2d(x, x.shape[-1] // 8), cond.float()
-
-
-def test_captions_of_emoji_that_were_not_seen_are_likelier_than_without():
-    train, unseen = small_emoji("train", "seen"), small_emoji("test", "unseen")
-    found = [Prior.create("kernel-mean", neighbours=32, far=far).fit(train) for far in ("as-near", "widen")]
-    values = [float(prior.log_prob(*unseen).mean()) for prior in found]
-    assert values[1] > values[0] + 2, "nats of 192 numbers"

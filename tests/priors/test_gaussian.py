@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
-from flowprior.couplings import Coupling
-from flowprior.errors import CouplingError, InputError, OptionError
-from flowprior.ops import standard_normal
-from flowprior.priors import Prior, latents_of
+from flowprior.errors import InputError, OptionError
+from flowprior.priors import Prior
 
 MOMENTS = ("standard", "scalar", "diagonal")
 
@@ -64,19 +60,6 @@ def test_only_the_standard_one_is_standard_normal():
     assert not Prior.create("gmm").is_standard_normal
 
 
-def test_standard_noise_is_that_of_the_operator(three_classes):
-    prior = Prior.create("normal").fit(three_classes)
-    x0 = prior.sample(n=5, generator=torch.Generator().manual_seed(3))
-    noise = standard_normal(5, 4, prior.loc, torch.Generator().manual_seed(3))
-    assert torch.equal(x0, noise)
-
-
-def test_density_of_the_origin_by_hand():
-    prior = Prior.create("gaussian").fit(torch.zeros(1, 2, 3))
-    log_prob = prior.log_prob(torch.zeros(1, 2, 3, dtype=torch.float64))
-    assert log_prob.item() == pytest.approx(-3 * math.log(2 * math.pi), rel=1e-12)
-
-
 def test_the_mean_is_the_callers_own_memory(three_classes):
     prior = Prior.create("gaussian", moments="diagonal").fit(three_classes)
     before = prior.loc.clone()
@@ -91,15 +74,6 @@ def test_a_floor_keeps_constant_dimensions_proper():
     assert prior.var.tolist() == pytest.approx([1.25, 0.25])
     with pytest.raises(InputError, match=r"gaussian\.fit: a dimension is constant and reg_covar=0"):
         Prior.create("gaussian", moments="diagonal", reg_covar=0.0).fit(x)
-
-
-def test_it_has_no_latents(three_classes):
-    prior = Prior.create("gaussian").fit(three_classes)
-    assert not prior.has_latents
-    assert latents_of(prior) is None
-    assert not hasattr(prior, "infer")
-    with pytest.raises(CouplingError, match="prior 'gaussian' has no latent variables to infer"):
-        Coupling.create("posterior").draw(prior, *three_classes)
 
 
 @pytest.mark.parametrize(

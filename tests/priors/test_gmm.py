@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-
-import numpy as np
 import pytest
 import torch
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from flowprior.errors import CheckpointError, InputError, NotFittedError, OptionError
+from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.mixtures import COVARIANCES
 from flowprior.priors import Prior
 from flowprior.priors.gmm import GmmPrior
@@ -28,7 +24,8 @@ def fitted(data, *, seed: int = 0, **options) -> GmmPrior:
 
 def component_covariance(prior: GmmPrior, row: int, k: int) -> Tensor:
     """Dense Σ_ck."""
-    tables = prior._component(row, k)
+    own = {name: prior.get_buffer(name)[row] for name in prior.family.parameters}
+    tables = {name: table[min(k, len(table) - 1)] for name, table in own.items()}
     dim = prior.loc.shape[-1]
     if "var" in tables:
         return tables["var"].expand(dim).diag()
@@ -98,28 +95,6 @@ def test_density_is_that_of_the_mixture_of_torch_normals(covariance, components,
             for dense in [component_covariance(prior, label, k)]
         ]
         torch.testing.assert_close(log_prob[labels == label], torch.stack(joint, 1).logsumexp(1))
-
-
-@pytest.mark.parametrize(("covariance", "components"), MIXTURES)
-@pytest.mark.parametrize("dim", [1, 2])
-def test_density_integrates_to_one(covariance, components, dim, generator):
-    x = torch.randn(300, dim, generator=generator, dtype=torch.float64) + torch.randint(3, (300, 1)) * 2
-    prior = fitted((x, torch.arange(300) % 2), covariance=covariance, components=components)
-    axis = torch.linspace(-12, 16, 281, dtype=torch.float64)
-    grid = torch.cartesian_prod(*[axis] * dim).view(-1, dim)
-    for label in range(2):
-        density = prior.log_prob(grid, torch.full((len(grid),), label)).exp()
-        assert density.sum().item() * 0.1**dim == pytest.approx(1, abs=1e-3)
-
-
-def test_held_out_density_of_one_component_is_that_of_scikit_learn(three_classes):
-    x, labels = three_classes
-    prior = fitted((x[:400], labels[:400]), covariance="full")
-    for label in range(3):
-        train, test = x[:400][labels[:400] == label], x[400:][labels[400:] == label]
-        theirs = GaussianMixture(1, reg_covar=1e-6).fit(train.numpy()).score_samples(test.numpy())
-        ours = prior.log_prob(test, torch.full((len(test),), label))
-        np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -203,12 +178,6 @@ def test_latents_exist_where_there_is_a_component_or_a_factor_to_infer():
     assert not Prior.create("gmm", covariance="full").has_latents
     assert Prior.create("gmm", components=2).has_latents
     assert Prior.create("gmm", covariance="lowrank").has_latents
-
-
-def test_a_prior_without_latents_refuses_to_infer(three_classes):
-    prior = fitted(three_classes)
-    with pytest.raises(InputError, match=r"gmm\.infer: this prior has no latent variables"):
-        prior.infer(*three_classes)
 
 
 @pytest.mark.parametrize("covariance", ["diag", "full", "tied", "spherical"])
@@ -449,51 +418,10 @@ def test_a_full_covariance_that_cannot_fit_in_memory_is_refused():
         fitted(x, covariance="full")
 
 
-def test_use_before_fit_says_what_to_call(three_classes):
-    prior = Prior.create("gmm")
-    for call in (
-        lambda: prior.sample(n=1),
-        lambda: prior.log_prob(three_classes[0]),
-        lambda: prior.responsibilities(three_classes[0]),
-        lambda: prior.sample_marginal(1),
-        lambda: prior.event_shape,
-    ):
-        with pytest.raises(NotFittedError, match=r"the prior is not fitted; call prior.fit\(data\) first"):
-            call()
-
-
 # -- state ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("covariance", "components"), MIXTURES)
-def test_draws_do_not_depend_on_the_number_of_threads(covariance, components, three_classes):
-    prior = fitted(three_classes, covariance=covariance, components=components)
-    before, cond = torch.get_num_threads(), three_classes[1].repeat(20)
-    draws = []
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            draws.append(prior.sample(cond, generator=torch.Generator().manual_seed(1)))
-    finally:
-        torch.set_num_threads(before)
-    assert torch.equal(*draws)
-
-
-def test_a_copy_shares_nothing(three_classes):
-    prior = fitted(three_classes)
-    other = copy.deepcopy(prior)
-    other.loc += 1
-    assert not torch.equal(prior.loc, other.loc)
 
 
 def test_a_checkpoint_with_another_number_of_components_is_refused(three_classes):
     state = fitted(three_classes, components=3).state_dict()
     with pytest.raises(CheckpointError, match="has components=3, this prior components=1; create it with"):
         Prior.create("gmm", components=1).load_state_dict(state)
-
-
-def test_a_prior_may_be_fitted_again_with_other_data(three_classes):
-    prior = fitted(three_classes, components=2)
-    prior.fit((torch.randn(10, 3), None))
-    assert prior.event_shape == (3,)
-    assert prior.sample(n=4).shape == (4, 3)

@@ -22,7 +22,6 @@ from flowprior.priors.learned_mean import LearnedMeanPrior
 from flowprior.priors.mapper_training import KeptMean, Mapper, MapperTraining, train_mapper
 from flowprior.priors.mixture_density import MixtureDensity
 from tests.expected_warnings import UNCONVERGED
-from tests.priors.known_laws import excess, two_modes
 
 pytestmark = UNCONVERGED
 
@@ -88,13 +87,6 @@ def test_samples_have_the_two_modes(fitted, generator):
         axis = torch.tensor([math.cos(angle), math.sin(angle)]) @ PLANE.T
         middle = ((drawn @ axis).abs() < 0.25 * LONG).double().mean()
         assert middle < 0.08, angle
-
-
-@pytest.mark.slow
-def test_a_law_of_two_modes_is_the_better_density(fitted):
-    x, cond = turning(2000, 2)
-    gaussian = fit_turning(components=1)
-    assert float((fitted.log_prob(x, cond) - gaussian.log_prob(x, cond)).mean()) > 0.3
 
 
 def test_inferred_source_samples_follow_the_datum_and_the_drawn_law(fitted, generator):
@@ -206,18 +198,6 @@ def test_a_file_with_one_factor_for_all_axes_loads(fitted):
     torch.testing.assert_close(loaded.residuals.spread.factors, torch.tensor([1.5, 1.5, 0.5]))
 
 
-def test_a_frame_turns_forth_and_back(fitted, generator):
-    cond = torch.tensor([[-1.0], [0.2], [1.3]])
-    frame = fitted.frame(cond, 3)
-    along = torch.randn(3, 2, generator=generator)
-    torch.testing.assert_close(frame.into(frame.out_of(along)), along, rtol=1e-4, atol=1e-5)
-    white = torch.randn(3, 4, generator=generator)
-    torch.testing.assert_close((frame.into(white) * along).sum(1), (white * frame.out_of(along)).sum(1))
-    torch.testing.assert_close(frame.turn_back(frame.turned(along)), along, rtol=1e-4, atol=1e-5)
-    exact = torch.stack([frame.out_of(along.new_ones(3, 1) * e).square() for e in torch.eye(2)]).sum(0)
-    torch.testing.assert_close(exact, frame.leverage, rtol=1e-4, atol=1e-5)
-
-
 def test_the_null_condition_has_the_moments_of_all_data(fitted):
     x, cond = turning(3000, 1)
     frame = fitted.frame(torch.zeros_like(cond), len(cond))
@@ -248,44 +228,6 @@ def test_its_pairs_have_a_linear_velocity(fitted, generator):
     assert linear(sample.x_t, t, torch.zeros_like(cond)).isfinite().all()
 
 
-@pytest.mark.slow
-def test_it_integrates_to_one_and_knows_modes_of_labels():
-    x, labels = two_modes(2000, 0)
-    settings = {**QUICK, "rank": 2, "components": 4, "steps": 300, "law_steps": 300, "epochs": 40}
-    prior = Prior.create("learned-mean", **settings)
-    prior.fit((x, labels), generator=torch.Generator().manual_seed(0))
-    axis = torch.linspace(-15, 18, 551)  # a component that few examples hold may be wide
-    grid = torch.cartesian_prod(axis, axis)
-    for label in (0, 1):
-        density = prior.log_prob(grid, torch.full((len(grid),), label)).double().exp().sum()
-        assert density * (axis[1] - axis[0]) ** 2 == pytest.approx(1, abs=0.01)
-    assert excess(prior, *two_modes(1000, 1)) > -0.4, "nats below the true law"
-
-
-@pytest.mark.slow
-def test_means_of_one_hot_embeddings_are_the_means_of_the_classes():
-    generator = torch.Generator().manual_seed(2)
-    labels = torch.arange(2000) % 4
-    centres = 3 * torch.randn(4, 3, generator=generator)
-    x = centres[labels] + 0.3 * torch.randn(2000, 3, generator=generator)
-    table = torch.stack([x[labels == label].mean(0) for label in range(4)])
-    identity = torch.eye(4)
-    for cond, asked in ((labels, torch.arange(4)), (identity[labels], identity)):
-        prior = Prior.create("learned-mean", **QUICK, rank=2, components=2, steps=300, epochs=40)
-        prior.fit((x, cond), generator=torch.Generator().manual_seed(0))
-        torch.testing.assert_close(prior.mean(asked), table, rtol=0, atol=0.06)
-
-
-def test_state_with_embeddings_travels_into_an_unfitted_prior(fitted):
-    x, cond = turning(50, 6)
-    other = Prior.create("learned-mean", **{**QUICK, "rank": 2, "components": 4})
-    other.load_state_dict(fitted.state_dict())
-    assert torch.equal(other.log_prob(x, cond), fitted.log_prob(x, cond))
-    assert torch.equal(other.log_prob_marginal(x), fitted.log_prob_marginal(x))
-    draws = [p.sample(cond, generator=torch.Generator().manual_seed(0)) for p in (other, fitted)]
-    assert torch.equal(*draws)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -294,7 +236,6 @@ def test_state_with_embeddings_travels_into_an_unfitted_prior(fitted):
         ({"rank": 0}, "rank=0 is not possible"),
         ({"components": 0}, "components=0 is not possible"),
         ({"steps": 0}, "steps=0 is not possible"),
-        ({"law_steps": -1}, "law_steps=-1 is not possible"),
         ({"reg_covar": -1.0}, "expected reg_covar to be a number from 0"),
     ],
 )
@@ -328,13 +269,3 @@ def test_one_component_is_the_standard_normal(generator):
     h = torch.randn(9, 3, generator=generator, dtype=torch.float64)
     expected = -0.5 * (h.square() + math.log(2 * math.pi)).sum(1)
     torch.testing.assert_close(law_of(1).log_prob(h, torch.randn(9, 2).double()), expected)
-
-
-def test_draws_follow_the_density(generator):
-    """E[p(h + δ)/p(h)] = 1 under h ~ p."""
-    law, n = law_of(4), 40_000
-    cond = torch.tensor([[0.3, -0.8]]).double().expand(n, 2)
-    uniform = torch.rand(n, generator=generator, dtype=torch.float64)
-    h = law.place(cond, uniform, torch.randn(n, 3, generator=generator, dtype=torch.float64))
-    ratio = (law.log_prob(h + 0.02, cond) - law.log_prob(h, cond)).exp()
-    assert abs(ratio.mean().item() - 1) < 5 * ratio.std().item() / n**0.5

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from flowprior import Coupling, Prior
-from flowprior.couplings import source_gap
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import OptionError
 from flowprior.mixtures.moments import ConditionMoments
@@ -56,18 +55,6 @@ def test_shared_and_own_bases_agree_on_data_that_have_one(data):
     assert_same_covariances(own, shared)
 
 
-def test_groups_find_the_labels_of_each_basis():
-    two, held_out = turning(16_000, bases=2), turning(4000, bases=2, seed=1)
-    groups = fitted(two, basis="groups", groups=2)
-    assert (groups.subspace.group[:LABELS] == groups.subspace.group[0]).tolist() == [True, False, True, False]
-    own, shared = (
-        fitted(two, basis=basis, span=RANK).log_prob(*held_out).mean() for basis in ("own", "shared")
-    )
-    found = groups.log_prob(*held_out).mean()
-    assert shared < own - 1
-    assert found > own - 0.1
-
-
 def test_a_wider_basis_holds_subspaces_that_differ():
     """Labels of two subspaces of 3 directions have one basis of 6 in common, and 3 latents each."""
     two, held_out = turning(16_000, bases=2), turning(4000, bases=2, seed=1)
@@ -106,11 +93,11 @@ def test_a_basis_has_as_many_dimensions_as_the_labels_can_afford():
 
 
 @pytest.mark.parametrize("span", [RANK, 2 * RANK, 3 * RANK])
-@pytest.mark.parametrize("basis", ["own", "shared", "groups"])
+@pytest.mark.parametrize("basis", ["own", "shared"])
 def test_pairs_have_the_moments_that_the_linear_velocity_assumes(data, basis, span):
     """Along each axis variance 1 of both and the slope between; outside, variance ψ and no covariance."""
     x, labels = data
-    prior = fitted(data, basis=basis, groups=2, span=span)
+    prior = fitted(data, basis=basis, span=span)
     x0 = Coupling.create("posterior").draw(prior, x, labels, generator=torch.Generator().manual_seed(0))
     for label in range(LABELS):
         of = labels == label
@@ -129,47 +116,10 @@ def test_pairs_have_the_moments_that_the_linear_velocity_assumes(data, basis, sp
         assert (e0 * e1).mean(0).abs().max() < 0.06
 
 
-@pytest.mark.parametrize("basis", ["own", "shared", "groups"])
-def test_the_density_integrates_to_one(basis):
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(600) % 3
-    x = torch.randn(600, 2, generator=generator) @ torch.tensor([[2.0, 0.6], [0.0, 0.7]]) + labels[:, None]
-    prior = fitted((x.double(), labels), rank=1, components=2, basis=basis, groups=2)
-    axis = torch.linspace(-14, 16, 601, dtype=torch.float64)
-    nodes = torch.cartesian_prod(axis, axis)
-    for label in range(3):
-        density = prior.log_prob(nodes, torch.full((len(nodes),), label)).exp()
-        assert abs(float(density.sum()) * float(axis[1] - axis[0]) ** 2 - 1) < 1e-6
-
-
-def test_inferred_latents_follow_the_fitted_law(generator):
-    """Latents of two clusters: a mixture of two agrees with them, one Gaussian does not."""
-    x, labels = turning(4000)
-    x = x + 4 * (torch.randint(2, (4000, 1), generator=generator) * 2 - 1) * torch.ones(DIM)
-    coupling = Coupling.create("posterior")
-    one, two = (
-        source_gap(
-            coupling, fitted((x, labels), components=k, basis="shared"), x[:1000], labels[:1000],
-            generator=torch.Generator().manual_seed(1),
-        )
-        for k in (1, 2)
-    )  # fmt: skip
-    assert one.p_value < 0.01
-    assert two.coefficient < 0.5 * one.coefficient
-
-
 def test_no_table_holds_a_basis_for_each_label(data):
     state = fitted(data, basis="shared", span=5).state_dict()
     assert state["subspace.basis"].shape == (2, DIM, 5)
     assert state["subspace.rotation"].shape == (LABELS + 1, 5, RANK)
-
-
-def test_the_state_travels_and_draws_are_the_same(data):
-    for basis in ("shared", "groups"):
-        prior = fitted(data, basis=basis, groups=2)
-        other = Prior.create("latent-gmm", components=1, rank=RANK, reg_covar=FLOOR)
-        other.load_state_dict(prior.state_dict())
-        assert torch.equal(other.log_prob(*data), prior.log_prob(*data))
 
 
 def test_a_label_of_few_examples_has_nearly_the_pooled_covariance(data):

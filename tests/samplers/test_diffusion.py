@@ -16,7 +16,7 @@ from torch import Tensor
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
-from flowprior.errors import OptionError, UnknownComponentError
+from flowprior.errors import OptionError
 from flowprior.flow import Flow
 from flowprior.paths import Path
 from flowprior.priors import Prior
@@ -53,11 +53,6 @@ def seeded(seed: int = 0) -> torch.Generator:
 def diffusion_flow(**options: object) -> Flow:
     prior = Prior.create("gaussian").fit((torch.zeros(4, 1).double(), None))
     return Flow(exact_velocity(MEAN, SPREAD), prior, Coupling.create("condot"), VP, Condition(), **options)  # type: ignore[arg-type]
-
-
-def test_both_are_registered() -> None:
-    assert set(DIFFUSION) == {"ancestral", "ddim"}
-    assert Sampler.record("ddpm").factory is Ancestral
 
 
 # -- the probability-flow equation ----------------------------------------------------------------
@@ -111,17 +106,7 @@ def test_data_of_one_point_have_the_law_of_the_path_at_every_step(spec: str, nam
         assert float(state.var()) == pytest.approx(s**2, abs=5 * s**2 * (2 / len(x0)) ** 0.5 + 1e-9)
 
 
-def test_forward_variance_keeps_standard_normal_data_standard_normal() -> None:
-    """Down to the last step, which puts no new noise in (Ho et al. 2020, sec. 3.2)."""
-    sampler = Ancestral(variance="forward").prepare(VP, generator=seeded())
-    solution = sampler.solve(exact_velocity(0.0, 1.0), source_samples(), nfe=4, trajectory=True)
-    for state in solution.trajectory[:-1]:  # type: ignore[index]
-        assert float(state.var()) == pytest.approx(1.0, abs=5 * (2 / 40_000) ** 0.5)
-    alpha, *_ = VP.coefficients(torch.tensor(0.75, dtype=torch.float64))
-    assert float(solution.x.var()) == pytest.approx(float(alpha) ** 2, rel=0.04)
-
-
-@pytest.mark.parametrize("spec", ["ancestral", "ancestral:variance=forward", "ddim:eta=1.0"])
+@pytest.mark.parametrize("spec", ["ancestral", "ddim:eta=1.0"])
 def test_many_steps_reach_the_data(spec: str) -> None:
     sampler = Sampler.registry.resolve(spec).prepare(VP, generator=seeded())
     x = sampler.integrate(exact_velocity(MEAN, SPREAD), source_samples(10_000), nfe=200)
@@ -244,14 +229,8 @@ def test_flow_refuses_before_it_draws() -> None:
         ("ddim", {"eta": 1.5}),
         ("ddim", {"clip": -1.0}),
         ("ddim", {"clip": math.nan}),
-        ("ancestral", {"variance": "beta"}),
     ],
 )
 def test_impossible_options(name: str, options: dict[str, object]) -> None:
     with pytest.raises(OptionError, match="is not possible"):
         Sampler.create(name, **options)
-
-
-def test_an_unknown_grid_names_the_known_ones() -> None:
-    with pytest.raises(UnknownComponentError, match=r"unknown grid 'linear'.*cosine, last, power, uniform"):
-        Sampler.create("ancestral", grid="linear")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowprior.errors import OptionError, UnknownComponentError
+from flowprior.errors import OptionError
 from flowprior.samplers import CountedVelocity, FixedStepSampler, Sampler, time_grid
 
 from .ode import solution, source_samples, velocity
@@ -59,13 +59,6 @@ def test_evaluations_are_spent_exactly(name: str, steps: int) -> None:
     assert max(float(t.max()) for t in calls) <= 1.0
 
 
-def test_euler_is_euler() -> None:
-    x0, v = source_samples(), velocity
-    expected = x0 + 0.5 * v(x0, torch.zeros(7))
-    expected = expected + 0.5 * v(expected, torch.full((7,), 0.5))
-    torch.testing.assert_close(Sampler.create("euler").integrate(v, x0, nfe=2), expected)
-
-
 @pytest.mark.parametrize("name", FIXED)
 def test_without_nfe_at_most_fifteen_are_spent(name: str) -> None:
     nfe = Sampler.create(name).solve(velocity, source_samples()).nfe
@@ -102,26 +95,6 @@ def test_trajectory_has_every_state_and_its_time(grid: str) -> None:
     assert plain.trajectory is None
     assert plain.times.tolist() == [0.0, 1.0]
     torch.testing.assert_close(plain.x, result.x, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_dtype_and_shape_follow_the_start(dtype: torch.dtype) -> None:
-    x0 = torch.rand(2, 3, 4, 4, dtype=dtype)
-    before = x0.clone()
-
-    def typed(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
-        assert t.dtype == x.dtype == dtype
-        return velocity(x, t)
-
-    result = Sampler.create("heun").solve(typed, x0, nfe=4)
-    assert result.x.dtype == result.times.dtype == dtype
-    assert result.x.shape == x0.shape
-    torch.testing.assert_close(x0, before, rtol=0, atol=0)
-
-
-def test_unknown_grid() -> None:
-    with pytest.raises(UnknownComponentError, match="unknown grid 'linear'"):
-        Sampler.create("euler", grid="linear")
 
 
 def test_counted_velocity_counts_and_broadcasts_time() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowprior.errors import FlowpriorError, OptionError, UnknownComponentError
+from flowprior.errors import OptionError, UnknownComponentError
 from flowprior.registry import spec_of
 from flowprior.samplers import DDIM, Sampler, TimeGrid, time_grid
 
@@ -101,8 +101,3 @@ def test_the_path_of_a_solution_follows_the_grid() -> None:
     found = solver.solve(lambda x, t, c: t[:, None].expand_as(x), torch.zeros(2, 1), nfe=3, trajectory=True)
     assert found.times.tolist() == [0, 0.25, 0.5, 1]
     torch.testing.assert_close(found.x[:, 0], torch.full((2,), 0.25 * 0.25 + 0.5 * 0.5))
-
-
-def test_errors_of_grids_are_flowpriors_own() -> None:
-    with pytest.raises(FlowpriorError, match="power"):
-        Sampler.create("euler", grid="powr")

@@ -121,24 +121,6 @@ def test_impossible_temperatures_are_refused(wrong: Any) -> None:
             attempt()
 
 
-def test_the_mean_is_that_of_the_condition_also_of_a_mixture_and_a_mapper() -> None:
-    x = torch.randn(400, 3, generator=seeded()) + 4 * (torch.arange(400) % 2)[:, None]
-    codes = torch.eye(2)[torch.arange(400) % 2]
-    for spec, cond in (
-        ("gmm:components=2", torch.arange(400) % 2),
-        ("latent-gmm:rank=2", torch.arange(400) % 2),
-        ("learned-mean", codes),
-        ("kernel-mean", codes),
-    ):
-        prior = Prior.registry.resolve(spec).fit((x, cond), generator=seeded())
-        condition = Condition("labels" if cond.dim() == 1 else "embeddings", 2)
-        parts = Coupling.create("condot"), Path.create("condot")
-        flow = Flow(ClassVelocity(2, 3), prior, *parts, condition)
-        asked = cond[:4]
-        cold = flow.sample(asked, nfe=0, temperature=0, generator=seeded())
-        torch.testing.assert_close(cold, prior.mean(asked))
-
-
 def test_an_evaluation_measures_the_samples_of_that_temperature_and_their_own_trajectories() -> None:
     flow, (mean, scale) = gaussian_flow()
     data = mean + scale * torch.randn(4000, 2, generator=seeded(1)).double()
