@@ -5,12 +5,10 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor, nn
 
-from flowprior.errors import OptionError, pip_install
+from flowprior.errors import OptionError
 from flowprior.processes.group import Group
-from flowprior.processes.launched import process_count
 from flowprior.training.interrupt import StopReason
 
 if TYPE_CHECKING:
@@ -76,28 +74,3 @@ class Engine:
     def wait(self) -> None:
         """Wait for all processes."""
         self.processes.of_each(None)
-
-
-def make_engine(device: str, owner: str = "train") -> Engine:
-    """The engine of this process: of one process, or of those that were started together.
-
-    Args:
-        device: as in ``training.device``; ``"cpu"`` talks through gloo.
-        owner: who asks, for messages.
-
-    Raises:
-        OptionError: several processes without the extra ``scale``, or all on one GPU.
-    """
-    if process_count() == 1:
-        return Engine()
-    if ":" in device:
-        raise OptionError(
-            f"{owner}: device={device} is one device for several processes; choose auto, cuda or cpu"
-        )
-    try:
-        from flowprior.training.several_processes import SeveralProcesses
-    except ImportError as error:
-        raise OptionError(
-            f"{owner}: several processes need accelerate, which is not installed; {pip_install('scale')}"
-        ) from error
-    return SeveralProcesses(cpu=device == "cpu" or not torch.cuda.is_available())

@@ -18,7 +18,8 @@ from flowprior.errors import OptionError
 from flowprior.processes.launched import process_count, process_rank
 from flowprior.storage import load_tensors
 from flowprior.training import list_checkpoints, read_metrics
-from flowprior.training.engine import Engine, make_engine
+from flowprior.training.engine import Engine
+from flowprior.training.engines import make_engine
 from tests.cli.conftest import call_app
 
 OPTIONS = [
