@@ -7,7 +7,16 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from flowprior.mixtures import COVARIANCES, Covariance, FitSettings, Parameters, covariance_family
+from flowprior.mixtures import (
+    COVARIANCES,
+    Covariance,
+    FitSettings,
+    Full,
+    LowRank,
+    Parameters,
+    Tied,
+    covariance_family,
+)
 from flowprior.mixtures.moments import ConditionMoments, Moments
 
 DIM = 4
@@ -49,9 +58,8 @@ def fit(family: Covariance, x: Tensor, responsibilities: Tensor, settings: FitSe
     return fitter
 
 
-@pytest.mark.parametrize("name", ["full", "tied", "lowrank"])
-def test_density_is_the_normal_density_of_the_dense_matrix(name, generator):
-    family = covariance_family(name, rank=2)
+@pytest.mark.parametrize("family", [Full(), Tied(), LowRank(2)])
+def test_density_is_the_normal_density_of_the_dense_matrix(family: Full | LowRank, generator):
     covariance = parameters(family, generator)
     mean = torch.randn(DIM, generator=generator, dtype=torch.float64)
     x = torch.randn(9, DIM, generator=generator, dtype=torch.float64)
