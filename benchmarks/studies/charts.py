@@ -120,7 +120,7 @@ CHARTS: Mapping[str, tuple[Callable[[], DataFrame], Callable[[DataFrame], Figure
 
 
 def digest(found: DataFrame) -> str:
-    """What tells whether a chart shows these values: SHA-256 of the table, to four digits."""
+    """Return the SHA-256 of the table to four digits, by which a chart is known to show these values."""
     text = found.to_csv(index=False, float_format="%.4g", lineterminator="\n")
     return hashlib.sha256(text.encode()).hexdigest()
 

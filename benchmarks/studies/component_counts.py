@@ -1,4 +1,4 @@
-"""How many components: what do too few and too many do to a prior?
+"""Compare numbers of components: what do too few and too many do to a prior?
 
     python -m benchmarks.studies.component_counts
 

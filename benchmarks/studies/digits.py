@@ -53,7 +53,7 @@ def without_nines(split: Any = "train") -> Data:
 
 
 def unseen(flow: Flow, cell: Any, data: Any) -> list[Row]:
-    """What the classifier sees in samples of the unseen label and of a seen one, and W2² of these."""
+    """Return the classifier's answers for samples of the unseen and of a seen label, and their W2²."""
     rows = []
     test, labels = everything(split("test"))
     seen, _ = everything(without_nines())

@@ -240,7 +240,7 @@ def awkward_laws() -> DataFrame:
 
 
 def unseen() -> DataFrame:
-    """What samples of the label without training data are taken for, and how far they are from digits."""
+    """Return what samples of the label without training data are classified as, and how far they are off."""
     names = {
         "share_seen_as_9": "taken for a nine",
         "w2_squared_unseen_class": "W2² to nines",
@@ -356,7 +356,7 @@ def ablations() -> DataFrame:
 
 
 def components() -> DataFrame:
-    """What mixtures on digits come to, by their number of components."""
+    """Return the values of mixtures on digits, by their number of components."""
     rows = of("component_counts", "log_density", "memorisation", data="digits")
     return rows.astype({"components": int}).sort_values("components", kind="stable")
 

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, in one sentence, and the word of nearly the same spelling."""
+"""Say what is wrong with a command line in one sentence, and name the word of the nearest spelling."""
 
 from __future__ import annotations
 

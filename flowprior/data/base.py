@@ -175,7 +175,7 @@ class DataBatches:
 
     @property
     def groups(self) -> Tensor | None:
-        """Those of the events; None where each stands for itself."""
+        """The groups of the whole data set's events; None where each event stands for itself."""
         return self.data.groups
 
     def __iter__(self) -> Iterator[tuple[Tensor, Conditions | None]]:

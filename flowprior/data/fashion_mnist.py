@@ -89,7 +89,7 @@ def _plain_or_gz(path: Path) -> Path | None:
 
 
 def _read(file: Path, read: Callable[[str], Tensor]) -> Tensor:
-    """What one of torchvision's readers of IDX files makes of ``file``, plain or ``.gz``.
+    """Read ``file``, plain or ``.gz``, by one of torchvision's readers of IDX files.
 
     Raises:
         InputError: it cannot be read.

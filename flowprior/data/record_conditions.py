@@ -1,4 +1,4 @@
-"""What the conditions of records are: labels or captions."""
+"""The conditions of records: labels or captions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a shard holds: its records, read once through webdataset and kept as an array in the cache."""
+"""The records of a shard, read once through webdataset and kept as an array in the cache."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Record = Mapping[str, Any]
 """The bytes of a record's members by their suffixes, and its key as ``__key__``."""
 AUTO, NONE = "auto", "none"
 JSON = "json."
-"""What precedes the name of a field where a condition is one of a ``.json``."""
+"""The prefix of a field's name where the condition is a field of a ``.json`` member."""
 LOOKED_AT = 16
 """Records of the first shard that show what is in all."""
 MOST_TEXT_BYTES = 1 << 30
@@ -36,7 +36,7 @@ MOST_TEXT_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Contents:
-    """Which members of a record are read.
+    """The members of a record that are read.
 
     Attributes:
         events: suffixes of events, all of pictures or all of arrays; the first that is there counts.
@@ -50,12 +50,12 @@ class Contents:
 
     @property
     def is_image(self) -> bool:
-        """Whether events are pictures."""
+        """True if the events are images."""
         return self.events[0].rpartition(".")[2] in PICTURES
 
     @property
     def condition(self) -> str | None:
-        """Where labels or captions stand."""
+        """The suffix of the labels or captions; None for neither."""
         return self.label or self.text
 
 
@@ -79,7 +79,7 @@ class UnpackedShard:
 
 
 def contents_of(shard: Path, event: str, label: str, text: str) -> Contents:
-    """What is read of shards, ``"auto"`` replaced by what the first records of ``shard`` have.
+    """Return the members to read; ``"auto"`` becomes what the first records of ``shard`` have.
 
     Raises:
         OptionError: events of a kind that is not read, or both labels and captions.

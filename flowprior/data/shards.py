@@ -163,7 +163,7 @@ def _conditions(
 
 
 def _unlabelled(shards: Sequence[UnpackedShard], conditions: RecordConditions) -> dict[str, str]:
-    """What is wrong with the records whose text is no label, by their names."""
+    """Return what is wrong with the records whose text is no label, by their names."""
     if conditions.labels is None:
         return {}
     labels = conditions.labels.split([len(shard.events) for shard in shards])

@@ -115,7 +115,7 @@ class CheckedBatches:
         return f"{count} shape {shape_of(x.shape[1:])} {self._condition(c)}"
 
     def _condition(self, c: Tensor | None) -> str:
-        """What the condition is, in words."""
+        """Describe the condition in words."""
         if c is None:
             return "without a condition"
         if not c.is_floating_point():

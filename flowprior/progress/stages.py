@@ -135,7 +135,7 @@ def _in_terminal() -> bool:
 
 
 def _in_notebook() -> bool:
-    """Whether an IPython kernel runs this, as in Jupyter, VS Code and Colab, and no prompt in a terminal."""
+    """Return True in an IPython kernel, as in Jupyter and Colab, and False at a terminal's prompt."""
     shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return shell is not None and hasattr(shell, "kernel")
 

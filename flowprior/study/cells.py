@@ -25,7 +25,7 @@ EVALUATED = ["nfe", "samples", "guidance", "curve", "evaluation", "conditions", 
 
 
 def variants(grid: Grid) -> list[Variant]:
-    """Those that the grid names, or else every prior × coupling × path; the path is named among several."""
+    """Return the variants that the grid names, or every prior × coupling × path; several paths are named."""
     return [_variant(grid, *of) for of in _named(grid)]
 
 

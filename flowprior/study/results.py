@@ -31,7 +31,7 @@ FACTS = (
     *("parameters", "prior_bytes", "prior_fit_seconds", "seconds_per_step", "seconds"),
     *("transport_cost", "transport_cost_unpaired", "source_mismatch"),
 )
-"""What is known of a run beside its setting.
+"""The facts of a run that are not its setting.
 
 ``legacy`` is true of a run that no clean commit of flowprior's history has made; ``source_mismatch`` is the
 energy coefficient between the source samples of training and of sampling.

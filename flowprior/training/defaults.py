@@ -1,4 +1,4 @@
-"""What ``"auto"`` stands for with a prior: the coupling, the prediction and its times."""
+"""The coupling, prediction and timestep distribution that ``"auto"`` stands for with a prior."""
 
 from __future__ import annotations
 
