@@ -82,7 +82,8 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
             without bound, and draws go far outside of the data.
         steps: optimiser steps for the network of the diagonal or low-rank covariance, and for the mapper
             ``"unet"``; at most 50 passes over the data each.
-        mapper: ``"mlp"``, a residual MLP; ``"unet"``, from pictures to pictures
+        mapper: ``"mlp"``, a residual MLP; ``"projector"``, which grows a picture [C, H, W] from a small
+            grid by convolutions (:mod:`flowprior.priors.projector`); ``"unet"``, from pictures to pictures
             (:mod:`flowprior.priors.picture_mapper`); ``"linear"``, ridge regression on embeddings or on the
             last step of a series (:mod:`flowprior.priors.linear_mapper`); ``"auto"`` is ``"unet"`` where both
             are pictures, else ``"mlp"``.

@@ -9,9 +9,10 @@ from flowprior.errors import InputError
 from flowprior.priors.linear_mapper import LinearMapper
 from flowprior.priors.mapper_training import Mapper, MapperNetwork
 from flowprior.priors.picture_mapper import PICTURE, PictureMapper
+from flowprior.priors.projector import Projector
 
 AUTO = "auto"
-MAPPERS = (AUTO, "mlp", "unet", "linear")
+MAPPERS = (AUTO, "mlp", "projector", "unet", "linear")
 
 
 def make_mapper(
@@ -45,4 +46,6 @@ def make_mapper(
                 "learned-mean.fit: expected embeddings or tensors for mapper='linear', got labels; use 'gmm'"
             )
         return LinearMapper(condition, event_shape.numel())
+    if kind == "projector":
+        return Projector(condition, event_shape, hidden, depth)
     return Mapper(condition, event_shape.numel(), hidden, depth)

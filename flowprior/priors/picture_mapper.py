@@ -16,11 +16,11 @@ from torch.nn import functional
 from flowprior.errors import InputError
 from flowprior.models.condition_pictures import stretched
 from flowprior.priors.mapper_training import MapperNetwork
+from flowprior.priors.projector import GROUPS, ResidualConvolution
 
 SHARE = 16
 """Channels are ``hidden`` over this."""
 LEAST_CHANNELS = 8
-GROUPS = 4
 SQUARE = 2
 """Pixels of a side of the squares that become channels."""
 HALVINGS = 1
@@ -93,18 +93,6 @@ class PictureMapper(MapperNetwork):
             h = blocks(join(torch.cat([h, skips.pop()], 1)))
         found = functional.pixel_shuffle(self.out(functional.silu(self.norm(h))), SQUARE)
         return found[..., : self.height, : self.width].flatten(1)
-
-
-class ResidualConvolution(nn.Module):
-    """x + conv(SiLU(norm(x)))."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(GROUPS, channels)
-        self.convolution = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.convolution(functional.silu(self.norm(x)))
 
 
 def _blocks(channels: int, depth: int) -> nn.Sequential:
