@@ -1,24 +1,67 @@
 """Every component that can be named, with options, defaults and what they mean, as plain values.
 
-To know them everything has to be imported, torch too.
+To know them everything has to be imported, torch too. What the package itself registers is therefore kept in
+the cache, until a file of the package changes. Plug-ins may change without that: where there are any, nothing
+is kept.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
+import sys
+from contextlib import suppress
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
+import flowprior
 from flowprior.cli.names import FAMILIES
+from flowprior.errors import CheckpointError
 from flowprior.registry import Record, Registry, option_meanings
 
+FILE = "components.json"
+LIMIT = 16 << 20
 NOT_FOR_USERS = {"models": ("event_shape", "condition", "inputs", "interval"), "data": ("split",)}
 Catalogue = dict[str, list[dict[str, Any]]]
 """Family -> its components: name, aliases, description, options (name -> default) and their meanings."""
 
 
 def catalogue() -> Catalogue:
-    """The components of every family, plug-ins included."""
+    """The components of every family; read from the cache where nothing else has been imported."""
+    if asks_the_registries():
+        return describe_all()
+    from flowprior.storage import read_json, write_json
+    from flowprior.storage.cache import cache_folder
+
+    file, key = cache_folder() / FILE, _key()
+    with suppress(CheckpointError):
+        kept = read_json(file, LIMIT)
+        if kept.get("key") == key and list(kept["families"]) == list(FAMILIES):
+            return kept["families"]
+    found = describe_all()
+    with suppress(CheckpointError):  # without a cache it is only slower
+        write_json(file, {"key": key, "families": found}, indent=None)
+    return found
+
+
+def asks_the_registries() -> bool:
+    """Whether components may have joined that the package's files do not tell of."""
+    return "torch" in sys.modules or any(group.startswith("flowprior.") for group in entry_points().groups)
+
+
+def _key() -> str:
+    """A digest of the names, sizes and times of the package's files."""
+    folder = Path(flowprior.__file__).parent
+    stats = [
+        (str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.rglob("*.py"))
+    ]
+    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+
+
+def describe_all() -> Catalogue:
+    """The same from the registries themselves, plug-ins included."""
     found = {
         family: [_describe(registry.record(name), family) for name in registry.available()]
         for family, registry in registries().items()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
 import sys
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path as FilePath
 
 import pytest
 import torch
 
 from flowprior import Coupling, Path, Prior, Sampler, __version__
+from flowprior.cli import catalogue
+from flowprior.cli.catalogue import FILE
 from flowprior.cli.names import names_of
 from flowprior.data import DATA
 from flowprior.encoders import Encoder
@@ -22,7 +23,7 @@ from flowprior.models import MODELS
 from flowprior.ops import backend
 from flowprior.samplers import TimeGrid
 from flowprior.training import Callback, LossWeight, TimeDistribution
-from tests.cli.conftest import Call
+from tests.cli.conftest import Call, FirstList, list_in
 
 REGISTRIES = {
     "priors": Prior.registry,
@@ -73,10 +74,9 @@ def test_the_choices_of_an_option_are_listed_to_the_last(call: Call) -> None:
         assert f'"{choice}" for ' in said
 
 
-def test_every_option_of_every_component_is_explained(call: Call) -> None:
+def test_every_option_of_every_component_is_explained(call: Call, first_list: FirstList) -> None:
     # Of a process of its own: other tests register components of theirs.
-    command = [sys.executable, "-m", "flowprior", "list", "--json"]
-    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    found = json.loads(first_list.out)
     silent = {
         f"{component['name']} {option}"
         for components in found.values()
@@ -97,6 +97,34 @@ def test_one_component_is_shown_with_all_that_is_said_of_it(call: Call, words: t
     assert "latent-gmm" not in said
     (component,) = json.loads(call("list", *words, "--json").out)["priors"]
     assert component["name"] == "gmm"
+
+
+def test_what_was_listed_once_needs_no_torch(first_list: FirstList) -> None:
+    """Two processes on one cache."""
+    assert first_list.noted["torch"]
+    again = list_in(first_list.cache)
+    assert (again.out, again.noted["torch"]) == (first_list.out, False)
+
+
+def test_a_list_of_other_files_of_the_package_is_made_anew(
+    first_list: FirstList, tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = json.loads((first_list.cache / FILE).read_text())
+    monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path))
+    monkeypatch.setattr(catalogue, "asks_the_registries", lambda: False)
+    monkeypatch.setattr(catalogue, "describe_all", lambda: "anew")
+    for key, found in ((kept["key"], kept["families"]), ("of other files", "anew")):
+        (tmp_path / FILE).write_text(json.dumps({**kept, "key": key}))
+        assert catalogue.catalogue() == found
+
+
+def test_where_there_are_plug_ins_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = EntryPoints([EntryPoint("mine", "my_package:Mine", "flowprior.priors")])
+    monkeypatch.setattr(catalogue, "entry_points", lambda: points)
+    monkeypatch.delitem(sys.modules, "torch")
+    assert catalogue.asks_the_registries()
+    monkeypatch.setattr(catalogue, "entry_points", lambda: EntryPoints([]))
+    assert not catalogue.asks_the_registries()
 
 
 def test_what_follows_from_the_data_is_no_option(call: Call) -> None:
