@@ -170,3 +170,19 @@ def sync(path: Path) -> None:
 def one_line(error: BaseException) -> str:
     """What an error says, in one line of at most 120 characters."""
     return " ".join(str(error).split())[:120] or type(error).__name__
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the OSError of a write to ``path`` into a CheckpointError that says what to do.
+
+    Raises:
+        CheckpointError: the block raised an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"cannot write {path}: {error.strerror or error}; saved checkpoints are untouched, make room or "
+            "allow writing there, then resume"
+        ) from error

@@ -31,7 +31,7 @@ from flowprior.storage import (
     save_state,
     save_tensors,
 )
-from flowprior.storage.writing import beside, explaining, sync
+from flowprior.storage.writing import beside, explaining, sync, writing
 
 MODEL, STATE = "model.safetensors", "training.pt"
 NAMES = (DESCRIPTION, MODEL, STATE)
@@ -81,7 +81,7 @@ def save_checkpoint(
     final = folder / f"step-{step:06d}"
     temporary = beside(final)
     try:
-        with explaining(final):
+        with writing(final), explaining(final):
             temporary.mkdir(parents=True)
             files = {
                 "model": (MODEL, lambda path: save_tensors(path, plain_names(weights), {"step": str(step)})),

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from flowprior.storage import read_bytes, write_text
 from flowprior.storage.user_paths import expanded
-from flowprior.storage.writing import explaining
+from flowprior.storage.writing import writing
 from flowprior.training.callbacks import Callback
 
 METRICS_LIMIT = 128 << 20
@@ -31,7 +31,7 @@ class MetricsFile(Callback):
         if path is not None:
             kept = [line for line in read_metrics(path) if line["step"] <= step] if step else []
             write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-            with explaining(path):
+            with writing(path):
                 self._file = path.open("a", encoding="utf-8")
             self._path = path
 
@@ -47,7 +47,7 @@ class MetricsFile(Callback):
     def write(self, step: int, kind: str, **values: Any) -> None:
         """Append one line."""
         if self._file is not None:
-            with explaining(self._path):
+            with writing(self._path):
                 self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
                 self._file.flush()
 

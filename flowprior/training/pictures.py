@@ -13,7 +13,7 @@ from flowprior.data.base import Data
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
 from flowprior.pictures import beside, given_pictures, save_figure
-from flowprior.storage.writing import explaining
+from flowprior.storage.writing import writing
 from flowprior.training.batches import probe_indices
 from flowprior.training.config import TrainingConfig
 from flowprior.training.randomness import Randomness
@@ -48,7 +48,7 @@ class SamplePictures:
         else:
             return None
         path = self.folder / f"step-{step:06d}.png"
-        with explaining(path):
+        with writing(path):
             try:
                 save_figure(figure, path)
             except CheckpointError as error:  # "Choose another file" is no advice in a run.

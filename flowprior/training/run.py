@@ -18,7 +18,7 @@ from flowprior.storage import (
     write_text,
 )
 from flowprior.storage.user_paths import expanded
-from flowprior.storage.writing import explaining
+from flowprior.storage.writing import writing
 from flowprior.training.checkpoints import list_checkpoints
 from flowprior.training.config import DEFAULT_DROPOUT, MAY_CHANGE, RunConfig, differing_keys
 from flowprior.training.config_file import CONFIG_LIMIT, parse_config
@@ -87,7 +87,7 @@ class RunDirectory:
 
     def create(self, config: RunConfig) -> None:
         """Make the directory and write config.toml, in one move."""
-        with explaining(self.path):
+        with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             write_text(self.config, f"{_MARK}\n{tomli_w.dumps(config.as_dict())}")
 
@@ -105,7 +105,7 @@ class RunDirectory:
 
         Only for the holder of :meth:`lock`. Of checkpoints, :meth:`TrainingState.resume` takes care.
         """
-        with explaining(self.path):
+        with writing(self.path):
             sweep_flow(self.flow)
             remove_leftovers(self.path, *(path.name for path in (self.config, self.info, self.metrics)))
             remove_leftovers(self.samples, "*")
@@ -157,7 +157,7 @@ def new_run_folder(config: RunConfig, parent: Path = RUNS) -> Path:
         CheckpointError: the folder cannot be made.
     """
     name = "-".join(_word(text) for text in (config.data, config.prior, config.coupling))
-    with explaining(parent / name):
+    with writing(parent / name):
         parent.mkdir(parents=True, exist_ok=True)
         for number in count(1):
             folder = parent / f"{name}-{number}"
