@@ -226,7 +226,7 @@ def test_a_run_that_was_stopped_while_it_encoded_starts_again(
     assert not (tmp_path / "run" / "config.toml").exists()
     flow = train(pictures(), latent=vae, out=tmp_path / "run", **PARTS, **SHORT)
     assert flow.state_shape == (2, 2, 2)
-    assert blocks == [10] * 5, "two blocks, one that was stopped, and the two that were missing"
+    assert blocks == [10] * 7, "two blocks, one that was stopped, and all four anew"
 
 
 @pytest.mark.parametrize(("cache", "expected"), [(False, False), ("elsewhere", True)])
