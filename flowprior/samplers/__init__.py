@@ -6,15 +6,10 @@ from flowprior.samplers.ancestral import Ancestral
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
 from flowprior.samplers.ddim import DDIM
 from flowprior.samplers.diffusion import DiffusionSampler
-from flowprior.samplers.euler import Euler
 from flowprior.samplers.exponential import Exponential
-from flowprior.samplers.fixed import FixedStepSampler
+from flowprior.samplers.fixed import RK4, Euler, FixedStepSampler, Heun, Heun3, Midpoint
 from flowprior.samplers.flow_map import FlowMap
 from flowprior.samplers.grids import TimeGrid, time_grid
-from flowprior.samplers.heun import Heun
-from flowprior.samplers.heun3 import Heun3
-from flowprior.samplers.midpoint import Midpoint
-from flowprior.samplers.rk4 import RK4
 from flowprior.samplers.source import PLAIN, SourceOptions, check_temperature, draw_source
 
 __all__ = [
