@@ -2,10 +2,8 @@
 
 from flowprior.samplers.adams import ExplicitAdams, ImplicitAdams
 from flowprior.samplers.adaptive import AdaptiveHeun, AdaptiveSampler, Bosh3, Dopri5, Dopri8, Fehlberg2
-from flowprior.samplers.ancestral import Ancestral
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
-from flowprior.samplers.ddim import DDIM
-from flowprior.samplers.diffusion import DiffusionSampler
+from flowprior.samplers.diffusion import DDIM, Ancestral, DiffusionSampler
 from flowprior.samplers.exponential import Exponential
 from flowprior.samplers.fixed import RK4, Euler, FixedStepSampler, Heun, Heun3, Midpoint
 from flowprior.samplers.flow_map import FlowMap
