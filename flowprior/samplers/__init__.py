@@ -4,10 +4,9 @@ from flowprior.samplers.adams import ExplicitAdams, ImplicitAdams
 from flowprior.samplers.adaptive import AdaptiveHeun, AdaptiveSampler, Bosh3, Dopri5, Dopri8, Fehlberg2
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
 from flowprior.samplers.diffusion import DDIM, Ancestral, DiffusionSampler
-from flowprior.samplers.exponential import Exponential
 from flowprior.samplers.fixed import RK4, Euler, FixedStepSampler, Heun, Heun3, Midpoint
-from flowprior.samplers.flow_map import FlowMap
 from flowprior.samplers.grids import TimeGrid, time_grid
+from flowprior.samplers.intervals import Exponential, FlowMap
 from flowprior.samplers.source import PLAIN, SourceOptions, check_temperature, draw_source
 
 __all__ = [
