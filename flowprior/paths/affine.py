@@ -1,4 +1,4 @@
-"""The affine paths: the straight one of optimal transport, the trigonometric one, and that of diffusion."""
+"""The affine paths: the straight path of optimal transport, the cosine path, and the diffusion path."""
 
 from __future__ import annotations
 
