@@ -24,9 +24,9 @@ from flowprior.mixtures.averaging import (
     GaussianLaw,
     Regularisation,
     fit_average,
+    nearer_share,
 )
 from flowprior.mixtures.grouped import gathers, in_gathered
-from flowprior.mixtures.halves import nearer_share
 from flowprior.mixtures.kmeans import Reservoirs
 from flowprior.mixtures.segments import groups
 from flowprior.ops import draw_component, draw_seed, standard_normal
