@@ -25,7 +25,7 @@ from flowprior.priors.far import CHOICES, Around, FarConditions, Part
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import LEAST_CONDITIONS
 from flowprior.priors.kernel_choice import choose_kernel
-from flowprior.priors.left_out import LeaveOneOutPrior
+from flowprior.priors.latent import LeaveOneOutPrior
 from flowprior.priors.representatives import Neighbours, Representatives, kernel_weights
 from flowprior.priors.residuals import FixedResiduals, check_sigma
 from flowprior.priors.row_sample import thinned
