@@ -32,8 +32,8 @@ from flowprior.ops import (
     standard_normal,
     uniform,
 )
+from flowprior.priors.asked import check_examples, check_fit_labels, table_rows
 from flowprior.priors.base import Prior, event_rows
-from flowprior.priors.labels import check_examples, check_fit_labels, table_rows
 from flowprior.priors.latent import LatentPrior
 from flowprior.registry import check_counts, choose
 
