@@ -30,10 +30,9 @@ from flowprior.priors.far import CHOICES, Around, FarConditions, Part
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout
 from flowprior.priors.latent import LatentPrior
-from flowprior.priors.linear_mapper import LinearMapper
 from flowprior.priors.lowrank_residuals import LowRankResiduals
 from flowprior.priors.mapper_training import MapperNetwork, MapperTraining, train_by_steps, train_mapper
-from flowprior.priors.mappers import MAPPERS, make_mapper
+from flowprior.priors.mappers import MAPPERS, LinearMapper, make_mapper
 from flowprior.priors.residuals import FixedResiduals, check_sigma
 from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, check_numbers, choose
@@ -82,11 +81,10 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
             without bound, and draws go far outside of the data.
         steps: optimiser steps for the network of the diagonal or low-rank covariance, and for the mapper
             ``"unet"``; at most 50 passes over the data each.
-        mapper: ``"mlp"``, a residual MLP; ``"projector"``, which grows a picture [C, H, W] from a small
-            grid by convolutions (:mod:`flowprior.priors.projector`); ``"unet"``, from pictures to pictures
-            (:mod:`flowprior.priors.picture_mapper`); ``"linear"``, ridge regression on embeddings or on the
-            last step of a series (:mod:`flowprior.priors.linear_mapper`); ``"auto"`` is ``"unet"`` where both
-            are pictures, else ``"mlp"``.
+        mapper: of :mod:`flowprior.priors.mappers`: ``"mlp"``, a residual MLP; ``"projector"``, which grows a
+            picture [C, H, W] from a small grid by convolutions; ``"unet"``, from pictures to pictures;
+            ``"linear"``, ridge regression on embeddings or on the last step of a series; ``"auto"`` is
+            ``"unet"`` where both are pictures, else ``"mlp"``.
         far: what is said of embeddings far from those trained on: ``"widen"`` draws the mean to that of all
             data and widens the spread with the distance, as held-out embeddings ask for
             (:mod:`flowprior.priors.far`); ``"as-near"`` takes them as any other. Of labels, and of fewer than
