@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from torch.nn import functional
 
 from flowprior.conditions import Condition, Conditions, Parts, TokenStates, describe_value
 from flowprior.errors import InputError
+
+N = TypeVar("N", bound=nn.Module)
 
 TIME_SCALE = 1000.0
 INTERVAL_SCALE = 20.0
@@ -128,8 +131,7 @@ class TimeConditionEmbedding(nn.Module):
         self.time = TimeEmbedding(hidden, scale=scale)
         self.length = TimeEmbedding(hidden, scale=scale) if interval else None
         if self.length is not None:
-            nn.init.zeros_(self.length.second.weight)
-            nn.init.zeros_(self.length.second.bias)
+            zeroed(self.length.second)
         self.condition = ConditionEmbedding(condition, hidden)
 
     def forward(self, t: Tensor, cond: Conditions | None) -> Tensor:
@@ -178,3 +180,10 @@ class SeriesEmbedding(nn.Module):
         for convolution in self.convolutions:
             h = functional.silu(convolution(h))
         return self.last(series[:, :, -1]) + self.before(self.summary(h.flatten(1)).tanh())
+
+
+def zeroed(layer: N) -> N:
+    """The layer with all of its parameters at zero, so that a network starts without what it adds."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition
-from flowprior.models.embeddings import ConditionEmbedding
+from flowprior.models.embeddings import ConditionEmbedding, zeroed
 from flowprior.priors.density_training import DensityTraining, train_density, weights_of
 from flowprior.priors.holdout import Holdout
 
@@ -38,8 +38,7 @@ class MapperNetwork(nn.Module):
             for module in self.modules():
                 if module is not self.out and isinstance(module, DRAWN):
                     module.reset_parameters()
-        for parameter in self.out.parameters():
-            nn.init.zeros_(parameter)
+        zeroed(self.out)
 
 
 class Mapper(MapperNetwork):
@@ -61,9 +60,7 @@ class Mapper(MapperNetwork):
             )
             for _ in range(depth)
         )
-        self.out = nn.Linear(hidden, dim)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.out = zeroed(nn.Linear(hidden, dim))
 
     def forward(self, cond: Tensor) -> Tensor:
         """Means ``[B, D]`` of conditions ``[B]`` or ``[B, E]``; zero before training."""

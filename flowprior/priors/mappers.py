@@ -12,7 +12,7 @@ from torch.nn import functional
 from flowprior.conditions import Condition
 from flowprior.errors import InputError
 from flowprior.models.condition_pictures import stretched
-from flowprior.models.embeddings import ConditionEmbedding
+from flowprior.models.embeddings import ConditionEmbedding, zeroed
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.mapper_training import Mapper, MapperNetwork, held_out_error
 
@@ -26,7 +26,7 @@ PROJECTOR_SHARE, PICTURE_SHARE = 4, 16
 """Channels are ``hidden`` over this."""
 LEAST_CHANNELS = 8
 GROUPS = 4
-"""Of channels, that are normalised together."""
+"""Groups of channels that are normalised together."""
 DOUBLINGS, HALVINGS = 2, 1
 """Of the sides of the grids on the way."""
 SQUARE = 2
@@ -92,11 +92,9 @@ class LinearMapper(MapperNetwork):
         super().__init__()
         self.shape = condition.shape
         size = self.shape[0] if condition.is_series else condition.size
-        self.out = nn.Linear(size, dim)
+        self.out = zeroed(nn.Linear(size, dim))
         self.register_buffer("loc", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
 
     def forward(self, cond: Tensor) -> Tensor:
         """Means ``[B, D]``; zero before the fit."""
@@ -193,10 +191,7 @@ class Projector(MapperNetwork):
             self.grow.append(nn.Sequential(nn.Upsample(scale_factor=2), change, ResidualConvolution(fewer)))
             channels = fewer
         self.norm = nn.GroupNorm(GROUPS, channels)
-        self.out = nn.Conv2d(channels, colours, 3, padding=1)
-        nn.init.zeros_(self.out.weight)
-        assert self.out.bias is not None
-        nn.init.zeros_(self.out.bias)
+        self.out = zeroed(nn.Conv2d(channels, colours, 3, padding=1))
 
     def forward(self, cond: Tensor) -> Tensor:
         """Means ``[B, C·H·W]`` of conditions ``[B]`` or ``[B, E]``; zero before training."""
@@ -251,9 +246,7 @@ class PictureMapper(MapperNetwork):
             self.up.append(nn.ModuleList([nn.Conv2d(below + here, here, 3, padding=1), _blocks(here, depth)]))
         self.lowest = _blocks(sizes[-1], depth)
         self.norm = nn.GroupNorm(GROUPS, channels)
-        self.out = nn.Conv2d(channels, self.colours * SQUARE**2, 3, padding=1)
-        for parameter in self.out.parameters():
-            nn.init.zeros_(parameter)
+        self.out = zeroed(nn.Conv2d(channels, self.colours * SQUARE**2, 3, padding=1))
 
     def forward(self, cond: Tensor) -> Tensor:
         """Means ``[B, C·H·W]`` of conditions ``[B, c·h·w]`` or ``[B, c, h, w]``; zero before training."""
