@@ -32,9 +32,9 @@ from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.last_results import LastResults
-from flowprior.priors.lowrank_tables import canonical_basis
 from flowprior.priors.mapper_training import KeptMean, Mapper, MapperNetwork
 from flowprior.priors.residuals import fit_factor
+from flowprior.priors.tables import canonical_basis
 
 Means = Callable[[Tensor], Tensor]
 Axes = tuple[Tensor, Tensor, Tensor]

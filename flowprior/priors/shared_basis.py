@@ -35,10 +35,10 @@ from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.segments import segments
-from flowprior.priors.lowrank_tables import canonical_basis, fit_rows
 from flowprior.priors.row_sample import PIECE, RowSample, in_pieces
 from flowprior.priors.shared_noise import LEAST_RESIDUAL, noise_beside, noise_outside, scaled
 from flowprior.priors.subspace import Subspace
+from flowprior.priors.tables import canonical_basis, fit_rows
 
 SAMPLE = 65_536
 """Rows, at most, that the basis is found on."""
