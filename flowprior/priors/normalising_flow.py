@@ -41,11 +41,13 @@ KINDS = ("affine", "spline")
 MEAN_NODES = 512
 """Quasi-random draws behind the mean under one embedding."""
 CONTEXT = 16
+"""Numbers in the embedding of a condition."""
 LEAST_SCALE = 0.5
 """Scales of the affine couplings lie in (0.5, 2): looser ones throw a few samples far out."""
 BINS = 8
-NODES = 16384
-CHUNK = 2048
+"""Of the splines."""
+NODES, CHUNK = 16384, 2048
+"""Quasi-random draws that the moments are set by, and how many are moved at a time."""
 
 
 @Prior.register("flow", aliases=("normalising-flow",))
