@@ -17,9 +17,8 @@ from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.mixtures import COVARIANCES, FitSettings, Full, LowRank, covariance_family
 from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.em import Mixture, fit_mixture
-from flowprior.mixtures.grouped import gathers, in_gathered, times_table
+from flowprior.mixtures.grouped import gathers, groups, in_gathered, times_table
 from flowprior.mixtures.moments import ConditionMoments, Moments
-from flowprior.mixtures.segments import groups
 from flowprior.ops import (
     Stream,
     draw_component,

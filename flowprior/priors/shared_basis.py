@@ -49,9 +49,9 @@ from torch import Tensor
 
 from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures import FitSettings
+from flowprior.mixtures.grouped import segments
 from flowprior.mixtures.lowrank import LEAST_NOISE
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.mixtures.segments import segments
 from flowprior.priors.row_sample import PIECE, RowSample, first_rows, in_pieces
 from flowprior.priors.subspace import Subspace
 from flowprior.priors.tables import canonical_basis, fit_rows
