@@ -23,7 +23,7 @@ from flowprior.priors.conditioned import ConditionedPrior
 from flowprior.priors.distinct import MOST
 from flowprior.priors.far import CHOICES, Around, FarConditions, Part
 from flowprior.priors.frame import Frame
-from flowprior.priors.holdout import LEAST_CONDITIONS
+from flowprior.priors.holdout import LEAST_CONDITIONS, conditioned
 from flowprior.priors.kernel_average import (
     LeftOut,
     Neighbours,
@@ -118,9 +118,9 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
     def _fit_kernel(self, data: CheckedBatches) -> None:
         """Choose neighbours and bandwidth, and learn the spread, near and far."""
         most = max(1, min(ROWS, NUMBERS // len(self.center)))
-        rows = list(thinned(partial(self._measured, data), most))
-        apart = [self._without_condition(x, cond) for x, cond in rows if cond is not None]
-        beside = [part for x, cond in rows if cond is not None for part in self._without_row(x, cond)]
+        rows = list(conditioned(thinned(partial(self._measured, data), most)))
+        apart = [self._without_condition(x, cond) for x, cond in rows]
+        beside = [part for x, cond in rows for part in self._without_row(x, cond)]
         self._choose(apart, beside)
         left = beside or apart
         self.spread.fit_noise(part.x - self.center - self._deviation_of(part) for part in left)
@@ -148,8 +148,7 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
 
     def _measured(self, data: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
         """The same batches, in the table's dtype."""
-        for x, cond in data:
-            assert cond is not None
+        for x, cond in conditioned(data):
             yield x.to(self.center), self._embedded(cond)
 
     def _without_condition(self, x: Tensor, cond: Tensor) -> LeftOut:
@@ -220,8 +219,7 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
 
     def _residuals_of_labels(self, data: CheckedBatches) -> Iterator[Tensor]:
         """x less the mean without it."""
-        for x, labels in data:
-            assert labels is not None
+        for x, labels in conditioned(data):
             yield x.to(self.center) - self._mean_without(x, labels)
 
     @property

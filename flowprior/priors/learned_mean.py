@@ -28,7 +28,7 @@ from flowprior.priors.diagonal_residuals import DiagonalResiduals
 from flowprior.priors.distinct import DistinctEmbeddings, nearest
 from flowprior.priors.far import CHOICES, Around, FarConditions, Part
 from flowprior.priors.frame import Frame
-from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout
+from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout, conditioned
 from flowprior.priors.latent import LatentPrior
 from flowprior.priors.lowrank_residuals import LowRankResiduals
 from flowprior.priors.mapper_training import MapperNetwork, MapperTraining, train_by_steps, train_mapper
@@ -256,15 +256,15 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         if self._is_pooled:
             return
         most = max(1, min(ROWS, NUMBERS // len(self.center)))
-        apart = [self._part(x, cond) for x, cond in thinned(partial(split.rows, held_out=True), most)]
-        beside = [self._part(x, cond) for x, cond in thinned(split.beside, most)]
+        rows = partial(split.rows, held_out=True)
+        apart = [self._part(x, cond) for x, cond in conditioned(thinned(rows, most))]
+        beside = [self._part(x, cond) for x, cond in conditioned(thinned(split.beside, most))]
         is_given = not beside or (self.covariance == "fixed" and not isinstance(self.sigma, str))
         near = 1.0 if is_given else None
         self._spread.scale(self.distance.fit([*apart, *beside], len(self.center), near=near))
 
-    def _part(self, x: Tensor, cond: Tensor | None) -> Part:
+    def _part(self, x: Tensor, cond: Tensor) -> Part:
         """Rows that the mean was not fitted with."""
-        assert cond is not None
         assert self.network is not None
         own = self._on_own_device(cond)
         x, deviation = x.to(self.center), self.network(own)

@@ -31,7 +31,7 @@ from flowprior.priors.density_training import DensityTraining, bounded, train_de
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.gmm import GmmPrior
-from flowprior.priors.holdout import Holdout
+from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.mapper_training import KeptMean, Mapper, MapperNetwork
 
 MEAN_STEPS, MEAN_RATE = 400, 1e-3
@@ -106,8 +106,7 @@ class LowRankResiduals(nn.Module):
         kept = KeptMean(mapper, data, center)
         self.law.requires_grad_(False)
 
-        def loss(x: Tensor, cond: Tensor | None, _: torch.Generator | None) -> Tensor:
-            assert cond is not None
+        def loss(x: Tensor, cond: Tensor, _: torch.Generator | None) -> Tensor:
             loc = mapper(cond) + center
             with torch.no_grad():
                 frame = self.spread.frame(loc, cond)
@@ -126,8 +125,7 @@ class LowRankResiduals(nn.Module):
         """Inferred latents ``[n, r]`` of a uniform sample of at most ``SAMPLE`` rows."""
         like = self.spread.basis
         sample = Reservoirs(1, SAMPLE, like.shape[1], like.dtype)
-        for x, cond in data.rows(held_out=False):
-            assert cond is not None
+        for x, cond in conditioned(data.rows(held_out=False)):
             h = self._inferred(x, mapper(cond) + center, cond, generator)
             sample.update(h.cpu(), torch.zeros(len(h), dtype=torch.long), generator)
         return sample.rows[0][sample.filled[0]]

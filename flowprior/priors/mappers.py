@@ -13,7 +13,7 @@ from flowprior.conditions import Condition
 from flowprior.errors import InputError
 from flowprior.models.condition_pictures import stretched
 from flowprior.models.embeddings import ConditionEmbedding, zeroed
-from flowprior.priors.holdout import Holdout
+from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.mapper_training import Mapper, MapperNetwork, held_out_error
 
 AUTO = "auto"
@@ -110,8 +110,7 @@ class LinearMapper(MapperNetwork):
 
     def _origin(self, data: Holdout) -> Tensor:
         """The mean of the first batch, so that sums of squares of numbers far from zero lose no digits."""
-        _, cond = next(iter(data.rows(held_out=False)))
-        assert cond is not None
+        _, cond = next(conditioned(data.rows(held_out=False)))
         return self._read(cond).double().cpu().mean(0)
 
     @torch.no_grad()
@@ -120,8 +119,7 @@ class LinearMapper(MapperNetwork):
         size, origin = len(self.loc), self._origin(data)
         products = torch.zeros(size + 1, size + 1, dtype=torch.float64)
         shared = torch.zeros(size + 1, len(center), dtype=torch.float64)
-        for x, cond in data.rows(held_out=False):
-            assert cond is not None
+        for x, cond in conditioned(data.rows(held_out=False)):
             with_one = functional.pad(self._read(cond).double().cpu() - origin, (0, 1), value=1.0)
             products += with_one.T @ with_one
             shared += with_one.T @ (x - center).double().cpu()
