@@ -1,4 +1,4 @@
-"""Models: velocity networks v(x, t, c), their registry, and how one is built for a data set.
+"""Models: velocity networks v(x, t, c), their registry, and how one is built for a data set and run.
 
 Every model is called as ``v(x [B, *event], t [B], cond) -> [B, *event]`` with cond labels int64
 ``[B]``, embeddings ``[B, E]``, token states, named parts of these, or None. Label tables have one row more
@@ -14,6 +14,7 @@ and end of an interval, for which its argument ``interval`` makes room.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ READS = "reads"
 READS_MEANING = "parts of the condition that it is shown, with + between; empty for all."
 BUILT_BY = "flowprior_spec"
 """Attribute of a network that was built by a spec, which copies keep."""
+BFLOAT16 = "bfloat16"
+PRECISIONS = ("float32", BFLOAT16)
 
 
 def build_model(
@@ -153,21 +156,39 @@ class ReadingModel(nn.Module):
         return self.net(x, t, read)
 
 
-def _read_condition(condition: Condition, reads: object, owner: str) -> Condition:
-    """The condition of a network that reads the parts ``reads``: one alone is that part itself.
+def in_precision(precision: str, device: torch.device) -> torch.autocast:
+    """A context for a network's passes in ``precision``, one of :data:`PRECISIONS`; weights stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == BFLOAT16)
 
-    Raises:
-        OptionError: a name that is no part of the condition.
+
+def warn_of_emulation(owner: str, precision: str, device: torch.device) -> None:
+    """Warn where ``precision`` is bfloat16 and the processor computes it in software.
+
+    There a convolutional network was measured to take fifteen times as long as in float32.
+
+    Args:
+        owner: whose option it is, for the warning.
+        precision: one of :data:`PRECISIONS`.
+        device: that the network is on.
     """
-    if not isinstance(reads, str):
-        raise OptionError(f"{owner}: reads={reads!r} is not possible; expected the name of a part")
-    if not reads:
-        return condition
-    try:
-        names = choose_parts(condition.names, reads, owner)
-    except InputError as error:
-        raise OptionError(str(error)) from None
-    return condition[names[0]] if len(names) == 1 else condition.only(names)
+    if precision == BFLOAT16 and device.type == "cpu" and not processor_has_bfloat16():
+        warnings.warn(
+            f"{owner}: this processor has no bfloat16 arithmetic, and emulating it may take ten times as "
+            "long as float32; choose precision float32",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def processor_has_bfloat16() -> bool:
+    """Whether oneDNN, which computes convolutions and products on the CPU, has bfloat16 kernels for this one.
+
+    True where that is not known.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return True
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return True if supported is None else bool(supported())
 
 
 def _check_options(name: str, options: dict[str, Any]) -> None:
@@ -186,3 +207,20 @@ def _name(name: str, event_shape: torch.Size) -> str:
     if name != "auto":
         return name
     return "unet" if len(event_shape) == 3 else "mlp"
+
+
+def _read_condition(condition: Condition, reads: object, owner: str) -> Condition:
+    """The condition of a network that reads the parts ``reads``: one alone is that part itself.
+
+    Raises:
+        OptionError: a name that is no part of the condition.
+    """
+    if not isinstance(reads, str):
+        raise OptionError(f"{owner}: reads={reads!r} is not possible; expected the name of a part")
+    if not reads:
+        return condition
+    try:
+        names = choose_parts(condition.names, reads, owner)
+    except InputError as error:
+        raise OptionError(str(error)) from None
+    return condition[names[0]] if len(names) == 1 else condition.only(names)
