@@ -72,8 +72,8 @@ class Recorder:
             import_module(f"flowprior.ops.{name}")
             for name in ("operators", "affine_path", "flow_matching_loss")
         ]
-        direct = import_module("flowprior.ops.direct")
-        is_native, overload = modules[0].is_native, direct._overload
+        operators = modules[0]
+        is_native, overload = operators.is_native, operators._overload
 
         def watched_is_native(device: torch.device) -> bool:
             self.note()
@@ -85,7 +85,7 @@ class Recorder:
 
         for module in modules:
             self.patch.setattr(module, "is_native", watched_is_native)
-        self.patch.setattr(direct, "_overload", watched_overload)
+        self.patch.setattr(operators, "_overload", watched_overload)
         sys.addaudithook(lambda event, _: self.note() if event in STARTS_A_PROCESS else None)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from timeit import repeat
@@ -75,10 +75,11 @@ class Group:
 @contextmanager
 def around(way: str) -> Iterator[None]:
     """Pure torch under flowprior's operators while the fallback is timed; everything else as it is."""
-    with ExitStack() as stack:
-        if way == FALLBACK:  # both places that keep the choice, which is made once for a process
-            stack.enter_context(patch("flowprior.ops.direct._is_served", False))
-            stack.enter_context(patch("flowprior.ops.operators._native_devices", frozenset()))
+    if way != FALLBACK:
+        yield
+        return
+    # What keeps the choice, which is made once for a process.
+    with patch("flowprior.ops.operators._native_devices", frozenset()):
         yield
 
 

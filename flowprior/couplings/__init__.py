@@ -1,13 +1,15 @@
 """Couplings: which source sample belongs to which datum."""
 
 from flowprior.couplings.base import Coupling, PairingCoupling
-from flowprior.couplings.condot import CondOTCoupling
 from flowprior.couplings.cost import transport_cost
+from flowprior.couplings.drawing import (
+    CondOTCoupling,
+    IndependentCoupling,
+    LeaveOneOutCoupling,
+    PosteriorCoupling,
+)
 from flowprior.couplings.gap import SourceGap, source_gap
-from flowprior.couplings.independent import IndependentCoupling
-from flowprior.couplings.leave_one_out import LeaveOneOutCoupling
 from flowprior.couplings.ot import OTCoupling
-from flowprior.couplings.posterior import PosteriorCoupling
 from flowprior.couplings.reflow import ReflowCoupling
 from flowprior.couplings.semidiscrete import SemidiscreteCoupling
 

@@ -22,8 +22,7 @@ from flowprior.conditions import (
 )
 from flowprior.couplings.base import Coupling, PairingCoupling
 from flowprior.couplings.cost import inner_costs, squared_distances, weighted_cost
-from flowprior.couplings.large_plans import DENSE_ROWS, LargePlan
-from flowprior.couplings.plans import PlanSolver, assign, round_plan
+from flowprior.couplings.plans import DENSE_ROWS, LargePlan, PlanSolver, assign, round_plan
 from flowprior.errors import CouplingError, OptionError
 from flowprior.registry import choose
 
@@ -52,7 +51,7 @@ class OTCoupling(PairingCoupling):
         method: ``"exact"`` (assignment), or POT's ``"sinkhorn"``, ``"unbalanced"`` or ``"partial"`` plan
             rounded to a random permutation; mass that the last two leave out is paired at random. Beyond
             2,048 rows ``sinkhorn`` holds no plan: each datum draws from its own row of it, so that a source
-            sample may come twice (:mod:`flowprior.couplings.large_plans`).
+            sample may come twice (:mod:`flowprior.couplings.plans`).
         condition: ``"within"`` equal conditions; ``"ignore"`` them (the BatchOT baseline); ``"weighted"``
             (C²OT's cost, for embeddings); ``"auto"``: within labels, weighted for embeddings.
         reg: entropic regularisation, relative to the mean cost (``sinkhorn``, ``unbalanced``).

@@ -9,7 +9,7 @@ from flowprior.errors import OptionError
 from flowprior.flow.average_velocity import AverageVelocity
 from flowprior.flow.pair_moments import check_moments
 from flowprior.flow.predictions import Epsilon, Preconditioned, Prediction, Residual
-from flowprior.models.precision import BFLOAT16
+from flowprior.models.base import BFLOAT16
 from flowprior.paths import Path, check_prediction
 from flowprior.priors import Prior
 from flowprior.samplers import Sampler

@@ -10,7 +10,7 @@ from torch import Tensor
 from flowprior.conditions import Conditions, chosen
 from flowprior.flow.guidance import recorded_dropout
 from flowprior.flow.parts import FlowParts
-from flowprior.priors.labels import named
+from flowprior.priors.asked import named
 
 GIVEN_PRIOR = "prior_was_given"
 """Key of a flow's metadata: training was given a fitted prior, whose labels need not be those of the data."""

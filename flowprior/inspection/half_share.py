@@ -10,7 +10,7 @@ from torch import Tensor
 from flowprior.conditions import Conditions
 from flowprior.conditions import rows as rows_of
 from flowprior.errors import InputError
-from flowprior.mixtures.halves import nearer_share
+from flowprior.mixtures.averaging import nearer_share
 from flowprior.priors import Prior
 
 FEWEST = 4

@@ -26,7 +26,7 @@ from flowprior.couplings.cost import squared_distances
 from flowprior.inspection.examples import POOLED, Examples
 from flowprior.inspection.principal_axes import principal_axes
 from flowprior.priors import Prior
-from flowprior.priors.labels import named
+from flowprior.priors.asked import named
 from flowprior.priors.latent import latents_of
 
 FEWEST_HELD_OUT = 20

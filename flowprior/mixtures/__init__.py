@@ -2,7 +2,7 @@
 
 ``covariance`` says what a family of covariances is; ``diagonal``, ``full`` and ``lowrank`` are the families;
 ``em`` fits a mixture, begun by ``kmeans``; ``moments`` is what is summed over the data,
-which ``segments`` hands out condition by condition. Nothing here knows what a mixture is fitted for.
+which ``grouped`` hands out condition by condition. Nothing here knows what a mixture is fitted for.
 """
 
 from __future__ import annotations

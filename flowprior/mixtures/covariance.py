@@ -1,4 +1,4 @@
-"""Covariance: one family of Gaussian components, and its maximum-likelihood steps.
+"""Covariance: one family of Gaussian components, its maximum-likelihood steps, and the settings of a fit.
 
 A mixture has, for each condition c, K components with weights π_ck, means μ_ck and covariances Σ_ck.
 A family says how Σ is parametrised. Its parameters are tensors with leading dimensions ``[C, K]``
@@ -8,14 +8,13 @@ A family says how Σ is parametrised. Its parameters are tensors with leading di
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from flowprior.mixtures.moments import ConditionMoments, Moments
-from flowprior.mixtures.shrunk import ShrunkCovariances
 
 
 class Statistics:
@@ -89,6 +88,47 @@ class Covariance(abc.ABC):
         self, moments: ConditionMoments, components: int, *, dtype: torch.dtype, settings: FitSettings
     ) -> Fitter:
         """A fresh maximum-likelihood fit over all conditions at once."""
+
+
+@dataclass(frozen=True)
+class ShrunkCovariances:
+    """Σ_c = a_c S_c + b_c (W Wᵀ + diag(ψ)) of C conditions, with S_c their own maximum-likelihood covariance.
+
+    Attributes:
+        few: which conditions are drawn, bool ``[C]``; the others are left alone.
+        own: a ``[C]``.
+        common: b ``[C]``.
+        factor: W ``[D, r]``.
+        noise: ψ ``[D]``, without the variance floor.
+    """
+
+    few: Tensor
+    own: Tensor
+    common: Tensor
+    factor: Tensor
+    noise: Tensor
+
+    def of(self, conditions: Tensor) -> ShrunkCovariances:
+        """Those of some ``conditions`` ``[n]``."""
+        rows = {name: getattr(self, name)[conditions] for name in ("few", "own", "common")}
+        return replace(self, **rows)
+
+    def variances(self, own: Tensor) -> Tensor:
+        """Variances ``[C, K, D]`` of every dimension, where the conditions' own are ``own``."""
+        found = own.clone()
+        found[self.few] = self._blended(own[self.few], self.factor.square().sum(1) + self.noise)
+        return found
+
+    def times(self, basis: Tensor, own: Tensor) -> Tensor:
+        """Σ_c times ``basis``, ``[C, K, D, r]``, where the conditions' own covariances give ``own``."""
+        basis, found = basis[self.few], own.clone()
+        common = self.factor @ (self.factor.T @ basis) + self.noise[:, None] * basis
+        found[self.few] = self._blended(own[self.few], common)
+        return found
+
+    def _blended(self, own: Tensor, common: Tensor) -> Tensor:
+        a, b = (x[self.few].view(-1, *[1] * (own.dim() - 1)) for x in (self.own, self.common))
+        return a * own + b * common
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
+from flowprior.mixtures.grouped import joined
 from flowprior.mixtures.moments import Batch
-from flowprior.mixtures.segments import joined
 
 SAMPLE_SIZE = 1024
 SAMPLE_BUDGET = 1 << 25

@@ -1,11 +1,10 @@
 """Velocity networks; conveniences, for any ``nn.Module`` v(x, t, cond) will do."""
 
-from flowprior.models.base import MODELS, build_model, built_by, model_options
+from flowprior.models.base import MODELS, ReadingModel, build_model, built_by, model_options
 from flowprior.models.diffusers import DiffusersModel
 from flowprior.models.dit import DiT
 from flowprior.models.embeddings import ConditionEmbedding, TimeConditionEmbedding, TimeEmbedding, sinusoids
 from flowprior.models.mlp import MLP
-from flowprior.models.reading import ReadingModel
 from flowprior.models.tokens import CrossAttention, TokenContext
 from flowprior.models.unet import UNet
 

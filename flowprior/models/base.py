@@ -1,9 +1,10 @@
-"""Models: velocity networks v(x, t, c), their registry, and how one is built for a data set.
+"""Models: velocity networks v(x, t, c), their registry, and how one is built for a data set and run.
 
 Every model is called as ``v(x [B, *event], t [B], cond) -> [B, *event]`` with cond labels int64
 ``[B]``, embeddings ``[B, E]``, token states, named parts of these, or None. Label tables have one row more
 than there are classes: the last is the null label of classifier-free guidance; the null embedding is all
-zeros. Any other ``nn.Module`` with this call works just as well.
+zeros. Any other ``nn.Module`` with this call works just as well. Every model has the option ``reads``, by
+which it is shown some parts of the condition.
 
 Under prediction ``preconditioned`` (:mod:`flowprior.flow.predictions`) a model sees several tensors of
 the event's shape side by side along their first dimension, as many as its argument ``inputs`` says. Under
@@ -13,14 +14,14 @@ and end of an interval, for which its argument ``interval`` makes room.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from flowprior.conditions import BETWEEN, Condition
-from flowprior.errors import OptionError
-from flowprior.models.reading import ReadingModel, read_condition
+from flowprior.conditions import BETWEEN, Condition, Conditions, Parts, choose_parts, describe_value
+from flowprior.errors import InputError, OptionError
 from flowprior.registry import Registry, Spec, did_you_mean
 
 MODELS: Registry[nn.Module] = Registry("model", "flowprior.models", nn.Module)
@@ -30,6 +31,8 @@ READS = "reads"
 READS_MEANING = "parts of the condition that it is shown, with + between; empty for all."
 BUILT_BY = "flowprior_spec"
 """Attribute of a network that was built by a spec, which copies keep."""
+BFLOAT16 = "bfloat16"
+PRECISIONS = ("float32", BFLOAT16)
 
 
 def build_model(
@@ -58,7 +61,7 @@ def build_model(
     options = dict(parsed.options)
     _check_options(name, options)
     reads = options.pop(READS, "")
-    read = read_condition(condition, reads, f"model '{name}'")
+    read = _read_condition(condition, reads, f"model '{name}'")
     given: dict[str, Any] = {"event_shape": torch.Size(event_shape), "condition": read}
     if inputs > 1:
         if not takes_inputs(name):
@@ -86,28 +89,10 @@ def built_by(net: object) -> str:
     return vars(net).get(BUILT_BY, "") if isinstance(net, nn.Module) else ""
 
 
-def _check_options(name: str, options: dict[str, Any]) -> None:
-    """Refuse an option that a model does not have, without naming those that are none of a user's."""
-    known = list(model_options(name))
-    for option in options:
-        if option not in known:
-            raise OptionError(
-                f"model '{name}' has no option '{option}'{did_you_mean(option, known)} options: "
-                f"{', '.join(known)}"
-            )
-
-
 def takes_inputs(spec: str) -> bool:
     """Whether the model ``spec`` can see several tensors of the event's shape side by side."""
     name = MODELS.parse(spec).name
     return name == "auto" or "inputs" in MODELS.record(name).options
-
-
-def _name(name: str, event_shape: torch.Size) -> str:
-    """The model's name, chosen by the shape of the events where it is ``"auto"``."""
-    if name != "auto":
-        return name
-    return "unet" if len(event_shape) == 3 else "mlp"
 
 
 def model_options(name: str) -> dict[str, Any]:
@@ -141,3 +126,101 @@ def check_picture(owner: str, event_shape: torch.Size) -> None:
     """
     if len(event_shape) != 3:
         raise OptionError(f"{owner}: expected events [C, H, W], got {list(event_shape)}; use model mlp")
+
+
+class ReadingModel(nn.Module):
+    """Shows a network the parts ``names`` of the condition; a single one as itself.
+
+    Args:
+        net: v(x, t, cond) of these parts.
+        names: of the parts.
+    """
+
+    def __init__(self, net: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.net = net
+        self.names = names
+
+    def forward(self, x: Tensor, t: Tensor, cond: Conditions | None = None) -> Tensor:
+        """As the network; the condition has to be :class:`flowprior.conditions.Parts`.
+
+        Raises:
+            InputError: it is not.
+        """
+        if not isinstance(cond, Parts):
+            names = ", ".join(self.names)
+            raise InputError(
+                f"model: expected a condition with the parts {names}, got {describe_value(cond)}"
+            )
+        read: Any = cond[self.names[0]] if len(self.names) == 1 else cond.only(self.names)
+        return self.net(x, t, read)
+
+
+def in_precision(precision: str, device: torch.device) -> torch.autocast:
+    """A context for a network's passes in ``precision``, one of :data:`PRECISIONS`; weights stay float32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == BFLOAT16)
+
+
+def warn_of_emulation(owner: str, precision: str, device: torch.device) -> None:
+    """Warn where ``precision`` is bfloat16 and the processor computes it in software.
+
+    There a convolutional network was measured to take fifteen times as long as in float32.
+
+    Args:
+        owner: whose option it is, for the warning.
+        precision: one of :data:`PRECISIONS`.
+        device: that the network is on.
+    """
+    if precision == BFLOAT16 and device.type == "cpu" and not processor_has_bfloat16():
+        warnings.warn(
+            f"{owner}: this processor has no bfloat16 arithmetic, and emulating it may take ten times as "
+            "long as float32; choose precision float32",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def processor_has_bfloat16() -> bool:
+    """Whether oneDNN, which computes convolutions and products on the CPU, has bfloat16 kernels for this one.
+
+    True where that is not known.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return True
+    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return True if supported is None else bool(supported())
+
+
+def _check_options(name: str, options: dict[str, Any]) -> None:
+    """Refuse an option that a model does not have, without naming those that are none of a user's."""
+    known = list(model_options(name))
+    for option in options:
+        if option not in known:
+            raise OptionError(
+                f"model '{name}' has no option '{option}'{did_you_mean(option, known)} options: "
+                f"{', '.join(known)}"
+            )
+
+
+def _name(name: str, event_shape: torch.Size) -> str:
+    """The model's name, chosen by the shape of the events where it is ``"auto"``."""
+    if name != "auto":
+        return name
+    return "unet" if len(event_shape) == 3 else "mlp"
+
+
+def _read_condition(condition: Condition, reads: object, owner: str) -> Condition:
+    """The condition of a network that reads the parts ``reads``: one alone is that part itself.
+
+    Raises:
+        OptionError: a name that is no part of the condition.
+    """
+    if not isinstance(reads, str):
+        raise OptionError(f"{owner}: reads={reads!r} is not possible; expected the name of a part")
+    if not reads:
+        return condition
+    try:
+        names = choose_parts(condition.names, reads, owner)
+    except InputError as error:
+        raise OptionError(str(error)) from None
+    return condition[names[0]] if len(names) == 1 else condition.only(names)

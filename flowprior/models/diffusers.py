@@ -14,7 +14,7 @@ from torch.nn import functional
 from flowprior.conditions import Condition, Conditions, Parts, TokenStates, describe_value
 from flowprior.errors import InputError, OptionError, pip_install
 from flowprior.models.base import MODELS, check_picture, parse_widths
-from flowprior.models.embeddings import TIME_SCALE
+from flowprior.models.embeddings import TIME_SCALE, zeroed
 from flowprior.registry import check_counts
 from flowprior.storage.reading import TEXT_LIMIT, bounded_bytes
 
@@ -148,8 +148,7 @@ def diffusers(
         options["num_class_embeds"] = part.size + 1
     network = _network_class("UNet2DConditionModel" if width else "UNet2DModel")
     net = network.from_config(options) if config is not None else network(**options)
-    nn.init.zeros_(net.conv_out.weight)
-    nn.init.zeros_(net.conv_out.bias)
+    zeroed(net.conv_out)
     return DiffusersModel(net, condition)
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 from flowprior.conditions import Condition, Conditions
 from flowprior.errors import InputError, OptionError
 from flowprior.models.base import MODELS, check_picture
-from flowprior.models.embeddings import MAX_PERIOD, TimeConditionEmbedding
+from flowprior.models.embeddings import MAX_PERIOD, TimeConditionEmbedding, zeroed
 from flowprior.models.tokens import Context, CrossAttention, TokenContext, token_parts
 from flowprior.registry import check_counts
 
@@ -32,7 +32,7 @@ class _Block(nn.Module):
     def __init__(self, width: int, heads: int, tokens: bool) -> None:
         super().__init__()
         self.heads = heads
-        self.modulation = _zero(nn.Linear(width, 6 * width))
+        self.modulation = zeroed(nn.Linear(width, 6 * width))
         self.norm1 = nn.LayerNorm(width, elementwise_affine=False)
         self.qkv = nn.Linear(width, 3 * width)
         self.projection = nn.Linear(width, width)
@@ -106,8 +106,8 @@ class DiT(nn.Module):
         self.register_buffer("positions", grid_positions(*self.grid, width), persistent=False)
         self.blocks = nn.ModuleList(_Block(width, heads, tokens) for _ in range(depth))
         self.norm = nn.LayerNorm(width, elementwise_affine=False)
-        self.modulation = _zero(nn.Linear(width, 2 * width))
-        self.output = _zero(nn.Linear(width, channels * patch**2))
+        self.modulation = zeroed(nn.Linear(width, 2 * width))
+        self.output = zeroed(nn.Linear(width, channels * patch**2))
 
     def forward(self, x: Tensor, t: Tensor, cond: Conditions | None = None) -> Tensor:
         """Velocity of x ``[B, C, H, W]`` at times ``[B]`` under the condition, in the dtype of x.
@@ -145,9 +145,3 @@ def grid_positions(height: int, width: int, size: int) -> Tensor:
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     angles = [place.reshape(-1, 1).double() * frequencies for place in (rows, columns)]
     return torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())], 1).float()
-
-
-def _zero(layer: nn.Linear) -> nn.Linear:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer

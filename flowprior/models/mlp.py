@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from flowprior.conditions import Condition, Conditions
 from flowprior.models.base import MODELS
-from flowprior.models.embeddings import TimeConditionEmbedding
+from flowprior.models.embeddings import TimeConditionEmbedding, zeroed
 from flowprior.registry import check_counts
 
 
@@ -62,9 +62,7 @@ class MLP(nn.Module):
         self.input = nn.Linear(inputs * size, width)
         self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
-        self.output = nn.Linear(width, size)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
+        self.output = zeroed(nn.Linear(width, size))
 
     def forward(self, x: Tensor, t: Tensor, cond: Conditions | None = None) -> Tensor:
         """Velocity of x ``[B, *event]`` at times ``[B]`` under the condition, in the dtype of x."""

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from flowprior.conditions import Condition, Conditions, Parts, TokenStates, describe_value
 from flowprior.errors import InputError
+from flowprior.models.embeddings import zeroed
 
 
 class Context(NamedTuple):
@@ -81,9 +82,7 @@ class CrossAttention(nn.Module):
         self.heads = heads
         self.query = nn.Linear(width, width)
         self.key_value = nn.Linear(context, 2 * width)
-        self.projection = nn.Linear(width, width)
-        nn.init.zeros_(self.projection.weight)
-        nn.init.zeros_(self.projection.bias)
+        self.projection = zeroed(nn.Linear(width, width))
 
     def forward(self, rows: Tensor, context: Context) -> Tensor:
         """What is added to rows ``[B, N, width]``."""

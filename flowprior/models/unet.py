@@ -20,7 +20,7 @@ from flowprior.conditions import Condition, Conditions
 from flowprior.errors import InputError, OptionError
 from flowprior.models.base import MODELS, check_picture, parse_widths
 from flowprior.models.condition_pictures import ConditionPictures
-from flowprior.models.embeddings import TimeConditionEmbedding
+from flowprior.models.embeddings import TimeConditionEmbedding, zeroed
 from flowprior.models.tokens import Context, CrossAttention, TokenContext, token_parts
 from flowprior.registry import check_counts
 
@@ -34,7 +34,7 @@ class ResidualBlock(nn.Module):
         self.conv1 = nn.Conv2d(channels_in, channels, 3, padding=1)
         self.modulation = nn.Linear(hidden, 2 * channels)
         self.norm2 = _group_norm(channels)
-        self.conv2 = _zero(nn.Conv2d(channels, channels, 3, padding=1))
+        self.conv2 = zeroed(nn.Conv2d(channels, channels, 3, padding=1))
         same = channels_in == channels
         self.skip = nn.Identity() if same else nn.Conv2d(channels_in, channels, 1)
 
@@ -52,7 +52,7 @@ class SelfAttention(nn.Module):
         self.heads = heads
         self.norm = _group_norm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
-        self.projection = _zero(nn.Linear(channels, channels))
+        self.projection = zeroed(nn.Linear(channels, channels))
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
@@ -203,7 +203,7 @@ class UNet(nn.Module):
             for level, (here, below) in reversed(list(enumerate(pairs)))
         )
         self.norm = _group_norm(levels[0])
-        self.output = _zero(nn.Conv2d(levels[0], folded, 3, padding=1))
+        self.output = zeroed(nn.Conv2d(levels[0], folded, 3, padding=1))
         self.to(memory_format=self.memory_format)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Tensor, t: Tensor, cond: Conditions | None = None) -> Tensor:
@@ -248,10 +248,3 @@ def _check(event_shape: torch.Size, levels: tuple[int, ...], heads: int, attendi
 def _group_norm(channels: int) -> nn.GroupNorm:
     """Groups of 16 channels where that divides them: what PyTorch's CPU kernel does 10 times faster."""
     return nn.GroupNorm(channels // math.gcd(channels, 16), channels)
-
-
-def _zero(layer: nn.Conv2d | nn.Linear) -> nn.Module:
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flowprior.conditions import Condition
-from flowprior.models.embeddings import ConditionEmbedding
+from flowprior.models.embeddings import ConditionEmbedding, zeroed
 
 SMALLEST_PICTURE = 8
 HIDDEN_PER_WIDTH = 8
@@ -62,10 +62,7 @@ class VaeNetwork(nn.Module):
         self.posterior = nn.Linear(hidden, 2 * latent)
         self.decoder = Trunk(condition, latent, hidden)
         self.unfold = nn.Linear(hidden, features if self.is_picture else hidden)
-        last = [layer for layer in self.up if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
-        nn.init.zeros_(last.weight)
-        if last.bias is not None:
-            nn.init.zeros_(last.bias)
+        zeroed([layer for layer in self.up if isinstance(layer, nn.Linear | nn.Conv2d)][-1])
         self.log_noise = nn.Parameter(torch.zeros(math.prod(event_shape)))
 
     def encode(self, x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.ops.direct import attempt, is_plain
 from flowprior.ops.operators import (
     Context,
     Grad,
+    attempt,
     fake,
     gradient,
+    is_differentiated,
     is_native,
+    is_plain,
     is_transformed,
     native_operators,
 )
@@ -143,9 +145,7 @@ def _called(times: tuple[Tensor, ...]) -> str:
 
 def _differentiated(*tensors: Tensor) -> bool:
     """Whether a derivative may be asked of the result; only torch's own operators give every kind."""
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return True
-    return is_transformed(*tensors)
+    return is_differentiated(*tensors) or is_transformed(*tensors)
 
 
 # -- what torch.compile is told, and gradients --------------------------------------------------

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import DerivativeError, InputError
-from flowprior.ops.direct import is_differentiated, is_simple, run
 from flowprior.ops.operators import (
     Context,
     Grad,
     fake,
     gradient,
+    is_differentiated,
     is_native,
+    is_simple,
     is_transformed,
     native_operators,
+    run,
 )
 from flowprior.ops.shapes import compute_dtype, computed_like, contiguous_like, flat
 
@@ -66,9 +68,8 @@ def flow_matching_loss(
     v, *targets = (flat(tensor) for tensor in _in_memory_order(v, targets))
     u, x0, x1 = (targets[0], None, None) if len(targets) == 1 else (None, *targets)
     inputs = [tensor for tensor in (v, *targets, weight) if tensor is not None]
-    with_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
     operator = native_operators().flow_matching_loss
-    return operator(v, u, x0, x1, weight, reduction == "mean", with_gradient)[0]
+    return operator(v, u, x0, x1, weight, reduction == "mean", is_differentiated(*inputs))[0]
 
 
 def _is_direct(v: Tensor, targets: list[Tensor], weight: Tensor | None) -> bool:

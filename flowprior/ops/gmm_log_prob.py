@@ -15,9 +15,18 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.ops.direct import attempt, is_plain
 from flowprior.ops.mixture import LOG_2PI
-from flowprior.ops.operators import Context, Grad, fake, gradient, operators, reference, refuse_gradient
+from flowprior.ops.operators import (
+    Context,
+    Grad,
+    attempt,
+    fake,
+    gradient,
+    is_plain,
+    operators,
+    reference,
+    refuse_gradient,
+)
 from flowprior.ops.shapes import (
     check_alike,
     check_labels,

@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.ops.direct import attempt, is_plain
 from flowprior.ops.gmm_sample import NOT_DIFFERENTIABLE, draw_component, source_samples
-from flowprior.ops.operators import fake, operators, reference, refuse_gradient
+from flowprior.ops.operators import attempt, fake, is_plain, operators, reference, refuse_gradient
 from flowprior.ops.random import Randomness, as_seed
 from flowprior.ops.shapes import (
     check_alike,

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from flowprior.ops.direct import attempt, is_plain
 from flowprior.ops.mixture import select_component
-from flowprior.ops.operators import fake, operators, reference, refuse_gradient
+from flowprior.ops.operators import attempt, fake, is_plain, operators, reference, refuse_gradient
 from flowprior.ops.random import Randomness, Stream, as_seed, noise_chunks, normal_rows, uniform
 from flowprior.ops.shapes import check_labels, compute_dtype, flat_mixture, known_labels
 

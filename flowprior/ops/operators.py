@@ -4,15 +4,22 @@ Both libraries hold operators of the same names and arguments, so each operator'
 gradient once (:func:`fake`, :func:`gradient`), and :func:`complete_library` registers them with a library. To
 torch.compile and autograd the reference is as opaque as the native one; inside it may work in place and
 chunk by chunk.
+
+torch's dispatcher enters Python for an operator whose gradient is registered from Python, and that takes
+longer than the operator where tensors are small. Faces therefore first hand tensors of which no derivative
+can be asked straight to the native operator of the CPU (:func:`attempt`), which checks its arguments itself.
+What it refuses, and what is not as simple, takes the long way, whose checks say in words what is wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from contextlib import nullcontext
+from functools import cache, partial
 from typing import Any, NoReturn, TypeVar
 
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils._pytree import tree_map_only
 
@@ -25,7 +32,7 @@ WITHOUT_FLOAT64 = frozenset({"mps"})
 LIBRARY = torch.library.Library(REFERENCE, "DEF")
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Grad = torch.Tensor | None
+Grad = Tensor | None
 Context = Any
 """torch's FunctionCtx: saved_tensors, needs_input_grad, and what a gradient's setup left on it."""
 
@@ -34,6 +41,11 @@ GRADIENTS: dict[str, tuple[Callable[..., Any], Callable[..., None] | None]] = {}
 
 # Known at import, and so a constant to torch.compile.
 _native_devices = native_devices()
+_PLAIN_TYPES = (Tensor, torch.nn.Parameter)
+
+# Private names of torch; without them the short way is a little longer, or not taken.
+_below_autograd: Callable[[], Any] = getattr(torch._C, "_AutoDispatchBelowAutograd", nullcontext)
+_transforms_active: Callable[[], bool] = torch._C._are_functorch_transforms_active
 
 
 def reference(name: str) -> Callable[[Function], Function]:
@@ -79,22 +91,6 @@ def refuse_gradient(name: str, reason: str, owner: str | None = None) -> None:
         raise DerivativeError(f"{owner or name}: {reason}")
 
 
-def _with_float64(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, run on the CPU for tensors of a device that has no float64."""
-
-    def run(*arguments: Any) -> Any:
-        device = next(value.device for value in arguments if isinstance(value, torch.Tensor))
-        if device.type not in WITHOUT_FLOAT64:
-            return function(*arguments)
-        return tree_map_only(torch.Tensor, lambda x: x.to(device), function(*_on_cpu(arguments)))
-
-    return run
-
-
-def _on_cpu(arguments: tuple[Any, ...]) -> Any:
-    return tree_map_only(torch.Tensor, lambda x: x.cpu(), arguments)
-
-
 def is_native(device: torch.device) -> bool:
     """Whether the native operators serve tensors on ``device``; where not, that is said once."""
     if device.type in _native_devices:
@@ -114,22 +110,20 @@ def native_operators() -> Any:
     return getattr(torch.ops, NATIVE)
 
 
-def is_transformed(*tensors: torch.Tensor) -> bool:
+def is_transformed(*tensors: Tensor) -> bool:
     """Whether ``torch.func`` or forward mode is at work, which only torch's own operators serve."""
     if torch.compiler.is_compiling():
         return False
-    if torch._C._are_functorch_transforms_active():
+    if _transforms_active():
         return True
     return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 
-def runs_natively(*tensors: torch.Tensor) -> bool:
+def runs_natively(*tensors: Tensor) -> bool:
     """Whether a native operator without derivatives may make something of tensors on one device."""
     if torch.compiler.is_compiling() or not is_native(tensors[0].device):
         return False
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return False
-    return not is_transformed(*tensors)
+    return not is_differentiated(*tensors) and not is_transformed(*tensors)
 
 
 def complete_libraries() -> None:
@@ -149,3 +143,62 @@ def complete_library(namespace: str) -> None:
             torch.library.register_autograd(
                 f"{namespace}::{name}", partial(backward, library), setup_context=setup
             )
+
+
+def is_simple(*tensors: Tensor) -> bool:
+    """Whether all are torch's own tensors on the CPU and the native library serves them, in eager mode."""
+    if torch.compiler.is_compiling() or "cpu" not in _native_devices:
+        return False
+    if _transforms_active() or _has_tangents():
+        return False
+    return all(type(tensor) in _PLAIN_TYPES and tensor.is_cpu for tensor in tensors)
+
+
+def is_differentiated(*tensors: Tensor) -> bool:
+    """Whether a derivative of what is made of them may be asked for in backward mode."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def is_plain(*tensors: Tensor) -> bool:
+    """Whether all are simple, and no derivative can be asked for."""
+    return is_simple(*tensors) and not is_differentiated(*tensors)
+
+
+def attempt(name: str, *arguments: Any) -> Any:
+    """What the native operator makes of plain tensors; None where it refuses them."""
+    try:
+        return run(name, *arguments)
+    except RuntimeError:
+        return None
+
+
+def run(name: str, *arguments: Any) -> Any:
+    """What the native operator makes of simple tensors, without a graph."""
+    with _below_autograd():
+        return _overload(name)(*arguments)
+
+
+def _with_float64(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, run on the CPU for tensors of a device that has no float64."""
+
+    def run(*arguments: Any) -> Any:
+        device = next(value.device for value in arguments if isinstance(value, Tensor))
+        if device.type not in WITHOUT_FLOAT64:
+            return function(*arguments)
+        return tree_map_only(Tensor, lambda x: x.to(device), function(*_on_cpu(arguments)))
+
+    return run
+
+
+def _on_cpu(arguments: tuple[Any, ...]) -> Any:
+    return tree_map_only(Tensor, lambda x: x.cpu(), arguments)
+
+
+@cache
+def _overload(name: str) -> Any:
+    return getattr(torch.ops.flowprior, name).default
+
+
+def _has_tangents() -> bool:
+    """Whether forward mode is at work: only within a level have tensors tangents."""
+    return getattr(forward_ad, "_current_level", 0) >= 0

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.ops.direct import attempt, is_plain
-from flowprior.ops.operators import Context, Grad, fake, gradient, operators, reference
+from flowprior.ops.operators import Context, Grad, attempt, fake, gradient, is_plain, operators, reference
 from flowprior.ops.random import Randomness, Stream, as_seed, fill_with_normals
 
 

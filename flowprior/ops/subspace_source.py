@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.ops.direct import attempt, is_plain
-from flowprior.ops.operators import fake, operators, reference, refuse_gradient
+from flowprior.ops.operators import attempt, fake, is_plain, operators, reference, refuse_gradient
 from flowprior.ops.shapes import check_alike, contiguous_like, known_labels
 from flowprior.ops.subspace_tables import SubspaceTables, check_tables
 

@@ -1,10 +1,8 @@
 """Paths from source sample to datum: x_t = α(t) x1 + σ(t) x0."""
 
+from flowprior.paths.affine import CondOTPath, CosinePath, VPPath
 from flowprior.paths.base import Coefficients, Path, PathSample
-from flowprior.paths.condot import CondOTPath
-from flowprior.paths.cosine import CosinePath
 from flowprior.paths.prediction import Ends, check_prediction, ends_of_velocity, velocity_of_source
-from flowprior.paths.vp import VPPath
 
 __all__ = [
     "Coefficients",

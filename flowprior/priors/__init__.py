@@ -5,10 +5,9 @@ from flowprior.priors.base import Prior
 from flowprior.priors.gaussian import GaussianPrior
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.kernel_mean import KernelMeanPrior
-from flowprior.priors.latent import LatentPrior, latents_of
+from flowprior.priors.latent import LatentPrior, LeaveOneOutPrior, latents_of
 from flowprior.priors.latent_gmm import LatentGmmPrior
 from flowprior.priors.learned_mean import LearnedMeanPrior
-from flowprior.priors.left_out import LeaveOneOutPrior
 from flowprior.priors.merging import drop, merge
 from flowprior.priors.normalising_flow import NormalisingFlowPrior
 from flowprior.priors.vae import VaePrior

@@ -1,7 +1,8 @@
-"""What a prior is asked for, checked at its boundary: how many samples, and events of which shape."""
+"""What a prior is fitted with and asked for, checked at its boundary: counts, events and labels."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -58,3 +59,134 @@ def check_finite(x: Tensor, method: str) -> None:
         raise InputError(
             f"{method}: expected finite x1, got NaN or infinity in {bad} of {len(x)} rows; clean or drop them"
         )
+
+
+NAMED = 5
+"""Labels that a message names."""
+
+
+def named(labels: Sequence[int], names: Sequence[str] | None = None) -> str:
+    """``label 3``, or ``labels 3, 4 and 7 more``; by their ``names``, where they have some."""
+    shown = [str(label) if names is None else names[label] for label in labels[:NAMED]]
+    more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
+    return f"label{'s' * (len(labels) > 1)} {', '.join(shown)}{more}"
+
+
+def check_fit_labels(cond: Tensor | None) -> None:
+    """Refuse a condition that is neither labels ``[B]`` nor None.
+
+    Raises:
+        InputError: it is floating-point, or has another shape.
+    """
+    if cond is not None and (cond.is_floating_point() or cond.dim() != 1):
+        raise InputError(
+            f"gmm.fit: expected labels as integers [B] or None, got {cond.dtype} {list(cond.shape)}; "
+            "embeddings need the prior 'learned-mean', pictures 'learned-mean:covariance=diagonal'"
+        )
+
+
+def check_examples(owner: str, count: Tensor, components: int, shrinkage: float, *, named: bool) -> None:
+    """Look at how many examples each condition has, ``count`` ``[C]``; those without are met at sampling.
+
+    More components than examples have no maximum-likelihood fit. With shrinkage they have one, of as many
+    components as there are distinct examples at the most, and a warning says so.
+
+    Args:
+        owner: for warnings.
+        count: examples of each condition.
+        components: K, of each condition's mixture.
+        shrinkage: examples' worth of the pooled moments in each component.
+        named: whether the conditions are labels; False for the one of data without a condition.
+
+    Raises:
+        InputError: fewer examples than components, and no shrinkage.
+    """
+    labels = torch.arange(len(count))
+    small = (count > 0) & (count < components)
+    if shrinkage > 0:
+        warn_of_few(owner, labels, count, components)
+    elif bool(small.any()):
+        which = int(small.nonzero()[0])
+        where = f"condition {which} has" if named else "the data set has"
+        raise InputError(
+            f"gmm.fit: {where} {int(count[which])} example(s), fewer than components={components}; "
+            f"lower components, or set shrinkage > 0"
+        )
+    elif named:
+        warn_of_copies(owner, labels, count)
+
+
+def table_rows(cond: Tensor | None, usable: Tensor, *, pooled: bool, method: str) -> Tensor:
+    """Rows of the parameter tables, int64 ``[B]``, for labels ``[B]``.
+
+    Args:
+        cond: labels.
+        usable: whether each label has a row of its own, bool ``[C]``.
+        pooled: whether the others get row C, that of the pooled moments.
+        method: what was called, for messages.
+
+    Raises:
+        InputError: no labels ``[B]``, or one without a row.
+    """
+    if cond is None:
+        raise InputError(f"gmm.{method}: the prior was fitted with labels; pass cond, int64 [B]")
+    if cond.is_floating_point() or cond.dim() != 1:
+        raise InputError(
+            f"gmm.{method}: expected labels as int64 [B], got {cond.dtype} {list(cond.shape)}; "
+            "embeddings need the prior 'learned-mean', pictures 'learned-mean:covariance=diagonal'"
+        )
+    rows = cond.long().to(usable.device)
+    known = len(usable)
+    seen = (rows >= 0) & (rows < known)
+    seen = seen & usable[rows.clamp(0, known - 1)]
+    if bool(seen.all()):
+        return rows
+    if pooled:
+        return torch.where(seen, rows, known)
+    label = int(rows[~seen][0])
+    why = "had no example" if 0 <= label < known else f"is not among labels 0..{known - 1}"
+    raise InputError(
+        f"gmm.{method}: cond has label {label}, which {why} when the prior was fitted; "
+        'pass unseen="pooled" to start unseen labels from the marginal source'
+    )
+
+
+def warn_of_singles(owner: str, labels: Tensor, count: Tensor) -> None:
+    """Say which ``labels`` ``[M]`` have one example, ``count`` ``[M]``, and where their spread comes from."""
+    single = labels[count == 1]
+    if len(single):
+        _warn(
+            f"{owner}.fit: {_named(single)} one example, which has no spread: its prior has the spread that "
+            "labels have in common; give it more examples"
+        )
+
+
+def warn_of_copies(owner: str, labels: Tensor, count: Tensor) -> None:
+    """Say which labels have one example and nothing else to take a spread from."""
+    single = labels[count == 1]
+    if len(single):
+        _warn(
+            f"{owner}.fit: {_named(single)} one example, so its source samples are nearly copies of it; set "
+            "shrinkage > 0, such as 1, to give it a share of the spread of all data"
+        )
+
+
+def warn_of_few(owner: str, labels: Tensor, count: Tensor, components: int) -> None:
+    """Say which labels have fewer examples than components, and what they get."""
+    few = (count > 0) & (count < components)
+    if bool(few.any()):
+        _warn(
+            f"{owner}.fit: {_named(labels[few])} fewer examples than components={components}, down to "
+            f"{int(count[few].min())}, and gets at most one component an example; lower components"
+        )
+
+
+def _named(labels: Tensor) -> str:
+    names = ", ".join(str(int(label)) for label in labels[:NAMED])
+    if len(labels) == 1:
+        return f"label {names} has"
+    return f"each of labels {names}{', …' if len(labels) > NAMED else ''} ({len(labels)} in all) has"
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=3)

@@ -24,11 +24,10 @@ from flowprior.mixtures.averaging import (
     GaussianLaw,
     Regularisation,
     fit_average,
+    nearer_share,
 )
-from flowprior.mixtures.grouped import gathers, in_gathered
-from flowprior.mixtures.halves import nearer_share
+from flowprior.mixtures.grouped import gathers, groups, in_gathered
 from flowprior.mixtures.kmeans import Reservoirs
-from flowprior.mixtures.segments import groups
 from flowprior.ops import draw_component, draw_seed, standard_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior

@@ -7,7 +7,9 @@ K components, rank r. Inside, events are flat rows ``[B, D]``.
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +22,6 @@ from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import InputError
 from flowprior.priors.asked import check_events, count_of
 from flowprior.priors.described import DescribedPrior, tell_rows
-from flowprior.priors.one_thread import one_thread
 from flowprior.priors.saved import load_prior, save_prior
 from flowprior.progress import showing, shows_progress, stage
 from flowprior.registry import Registry, spec_of
@@ -29,6 +30,7 @@ from flowprior.storage.user_paths import expanded
 RAISE, POOLED = UNSEEN = ("raise", "pooled")
 """What becomes of labels that fit did not see: they are refused, or start from the marginal source."""
 CONDITIONS_OF_THE_MEAN = 1024
+_ONE_FIT_AT_A_TIME = threading.RLock()
 
 
 class Prior(DescribedPrior, abc.ABC):
@@ -345,14 +347,37 @@ class Prior(DescribedPrior, abc.ABC):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
+def event_rows(x: Tensor) -> Tensor:
+    """Events as rows ``[B, D]``, in float32 where they come in half precision."""
+    return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch's operators on one thread, and on as many as before afterwards.
+
+    A matrix product that is shared out over threads adds its terms in another order, and a fit can carry that
+    rounding far: to the sign of an eigenvector, to the pass after which EM stops, through thousands of
+    optimiser steps. One thread gives the same bits whatever the number.
+
+    torch keeps that number for the whole process, so fits in several Python threads wait for each other. A
+    context inside another one changes nothing.
+    """
+    with _ONE_FIT_AT_A_TIME:
+        before = torch.get_num_threads()
+        if before == 1:
+            yield
+            return
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
 def _on_cpu(generator: torch.Generator | None) -> torch.Generator | None:
     """A generator for the CPU, where statistics are gathered; one of another device seeds a new one."""
     if generator is None or generator.device.type == "cpu":
         return generator
     seed = torch.randint(1 << 62, (), generator=generator, device=generator.device)
     return torch.Generator().manual_seed(int(seed))
-
-
-def event_rows(x: Tensor) -> Tensor:
-    """Events as rows ``[B, D]``, in float32 where they come in half precision."""
-    return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32))

@@ -17,7 +17,7 @@ from the long ones makes the short ones too short, while the long ones are too l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,16 +25,16 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition
-from flowprior.data.stream import Batch, CheckedBatches
+from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.priors.density_training import DensityTraining, Objective, train_density
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
-from flowprior.priors.holdout import Holdout
+from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.last_results import LastResults
-from flowprior.priors.lowrank_tables import canonical_basis
 from flowprior.priors.mapper_training import KeptMean, Mapper, MapperNetwork
 from flowprior.priors.residuals import fit_factor
+from flowprior.priors.tables import canonical_basis
 
 Means = Callable[[Tensor], Tensor]
 Axes = tuple[Tensor, Tensor, Tensor]
@@ -194,7 +194,7 @@ class ConditionalSpread(nn.Module):
         basis, spread = canonical_basis(basis[None], 1 + singular.square()[None])
         self.noise, self.basis, self.spread = (value.to(self.noise) for value in (noise, basis[0], spread[0]))
         self.floor = torch.as_tensor(settings.reg_covar).to(self.noise)
-        outside = _mean(self._outside(x - means(cond)).square() for x, cond in _conditioned(data))
+        outside = _mean(self._outside(x - means(cond)).square() for x, cond in conditioned(data))
         self.outside = outside.to(self.noise).clamp_min(LEAST_OUTSIDE)
 
     @torch.no_grad()
@@ -215,8 +215,7 @@ class ConditionalSpread(nn.Module):
         return white - white @ self.basis @ self.basis.T
 
     def _loss_of(self, means: Means) -> Objective:
-        def loss(x: Tensor, cond: Tensor | None, _: torch.Generator | None) -> Tensor:
-            assert cond is not None
+        def loss(x: Tensor, cond: Tensor, _: torch.Generator | None) -> Tensor:
             outside, inside, log_det = self._squares(x - means(cond), cond)
             nats = outside.sum(1) + inside.sum(1) + log_det
             return 0.5 * nats.mean() / x.shape[1]
@@ -240,8 +239,7 @@ class ConditionalSpread(nn.Module):
         """Factors of each principal axis and outside: the mean squares of :meth:`Holdout.residual_rows`."""
         counted = (self.outside > LEAST_OUTSIDE).to(self.noise)
         total, count = torch.zeros(len(self.factors), dtype=torch.float64), 0
-        for x, cond in data.residual_rows():
-            assert cond is not None
+        for x, cond in conditioned(data.residual_rows()):
             residual = x - means(cond)
             outside, _, _ = self._squares(residual, cond)
             outside = (outside * counted).sum(1, keepdim=True) / counted.sum().clamp_min(1)
@@ -267,12 +265,6 @@ class ConditionalSpread(nn.Module):
             inside, outside = factors
             state_dict[prefix + "factors"] = torch.stack([inside] * (len(self.factors) - 1) + [outside])
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-
-
-def _conditioned(data: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
-    for x, cond in data:
-        assert cond is not None
-        yield x, cond
 
 
 def _mean(parts: Iterable[Tensor]) -> Tensor:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from flowprior.priors.holdout import Holdout
 
-Objective = Callable[[Tensor, Tensor | None, torch.Generator | None], Tensor]
-"""Mean loss, a scalar, of rows x ``[B, D]`` under their condition."""
+Objective = Callable[[Tensor, Any, torch.Generator | None], Tensor]
+"""Mean loss, a scalar, of rows x ``[B, D]`` under their condition, which is None of data without one."""
 
 WEIGHT_DECAY = 1e-4
 CLIP_NORM = 1.0

@@ -22,7 +22,7 @@ from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
-from flowprior.priors.holdout import Holdout
+from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.mapper_training import MapperNetwork
 
 LEAST_VARIANCE = 1e-4
@@ -79,24 +79,21 @@ class DiagonalResiduals(nn.Module):
             generator: of the first weights and of the order of the rows.
         """
 
-        def residual(x: Tensor, cond: Tensor | None) -> Tensor:
-            assert cond is not None
+        def residual(x: Tensor, cond: Tensor) -> Tensor:
             with torch.no_grad():
                 return x - center - mapper(cond)
 
-        def loss(x: Tensor, cond: Tensor | None, _: torch.Generator | None) -> Tensor:
-            assert cond is not None
+        def loss(x: Tensor, cond: Tensor, _: torch.Generator | None) -> Tensor:
             variance = self.variance(cond)
             return 0.5 * (residual(x, cond).square() / variance + variance.log()).mean()
 
-        rows = ((residual(x, cond), None) for x, cond in data.rows(held_out=False))
+        rows = ((residual(x, cond), None) for x, cond in conditioned(data.rows(held_out=False)))
         found = ConditionMoments.over(rows).about_origin().variance()[0]
         self.level = (found + LEAST_VARIANCE).log().to(self.level)
         self.network.requires_grad_(True).initialise(generator)
         train_density(self.network, loss, data, options, generator)
         squares, expected = 0.0, 0.0
-        for x, cond in data.residual_rows():
-            assert cond is not None
+        for x, cond in conditioned(data.residual_rows()):
             squares += float(residual(x, cond).square().sum(dtype=torch.float64))
             with torch.no_grad():
                 expected += float(self.variance(cond).sum(dtype=torch.float64))
@@ -107,8 +104,7 @@ class DiagonalResiduals(nn.Module):
     def _average(self, data: Iterable[Batch], mapper: MapperNetwork, center: Tensor) -> None:
         """The moments of all data x ``[B, D]`` together, whatever their condition: those of the null one."""
         sums, count = torch.zeros(4, len(center), dtype=torch.float64), 0
-        for x, cond in data:
-            assert cond is not None
+        for x, cond in conditioned(data):
             deviation, mean = (x - center).double(), mapper(cond).double()
             parts = self.variance(cond).double(), deviation.square(), mean.square(), mean * deviation
             sums += torch.stack([part.sum(0) for part in parts]).cpu()

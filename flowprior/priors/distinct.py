@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from flowprior.data.stream import Batch
-from flowprior.priors.holdout import condition_digests
+from flowprior.priors.holdout import condition_digests, conditioned
 
 MOST = 4096
 """Distinct embeddings that are kept unless another number is asked for."""
@@ -43,8 +43,7 @@ class DistinctEmbeddings:
     def over(cls, batches: Iterable[Batch], most: int = MOST, *, events: bool = False) -> DistinctEmbeddings:
         """Those of one pass over (x ``[B, D]``, embeddings ``[B, E]``)."""
         found = cls(most, events=events)
-        for x, cond in batches:
-            assert cond is not None
+        for x, cond in conditioned(batches):
             found.update(x, cond)
         return found
 

@@ -32,10 +32,10 @@ from torch import Tensor
 
 from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures import FitSettings
+from flowprior.mixtures.covariance import ShrunkCovariances
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.mixtures.shrunk import ShrunkCovariances
-from flowprior.priors.lowrank_tables import NEGLIGIBLE, fit_rows
 from flowprior.priors.row_sample import RowSample, first_rows, in_pieces
+from flowprior.priors.tables import NEGLIGIBLE, fit_rows
 
 FULL = 8
 """A label with this many examples for each latent, or more, is fitted by itself."""

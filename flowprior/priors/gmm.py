@@ -17,9 +17,8 @@ from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.mixtures import COVARIANCES, FitSettings, Full, LowRank, covariance_family
 from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.em import Mixture, fit_mixture
-from flowprior.mixtures.grouped import gathers, in_gathered, times_table
+from flowprior.mixtures.grouped import gathers, groups, in_gathered, times_table
 from flowprior.mixtures.moments import ConditionMoments, Moments
-from flowprior.mixtures.segments import groups
 from flowprior.ops import (
     Stream,
     draw_component,
@@ -32,8 +31,8 @@ from flowprior.ops import (
     standard_normal,
     uniform,
 )
+from flowprior.priors.asked import check_examples, check_fit_labels, table_rows
 from flowprior.priors.base import Prior, event_rows
-from flowprior.priors.labels import check_examples, check_fit_labels, table_rows
 from flowprior.priors.latent import LatentPrior
 from flowprior.registry import check_counts, choose
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import CheckedBatches
+from flowprior.data.stream import Batch, CheckedBatches
 
 SEED = 20250711
 DIGEST_ROWS = 1024
@@ -16,6 +16,7 @@ MOST_DISTINCT = 0.9
 """Distinct embeddings a row from which on they count as ones that do not repeat, but by chance."""
 LEAST_CONDITIONS = 10
 """Fewest held-out conditions that say anything; of fewer, rows are held out instead."""
+TRAINED, HELD_OUT, BESIDE = range(3)
 
 
 class Holdout:
@@ -117,21 +118,11 @@ class Holdout:
         return condition_digests(cond) if self.by_condition and cond is not None else row_digests(x)
 
 
-TRAINED, HELD_OUT, BESIDE = range(3)
-
-
-def _limit(digests: Tensor, period: int) -> int | None:
-    """The digest below which rows are held out: at most one in ``period``; None where that is none."""
-    digests = digests.sort().values
-    wanted = len(digests) // period
-    limit = int(digests[wanted])
-    return limit if wanted and limit > int(digests[0]) else None
-
-
-def _digests_of_embeddings(data: CheckedBatches) -> Tensor:
-    """Of all rows, int64 ``[N]``; none where the condition is no embedding."""
-    digests = [condition_digests(c) for _, c in data if c is not None and c.is_floating_point()]
-    return torch.cat(digests) if digests else torch.empty(0, dtype=torch.long)
+def conditioned(batches: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same batches, all of which have a condition."""
+    for x, cond in batches:
+        assert cond is not None
+        yield x, cond
 
 
 def condition_digests(cond: Tensor) -> Tensor:
@@ -147,6 +138,20 @@ def row_digests(x: Tensor) -> Tensor:
     weight = weight.to(x.device)
     sums = [(part.long() * weight).sum(1) for part in bits.split(DIGEST_ROWS)]
     return _mixed(torch.cat(sums).cpu())
+
+
+def _limit(digests: Tensor, period: int) -> int | None:
+    """The digest below which rows are held out: at most one in ``period``; None where that is none."""
+    digests = digests.sort().values
+    wanted = len(digests) // period
+    limit = int(digests[wanted])
+    return limit if wanted and limit > int(digests[0]) else None
+
+
+def _digests_of_embeddings(data: CheckedBatches) -> Tensor:
+    """Of all rows, int64 ``[N]``; none where the condition is no embedding."""
+    digests = [condition_digests(c) for _, c in data if c is not None and c.is_floating_point()]
+    return torch.cat(digests) if digests else torch.empty(0, dtype=torch.long)
 
 
 def _mixed(number: Tensor) -> Tensor:

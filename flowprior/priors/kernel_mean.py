@@ -1,7 +1,7 @@
 """A mean without training: that of the events of the nearest conditions, by a kernel, plus noise.
 
 The simple rival of ``learned-mean``: what a mapper has learned of embeddings it has to predict better than
-their neighbours do (:mod:`flowprior.priors.representatives` has the formula). Everything that is chosen is
+their neighbours do (:mod:`flowprior.priors.kernel_average` has the formula). Everything that is chosen is
 chosen by leaving out: a condition with all its events, to see what is known of others, and single events of
 conditions that have several, to see what is known of those.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,10 +23,15 @@ from flowprior.priors.conditioned import ConditionedPrior
 from flowprior.priors.distinct import MOST
 from flowprior.priors.far import CHOICES, Around, FarConditions, Part
 from flowprior.priors.frame import Frame
-from flowprior.priors.holdout import LEAST_CONDITIONS
-from flowprior.priors.kernel_choice import choose_kernel
-from flowprior.priors.left_out import LeaveOneOutPrior
-from flowprior.priors.representatives import Neighbours, Representatives, kernel_weights
+from flowprior.priors.holdout import LEAST_CONDITIONS, conditioned
+from flowprior.priors.kernel_average import (
+    LeftOut,
+    Neighbours,
+    Representatives,
+    choose_kernel,
+    kernel_weights,
+)
+from flowprior.priors.latent import LeaveOneOutPrior
 from flowprior.priors.residuals import FixedResiduals, check_sigma
 from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, choose
@@ -36,21 +41,6 @@ MOST_NEIGHBOURS = 128
 """Of which the number is chosen."""
 ROWS, NUMBERS = 2048, 1 << 21
 """Most rows, and numbers in them, that are left out to choose by."""
-
-
-class LeftOut(NamedTuple):
-    """Rows that the mean was not fitted with: x ``[n, D]`` and what it was fitted with around them.
-
-    Attributes:
-        x: events.
-        near: neighbours without the condition, or with it but without the row.
-        change: what leaving the row out does to the mean of its own condition, ``[n, D]``, or None where the
-            whole condition is left out.
-    """
-
-    x: Tensor
-    near: Neighbours
-    change: Tensor | None
 
 
 @Prior.register("kernel-mean")
@@ -128,9 +118,9 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
     def _fit_kernel(self, data: CheckedBatches) -> None:
         """Choose neighbours and bandwidth, and learn the spread, near and far."""
         most = max(1, min(ROWS, NUMBERS // len(self.center)))
-        rows = list(thinned(partial(self._measured, data), most))
-        apart = [self._without_condition(x, cond) for x, cond in rows if cond is not None]
-        beside = [part for x, cond in rows if cond is not None for part in self._without_row(x, cond)]
+        rows = list(conditioned(thinned(partial(self._measured, data), most)))
+        apart = [self._without_condition(x, cond) for x, cond in rows]
+        beside = [part for x, cond in rows for part in self._without_row(x, cond)]
         self._choose(apart, beside)
         left = beside or apart
         self.spread.fit_noise(part.x - self.center - self._deviation_of(part) for part in left)
@@ -158,8 +148,7 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
 
     def _measured(self, data: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
         """The same batches, in the table's dtype."""
-        for x, cond in data:
-            assert cond is not None
+        for x, cond in conditioned(data):
             yield x.to(self.center), self._embedded(cond)
 
     def _without_condition(self, x: Tensor, cond: Tensor) -> LeftOut:
@@ -230,8 +219,7 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
 
     def _residuals_of_labels(self, data: CheckedBatches) -> Iterator[Tensor]:
         """x less the mean without it."""
-        for x, labels in data:
-            assert labels is not None
+        for x, labels in conditioned(data):
             yield x.to(self.center) - self._mean_without(x, labels)
 
     @property

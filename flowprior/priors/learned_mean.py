@@ -28,12 +28,11 @@ from flowprior.priors.diagonal_residuals import DiagonalResiduals
 from flowprior.priors.distinct import DistinctEmbeddings, nearest
 from flowprior.priors.far import CHOICES, Around, FarConditions, Part
 from flowprior.priors.frame import Frame
-from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout
+from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout, conditioned
 from flowprior.priors.latent import LatentPrior
-from flowprior.priors.linear_mapper import LinearMapper
 from flowprior.priors.lowrank_residuals import LowRankResiduals
 from flowprior.priors.mapper_training import MapperNetwork, MapperTraining, train_by_steps, train_mapper
-from flowprior.priors.mappers import MAPPERS, make_mapper
+from flowprior.priors.mappers import MAPPERS, LinearMapper, make_mapper
 from flowprior.priors.residuals import FixedResiduals, check_sigma
 from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, check_numbers, choose
@@ -82,11 +81,10 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
             without bound, and draws go far outside of the data.
         steps: optimiser steps for the network of the diagonal or low-rank covariance, and for the mapper
             ``"unet"``; at most 50 passes over the data each.
-        mapper: ``"mlp"``, a residual MLP; ``"projector"``, which grows a picture [C, H, W] from a small
-            grid by convolutions (:mod:`flowprior.priors.projector`); ``"unet"``, from pictures to pictures
-            (:mod:`flowprior.priors.picture_mapper`); ``"linear"``, ridge regression on embeddings or on the
-            last step of a series (:mod:`flowprior.priors.linear_mapper`); ``"auto"`` is ``"unet"`` where both
-            are pictures, else ``"mlp"``.
+        mapper: of :mod:`flowprior.priors.mappers`: ``"mlp"``, a residual MLP; ``"projector"``, which grows a
+            picture [C, H, W] from a small grid by convolutions; ``"unet"``, from pictures to pictures;
+            ``"linear"``, ridge regression on embeddings or on the last step of a series; ``"auto"`` is
+            ``"unet"`` where both are pictures, else ``"mlp"``.
         far: what is said of embeddings far from those trained on: ``"widen"`` draws the mean to that of all
             data and widens the spread with the distance, as held-out embeddings ask for
             (:mod:`flowprior.priors.far`); ``"as-near"`` takes them as any other. Of labels, and of fewer than
@@ -258,15 +256,15 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         if self._is_pooled:
             return
         most = max(1, min(ROWS, NUMBERS // len(self.center)))
-        apart = [self._part(x, cond) for x, cond in thinned(partial(split.rows, held_out=True), most)]
-        beside = [self._part(x, cond) for x, cond in thinned(split.beside, most)]
+        rows = partial(split.rows, held_out=True)
+        apart = [self._part(x, cond) for x, cond in conditioned(thinned(rows, most))]
+        beside = [self._part(x, cond) for x, cond in conditioned(thinned(split.beside, most))]
         is_given = not beside or (self.covariance == "fixed" and not isinstance(self.sigma, str))
         near = 1.0 if is_given else None
         self._spread.scale(self.distance.fit([*apart, *beside], len(self.center), near=near))
 
-    def _part(self, x: Tensor, cond: Tensor | None) -> Part:
+    def _part(self, x: Tensor, cond: Tensor) -> Part:
         """Rows that the mean was not fitted with."""
-        assert cond is not None
         assert self.network is not None
         own = self._on_own_device(cond)
         x, deviation = x.to(self.center), self.network(own)

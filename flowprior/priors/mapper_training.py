@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition
-from flowprior.models.embeddings import ConditionEmbedding
+from flowprior.models.embeddings import ConditionEmbedding, zeroed
 from flowprior.priors.density_training import DensityTraining, train_density, weights_of
-from flowprior.priors.holdout import Holdout
+from flowprior.priors.holdout import Holdout, conditioned
 
 DRAWN = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)
 """Layers with weights of their own."""
@@ -38,8 +38,7 @@ class MapperNetwork(nn.Module):
             for module in self.modules():
                 if module is not self.out and isinstance(module, DRAWN):
                     module.reset_parameters()
-        for parameter in self.out.parameters():
-            nn.init.zeros_(parameter)
+        zeroed(self.out)
 
 
 class Mapper(MapperNetwork):
@@ -61,9 +60,7 @@ class Mapper(MapperNetwork):
             )
             for _ in range(depth)
         )
-        self.out = nn.Linear(hidden, dim)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        self.out = zeroed(nn.Linear(hidden, dim))
 
     def forward(self, cond: Tensor) -> Tensor:
         """Means ``[B, D]`` of conditions ``[B]`` or ``[B, E]``; zero before training."""
@@ -159,8 +156,7 @@ def train_by_steps(
 ) -> None:
     """As :func:`train_mapper`, for as many steps as ``options`` say; see :func:`train_density`."""
 
-    def error(x: Tensor, cond: Tensor | None, _: torch.Generator | None) -> Tensor:
-        assert cond is not None
+    def error(x: Tensor, cond: Tensor, _: torch.Generator | None) -> Tensor:
         return nn.functional.mse_loss(mapper(cond), x - center)
 
     mapper.requires_grad_(True).initialise(generator)
@@ -216,8 +212,7 @@ def _epoch(
     batch_size: int,
     generator: torch.Generator | None,
 ) -> None:
-    for x, cond in data.rows(held_out=False):
-        assert cond is not None
+    for x, cond in conditioned(data.rows(held_out=False)):
         for rows in torch.randperm(len(x), generator=generator).split(batch_size):
             optimiser.zero_grad()
             nn.functional.mse_loss(mapper(cond[rows]), x[rows] - center).backward()
@@ -229,8 +224,7 @@ def _epoch(
 def held_out_error(mapper: MapperNetwork, data: Holdout, center: Tensor) -> float:
     """Mean squared error on held-out rows, a number of x1's."""
     error, numbers = 0.0, 0
-    for x, cond in data.rows(held_out=True):
-        assert cond is not None
+    for x, cond in conditioned(data.rows(held_out=True)):
         error += float((mapper(cond) - (x - center)).square().sum(dtype=torch.float64))
         numbers += x.numel()
     return error / numbers
@@ -260,7 +254,6 @@ class KeptMean:
         if self.data.is_empty:
             return torch.empty(0)
         errors = []
-        for x, cond in self.data.rows(held_out=True):
-            assert cond is not None
+        for x, cond in conditioned(self.data.rows(held_out=True)):
             errors.append((self.mapper(cond) - (x - self.center)).square().mean(1).double().cpu())
         return torch.cat(errors)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
+from flowprior.priors.asked import named
 from flowprior.priors.base import Prior
 from flowprior.priors.gmm import GmmPrior
-from flowprior.priors.labels import named
 from flowprior.registry import spec_of
 
 

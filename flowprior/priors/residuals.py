@@ -18,7 +18,7 @@ from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import Stream, lowrank_log_density, lowrank_posterior_sample, standard_normal
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
-from flowprior.priors.holdout import Holdout
+from flowprior.priors.holdout import Holdout, conditioned
 
 PASSES = 10
 LEAST_VARIANCE = 1e-6
@@ -183,6 +183,5 @@ def fit_factor(data: CheckedBatches, mean: Means, rank: int, settings: FitSettin
 
 
 def _residuals(batches: Iterable[Batch], mean: Means) -> Iterable[Batch]:
-    for x, cond in batches:
-        assert cond is not None
+    for x, cond in conditioned(batches):
         yield (x - mean(cond)).cpu(), None

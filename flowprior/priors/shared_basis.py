@@ -5,7 +5,7 @@ x − m_c within labels, found by subspace iteration on a sample of rows (random
 Martinsson & Tropp 2011). Labels then differ in three things, each of one pass:
 
 - their mean m_c;
-- their noise ψ_c (:mod:`flowprior.priors.shared_noise`);
+- their noise ψ_c, what each of them varies by outside of the basis;
 - the covariance S_c of their coordinates. What labels share is the subspace of events, spanned by ψ^½ Q;
   a basis of it that is orthonormal in the label's whitened coordinates is ρ ⊙ Q G_c^(-1/2), with
   ρ = (ψ/ψ_c)^½ and G_c = Qᵀ ρ² Q. S_c has eigenvectors V and eigenvalues λ_c, at least 1; with
@@ -21,11 +21,27 @@ and, as for the identity in Ledoit & Wolf (2004),
     w = min(1, (r² + r)/(n_c ‖S^(-1/2) S_c S^(-1/2) − I‖²)),
 
 what a Gaussian sample of n_c rows is off by over how far the label is off.
+
+The noise follows from R_c, the label's mean squared residual outside the basis, in each coordinate, and
+R, the pooled one. With f the variance floor, V_c and V the label's and the pooled variance and l the
+coordinate's leverage, a label that keeps all latents of its basis has
+
+    ψ_c = min(ψ (R_c + f)/(R + f), b_c),   b_c = f + V_c (1 − l + l (ψ − f)/V).
+
+Then the variance outside, ψ_c (1 − l), is R_c + f as ψ's is R + f. Without the bound b_c a coordinate that
+the basis holds almost whole (l near 1), where R is next to nothing, would get any noise; with it, there, the
+pooled share of its variance at most. A label that keeps the leading latents only has the fixed point of
+
+    ψ_c = min((R_c + f)/(1 − l_c), b_c),
+
+with R_c and l_c outside of these and in their leverage, which follow from ψ_c in turn: the equations of
+factor analysis within the shared subspace (Jöreskog 1967). R_c and V_c get ``PRIOR_ROWS`` examples' worth of
+the pooled ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -33,17 +49,24 @@ from torch import Tensor
 
 from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures import FitSettings
+from flowprior.mixtures.grouped import segments
+from flowprior.mixtures.lowrank import LEAST_NOISE
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.mixtures.segments import segments
-from flowprior.priors.lowrank_tables import canonical_basis, fit_rows
-from flowprior.priors.row_sample import PIECE, RowSample, in_pieces
-from flowprior.priors.shared_noise import LEAST_RESIDUAL, noise_beside, noise_outside, scaled
+from flowprior.priors.row_sample import PIECE, RowSample, first_rows, in_pieces
 from flowprior.priors.subspace import Subspace
+from flowprior.priors.tables import canonical_basis, fit_rows
 
 SAMPLE = 65_536
 """Rows, at most, that the basis is found on."""
 ROUNDS = 3
 """Of the fixed point of the noise beside latents that are fewer than the basis has dimensions."""
+ROWS_OF_NOISE, ROWS_OF_ALL = 200, 65_536
+"""Rows whose residuals outside the basis are looked at: of each label at least, and of all together."""
+PRIOR_ROWS = 16.0
+"""How many examples' worth of the pooled moments a label's noise is given."""
+LEAST_RESIDUAL = 1e-12
+Aim = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Of some labels ``[n]`` the noise before the bound ``[n, D]``, and the leverage ``[n, D]`` or ``[D]``."""
 
 
 class Sizes(NamedTuple):
@@ -53,7 +76,7 @@ class Sizes(NamedTuple):
     rank: int
 
 
-class CoordinateScatter:
+class _CoordinateScatter:
     """Second moments about 0 of the coordinates of each label, in float64.
 
     Attributes:
@@ -66,7 +89,7 @@ class CoordinateScatter:
         self.scatter = torch.zeros(conditions, rank, rank, dtype=torch.float64)
 
     @classmethod
-    def over(cls, batches: Iterable[Batch], conditions: int, rank: int) -> CoordinateScatter:
+    def over(cls, batches: Iterable[Batch], conditions: int, rank: int) -> _CoordinateScatter:
         """One pass over (coordinates ``[B, r]``, labels)."""
         found = cls(conditions, rank)
         for rows, label in segments(batches, conditions):
@@ -102,12 +125,12 @@ def fit_shared(
     table = fit_rows(rows, sizes.span, settings, data.owner)
     del sample, rows
     subspace = _start(loc, table, like)
-    subspace.noise = noise_outside(data, subspace, moments, settings.reg_covar)
+    subspace.noise = _noise_outside(data, subspace, moments, settings.reg_covar)
     rank = null["spread"].shape[1]
     rotation, spread = _axes(data, subspace, rank)
     for _ in range(ROUNDS if rank < rotation.shape[1] else 0):
         turned = subspace.turned(rotation, spread)
-        subspace.noise = noise_beside(data, turned, moments, settings.reg_covar)
+        subspace.noise = _noise_beside(data, turned, moments, settings.reg_covar)
         rotation, spread = _axes(data, subspace, rank)
     subspace.loc = moments.mean.to(like)
     return _with_null(subspace, rotation, spread, null)
@@ -144,14 +167,14 @@ def _start(loc: Tensor, table: dict[str, Tensor], like: Tensor) -> Subspace:
 
 def _coordinates(data: Iterable[Batch], subspace: Subspace) -> Iterator[Batch]:
     """(ρ ⊙ Q)ᵀ y ``[n, r]`` of the rows with their labels, y = ψ_c^(-1/2) (x − m_c)."""
-    for white, c in scaled(data, subspace.loc, subspace.common.sqrt() / subspace.noise):
+    for white, c in _scaled(data, subspace.loc, subspace.common.sqrt() / subspace.noise):
         yield white @ subspace.basis[0], c
 
 
 def _axes(data: CheckedBatches, subspace: Subspace, rank: int) -> tuple[Tensor, Tensor]:
     """U ``[C, R, r]`` and λ ``[C, r]``, falling, of each label: see the module."""
     conditions, span = subspace.spread.shape
-    found = CoordinateScatter.over(_coordinates(data, subspace), conditions, span)
+    found = _CoordinateScatter.over(_coordinates(data, subspace), conditions, span)
     roots = subspace.loc.new_empty(conditions, span, span)
     rotation = subspace.loc.new_zeros(conditions, span, rank)
     spread = subspace.loc.new_zeros(conditions, rank)
@@ -179,7 +202,7 @@ def _inverse_root(gram: Tensor) -> Tensor:
     return (vectors * values.rsqrt()[:, None]) @ vectors.mT
 
 
-def _leading_axes(found: CoordinateScatter, c: Tensor, pooled: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+def _leading_axes(found: _CoordinateScatter, c: Tensor, pooled: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """The leading axes ``[n, R, r]`` of the labels c ``[n]``, and the variances along them ``[n, r]``.
 
     Their covariances are drawn to the ``pooled`` one ``[R, R]``. Where some axes are left out, the covariance
@@ -222,3 +245,87 @@ def _with_null(subspace: Subspace, rotation: Tensor, spread: Tensor, null: dict[
     tables["group"] = torch.cat([subspace.group, torch.tensor([len(subspace.basis)])])
     tables["rotation"] = torch.cat([rotation, torch.eye(span, rank).to(rotation)[None]])
     return Subspace.of(subspace.loc, **tables)
+
+
+class _Shrunk:
+    """Mean squares of labels from sums ``[C, D]``, drawn to the ``pooled`` ones ``[D]`` of all rows."""
+
+    def __init__(self, total: Tensor, count: Tensor) -> None:
+        self.total, self.count = total, count
+        self.pooled = total.sum(0) / count.sum()
+
+    def of(self, c: Tensor) -> Tensor:
+        """Those of the labels c ``[n]``, ``[n, D]``, with ``PRIOR_ROWS`` examples of the pooled ones."""
+        return (self.total[c] + PRIOR_ROWS * self.pooled) / (self.count[c] + PRIOR_ROWS)[:, None]
+
+
+def _scaled(data: Iterable[Batch], loc: Tensor, scale: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows s_c (x − m_c) ``[n, D]`` with their labels, a few at a time; tables ``[C, D]``."""
+    for x, cond in in_pieces(data):
+        assert cond is not None
+        c = cond.cpu()
+        yield (x.detach().cpu() - loc[c]).mul_(scale[c]), c
+
+
+def _noise_outside(
+    data: CheckedBatches, subspace: Subspace, moments: ConditionMoments, floor: float
+) -> Tensor:
+    """ψ_c ``[C, D]`` of labels that keep all latents of the basis, whose noise is the pooled one as yet."""
+    basis, common = subspace.basis[0], subspace.common[0].double()
+
+    def outside(white: Tensor, c: Tensor) -> Tensor:
+        return white - (white @ basis) @ basis.mT
+
+    residual = _residuals(data, subspace, outside)
+    leverage = basis.double().square().sum(1)
+
+    def aim(c: Tensor) -> tuple[Tensor, Tensor]:
+        ratio = (residual.of(c) + floor) / (residual.pooled + floor).clamp_min(LEAST_RESIDUAL)
+        return common * ratio, leverage
+
+    return _bounded(aim, subspace, moments, floor)
+
+
+def _noise_beside(data: CheckedBatches, turned: Subspace, moments: ConditionMoments, floor: float) -> Tensor:
+    """The next ψ_c ``[C, D]`` of the fixed point, of labels that keep the latents that ``turned`` has."""
+
+    def outside(white: Tensor, c: Tensor) -> Tensor:
+        frame = turned.frame(c, floor)
+        return white - frame.out_of(frame.into(white))
+
+    residual = _residuals(data, turned, outside)
+
+    def aim(c: Tensor) -> tuple[Tensor, Tensor]:
+        leverage = turned.frame(c, floor).leverage.double()
+        return (residual.of(c) + floor) / (1 - leverage).clamp_min(LEAST_RESIDUAL), leverage
+
+    return _bounded(aim, turned, moments, floor)
+
+
+def _residuals(
+    data: CheckedBatches, subspace: Subspace, outside: Callable[[Tensor, Tensor], Tensor]
+) -> _Shrunk:
+    """R_c of every label, from its first rows; ``outside`` takes away what whitened rows have inside."""
+    labels = len(subspace.loc)
+    total = torch.zeros(subspace.loc.shape, dtype=torch.float64)
+    count = torch.zeros(labels, dtype=torch.float64)
+    few = first_rows(data, labels, max(ROWS_OF_NOISE, ROWS_OF_ALL // labels))
+    for white, c in _scaled(few, subspace.loc, subspace.noise.rsqrt()):
+        residual = outside(white, c).mul_(subspace.noise[c].sqrt())
+        total.index_add_(0, c, residual.double().square_())
+        count += torch.bincount(c, minlength=labels)
+    return _Shrunk(total, count)
+
+
+def _bounded(aim: Aim, subspace: Subspace, moments: ConditionMoments, floor: float) -> Tensor:
+    """ψ_c ``[C, D]`` of every label: what is aimed at, at most b_c."""
+    variance = _Shrunk(moments.scatter, moments.count)
+    share = (subspace.common[0].double() - floor) / variance.pooled.clamp_min(LEAST_RESIDUAL)
+    share = share.clamp(0, 1)
+    noise = torch.empty_like(subspace.loc)
+    for c in torch.arange(len(noise)).split(max(1, PIECE // noise.shape[1])):
+        own, leverage = aim(c)
+        bound = variance.of(c) * (1 - leverage + leverage * share)
+        own = torch.minimum(bound, (own - floor).clamp_min(0))
+        noise[c] = (torch.maximum(own, LEAST_NOISE * own.mean(1, keepdim=True)) + floor).to(noise)
+    return noise

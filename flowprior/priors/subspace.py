@@ -22,9 +22,15 @@ from flowprior.ops import transposed_bases
 from flowprior.ops.subspace_tables import MOST_AXES
 from flowprior.priors.few_examples import are_few, shrunk_covariances
 from flowprior.priors.frame import Frame
-from flowprior.priors.full_tables import covariances_of, full_rows, full_tables
-from flowprior.priors.lowrank_tables import explaining_degenerate, fit_rows, lowrank_tables
 from flowprior.priors.row_sample import RowSample
+from flowprior.priors.tables import (
+    covariances_of,
+    explaining_degenerate,
+    fit_rows,
+    full_rows,
+    full_tables,
+    lowrank_tables,
+)
 
 SAMPLE_OF_ALL = 8192
 """Rows, at most, that the low-rank Gaussian of all data beside labels is fitted to."""
@@ -103,7 +109,7 @@ class Subspace(nn.Module):
         """The maximum-likelihood low-rank Gaussian of each label and of all rows, or of all rows alone.
 
         Where the rank reaches the dimensions and no label has few examples, the latents hold the whole
-        covariance (:mod:`flowprior.priors.full_tables`). The Gaussian of all rows beside labels is fitted to
+        covariance (:mod:`flowprior.priors.tables`). The Gaussian of all rows beside labels is fitted to
         a sample of them (:mod:`flowprior.priors.row_sample`).
 
         Raises:

@@ -10,10 +10,16 @@ from flowprior.registry.checks import (
     is_number,
     is_whole,
 )
-from flowprior.registry.listed import listed_names
-from flowprior.registry.meanings import option_meanings, plain
 from flowprior.registry.registry import Registered, Registry, package_version, spec_of
-from flowprior.registry.spec import Record, Spec, parse_spec, parse_value
+from flowprior.registry.spec import (
+    Record,
+    Spec,
+    listed_names,
+    option_meanings,
+    parse_spec,
+    parse_value,
+    plain,
+)
 
 __all__ = [
     "Record",

@@ -1,17 +1,25 @@
-"""What a registry knows of a component (its record), and how users and files name one (its spec)."""
+"""What a registry knows of a component, and how users and files name one.
+
+Its record holds its options, whose meanings are read from the ``Args:`` of its docstring and of its bases'.
+Its spec is its name with options, as on the command line.
+"""
 
 from __future__ import annotations
 
 import ast
 import inspect
+import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from flowprior.errors import OptionError
 
 T = TypeVar("T")
+_HEADING = re.compile(r"^\w[\w ]*:$", re.MULTILINE)
+_ENTRY = re.compile(r"^    (\w[\w, ]*): ?(.*)$")
+_ROLE = re.compile(r":\w+(?::\w+)?:`(?:~[\w.]*?(\w+)|([^`<]*?)(?: <[^`]*>)?)`")
 
 
 @dataclass(frozen=True)
@@ -31,10 +39,19 @@ def record_of(name: str, factory: Callable[..., T], aliases: tuple[str, ...]) ->
     return Record(name, factory, lines[0].strip(), _options_of(factory), aliases)
 
 
-def _options_of(factory: Callable[..., Any]) -> dict[str, Any]:
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    parameters = inspect.signature(factory).parameters.values()
-    return {parameter.name: parameter.default for parameter in parameters if parameter.kind in named}
+def option_meanings(factory: Callable[..., Any]) -> dict[str, str]:
+    """Option -> its meaning, as plain text in one line; what a class does not say itself its bases may."""
+    found: dict[str, str] = {}
+    bases = inspect.getmro(factory) if isinstance(factory, type) else (factory,)
+    for base in bases:
+        own = vars(base).get("__doc__") if isinstance(base, type) else base.__doc__
+        found = {**_arguments_of(own or ""), **found}
+    return found
+
+
+def plain(text: str) -> str:
+    """``text`` in one line, without the marks of reStructuredText."""
+    return " ".join(_ROLE.sub(r"\1\2", text).replace("``", "").split())
 
 
 @dataclass(frozen=True)
@@ -77,6 +94,47 @@ def parse_value(text: str) -> Any:
             return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
+
+
+def listed_names(text: str, known: Collection[str], separator: str = ",") -> list[str]:
+    """The pieces of ``text`` between separators; those that make a known name together are one.
+
+    ``"CD4-positive, alpha-beta T cell,B cell"`` is two names where the first is known as it stands. From the
+    left, the longest known name is taken. Blanks around a piece do not count, unless a known name has them.
+    """
+    pieces, found = text.split(separator), []
+    while pieces:
+        ends = range(len(pieces), 0, -1)
+        joined = {end: separator.join(pieces[:end]) for end in ends}
+        joined = {end: text if text in known else text.strip() for end, text in joined.items()}
+        end = next((end for end in ends if joined[end] in known), 1)
+        found.append(joined[end])
+        pieces = pieces[end:]
+    return found
+
+
+def _arguments_of(docstring: str) -> Mapping[str, str]:
+    """Argument -> what is said of it under ``Args:``."""
+    _, _, rest = f"\n{inspect.cleandoc(docstring)}".partition("\nArgs:\n")
+    end = _HEADING.search(rest)
+    found: dict[str, list[str]] = {}
+    names: list[str] = []
+    for line in rest[: end.start() if end else None].splitlines():
+        if entry := _ENTRY.match(line):
+            names = [name.strip() for name in entry[1].split(",")]
+            found |= {name: [entry[2]] for name in names}
+        elif line.strip() and not line.startswith(" "):
+            break
+        else:
+            for name in names:
+                found[name].append(line.strip())
+    return {name: plain(" ".join(lines)) for name, lines in found.items()}
+
+
+def _options_of(factory: Callable[..., Any]) -> dict[str, Any]:
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    parameters = inspect.signature(factory).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters if parameter.kind in named}
 
 
 def _format_value(value: Any) -> str:

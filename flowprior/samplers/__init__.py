@@ -1,21 +1,21 @@
 """Samplers: from a source sample at t = 0 to a sample at t = 1, with every evaluation counted."""
 
-from flowprior.samplers.adams import ExplicitAdams, ImplicitAdams
-from flowprior.samplers.adaptive import AdaptiveHeun, AdaptiveSampler, Bosh3, Dopri5, Dopri8, Fehlberg2
-from flowprior.samplers.ancestral import Ancestral
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
-from flowprior.samplers.ddim import DDIM
-from flowprior.samplers.diffusion import DiffusionSampler
-from flowprior.samplers.euler import Euler
-from flowprior.samplers.exponential import Exponential
-from flowprior.samplers.fixed import FixedStepSampler
-from flowprior.samplers.flow_map import FlowMap
+from flowprior.samplers.diffusion import DDIM, Ancestral, DiffusionSampler
+from flowprior.samplers.fixed import RK4, Euler, FixedStepSampler, Heun, Heun3, Midpoint
 from flowprior.samplers.grids import TimeGrid, time_grid
-from flowprior.samplers.heun import Heun
-from flowprior.samplers.heun3 import Heun3
-from flowprior.samplers.midpoint import Midpoint
-from flowprior.samplers.rk4 import RK4
+from flowprior.samplers.intervals import Exponential, FlowMap
 from flowprior.samplers.source import PLAIN, SourceOptions, check_temperature, draw_source
+from flowprior.samplers.torchdiffeq import (
+    AdaptiveHeun,
+    AdaptiveSampler,
+    Bosh3,
+    Dopri5,
+    Dopri8,
+    ExplicitAdams,
+    Fehlberg2,
+    ImplicitAdams,
+)
 
 __all__ = [
     "DDIM",

@@ -18,7 +18,7 @@ from flowprior.errors import OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry, is_whole
-from flowprior.samplers.source import SourceOptions, check_prior_guidance, check_temperature
+from flowprior.samplers.source import SourceOptions, check_not_negative, check_temperature
 
 Velocity = Callable[[Tensor, Tensor, Any], Tensor]
 """v(x ``[B, *event]``, t ``[B]``, cond) -> ``[B, *event]``."""
@@ -113,7 +113,7 @@ class Sampler(Registered, abc.ABC):
 
     @prior_guidance.setter
     def prior_guidance(self, value: float) -> None:
-        object.__setattr__(self, "_prior_guidance", check_prior_guidance("sampler", value))
+        object.__setattr__(self, "_prior_guidance", check_not_negative("sampler", "prior_guidance", value))
 
     @property
     def source_options(self) -> SourceOptions:

@@ -1,4 +1,4 @@
-"""What the diffusion samplers share: predict both ends of the path, then go back onto it at the next time.
+"""Diffusion samplers, DDPM's chain and DDIM: predict both ends of the path, go back onto it at the next time.
 
 From x at t with velocity v the path (α, σ) gives a source sample x̂0, the predicted noise, and a datum x̂1.
 The state at the later time t' is
@@ -154,6 +154,61 @@ class DiffusionSampler(Sampler):
             )
 
 
-def posterior_deviation(now: Place, then: Place) -> float:
+@Sampler.register("ancestral", aliases=["ddpm"])
+class Ancestral(DiffusionSampler):
+    """DDPM's stochastic reverse chain, one evaluation a step, N(0, I) only (Ho et al. 2020, alg. 2).
+
+    The chain is taken over the sampler's own times (Nichol & Dhariwal 2021, sec. 4); new noise of the
+    posterior variance β̃ goes in at every step but the last. It needs a path with α² + σ² = 1, such as ``vp``,
+    and a coupling that pairs at random.
+
+    Args:
+        grid: name of a :class:`~flowprior.samplers.TimeGrid`, or an instance.
+        clip: bound of the predicted datum, such as 1 for pictures in [-1, 1]; 0 leaves it as it is.
+        exponent: of the grid ``"power"``.
+        at: of the grid ``"last"``.
+    """
+
+    stochastic: bool = True
+
+    def noise(self, now: Place, then: Place) -> float:
+        return _posterior_deviation(now, then)
+
+
+@Sampler.register("ddim")
+class DDIM(DiffusionSampler):
+    """DDIM, one evaluation a step: α' x̂1 + √(σ'² − s²) x̂0 + s z (Song et al. 2021, eq. 12 and 16).
+
+    With eta = 0 it is deterministic, of order 1, and valid for every path, prior and coupling; on the
+    straight path it is Euler's method. With eta > 0 it needs N(0, I), a path with α² + σ² = 1 such as ``vp``
+    and a coupling that pairs at random; eta = 1 is the sampler ``ancestral``.
+
+    Args:
+        eta: new noise as a share of DDPM's, in [0, 1].
+        grid: name of a :class:`~flowprior.samplers.TimeGrid`, or an instance.
+        clip: bound of the predicted datum, such as 1 for pictures in [-1, 1]; 0 leaves it as it is.
+        exponent: of the grid ``"power"``.
+        at: of the grid ``"last"``.
+    """
+
+    def __init__(
+        self,
+        eta: float = 0.0,
+        grid: str | TimeGrid = "uniform",
+        clip: float = 0.0,
+        exponent: float | None = None,
+        at: float | None = None,
+    ) -> None:
+        super().__init__(grid, clip, exponent, at)
+        if not 0.0 <= eta <= 1.0:
+            raise OptionError(f"sampler 'ddim': eta={eta} is not possible; choose it in [0, 1]")
+        self.eta = eta
+        self.stochastic = eta > 0
+
+    def noise(self, now: Place, then: Place) -> float:
+        return self.eta * _posterior_deviation(now, then) if self.eta else 0.0
+
+
+def _posterior_deviation(now: Place, then: Place) -> float:
     """Standard deviation of x' given x and x1: (σ'/σ) √(1 − α²/α'²) (Ho et al. 2020, eq. 7)."""
     return then.sigma / now.sigma * math.sqrt(max(1.0 - (now.alpha / then.alpha) ** 2, 0.0))

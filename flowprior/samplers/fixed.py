@@ -1,4 +1,8 @@
-"""What the fixed-step samplers share: the grid, the loop, the count."""
+"""Runge-Kutta methods of fixed steps: the grid, the loop and the count that they share, and their steps.
+
+Euler's method of order 1, the midpoint method and Heun's of order 2, Heun's of order 3, and the classical
+method of order 4 (Hairer, Nørsett & Wanner 1993, chapter II.1).
+"""
 
 from __future__ import annotations
 
@@ -100,6 +104,71 @@ class FixedStepSampler(Sampler):
     def _nearest(self, nfe: int) -> str:
         below = nfe // self.stages * self.stages
         return f"{below} or {below + self.stages}" if below > 0 else str(self.stages)
+
+
+@Sampler.register("euler")
+class Euler(FixedStepSampler):
+    """Euler's method, order 1, one evaluation a step: x + h v(x, t)."""
+
+    stages: ClassVar[int] = 1
+    order: ClassVar[int] = 1
+
+    def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
+        return x + h * velocity(x, t)
+
+
+@Sampler.register("midpoint")
+class Midpoint(FixedStepSampler):
+    """Explicit midpoint method, order 2, two evaluations a step (Hairer, Nørsett & Wanner, II.1)."""
+
+    stages: ClassVar[int] = 2
+    order: ClassVar[int] = 2
+
+    def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
+        middle = x + 0.5 * h * velocity(x, t)
+        return x + h * velocity(middle, t + 0.5 * h)
+
+
+@Sampler.register("heun")
+class Heun(FixedStepSampler):
+    """Heun's method (explicit trapezoid), order 2, two evaluations a step (Karras et al. 2022, alg. 1)."""
+
+    stages: ClassVar[int] = 2
+    order: ClassVar[int] = 2
+
+    def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
+        first = velocity(x, t)
+        second = velocity(x + h * first, t + h)
+        return x + 0.5 * h * (first + second)
+
+
+@Sampler.register("heun3")
+class Heun3(FixedStepSampler):
+    """Heun's third-order method, order 3, three evaluations a step (Hairer, Nørsett & Wanner, II.1)."""
+
+    stages: ClassVar[int] = 3
+    order: ClassVar[int] = 3
+
+    def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
+        first = velocity(x, t)
+        second = velocity(x + h / 3.0 * first, t + h / 3.0)
+        third = velocity(x + 2.0 * h / 3.0 * second, t + 2.0 * h / 3.0)
+        return x + 0.25 * h * (first + 3.0 * third)
+
+
+@Sampler.register("rk4")
+class RK4(FixedStepSampler):
+    """Classical Runge-Kutta method, order 4, four evaluations a step (Hairer, Nørsett & Wanner, II.1)."""
+
+    stages: ClassVar[int] = 4
+    order: ClassVar[int] = 4
+
+    def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
+        first = velocity(x, t)
+        second = velocity(x + 0.5 * h * first, t + 0.5 * h)
+        third = velocity(x + 0.5 * h * second, t + 0.5 * h)
+        fourth = velocity(x + h * third, t + h)
+        return x + h / 6.0 * (first + 2.0 * second + 2.0 * third + fourth)
 
 
 def _checked_start(start: float, grid: TimeGrid) -> float:

@@ -62,19 +62,15 @@ def check_temperature(owner: str, temperature: Any) -> float:
     Raises:
         OptionError: no finite number of 0 or more.
     """
-    return _not_negative(owner, "temperature", temperature)
+    return check_not_negative(owner, "temperature", temperature)
 
 
-def check_prior_guidance(owner: str, guidance: Any) -> float:
-    """Check a strength of prior guidance and return it as a plain number.
+def check_not_negative(owner: str, option: str, value: Any) -> float:
+    """Check a number and return it as a plain one.
 
     Raises:
         OptionError: no finite number of 0 or more.
     """
-    return _not_negative(owner, "prior_guidance", guidance)
-
-
-def _not_negative(owner: str, option: str, value: Any) -> float:
     if not is_number(value) or value < 0:
         raise OptionError(f"{owner}: {option}={short(value)} is not possible; choose a number, 0 or more")
     return float(value)

@@ -18,7 +18,7 @@ from flowprior.encoding import EncodedData
 from flowprior.errors import CheckpointError, CouplingError, OptionError
 from flowprior.flow.prediction_kinds import make_prediction
 from flowprior.models import build_model
-from flowprior.models.precision import warn_of_emulation
+from flowprior.models.base import warn_of_emulation
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.processes.launched import process_count

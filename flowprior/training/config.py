@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from flowprior.errors import OptionError
-from flowprior.models.precision import PRECISIONS
+from flowprior.models.base import PRECISIONS
 from flowprior.paths.prediction import PREDICTIONS
 from flowprior.registry import choose, did_you_mean, is_number
 from flowprior.training.loss_weights import LossWeight

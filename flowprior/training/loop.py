@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition, Conditions, chosen
 from flowprior.errors import TrainingDiverged
-from flowprior.models.precision import in_precision
+from flowprior.models.base import in_precision
 from flowprior.ops import flow_matching_loss
 from flowprior.training.batches import Batches, Pairs
 from flowprior.training.compiled import compiling

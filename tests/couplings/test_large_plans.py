@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from flowprior import Coupling
-from flowprior.couplings import large_plans, ot
+from flowprior.couplings import ot, plans
 from flowprior.couplings.cost import squared_distances, transport_cost
-from flowprior.couplings.large_plans import LargePlan
-from flowprior.couplings.plans import PlanSolver
+from flowprior.couplings.plans import LargePlan, PlanSolver
 from flowprior.errors import CouplingError
 
 REG = 0.05
@@ -20,7 +19,7 @@ def rows(count, generator, shift=0.0):
 
 
 def test_draws_follow_the_rows_of_the_dense_plan(generator, monkeypatch):
-    monkeypatch.setattr(large_plans, "BLOCK_NUMBERS", 36)  # three rows at once
+    monkeypatch.setattr(plans, "BLOCK_NUMBERS", 36)  # three rows at once
     x1, x0 = rows(12, generator, 1.0), rows(12, generator)
     cost = squared_distances(x1, x0)
     plan = PlanSolver("sinkhorn", REG, 1.0, 0.9).solve(cost, float(cost.mean())).softmax(1)
@@ -63,7 +62,7 @@ def test_rows_that_are_all_the_same_are_paired_at_random(generator):
 
 
 def test_a_plan_that_is_not_reached_is_refused(generator, monkeypatch):
-    monkeypatch.setattr(large_plans, "MOST_ITERATIONS", 2)
+    monkeypatch.setattr(plans, "MOST_ITERATIONS", 2)
     with pytest.raises(CouplingError, match=r"method=sinkhorn failed with reg=0.0001: .*; raise reg"):
         LargePlan.of(rows(60, generator), rows(60, generator), 1e-4)
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from flowprior.mixtures.halves import nearer_share
+from flowprior.mixtures.averaging import nearer_share
 
 
 def test_copies_of_a_half_are_all_nearer_to_it(generator):

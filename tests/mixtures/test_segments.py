@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowprior.mixtures import segments as module
-from flowprior.mixtures.segments import groups, joined, segments
+from flowprior.mixtures import grouped as module
+from flowprior.mixtures.grouped import groups, joined, segments
 
 
 @given(

@@ -9,8 +9,8 @@ import torch
 
 from flowprior import train
 from flowprior.encoding import VaeTraining, train_vae
-from flowprior.models import precision
-from flowprior.models.precision import in_precision, warn_of_emulation
+from flowprior.models import base
+from flowprior.models.base import in_precision, warn_of_emulation
 from tests.encoders.pictures import pictures
 
 CPU = torch.device("cpu")
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(params=[True, False], ids=["has it", "emulates it"])
 def has(request, monkeypatch) -> bool:
     """Whether the processor has bfloat16."""
-    monkeypatch.setattr(precision, "processor_has_bfloat16", lambda: request.param)
+    monkeypatch.setattr(base, "processor_has_bfloat16", lambda: request.param)
     return request.param
 
 
@@ -42,16 +42,16 @@ def test_bfloat16_warns_where_it_is_emulated_alone(has):
 
 def test_the_processor_is_asked():
     """Whatever it answers: the function of torch that it asks is there."""
-    assert precision.processor_has_bfloat16() in (True, False)
+    assert base.processor_has_bfloat16() in (True, False)
 
 
 def test_without_onednn_nothing_is_known(monkeypatch):
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    assert precision.processor_has_bfloat16()
+    assert base.processor_has_bfloat16()
 
 
 def test_trainings_say_so(monkeypatch):
-    monkeypatch.setattr(precision, "processor_has_bfloat16", lambda: False)
+    monkeypatch.setattr(base, "processor_has_bfloat16", lambda: False)
     data = torch.randn(20, 2)
     with pytest.warns(
         RuntimeWarning, match="training: this processor has no bfloat16 .* choose precision float32"

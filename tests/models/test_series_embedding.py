@@ -8,8 +8,7 @@ import torch
 from flowprior.conditions import Condition
 from flowprior.errors import InputError
 from flowprior.models import build_model
-from flowprior.models.embeddings import ConditionEmbedding
-from flowprior.models.series_embedding import FEATURES, SeriesEmbedding
+from flowprior.models.embeddings import FEATURES, ConditionEmbedding, SeriesEmbedding
 
 
 @pytest.mark.parametrize("length", [1, 5, 24, 72])

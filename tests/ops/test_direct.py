@@ -9,7 +9,7 @@ from torch.autograd import forward_ad
 from flowprior.errors import InputError
 from flowprior.ops import gmm_log_prob, gmm_sample, interpolate
 from flowprior.ops.backend import native_devices
-from flowprior.ops.direct import attempt, is_plain, is_simple
+from flowprior.ops.operators import attempt, is_plain, is_simple
 
 from .mixtures import mixture
 

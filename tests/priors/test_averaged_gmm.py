@@ -11,7 +11,7 @@ from torch.distributions import MultivariateNormal
 
 from flowprior import Prior
 from flowprior.errors import InputError, OptionError
-from flowprior.mixtures.halves import nearer_share
+from flowprior.mixtures.averaging import nearer_share
 from flowprior.priors import averaged_gmm
 from flowprior.priors.averaged_gmm import packed, unpacked
 

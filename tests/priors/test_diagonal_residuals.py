@@ -9,7 +9,7 @@ import torch
 
 from flowprior import Prior
 from flowprior.errors import InputError
-from flowprior.priors.picture_mapper import PictureMapper
+from flowprior.priors.mappers import PictureMapper
 from tests.expected_warnings import UNCONVERGED
 
 pytestmark = UNCONVERGED

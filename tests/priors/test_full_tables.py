@@ -13,8 +13,8 @@ from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError
 from flowprior.mixtures import FitSettings
 from flowprior.priors import Prior
-from flowprior.priors.full_tables import LEAST_FLOOR
 from flowprior.priors.subspace import Subspace
+from flowprior.priors.tables import LEAST_FLOOR
 
 FLOOR = 0.04
 

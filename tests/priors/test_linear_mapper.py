@@ -11,7 +11,7 @@ from flowprior.conditions import Condition
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError
 from flowprior.priors.holdout import Holdout
-from flowprior.priors.linear_mapper import STRENGTHS, UNCHOSEN, LinearMapper
+from flowprior.priors.mappers import STRENGTHS, UNCHOSEN, LinearMapper
 
 
 def rows(generator: torch.Generator, n: int = 600) -> tuple[torch.Tensor, torch.Tensor]:

@@ -19,8 +19,8 @@ from flowprior.priors import Prior
 from flowprior.priors.conditional_spread import ConditionalSpread
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.learned_mean import LearnedMeanPrior
+from flowprior.priors.lowrank_residuals import MixtureDensity
 from flowprior.priors.mapper_training import KeptMean, Mapper, MapperTraining, train_mapper
-from flowprior.priors.mixture_density import MixtureDensity
 from tests.expected_warnings import UNCONVERGED
 
 pytestmark = UNCONVERGED

@@ -8,7 +8,7 @@ import torch
 from flowprior.conditions import Condition
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
-from flowprior.priors.projector import Projector
+from flowprior.priors.mappers import Projector
 from tests.expected_warnings import UNCONVERGED
 
 SMALL = {"mapper": "projector", "hidden": 32, "depth": 1}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowprior import Prior
-from flowprior.priors.one_thread import one_thread
+from flowprior.priors.base import one_thread
 from tests.expected_warnings import UNCONVERGED
 
 NETWORKS = {

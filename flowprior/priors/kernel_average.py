@@ -1,16 +1,17 @@
-"""Mean events of the conditions of a data set, in bounded memory, and their average by a kernel.
+"""Mean events of the conditions of a data set, in bounded memory, and their average by a chosen kernel.
 
 Under labels the mean of a condition is that of its own events. Under embeddings it is the average of Nadaraya
 (1964) and Watson (1964) over the K nearest of those that are kept,
 
     m(c) = Σ_j n_j k(d_j) μ_j / Σ_j n_j k(d_j),   k(d) = exp(−½ (d/h)²),
 
-with n_j events of mean μ_j under the embedding at distance d_j.
+with n_j events of mean μ_j under the embedding at distance d_j. K and h are those of the least error on rows
+that were left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +22,11 @@ from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.distinct import DistinctEmbeddings, nearest
 
 CHUNK = 1 << 24
-"""Numbers of neighbours' events that are held at once."""
+"""Numbers of neighbours' events, or of predictions, that are held at once."""
+BANDWIDTHS = 10
+"""Values of the bandwidth that are tried."""
+NARROWEST, WIDEST = 0.125, 4.0
+"""Least and most of them, as shares of the median distance to the nearest other condition."""
 
 
 class Neighbours(NamedTuple):
@@ -30,6 +35,21 @@ class Neighbours(NamedTuple):
     distance: Tensor
     place: Tensor
     events: Tensor
+
+
+class LeftOut(NamedTuple):
+    """Rows that the mean was not fitted with: x ``[n, D]`` and what it was fitted with around them.
+
+    Attributes:
+        x: events.
+        near: neighbours without the condition, or with it but without the row.
+        change: what leaving the row out does to the mean of its own condition, ``[n, D]``, or None where the
+            whole condition is left out.
+    """
+
+    x: Tensor
+    near: Neighbours
+    change: Tensor | None
 
 
 class Representatives(nn.Module):
@@ -93,3 +113,60 @@ def kernel_weights(near: Neighbours, bandwidth: float) -> Tensor:
     nearest_first = near.distance.square() - near.distance[:, :1].square()
     weight = near.events * (-0.5 * nearest_first / bandwidth**2).exp()
     return weight / weight.sum(1, keepdim=True)
+
+
+def choose_kernel(
+    means: Tensor,
+    apart: Sequence[LeftOut],
+    beside: Sequence[LeftOut],
+    neighbours: int | None,
+    bandwidth: float | None,
+) -> tuple[int, float]:
+    """Number of neighbours and bandwidth.
+
+    The error is the mean square on rows whose condition is left out, plus that on rows that alone are left
+    out, where there are some.
+
+    Args:
+        means: mean events of the representatives, ``[M, D]``.
+        apart: rows whose condition is left out.
+        beside: rows that are left out of their condition.
+        neighbours: the number, where it is given.
+        bandwidth: the bandwidth, where it is given.
+    """
+    most = apart[0].near.place.shape[1]
+    distance = torch.cat([part.near.distance[:, :1] for part in apart]).flatten()
+    typical = float(distance[distance > 0].median()) if bool((distance > 0).any()) else 1.0
+    counts = [neighbours] if neighbours else sorted({1 << i for i in range(8) if 1 << i <= most} | {1})
+    steps = torch.logspace(0, 1, BANDWIDTHS, base=WIDEST / NARROWEST).tolist()
+    widths = [bandwidth] if bandwidth else [NARROWEST * step * typical for step in steps]
+    if not most or len(counts) * len(widths) == 1:
+        return counts[0], widths[-1]
+    error = sum(_errors(means, group, counts, widths) for group in (apart, beside) if group)
+    assert isinstance(error, Tensor)
+    best = int(error.argmin())
+    return counts[best // len(widths)], widths[best % len(widths)]
+
+
+def _errors(means: Tensor, group: Sequence[LeftOut], counts: list[int], widths: list[float]) -> Tensor:
+    """Mean square error of each pair of a count and a width, ``[counts · widths]``, float64."""
+    total, rows = torch.zeros(len(counts) * len(widths), dtype=torch.float64), 0
+    for part in group:
+        step = max(1, CHUNK // (means.shape[1] * (part.near.place.shape[1] + len(total))))
+        for i in range(0, len(part.x), step):
+            piece = slice(i, i + step)
+            near = Neighbours(*(column[piece] for column in part.near))
+            share = torch.stack([_cut_weights(near, k, h) for k in counts for h in widths], 1)
+            residual = part.x[piece, None] - share @ means[near.place]
+            if part.change is not None:
+                residual = residual - share[:, :, :1] * part.change[piece, None]
+            total += residual.square().mean(2).sum(0, dtype=torch.float64).cpu()
+            rows += len(residual)
+    return total / rows
+
+
+def _cut_weights(near: Neighbours, count: int, bandwidth: float) -> Tensor:
+    """Shares ``[B, K]`` of the first ``count`` neighbours; 0 for the others."""
+    first = Neighbours(*(column[:, :count] for column in near))
+    spare = near.place.shape[1] - first.place.shape[1]
+    return torch.nn.functional.pad(kernel_weights(first, bandwidth), (0, spare))

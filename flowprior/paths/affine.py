@@ -1,14 +1,53 @@
-"""The variance-preserving diffusion path."""
+"""The affine paths: the straight path of optimal transport, the cosine path, and the diffusion path."""
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from flowprior.errors import OptionError
-from flowprior.paths.base import Coefficients, Path
+from flowprior.ops import interpolate
+from flowprior.paths.base import Coefficients, Path, PathSample
+
+
+@Path.register("condot")
+class CondOTPath(Path):
+    """Straight path x_t = t x1 + (1 − (1 − σ_min) t) x0 (Lipman et al. 2023, eq. 22).
+
+    Args:
+        sigma_min: share of the source sample that is left at t = 1; in [0, 1).
+    """
+
+    def __init__(self, sigma_min: float = 0.0) -> None:
+        if not 0.0 <= sigma_min < 1.0:
+            raise OptionError(f"path 'condot': sigma_min={sigma_min} is not possible; choose it in [0, 1)")
+        self.sigma_min = sigma_min
+
+    def coefficients(self, t: Tensor) -> Coefficients:
+        slope = 1.0 - self.sigma_min
+        return Coefficients(t, 1.0 - slope * t, torch.ones_like(t), torch.full_like(t, -slope))
+
+    def interpolate(self, x0: Tensor, x1: Tensor, t: Tensor) -> PathSample:
+        return PathSample(*interpolate(x0, x1, t, self.sigma_min), t)
+
+
+@Path.register("cosine")
+class CosinePath(Path):
+    """Trigonometric path α = sin(πt/2), σ = cos(πt/2) (Albergo & Vanden-Eijnden 2023).
+
+    α² + σ² = 1: source and data of equal covariance keep it along the whole way.
+    """
+
+    variance_preserving: ClassVar[bool] = True
+
+    def coefficients(self, t: Tensor) -> Coefficients:
+        half_pi = math.pi / 2
+        sine, cosine = torch.sin(half_pi * t), torch.cos(half_pi * t)
+        return Coefficients(sine, cosine, half_pi * cosine, -half_pi * sine)
+
 
 NEAREST_TO_DATA = 1e-5
 """Least diffusion time at which σ' is taken: it grows like 1/√s as s = 1 − t goes to 0."""
