@@ -58,7 +58,7 @@ def embed_captions(captions: Sequence[str], encoder: str | TextEncoder) -> Embed
         DataNotFoundError: its weights are missing.
     """
     from flowprior.encoders import Encoder, TextEncoder
-    from flowprior.encoders.text import is_empty
+    from flowprior.encoders.base import is_empty
 
     built = Encoder.registry.resolve(encoder)
     if not isinstance(built, TextEncoder):
