@@ -4,8 +4,7 @@ from flowprior.encoders.autoencoder_kl import AutoencoderKLEncoder
 from flowprior.encoders.base import Encoder, TextEncoder, TextEncoding
 from flowprior.encoders.clip import ClipTextEncoder
 from flowprior.encoders.hugging_face import HuggingFaceEncoder
-from flowprior.encoders.identity import IdentityEncoder
-from flowprior.encoders.latent import LatentEncoder
+from flowprior.encoders.latent import IdentityEncoder, LatentEncoder
 from flowprior.encoders.minilm import MiniLMEncoder
 from flowprior.encoders.vae import StoredVaeEncoder, VaeEncoder
 from flowprior.encoders.vq_model import VQModelEncoder
