@@ -29,7 +29,7 @@ from benchmarks.data_sets.drawings import BACKGROUND, IconSet, find_drawings, re
 from benchmarks.data_sets.packages import Package, fetch
 from flowprior.data.emoji_file import ATTRIBUTIONS, EmojiFile
 from flowprior.encoders import MiniLMEncoder, TextEncoder
-from flowprior.encoders.minilm import PACKAGE
+from flowprior.encoders.text_models import PACKAGE
 from flowprior.errors import FlowpriorError, InputError
 
 CAPTIONS = Package(

@@ -1,11 +1,9 @@
 """Encoders: captions to embeddings, pictures to latents, by weights that lie on this machine."""
 
 from flowprior.encoders.base import Encoder, TextEncoder, TextEncoding
-from flowprior.encoders.clip import ClipTextEncoder
 from flowprior.encoders.diffusers_folder import AutoencoderKLEncoder, VQModelEncoder
-from flowprior.encoders.hugging_face import HuggingFaceEncoder
 from flowprior.encoders.latent import IdentityEncoder, LatentEncoder
-from flowprior.encoders.minilm import MiniLMEncoder
+from flowprior.encoders.text_models import ClipTextEncoder, HuggingFaceEncoder, MiniLMEncoder
 from flowprior.encoders.vae import StoredVaeEncoder, VaeEncoder
 
 __all__ = [
