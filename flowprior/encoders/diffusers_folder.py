@@ -61,6 +61,9 @@ class DiffusersEncoder(LatentEncoder):
         self.scale = float(config.get("scaling_factor") or 1.0)
         self.shift = float(config.get("shift_factor") or 0.0)
 
+    def _decode(self, z: Tensor) -> Tensor:
+        return self.network.decode(z / self.scale + self.shift).sample
+
     def _settings(self) -> Mapping[str, Any]:
         return {"scale": self.scale, "shift": self.shift}
 
@@ -80,9 +83,6 @@ class AutoencoderKLEncoder(DiffusersEncoder):
 
     def _encode(self, x: Tensor) -> Tensor:
         return (self.network.encode(x).latent_dist.mode() - self.shift) * self.scale
-
-    def _decode(self, z: Tensor) -> Tensor:
-        return self.network.decode(z / self.scale + self.shift).sample
 
 
 @Encoder.register("vq-model")
@@ -105,9 +105,6 @@ class VQModelEncoder(DiffusersEncoder):
 
     def _encode(self, x: Tensor) -> Tensor:
         return (self.network.encode(x).latents - self.shift) * self.scale
-
-    def _decode(self, z: Tensor) -> Tensor:
-        return self.network.decode(z / self.scale + self.shift).sample
 
 
 def load_model(path: str, kind: str, owner: str) -> Any:
