@@ -16,8 +16,7 @@ from flowprior.data.splits import HIGHEST_SEED
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.evaluation.comparable_data import check_comparable
 from flowprior.features.base import FeatureExtractor, as_extractor, short
-from flowprior.features.classifier import Classifier, accuracy_on
-from flowprior.features.classifier_training import data_classifier, load_classifier
+from flowprior.features.classifier import Classifier, accuracy_on, data_classifier, load_classifier
 from flowprior.flow import Flow
 from flowprior.flow.guidance import check_guidance
 from flowprior.metrics.base import Metric

@@ -2,8 +2,9 @@
 
 from flowprior.features.base import FEATURES, FeatureExtractor, NetworkFeatures, as_extractor
 from flowprior.features.caption_ridge import CaptionRidge, fit_caption_ridge
-from flowprior.features.classifier import Classifier, accuracy_on
-from flowprior.features.classifier_training import (
+from flowprior.features.classifier import (
+    Classifier,
+    accuracy_on,
     data_classifier,
     load_classifier,
     save_classifier,

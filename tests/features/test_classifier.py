@@ -19,7 +19,7 @@ from flowprior.features import (
     data_classifier,
     train_classifier,
 )
-from flowprior.features.classifier_training import fingerprint
+from flowprior.features.classifier import fingerprint
 from tests.debian_data import fashion_mnist
 
 
