@@ -10,8 +10,7 @@ from flowprior.features.classifier import (
     save_classifier,
     train_classifier,
 )
-from flowprior.features.clip import ClipFeatures
-from flowprior.features.imagenet import InceptionFeatures, Lite0Features
+from flowprior.features.pretrained import ClipFeatures, InceptionFeatures, Lite0Features
 
 __all__ = ["FEATURES", "FeatureExtractor", "NetworkFeatures", "as_extractor"]
 __all__ += ["Classifier", "accuracy_on", "data_classifier", "load_classifier", "save_classifier"]

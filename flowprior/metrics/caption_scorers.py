@@ -11,7 +11,7 @@ from torch import Tensor
 from flowprior.data.base import Data
 from flowprior.features.base import FeatureExtractor
 from flowprior.features.caption_ridge import CaptionRidge, fit_caption_ridge
-from flowprior.features.clip import ClipFeatures
+from flowprior.features.pretrained import ClipFeatures
 from flowprior.metrics.captions import DistinctCaptions, embedded_captions, texts_of
 from flowprior.metrics.reference import Reference
 from flowprior.storage.digests import tensors_digest

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from flowprior.encoders import ClipTextEncoder, Encoder, HuggingFaceEncoder, MiniLMEncoder, text_models
 from flowprior.errors import CheckpointError, InputError, OptionError
-from flowprior.features.clip import ClipFeatures
+from flowprior.features.pretrained import ClipFeatures
 from tests.text_models import CAPTIONS, save_bert, save_clip, transformers
 
 

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.features import as_extractor
-from flowprior.features.clip import MEAN, STD, ClipFeatures
+from flowprior.features.pretrained import MEAN, STD, ClipFeatures
 from flowprior.storage.digests import file_sha256
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
