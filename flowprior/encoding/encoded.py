@@ -24,7 +24,7 @@ OWN = {"event_shape", "is_image"}
 """What encoded data say of themselves; everything else is what the pictures say."""
 NUMBERS_AT_ONCE = 1 << 22
 """Numbers of the pictures that are encoded at once: 16 MiB of float32."""
-AT_ONCE = 64
+COMPARED_AT_ONCE = 64
 RANGE = 2.0
 """Of a pixel in [-1, 1]."""
 
@@ -149,7 +149,7 @@ def measure_reconstruction(encoder: LatentEncoder, data: Data) -> Reconstruction
         raise InputError(f"reconstruction: expected pictures, '{data.name}' is empty")
     error, count = 0.0, 0
     device = encoder.device
-    for x, _ in data.batches(AT_ONCE):
+    for x, _ in data.batches(COMPARED_AT_ONCE):
         x = x.to(device)
         back = encoder.decode(encoder.encode(x), data.event_shape).clamp(-1, 1)
         error += (back - x).double().square().sum().item()

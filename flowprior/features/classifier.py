@@ -68,7 +68,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.event_shape = torch.Size(event_shape)
         self.classes = classes
-        self.network = build_network(self.event_shape, classes).to_empty(device="cpu")
+        self.network = _network_of(self.event_shape, classes).to_empty(device="cpu")
         self.register_buffer("shift", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
 
@@ -275,7 +275,7 @@ def fingerprint(data: Data, seed: int) -> str:
     return digest.hexdigest()[:24]
 
 
-def build_network(event_shape: torch.Size, classes: int) -> nn.Sequential:
+def _network_of(event_shape: torch.Size, classes: int) -> nn.Sequential:
     """``Sequential(body, head)`` without weights (on the meta device), body to features, head to logits."""
     with torch.device("meta"):
         body = _cnn(event_shape) if len(event_shape) == 3 else _mlp(math.prod(event_shape))

@@ -168,8 +168,8 @@ class ClipFeatures(NetworkFeatures):
         tower = ClipTextEncoder(str(self._folder))
         if not tower.identity().endswith(f"sha256 {self.digest}"):
             raise InputError(
-                f"features 'clip': expected {CLIP_WEIGHTS} as the only *.safetensors in {self._folder}, got more; "
-                "move the others away"
+                f"features 'clip': expected {CLIP_WEIGHTS} as the only *.safetensors in {self._folder}, got "
+                "more; move the others away"
             )
         return tower
 
