@@ -20,7 +20,7 @@ from flowprior.features.classifier import Classifier, accuracy_on, data_classifi
 from flowprior.flow import Flow
 from flowprior.flow.guidance import check_guidance
 from flowprior.metrics.base import Metric
-from flowprior.metrics.reference import Reference
+from flowprior.metrics.setup import Reference
 from flowprior.registry import Registered, check_count, choose, is_whole, package_version, spec_of
 from flowprior.samplers.base import MOST_EVALUATIONS, Sampler
 from flowprior.samplers.fixed import FixedStepSampler

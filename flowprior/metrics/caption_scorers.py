@@ -13,7 +13,7 @@ from flowprior.features.base import FeatureExtractor
 from flowprior.features.caption_ridge import CaptionRidge, fit_caption_ridge
 from flowprior.features.pretrained import ClipFeatures
 from flowprior.metrics.captions import DistinctCaptions, embedded_captions, texts_of
-from flowprior.metrics.reference import Reference
+from flowprior.metrics.setup import Reference
 from flowprior.storage.digests import tensors_digest
 
 MOST_PAIRS = 5000
