@@ -12,16 +12,24 @@ from flowprior.metrics.base import (
 )
 from flowprior.metrics.bits import Likelihood, bits_per_dimension
 from flowprior.metrics.consistency import Consistency, consistency
-from flowprior.metrics.coverage import Coverage, coverage
-from flowprior.metrics.crps import Crps, crps
-from flowprior.metrics.energy_score import EnergyScore, energy_score
+from flowprior.metrics.ensembles import (
+    Coverage,
+    Crps,
+    EnergyScore,
+    EnsembleMetric,
+    MemberSpread,
+    PairedMetric,
+    PictureMetric,
+    coverage,
+    crps,
+    energy_score,
+    member_spread,
+)
 from flowprior.metrics.frechet import FeatureMoments, Frechet, frechet_distance
 from flowprior.metrics.image_text import ImageText
 from flowprior.metrics.kernel import KernelDistance, KernelMetric, kernel_distance, polynomial_mmd2
 from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_recall
-from flowprior.metrics.member_spread import MemberSpread, member_spread
 from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
-from flowprior.metrics.paired import EnsembleMetric, PairedMetric, PictureMetric
 from flowprior.metrics.psnr import Psnr, psnr
 from flowprior.metrics.retrieval import caption_ranks
 from flowprior.metrics.setup import Drawn, Rows, Setup, Trajectories

@@ -10,7 +10,7 @@ from torch import Tensor
 from flowprior.conditions import Conditions, Parts, kind_of
 from flowprior.data.base import Observation
 from flowprior.metrics.base import Metric, MetricInfo
-from flowprior.metrics.paired import PairedMetric
+from flowprior.metrics.ensembles import PairedMetric
 from flowprior.metrics.setup import Drawn, Setup
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from flowprior.metrics.base import Metric, MetricInfo
-from flowprior.metrics.paired import PictureMetric, ensembles
+from flowprior.metrics.ensembles import PictureMetric, ensembles
 from flowprior.metrics.setup import Drawn, Setup
 
 PEAK = 2.0

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from flowprior.metrics.base import Metric
-from flowprior.metrics.paired import PictureMetric
+from flowprior.metrics.ensembles import PictureMetric
 
 SIDE, DEVIATION = 11, 1.5
 RANGE, K1, K2 = 2.0, 0.01, 0.03
