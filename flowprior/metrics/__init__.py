@@ -11,7 +11,6 @@ from flowprior.metrics.base import (
     TwoSampleMetric,
 )
 from flowprior.metrics.bits import Likelihood, bits_per_dimension
-from flowprior.metrics.consistency import Consistency, consistency
 from flowprior.metrics.ensembles import (
     Coverage,
     Crps,
@@ -30,11 +29,10 @@ from flowprior.metrics.image_text import ImageText
 from flowprior.metrics.kernel import KernelDistance, KernelMetric, kernel_distance, polynomial_mmd2
 from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_recall
 from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
-from flowprior.metrics.psnr import Psnr, psnr
+from flowprior.metrics.restorations import Consistency, Psnr, Ssim, consistency, psnr, ssim
 from flowprior.metrics.retrieval import caption_ranks
 from flowprior.metrics.setup import Drawn, Rows, Setup, Trajectories
 from flowprior.metrics.sliced import Sliced, sliced_wasserstein2_per_condition, sliced_wasserstein2_squared
-from flowprior.metrics.ssim import Ssim, ssim
 from flowprior.metrics.trajectories import Curvature, PathEnergy, normalised_energy, solve_trajectories
 from flowprior.metrics.transport import measure_transport
 from flowprior.metrics.truncation import Truncation, global_error, local_error, step_times
