@@ -1,6 +1,5 @@
 """Metrics: pure functions, and in the same files the classes that evaluations call."""
 
-from flowprior.metrics.accuracy import Accuracy
 from flowprior.metrics.base import (
     FeatureMetric,
     FlowMetric,
@@ -11,6 +10,7 @@ from flowprior.metrics.base import (
     TwoSampleMetric,
 )
 from flowprior.metrics.bits import Likelihood, bits_per_dimension
+from flowprior.metrics.condition_fit import Accuracy, ImageText, caption_ranks
 from flowprior.metrics.ensembles import (
     Coverage,
     Crps,
@@ -25,12 +25,10 @@ from flowprior.metrics.ensembles import (
     member_spread,
 )
 from flowprior.metrics.frechet import FeatureMoments, Frechet, frechet_distance
-from flowprior.metrics.image_text import ImageText
 from flowprior.metrics.kernel import KernelDistance, KernelMetric, kernel_distance, polynomial_mmd2
 from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_recall
 from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
 from flowprior.metrics.restorations import Consistency, Psnr, Ssim, consistency, psnr, ssim
-from flowprior.metrics.retrieval import caption_ranks
 from flowprior.metrics.setup import Drawn, Rows, Setup, Trajectories
 from flowprior.metrics.sliced import Sliced, sliced_wasserstein2_per_condition, sliced_wasserstein2_squared
 from flowprior.metrics.trajectories import Curvature, PathEnergy, normalised_energy, solve_trajectories
