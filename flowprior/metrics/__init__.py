@@ -30,11 +30,17 @@ from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_reca
 from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
 from flowprior.metrics.restorations import Consistency, Psnr, Ssim, consistency, psnr, ssim
 from flowprior.metrics.setup import Drawn, Rows, Setup, Trajectories
-from flowprior.metrics.sliced import Sliced, sliced_wasserstein2_per_condition, sliced_wasserstein2_squared
 from flowprior.metrics.trajectories import Curvature, PathEnergy, normalised_energy, solve_trajectories
-from flowprior.metrics.transport import measure_transport
+from flowprior.metrics.transport import (
+    Sliced,
+    Wasserstein,
+    measure_transport,
+    sliced_wasserstein2_per_condition,
+    sliced_wasserstein2_squared,
+    wasserstein2_per_condition,
+    wasserstein2_squared,
+)
 from flowprior.metrics.truncation import Truncation, global_error, local_error, step_times
-from flowprior.metrics.wasserstein import Wasserstein, wasserstein2_per_condition, wasserstein2_squared
 
 __all__ = ["FeatureMetric", "FlowMetric", "Metric", "PairedMetric", "SampleMetric", "StepMetric"]
 __all__ += ["EnsembleMetric", "PictureMetric", "TwoSampleMetric"]

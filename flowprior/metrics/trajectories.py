@@ -17,7 +17,7 @@ from flowprior.flow import Flow
 from flowprior.flow.sampling import batches, evaluating
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo
 from flowprior.metrics.setup import Setup, Trajectories
-from flowprior.metrics.wasserstein import wasserstein2_per_condition
+from flowprior.metrics.transport import wasserstein2_per_condition
 from flowprior.samplers import CountedVelocity, Velocity
 from flowprior.samplers.torchdiffeq import Limited, integrate
 
