@@ -30,7 +30,16 @@ from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_reca
 from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
 from flowprior.metrics.restorations import Consistency, Psnr, Ssim, consistency, psnr, ssim
 from flowprior.metrics.setup import Drawn, Rows, Setup, Trajectories
-from flowprior.metrics.trajectories import Curvature, PathEnergy, normalised_energy, solve_trajectories
+from flowprior.metrics.trajectories import (
+    Curvature,
+    PathEnergy,
+    Truncation,
+    global_error,
+    local_error,
+    normalised_energy,
+    solve_trajectories,
+    step_times,
+)
 from flowprior.metrics.transport import (
     Sliced,
     Wasserstein,
@@ -40,7 +49,6 @@ from flowprior.metrics.transport import (
     wasserstein2_per_condition,
     wasserstein2_squared,
 )
-from flowprior.metrics.truncation import Truncation, global_error, local_error, step_times
 
 __all__ = ["FeatureMetric", "FlowMetric", "Metric", "PairedMetric", "SampleMetric", "StepMetric"]
 __all__ += ["EnsembleMetric", "PictureMetric", "TwoSampleMetric"]
