@@ -18,7 +18,6 @@ from flowprior.metrics.ensembles import (
     EnsembleMetric,
     MemberSpread,
     PairedMetric,
-    PictureMetric,
     coverage,
     crps,
     energy_score,
@@ -28,7 +27,7 @@ from flowprior.metrics.frechet import FeatureMoments, Frechet, frechet_distance
 from flowprior.metrics.kernel import KernelDistance, KernelMetric, kernel_distance, polynomial_mmd2
 from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_recall
 from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
-from flowprior.metrics.restorations import Consistency, Psnr, Ssim, consistency, psnr, ssim
+from flowprior.metrics.restorations import Consistency, PictureMetric, Psnr, Ssim, consistency, psnr, ssim
 from flowprior.metrics.setup import Drawn, Rows, Setup, Trajectories
 from flowprior.metrics.trajectories import (
     Curvature,

@@ -1,4 +1,4 @@
-"""How well samples fit the conditions that they were made for: labels by a classifier, captions by a scorer."""
+"""How well samples fit their conditions: labels by the classifier, captions by CLIP or a regression."""
 
 from __future__ import annotations
 

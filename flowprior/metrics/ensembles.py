@@ -93,7 +93,7 @@ def crps(samples: Tensor, truth: Tensor) -> Tensor:
     samples, truth = samples.double().flatten(2), truth.double().flatten(1)
     error = (samples - truth[:, None]).abs().mean(1)
     if samples.shape[1] > 1:
-        error = error - pairwise_mean(samples, None) / 2
+        error = error - _pairwise_mean(samples, None) / 2
     return error.mean(1)
 
 
@@ -106,7 +106,7 @@ def energy_score(samples: Tensor, truth: Tensor) -> Tensor:
     """
     samples, truth = samples.double().flatten(2), truth.double().flatten(1)
     error = torch.linalg.vector_norm(samples - truth[:, None], dim=-1).mean(1)
-    return error - pairwise_mean(samples, 2) / 2 if samples.shape[1] > 1 else error
+    return error - _pairwise_mean(samples, 2) / 2 if samples.shape[1] > 1 else error
 
 
 def member_spread(samples: Tensor) -> Tensor:
@@ -183,41 +183,12 @@ class Coverage(PairedMetric):
     least = 19
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        what = {
-            _coverage_name(p): f"share of numbers in the central interval of {p:.0%}" for p in PROBABILITIES
-        }
+        what = {_name(p): f"share of numbers in the central interval of {p:.0%}" for p in PROBABILITIES}
         return self.described(setup, what)
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         samples, truth = ensembles(drawn, setup.members)
-        return {_coverage_name(p): coverage(samples, truth, p).mean().item() for p in PROBABILITIES}
-
-
-class PictureMetric(EnsembleMetric):
-    """Base class of scores of each restored picture against the one that it restores."""
-
-    better = "higher"
-    side: ClassVar[int] = 1
-    """Pixels that a picture has at least, in height and width."""
-
-    @abc.abstractmethod
-    def likeness(self, x: Tensor, truth: Tensor) -> Tensor:
-        """``[B]`` of pictures x and truths, both ``[B, C, H, W]``."""
-
-    def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
-        every = truth.repeat_interleave(samples.shape[1], 0)
-        return self.likeness(samples.flatten(0, 1), every).view(samples.shape[:2]).mean(1)
-
-    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        return super().columns(setup) if self._serves(setup) else {}
-
-    def lacks(self, setup: Setup) -> str:
-        if self._serves(setup):
-            return super().lacks(setup)
-        return f"pictures of {self.side} x {self.side} pixels or more" if self.side > 1 else "pictures"
-
-    def _serves(self, setup: Setup) -> bool:
-        return setup.data.is_image and min(setup.data.event_shape[1:]) >= self.side
+        return {_name(p): coverage(samples, truth, p).mean().item() for p in PROBABILITIES}
 
 
 def ensembles(drawn: Drawn, members: int) -> tuple[Tensor, Tensor]:
@@ -227,7 +198,7 @@ def ensembles(drawn: Drawn, members: int) -> tuple[Tensor, Tensor]:
     return drawn.x.view(len(truth), members, *truth.shape[1:]), truth.to(drawn.x)
 
 
-def pairwise_mean(samples: Tensor, distance: int | None) -> Tensor:
+def _pairwise_mean(samples: Tensor, distance: int | None) -> Tensor:
     """Mean over the pairs of different members of what ``torch.linalg.vector_norm`` of ``[…, D]`` gives.
 
     Args:
@@ -251,5 +222,5 @@ def _at(ordered: Tensor, rank: float) -> Tensor:
     return torch.lerp(ordered[:, below], ordered[:, above], max(0.0, rank - 1 - below))
 
 
-def _coverage_name(probability: float) -> str:
+def _name(probability: float) -> str:
     return f"coverage_{100 * probability:.0f}"

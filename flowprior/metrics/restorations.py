@@ -13,6 +13,9 @@ Consistency: a restoration is made low-resolution again, or hidden again, and he
 
 from __future__ import annotations
 
+import abc
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -20,7 +23,7 @@ from torch.nn import functional
 from flowprior.conditions import Conditions, Parts, kind_of
 from flowprior.data.base import Observation
 from flowprior.metrics.base import Metric, MetricInfo
-from flowprior.metrics.ensembles import PairedMetric, PictureMetric, ensembles
+from flowprior.metrics.ensembles import EnsembleMetric, PairedMetric, ensembles
 from flowprior.metrics.setup import Drawn, Setup
 
 PEAK = 2.0
@@ -28,7 +31,34 @@ PEAK = 2.0
 LEAST_ERROR = 1e-10
 OF_MEAN = "psnr_of_mean"
 SIDE, DEVIATION = 11, 1.5
-RANGE, K1, K2 = 2.0, 0.01, 0.03
+K1, K2 = 0.01, 0.03
+
+
+class PictureMetric(EnsembleMetric):
+    """Base class of scores of each restored picture against the one that it restores."""
+
+    better = "higher"
+    side: ClassVar[int] = 1
+    """Pixels that a picture has at least, in height and width."""
+
+    @abc.abstractmethod
+    def likeness(self, x: Tensor, truth: Tensor) -> Tensor:
+        """``[B]`` of pictures x and truths, both ``[B, C, H, W]``."""
+
+    def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
+        every = truth.repeat_interleave(samples.shape[1], 0)
+        return self.likeness(samples.flatten(0, 1), every).view(samples.shape[:2]).mean(1)
+
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        return super().columns(setup) if self._serves(setup) else {}
+
+    def lacks(self, setup: Setup) -> str:
+        if self._serves(setup):
+            return super().lacks(setup)
+        return f"pictures of {self.side} x {self.side} pixels or more" if self.side > 1 else "pictures"
+
+    def _serves(self, setup: Setup) -> bool:
+        return setup.data.is_image and min(setup.data.event_shape[1:]) >= self.side
 
 
 def psnr(x: Tensor, truth: Tensor) -> Tensor:
@@ -48,7 +78,7 @@ def ssim(x: Tensor, truth: Tensor) -> Tensor:
     a, b = (functional.pad(picture, [SIDE // 2] * 4, mode="reflect") for picture in (a, b))
     maps = torch.cat([a, b, a * a, b * b, a * b])
     mean_a, mean_b, aa, bb, ab = functional.conv2d(maps, window, groups=channels).chunk(5)
-    c1, c2 = (K1 * RANGE) ** 2, (K2 * RANGE) ** 2
+    c1, c2 = (K1 * PEAK) ** 2, (K2 * PEAK) ** 2
     covariance, variances = ab - mean_a * mean_b, aa - mean_a.square() + bb - mean_b.square()
     above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
     below = (mean_a.square() + mean_b.square() + c1) * (variances + c2)

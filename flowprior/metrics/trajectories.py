@@ -1,4 +1,4 @@
-"""A flow's own trajectories to a tight tolerance: how curved they are, what they cost, and how far samplers err.
+"""A flow's own trajectories to a tight tolerance: their curvature and energy, and the errors of samplers.
 
 Path energy ∫ ‖v_t(x_t)‖² dt; curvature ∫ ‖v_t(x_t) − (x_1 − x_0)‖² dt = path energy − ‖x_1 − x_0‖². Beside
 the state e' = ‖v − v_0‖² is integrated: e(1) − ‖x_1 − x_0 − v_0‖² keeps its digits for straight flows.
@@ -141,7 +141,7 @@ class Curvature(FlowMetric):
     needs_trajectories = True
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        return {"curvature": MetricInfo(f"curvature {solution(setup)}", setup.paths, "", "lower")}
+        return {"curvature": MetricInfo(f"curvature {_solution(setup)}", setup.paths, "", "lower")}
 
     def values(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
         assert trajectories is not None
@@ -155,7 +155,7 @@ class PathEnergy(FlowMetric):
     needs_trajectories = True
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        what = f"normalised path energy: E∫‖v‖² dt / W2² − 1 {solution(setup)}, W2² between the flow's own "
+        what = f"normalised path energy: E∫‖v‖² dt / W2² − 1 {_solution(setup)}, W2² between the flow's own "
         what += f"starts and ends, {'per label' if setup.is_labelled else 'pooled'}"
         return {"path_energy": MetricInfo(what, setup.paths, "", "lower")}
 
@@ -171,7 +171,7 @@ class Truncation(StepMetric):
     names = ("global_error", "local_error")
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        how = f"root mean square, {solution(setup)}, in units of the data"
+        how = f"root mean square, {_solution(setup)}, in units of the data"
         errors = {"global_error": "global truncation error"}
         errors |= {"local_error": "local truncation error of single steps"}
         return {name: MetricInfo(f"{e}: {how}", setup.paths, "", "lower") for name, e in errors.items()}
@@ -198,7 +198,7 @@ class Truncation(StepMetric):
         return found
 
 
-def solution(setup: Setup) -> str:
+def _solution(setup: Setup) -> str:
     """How the trajectories behind a value are solved, for descriptions."""
     tolerance = TOLERANCE.get(setup.flow.dtype or torch.float32, LOOSE)
     return f"of {setup.paths} trajectories solved by dopri5 to {tolerance:g}"

@@ -87,7 +87,7 @@ def wasserstein2_per_condition(
         CouplingError: a transport plan that did not converge.
     """
     few = slice(0, max_per_condition)
-    return per_condition(lambda a, b: wasserstein2_squared(a[few], b[few]), x, cond, y, cond_y)
+    return _per_condition(lambda a, b: wasserstein2_squared(a[few], b[few]), x, cond, y, cond_y)
 
 
 def sliced_wasserstein2_squared(
@@ -128,7 +128,7 @@ def sliced_wasserstein2_per_condition(
     Raises:
         InputError: a label of ``cond`` that ``cond_y`` does not have, or clouds that do not fit.
     """
-    return per_condition(partial(sliced_wasserstein2_squared, directions=directions), x, cond, y, cond_y)
+    return _per_condition(partial(sliced_wasserstein2_squared, directions=directions), x, cond, y, cond_y)
 
 
 @Metric.register("w2")
@@ -214,7 +214,7 @@ def measure_transport(
     return {**costs, "unpaired": unpaired / count, "pairs": count, "draw_size": size}
 
 
-def per_condition(
+def _per_condition(
     distance: Callable[[Tensor, Tensor], float],
     x: Tensor,
     cond: Conditions | None,
