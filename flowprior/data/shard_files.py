@@ -5,29 +5,14 @@ from __future__ import annotations
 import re
 from glob import glob
 from pathlib import Path
-from types import ModuleType
 
 from flowprior.data.base import Split
 from flowprior.data.folder import TEST_FOLDERS, own_split
-from flowprior.errors import DataNotFoundError, OptionError, pip_install
+from flowprior.data.shard_unpacking import import_webdataset
+from flowprior.errors import DataNotFoundError, OptionError
 from flowprior.storage.user_paths import is_there, user_path
 
 ENDING = ".tar"
-
-
-def import_webdataset() -> ModuleType:
-    """Return webdataset, which reads shards.
-
-    Raises:
-        DataNotFoundError: it is not installed.
-    """
-    try:
-        import webdataset
-    except ImportError as error:
-        raise DataNotFoundError(
-            f"shards: reading .tar files needs webdataset; run `{pip_install('shards')}`"
-        ) from error
-    return webdataset
 
 
 def shard_files(path: str | None, split: Split) -> tuple[list[Path], list[Path] | None]:
