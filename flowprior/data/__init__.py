@@ -16,10 +16,8 @@ from flowprior.data.imagenet64 import ImageNet64, imagenet64
 from flowprior.data.latents import LatentRows, latents
 from flowprior.data.picture_pairs import PicturePairs, picture_pairs
 from flowprior.data.restoration import Restoration, restoration
-from flowprior.data.several_conditions import EveryCondition, every_condition
 from flowprior.data.shards import ShardData, shards
-from flowprior.data.splits import split_indices
-from flowprior.data.subset import Subset, split_validation
+from flowprior.data.splits import EveryCondition, Subset, every_condition, split_indices, split_validation
 from flowprior.data.toys import (
     checkerboard,
     circle_of_centres,
