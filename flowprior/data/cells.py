@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from flowprior.data.annotated_file import AUTO, CellNumbers, opened, read_column, read_numbers, some_of
-from flowprior.data.annotation import Annotation
-from flowprior.data.base import DATA, Split, TensorData
+from flowprior.data.base import DATA, Annotation, Split, TensorData
 from flowprior.data.cell_splits import cells_of_both, check_held_out, held_out_cells
 from flowprior.data.cell_types import CellTypes, cell_types
 from flowprior.data.splits import check_split

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions, named_tensors
 from flowprior.data.annotated_file import import_anndata, numbered
-from flowprior.data.annotation import Annotation
+from flowprior.data.base import Annotation
 from flowprior.storage import replacing
 
 ENDING = ".h5ad"
