@@ -137,7 +137,7 @@ def save_samples(
     elif suffix == ".pt":
         save_state(path, tensors)
     elif suffix == CELLS:
-        from flowprior.data.cells_writing import write_cells
+        from flowprior.data.annotated_file import write_cells
 
         write_cells(path, x, cond, annotation, names or (), notes)
     else:
