@@ -2,7 +2,7 @@
 
 from flowprior.data.arrays import arrays
 from flowprior.data.base import DATA, Data, DataBatches, Split, TensorData, load_data
-from flowprior.data.captioned import CaptionedPictures
+from flowprior.data.captions import CaptionedPictures
 from flowprior.data.cells import cells
 from flowprior.data.coco import coco
 from flowprior.data.conversion import DatasetData, as_data

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from flowprior.data.base import DATA, Split
-from flowprior.data.captioned import DEFAULT_ENCODER
+from flowprior.data.captions import DEFAULT_ENCODER
 from flowprior.data.corrupt import MOST_CORRUPT, CorruptRecords
 from flowprior.data.folder import check_shape
 from flowprior.data.hf_columns import AUTO, Columns, choose_columns, read_conditions

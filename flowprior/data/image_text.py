@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from flowprior.data.base import DATA, Split
 from flowprior.data.caption_files import read_captioned
-from flowprior.data.caption_groups import split_by_caption
-from flowprior.data.captioned import DEFAULT_ENCODER, CaptionedPictures
+from flowprior.data.captions import DEFAULT_ENCODER, CaptionedPictures, split_by_caption
 from flowprior.data.folder import check_shape, own_split
 from flowprior.data.splits import check_split
 from flowprior.storage.user_paths import existing_folder

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from flowprior.conditions import Condition
 from flowprior.data.base import Data, Split
-from flowprior.data.caption_embeddings import embed_captions
-from flowprior.data.caption_groups import split_by_caption
+from flowprior.data.captions import embed_captions, split_by_caption
 from flowprior.data.corrupt import CorruptRecords
 from flowprior.data.label_texts import UNKNOWN, Classes
 from flowprior.data.splits import split_indices

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowprior.data.base import DATA, Split
-from flowprior.data.captioned import DEFAULT_ENCODER
+from flowprior.data.captions import DEFAULT_ENCODER
 from flowprior.data.corrupt import MOST_CORRUPT, CorruptRecords, printable
 from flowprior.data.folder import check_shape
 from flowprior.data.label_texts import UNKNOWN, Classes
