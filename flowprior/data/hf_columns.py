@@ -8,8 +8,7 @@ from typing import Any
 import torch
 
 from flowprior.data.hf_folder import column_values
-from flowprior.data.label_texts import UNKNOWN, Classes
-from flowprior.data.record_conditions import RecordConditions
+from flowprior.data.records import UNKNOWN, Classes, RecordConditions
 from flowprior.errors import InputError, OptionError
 from flowprior.registry import did_you_mean, is_whole
 

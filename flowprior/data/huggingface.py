@@ -16,11 +16,9 @@ from flowprior.data.corrupt import MOST_CORRUPT, CorruptRecords
 from flowprior.data.folder import check_shape
 from flowprior.data.hf_columns import AUTO, Columns, choose_columns, read_conditions
 from flowprior.data.hf_folder import saved_splits
-from flowprior.data.label_texts import UNKNOWN
 from flowprior.data.npy_rows import as_float32, check_floating
 from flowprior.data.picture_files import NamedBytes
-from flowprior.data.record_conditions import ConditionedRecords, RecordConditions
-from flowprior.data.record_decoding import EventDecoder
+from flowprior.data.records import UNKNOWN, ConditionedRecords, EventDecoder, RecordConditions
 from flowprior.data.splits import check_split
 from flowprior.errors import InputError
 from flowprior.storage.user_paths import existing_folder

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from flowprior.data.corrupt import printable
 from flowprior.data.picture_files import NamedBytes
-from flowprior.data.record_decoding import ARRAYS, PICTURES, EventDecoder
+from flowprior.data.records import ARRAYS, PICTURES, EventDecoder
 from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
 from flowprior.storage.cache import cache_folder
 from flowprior.storage.digests import settings_digest

@@ -13,10 +13,8 @@ from flowprior.data.base import DATA, Split
 from flowprior.data.captions import DEFAULT_ENCODER
 from flowprior.data.corrupt import MOST_CORRUPT, CorruptRecords, printable
 from flowprior.data.folder import check_shape
-from flowprior.data.label_texts import UNKNOWN, Classes
 from flowprior.data.npy_rows import MappedRows
-from flowprior.data.record_conditions import ConditionedRecords, RecordConditions
-from flowprior.data.record_decoding import EventDecoder
+from flowprior.data.records import UNKNOWN, Classes, ConditionedRecords, EventDecoder, RecordConditions
 from flowprior.data.shard_files import shard_files
 from flowprior.data.shard_unpacking import AUTO, Contents, UnpackedShard, contents_of, unpacked_shard
 from flowprior.data.splits import check_split

@@ -1,19 +1,29 @@
-"""The conditions of records: labels or captions."""
+"""Records of shards and of Hugging Face's data sets: their events decoded, their labels or captions.
+
+Labels that are stored as texts are whole numbers, or names of classes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition
+from flowprior.conditions import MOST_LABELS, Condition
 from flowprior.data.base import Data, Split
 from flowprior.data.captions import embed_captions, split_by_caption
 from flowprior.data.corrupt import CorruptRecords
-from flowprior.data.label_texts import UNKNOWN, Classes
+from flowprior.data.npy_rows import array_of_bytes
+from flowprior.data.picture_files import MOST_EVENT_PIXELS, SUFFIXES, NamedBytes, picture_size, read_picture
 from flowprior.data.splits import split_indices
 from flowprior.errors import InputError
+
+PICTURES = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
+ARRAYS = ("npy",)
+UNKNOWN = -1
+"""Stands for a text that is no label."""
 
 
 @dataclass(frozen=True)
@@ -115,3 +125,91 @@ class ConditionedRecords(Data):
         if self._table is None:
             return None if self.labels is None else self.labels[indices]
         return self._table[self._table_rows[indices]]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Which labels there are.
+
+    Attributes:
+        count: of labels.
+        names: one for each label; None where the texts are the numbers of the labels.
+    """
+
+    count: int
+    names: list[str] | None = None
+
+    @classmethod
+    def of(cls, texts: Sequence[str], owner: str) -> Classes:
+        """The classes of N texts: numbers where most of them are whole numbers, else names by the alphabet.
+
+        Raises:
+            InputError: no text is a label, or there are more than 100,000 different names.
+        """
+        numbers = [number for number in map(_number, texts) if number is not None]
+        if 2 * len(numbers) >= len(texts) and numbers:
+            return cls(max(numbers) + 1)
+        names = sorted(set(texts) - {""})
+        if not 0 < len(names) <= MOST_LABELS:
+            raise InputError(
+                f"{owner}: expected labels, 1 to {MOST_LABELS:,} different ones, got {len(names):,} in "
+                f"{len(texts):,} records; take captions as text= in place of label="
+            )
+        return cls(len(names), names)
+
+    def labels(self, texts: Sequence[str]) -> Tensor:
+        """Labels int64 ``[N]`` of texts, -1 for what is none of these classes."""
+        if self.names is None:
+            numbers = (_number(text) for text in texts)
+            found = [UNKNOWN if number is None or number >= self.count else number for number in numbers]
+        else:
+            places = {name: place for place, name in enumerate(self.names)}
+            found = [places.get(text, UNKNOWN) for text in texts]
+        return torch.tensor(found, dtype=torch.long)
+
+
+class EventDecoder:
+    """Decodes the events of a data set, which all have one shape.
+
+    Args:
+        is_image: whether they are pictures; else arrays.
+        size: height and width that pictures are scaled to on their shorter side and cropped to; None takes
+            them as they are.
+        channels: of pictures, 1 or 3.
+    """
+
+    def __init__(self, is_image: bool, size: int | None, channels: int) -> None:
+        self.is_image, self.channels = is_image, channels
+        self.sides = None if size is None else (size, size)
+
+    def __call__(self, content: NamedBytes, expected: torch.Size | None) -> Tensor:
+        """The event float32 ``[*event]``, pictures in [-1, 1].
+
+        Args:
+            content: the bytes of its member.
+            expected: shape of an event; None where this is the first.
+
+        Raises:
+            InputError: it cannot be decoded, or has another shape.
+        """
+        if not self.is_image:
+            return array_of_bytes(content, expected)
+        if self.sides is None:
+            found = picture_size(content)
+            if expected is None and found[0] * found[1] > MOST_EVENT_PIXELS:
+                raise InputError(
+                    f"{content}: {found[1]} x {found[0]} pixels are too large for an event; pass size="
+                )
+            if expected is not None and found != tuple(expected[1:]):
+                raise InputError(
+                    f"{content}: expected {expected[2]} x {expected[1]} pixels as in the first record, got "
+                    f"{found[1]} x {found[0]}; pass size= to scale all pictures"
+                )
+        return read_picture(content, self.sides, self.channels)
+
+
+def _number(text: str) -> int | None:
+    """The label that a text is the number of; None for any other text."""
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        return None
+    return int(text) if int(text) < MOST_LABELS else None
