@@ -7,12 +7,11 @@ from flowprior.data.cells import cells
 from flowprior.data.coco import coco
 from flowprior.data.conversion import DatasetData, as_data
 from flowprior.data.emoji import EmojiData, emoji
-from flowprior.data.folder import FolderData, folder
+from flowprior.data.folder import FolderData, PicturePairs, folder, picture_pairs
 from flowprior.data.huggingface import HuggingFaceData, huggingface
 from flowprior.data.image_text import image_text
 from flowprior.data.imagenet64 import ImageNet64, imagenet64
 from flowprior.data.latents import LatentRows, latents
-from flowprior.data.picture_pairs import PicturePairs, picture_pairs
 from flowprior.data.restoration import Restoration, restoration
 from flowprior.data.shards import ShardData, shards
 from flowprior.data.small_pictures import digits, fashion_mnist
