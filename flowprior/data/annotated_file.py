@@ -64,7 +64,7 @@ def opened(file: Path) -> Iterator[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # old files' layout, names that repeat: nothing that is read here
-            check_contents(file)
+            _check_contents(file)
             annotated = anndata.read_h5ad(file, backed="r")
             yield annotated
     except FlowpriorError:
@@ -153,7 +153,7 @@ def write_cells(
     anndata = import_anndata("writing")
     import pandas
 
-    annotation = annotation or Annotation("X", numbered("x", x.shape[1]))
+    annotation = annotation or Annotation("X", _numbered("x", x.shape[1]))
     stored = annotation.stored(x).numpy()
     columns, obsm = _of_condition(cond, annotation.label, class_names)
     if annotation.key.startswith("X_"):
@@ -167,7 +167,28 @@ def write_cells(
         annotated.write_h5ad(temporary)
 
 
-def check_contents(file: Path) -> None:
+def import_anndata(what: str) -> Any:
+    """The module anndata.
+
+    Raises:
+        DataNotFoundError: it is not installed; ``what`` needs it.
+    """
+    try:
+        import anndata
+    except ImportError as error:
+        raise DataNotFoundError(
+            f"cells: {what} .h5ad files needs anndata; run `{pip_install('cells')}`"
+        ) from error
+    return anndata
+
+
+def some_of(names: list[str]) -> str:
+    """The first of many names, with commas between."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return (", ".join(names[:MOST_NAMED]) or "none") + more
+
+
+def _check_contents(file: Path) -> None:
     """Look at all of a file's matrices, without reading one.
 
     Raises:
@@ -198,29 +219,14 @@ def check_contents(file: Path) -> None:
     check_unpacked(file, sum(sizes), UNPACKED_ADVICE)
 
 
-def import_anndata(what: str) -> Any:
-    """The module anndata.
-
-    Raises:
-        DataNotFoundError: it is not installed; ``what`` needs it.
-    """
-    try:
-        import anndata
-    except ImportError as error:
-        raise DataNotFoundError(
-            f"cells: {what} .h5ad files needs anndata; run `{pip_install('cells')}`"
-        ) from error
-    return anndata
-
-
 def _names_in_obsm(matrix: Any, key: str, count: int) -> tuple[str, ...]:
     """The columns of a table; of a plain matrix its key with the number of the column, from 1 on."""
     if hasattr(matrix, "columns"):
         return tuple(map(str, matrix.columns))
-    return numbered("PC" if key == PCA else key.removeprefix("X_"), count)
+    return _numbered("PC" if key == PCA else key.removeprefix("X_"), count)
 
 
-def numbered(stem: str, count: int) -> tuple[str, ...]:
+def _numbered(stem: str, count: int) -> tuple[str, ...]:
     """``PC1``, ``PC2`` and so on."""
     return tuple(f"{stem}{number}" for number in range(1, count + 1))
 
@@ -258,12 +264,6 @@ def _matrix(matrix: Any, key: str, file: Path) -> Tensor:
     x = plain_tensor(np.asarray(matrix), f"'{key}'", str(file)).double()
     check_finite(x, key, str(file))
     return x
-
-
-def some_of(names: list[str]) -> str:
-    """The first of many names, with commas between."""
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return (", ".join(names[:MOST_NAMED]) or "none") + more
 
 
 def _of_condition(

@@ -74,7 +74,7 @@ def cells(
         RuntimeWarning: raw counts, types of few training cells, and types that only test cells have.
     """
     check_split(split)
-    check_held_out(split_by, held_out, test_fraction)
+    _check_held_out(split_by, held_out, test_fraction)
     file = _find(path)
     with opened(file) as annotated:
         numbers = read_numbers(annotated, str(representation), file)
@@ -82,9 +82,9 @@ def cells(
         types = None if label is None else read_column(annotated, str(label), "label", file)
         donors = None if split_by is None else read_column(annotated, str(split_by), "split_by", file)
     share = {"test_fraction": test_fraction, "seed": seed}
-    held = None if donors is None else held_out_cells(donors, str(split_by), held_out, file=file, **share)
-    found = cell_types(types, held, min_cells, len(numbers.x), file)
-    train, test = cells_of_both(found, held, **share)
+    held = None if donors is None else _held_out_cells(donors, str(split_by), held_out, file=file, **share)
+    found = _cell_types(types, held, min_cells, len(numbers.x), file)
+    train, test = _cells_of_both(found, held, **share)
     data = _data(
         _first(numbers, components, file),
         found,
@@ -99,205 +99,6 @@ def cells(
         for caution in filter(None, (_counts_caution(numbers, file), *found.cautions, few)):
             warnings.warn(caution, RuntimeWarning, stacklevel=2)
     return data
-
-
-def _first(numbers: CellNumbers, components: int | None, file: Path) -> CellNumbers:
-    """The first so many numbers of each cell.
-
-    Raises:
-        OptionError: not a positive number of them.
-        InputError: more than there are.
-    """
-    if components is None:
-        return numbers
-    check_count("cells", "components", components)
-    if components > len(numbers.names):
-        raise InputError(
-            f"{file}: expected components={components} numbers in '{numbers.key}', got {len(numbers.names)}; "
-            f"choose at most {len(numbers.names)}"
-        )
-    return CellNumbers(numbers.key, numbers.x[:, :components], numbers.names[:components])
-
-
-def _counts_caution(numbers: CellNumbers, file: Path) -> str | None:
-    """A sentence on raw counts, whole numbers of which some are above 1; None for other numbers."""
-    x = numbers.x
-    if not bool((x >= 0).all() & (x > 1).any() & (x == x.round()).all()):
-        return None
-    return (
-        f"{file}: expected normalised expression in '{numbers.key}', got raw counts, taken as they are; "
-        "normalise them first, as scanpy.pp.normalize_total and scanpy.pp.log1p do"
-    )
-
-
-def _data(
-    numbers: CellNumbers,
-    found: CellTypes,
-    train: Tensor,
-    chosen: Tensor,
-    standardise: bool,
-    label: str | None,
-) -> TensorData:
-    """The data set of the cells ``chosen``, in units of the training cells."""
-    x, names = numbers.x[found.kept], numbers.names
-    shift, scale = _units(x[train], standardise)
-    data = TensorData(
-        ((x[chosen] - shift) / scale).float(),
-        None if found.labels is None else found.labels[chosen],
-        classes=None if found.names is None else len(found.names),
-        class_names=found.names,
-    )
-    terms = tuple(scale.reshape(-1).tolist()), tuple(shift.reshape(-1).tolist())
-    data.annotation = Annotation(numbers.key, names, *terms, None if label is None else str(label))
-    types = f" of {len(found.names)} types (obs column {label})" if found.names else ""
-    units = "each with mean 0 and variance 1" if standardise else f"divided by {float(scale):.4g}"
-    told = f"{numbers.key} as it is, {names[0]} … {names[-1]}"
-    data.remarks = [f"{len(train):,} training cells{types}: {told}, {units}"]
-    return data
-
-
-def _units(x: Tensor, standardise: bool) -> tuple[Tensor, Tensor]:
-    """Shift and scale of training cells x ``[N, D]``, one or ``[D]``; what does not vary keeps its units.
-
-    What varies by no more than rounding does not vary.
-    """
-    variance = x.var(dim=0, correction=0)
-    if not standardise:
-        scale = variance.mean().sqrt()
-        return torch.zeros_like(scale), scale if scale > 0 else torch.ones_like(scale)
-    varies = variance.sqrt() > ROUNDING * x.abs().amax(0)
-    return x.mean(0), torch.where(varies, variance.sqrt(), 1.0)
-
-
-def _label_column(annotated: Any, file: Path) -> str:
-    """The column with the cell types by its name.
-
-    Raises:
-        InputError: none has one of the usual names.
-    """
-    known = [str(name) for name in annotated.obs]
-    found = next((name for name in LABELS if name in known), None)
-    if found is None:
-        raise InputError(
-            f"{file}: expected a column of cell types in obs, found none of {', '.join(LABELS)}; known: "
-            f"{some_of(known)}; name one, as in --data cells:path=FILE,label=NAME (label=None "
-            "for no condition)"
-        )
-    return found
-
-
-def _find(path: str | None) -> Path:
-    if path is not None:
-        return existing_file(path, "cells", ".h5ad file")
-    scanpy = importlib.util.find_spec("scanpy")
-    folders = [] if scanpy is None else list(scanpy.submodule_search_locations or [])
-    files = [Path(folder) / "datasets" / PBMC_FILE for folder in folders]
-    found = next((file for file in files if file.is_file()), None)
-    if found is None:
-        raise DataNotFoundError(
-            f"cells: {PBMC_FILE} is not there; run `pip install --no-deps scanpy`, which brings it, "
-            "or pass path= an .h5ad file"
-        )
-    return found
-
-
-def held_out_cells(
-    values: Any, column: str, held_out: object, *, test_fraction: float, seed: int, file: Path
-) -> Tensor:
-    """Which cells are held out, bool ``[N]``, by a column of ``obs``: whole donors.
-
-    Args:
-        values: the column, a pandas Series of categories that occur.
-        column: its name.
-        held_out: the donors to hold out, with + between; None draws ``test_fraction`` of them by ``seed``.
-        test_fraction: share of the donors, of which at least one is held out and one kept.
-        seed: of the draw.
-        file: for messages.
-
-    Raises:
-        InputError: a single donor, all of them, or one that the column does not have.
-    """
-    check_seed("cells", seed)
-    check_test_fraction(test_fraction)
-    donors = [str(name) for name in values.cat.categories]
-    if len(donors) < 2:
-        raise InputError(
-            f"{file}: expected two or more values in '{column}' to hold some out, got '{donors[0]}' alone; "
-            "leave split_by out to hold out cells at random"
-        )
-    names = (
-        _drawn_donors(donors, test_fraction, seed)
-        if held_out is None
-        else _named_donors(donors, held_out, column, file)
-    )
-    codes = torch.from_numpy(values.cat.codes.to_numpy().copy()).long()
-    return torch.isin(codes, torch.tensor([donors.index(name) for name in names]))
-
-
-def _named_donors(donors: list[str], held_out: object, column: str, file: Path) -> list[str]:
-    names = listed_names(str(held_out), donors, BETWEEN)
-    unknown = [name for name in names if name not in donors]
-    if unknown:
-        raise InputError(
-            f"{file}: no '{unknown[0]}' in '{column}'{did_you_mean(unknown[0], donors)} known: "
-            f"{', '.join(donors)}; name one as held_out=NAME, several with + between, "
-            "and what looks like a number in quotes, held_out='1e3'"
-        )
-    if len(set(names)) == len(donors):
-        raise InputError(
-            f"{file}: held_out={held_out} leaves no cell to train on; hold fewer of '{column}' out"
-        )
-    return names
-
-
-def _drawn_donors(donors: list[str], test_fraction: float, seed: int) -> list[str]:
-    count = min(max(round(test_fraction * len(donors)), 1), len(donors) - 1)
-    order = torch.randperm(len(donors), generator=torch.Generator().manual_seed(seed))
-    return [donors[place] for place in order[:count].tolist()]
-
-
-def cells_of_both(
-    types: CellTypes, held: Tensor | None, *, test_fraction: float, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Indices int64, among the cells that are kept, of the training and the test cells.
-
-    Args:
-        types: of the cells.
-        held: bool, which cells of the file are held out, of :func:`held_out_cells`; None draws them, of each
-            type on its own.
-        test_fraction: share that is drawn; at 0 all cells are in both.
-        seed: of the draw.
-
-    Raises:
-        OptionError: a share or seed that is not possible.
-        InputError: a part without a cell.
-    """
-    count, labels = len(types.kept), types.labels
-    if held is None:
-        terms = {"test_fraction": test_fraction, "seed": seed, "labels": labels}
-        return split_indices(count, "train", **terms), split_indices(count, "test", **terms)
-    out = held[types.kept]
-    if not out.any():
-        raise InputError(
-            "cells: no cell that is held out is of a type that training cells have; hold others out"
-        )
-    return torch.nonzero(~out)[:, 0], torch.nonzero(out)[:, 0]
-
-
-def check_held_out(split_by: object, held_out: object, test_fraction: float) -> None:
-    """Refuse a donor to hold out where no column says who it is, and a column where none is to be held out.
-
-    Raises:
-        OptionError: that is so.
-    """
-    if split_by is not None and test_fraction == 0:
-        raise OptionError(
-            f"cells: split_by={split_by} holds cells out and test_fraction=0 holds none out; leave one out"
-        )
-    if held_out is not None and split_by is None:
-        raise OptionError(
-            f"cells: held_out={held_out!r} needs the column of obs that it stands in; add split_by=NAME"
-        )
 
 
 @dataclass(frozen=True)
@@ -331,7 +132,108 @@ class CellTypes:
         )
 
 
-def cell_types(values: Any, held: Tensor | None, min_cells: int | None, count: int, file: Path) -> CellTypes:
+def _check_held_out(split_by: object, held_out: object, test_fraction: float) -> None:
+    """Refuse a donor to hold out where no column says who it is, and a column where none is to be held out.
+
+    Raises:
+        OptionError: that is so.
+    """
+    if split_by is not None and test_fraction == 0:
+        raise OptionError(
+            f"cells: split_by={split_by} holds cells out and test_fraction=0 holds none out; leave one out"
+        )
+    if held_out is not None and split_by is None:
+        raise OptionError(
+            f"cells: held_out={held_out!r} needs the column of obs that it stands in; add split_by=NAME"
+        )
+
+
+def _find(path: str | None) -> Path:
+    if path is not None:
+        return existing_file(path, "cells", ".h5ad file")
+    scanpy = importlib.util.find_spec("scanpy")
+    folders = [] if scanpy is None else list(scanpy.submodule_search_locations or [])
+    files = [Path(folder) / "datasets" / PBMC_FILE for folder in folders]
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
+        raise DataNotFoundError(
+            f"cells: {PBMC_FILE} is not there; run `pip install --no-deps scanpy`, which brings it, "
+            "or pass path= an .h5ad file"
+        )
+    return found
+
+
+def _label_column(annotated: Any, file: Path) -> str:
+    """The column with the cell types by its name.
+
+    Raises:
+        InputError: none has one of the usual names.
+    """
+    known = [str(name) for name in annotated.obs]
+    found = next((name for name in LABELS if name in known), None)
+    if found is None:
+        raise InputError(
+            f"{file}: expected a column of cell types in obs, found none of {', '.join(LABELS)}; known: "
+            f"{some_of(known)}; name one, as in --data cells:path=FILE,label=NAME (label=None "
+            "for no condition)"
+        )
+    return found
+
+
+def _held_out_cells(
+    values: Any, column: str, held_out: object, *, test_fraction: float, seed: int, file: Path
+) -> Tensor:
+    """Which cells are held out, bool ``[N]``, by a column of ``obs``: whole donors.
+
+    Args:
+        values: the column, a pandas Series of categories that occur.
+        column: its name.
+        held_out: the donors to hold out, with + between; None draws ``test_fraction`` of them by ``seed``.
+        test_fraction: share of the donors, of which at least one is held out and one kept.
+        seed: of the draw.
+        file: for messages.
+
+    Raises:
+        InputError: a single donor, all of them, or one that the column does not have.
+    """
+    check_seed("cells", seed)
+    check_test_fraction(test_fraction)
+    donors = [str(name) for name in values.cat.categories]
+    if len(donors) < 2:
+        raise InputError(
+            f"{file}: expected two or more values in '{column}' to hold some out, got '{donors[0]}' alone; "
+            "leave split_by out to hold out cells at random"
+        )
+    names = (
+        _drawn(donors, test_fraction, seed) if held_out is None else _named(donors, held_out, column, file)
+    )
+    codes = torch.from_numpy(values.cat.codes.to_numpy().copy()).long()
+    return torch.isin(codes, torch.tensor([donors.index(name) for name in names]))
+
+
+def _named(donors: list[str], held_out: object, column: str, file: Path) -> list[str]:
+    names = listed_names(str(held_out), donors, BETWEEN)
+    unknown = [name for name in names if name not in donors]
+    if unknown:
+        raise InputError(
+            f"{file}: no '{unknown[0]}' in '{column}'{did_you_mean(unknown[0], donors)} known: "
+            f"{', '.join(donors)}; name one as held_out=NAME, several with + between, "
+            "and what looks like a number in quotes, held_out='1e3'"
+        )
+    if len(set(names)) == len(donors):
+        raise InputError(
+            f"{file}: held_out={held_out} leaves no cell to train on; hold fewer of '{column}' out"
+        )
+    return names
+
+
+def _drawn(donors: list[str], test_fraction: float, seed: int) -> list[str]:
+    count = min(max(round(test_fraction * len(donors)), 1), len(donors) - 1)
+    order = torch.randperm(len(donors), generator=torch.Generator().manual_seed(seed))
+    return [donors[place] for place in order[:count].tolist()]
+
+
+def _cell_types(values: Any, held: Tensor | None, min_cells: int | None, count: int, file: Path) -> CellTypes:
     """Labels of the cells whose types are frequent enough, and that some training cell has.
 
     Args:
@@ -378,3 +280,99 @@ def _frequent(sizes: Tensor, names: list[str], least: int, file: Path) -> Tensor
             f"'{names[most]}'; lower min_cells"
         )
     return sizes >= least
+
+
+def _cells_of_both(
+    types: CellTypes, held: Tensor | None, *, test_fraction: float, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Indices int64, among the cells that are kept, of the training and the test cells.
+
+    Args:
+        types: of the cells.
+        held: bool, which cells of the file are held out, of :func:`_held_out_cells`; None draws them, of each
+            type on its own.
+        test_fraction: share that is drawn; at 0 all cells are in both.
+        seed: of the draw.
+
+    Raises:
+        OptionError: a share or seed that is not possible.
+        InputError: a part without a cell.
+    """
+    count, labels = len(types.kept), types.labels
+    if held is None:
+        terms = {"test_fraction": test_fraction, "seed": seed, "labels": labels}
+        return split_indices(count, "train", **terms), split_indices(count, "test", **terms)
+    out = held[types.kept]
+    if not out.any():
+        raise InputError(
+            "cells: no cell that is held out is of a type that training cells have; hold others out"
+        )
+    return torch.nonzero(~out)[:, 0], torch.nonzero(out)[:, 0]
+
+
+def _first(numbers: CellNumbers, components: int | None, file: Path) -> CellNumbers:
+    """The first so many numbers of each cell.
+
+    Raises:
+        OptionError: not a positive number of them.
+        InputError: more than there are.
+    """
+    if components is None:
+        return numbers
+    check_count("cells", "components", components)
+    if components > len(numbers.names):
+        raise InputError(
+            f"{file}: expected components={components} numbers in '{numbers.key}', got {len(numbers.names)}; "
+            f"choose at most {len(numbers.names)}"
+        )
+    return CellNumbers(numbers.key, numbers.x[:, :components], numbers.names[:components])
+
+
+def _data(
+    numbers: CellNumbers,
+    found: CellTypes,
+    train: Tensor,
+    chosen: Tensor,
+    standardise: bool,
+    label: str | None,
+) -> TensorData:
+    """The data set of the cells ``chosen``, in units of the training cells."""
+    x, names = numbers.x[found.kept], numbers.names
+    shift, scale = _units(x[train], standardise)
+    data = TensorData(
+        ((x[chosen] - shift) / scale).float(),
+        None if found.labels is None else found.labels[chosen],
+        classes=None if found.names is None else len(found.names),
+        class_names=found.names,
+    )
+    terms = tuple(scale.reshape(-1).tolist()), tuple(shift.reshape(-1).tolist())
+    data.annotation = Annotation(numbers.key, names, *terms, None if label is None else str(label))
+    types = f" of {len(found.names)} types (obs column {label})" if found.names else ""
+    units = "each with mean 0 and variance 1" if standardise else f"divided by {float(scale):.4g}"
+    told = f"{numbers.key} as it is, {names[0]} … {names[-1]}"
+    data.remarks = [f"{len(train):,} training cells{types}: {told}, {units}"]
+    return data
+
+
+def _units(x: Tensor, standardise: bool) -> tuple[Tensor, Tensor]:
+    """Shift and scale of training cells x ``[N, D]``, one or ``[D]``; what does not vary keeps its units.
+
+    What varies by no more than rounding does not vary.
+    """
+    variance = x.var(dim=0, correction=0)
+    if not standardise:
+        scale = variance.mean().sqrt()
+        return torch.zeros_like(scale), scale if scale > 0 else torch.ones_like(scale)
+    varies = variance.sqrt() > ROUNDING * x.abs().amax(0)
+    return x.mean(0), torch.where(varies, variance.sqrt(), 1.0)
+
+
+def _counts_caution(numbers: CellNumbers, file: Path) -> str | None:
+    """A sentence on raw counts, whole numbers of which some are above 1; None for other numbers."""
+    x = numbers.x
+    if not bool((x >= 0).all() & (x > 1).any() & (x == x.round()).all()):
+        return None
+    return (
+        f"{file}: expected normalised expression in '{numbers.key}', got raw counts, taken as they are; "
+        "normalise them first, as scanpy.pp.normalize_total and scanpy.pp.log1p do"
+    )

@@ -33,7 +33,6 @@ from flowprior.errors import InputError, OptionError
 from flowprior.registry import choose
 from flowprior.storage.user_paths import existing_file
 
-CAPTIONS = ("seen", "unseen", "scorer")
 CONDITIONS = ("caption", "style", "group")
 PARTS = {"seen": "train-seen", "unseen": "test-unseen", "scorer": "train-scorer"}
 TWINS = {"noto-v1": "noto", "fluent-emoji-flat": "fluent-emoji"}
@@ -83,7 +82,7 @@ def emoji(
         InputError: the file is damaged or another one.
     """
     check_split(split)
-    choose("emoji", "captions", captions, CAPTIONS)
+    choose("emoji", "captions", captions, list(PARTS))
     _check_condition(condition)
     if captions == "scorer" and split == "test":
         raise OptionError("emoji: captions='scorer' has no test split; test on captions='unseen'")

@@ -214,6 +214,11 @@ class PicturePairs(Data):
         return f"{self.targets.fingerprint()} {self.inputs.fingerprint()}"
 
 
+def pictures_of(paths: Iterable[Path]) -> list[Path]:
+    """The picture files among ``paths``, by their endings, in alphabetical order."""
+    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
 def check_shape(owner: str, size: int | None, channels: int) -> None:
     """Check side and channels of the events that a user asks for.
 
@@ -263,11 +268,6 @@ def _training_classes(root: Path, found: dict[str, list[Path]]) -> list[str]:
 
 def _subfolders(place: Path) -> list[Path]:
     return [child for child in place.iterdir() if child.is_dir() and not child.name.startswith(".")]
-
-
-def pictures_of(paths: Iterable[Path]) -> list[Path]:
-    """The picture files among ``paths``, by their endings, in alphabetical order."""
-    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def _pictures_by_name(folder: Path) -> dict[str, Path]:

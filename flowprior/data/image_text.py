@@ -13,7 +13,7 @@ from flowprior.data.folder import check_shape, own_split, pictures_of
 from flowprior.data.locations import METADATA
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError
-from flowprior.storage.user_paths import existing_folder
+from flowprior.storage.user_paths import existing_folder, is_there
 
 LONGEST = 100_000
 """Characters of a caption; a file with more of them is no caption."""
@@ -65,7 +65,7 @@ def image_text(
     check_shape("image-text", size, channels)
     root = existing_folder(path, "image-text", "pictures and texts")
     own = own_split(root, split)
-    found = read_captioned(own or root, column)
+    found = _read_captioned(own or root, column)
     files, captions = list(found), list(found.values())
     if own is None:
         chosen = split_by_caption(captions, split, test_fraction=test_fraction, seed=seed).tolist()
@@ -74,20 +74,20 @@ def image_text(
     return CaptionedPictures(files, captions, encoder, name=str(root), size=sides, channels=channels)
 
 
-def read_captioned(place: Path, column: str) -> Captioned:
+def _read_captioned(place: Path, column: str) -> Captioned:
     """The pictures of a folder and their captions, by ``metadata.jsonl`` where it is there, else by ``.txt``.
 
     Raises:
         DataNotFoundError: no pictures.
-        InputError: see :func:`read_metadata` and :func:`read_texts`.
+        InputError: see :func:`_read_metadata` and :func:`_read_texts`.
     """
-    pictures = pictures_of(path for path in place.rglob("*") if not is_hidden(path, place))
+    pictures = pictures_of(path for path in place.rglob("*") if not _is_hidden(path, place))
     if not pictures:
         raise DataNotFoundError(
             f"image-text: no pictures in {place}; pass path= a folder of pictures and texts"
         )
     metadata = place / METADATA
-    found = read_metadata(metadata, column) if metadata.is_file() else read_texts(place)
+    found = _read_metadata(metadata, column) if metadata.is_file() else _read_texts(place)
     missing = [picture for picture in pictures if picture not in found]
     if missing:
         where = f"{METADATA} has no line" if metadata.is_file() else "there is no .txt of the same name"
@@ -97,7 +97,7 @@ def read_captioned(place: Path, column: str) -> Captioned:
     return found
 
 
-def read_metadata(file: Path, column: str) -> Captioned:
+def _read_metadata(file: Path, column: str) -> Captioned:
     """Captions by the lines of a ``metadata.jsonl``, as Hugging Face's imagefolder has it.
 
     A line is an object with ``file_name``, a path below the file's own folder, and a text or a list of texts
@@ -121,13 +121,13 @@ def read_metadata(file: Path, column: str) -> Captioned:
     return found
 
 
-def read_texts(place: Path) -> Captioned:
+def _read_texts(place: Path) -> Captioned:
     """Captions by the ``.txt`` of each picture's own name; its whole text is one caption.
 
     Raises:
         InputError: a text without its picture, one with two of them, or one that is no caption.
     """
-    inside = [path for path in place.rglob("*") if not is_hidden(path, place)]
+    inside = [path for path in place.rglob("*") if not _is_hidden(path, place)]
     stems: dict[Path, Path] = {}
     for picture in pictures_of(inside):
         if (stem := picture.with_suffix("")) in stems:
@@ -141,10 +141,10 @@ def read_texts(place: Path) -> Captioned:
         raise InputError(
             f"{place}: {some(lonely, 'text')} no picture of the same name; add it, or remove the text"
         )
-    return {stems[text.with_suffix("")]: (read_caption(text),) for text in texts}
+    return {stems[text.with_suffix("")]: (_read_caption(text),) for text in texts}
 
 
-def read_caption(file: Path) -> str:
+def _read_caption(file: Path) -> str:
     """The caption in a text file: all of it, as one line. An empty file holds the empty caption.
 
     Raises:
@@ -196,7 +196,7 @@ def some(files: Sequence[Path], kind: str) -> str:
     return f"1 {kind} ({named}) has" if len(files) == 1 else f"{len(files)} {kind}s ({named}) have"
 
 
-def is_hidden(path: Path, place: Path) -> bool:
+def _is_hidden(path: Path, place: Path) -> bool:
     """Whether ``path`` or a folder above it, below ``place``, begins with a dot."""
     return any(part.startswith(".") for part in path.relative_to(place).parts)
 
@@ -220,7 +220,7 @@ def _picture(name: Any, place: Path, where: str) -> Path:
     written = PurePosixPath(name)
     if written.is_absolute() or ".." in written.parts or "\0" in name:
         raise InputError(f"{where}: expected a picture below {place}, got {name!r}; move it there")
-    if not _is_file(place / written):
+    if not is_there(place / written, "is_file"):
         raise InputError(
             f"{where}: caption without its picture, there is no {name}; add it, or remove the line"
         )
@@ -237,11 +237,3 @@ def _texts(entry: Mapping[str, Any], column: str, where: str) -> tuple[str, ...]
     if value == []:
         raise InputError(f"{where}: expected a text or a list of texts as caption, got an empty list")
     return tuple(check_caption(text, where) for text in (value if isinstance(value, list) else [value]))
-
-
-def _is_file(path: Path) -> bool:
-    """Whether it is one; a name that the file system does not take is none."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False

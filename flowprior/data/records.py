@@ -40,10 +40,6 @@ class RecordConditions:
     classes: Classes | None = None
     texts: list[str] | None = None
 
-    def usable(self, count: int) -> Tensor:
-        """Numbers int64 of those of ``count`` records whose label is known."""
-        return torch.arange(count) if self.labels is None else (self.labels != UNKNOWN).nonzero().flatten()
-
     def rows(
         self, count: int, split: Split, owner: str, *, divided: bool, test_fraction: float, seed: int
     ) -> Tensor:
@@ -53,12 +49,12 @@ class RecordConditions:
             OptionError: ``split``, ``test_fraction`` or ``seed`` is not possible.
             InputError: there are none, or the part would be empty.
         """
-        found = self.usable(count)
-        if not len(found):
+        known = torch.arange(count) if self.labels is None else (self.labels != UNKNOWN).nonzero().flatten()
+        if not len(known):
             raise InputError(f"{owner}: expected records with a known label, got none of {count:,}")
-        return self.part(found, split, test_fraction, seed) if divided else found
+        return self._part(known, split, test_fraction, seed) if divided else known
 
-    def part(self, rows: Tensor, split: Split, test_fraction: float, seed: int) -> Tensor:
+    def _part(self, rows: Tensor, split: Split, test_fraction: float, seed: int) -> Tensor:
         """Those of the records ``rows`` that belong to a split: each label on its own, captions by caption.
 
         Raises:

@@ -94,112 +94,6 @@ def plain_condition(cond: Any, count: int, owner: str) -> Any:
     return cond
 
 
-def _plain_tokens(tokens: TokenStates, count: int, owner: str) -> TokenStates:
-    """Token states of one row each, with zeros where no token is attended."""
-    states = plain_tensor(tokens.states, "token states", owner)
-    mask = plain_tensor(tokens.mask, "mask of token states", owner)
-    if len(states) != count:
-        raise InputError(f"{owner}: expected token states [{count}, T, F], got {list(states.shape)}")
-    condition = Condition("tokens", states.shape[2])
-    tokens = condition.check(TokenStates(states, mask), owner)
-    check_finite(tokens.states, "token states", owner)
-    return tokens
-
-
-def check_labels(labels: Tensor, owner: str) -> None:
-    """Refuse negative labels, and those that tables of one row a label have no room for.
-
-    Raises:
-        InputError: a label outside 0 … 99,999.
-    """
-    if not len(labels):
-        return
-    least, most = int(labels.min()), int(labels.max())
-    if least < 0:
-        raise InputError(f"{owner}: expected labels from 0 on, got {least}")
-    if most >= MOST_LABELS:
-        raise InputError(
-            f"{owner}: cond has label {most}, too high where at most {MOST_LABELS:,} labels are possible; "
-            "number the labels 0, 1, 2, …"
-        )
-
-
-def check_no_labels(cond: Tensor, owner: str) -> None:
-    """Refuse floating-point numbers ``[N]`` that are whole: they would pass as embeddings of one number.
-
-    Raises:
-        InputError: all of them are.
-    """
-    if len(cond) and bool((cond == cond.round()).all()):
-        raise InputError(
-            f"{owner}: got whole numbers as {cond.dtype} {list(cond.shape)}; pass labels as integers "
-            "(.long()), or an embedding of one number as [N, 1]"
-        )
-
-
-def check_finite(values: Tensor, what: str, owner: str) -> None:
-    """Refuse NaN and infinity in rows ``[N, …]``.
-
-    Raises:
-        InputError: there are some; the message counts them and names the first row.
-    """
-    bad = ~torch.isfinite(values).flatten(1).all(dim=1)
-    if bad.any():
-        first = int(torch.nonzero(bad)[0])
-        raise InputError(
-            f"{owner}: {what} has NaN or infinite numbers in {int(bad.sum())} of {len(values)} rows, "
-            f"first in row {first}; drop or repair them"
-        )
-
-
-def is_array(value: Any) -> bool:
-    """Whether ``value`` is something that :func:`plain_tensor` may take."""
-    return isinstance(value, (Tensor, np.ndarray))
-
-
-def _check_dense(value: Tensor, what: str, owner: str) -> None:
-    kind = next((name for name, found in _unusual(value).items() if found), None)
-    if kind is not None:
-        raise InputError(
-            f"{owner}: expected a dense tensor as {what}, got {kind} one; convert it first, as with "
-            ".to_dense(), .dequantize() or .contiguous()"
-        )
-
-
-def _unusual(value: Tensor) -> dict[str, bool]:
-    """What makes a tensor unfit to be computed with, and whether it holds for this one."""
-    dense = value.layout == torch.strided and not value.is_nested and not value.is_meta
-    return {
-        "a meta": value.is_meta,
-        "a nested": value.is_nested,
-        "a sparse": value.layout != torch.strided,
-        "a quantised": value.is_quantized or "bits" in str(value.dtype),
-        "an expanded": dense and _claims_more_than_it_holds(value),
-    }
-
-
-def _claims_more_than_it_holds(value: Tensor) -> bool:
-    claimed = value.numel() * value.element_size()
-    return claimed > MOST_EXPANDED_BYTES and claimed > value.untyped_storage().nbytes()
-
-
-def _tensor_of_array(array: np.ndarray, what: str, owner: str) -> Tensor:
-    if isinstance(array, np.ma.MaskedArray):
-        raise InputError(f"{owner}: expected a plain array as {what}, got a masked one; fill its gaps first")
-    if array.dtype.kind == "c":
-        raise InputError(f"{owner}: expected real {what}, got {array.dtype}; pass real and imaginary parts")
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{owner}: expected numbers in {what}, got dtype {array.dtype}")
-    if array.dtype.kind == "u" and array.dtype != np.uint8:
-        array = array.astype(np.int64)
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        array = array.astype(np.float64)
-    array = np.asarray(array)
-    shape = array.shape  # ascontiguousarray would give a number of no dimension one of them
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(shape)
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
 def tensor_data(
     x: Any,
     cond: Any = None,
@@ -254,17 +148,6 @@ def check_condition(cond: Any, count: int, name: str) -> Any:
     return _single(cond, name)
 
 
-def _single(cond: Tensor | TokenStates, name: str) -> Tensor | TokenStates:
-    """Floating-point numbers as float32, of token states those of double precision."""
-    if isinstance(cond, TokenStates):
-        return cond.to(torch.float32) if cond.states.dtype == torch.float64 else cond
-    if not cond.is_floating_point():
-        return cond
-    cond = cond.float()
-    check_finite(cond, "condition", name)
-    return cond
-
-
 def picture_events(x: Tensor, name: str) -> tuple[Tensor, bool]:
     """Events as float32 with channels first, and whether they are pictures.
 
@@ -296,10 +179,61 @@ def picture_events(x: Tensor, name: str) -> tuple[Tensor, bool]:
     return x, is_shaped and x.numel() > 0 and float(x.abs().max()) <= 1
 
 
+def is_array(value: Any) -> bool:
+    """Whether ``value`` is something that :func:`plain_tensor` may take."""
+    return isinstance(value, (Tensor, np.ndarray))
+
+
 def is_channels_last(event: torch.Size) -> bool:
     """Whether an event ``[H, W, C]`` is a picture whose one or three channels come last."""
     first, _, last = event
     return last in PICTURE_CHANNELS and first not in PICTURE_CHANNELS
+
+
+def check_labels(labels: Tensor, owner: str) -> None:
+    """Refuse negative labels, and those that tables of one row a label have no room for.
+
+    Raises:
+        InputError: a label outside 0 … 99,999.
+    """
+    if not len(labels):
+        return
+    least, most = int(labels.min()), int(labels.max())
+    if least < 0:
+        raise InputError(f"{owner}: expected labels from 0 on, got {least}")
+    if most >= MOST_LABELS:
+        raise InputError(
+            f"{owner}: cond has label {most}, too high where at most {MOST_LABELS:,} labels are possible; "
+            "number the labels 0, 1, 2, …"
+        )
+
+
+def check_no_labels(cond: Tensor, owner: str) -> None:
+    """Refuse floating-point numbers ``[N]`` that are whole: they would pass as embeddings of one number.
+
+    Raises:
+        InputError: all of them are.
+    """
+    if len(cond) and bool((cond == cond.round()).all()):
+        raise InputError(
+            f"{owner}: got whole numbers as {cond.dtype} {list(cond.shape)}; pass labels as integers "
+            "(.long()), or an embedding of one number as [N, 1]"
+        )
+
+
+def check_finite(values: Tensor, what: str, owner: str) -> None:
+    """Refuse NaN and infinity in rows ``[N, …]``.
+
+    Raises:
+        InputError: there are some; the message counts them and names the first row.
+    """
+    bad = ~torch.isfinite(values).flatten(1).all(dim=1)
+    if bad.any():
+        first = int(torch.nonzero(bad)[0])
+        raise InputError(
+            f"{owner}: {what} has NaN or infinite numbers in {int(bad.sum())} of {len(values)} rows, "
+            f"first in row {first}; drop or repair them"
+        )
 
 
 def check_picture_range(x: Tensor, name: str) -> None:
@@ -317,6 +251,72 @@ def check_picture_range(x: Tensor, name: str) -> None:
             f"{list(x.shape[1:])} from {least:g} to {most:g}; pass x / 127.5 - 1 for 0 to 255, "
             "or take the mean off what is no picture"
         )
+
+
+def _plain_tokens(tokens: TokenStates, count: int, owner: str) -> TokenStates:
+    """Token states of one row each, with zeros where no token is attended."""
+    states = plain_tensor(tokens.states, "token states", owner)
+    mask = plain_tensor(tokens.mask, "mask of token states", owner)
+    if len(states) != count:
+        raise InputError(f"{owner}: expected token states [{count}, T, F], got {list(states.shape)}")
+    condition = Condition("tokens", states.shape[2])
+    tokens = condition.check(TokenStates(states, mask), owner)
+    check_finite(tokens.states, "token states", owner)
+    return tokens
+
+
+def _check_dense(value: Tensor, what: str, owner: str) -> None:
+    kind = next((name for name, found in _unusual(value).items() if found), None)
+    if kind is not None:
+        raise InputError(
+            f"{owner}: expected a dense tensor as {what}, got {kind} one; convert it first, as with "
+            ".to_dense(), .dequantize() or .contiguous()"
+        )
+
+
+def _unusual(value: Tensor) -> dict[str, bool]:
+    """What makes a tensor unfit to be computed with, and whether it holds for this one."""
+    dense = value.layout == torch.strided and not value.is_nested and not value.is_meta
+    return {
+        "a meta": value.is_meta,
+        "a nested": value.is_nested,
+        "a sparse": value.layout != torch.strided,
+        "a quantised": value.is_quantized or "bits" in str(value.dtype),
+        "an expanded": dense and _claims_more_than_it_holds(value),
+    }
+
+
+def _claims_more_than_it_holds(value: Tensor) -> bool:
+    claimed = value.numel() * value.element_size()
+    return claimed > MOST_EXPANDED_BYTES and claimed > value.untyped_storage().nbytes()
+
+
+def _tensor_of_array(array: np.ndarray, what: str, owner: str) -> Tensor:
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError(f"{owner}: expected a plain array as {what}, got a masked one; fill its gaps first")
+    if array.dtype.kind == "c":
+        raise InputError(f"{owner}: expected real {what}, got {array.dtype}; pass real and imaginary parts")
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{owner}: expected numbers in {what}, got dtype {array.dtype}")
+    if array.dtype.kind == "u" and array.dtype != np.uint8:
+        array = array.astype(np.int64)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    array = np.asarray(array)
+    shape = array.shape  # ascontiguousarray would give a number of no dimension one of them
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(shape)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _single(cond: Tensor | TokenStates, name: str) -> Tensor | TokenStates:
+    """Floating-point numbers as float32, of token states those of double precision."""
+    if isinstance(cond, TokenStates):
+        return cond.to(torch.float32) if cond.states.dtype == torch.float64 else cond
+    if not cond.is_floating_point():
+        return cond
+    cond = cond.float()
+    check_finite(cond, "condition", name)
+    return cond
 
 
 def _check_channels(x: Tensor, name: str) -> None:
