@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from flowprior.errors import InputError, OptionError
-from flowprior.pictures.curves import Curve, draw_curves, name_below
-from flowprior.pictures.looks import legible_names
+from flowprior.pictures.curves import Curve, draw_curves, legible_names, name_below
 from flowprior.pictures.sheet import DPI, clipped
 
 if TYPE_CHECKING:

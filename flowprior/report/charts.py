@@ -8,8 +8,7 @@ from html import escape
 from typing import Any
 
 from flowprior.pictures import figure_bytes
-from flowprior.pictures.curves import draw_curves, name_below
-from flowprior.pictures.looks import legible_names, look
+from flowprior.pictures.curves import draw_curves, legible_names, look, name_below
 from flowprior.pictures.quality import evaluations_label
 from flowprior.report.comparison_figure import curves_of
 from flowprior.report.quality_figure import PLAIN_TEXT
