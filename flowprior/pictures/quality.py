@@ -124,6 +124,8 @@ def draw_curves(
         level_name: what the dotted line is called.
         doubling: space the places by powers of two; 0 stands one doubling before the first of the others.
     """
+    from matplotlib.ticker import MaxNLocator
+
     places = sorted({float(place) for curve in curves.values() for place in curve.places})
     least = min(filter(None, places), default=1)
     for number, (name, curve) in enumerate(curves.items()):
@@ -134,16 +136,16 @@ def draw_curves(
         )
         at = np.asarray(curve.places, dtype=float)
         if doubling:
-            at = beside_each_other(at, number, len(curves), least)
+            at = _beside_each_other(at, number, len(curves), least)
         axes.errorbar(at, curve.means, curve.deviations, **drawn)
     levels = [] if level is None else [level]
     for height in levels:
         axes.axhline(height, color="0.5", ls=":", lw=1, label=level_name, zorder=1)
-    set_value_scale(axes, [*(mean for curve in curves.values() for mean in curve.means), *levels], better)
+    _set_value_scale(axes, [*(mean for curve in curves.values() for mean in curve.means), *levels], better)
     if doubling:
-        set_evaluations_scale(axes, places)
+        _set_evaluations_scale(axes, places)
     else:
-        set_whole_scale(axes)
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.grid(axis="y", alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -160,8 +162,8 @@ def named_lines(axes: Axes) -> dict[str, Line2D]:
 def name_below(axes: Axes) -> None:
     """Marker and name of each line below the axes, one a line, where names of any length have room."""
     lines, figure = named_lines(axes), axes.figure
-    look: Any = {"loc": "outside lower left", "frameon": False, "borderpad": 0, "labelspacing": 0.25}
-    legend = figure.legend(list(lines.values()), list(lines), **look)
+    plain: Any = {"loc": "outside lower left", "frameon": False, "borderpad": 0, "labelspacing": 0.25}
+    legend = figure.legend(list(lines.values()), list(lines), **plain)
     for text in legend.get_texts():
         text.set_parse_math(False)
 
@@ -218,7 +220,7 @@ def _value_label(metric: str, unit: str, better: str) -> str:
     return f"{about} ({BETTER[better]})" if better else about
 
 
-def set_value_scale(axes: Axes, values: Sequence[float], better: str = "lower") -> None:
+def _set_value_scale(axes: Axes, values: Sequence[float], better: str = "lower") -> None:
     """A logarithmic axis for distances that span a wide range, else a linear one; plain numbers on both.
 
     Distances are what is better lower, and 0 at best. Shares, such as an accuracy, and whatever else is
@@ -237,7 +239,7 @@ def set_value_scale(axes: Axes, values: Sequence[float], better: str = "lower") 
     )
 
 
-def set_evaluations_scale(axes: Axes, places: Sequence[float]) -> None:
+def _set_evaluations_scale(axes: Axes, places: Sequence[float]) -> None:
     """Powers of two are a step apart; 0 stands as far before the least of the others as its half would."""
     positive = [place for place in places if place > 0]
     if not positive:
@@ -251,14 +253,7 @@ def set_evaluations_scale(axes: Axes, places: Sequence[float]) -> None:
     axes.set_xticks([], minor=True)
 
 
-def set_whole_scale(axes: Axes) -> None:
-    """A linear axis with ticks at a few whole numbers."""
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-
-
-def beside_each_other(places: Any, number: int, count: int, least: float) -> Any:
+def _beside_each_other(places: Any, number: int, count: int, least: float) -> Any:
     """Places of one of ``count`` curves, moved by a share of a doubling so that bars stand beside each other.
 
     Args:
@@ -267,8 +262,6 @@ def beside_each_other(places: Any, number: int, count: int, least: float) -> Any
         count: of curves.
         least: of the positive places of all curves.
     """
-    import numpy as np
-
     shift = 0.14 * (number / count - 0.5)
     return np.where(places > 0, places * 2**shift, shift * least)
 
