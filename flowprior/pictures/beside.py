@@ -16,9 +16,6 @@ from flowprior.pictures.points import point_panels
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PICTURE = 4
-"""Dimensions of pictures [B, C, H, W]."""
-
 
 def beside(
     panels: Mapping[str, Panel],
@@ -76,7 +73,7 @@ def given_pictures(cond: Conditions | None, event_shape: Sequence[int]) -> Tenso
     parts = [part for _, part in cond.items()] if isinstance(cond, Parts) else [cond]
     channels = event_shape[0]
     for part in parts:
-        if isinstance(part, Tensor) and part.dim() == PICTURE and part.shape[1] in (channels, channels + 1):
+        if isinstance(part, Tensor) and part.dim() == 4 and part.shape[1] in (channels, channels + 1):
             shown = part[:, :channels].detach().float().cpu()
             return functional.interpolate(shown, tuple(event_shape[1:]), mode="nearest")
     return None
