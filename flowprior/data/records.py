@@ -105,13 +105,10 @@ class ConditionedRecords(Data):
         if conditions.texts is not None:
             self.captions = [conditions.texts[row] for row in rows.tolist()]
             if encoder is not None:
-                self._embed(self.captions, encoder)
-
-    def _embed(self, captions: list[str], encoder: str) -> None:
-        embedded = embed_captions(captions, encoder)
-        self._table, self._table_rows = embedded.table, embedded.rows
-        self.text_encoder, self.text_encoder_identity = embedded.encoder, embedded.identity
-        self.condition = Condition("embeddings", embedded.table.shape[1])
+                embedded = embed_captions(self.captions, encoder)
+                self._table, self._table_rows = embedded.table, embedded.rows
+                self.text_encoder, self.text_encoder_identity = embedded.encoder, embedded.identity
+                self.condition = Condition("embeddings", embedded.table.shape[1])
 
     def __len__(self) -> int:
         return len(self.rows)
