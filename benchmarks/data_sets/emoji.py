@@ -27,9 +27,9 @@ from benchmarks.data_sets.attributions import PERMISSIVE, attributions
 from benchmarks.data_sets.captions import joined_families, read_captions
 from benchmarks.data_sets.drawings import BACKGROUND, IconSet, find_drawings, render
 from benchmarks.data_sets.packages import Package, fetch
-from flowprior.data.emoji_file import ATTRIBUTIONS, EmojiFile
+from flowprior.data.emoji import ATTRIBUTIONS, EmojiFile
 from flowprior.encoders import MiniLMEncoder, TextEncoder
-from flowprior.encoders.minilm import PACKAGE
+from flowprior.encoders.text_models import PACKAGE
 from flowprior.errors import FlowpriorError, InputError
 
 CAPTIONS = Package(

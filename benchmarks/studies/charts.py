@@ -16,8 +16,7 @@ from matplotlib.figure import Figure
 from benchmarks.studies import tables
 from benchmarks.studies.tables import BASE, BASELINES, BUDGETS, FEATURES, OURS, study
 from flowprior.pictures import save_figure
-from flowprior.pictures.curves import Curve, draw_curves, name_below
-from flowprior.pictures.looks import look
+from flowprior.pictures.quality import Curve, draw_curves, look, name_below
 from flowprior.report.wording import ARROWS
 from flowprior.study.table import DataFrame, runs_of, select
 

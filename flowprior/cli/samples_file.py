@@ -22,7 +22,7 @@ from flowprior.pictures import (
 from flowprior.storage import check_place, replacing, save_state
 
 if TYPE_CHECKING:
-    from flowprior.data.annotation import Annotation
+    from flowprior.data.base import Annotation
     from flowprior.flow import Flow
     from flowprior.pictures.grid import Panel
     from flowprior.samplers import Solution
@@ -137,7 +137,7 @@ def save_samples(
     elif suffix == ".pt":
         save_state(path, tensors)
     elif suffix == CELLS:
-        from flowprior.data.cells_writing import write_cells
+        from flowprior.data.annotated_file import write_cells
 
         write_cells(path, x, cond, annotation, names or (), notes)
     else:
@@ -146,7 +146,7 @@ def save_samples(
 
 def annotation_of(flow: Flow) -> Annotation | None:
     """Names and units of the numbers of a flow's vectors; None where its data did not say any."""
-    from flowprior.data.annotation import Annotation
+    from flowprior.data.base import Annotation
 
     return Annotation.of_facts(flow.metadata.get("data"), flow.event_shape.numel())
 

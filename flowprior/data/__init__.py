@@ -2,24 +2,20 @@
 
 from flowprior.data.arrays import arrays
 from flowprior.data.base import DATA, Data, DataBatches, Split, TensorData, load_data
-from flowprior.data.captioned import CaptionedPictures
+from flowprior.data.captions import CaptionedPictures
 from flowprior.data.cells import cells
 from flowprior.data.coco import coco
 from flowprior.data.conversion import DatasetData, as_data
-from flowprior.data.digits import digits
 from flowprior.data.emoji import EmojiData, emoji
-from flowprior.data.fashion_mnist import fashion_mnist
-from flowprior.data.folder import FolderData, folder
+from flowprior.data.folder import FolderData, PicturePairs, folder, picture_pairs
 from flowprior.data.huggingface import HuggingFaceData, huggingface
 from flowprior.data.image_text import image_text
 from flowprior.data.imagenet64 import ImageNet64, imagenet64
 from flowprior.data.latents import LatentRows, latents
-from flowprior.data.picture_pairs import PicturePairs, picture_pairs
 from flowprior.data.restoration import Restoration, restoration
-from flowprior.data.several_conditions import EveryCondition, every_condition
 from flowprior.data.shards import ShardData, shards
-from flowprior.data.splits import split_indices
-from flowprior.data.subset import Subset, split_validation
+from flowprior.data.small_pictures import digits, fashion_mnist
+from flowprior.data.splits import EveryCondition, Subset, every_condition, split_indices, split_validation
 from flowprior.data.toys import (
     checkerboard,
     circle_of_centres,

@@ -1,10 +1,10 @@
-"""Annotated matrices (.h5ad) read through anndata: the numbers of cells by name, and columns of ``obs``."""
+"""Annotated matrices (.h5ad) through anndata: cells are read by name, and samples written as cells are."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from flowprior.conditions import Conditions, named_tensors
 from flowprior.data.arrays import FLOAT_BYTES, check_unpacked
+from flowprior.data.base import Annotation
 from flowprior.data.user_tensors import check_finite, plain_tensor
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, pip_install
 from flowprior.registry import did_you_mean
+from flowprior.storage import replacing
 
 AUTO = "auto"
 EXPRESSION = ("X", "raw")
@@ -28,6 +31,9 @@ MOST_NAMED = 20
 """Columns that a message names."""
 MOST_NUMBERS = 1 << 14
 """Numbers of a cell."""
+ENDING = ".h5ad"
+CONDITION = "cond"
+"""What labels are called where the data have no name for them, as in an .npz of samples."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ def opened(file: Path) -> Iterator[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # old files' layout, names that repeat: nothing that is read here
-            check_contents(file)
+            _check_contents(file)
             annotated = anndata.read_h5ad(file, backed="r")
             yield annotated
     except FlowpriorError:
@@ -71,7 +77,118 @@ def opened(file: Path) -> Iterator[Any]:
             annotated.file.close()
 
 
-def check_contents(file: Path) -> None:
+def read_numbers(annotated: Any, key: str, file: Path) -> CellNumbers:
+    """The numbers of all cells under ``key``; ``auto`` takes ``X_pca`` where there is one, else X.
+
+    Raises:
+        InputError: nothing of that name, or no matrix of numbers.
+    """
+    if key == AUTO:
+        key = PCA if PCA in annotated.obsm else "X"
+    if key in annotated.obsm:
+        x = _matrix(annotated.obsm[key], key, file)
+        return CellNumbers(key, x, _names_in_obsm(annotated.obsm[key], key, x.shape[1]))
+    source: Any = annotated.raw if key == "raw" and "raw" not in annotated.layers else annotated
+    matrix = annotated.layers.get(key, None if source is None else source.X)
+    known = key in annotated.layers or key in EXPRESSION
+    if not known or source is None or matrix is None:
+        raise InputError(_no_numbers(annotated, key, file))
+    return CellNumbers(key, _matrix(matrix, key, file), tuple(map(str, source.var.index)))
+
+
+def read_column(annotated: Any, column: str, option: str, file: Path) -> Any:
+    """A column of ``obs`` as categories that occur: a pandas Series.
+
+    Args:
+        annotated: of :func:`opened`.
+        column: its name.
+        option: what it was asked for by, for messages.
+        file: for messages.
+
+    Raises:
+        InputError: no such column, cells without a value, or measured numbers in place of names.
+    """
+    known = [str(name) for name in annotated.obs]
+    if column not in known:
+        raise InputError(
+            f"{file}: no column '{column}' in obs{did_you_mean(column, known)} known: {some_of(known)}; name "
+            f"one, as in --data cells:path=FILE,{option}=NAME ({option}=None for none)"
+        )
+    values = annotated.obs[column]
+    if values.isna().any():
+        raise InputError(f"{file}: {int(values.isna().sum())} cells have no '{column}'; drop or label them")
+    if values.dtype.kind == "f":
+        raise InputError(
+            f"{file}: expected names in the column '{column}' of obs, got measured numbers ({values.dtype}); "
+            f"name another column as {option}=, or write them as texts"
+        )
+    return values.astype("category").cat.remove_unused_categories()
+
+
+def write_cells(
+    path: Path,
+    x: Tensor,
+    cond: Conditions | None,
+    annotation: Annotation | None,
+    class_names: Sequence[str] = (),
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Write events ``[N, D]`` as X, with the names of the numbers in ``var`` and labels by name in ``obs``.
+
+    They are in the units of the file that the data came from, and once more in ``obsm`` under its key, where
+    it has them there, so that they can be put beside the data. Embeddings go to ``obsm``.
+
+    Args:
+        path: of the file.
+        x: events, as a flow makes them.
+        cond: their condition, or None.
+        annotation: of the data; None numbers the columns, and leaves x as it is.
+        class_names: of the labels; numbers where there are none.
+        notes: keyword -> text, kept in ``uns["flowprior"]``.
+
+    Raises:
+        DataNotFoundError: anndata is not installed.
+        CheckpointError: the file cannot be written.
+    """
+    anndata = import_anndata("writing")
+    import pandas
+
+    annotation = annotation or Annotation("X", _numbered("x", x.shape[1]))
+    stored = annotation.stored(x).numpy()
+    columns, obsm = _of_condition(cond, annotation.label, class_names)
+    if annotation.key.startswith("X_"):
+        obsm[annotation.key] = stored
+    rows = pandas.Index([f"sample{number}" for number in range(1, len(x) + 1)])
+    var = pandas.DataFrame(index=pandas.Index(list(annotation.names)))
+    about = {"flowprior": dict(notes or {})}
+    obs = pandas.DataFrame(columns, index=rows)
+    annotated = anndata.AnnData(stored, obs=obs, var=var, obsm=obsm, uns=about)
+    with replacing(path, keep_suffix=True) as temporary:
+        annotated.write_h5ad(temporary)
+
+
+def import_anndata(what: str) -> Any:
+    """The module anndata.
+
+    Raises:
+        DataNotFoundError: it is not installed; ``what`` needs it.
+    """
+    try:
+        import anndata
+    except ImportError as error:
+        raise DataNotFoundError(
+            f"cells: {what} .h5ad files needs anndata; run `{pip_install('cells')}`"
+        ) from error
+    return anndata
+
+
+def some_of(names: list[str]) -> str:
+    """The first of many names, with commas between."""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return (", ".join(names[:MOST_NAMED]) or "none") + more
+
+
+def _check_contents(file: Path) -> None:
     """Look at all of a file's matrices, without reading one.
 
     Raises:
@@ -102,48 +219,14 @@ def check_contents(file: Path) -> None:
     check_unpacked(file, sum(sizes), UNPACKED_ADVICE)
 
 
-def import_anndata(what: str) -> Any:
-    """The module anndata.
-
-    Raises:
-        DataNotFoundError: it is not installed; ``what`` needs it.
-    """
-    try:
-        import anndata
-    except ImportError as error:
-        raise DataNotFoundError(
-            f"cells: {what} .h5ad files needs anndata; run `{pip_install('cells')}`"
-        ) from error
-    return anndata
-
-
-def read_numbers(annotated: Any, key: str, file: Path) -> CellNumbers:
-    """The numbers of all cells under ``key``; ``auto`` takes ``X_pca`` where there is one, else X.
-
-    Raises:
-        InputError: nothing of that name, or no matrix of numbers.
-    """
-    if key == AUTO:
-        key = PCA if PCA in annotated.obsm else "X"
-    if key in annotated.obsm:
-        x = _matrix(annotated.obsm[key], key, file)
-        return CellNumbers(key, x, _names_in_obsm(annotated.obsm[key], key, x.shape[1]))
-    source: Any = annotated.raw if key == "raw" and "raw" not in annotated.layers else annotated
-    matrix = annotated.layers.get(key, None if source is None else source.X)
-    known = key in annotated.layers or key in EXPRESSION
-    if not known or source is None or matrix is None:
-        raise InputError(_no_numbers(annotated, key, file))
-    return CellNumbers(key, _matrix(matrix, key, file), tuple(map(str, source.var.index)))
-
-
 def _names_in_obsm(matrix: Any, key: str, count: int) -> tuple[str, ...]:
     """The columns of a table; of a plain matrix its key with the number of the column, from 1 on."""
     if hasattr(matrix, "columns"):
         return tuple(map(str, matrix.columns))
-    return numbered("PC" if key == PCA else key.removeprefix("X_"), count)
+    return _numbered("PC" if key == PCA else key.removeprefix("X_"), count)
 
 
-def numbered(stem: str, count: int) -> tuple[str, ...]:
+def _numbered(stem: str, count: int) -> tuple[str, ...]:
     """``PC1``, ``PC2`` and so on."""
     return tuple(f"{stem}{number}" for number in range(1, count + 1))
 
@@ -183,36 +266,19 @@ def _matrix(matrix: Any, key: str, file: Path) -> Tensor:
     return x
 
 
-def read_column(annotated: Any, column: str, option: str, file: Path) -> Any:
-    """A column of ``obs`` as categories that occur: a pandas Series.
+def _of_condition(
+    cond: Conditions | None, label: str | None, class_names: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Columns of ``obs``, labels, and arrays of ``obsm``, everything else, by name."""
+    import pandas
 
-    Args:
-        annotated: of :func:`opened`.
-        column: its name.
-        option: what it was asked for by, for messages.
-        file: for messages.
-
-    Raises:
-        InputError: no such column, cells without a value, or measured numbers in place of names.
-    """
-    known = [str(name) for name in annotated.obs]
-    if column not in known:
-        raise InputError(
-            f"{file}: no column '{column}' in obs{did_you_mean(column, known)} known: {some_of(known)}; name "
-            f"one, as in --data cells:path=FILE,{option}=NAME ({option}=None for none)"
-        )
-    values = annotated.obs[column]
-    if values.isna().any():
-        raise InputError(f"{file}: {int(values.isna().sum())} cells have no '{column}'; drop or label them")
-    if values.dtype.kind == "f":
-        raise InputError(
-            f"{file}: expected names in the column '{column}' of obs, got measured numbers ({values.dtype}); "
-            f"name another column as {option}=, or write them as texts"
-        )
-    return values.astype("category").cat.remove_unused_categories()
-
-
-def some_of(names: list[str]) -> str:
-    """The first of many names, with commas between."""
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return (", ".join(names[:MOST_NAMED]) or "none") + more
+    columns, arrays = {}, {}
+    for name, tensor in named_tensors(cond).items():
+        values = tensor.detach().cpu().numpy()
+        if values.ndim > 1 or tensor.is_floating_point():
+            arrays[name] = values.reshape(len(values), -1)
+        elif name == CONDITION and class_names:
+            columns[label or name] = pandas.Categorical([class_names[label] for label in values])
+        else:
+            columns[(label or name) if name == CONDITION else name] = values
+    return columns, arrays

@@ -1,17 +1,17 @@
-"""Data: what a data set must offer, and the registry of named ones."""
+"""Data: what a data set must offer, what is said of it, and the registry of named ones."""
 
 from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition, Conditions, Parts, embeddings_in, named_tensors, rows
-from flowprior.data.annotation import Annotation
 from flowprior.data.corrupt import CorruptRecords
 from flowprior.data.locations import data_set_of_path
 from flowprior.errors import DataNotFoundError, OptionError
@@ -25,6 +25,52 @@ CAPTION = "caption"
 """The part of a condition that is a caption's, by its name."""
 MOST_NUMBERS = 1 << 26
 """Numbers in a batch of :meth:`Data.batches`: 256 MiB of float32."""
+MOST_NAMES = 1000
+"""Classes whose names are kept."""
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Names and units of the D numbers of an event: those of the file are ``scale * x + shift``.
+
+    Attributes:
+        key: what the numbers are called together, such as ``"X_pca"``.
+        names: of the numbers, in the order of the file, such as ``"PC1"``.
+        scale: one for each number, or one for all.
+        shift: likewise.
+        label: what the labels are called together, such as ``"cell_type"``; None without labels.
+    """
+
+    key: str
+    names: tuple[str, ...]
+    scale: tuple[float, ...] = (1.0,)
+    shift: tuple[float, ...] = (0.0,)
+    label: str | None = None
+
+    def stored(self, x: Tensor) -> Tensor:
+        """Events ``[N, D]`` in the units of the file, float32."""
+        scale, shift = (torch.tensor(values, dtype=torch.float64) for values in (self.scale, self.shift))
+        return (x.detach().cpu().double() * scale + shift).float()
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def of_facts(cls, facts: Any, size: int) -> Annotation | None:
+        """Of what a flow's metadata say of its data; None where they say nothing that fits ``size`` numbers.
+
+        Args:
+            facts: of :func:`flowprior.data.base.data_facts`, or anything else that was read from a file.
+            size: D.
+        """
+        found = facts.get("annotation") if isinstance(facts, Mapping) else None
+        try:
+            scale, shift = (tuple(map(float, found[name])) for name in ("scale", "shift"))
+            annotation = cls(found["key"], tuple(found["names"]), scale, shift, found["label"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        return annotation if len(annotation.names) == size else None
 
 
 class Observation(abc.ABC):
@@ -267,4 +313,54 @@ def data_digest(data: Data) -> str:
         digest.update(tensor_bytes(x.float()))
         for tensor in named_tensors(cond).values():
             digest.update(tensor_bytes(tensor))
+    return digest.hexdigest()
+
+
+def data_facts(data: Data) -> dict[str, Any]:
+    """Name, split, size, shape and condition; captions by their number and digest; names of classes,
+    names and units of numbers.
+
+    Of data with corrupt records how many were left out, and the first of them.
+
+    Args:
+        data: as it was trained on; of encoded data the shape is that of the latents.
+
+    Returns:
+        Plain JSON values; a key whose value is not known is left out.
+    """
+    names = data.class_names
+    facts: dict[str, Any] = {
+        "name": data.name,
+        "split": data.split,
+        "examples": len(data),
+        "event_shape": list(data.event_shape),
+        "is_image": data.is_image,
+        "condition": data.condition.describe(),
+        "captions": caption_facts(data),
+        "class_names": list(names) if names is not None and len(names) <= MOST_NAMES else None,
+        "annotation": None if data.annotation is None else data.annotation.as_dict(),
+        "licences": sorted(data.licences),
+        "corrupt_records": data.corrupt.facts() if data.corrupt is not None and data.corrupt.count else None,
+    }
+    return {name: value for name, value in facts.items() if value not in (None, [])}
+
+
+def caption_facts(data: Data) -> dict[str, Any] | None:
+    """How many different captions there are, and the digest of their ids; None for data without captions.
+
+    The ids are :attr:`Data.caption_ids`, or the captions themselves where they have none.
+    """
+    ids = data.captions if data.caption_ids is None else data.caption_ids
+    if ids is None:
+        return None
+    different = set(ids)
+    kind = "texts" if data.caption_ids is None else data.caption_id_kind
+    return {"count": len(different), "ids": kind, "sha256": lines_digest(different)}
+
+
+def lines_digest(lines: Iterable[str]) -> str:
+    """sha256 of the lines in UTF-8, sorted by code points, as ``LC_ALL=C sort lines.txt | sha256sum``."""
+    digest = hashlib.sha256()
+    for line in sorted(lines):
+        digest.update(f"{line}\n".encode("utf-8", "backslashreplace"))
     return digest.hexdigest()

@@ -1,9 +1,13 @@
-"""Single cells: annotated matrices (.h5ad), such as principal components of expression, with their types."""
+"""Single cells: annotated matrices (.h5ad), such as principal components of expression, with their types.
+
+Cells for training and for testing are drawn inside each type, or are whole donors (or batches).
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +15,10 @@ import torch
 from torch import Tensor
 
 from flowprior.data.annotated_file import AUTO, CellNumbers, opened, read_column, read_numbers, some_of
-from flowprior.data.annotation import Annotation
-from flowprior.data.base import DATA, Split, TensorData
-from flowprior.data.cell_splits import cells_of_both, check_held_out, held_out_cells
-from flowprior.data.cell_types import CellTypes, cell_types
-from flowprior.data.splits import check_split
-from flowprior.errors import DataNotFoundError, InputError
-from flowprior.registry import check_count
+from flowprior.data.base import DATA, Annotation, Split, TensorData
+from flowprior.data.splits import check_seed, check_split, check_test_fraction, split_indices
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.registry import check_count, did_you_mean, listed_names
 from flowprior.storage.user_paths import existing_file
 
 PBMC_FILE = "10x_pbmc68k_reduced.h5ad"
@@ -25,6 +26,10 @@ ROUNDING = 1e-6
 """Deviation, as a share of the largest number of a coordinate, up to which it is float32's rounding."""
 LABELS = ("cell_type", "celltype", "cell_types", "celltypes", "CellType", "bulk_labels", "leiden", "louvain")
 """Columns of ``obs`` that are taken for the cell type where none is named: the first that is there."""
+BETWEEN = "+"
+"""Between the names of several donors that are held out."""
+FEW_CELLS = 10
+"""Training cells of a type below which its prior is little more than these cells."""
 
 
 @DATA.register("cells")
@@ -69,7 +74,7 @@ def cells(
         RuntimeWarning: raw counts, types of few training cells, and types that only test cells have.
     """
     check_split(split)
-    check_held_out(split_by, held_out, test_fraction)
+    _check_held_out(split_by, held_out, test_fraction)
     file = _find(path)
     with opened(file) as annotated:
         numbers = read_numbers(annotated, str(representation), file)
@@ -77,9 +82,9 @@ def cells(
         types = None if label is None else read_column(annotated, str(label), "label", file)
         donors = None if split_by is None else read_column(annotated, str(split_by), "split_by", file)
     share = {"test_fraction": test_fraction, "seed": seed}
-    held = None if donors is None else held_out_cells(donors, str(split_by), held_out, file=file, **share)
-    found = cell_types(types, held, min_cells, len(numbers.x), file)
-    train, test = cells_of_both(found, held, **share)
+    held = None if donors is None else _held_out_cells(donors, str(split_by), held_out, file=file, **share)
+    found = _cell_types(types, held, min_cells, len(numbers.x), file)
+    train, test = _cells_of_both(found, held, **share)
     data = _data(
         _first(numbers, components, file),
         found,
@@ -94,6 +99,215 @@ def cells(
         for caution in filter(None, (_counts_caution(numbers, file), *found.cautions, few)):
             warnings.warn(caution, RuntimeWarning, stacklevel=2)
     return data
+
+
+@dataclass(frozen=True)
+class CellTypes:
+    """The cells that are kept, and their types.
+
+    Attributes:
+        kept: indices int64 of the cells of the file that are kept, N of them.
+        labels: int64 ``[N]``; None for no condition.
+        names: of the labels; None for no condition.
+        cautions: what is to be said of them, a sentence each.
+    """
+
+    kept: Tensor
+    labels: Tensor | None = None
+    names: list[str] | None = None
+    cautions: tuple[str, ...] = ()
+
+    def few_in(self, training: Tensor) -> str | None:
+        """A sentence on types with fewer than ten of the cells ``training`` (indices int64); None without."""
+        if self.labels is None or self.names is None:
+            return None
+        sizes = torch.bincount(self.labels[training], minlength=len(self.names)).tolist()
+        few = [f"'{name}' {size}" for name, size in zip(self.names, sizes, strict=True) if size < FEW_CELLS]
+        if not few:
+            return None
+        return (
+            f"expected {FEW_CELLS} or more training cells of a type, got {', '.join(few)}: a prior of so few "
+            "is little more than these cells; leave such types out by min_cells=, or share what is learnt by "
+            "--prior gmm:shrinkage=2"
+        )
+
+
+def _check_held_out(split_by: object, held_out: object, test_fraction: float) -> None:
+    """Refuse a donor to hold out where no column says who it is, and a column where none is to be held out.
+
+    Raises:
+        OptionError: that is so.
+    """
+    if split_by is not None and test_fraction == 0:
+        raise OptionError(
+            f"cells: split_by={split_by} holds cells out and test_fraction=0 holds none out; leave one out"
+        )
+    if held_out is not None and split_by is None:
+        raise OptionError(
+            f"cells: held_out={held_out!r} needs the column of obs that it stands in; add split_by=NAME"
+        )
+
+
+def _find(path: str | None) -> Path:
+    if path is not None:
+        return existing_file(path, "cells", ".h5ad file")
+    scanpy = importlib.util.find_spec("scanpy")
+    folders = [] if scanpy is None else list(scanpy.submodule_search_locations or [])
+    files = [Path(folder) / "datasets" / PBMC_FILE for folder in folders]
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
+        raise DataNotFoundError(
+            f"cells: {PBMC_FILE} is not there; run `pip install --no-deps scanpy`, which brings it, "
+            "or pass path= an .h5ad file"
+        )
+    return found
+
+
+def _label_column(annotated: Any, file: Path) -> str:
+    """The column with the cell types by its name.
+
+    Raises:
+        InputError: none has one of the usual names.
+    """
+    known = [str(name) for name in annotated.obs]
+    found = next((name for name in LABELS if name in known), None)
+    if found is None:
+        raise InputError(
+            f"{file}: expected a column of cell types in obs, found none of {', '.join(LABELS)}; known: "
+            f"{some_of(known)}; name one, as in --data cells:path=FILE,label=NAME (label=None "
+            "for no condition)"
+        )
+    return found
+
+
+def _held_out_cells(
+    values: Any, column: str, held_out: object, *, test_fraction: float, seed: int, file: Path
+) -> Tensor:
+    """Which cells are held out, bool ``[N]``, by a column of ``obs``: whole donors.
+
+    Args:
+        values: the column, a pandas Series of categories that occur.
+        column: its name.
+        held_out: the donors to hold out, with + between; None draws ``test_fraction`` of them by ``seed``.
+        test_fraction: share of the donors, of which at least one is held out and one kept.
+        seed: of the draw.
+        file: for messages.
+
+    Raises:
+        InputError: a single donor, all of them, or one that the column does not have.
+    """
+    check_seed("cells", seed)
+    check_test_fraction(test_fraction)
+    donors = [str(name) for name in values.cat.categories]
+    if len(donors) < 2:
+        raise InputError(
+            f"{file}: expected two or more values in '{column}' to hold some out, got '{donors[0]}' alone; "
+            "leave split_by out to hold out cells at random"
+        )
+    names = (
+        _drawn(donors, test_fraction, seed) if held_out is None else _named(donors, held_out, column, file)
+    )
+    codes = torch.from_numpy(values.cat.codes.to_numpy().copy()).long()
+    return torch.isin(codes, torch.tensor([donors.index(name) for name in names]))
+
+
+def _named(donors: list[str], held_out: object, column: str, file: Path) -> list[str]:
+    names = listed_names(str(held_out), donors, BETWEEN)
+    unknown = [name for name in names if name not in donors]
+    if unknown:
+        raise InputError(
+            f"{file}: no '{unknown[0]}' in '{column}'{did_you_mean(unknown[0], donors)} known: "
+            f"{', '.join(donors)}; name one as held_out=NAME, several with + between, "
+            "and what looks like a number in quotes, held_out='1e3'"
+        )
+    if len(set(names)) == len(donors):
+        raise InputError(
+            f"{file}: held_out={held_out} leaves no cell to train on; hold fewer of '{column}' out"
+        )
+    return names
+
+
+def _drawn(donors: list[str], test_fraction: float, seed: int) -> list[str]:
+    count = min(max(round(test_fraction * len(donors)), 1), len(donors) - 1)
+    order = torch.randperm(len(donors), generator=torch.Generator().manual_seed(seed))
+    return [donors[place] for place in order[:count].tolist()]
+
+
+def _cell_types(values: Any, held: Tensor | None, min_cells: int | None, count: int, file: Path) -> CellTypes:
+    """Labels of the cells whose types are frequent enough, and that some training cell has.
+
+    Args:
+        values: column of ``obs``, a pandas Series of categories that occur; None for no condition.
+        held: bool ``[count]``, the cells that are held out; None where each type is divided on its own.
+        min_cells: fewest cells of a type; None keeps all.
+        count: of cells in the file.
+        file: for messages.
+
+    Raises:
+        OptionError: ``min_cells`` without types.
+        InputError: no type has so many cells.
+    """
+    if min_cells is not None:
+        check_count("cells", "min_cells", min_cells)
+    if values is None:
+        if min_cells is not None:
+            raise OptionError(f"cells: min_cells={min_cells} is of cell types; name their column as label=")
+        return CellTypes(torch.arange(count))
+    names = [str(name) for name in values.cat.categories]
+    codes = torch.from_numpy(values.cat.codes.to_numpy().copy()).long()
+    sizes = torch.bincount(codes, minlength=len(names))
+    frequent = _frequent(sizes, names, min_cells or 1, file)
+    trained = sizes > 0 if held is None else torch.bincount(codes[~held], minlength=len(names)) > 0
+    known = frequent & trained
+    kept = torch.nonzero(known[codes])[:, 0]
+    labels = (known.cumsum(0) - 1)[codes[kept]]
+    named = [name for name, is_known in zip(names, known.tolist(), strict=True) if is_known]
+    unseen = [f"'{names[code]}' ({int(sizes[code])})" for code in torch.nonzero(frequent & ~trained)[:, 0]]
+    caution = f"no training cell is of {', '.join(unseen)}: these cells are left out of the test split, too"
+    return CellTypes(kept, labels, named, (caution,) if unseen else ())
+
+
+def _frequent(sizes: Tensor, names: list[str], least: int, file: Path) -> Tensor:
+    """Which types have ``least`` cells or more, bool, of ``sizes`` one a type.
+
+    Raises:
+        InputError: none has.
+    """
+    if int(sizes.max()) < least:
+        most = int(sizes.argmax())
+        raise InputError(
+            f"{file}: expected a type of {least} or more cells, got at most {int(sizes[most])}, of "
+            f"'{names[most]}'; lower min_cells"
+        )
+    return sizes >= least
+
+
+def _cells_of_both(
+    types: CellTypes, held: Tensor | None, *, test_fraction: float, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Indices int64, among the cells that are kept, of the training and the test cells.
+
+    Args:
+        types: of the cells.
+        held: bool, which cells of the file are held out, of :func:`_held_out_cells`; None draws them, of each
+            type on its own.
+        test_fraction: share that is drawn; at 0 all cells are in both.
+        seed: of the draw.
+
+    Raises:
+        OptionError: a share or seed that is not possible.
+        InputError: a part without a cell.
+    """
+    count, labels = len(types.kept), types.labels
+    if held is None:
+        terms = {"test_fraction": test_fraction, "seed": seed, "labels": labels}
+        return split_indices(count, "train", **terms), split_indices(count, "test", **terms)
+    out = held[types.kept]
+    if not out.any():
+        raise InputError(
+            "cells: no cell that is held out is of a type that training cells have; hold others out"
+        )
+    return torch.nonzero(~out)[:, 0], torch.nonzero(out)[:, 0]
 
 
 def _first(numbers: CellNumbers, components: int | None, file: Path) -> CellNumbers:
@@ -112,17 +326,6 @@ def _first(numbers: CellNumbers, components: int | None, file: Path) -> CellNumb
             f"choose at most {len(numbers.names)}"
         )
     return CellNumbers(numbers.key, numbers.x[:, :components], numbers.names[:components])
-
-
-def _counts_caution(numbers: CellNumbers, file: Path) -> str | None:
-    """A sentence on raw counts, whole numbers of which some are above 1; None for other numbers."""
-    x = numbers.x
-    if not bool((x >= 0).all() & (x > 1).any() & (x == x.round()).all()):
-        return None
-    return (
-        f"{file}: expected normalised expression in '{numbers.key}', got raw counts, taken as they are; "
-        "normalise them first, as scanpy.pp.normalize_total and scanpy.pp.log1p do"
-    )
 
 
 def _data(
@@ -164,33 +367,12 @@ def _units(x: Tensor, standardise: bool) -> tuple[Tensor, Tensor]:
     return x.mean(0), torch.where(varies, variance.sqrt(), 1.0)
 
 
-def _label_column(annotated: Any, file: Path) -> str:
-    """The column with the cell types by its name.
-
-    Raises:
-        InputError: none has one of the usual names.
-    """
-    known = [str(name) for name in annotated.obs]
-    found = next((name for name in LABELS if name in known), None)
-    if found is None:
-        raise InputError(
-            f"{file}: expected a column of cell types in obs, found none of {', '.join(LABELS)}; known: "
-            f"{some_of(known)}; name one, as in --data cells:path=FILE,label=NAME (label=None "
-            "for no condition)"
-        )
-    return found
-
-
-def _find(path: str | None) -> Path:
-    if path is not None:
-        return existing_file(path, "cells", ".h5ad file")
-    scanpy = importlib.util.find_spec("scanpy")
-    folders = [] if scanpy is None else list(scanpy.submodule_search_locations or [])
-    files = [Path(folder) / "datasets" / PBMC_FILE for folder in folders]
-    found = next((file for file in files if file.is_file()), None)
-    if found is None:
-        raise DataNotFoundError(
-            f"cells: {PBMC_FILE} is not there; run `pip install --no-deps scanpy`, which brings it, "
-            "or pass path= an .h5ad file"
-        )
-    return found
+def _counts_caution(numbers: CellNumbers, file: Path) -> str | None:
+    """A sentence on raw counts, whole numbers of which some are above 1; None for other numbers."""
+    x = numbers.x
+    if not bool((x >= 0).all() & (x > 1).any() & (x == x.round()).all()):
+        return None
+    return (
+        f"{file}: expected normalised expression in '{numbers.key}', got raw counts, taken as they are; "
+        "normalise them first, as scanpy.pp.normalize_total and scanpy.pp.log1p do"
+    )

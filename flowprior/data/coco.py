@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 from flowprior.data.base import DATA, Split
-from flowprior.data.caption_files import check_caption, some
-from flowprior.data.captioned import DEFAULT_ENCODER, CaptionedPictures
+from flowprior.data.captions import DEFAULT_ENCODER, CaptionedPictures
 from flowprior.data.folder import check_shape
+from flowprior.data.image_text import check_caption, some
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.storage.user_paths import existing_folder

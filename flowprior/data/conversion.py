@@ -11,12 +11,14 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from flowprior.conditions import Condition
 from flowprior.data.base import Data, load_data
-from flowprior.data.picture_arrays import PICTURE_CHANNELS, check_picture_range, is_channels_last
 from flowprior.data.user_tensors import (
+    PICTURE_CHANNELS,
     check_condition,
     check_finite,
     check_labels,
+    check_picture_range,
     is_array,
+    is_channels_last,
     plain_tensor,
     tensor_data,
 )

@@ -1,9 +1,24 @@
-"""Emoji: real drawings with real captions, the data set of text to image that needs no download."""
+"""Emoji: real drawings with real captions, the data set of text to image that needs no download.
+
+A file, one .npz, has pictures of one size, their captions, and embeddings of these. ``python -m
+benchmarks.data_sets.emoji`` writes it, at any size; the set of 32 pixels lies in the package.
+
+Which captions, and which pictures of a caption, a flow is trained on is decided by hashes, once for all.
+Every caption belongs to a family, the captions that must not be parted since their pictures are nearly the
+same ("man running", "woman running"). A family is *seen*, *unseen* or the *scorer's*: flows are trained on
+seen captions alone, and the scorer's are kept for training an image-text score, so that no flow and no test
+knows them. Of the pictures of a seen family those of one group of drawing styles are held out.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,19 +26,76 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import BETWEEN, Condition, Parts
+from flowprior.data.arrays import check_packing
 from flowprior.data.base import DATA, Data, Split
-from flowprior.data.caption_splits import is_held_out, part_of
-from flowprior.data.emoji_file import EMBEDDED, EmojiFile
 from flowprior.data.splits import check_split
 from flowprior.errors import InputError, OptionError
 from flowprior.registry import choose
 from flowprior.storage.user_paths import existing_file
 
-CAPTIONS = ("seen", "unseen", "scorer")
 CONDITIONS = ("caption", "style", "group")
 PARTS = {"seen": "train-seen", "unseen": "test-unseen", "scorer": "train-scorer"}
 TWINS = {"noto-v1": "noto", "fluent-emoji-flat": "fluent-emoji"}
 """Styles drawn after another one: where one of the two is held out, so is the other."""
+FORMAT = 1
+EMBEDDED = Path(__file__).parent / "embedded" / "emoji.npz"
+ATTRIBUTIONS = EMBEDDED.with_name("emoji-attributions.md")
+ARRAYS = ("pictures", "caption_of", "style_of", "group_of", "embeddings", "empty_embedding")
+TEXTS = ("captions", "ids", "families", "styles", "groups")
+Part = Literal["seen", "unseen", "scorer"]
+UNSEEN_SHARE = 0.17
+"""Share of the families that no flow and no scorer is trained on."""
+SCORER_SHARE = 0.24
+"""Share of the families that the image-text score is trained on."""
+
+
+@DATA.register("emoji")
+def emoji(
+    split: Split = "train",
+    captions: Literal["seen", "unseen", "scorer"] = "seen",
+    condition: str = "caption",
+    path: str | None = None,
+) -> EmojiData:
+    """Emoji with captions, pictures [3, 32, 32] in [-1, 1] in seven drawing styles, on white.
+
+    9,987 pictures of 1,920 captions (Unicode's names of emoji) in all, parted by caption:
+
+    - training split: 4,514 pictures of 1,160 captions, which are *seen*;
+    - test split, ``captions=seen``: 1,550 pictures of 1,137 captions of these, in styles held out for them;
+    - test split, ``captions=unseen``: 1,621 pictures of 313 captions;
+    - ``captions=scorer``: 2,302 pictures of 447 captions, for training an image-text score.
+
+    Args:
+        split: ``"train"`` or ``"test"``.
+        captions: ``"seen"`` tests captions of the training pictures, drawn in styles held out for them;
+            ``"unseen"`` tests captions of which no picture is trained on; the training split is the same.
+            ``"scorer"`` is a training split of other captions, for an image-text score.
+        condition: ``"caption"``, embeddings [384] of length 1 (all-MiniLM-L6-v2); ``"style"``, 7 labels; or
+            ``"group"``, 10 labels of what is drawn. Several with ``+`` between, as in ``caption+style``, are
+            parts of these names.
+        path: a file of another size, from ``python -m benchmarks.data_sets.emoji``; None is the one of 32
+            pixels in the package.
+
+    Raises:
+        OptionError: no such option, or the scorer's test split, which there is none of.
+        DataNotFoundError: no such file.
+        InputError: the file is damaged or another one.
+    """
+    check_split(split)
+    choose("emoji", "captions", captions, list(PARTS))
+    _check_condition(condition)
+    if captions == "scorer" and split == "test":
+        raise OptionError("emoji: captions='scorer' has no test split; test on captions='unseen'")
+    place = EMBEDDED if path is None else existing_file(path, "emoji", "file of emoji (.npz)")
+    file = EmojiFile.read(place)
+    wanted = f"{split}-seen" if split == "train" and captions != "scorer" else f"{split}-{captions}"
+    parts = parts_of(file)
+    chosen = np.flatnonzero(parts == wanted)
+    if not len(chosen):
+        raise InputError(f"{place}: no pictures for split={split}, captions={captions}; build a larger file")
+    has_scorer = captions != "scorer" and bool((parts == PARTS["scorer"]).any())
+    scorer = partial(emoji, captions="scorer", path=path) if has_scorer else None
+    return EmojiData(file, chosen, condition, "emoji" if path is None else str(place), scorer)
 
 
 class EmojiData(Data):
@@ -113,62 +185,64 @@ class EmojiData(Data):
         return None if self._scorer is None else self._scorer()
 
 
-@DATA.register("emoji")
-def emoji(
-    split: Split = "train",
-    captions: Literal["seen", "unseen", "scorer"] = "seen",
-    condition: str = "caption",
-    path: str | None = None,
-) -> EmojiData:
-    """Emoji with captions, pictures [3, 32, 32] in [-1, 1] in seven drawing styles, on white.
+@dataclass(frozen=True, eq=False)
+class EmojiFile:
+    """Pictures in several drawing styles, each with one of the captions.
 
-    9,987 pictures of 1,920 captions (Unicode's names of emoji) in all, parted by caption:
-
-    - training split: 4,514 pictures of 1,160 captions, which are *seen*;
-    - test split, ``captions=seen``: 1,550 pictures of 1,137 captions of these, in styles held out for them;
-    - test split, ``captions=unseen``: 1,621 pictures of 313 captions;
-    - ``captions=scorer``: 2,302 pictures of 447 captions, for training an image-text score.
-
-    Args:
-        split: ``"train"`` or ``"test"``.
-        captions: ``"seen"`` tests captions of the training pictures, drawn in styles held out for them;
-            ``"unseen"`` tests captions of which no picture is trained on; the training split is the same.
-            ``"scorer"`` is a training split of other captions, for an image-text score.
-        condition: ``"caption"``, embeddings [384] of length 1 (all-MiniLM-L6-v2); ``"style"``, 7 labels; or
-            ``"group"``, 10 labels of what is drawn. Several with ``+`` between, as in ``caption+style``, are
-            parts of these names.
-        path: a file of another size, from ``python -m benchmarks.data_sets.emoji``; None is the one of 32
-            pixels in the package.
-
-    Raises:
-        OptionError: no such option, or the scorer's test split, which there is none of.
-        DataNotFoundError: no such file.
-        InputError: the file is damaged or another one.
+    Attributes:
+        pictures: uint8 ``[N, size, size, 3]``; channels last packs a third smaller.
+        caption_of: place of each picture's caption, int64 ``[N]``.
+        style_of: place of each picture's drawing style, int64 ``[N]``.
+        group_of: place of each caption's group, int64 ``[C]``.
+        embeddings: of the captions, float16 ``[C, E]``.
+        empty_embedding: of the empty caption, float16 ``[E]``.
+        captions: C texts, all different.
+        ids: code points of each caption's emoji, such as ``1F600``, all different.
+        families: one text for each caption; captions with the same one stay together when captions are split.
+        styles: names of the drawing styles.
+        groups: names of the groups.
+        about: background, renderer, text encoder and sources, as plain values.
     """
-    check_split(split)
-    choose("emoji", "captions", captions, CAPTIONS)
-    _check_condition(condition)
-    if captions == "scorer" and split == "test":
-        raise OptionError("emoji: captions='scorer' has no test split; test on captions='unseen'")
-    place = EMBEDDED if path is None else existing_file(path, "emoji", "file of emoji (.npz)")
-    file = EmojiFile.read(place)
-    wanted = f"{split}-seen" if split == "train" and captions != "scorer" else f"{split}-{captions}"
-    parts = parts_of(file)
-    chosen = np.flatnonzero(parts == wanted)
-    if not len(chosen):
-        raise InputError(f"{place}: no pictures for split={split}, captions={captions}; build a larger file")
-    has_scorer = captions != "scorer" and bool((parts == PARTS["scorer"]).any())
-    scorer = partial(emoji, captions="scorer", path=path) if has_scorer else None
-    return EmojiData(file, chosen, condition, "emoji" if path is None else str(place), scorer)
 
+    pictures: np.ndarray
+    caption_of: np.ndarray
+    style_of: np.ndarray
+    group_of: np.ndarray
+    embeddings: np.ndarray
+    empty_embedding: np.ndarray
+    captions: list[str]
+    ids: list[str]
+    families: list[str]
+    styles: list[str]
+    groups: list[str]
+    about: dict[str, Any]
 
-def _check_condition(condition: str) -> None:
-    """Refuse what is no condition, or names one for the second time."""
-    parts = str(condition).split(BETWEEN)  # a spec string makes numbers of digits
-    for part in parts:
-        choose("emoji", "condition", part, CONDITIONS)
-    if len(set(parts)) < len(parts):
-        raise OptionError(f"emoji: condition='{condition}' names a part twice; write caption{BETWEEN}style")
+    def write(self, path: Path) -> None:
+        """Write the file; equal contents give equal bytes."""
+        texts = {name: getattr(self, name) for name in TEXTS}
+        header = json.dumps({"format": FORMAT, **texts, "about": self.about}, ensure_ascii=False)
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        small = {"caption_of": np.uint16, "style_of": np.uint8, "group_of": np.uint8}
+        arrays |= {name: arrays[name].astype(dtype) for name, dtype in small.items()}
+        np.savez_compressed(path, header=np.frombuffer(header.encode(), np.uint8), **arrays)
+
+    @classmethod
+    def read(cls, path: Path) -> EmojiFile:
+        """The contents of ``path``.
+
+        Raises:
+            InputError: it is damaged, or no such file.
+        """
+        try:
+            return cls(**_contents(path))
+        except InputError:
+            raise
+        except Exception as error:  # the parsers of damaged files raise a dozen kinds
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            advice = "install flowprior" if path == EMBEDDED else "build it with benchmarks.data_sets.emoji"
+            raise InputError(
+                f"{path}: cannot be read as a file of emoji ({reason}); {advice} again"
+            ) from error
 
 
 def parts_of(file: EmojiFile) -> np.ndarray:
@@ -181,6 +255,36 @@ def parts_of(file: EmojiFile) -> np.ndarray:
         if part_of(family) == "seen":
             parts[rows[is_held_out(family, file.caption_of[rows], groups[rows])]] = "test-seen"
     return parts
+
+
+def part_of(family: str) -> Part:
+    """The part of a family of captions."""
+    place = _chance("part", family)
+    return "unseen" if place < UNSEEN_SHARE else "scorer" if place < UNSEEN_SHARE + SCORER_SHARE else "seen"
+
+
+def is_held_out(family: str, captions: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Which pictures of a seen family are tested on, bool ``[N]``: those of one group of styles.
+
+    Captions that are drawn in no other group stay in training with all their pictures.
+
+    Args:
+        family: of the captions.
+        captions: place of each picture's caption, int64 ``[N]``.
+        groups: each picture's group of styles, ``[N]``.
+    """
+    chosen = min(set(groups.tolist()), key=lambda group: _chance(group, family))
+    elsewhere = np.unique(captions[groups != chosen])
+    return (groups == chosen) & np.isin(captions, elsewhere)
+
+
+def _check_condition(condition: str) -> None:
+    """Refuse what is no condition, or names one for the second time."""
+    parts = str(condition).split(BETWEEN)  # a spec string makes numbers of digits
+    for part in parts:
+        choose("emoji", "condition", part, CONDITIONS)
+    if len(set(parts)) < len(parts):
+        raise OptionError(f"emoji: condition='{condition}' names a part twice; write caption{BETWEEN}style")
 
 
 def _style_groups(file: EmojiFile) -> np.ndarray:
@@ -201,3 +305,26 @@ def _look_alikes(file: EmojiFile) -> np.ndarray:
 def _of_length_one(embeddings: np.ndarray) -> Tensor:
     """Rows of half precision as float32 of length 1."""
     return torch.nn.functional.normalize(torch.from_numpy(embeddings).float(), dim=1)
+
+
+def _contents(path: Path) -> dict[str, Any]:
+    if not zipfile.is_zipfile(path):
+        raise ValueError("no .npz archive, or one that is cut short")
+    check_packing(path)
+    with np.load(path, allow_pickle=False) as stored:
+        missing = [name for name in ("header", *ARRAYS) if name not in stored.files]
+        if missing:
+            raise ValueError(f"no {missing[0]} in it")
+        header = json.loads(stored["header"].tobytes())
+        arrays = {name: stored[name] for name in ARRAYS}
+    if header["format"] != FORMAT:
+        raise ValueError(f"expected format {FORMAT}, got {header['format']}")
+    for name in ("caption_of", "style_of", "group_of"):
+        arrays[name] = arrays[name].astype(np.int64)
+    return arrays | {name: header[name] for name in (*TEXTS, "about")}
+
+
+def _chance(purpose: str, text: str) -> float:
+    """A number in [0, 1) that looks random and depends on nothing else."""
+    digest = hashlib.sha256(f"{purpose}: {text}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64

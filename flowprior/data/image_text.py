@@ -1,14 +1,25 @@
-"""Folders of pictures with their captions."""
+"""Folders of pictures with their captions: a text beside each, or a line of metadata.jsonl for each."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
 from flowprior.data.base import DATA, Split
-from flowprior.data.caption_files import read_captioned
-from flowprior.data.caption_groups import split_by_caption
-from flowprior.data.captioned import DEFAULT_ENCODER, CaptionedPictures
-from flowprior.data.folder import check_shape, own_split
+from flowprior.data.captions import DEFAULT_ENCODER, CaptionedPictures, split_by_caption
+from flowprior.data.folder import check_shape, own_split, pictures_of
+from flowprior.data.locations import METADATA
 from flowprior.data.splits import check_split
-from flowprior.storage.user_paths import existing_folder
+from flowprior.errors import DataNotFoundError, InputError
+from flowprior.storage.user_paths import existing_folder, is_there
+
+LONGEST = 100_000
+"""Characters of a caption; a file with more of them is no caption."""
+_NAMED = 3
+Captioned = dict[Path, tuple[str, ...]]
+"""Picture -> its captions, the first one first."""
 
 
 @DATA.register("image-text")
@@ -54,10 +65,175 @@ def image_text(
     check_shape("image-text", size, channels)
     root = existing_folder(path, "image-text", "pictures and texts")
     own = own_split(root, split)
-    found = read_captioned(own or root, column)
+    found = _read_captioned(own or root, column)
     files, captions = list(found), list(found.values())
     if own is None:
         chosen = split_by_caption(captions, split, test_fraction=test_fraction, seed=seed).tolist()
         files, captions = [files[index] for index in chosen], [captions[index] for index in chosen]
     sides = None if size is None else (size, size)
     return CaptionedPictures(files, captions, encoder, name=str(root), size=sides, channels=channels)
+
+
+def _read_captioned(place: Path, column: str) -> Captioned:
+    """The pictures of a folder and their captions, by ``metadata.jsonl`` where it is there, else by ``.txt``.
+
+    Raises:
+        DataNotFoundError: no pictures.
+        InputError: see :func:`_read_metadata` and :func:`_read_texts`.
+    """
+    pictures = pictures_of(path for path in place.rglob("*") if not _is_hidden(path, place))
+    if not pictures:
+        raise DataNotFoundError(
+            f"image-text: no pictures in {place}; pass path= a folder of pictures and texts"
+        )
+    metadata = place / METADATA
+    found = _read_metadata(metadata, column) if metadata.is_file() else _read_texts(place)
+    missing = [picture for picture in pictures if picture not in found]
+    if missing:
+        where = f"{METADATA} has no line" if metadata.is_file() else "there is no .txt of the same name"
+        raise InputError(
+            f"{place}: {some(missing, 'picture')} no caption: {where}; add it, or remove the picture"
+        )
+    return found
+
+
+def _read_metadata(file: Path, column: str) -> Captioned:
+    """Captions by the lines of a ``metadata.jsonl``, as Hugging Face's imagefolder has it.
+
+    A line is an object with ``file_name``, a path below the file's own folder, and a text or a list of texts
+    in ``column``. Empty lines are passed over.
+
+    Raises:
+        InputError: a line that is none, has no such keys, or names no picture or one for the second time.
+    """
+    found: Captioned = {}
+    for number, line in enumerate(read_lines(file), 1):
+        if not line.strip():
+            continue
+        where = f"{file}, line {number}"
+        entry = _object(line, where)
+        picture = _picture(entry.get("file_name"), file.parent, where)
+        if picture in found:
+            raise InputError(
+                f"{where}: {picture.name} has a caption already; write them as one list of texts"
+            )
+        found[picture] = _texts(entry, column, where)
+    return found
+
+
+def _read_texts(place: Path) -> Captioned:
+    """Captions by the ``.txt`` of each picture's own name; its whole text is one caption.
+
+    Raises:
+        InputError: a text without its picture, one with two of them, or one that is no caption.
+    """
+    inside = [path for path in place.rglob("*") if not _is_hidden(path, place)]
+    stems: dict[Path, Path] = {}
+    for picture in pictures_of(inside):
+        if (stem := picture.with_suffix("")) in stems:
+            raise InputError(
+                f"{place}: {stems[stem].name} and {picture.name} would share a caption; rename one"
+            )
+        stems[stem] = picture
+    texts = sorted(path for path in inside if path.suffix.lower() == ".txt" and path.is_file())
+    lonely = [text for text in texts if text.with_suffix("") not in stems]
+    if lonely:
+        raise InputError(
+            f"{place}: {some(lonely, 'text')} no picture of the same name; add it, or remove the text"
+        )
+    return {stems[text.with_suffix("")]: (_read_caption(text),) for text in texts}
+
+
+def _read_caption(file: Path) -> str:
+    """The caption in a text file: all of it, as one line. An empty file holds the empty caption.
+
+    Raises:
+        InputError: no UTF-8, or more than 100,000 characters.
+    """
+    if file.stat().st_size > 4 * LONGEST:
+        raise InputError(
+            f"{file}: expected a caption of at most {LONGEST:,} characters, got far more; cut it"
+        )
+    return check_caption(" ".join(read_lines(file)), str(file))
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text in UTF-8, a byte order mark left out.
+
+    Raises:
+        InputError: it is none, or cannot be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{file}: expected text in UTF-8, got byte {error.start} of another kind; save it anew"
+        ) from (error)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); check the file") from error
+
+
+def check_caption(text: Any, where: str) -> str:
+    """A caption as one line, its white space as single blanks; it may be empty.
+
+    Raises:
+        InputError: no text, or one of more than 100,000 characters.
+    """
+    if not isinstance(text, str):
+        raise InputError(
+            f"{where}: expected a text as caption, got {type(text).__name__}; write it in quotes"
+        )
+    if len(text) > LONGEST:
+        raise InputError(
+            f"{where}: expected a caption of at most {LONGEST:,} characters, got {len(text):,}; cut it"
+        )
+    return " ".join(text.split())
+
+
+def some(files: Sequence[Path], kind: str) -> str:
+    """How many files lack something, and the first of them by name: ``3 pictures (a.png, …) have``."""
+    named = ", ".join(file.name for file in files[:_NAMED]) + (", …" if len(files) > _NAMED else "")
+    return f"1 {kind} ({named}) has" if len(files) == 1 else f"{len(files)} {kind}s ({named}) have"
+
+
+def _is_hidden(path: Path, place: Path) -> bool:
+    """Whether ``path`` or a folder above it, below ``place``, begins with a dot."""
+    return any(part.startswith(".") for part in path.relative_to(place).parts)
+
+
+def _object(line: str, where: str) -> Mapping[str, Any]:
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{where}: expected an object as JSON, got {line[:40]!r}; write one a line"
+        ) from error
+    if not isinstance(entry, dict):
+        raise InputError(f"{where}: expected an object as JSON, got {type(entry).__name__}; write one a line")
+    return entry
+
+
+def _picture(name: Any, place: Path, where: str) -> Path:
+    """The picture that a line names, which lies in the folder ``place`` or below it."""
+    if not isinstance(name, str) or not name:
+        raise InputError(f"{where}: expected the name of a picture as file_name, got {name!r}")
+    written = PurePosixPath(name)
+    if written.is_absolute() or ".." in written.parts or "\0" in name:
+        raise InputError(f"{where}: expected a picture below {place}, got {name!r}; move it there")
+    if not is_there(place / written, "is_file"):
+        raise InputError(
+            f"{where}: caption without its picture, there is no {name}; add it, or remove the line"
+        )
+    return place / written
+
+
+def _texts(entry: Mapping[str, Any], column: str, where: str) -> tuple[str, ...]:
+    if column not in entry:
+        known = ", ".join(sorted(map(str, entry)))
+        raise InputError(
+            f"{where}: no caption '{column}'; known: {known}; pass column= the one with the texts"
+        )
+    value = entry[column]
+    if value == []:
+        raise InputError(f"{where}: expected a text or a list of texts as caption, got an empty list")
+    return tuple(check_caption(text, where) for text in (value if isinstance(value, list) else [value]))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from flowprior.conditions import Condition
 from flowprior.data.base import DATA, Data, Split
-from flowprior.data.caption_files import read_lines
+from flowprior.data.image_text import read_lines
 from flowprior.data.npy_rows import MappedRows
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,8 @@ from torch import Tensor
 
 from flowprior.data.corrupt import printable
 from flowprior.data.picture_files import NamedBytes
-from flowprior.data.record_decoding import ARRAYS, PICTURES, EventDecoder
-from flowprior.data.shard_files import import_webdataset
-from flowprior.errors import InputError, OptionError
+from flowprior.data.records import ARRAYS, PICTURES, EventDecoder
+from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
 from flowprior.storage.cache import cache_folder
 from flowprior.storage.digests import settings_digest
 from flowprior.storage.reading import read_json
@@ -122,6 +122,21 @@ def unpacked_shard(shard: Path, contents: Contents, decoder: EventDecoder) -> Un
     dtype = np.uint8 if contents.is_image else np.float32
     events = np.memmap(numbers, dtype, "r", shape=shape) if shape[0] else np.empty(shape, dtype)
     return UnpackedShard(shard, digest, events, held["texts"], held["wrong"])
+
+
+def import_webdataset() -> ModuleType:
+    """Return webdataset, which reads shards.
+
+    Raises:
+        DataNotFoundError: it is not installed.
+    """
+    try:
+        import webdataset
+    except ImportError as error:
+        raise DataNotFoundError(
+            f"shards: reading .tar files needs webdataset; run `{pip_install('shards')}`"
+        ) from error
+    return webdataset
 
 
 def _unpack(shard: Path, contents: Contents, decoder: EventDecoder, target: Path) -> dict[str, Any]:

@@ -1,71 +1,39 @@
-"""Shards: ``.tar`` files of records as webdataset writes them, unpacked once into arrays of the cache."""
+"""Shards: ``.tar`` files of records as webdataset writes them, unpacked once into arrays of the cache.
+
+A user means them by a folder, a file or a pattern; which of them are which split is said by their names.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
+from glob import glob
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from flowprior.data.base import DATA, Split
-from flowprior.data.captioned import DEFAULT_ENCODER
+from flowprior.data.captions import DEFAULT_ENCODER
 from flowprior.data.corrupt import MOST_CORRUPT, CorruptRecords, printable
-from flowprior.data.folder import check_shape
-from flowprior.data.label_texts import UNKNOWN, Classes
+from flowprior.data.folder import TEST_FOLDERS, check_shape, own_split
 from flowprior.data.npy_rows import MappedRows
-from flowprior.data.record_conditions import ConditionedRecords, RecordConditions
-from flowprior.data.record_decoding import EventDecoder
-from flowprior.data.shard_files import shard_files
-from flowprior.data.shard_unpacking import AUTO, Contents, UnpackedShard, contents_of, unpacked_shard
+from flowprior.data.records import UNKNOWN, Classes, ConditionedRecords, EventDecoder, RecordConditions
+from flowprior.data.shard_unpacking import (
+    AUTO,
+    Contents,
+    UnpackedShard,
+    contents_of,
+    import_webdataset,
+    unpacked_shard,
+)
 from flowprior.data.splits import check_split
-from flowprior.errors import InputError
+from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.progress import stage
+from flowprior.storage.user_paths import is_there, user_path
 
-
-class ShardData(ConditionedRecords):
-    """Records of ``.tar`` shards, of whose unpacked events only the rows of a batch are in memory.
-
-    Args:
-        shards: at least one, each with records.
-        rows: which of their records, counted over all shards, int64 ``[N]``.
-        conditions: of all records.
-        encoder: of captions; None leaves captioned records without a condition.
-        corrupt: counts what could not be unpacked.
-        is_image: whether events are pictures.
-        name: for messages and tables.
-
-    Raises:
-        OptionError: no encoder of that name, or one whose package or weights are missing.
-    """
-
-    def __init__(
-        self,
-        shards: Sequence[UnpackedShard],
-        rows: Tensor,
-        conditions: RecordConditions,
-        encoder: str | None,
-        corrupt: CorruptRecords,
-        is_image: bool,
-        name: str,
-    ) -> None:
-        super().__init__(name, rows, conditions, encoder, corrupt)
-        self._shards, self.is_image = shards, is_image
-        self._events = MappedRows([shard.events for shard in shards])
-        self.event_shape = torch.Size(shards[0].events.shape[1:])
-
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Events ``[B, *event]`` and the conditions of these records."""
-        events = self._events.gather(self.rows[indices])
-        return events / 127.5 - 1 if self.is_image else events, self.conditions(indices)
-
-    def fingerprint(self) -> str:
-        """sha256 over the digests of the unpacked shards, and the rows."""
-        digest = hashlib.sha256(self.rows.numpy().tobytes())
-        for shard in self._shards:
-            digest.update(shard.digest.encode())
-        return digest.hexdigest()
+ENDING = ".tar"
 
 
 @DATA.register("shards", aliases=("webdataset",))
@@ -133,6 +101,50 @@ def shards(
     return ShardData(held, rows, conditions, encoder, corrupt, contents.is_image, name)
 
 
+class ShardData(ConditionedRecords):
+    """Records of ``.tar`` shards, of whose unpacked events only the rows of a batch are in memory.
+
+    Args:
+        shards: at least one, each with records.
+        rows: which of their records, counted over all shards, int64 ``[N]``.
+        conditions: of all records.
+        encoder: of captions; None leaves captioned records without a condition.
+        corrupt: counts what could not be unpacked.
+        is_image: whether events are pictures.
+        name: for messages and tables.
+
+    Raises:
+        OptionError: no encoder of that name, or one whose package or weights are missing.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[UnpackedShard],
+        rows: Tensor,
+        conditions: RecordConditions,
+        encoder: str | None,
+        corrupt: CorruptRecords,
+        is_image: bool,
+        name: str,
+    ) -> None:
+        super().__init__(name, rows, conditions, encoder, corrupt)
+        self._shards, self.is_image = shards, is_image
+        self._events = MappedRows([shard.events for shard in shards])
+        self.event_shape = torch.Size(shards[0].events.shape[1:])
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Events ``[B, *event]`` and the conditions of these records."""
+        events = self._events.gather(self.rows[indices])
+        return events / 127.5 - 1 if self.is_image else events, self.conditions(indices)
+
+    def fingerprint(self) -> str:
+        """sha256 over the digests of the unpacked shards, and the rows."""
+        digest = hashlib.sha256(self.rows.numpy().tobytes())
+        for shard in self._shards:
+            digest.update(shard.digest.encode())
+        return digest.hexdigest()
+
+
 def _unpacked(files: Sequence[Path], contents: Contents, decoder: EventDecoder) -> list[UnpackedShard]:
     """All shards, whose events have one shape."""
     shards: list[UnpackedShard] = []
@@ -172,3 +184,71 @@ def _unlabelled(shards: Sequence[UnpackedShard], conditions: RecordConditions) -
         for shard, own in zip(shards, labels, strict=True)
         for place in (own == UNKNOWN).nonzero().flatten().tolist()
     }
+
+
+def shard_files(path: str | None, split: Split) -> tuple[list[Path], list[Path] | None]:
+    """(shards of ``split``, shards of the training split where there are own ones for both, else None).
+
+    Args:
+        path: a folder of ``.tar`` files; one file; or a pattern with ``*`` or, as webdataset writes it,
+            ``{0000..0127}``. A folder with sub-folders ``train`` and ``test`` (or ``val``, ``validation``)
+            has own splits, and so have shards with these words in their names, as ``train-0001.tar``.
+        split: ``"train"`` or ``"test"``.
+
+    Raises:
+        OptionError: no path, or one that is no place on this machine.
+        DataNotFoundError: no shards there.
+    """
+    if path is None:
+        raise OptionError("shards: path is missing; write shards:path=FOLDER or give the path itself")
+    if "://" in str(path) or str(path).startswith("pipe:"):
+        raise OptionError(
+            f"shards: {path} is a stream; put the shards on this machine or a file system that it shares"
+        )
+    root = user_path(path, "shards")
+    own = own_split(root, split) if is_there(root, "is_dir") else None
+    if own is not None:
+        train = _of_folder(root / "train")
+        return (train if split == "train" else _of_folder(own)), train
+    found = _of_folder(root) if is_there(root, "is_dir") else _of_pattern(root)
+    train = [file for file in found if _is_of(file, ("train",))]
+    test = [file for file in found if _is_of(file, TEST_FOLDERS)]
+    if train and test:
+        return (train if split == "train" else test), train
+    return found, None
+
+
+def _is_of(file: Path, words: tuple[str, ...]) -> bool:
+    """Whether one of the words is part of the file's name."""
+    return not set(re.split(r"[-_.\d]+", file.stem.lower())).isdisjoint(words)
+
+
+def _of_folder(folder: Path) -> list[Path]:
+    found = sorted(file for file in folder.glob(f"*{ENDING}") if is_there(file, "is_file"))
+    if not found:
+        raise DataNotFoundError(f"shards: no {ENDING} files in {folder}; put uncompressed shards there")
+    return found
+
+
+def _of_pattern(pattern: Path) -> list[Path]:
+    """The file of that name, or the files that the pattern names."""
+    if is_there(pattern, "is_file"):
+        return [pattern]
+    webdataset = import_webdataset()
+    try:
+        names = webdataset.SimpleShardList(str(pattern)).urls
+    except ValueError as error:
+        raise OptionError(
+            f"shards: {pattern} is no pattern ({error}); write one such as train-{{0000..0127}}.tar"
+        ) from error
+    found = []
+    for name in names:
+        matches = sorted(glob(name)) if set("*?[") & set(name) else [name]
+        files = [Path(match) for match in matches if is_there(Path(match), "is_file")]
+        if not files:
+            raise DataNotFoundError(
+                f"shards: no file {name}; pass path= a folder of {ENDING} files, one of them, or a pattern "
+                "such as train-*.tar or train-{0000..0127}.tar"
+            )
+        found += files
+    return list(dict.fromkeys(found))

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from flowprior.conditions import MOST_LABELS, Conditions, Parts, TokenStates, as_value, flat
 from flowprior.data import Data, as_data
-from flowprior.data.several_conditions import every_condition
+from flowprior.data.splits import every_condition
 from flowprior.data.user_tensors import check_no_labels, is_array, plain_tensor
 from flowprior.display.words import counted, shape_of
 from flowprior.errors import InputError

@@ -2,7 +2,8 @@
 
 Everything that takes data or conditions from outside (``train``, ``prior.fit``, ``evaluate``, ``inspect`` and
 the readers of files) goes through these functions once; what lies behind them takes dense tensors of real
-numbers for granted.
+numbers for granted. Which events are pictures is decided here, too, and how they become [channels, height,
+width] in [-1, 1].
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from torch import Tensor
 
 from flowprior.conditions import MOST_LABELS, Condition, Parts, TokenStates
 from flowprior.data.base import TensorData
-from flowprior.data.picture_arrays import picture_events
 from flowprior.errors import InputError
 
 MOST_EXPANDED_BYTES = 1 << 30
 """Memory that a tensor may claim beyond what it holds, as ``torch.zeros(1).expand(n)`` does."""
 _WIDER_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+PICTURE_CHANNELS = (1, 3)
+_SMALLEST_SIDE = 5
+"""A side below it may be a number of channels; pictures with transparency have four."""
+_HIGHEST = 2.0
+"""Pictures in [0, 1] or [-1, 1] stay below it, those in 0 … 255 do not."""
 
 
 def plain_tensor(value: Any, what: str, owner: str) -> Tensor:
@@ -89,112 +94,6 @@ def plain_condition(cond: Any, count: int, owner: str) -> Any:
     return cond
 
 
-def _plain_tokens(tokens: TokenStates, count: int, owner: str) -> TokenStates:
-    """Token states of one row each, with zeros where no token is attended."""
-    states = plain_tensor(tokens.states, "token states", owner)
-    mask = plain_tensor(tokens.mask, "mask of token states", owner)
-    if len(states) != count:
-        raise InputError(f"{owner}: expected token states [{count}, T, F], got {list(states.shape)}")
-    condition = Condition("tokens", states.shape[2])
-    tokens = condition.check(TokenStates(states, mask), owner)
-    check_finite(tokens.states, "token states", owner)
-    return tokens
-
-
-def check_labels(labels: Tensor, owner: str) -> None:
-    """Refuse negative labels, and those that tables of one row a label have no room for.
-
-    Raises:
-        InputError: a label outside 0 … 99,999.
-    """
-    if not len(labels):
-        return
-    least, most = int(labels.min()), int(labels.max())
-    if least < 0:
-        raise InputError(f"{owner}: expected labels from 0 on, got {least}")
-    if most >= MOST_LABELS:
-        raise InputError(
-            f"{owner}: cond has label {most}, too high where at most {MOST_LABELS:,} labels are possible; "
-            "number the labels 0, 1, 2, …"
-        )
-
-
-def check_no_labels(cond: Tensor, owner: str) -> None:
-    """Refuse floating-point numbers ``[N]`` that are whole: they would pass as embeddings of one number.
-
-    Raises:
-        InputError: all of them are.
-    """
-    if len(cond) and bool((cond == cond.round()).all()):
-        raise InputError(
-            f"{owner}: got whole numbers as {cond.dtype} {list(cond.shape)}; pass labels as integers "
-            "(.long()), or an embedding of one number as [N, 1]"
-        )
-
-
-def check_finite(values: Tensor, what: str, owner: str) -> None:
-    """Refuse NaN and infinity in rows ``[N, …]``.
-
-    Raises:
-        InputError: there are some; the message counts them and names the first row.
-    """
-    bad = ~torch.isfinite(values).flatten(1).all(dim=1)
-    if bad.any():
-        first = int(torch.nonzero(bad)[0])
-        raise InputError(
-            f"{owner}: {what} has NaN or infinite numbers in {int(bad.sum())} of {len(values)} rows, "
-            f"first in row {first}; drop or repair them"
-        )
-
-
-def is_array(value: Any) -> bool:
-    """Whether ``value`` is something that :func:`plain_tensor` may take."""
-    return isinstance(value, (Tensor, np.ndarray))
-
-
-def _check_dense(value: Tensor, what: str, owner: str) -> None:
-    kind = next((name for name, found in _unusual(value).items() if found), None)
-    if kind is not None:
-        raise InputError(
-            f"{owner}: expected a dense tensor as {what}, got {kind} one; convert it first, as with "
-            ".to_dense(), .dequantize() or .contiguous()"
-        )
-
-
-def _unusual(value: Tensor) -> dict[str, bool]:
-    """What makes a tensor unfit to be computed with, and whether it holds for this one."""
-    dense = value.layout == torch.strided and not value.is_nested and not value.is_meta
-    return {
-        "a meta": value.is_meta,
-        "a nested": value.is_nested,
-        "a sparse": value.layout != torch.strided,
-        "a quantised": value.is_quantized or "bits" in str(value.dtype),
-        "an expanded": dense and _claims_more_than_it_holds(value),
-    }
-
-
-def _claims_more_than_it_holds(value: Tensor) -> bool:
-    claimed = value.numel() * value.element_size()
-    return claimed > MOST_EXPANDED_BYTES and claimed > value.untyped_storage().nbytes()
-
-
-def _tensor_of_array(array: np.ndarray, what: str, owner: str) -> Tensor:
-    if isinstance(array, np.ma.MaskedArray):
-        raise InputError(f"{owner}: expected a plain array as {what}, got a masked one; fill its gaps first")
-    if array.dtype.kind == "c":
-        raise InputError(f"{owner}: expected real {what}, got {array.dtype}; pass real and imaginary parts")
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"{owner}: expected numbers in {what}, got dtype {array.dtype}")
-    if array.dtype.kind == "u" and array.dtype != np.uint8:
-        array = array.astype(np.int64)
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        array = array.astype(np.float64)
-    array = np.asarray(array)
-    shape = array.shape  # ascontiguousarray would give a number of no dimension one of them
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(shape)
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
 def tensor_data(
     x: Any,
     cond: Any = None,
@@ -249,6 +148,166 @@ def check_condition(cond: Any, count: int, name: str) -> Any:
     return _single(cond, name)
 
 
+def picture_events(x: Tensor, name: str) -> tuple[Tensor, bool]:
+    """Events as float32 with channels first, and whether they are pictures.
+
+    Bytes ``[N, H, W]``, ``[N, C, H, W]`` or ``[N, H, W, C]`` are pictures and come out in [-1, 1].
+    Floating-point events ``[N, C, H, W]`` or ``[N, H, W, C]`` with one or three channels are pictures if they
+    lie in [-1, 1].
+
+    Args:
+        x: dense events ``[N, *event]`` of real numbers, finite.
+        name: for messages.
+
+    Raises:
+        InputError: bytes or square events whose channels come last and are neither one nor three; or events
+            of a picture's shape in 0 … 255, which are neither bytes nor scaled.
+    """
+    if x.dtype == torch.uint8 and x.dim() == 3 and min(x.shape[1:]) >= _SMALLEST_SIDE:
+        x = x[:, None]
+    if x.dim() != 4:
+        return x.float(), False
+    _check_channels(x, name)
+    if is_channels_last(x.shape[1:]):
+        x = x.permute(0, 3, 1, 2).contiguous()
+    is_shaped = x.shape[1] in PICTURE_CHANNELS
+    if x.dtype == torch.uint8:
+        return x.float() / 127.5 - 1, is_shaped
+    x = x.float()
+    if is_shaped:
+        check_picture_range(x, name)
+    return x, is_shaped and x.numel() > 0 and float(x.abs().max()) <= 1
+
+
+def is_array(value: Any) -> bool:
+    """Whether ``value`` is something that :func:`plain_tensor` may take."""
+    return isinstance(value, (Tensor, np.ndarray))
+
+
+def is_channels_last(event: torch.Size) -> bool:
+    """Whether an event ``[H, W, C]`` is a picture whose one or three channels come last."""
+    first, _, last = event
+    return last in PICTURE_CHANNELS and first not in PICTURE_CHANNELS
+
+
+def check_labels(labels: Tensor, owner: str) -> None:
+    """Refuse negative labels, and those that tables of one row a label have no room for.
+
+    Raises:
+        InputError: a label outside 0 … 99,999.
+    """
+    if not len(labels):
+        return
+    least, most = int(labels.min()), int(labels.max())
+    if least < 0:
+        raise InputError(f"{owner}: expected labels from 0 on, got {least}")
+    if most >= MOST_LABELS:
+        raise InputError(
+            f"{owner}: cond has label {most}, too high where at most {MOST_LABELS:,} labels are possible; "
+            "number the labels 0, 1, 2, …"
+        )
+
+
+def check_no_labels(cond: Tensor, owner: str) -> None:
+    """Refuse floating-point numbers ``[N]`` that are whole: they would pass as embeddings of one number.
+
+    Raises:
+        InputError: all of them are.
+    """
+    if len(cond) and bool((cond == cond.round()).all()):
+        raise InputError(
+            f"{owner}: got whole numbers as {cond.dtype} {list(cond.shape)}; pass labels as integers "
+            "(.long()), or an embedding of one number as [N, 1]"
+        )
+
+
+def check_finite(values: Tensor, what: str, owner: str) -> None:
+    """Refuse NaN and infinity in rows ``[N, …]``.
+
+    Raises:
+        InputError: there are some; the message counts them and names the first row.
+    """
+    bad = ~torch.isfinite(values).flatten(1).all(dim=1)
+    if bad.any():
+        first = int(torch.nonzero(bad)[0])
+        raise InputError(
+            f"{owner}: {what} has NaN or infinite numbers in {int(bad.sum())} of {len(values)} rows, "
+            f"first in row {first}; drop or repair them"
+        )
+
+
+def check_picture_range(x: Tensor, name: str) -> None:
+    """Refuse events of a picture's shape ``[N, C, H, W]`` that look like unscaled bytes.
+
+    Raises:
+        InputError: nothing is negative and something is above 2.
+    """
+    if not x.numel():
+        return
+    least, most = float(x.min()), float(x.max())
+    if least >= 0 and most > _HIGHEST:
+        raise InputError(
+            f"{name}: expected pictures as bytes (uint8) or scaled to [-1, 1], got {x.dtype} "
+            f"{list(x.shape[1:])} from {least:g} to {most:g}; pass x / 127.5 - 1 for 0 to 255, "
+            "or take the mean off what is no picture"
+        )
+
+
+def _plain_tokens(tokens: TokenStates, count: int, owner: str) -> TokenStates:
+    """Token states of one row each, with zeros where no token is attended."""
+    states = plain_tensor(tokens.states, "token states", owner)
+    mask = plain_tensor(tokens.mask, "mask of token states", owner)
+    if len(states) != count:
+        raise InputError(f"{owner}: expected token states [{count}, T, F], got {list(states.shape)}")
+    condition = Condition("tokens", states.shape[2])
+    tokens = condition.check(TokenStates(states, mask), owner)
+    check_finite(tokens.states, "token states", owner)
+    return tokens
+
+
+def _check_dense(value: Tensor, what: str, owner: str) -> None:
+    kind = next((name for name, found in _unusual(value).items() if found), None)
+    if kind is not None:
+        raise InputError(
+            f"{owner}: expected a dense tensor as {what}, got {kind} one; convert it first, as with "
+            ".to_dense(), .dequantize() or .contiguous()"
+        )
+
+
+def _unusual(value: Tensor) -> dict[str, bool]:
+    """What makes a tensor unfit to be computed with, and whether it holds for this one."""
+    dense = value.layout == torch.strided and not value.is_nested and not value.is_meta
+    return {
+        "a meta": value.is_meta,
+        "a nested": value.is_nested,
+        "a sparse": value.layout != torch.strided,
+        "a quantised": value.is_quantized or "bits" in str(value.dtype),
+        "an expanded": dense and _claims_more_than_it_holds(value),
+    }
+
+
+def _claims_more_than_it_holds(value: Tensor) -> bool:
+    claimed = value.numel() * value.element_size()
+    return claimed > MOST_EXPANDED_BYTES and claimed > value.untyped_storage().nbytes()
+
+
+def _tensor_of_array(array: np.ndarray, what: str, owner: str) -> Tensor:
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError(f"{owner}: expected a plain array as {what}, got a masked one; fill its gaps first")
+    if array.dtype.kind == "c":
+        raise InputError(f"{owner}: expected real {what}, got {array.dtype}; pass real and imaginary parts")
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"{owner}: expected numbers in {what}, got dtype {array.dtype}")
+    if array.dtype.kind == "u" and array.dtype != np.uint8:
+        array = array.astype(np.int64)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    array = np.asarray(array)
+    shape = array.shape  # ascontiguousarray would give a number of no dimension one of them
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(shape)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
 def _single(cond: Tensor | TokenStates, name: str) -> Tensor | TokenStates:
     """Floating-point numbers as float32, of token states those of double precision."""
     if isinstance(cond, TokenStates):
@@ -258,3 +317,14 @@ def _single(cond: Tensor | TokenStates, name: str) -> Tensor | TokenStates:
     cond = cond.float()
     check_finite(cond, "condition", name)
     return cond
+
+
+def _check_channels(x: Tensor, name: str) -> None:
+    """Refuse channels in the last place that would be taken for the width of a picture."""
+    first, second, last = x.shape[1:]
+    is_certain = x.dtype == torch.uint8 or first == second
+    if is_certain and last in (2, 4) and first >= _SMALLEST_SIDE and second >= _SMALLEST_SIDE:
+        raise InputError(
+            f"{name}: expected 1 or 3 channels, got {x.dtype} {list(x.shape[1:])}, with {last} in "
+            "the last place; lay transparency on white, or move them to the front"
+        )

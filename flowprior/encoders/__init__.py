@@ -1,15 +1,10 @@
 """Encoders: captions to embeddings, pictures to latents, by weights that lie on this machine."""
 
-from flowprior.encoders.autoencoder_kl import AutoencoderKLEncoder
-from flowprior.encoders.base import Encoder
-from flowprior.encoders.clip import ClipTextEncoder
-from flowprior.encoders.hugging_face import HuggingFaceEncoder
-from flowprior.encoders.identity import IdentityEncoder
-from flowprior.encoders.latent import LatentEncoder
-from flowprior.encoders.minilm import MiniLMEncoder
-from flowprior.encoders.text import TextEncoder, TextEncoding
+from flowprior.encoders.base import Encoder, TextEncoder, TextEncoding
+from flowprior.encoders.diffusers_folder import AutoencoderKLEncoder, VQModelEncoder
+from flowprior.encoders.latent import IdentityEncoder, LatentEncoder
+from flowprior.encoders.text_models import ClipTextEncoder, HuggingFaceEncoder, MiniLMEncoder
 from flowprior.encoders.vae import StoredVaeEncoder, VaeEncoder
-from flowprior.encoders.vq_model import VQModelEncoder
 
 __all__ = [
     "AutoencoderKLEncoder",

@@ -1,4 +1,4 @@
-"""Autoencoders of the diffusers library in a local folder; nothing is ever downloaded."""
+"""Autoencoders of the diffusers library (extra ``diffusers``) in a local folder; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from torch import Tensor
+
+from flowprior.encoders.base import Encoder
 from flowprior.encoders.latent import LatentEncoder
 from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
 from flowprior.storage.reading import TEXT_LIMIT, bounded_bytes
@@ -58,8 +61,50 @@ class DiffusersEncoder(LatentEncoder):
         self.scale = float(config.get("scaling_factor") or 1.0)
         self.shift = float(config.get("shift_factor") or 0.0)
 
+    def _decode(self, z: Tensor) -> Tensor:
+        return self.network.decode(z / self.scale + self.shift).sample
+
     def _settings(self) -> Mapping[str, Any]:
         return {"scale": self.scale, "shift": self.shift}
+
+
+@Encoder.register("autoencoder-kl")
+class AutoencoderKLEncoder(DiffusersEncoder):
+    """AutoencoderKL of diffusers from a local folder: z = (posterior mean − shift) · scale.
+
+    Rombach et al. 2022 (arXiv 2112.10752, sec. 3.1 and app. G). Scale and shift are the ``scaling_factor``
+    and ``shift_factor`` of the model's configuration, as in the library's own pipelines.
+
+    Args:
+        path: folder that ``save_pretrained`` wrote, or that of a pipeline with a sub-folder ``vae``.
+    """
+
+    network_class = "AutoencoderKL"
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return (self.network.encode(x).latent_dist.mode() - self.shift) * self.scale
+
+
+@Encoder.register("vq-model")
+class VQModelEncoder(DiffusersEncoder):
+    """VQModel of diffusers from a local folder: latents before quantisation, which decoding does.
+
+    Esser et al. 2021 (arXiv 2012.09841). A flow works on the continuous latents, and the codebook is the
+    first layer of the decoder (Rombach et al. 2022, arXiv 2112.10752, sec. 3.1). They are multiplied by the
+    ``scaling_factor`` of the model's configuration.
+
+    Args:
+        path: folder that ``save_pretrained`` wrote, or that of a pipeline with a sub-folder ``vqvae``.
+    """
+
+    network_class = "VQModel"
+
+    def _read(self, config: Any) -> None:
+        super()._read(config)
+        self.latent_channels = config.get("vq_embed_dim") or config.latent_channels
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return (self.network.encode(x).latents - self.shift) * self.scale
 
 
 def load_model(path: str, kind: str, owner: str) -> Any:

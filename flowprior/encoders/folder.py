@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from flowprior.encoders.text import TextEncoder, TextEncoding
+from flowprior.encoders.base import TextEncoder, TextEncoding
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, OptionError, pip_install
 from flowprior.storage import read_json
 from flowprior.storage.digests import file_sha256, settings_digest

@@ -150,6 +150,17 @@ class LatentEncoder(nn.Module, Encoder):
         return settings_digest({"tensors": tensors_digest(tensors), **self._settings()})
 
 
+@Encoder.register("identity")
+class IdentityEncoder(LatentEncoder):
+    """Pictures as they are: the latents are the pixels."""
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return x
+
+    def _decode(self, z: Tensor) -> Tensor:
+        return z
+
+
 def padded(x: Tensor, factor: int) -> Tensor:
     """x ``[B, C, H, W]`` with sides that ``factor`` divides, the pixels at the far edges repeated."""
     height, width = x.shape[2:]

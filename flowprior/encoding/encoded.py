@@ -1,8 +1,10 @@
-"""Data whose events are the latents of pictures: encoded once, into a memory-mapped cache or into memory."""
+"""Data whose events are the latents of pictures, encoded once; how well the pictures come back."""
 
 from __future__ import annotations
 
 import inspect
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,9 @@ OWN = {"event_shape", "is_image"}
 """What encoded data say of themselves; everything else is what the pictures say."""
 NUMBERS_AT_ONCE = 1 << 22
 """Numbers of the pictures that are encoded at once: 16 MiB of float32."""
+COMPARED_AT_ONCE = 64
+RANGE = 2.0
+"""Of a pixel in [-1, 1]."""
 
 
 class EncodedData(Data):
@@ -116,6 +121,42 @@ class EncodedData(Data):
                 f"'{self.name}' are not finite; use other weights"
             )
         return z.numpy()
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Error of decode(encode(x)), clamped to [-1, 1], against x.
+
+    Attributes:
+        psnr: peak signal-to-noise ratio 10 log10(4 / mse) in dB, of all pictures together.
+        mse: mean squared error of a number in [-1, 1].
+        pictures: how many were compared.
+    """
+
+    psnr: float
+    mse: float
+    pictures: int
+
+
+@torch.no_grad()
+def measure_reconstruction(encoder: LatentEncoder, data: Data) -> Reconstruction:
+    """Encode and decode all pictures of ``data`` and compare.
+
+    Raises:
+        InputError: no data, or events that the encoder does not take.
+    """
+    if len(data) == 0:
+        raise InputError(f"reconstruction: expected pictures, '{data.name}' is empty")
+    error, count = 0.0, 0
+    device = encoder.device
+    for x, _ in data.batches(COMPARED_AT_ONCE):
+        x = x.to(device)
+        back = encoder.decode(encoder.encode(x), data.event_shape).clamp(-1, 1)
+        error += (back - x).double().square().sum().item()
+        count += x.numel()
+    mse = error / count
+    psnr = 10 * math.log10(RANGE**2 / mse) if mse > 0 else math.inf
+    return Reconstruction(psnr, mse, len(data))
 
 
 def pictures_of(data: Data) -> Data:

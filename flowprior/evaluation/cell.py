@@ -17,7 +17,7 @@ from flowprior.evaluation.batch_size import halving
 from flowprior.flow.showing import check_samples
 from flowprior.metrics.base import Metric, SampleMetric, StepMetric
 from flowprior.metrics.setup import Setup
-from flowprior.metrics.truncation import step_times
+from flowprior.metrics.trajectories import step_times
 from flowprior.registry import spec_of
 from flowprior.samplers import FixedStepSampler, Sampler, Solution, TimeGrid
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from flowprior.data.annotation import Annotation
-from flowprior.data.base import Data
+from flowprior.data.base import Annotation, Data
 from flowprior.errors import InputError
 from flowprior.flow.flow import Flow
 

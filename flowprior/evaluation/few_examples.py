@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable
 
 from flowprior.metrics.base import Metric, SampleMetric
-from flowprior.metrics.reference import Reference
+from flowprior.metrics.setup import Reference
 
 FEW = 100
 """Examples below which no metric of samples can be trusted: a share or mean of n of them has a standard error

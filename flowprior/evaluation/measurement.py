@@ -23,8 +23,7 @@ from flowprior.features.base import FeatureExtractor, short_identity
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics.base import Metric
-from flowprior.metrics.reference import Reference
-from flowprior.metrics.setup import Generate, Setup
+from flowprior.metrics.setup import Generate, Reference, Setup
 from flowprior.progress import stage
 from flowprior.samplers import Sampler, Solution
 

@@ -16,12 +16,11 @@ from flowprior.data.splits import HIGHEST_SEED
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.evaluation.comparable_data import check_comparable
 from flowprior.features.base import FeatureExtractor, as_extractor, short
-from flowprior.features.classifier import Classifier, accuracy_on
-from flowprior.features.classifier_training import data_classifier, load_classifier
+from flowprior.features.classifier import Classifier, accuracy_on, data_classifier, load_classifier
 from flowprior.flow import Flow
 from flowprior.flow.guidance import check_guidance
 from flowprior.metrics.base import Metric
-from flowprior.metrics.reference import Reference
+from flowprior.metrics.setup import Reference
 from flowprior.registry import Registered, check_count, choose, is_whole, package_version, spec_of
 from flowprior.samplers.base import MOST_EVALUATIONS, Sampler
 from flowprior.samplers.fixed import FixedStepSampler

@@ -2,15 +2,15 @@
 
 from flowprior.features.base import FEATURES, FeatureExtractor, NetworkFeatures, as_extractor
 from flowprior.features.caption_ridge import CaptionRidge, fit_caption_ridge
-from flowprior.features.classifier import Classifier, accuracy_on
-from flowprior.features.classifier_training import (
+from flowprior.features.classifier import (
+    Classifier,
+    accuracy_on,
     data_classifier,
     load_classifier,
     save_classifier,
     train_classifier,
 )
-from flowprior.features.clip import ClipFeatures
-from flowprior.features.imagenet import InceptionFeatures, Lite0Features
+from flowprior.features.pretrained import ClipFeatures, InceptionFeatures, Lite0Features
 
 __all__ = ["FEATURES", "FeatureExtractor", "NetworkFeatures", "as_extractor"]
 __all__ += ["Classifier", "accuracy_on", "data_classifier", "load_classifier", "save_classifier"]

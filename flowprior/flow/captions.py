@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from flowprior.conditions import Condition, TokenStates
 from flowprior.encoders import Encoder, TextEncoder
-from flowprior.encoders.text import check_texts, is_empty
+from flowprior.encoders.base import check_texts, is_empty
 from flowprior.errors import CheckpointError, FlowpriorError, InputError, OptionError
 from flowprior.flow.label_names import WHOLE, labels_of, names_of
 from flowprior.registry import spec_of

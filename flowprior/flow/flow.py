@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, Parts, as_value, moved
 from flowprior.encoders import TextEncoder
-from flowprior.encoders.text import is_empty
+from flowprior.encoders.base import is_empty
 from flowprior.errors import InputError
 from flowprior.flow.files import save_flow
 from flowprior.flow.finite import check_finite_condition

@@ -1,6 +1,5 @@
 """Metrics: pure functions, and in the same files the classes that evaluations call."""
 
-from flowprior.metrics.accuracy import Accuracy
 from flowprior.metrics.base import (
     FeatureMetric,
     FlowMetric,
@@ -11,26 +10,44 @@ from flowprior.metrics.base import (
     TwoSampleMetric,
 )
 from flowprior.metrics.bits import Likelihood, bits_per_dimension
-from flowprior.metrics.consistency import Consistency, consistency
-from flowprior.metrics.coverage import Coverage, coverage
-from flowprior.metrics.crps import Crps, crps
-from flowprior.metrics.energy_score import EnergyScore, energy_score
+from flowprior.metrics.condition_fit import Accuracy, ImageText, caption_ranks
+from flowprior.metrics.ensembles import (
+    Coverage,
+    Crps,
+    EnergyScore,
+    EnsembleMetric,
+    MemberSpread,
+    PairedMetric,
+    coverage,
+    crps,
+    energy_score,
+    member_spread,
+)
 from flowprior.metrics.frechet import FeatureMoments, Frechet, frechet_distance
-from flowprior.metrics.image_text import ImageText
 from flowprior.metrics.kernel import KernelDistance, KernelMetric, kernel_distance, polynomial_mmd2
 from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_recall
-from flowprior.metrics.member_spread import MemberSpread, member_spread
 from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
-from flowprior.metrics.paired import EnsembleMetric, PairedMetric, PictureMetric
-from flowprior.metrics.psnr import Psnr, psnr
-from flowprior.metrics.retrieval import caption_ranks
+from flowprior.metrics.restorations import Consistency, PictureMetric, Psnr, Ssim, consistency, psnr, ssim
 from flowprior.metrics.setup import Drawn, Rows, Setup, Trajectories
-from flowprior.metrics.sliced import Sliced, sliced_wasserstein2_per_condition, sliced_wasserstein2_squared
-from flowprior.metrics.ssim import Ssim, ssim
-from flowprior.metrics.trajectories import Curvature, PathEnergy, normalised_energy, solve_trajectories
-from flowprior.metrics.transport import measure_transport
-from flowprior.metrics.truncation import Truncation, global_error, local_error, step_times
-from flowprior.metrics.wasserstein import Wasserstein, wasserstein2_per_condition, wasserstein2_squared
+from flowprior.metrics.trajectories import (
+    Curvature,
+    PathEnergy,
+    Truncation,
+    global_error,
+    local_error,
+    normalised_energy,
+    solve_trajectories,
+    step_times,
+)
+from flowprior.metrics.transport import (
+    Sliced,
+    Wasserstein,
+    measure_transport,
+    sliced_wasserstein2_per_condition,
+    sliced_wasserstein2_squared,
+    wasserstein2_per_condition,
+    wasserstein2_squared,
+)
 
 __all__ = ["FeatureMetric", "FlowMetric", "Metric", "PairedMetric", "SampleMetric", "StepMetric"]
 __all__ += ["EnsembleMetric", "PictureMetric", "TwoSampleMetric"]

@@ -15,8 +15,7 @@ from flowprior.conditions import Conditions
 from flowprior.errors import InputError
 from flowprior.features.base import FeatureExtractor
 from flowprior.metrics.base import FeatureMetric, Metric
-from flowprior.metrics.reference import Reference
-from flowprior.metrics.setup import Drawn, Setup
+from flowprior.metrics.setup import Drawn, Reference, Setup
 
 _ZERO = torch.zeros((), dtype=torch.float64)
 

@@ -24,8 +24,7 @@ from torch import Tensor, nn
 
 from flowprior.errors import InputError
 from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
-from flowprior.metrics.reference import Reference
-from flowprior.metrics.setup import Drawn, Setup
+from flowprior.metrics.setup import Drawn, Reference, Setup
 from flowprior.registry import check_count
 
 

@@ -5,10 +5,9 @@ back end of the user's; :func:`save_figure` writes it. Pictures know arrays alon
 """
 
 from flowprior.pictures.animation import animate, check_animation, save_animation
-from flowprior.pictures.beside import beside, check_drawable, is_drawable
+from flowprior.pictures.beside import beside, check_drawable, given_pictures, is_drawable
 from flowprior.pictures.densities import densities
 from flowprior.pictures.fans import fans
-from flowprior.pictures.given import given_pictures
 from flowprior.pictures.grid import first_of_each, image_panels, sample_grid
 from flowprior.pictures.points import point_panels, points
 from flowprior.pictures.quality import quality

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from flowprior.errors import OptionError
 from flowprior.pictures.grid import image_sheet
-from flowprior.pictures.plane import add_legend, coordinates, plane_axes
-from flowprior.pictures.points import scatter, scatter_real
+from flowprior.pictures.points import add_legend, coordinates, plane_axes, scatter, scatter_real
 from flowprior.pictures.sheet import clipped, draw_sheet
 from flowprior.pictures.trajectories import check_states, spread_places
 from flowprior.storage import replacing

@@ -1,4 +1,4 @@
-"""Data, prior and flow beside each other, as images or as points."""
+"""Data, prior and flow beside each other, as images or as points; what a condition shows of images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
+from torch.nn import functional
 
+from flowprior.conditions import Conditions, Parts
 from flowprior.errors import InputError
 from flowprior.pictures.grid import CHANNELS, Panel, image_panels
 from flowprior.pictures.points import point_panels
@@ -60,3 +62,18 @@ def check_drawable(event_shape: Sequence[int]) -> None:
             f"picture: expected images [N, 1, 3 or 4, H, W] or points [N, 2], got [N, {shape}]; "
             "write an .npz or .pt file instead"
         )
+
+
+def given_pictures(cond: Conditions | None, event_shape: Sequence[int]) -> Tensor | None:
+    """What a condition shows of pictures [C, H, W], each pixel as a square of pixels: ``[B, C, H, W]``.
+
+    Of a picture with one channel more, that of what is known, the others are taken. None where no part of the
+    condition is a picture of as many channels.
+    """
+    parts = [part for _, part in cond.items()] if isinstance(cond, Parts) else [cond]
+    channels = event_shape[0]
+    for part in parts:
+        if isinstance(part, Tensor) and part.dim() == 4 and part.shape[1] in (channels, channels + 1):
+            shown = part[:, :channels].detach().float().cpu()
+            return functional.interpolate(shown, tuple(event_shape[1:]), mode="nearest")
+    return None

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
-from flowprior.pictures.plane import add_scale, check_points, coordinates, plane_axes
+from flowprior.pictures.points import add_scale, check_points, coordinates, plane_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

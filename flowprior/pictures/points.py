@@ -1,25 +1,31 @@
-"""Points of the plane, coloured by their condition, with axes and a legend."""
+"""Points of the plane, coloured by their condition; square axes beside each other with one legend for all."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
-from flowprior.pictures.plane import add_legend, check_points, coordinates, plane_axes
-from flowprior.pictures.sheet import class_name
+from flowprior.errors import InputError
+from flowprior.pictures.sheet import DPI, class_name, clipped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.cm import ScalarMappable
     from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
 
 MOST_COLOURS = 10
 """Classes that a legend tells apart; more of them are coloured along a scale, as embeddings are."""
 DOT = 9
-
 Panel = tuple[Tensor, Tensor | None]
+SIDE, LEFT, BOTTOM, BETWEEN, NAME, LEGEND = 5.0, 0.7, 0.4, 0.4, 0.3, 1.5
+"""Inches of a panel, of what is around it, and of the legend at the right."""
+LONGEST_NAME, LONGEST_TITLE = 18, 60
+TIGHT: dict[str, Any] = {"frameon": False, "borderpad": 0, "borderaxespad": 0, "handletextpad": 0.2}
+MARGIN = 0.08
 
 
 def points(
@@ -96,10 +102,60 @@ def panels_over_real(
     return figure, places
 
 
-def scatter_real(axes: Axes, real: Tensor | None) -> None:
-    """Real points ``[M, 2]`` in grey, where there are any."""
-    if real is not None:
-        axes.scatter(*coordinates(real), c="0.8", s=DOT, linewidths=0, label="real data")
+def plane_axes(names: Sequence[str], title: str, seen: Sequence[Tensor]) -> tuple[Figure, list[Axes]]:
+    """Axes of one size under their names, with room for a legend at the right.
+
+    Args:
+        names: of the panels; may be empty.
+        title: of the picture.
+        seen: clouds ``[N, 2]`` that decide which part of the plane every panel shows.
+    """
+    from matplotlib.figure import Figure
+
+    width = LEFT + (SIDE + BETWEEN) * len(names) + LEGEND
+    height = BOTTOM + SIDE + NAME * (1 + bool(title))
+    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    title = clipped(title, LONGEST_TITLE * len(names))
+    figure.text(LEFT / width, 1 - 0.1 / height, title, fontsize=11, va="top", color="black", parse_math=False)
+    places = []
+    for place, name in enumerate(names):
+        left = LEFT + (SIDE + BETWEEN) * place
+        axes = figure.add_axes((left / width, BOTTOM / height, SIDE / width, SIDE / height))
+        axes.set_title(clipped(name, LONGEST_TITLE), fontsize=10, color="black", parse_math=False)
+        axes.ticklabel_format(style="sci", scilimits=(-2, 3), useOffset=False)
+        axes.tick_params(labelleft=place == 0)
+        _set_limits(axes, torch.cat([_finite(cloud) for cloud in seen]))
+        places.append(axes)
+    return figure, places
+
+
+def add_legend(figure: Figure, places: Sequence[Axes]) -> None:
+    """One legend for what has a name in any panel, and a scale where colours are numbers."""
+    shown = {
+        str(artist.get_label()): artist
+        for axes in places
+        for artist in axes.collections
+        if not str(artist.get_label()).startswith("_")
+    }
+    right, top = places[-1].get_position().x1, places[-1].get_position().y1
+    if len(shown) > 1 or "real data" in shown:
+        names = [clipped(name, LONGEST_NAME) for name in shown]
+        place = (right + 0.1 / figure.get_figwidth(), top)
+        legend = figure.legend(
+            shown.values(), names, loc="upper left", bbox_to_anchor=place, markerscale=2, **TIGHT
+        )
+        for text in legend.get_texts():
+            text.set_parse_math(False)
+    coloured = [artist for axes in places for artist in axes.collections if artist.get_array() is not None]
+    if coloured:
+        add_scale(figure, places[-1], coloured[0], "condition")
+
+
+def add_scale(figure: Figure, last: Axes, coloured: ScalarMappable, name: str) -> None:
+    """A named scale of colours at the right of the last panel, beside where a legend would begin."""
+    place, inch = last.get_position(), 1 / figure.get_figwidth()
+    scale = figure.add_axes((place.x1 + 0.2 * inch, place.y0, 0.15 * inch, 0.7 * place.height))
+    figure.colorbar(coloured, cax=scale, label=name)
 
 
 def scatter(
@@ -119,6 +175,12 @@ def scatter(
     return [(axes.scatter(*coordinates(x), c=scale, cmap="viridis", **dot), slice(None))]
 
 
+def scatter_real(axes: Axes, real: Tensor | None) -> None:
+    """Real points ``[M, 2]`` in grey, where there are any."""
+    if real is not None:
+        axes.scatter(*coordinates(real), c="0.8", s=DOT, linewidths=0, label="real data")
+
+
 def rows_of_classes(cond: Tensor | None) -> list[tuple[int, Tensor]]:
     """Each label and its rows ``[N]`` of True and False; none of embeddings, or where labels are too many."""
     labels = [] if cond is None or cond.is_floating_point() else cond.unique().tolist()
@@ -128,3 +190,35 @@ def rows_of_classes(cond: Tensor | None) -> list[tuple[int, Tensor]]:
 def class_colour(label: int) -> str:
     """The colour of a class, the same in every picture."""
     return f"C{label % MOST_COLOURS}"
+
+
+def check_points(*clouds: Tensor) -> None:
+    """Refuse what is no points of the plane.
+
+    Raises:
+        InputError: a shape other than ``[N, 2]``.
+    """
+    for cloud in clouds:
+        if cloud.dim() != 2 or cloud.shape[1] != 2:
+            raise InputError(f"picture: expected points [N, 2], got {list(cloud.shape)}")
+
+
+def coordinates(cloud: Tensor) -> Any:
+    """The two coordinates of points ``[N, 2]``, as matplotlib takes them."""
+    return cloud.detach().double().cpu().T.numpy()
+
+
+def _set_limits(axes: Axes, seen: Tensor) -> None:
+    """A square around the points that are to be seen."""
+    if len(seen) == 0:
+        return
+    low, high = seen.amin(0), seen.amax(0)
+    middle = ((low + high) / 2).tolist()
+    reach = (0.5 + MARGIN) * float((high - low).max()) or 1.0
+    axes.set_xlim(middle[0] - reach, middle[0] + reach)
+    axes.set_ylim(middle[1] - reach, middle[1] + reach)
+
+
+def _finite(cloud: Tensor) -> Tensor:
+    cloud = cloud.detach().double().cpu()
+    return cloud[cloud.isfinite().all(1)]

@@ -1,20 +1,26 @@
-"""Quality against the number of evaluations of the network: one curve a setting."""
+"""Quality against the number of evaluations of the network: one curve a setting, their names below.
+
+Each setting has one marker and one colour, and a name as short as it can be. Which axes are logarithmic, and
+where their ticks stand, follows from the values and the numbers of evaluations.
+"""
 
 from __future__ import annotations
 
+import re
 import statistics
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from flowprior.errors import InputError, OptionError
-from flowprior.pictures.curves import Curve, draw_curves, name_below
-from flowprior.pictures.looks import legible_names
 from flowprior.pictures.sheet import DPI, clipped
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 WIDTH, HEIGHT, LINE = 4.8, 3.2, 0.2
 """Inches of the figure without its legend, and of a line of that."""
@@ -22,6 +28,17 @@ LONGEST_TITLE = 60
 BETTER = {"lower": "lower is better", "higher": "higher is better", "": ""}
 Values = Mapping[float, float | Sequence[float]]
 """Number of evaluations -> the value, or those of several seeds."""
+WIDE_RANGE = 4
+"""Distances that span more than this factor have a logarithmic axis."""
+MANY_TICKS = 500
+"""Those that span more than this factor have a tick a decade."""
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Okabe & Ito (2008), told apart by the colour-blind, too; their yellow is too light for lines on white."""
+LONGEST_NAME = 60
+"""Letters of a name that a legend below a chart has room for."""
+MARKERS = "os^DvPX*<>ph"
+_SPEC = re.compile(r"([\w.-]+):(\w+=\S*[^\s,])")
+_BETWEEN_OPTIONS = re.compile(r",(?=\w+=)")
 
 
 def quality(
@@ -72,6 +89,110 @@ def quality(
     return figure
 
 
+class Curve(NamedTuple):
+    """Values of one setting.
+
+    Attributes:
+        places: numbers of evaluations or of training steps, ascending.
+        means: the value at each.
+        deviations: lengths of the bars at each; 0 for none.
+    """
+
+    places: Sequence[float]
+    means: Sequence[float]
+    deviations: Sequence[float]
+
+
+def draw_curves(
+    axes: Axes,
+    curves: Mapping[str, Curve],
+    *,
+    better: str = "lower",
+    styles: Mapping[str, Mapping[str, Any]] | None = None,
+    level: float | None = None,
+    level_name: str = "real data",
+    doubling: bool = True,
+) -> None:
+    """Draw curves without their names, and set the scales of both axes.
+
+    Args:
+        axes: what to draw into.
+        curves: by setting.
+        better: ``"lower"`` for distances, which alone may have a logarithmic axis, ``"higher"`` or ``""``.
+        styles: setting -> what ``errorbar`` takes, such as ``{"label": "ours", "color": "C0"}``.
+        level: drawn as a dotted line, such as the real-data score.
+        level_name: what the dotted line is called.
+        doubling: space the places by powers of two; 0 stands one doubling before the first of the others.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    places = sorted({float(place) for curve in curves.values() for place in curve.places})
+    least = min(filter(None, places), default=1)
+    for number, (name, curve) in enumerate(curves.items()):
+        drawn: dict[str, Any] = (
+            {"label": name, "ms": 4.5, "capsize": 3, "lw": 1.6}
+            | look(number)
+            | dict((styles or {}).get(name, {}))
+        )
+        at = np.asarray(curve.places, dtype=float)
+        if doubling:
+            at = _beside_each_other(at, number, len(curves), least)
+        axes.errorbar(at, curve.means, curve.deviations, **drawn)
+    levels = [] if level is None else [level]
+    for height in levels:
+        axes.axhline(height, color="0.5", ls=":", lw=1, label=level_name, zorder=1)
+    _set_value_scale(axes, [*(mean for curve in curves.values() for mean in curve.means), *levels], better)
+    if doubling:
+        _set_evaluations_scale(axes, places)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.grid(axis="y", alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def named_lines(axes: Axes) -> dict[str, Line2D]:
+    """Name -> line of each curve, without its bars; the level comes last."""
+    from matplotlib.lines import Line2D
+
+    pairs = zip(*axes.get_legend_handles_labels(), strict=True)
+    ordered: list[Any] = sorted(pairs, key=lambda pair: isinstance(pair[0], Line2D))
+    return {name: getattr(handle, "lines", [handle])[0] for handle, name in ordered}
+
+
+def name_below(axes: Axes) -> None:
+    """Marker and name of each line below the axes, one a line, where names of any length have room."""
+    lines, figure = named_lines(axes), axes.figure
+    plain: Any = {"loc": "outside lower left", "frameon": False, "borderpad": 0, "labelspacing": 0.25}
+    legend = figure.legend(list(lines.values()), list(lines), **plain)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def look(number: int) -> dict[str, Any]:
+    """Colour and marker of the setting of this number: no two of twelve have one marker."""
+    return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Name -> the same with no more options of components than tell the names apart.
+
+    ``gmm:covariance=lowrank,rank=64 + ot`` is ``gmm + ot`` where it alone would be called so; beside one of
+    ``rank=16`` it is ``gmm:rank=64 + ot``. Names without options stay as they are.
+    """
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for name in dict.fromkeys(names):
+        alike[_SPEC.sub(r"\1", name)].append(name)
+    found = {name: _shortened(name, group) for group in alike.values() for name in group}
+    return found if len(set(found.values())) == len(found) else {name: name for name in found}
+
+
+def legible_names(names: Sequence[str]) -> dict[str, str]:
+    """As :func:`short_names`, cut where they are long and differ in their first letters."""
+    short = short_names(names)
+    cut = {name: clipped(short[name], LONGEST_NAME) for name in names}
+    return cut if len(set(cut.values())) == len(cut) else short
+
+
 def evaluations_label(with_prior: bool) -> str:
     """What the axis of evaluations is called, with or without 0 on it."""
     return "NFE (0: the prior alone)" if with_prior else "NFE, evaluations of the network"
@@ -97,3 +218,68 @@ def _value_label(metric: str, unit: str, better: str) -> str:
     """The metric with its unit, and which side is better."""
     about = ", ".join(filter(None, (metric or "value", unit)))
     return f"{about} ({BETTER[better]})" if better else about
+
+
+def _set_value_scale(axes: Axes, values: Sequence[float], better: str = "lower") -> None:
+    """A logarithmic axis for distances that span a wide range, else a linear one; plain numbers on both.
+
+    Distances are what is better lower, and 0 at best. Shares, such as an accuracy, and whatever else is
+    better higher have a linear axis: of them a reader compares differences, not factors.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    if better == "lower" and values and min(values) > 0 and max(values) > WIDE_RANGE * min(values):
+        axes.set_yscale("log")
+        fine = max(values) < MANY_TICKS * min(values)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if fine else (1,), numticks=12))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.tick_params(axis="y", which="minor", length=0)
+    axes.yaxis.set_major_formatter(
+        lambda value, _: f"{value / 1000:g}k" if abs(value) >= 1e4 else f"{value:.4g}"
+    )
+
+
+def _set_evaluations_scale(axes: Axes, places: Sequence[float]) -> None:
+    """Powers of two are a step apart; 0 stands as far before the least of the others as its half would."""
+    positive = [place for place in places if place > 0]
+    if not positive:
+        axes.set_xlim(-1, 1)
+    elif len(positive) == len(places):
+        axes.set_xscale("log", base=2)
+    else:
+        # Between 0 and the threshold the axis is linear, and linscale=0.5 makes that stretch one doubling.
+        axes.set_xscale("symlog", base=2, linthresh=min(positive), linscale=0.5)
+    axes.set_xticks(places, [f"{place:.3g}" for place in places])
+    axes.set_xticks([], minor=True)
+
+
+def _beside_each_other(places: Any, number: int, count: int, least: float) -> Any:
+    """Places of one of ``count`` curves, moved by a share of a doubling so that bars stand beside each other.
+
+    Args:
+        places: numbers of evaluations, an array.
+        number: of the curve.
+        count: of curves.
+        least: of the positive places of all curves.
+    """
+    shift = 0.14 * (number / count - 0.5)
+    return np.where(places > 0, places * 2**shift, shift * least)
+
+
+def _shortened(name: str, alike: Sequence[str]) -> str:
+    """``name`` without the options that all of these names have in the same place."""
+    own = [_option_sets(other) for other in alike]
+    comparable = len({len(sets) for sets in own}) == 1
+    shared = iter([set.intersection(*sets) if comparable else set() for sets in zip(*own, strict=False)])
+
+    def differing(spec: re.Match[str]) -> str:
+        common = next(shared, set())
+        kept = [option for option in _BETWEEN_OPTIONS.split(spec[2]) if option not in common]
+        return spec[1] + (":" + ",".join(kept) if kept else "")
+
+    return _SPEC.sub(differing, name)
+
+
+def _option_sets(name: str) -> list[set[str]]:
+    """The options of each component that a name holds."""
+    return [set(_BETWEEN_OPTIONS.split(spec[2])) for spec in _SPEC.finditer(name)]

@@ -11,8 +11,14 @@ from torch import Tensor
 from flowprior.errors import InputError
 from flowprior.pictures.beside import check_drawable
 from flowprior.pictures.grid import Panel, image_panels
-from flowprior.pictures.plane import add_legend, coordinates
-from flowprior.pictures.points import class_colour, panels_over_real, rows_of_classes, scatter
+from flowprior.pictures.points import (
+    add_legend,
+    class_colour,
+    coordinates,
+    panels_over_real,
+    rows_of_classes,
+    scatter,
+)
 from flowprior.pictures.sheet import class_name
 
 if TYPE_CHECKING:

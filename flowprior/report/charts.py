@@ -8,9 +8,7 @@ from html import escape
 from typing import Any
 
 from flowprior.pictures import figure_bytes
-from flowprior.pictures.curves import draw_curves, name_below
-from flowprior.pictures.looks import legible_names, look
-from flowprior.pictures.quality import evaluations_label
+from flowprior.pictures.quality import draw_curves, evaluations_label, legible_names, look, name_below
 from flowprior.report.comparison_figure import curves_of
 from flowprior.report.quality_figure import PLAIN_TEXT
 from flowprior.report.wording import BETTER, counted, number
@@ -67,7 +65,7 @@ def line_chart(
         better: ``"lower"``, ``"higher"`` or ``""``.
         about: what stands below the metric's name.
         x: what stands along the bottom, ``"nfe"`` or ``"step"``.
-        options: further ones of :func:`flowprior.pictures.curves.draw_curves`.
+        options: further ones of :func:`flowprior.pictures.quality.draw_curves`.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowprior.errors import OptionError
 from flowprior.pictures import save_figure
-from flowprior.pictures.curves import Curve, draw_curves
-from flowprior.pictures.looks import legible_names
-from flowprior.pictures.quality import evaluations_label
+from flowprior.pictures.quality import Curve, draw_curves, evaluations_label, legible_names
 from flowprior.report.quality_figure import check_suffix, metric_panels
 from flowprior.study.statistics import grouped
 from flowprior.study.summary import Rows

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import REAL_DATA, Result
 from flowprior.pictures import SUFFIXES, save_figure
-from flowprior.pictures.curves import Curve, draw_curves, named_lines
-from flowprior.pictures.looks import short_names
-from flowprior.pictures.quality import evaluations_label
+from flowprior.pictures.quality import Curve, draw_curves, evaluations_label, named_lines, short_names
 from flowprior.report.terminal import lines_of, title_of
 from flowprior.report.wording import ARROWS
 from flowprior.study.statistics import grouped

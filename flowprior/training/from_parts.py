@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from flowprior.conditions import Conditions, moved
-from flowprior.data.several_conditions import every_condition
+from flowprior.data.splits import every_condition
 from flowprior.encoding import EncodedData
 from flowprior.encoding.cache import remove_latents
 from flowprior.errors import CheckpointError

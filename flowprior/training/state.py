@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowprior.data.facts import data_facts
+from flowprior.data.base import data_facts
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.captions import KEY as CAPTIONS

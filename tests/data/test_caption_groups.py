@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from flowprior.data.caption_groups import caption_groups, split_by_caption
+from flowprior.data.captions import caption_groups, split_by_caption
 
 
 def test_equal_captions_are_one_group_whatever_their_case_and_white_space():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flowprior.conditions import Condition
-from flowprior.data import CaptionedPictures, Subset, caption_embeddings, every_condition
+from flowprior.data import CaptionedPictures, Subset, captions, every_condition
 from flowprior.data.stream import CheckedBatches
 from flowprior.errors import OptionError
 from tests.pictures_on_disk import paint
@@ -67,37 +67,37 @@ def test_a_part_of_the_data_keeps_its_captions(data):
 
 
 def test_many_captions_are_read_from_the_cache_for_the_same_captions_and_weights(monkeypatch, tmp_path):
-    monkeypatch.setattr(caption_embeddings, "MANY", 3)
-    monkeypatch.setattr(caption_embeddings, "AT_ONCE", 2)
+    monkeypatch.setattr(captions, "MANY", 3)
+    monkeypatch.setattr(captions, "AT_ONCE", 2)
     monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path))
     texts = ["a", "b", "a", "c", "d"]
     first, again, other, less = WordEncoder(), WordEncoder(), WordEncoder(4), WordEncoder()
-    tables = [caption_embeddings.embed_captions(texts, encoder) for encoder in (first, again)]
+    tables = [captions.embed_captions(texts, encoder) for encoder in (first, again)]
     assert [len(call) for call in first.calls] == [2, 2]
     assert again.calls == []
     assert torch.equal(tables[0].table, tables[1].table)
     assert tables[1].rows.tolist() == [0, 1, 0, 2, 3]
-    assert caption_embeddings.embed_captions(texts, other).table.shape == (4, 4)
-    caption_embeddings.embed_captions(texts[:2], less)
+    assert captions.embed_captions(texts, other).table.shape == (4, 4)
+    captions.embed_captions(texts[:2], less)
     assert less.calls == [["a", "b"]]
     assert len(list(tmp_path.iterdir())) == 2, "few captions leave no file"
 
 
 def test_an_encoder_of_this_process_alone_has_no_spec():
-    embedded = caption_embeddings.embed_captions(["a"], WordEncoder())
+    embedded = captions.embed_captions(["a"], WordEncoder())
     assert (embedded.encoder, embedded.identity) == (None, "words of 6 numbers")
     with pytest.raises(OptionError, match="expected a name, a spec or a Encoder, got int"):
-        caption_embeddings.embed_captions(["a"], 3)
+        captions.embed_captions(["a"], 3)
 
 
 def test_the_empty_caption_is_the_null_condition(monkeypatch, tmp_path):
-    monkeypatch.setattr(caption_embeddings, "MANY", 3)
+    monkeypatch.setattr(captions, "MANY", 3)
     monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path))
     assert WordEncoder().encode([""]).pooled.abs().min() > 0
     for texts in (["a", ""], ["a", "", "b"], ["a", "", "b"]):
-        found = caption_embeddings.embed_captions(texts, WordEncoder())
+        found = captions.embed_captions(texts, WordEncoder())
         condition = Condition.of(found.table)
         assert torch.equal(found.table[found.rows[[1]]], condition.null(found.table[[0]]))
         assert torch.equal(found.table[found.rows[0]], embedding("a"))
-    blank = caption_embeddings.embed_captions(["a", "  \n"], WordEncoder())
+    blank = captions.embed_captions(["a", "  \n"], WordEncoder())
     assert torch.equal(blank.table[blank.rows[1]], torch.zeros(6)), "as flows take it"

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from flowprior.data import load_data
+from flowprior.data.base import data_facts
 from flowprior.data.corrupt import printable
-from flowprior.data.facts import data_facts
 from flowprior.errors import InputError
 from tests.data_records import array, numbered, picture, reds, write_tar
 

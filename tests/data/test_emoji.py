@@ -10,9 +10,7 @@ import torch
 
 from flowprior.cli import app
 from flowprior.data import EmojiData, Subset, TensorData, emoji, load_data
-from flowprior.data.caption_splits import is_held_out, part_of
-from flowprior.data.emoji import TWINS, parts_of
-from flowprior.data.emoji_file import ATTRIBUTIONS, EMBEDDED, EmojiFile
+from flowprior.data.emoji import ATTRIBUTIONS, EMBEDDED, TWINS, EmojiFile, is_held_out, part_of, parts_of
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 
 PARTS = {

@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d
 from flowprior.conditions import Condition, Parts
 from flowprior.data import Data, Restoration, TensorData, load_data
 from flowprior.data.restoration import HiddenRectangle, LowResolution
-from flowprior.data.subset import split_validation
+from flowprior.data.splits import split_validation
 from flowprior.errors import InputError, OptionError
 
 X = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1

@@ -11,7 +11,7 @@ from torch import nn
 from flowprior import Coupling, Flow, Path, Prior, evaluate
 from flowprior.conditions import Condition
 from flowprior.data import TensorData
-from flowprior.data.annotation import Annotation
+from flowprior.data.base import Annotation
 from flowprior.errors import InputError
 
 CELLS = Annotation("X_pca", ("PC1", "PC2"), (2.0,), (0.0,), "cell_type")

@@ -11,7 +11,7 @@ from flowprior import evaluate, train
 from flowprior.data import TensorData
 from flowprior.evaluation.few_examples import FEW, warn_of_few
 from flowprior.metrics import Metric
-from flowprior.metrics.reference import Reference
+from flowprior.metrics.setup import Reference
 
 
 def split(count: int, name: str) -> TensorData:

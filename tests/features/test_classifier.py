@@ -15,11 +15,11 @@ from flowprior.errors import InputError
 from flowprior.features import (
     Classifier,
     accuracy_on,
-    classifier_training,
     data_classifier,
     train_classifier,
 )
-from flowprior.features.classifier_training import fingerprint
+from flowprior.features import classifier as module
+from flowprior.features.classifier import SHIPPED, fingerprint
 from tests.debian_data import fashion_mnist
 
 
@@ -127,7 +127,7 @@ class TestCache:
         def refuse(*_: object, **__: object) -> None:
             raise AssertionError("trained although the cache has it")
 
-        monkeypatch.setattr(classifier_training, "train_classifier", refuse)
+        monkeypatch.setattr(module, "train_classifier", refuse)
 
     def test_the_second_time_reads_the_same_weights(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
@@ -159,7 +159,7 @@ class TestCache:
         self, constant: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         before = fingerprint(blobs((5,)), 0)
-        monkeypatch.setattr(classifier_training, constant, 2 * getattr(classifier_training, constant))
+        monkeypatch.setattr(module, constant, 2 * getattr(module, constant))
         assert fingerprint(blobs((5,)), 0) != before
 
     def test_a_damaged_file_is_replaced(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,13 +172,13 @@ class TestCache:
         self.forbid_training(monkeypatch)
         assert torch.equal(data_classifier(data)(data.x), first(data.x))
 
-    @pytest.mark.parametrize(("printed", "weights"), sorted(classifier_training.SHIPPED.items()))
+    @pytest.mark.parametrize(("printed", "weights"), sorted(SHIPPED.items()))
     def test_weights_of_the_package_are_taken_for_the_data_they_are_for(
         self, printed: str, weights: str, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         side = 8 if weights.startswith("digits") else 28
         data = TensorData(torch.zeros(10, 1, side, side), torch.arange(10), name="stand-in", classes=10)
-        monkeypatch.setattr(classifier_training, "fingerprint", lambda data, seed: printed)
+        monkeypatch.setattr(module, "fingerprint", lambda data, seed: printed)
         self.forbid_training(monkeypatch)
         assert data_classifier(data).describe().endswith(weights.rsplit("-", 1)[1])
         assert list(folder.iterdir()) == []
@@ -193,5 +193,5 @@ class TestCache:
 @pytest.mark.slow
 def test_fashion_mnist_needs_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """The weights of the package recognise it after all their steps, and are found by its fingerprint."""
-    monkeypatch.setattr(classifier_training, "train_classifier", lambda *_, **__: pytest.fail("trained"))
+    monkeypatch.setattr(module, "train_classifier", lambda *_, **__: pytest.fail("trained"))
     assert accuracy_on(data_classifier(fashion_mnist("train")), fashion_mnist("test")) > 0.9

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.features import as_extractor
-from flowprior.features.clip import MEAN, STD, ClipFeatures
+from flowprior.features.pretrained import CLIP_MEAN, CLIP_STD, ClipFeatures
 from flowprior.storage.digests import file_sha256
 
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -51,7 +51,7 @@ def test_embeddings_are_those_of_the_whole_model(
     extractor = as_extractor(spec(folder))
     assert (extractor.features_name, extractor.dim) == ("clip", 16)
     x = torch.rand(3, 3, 32, 32, generator=generator) * 2 - 1
-    shift, scale = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
+    shift, scale = (torch.tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     with torch.no_grad():
         expected = model.get_image_features(pixel_values=((x + 1) / 2 - shift) / scale)
     expected = expected if isinstance(expected, torch.Tensor) else expected.pooler_output

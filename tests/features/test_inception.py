@@ -14,7 +14,7 @@ from torch_fidelity import feature_extractor_inceptionv3 as fidelity
 
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.features import as_extractor
-from flowprior.features.imagenet import as_bytes
+from flowprior.features.pretrained import as_bytes
 from flowprior.storage.digests import file_sha256
 
 

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from flowprior.errors import InputError, OptionError
-from flowprior.features import as_extractor, imagenet
+from flowprior.features import as_extractor, pretrained
 
 
 @pytest.fixture(scope="module")
-def extractor() -> imagenet.Lite0Features:
+def extractor() -> pretrained.Lite0Features:
     pytest.importorskip("efficientnet_lite_pytorch", reason="the test extra is not installed")
-    return imagenet.Lite0Features()
+    return pretrained.Lite0Features()
 
 
-def test_it_is_the_pinned_network(extractor: imagenet.Lite0Features, generator: torch.Generator) -> None:
+def test_it_is_the_pinned_network(extractor: pretrained.Lite0Features, generator: torch.Generator) -> None:
     assert extractor.features_name == "lite0"
     assert extractor.identity().startswith("lite0 64px sha256 57934424")
     grey = torch.rand(3, 1, 28, 28, generator=generator) * 2 - 1
@@ -28,7 +28,7 @@ def test_it_is_the_pinned_network(extractor: imagenet.Lite0Features, generator: 
     assert torch.linalg.matrix_rank(found) == 3
 
 
-def test_other_events_are_refused(extractor: imagenet.Lite0Features) -> None:
+def test_other_events_are_refused(extractor: pretrained.Lite0Features) -> None:
     with pytest.raises(InputError, match="features 'lite0': expected pictures"):
         extractor.features(torch.zeros(3, 2))
 
@@ -41,6 +41,6 @@ def test_without_the_packages_the_extra_is_named(monkeypatch: pytest.MonkeyPatch
 
 def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("efficientnet_lite_pytorch", reason="the test extra is not installed")
-    monkeypatch.setattr(imagenet, "LITE0_SHA256", "00000000")
+    monkeypatch.setattr(pretrained, "LITE0_SHA256", "00000000")
     with pytest.raises(InputError, match=r"has sha256 57934424.*expected 00000000"):
-        imagenet.Lite0Features()
+        pretrained.Lite0Features()

@@ -17,7 +17,7 @@ from flowprior.evaluation import evaluate
 from flowprior.features import as_extractor
 from flowprior.flow import Flow
 from flowprior.metrics import Setup, frechet_distance
-from flowprior.metrics.reference import Reference
+from flowprior.metrics.setup import Reference
 from flowprior.paths import Path as FlowPath
 from flowprior.priors import Prior
 from flowprior.storage.digests import file_sha256

@@ -15,8 +15,7 @@ from flowprior.features import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics import FlowMetric, Metric, MetricInfo, SampleMetric, StepMetric
 from flowprior.metrics.base import ORDER, select
-from flowprior.metrics.reference import Reference
-from flowprior.metrics.setup import Setup
+from flowprior.metrics.setup import Reference, Setup
 from tests.markdown_blocks import REPOSITORY
 
 OURS = [r.name for r in Metric.registry.records() if r.factory.__module__.startswith("flowprior.")]

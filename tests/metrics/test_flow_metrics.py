@@ -10,7 +10,7 @@ import torch
 from flowprior.data import TensorData
 from flowprior.evaluation import Result, evaluate
 from flowprior.flow import Flow
-from flowprior.metrics.reference import Reference
+from flowprior.metrics.setup import Reference
 from flowprior.samplers import Sampler
 from tests.gaussian_flow import flow_of
 

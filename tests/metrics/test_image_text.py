@@ -16,7 +16,7 @@ from flowprior.evaluation import Result, evaluate, sweep
 from flowprior.features import Classifier, as_extractor
 from flowprior.flow import Flow
 from flowprior.metrics import ImageText, Setup
-from flowprior.metrics.reference import Reference
+from flowprior.metrics.setup import Reference
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from tests.expected_warnings import FEW_REFERENCES

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from flowprior.data import TensorData
 from flowprior.features import NetworkFeatures
 from flowprior.metrics.frechet import FeatureMoments, reference_moments
-from flowprior.metrics.reference import Reference
+from flowprior.metrics.setup import Reference
 from flowprior.storage import load_tensors
 
 

@@ -16,8 +16,7 @@ from flowprior.evaluation import Result, evaluate
 from flowprior.features import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics import Memorisation
-from flowprior.metrics.reference import Reference
-from flowprior.metrics.setup import Rows, Setup
+from flowprior.metrics.setup import Reference, Rows, Setup
 from tests.evaluation.test_evaluate import exact_flow
 from tests.expected_warnings import FEW_REFERENCES
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flowprior.pictures.looks import MARKERS, look, short_names
+from flowprior.pictures.quality import MARKERS, look, short_names
 
 
 def test_no_two_of_twelve_settings_have_one_marker_and_no_two_of_84_one_look() -> None:

@@ -16,7 +16,7 @@ from flowprior.couplings import ReflowCoupling
 from flowprior.data import load_data
 from flowprior.errors import CheckpointError, CouplingError, OptionError
 from flowprior.flow.teacher import FlowTeacher
-from flowprior.metrics.wasserstein import wasserstein2_per_condition
+from flowprior.metrics.transport import wasserstein2_per_condition
 from flowprior.priors import Prior
 from flowprior.storage.digests import file_sha256
 from flowprior.training import RunDirectory, TrainingInterrupted

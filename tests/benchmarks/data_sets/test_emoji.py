@@ -19,7 +19,7 @@ from benchmarks.data_sets.attributions import attributions
 from benchmarks.data_sets.captions import family, joined_families
 from benchmarks.data_sets.drawings import render, spelled
 from benchmarks.data_sets.packages import Package
-from flowprior.data.emoji_file import EmojiFile
+from flowprior.data.emoji import EmojiFile
 from flowprior.errors import DataNotFoundError, InputError
 
 ENTRIES = [

@@ -1,16 +1,24 @@
-"""Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747) from its four original IDX files."""
+"""Two small sets of pictures in memory: scikit-learn's digits, and Fashion-MNIST.
+
+The digits are the ten-second default that needs no download. Fashion-MNIST (Xiao et al. 2017, arXiv
+1708.07747) is read from its four original IDX files.
+"""
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from flowprior.data.base import DATA, Split, TensorData
-from flowprior.data.splits import check_split
+from flowprior.data.splits import check_split, split_indices
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.storage.writing import one_line
 
@@ -28,6 +36,23 @@ CLASS_NAMES = [
     "Ankle boot",
 ]
 _STEMS = {"train": "train", "test": "t10k"}
+
+
+@DATA.register("digits")
+def digits(split: Split = "train", test_fraction: float = 0.2, seed: int = 0) -> TensorData:
+    """Handwritten digits, 1,797 pictures [1, 8, 8] in [-1, 1], 10 classes (scikit-learn).
+
+    Args:
+        split: ``"train"`` or ``"test"``; each class is divided by ``test_fraction`` on its own.
+        test_fraction: share of the pictures held out, in [0, 1).
+        seed: another seed gives another split.
+    """
+    numbers = torch.from_numpy(_read_numbers())
+    x = numbers[:, :-1].float().reshape(-1, 1, 8, 8) / 8 - 1
+    y = numbers[:, -1].clone()
+    chosen = split_indices(len(x), split, test_fraction=test_fraction, seed=seed, labels=y)
+    names = [str(digit) for digit in range(10)]
+    return TensorData(x[chosen], y[chosen], name="digits", classes=10, class_names=names, is_image=True)
 
 
 @DATA.register("fashion-mnist", aliases=["fashion_mnist", "fmnist"])
@@ -59,6 +84,17 @@ def fashion_mnist(split: Split = "train", root: str | None = None) -> TensorData
     return TensorData(
         x, labels, name="fashion-mnist", classes=10, class_names=list(CLASS_NAMES), is_image=True
     )
+
+
+def _read_numbers() -> np.ndarray:
+    """Read the file of scikit-learn, whose import takes a second: 64 pixels and a label, int64 [1797, 65]."""
+    found = find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise DataNotFoundError(
+            "digits: expected scikit-learn, which holds the file; pip install scikit-learn"
+        )
+    with gzip.open(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+        return np.loadtxt(file, delimiter=",", dtype=np.int64)
 
 
 def _find_files(stem: str, root: str | None) -> tuple[Path, Path]:

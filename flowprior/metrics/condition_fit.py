@@ -1,4 +1,4 @@
-"""How well pictures fit the captions that they were made for, by CLIP or by a regression on real pairs."""
+"""How well samples fit their conditions: labels by the classifier, captions by CLIP or a regression."""
 
 from __future__ import annotations
 
@@ -10,13 +10,38 @@ from flowprior.errors import InputError
 from flowprior.features.base import FeatureExtractor, short_identity
 from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
 from flowprior.metrics.caption_scorers import CaptionScorer, scorer_of
-from flowprior.metrics.retrieval import caption_ranks
 from flowprior.metrics.setup import Drawn, Rows, Setup
 
 AMONG = 300
 """Different captions that a picture's own is to be found among: those of the split with the least sha256."""
 NEAREST = (1, 5)
 """A caption counts as found where it is among so many nearest ones."""
+ROUNDING = 1e-12
+"""By which two sums of the same cosine may differ."""
+
+
+@Metric.register("accuracy")
+class Accuracy(SampleMetric):
+    """Share of samples that the data set's classifier recognises as their condition."""
+
+    quick = True
+
+    names = ("accuracy",)
+
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        if setup.classifier is None or not setup.is_labelled:
+            return {}
+        description = "share of samples that the classifier recognises as their condition"
+        reference, features = setup.reference.describe(), setup.classifier.describe()
+        return {"accuracy": MetricInfo(description, setup.samples, reference, "higher", features=features)}
+
+    def lacks(self, setup: Setup) -> str:
+        return "a classifier: the data have no labels, or none was wanted"
+
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+        assert setup.classifier is not None
+        assert isinstance(drawn.cond, Tensor)
+        return {"accuracy": setup.classifier.accuracy(drawn.x, drawn.cond)}
 
 
 @Metric.register("image-text")
@@ -84,6 +109,30 @@ class ImageText(SampleMetric):
         }
 
 
+def caption_ranks(images: Tensor, own: Tensor, numbers: Tensor, others: Tensor) -> Tensor:
+    """How many other captions are at least as near to each picture as its own, by the cosine; int64 ``[N]``.
+
+    Every picture has its own caption among K: where it is none of ``others``, it takes the place of the last.
+    Captions that are equally near count as nearer, so that a scorer that tells none apart finds nothing.
+
+    Args:
+        images: embeddings of pictures ``[N, E]``.
+        own: of their captions ``[N, E]``.
+        numbers: of their captions, int64 ``[N]``: below K the place in ``others``.
+        others: embeddings of K captions ``[K, E]``, all different.
+
+    Raises:
+        InputError: shapes that do not fit.
+    """
+    shapes = [list(tensor.shape) for tensor in (images, own, others)]
+    if images.shape != own.shape or own.dim() != 2 or own.shape[1:] != others.shape[1:] or not len(others):
+        raise InputError(f"caption_ranks: expected embeddings [N, E], [N, E] and [K, E], got {shapes}")
+    images, own, others = (_of_length_one(tensor) for tensor in (images, own, others))
+    nearer = images @ others.T >= (images * own).sum(1, keepdim=True) - ROUNDING
+    places = numbers.clamp_max(len(others) - 1)
+    return nearer.scatter(1, places[:, None], False).sum(1)
+
+
 def _extractors(setup: Setup) -> list[FeatureExtractor]:
     """All but the data set's classifier, which has learned labels and nothing else of a picture."""
     return [extractor for extractor in setup.extractors if extractor is not setup.classifier]
@@ -112,3 +161,7 @@ def _ranks(scorer: CaptionScorer, images: Tensor, own: Tensor, rows: Rows) -> tu
 
 def _name(count: int, scorer: CaptionScorer) -> str:
     return f"caption-top{count}-{scorer.extractor.features_name}"
+
+
+def _of_length_one(rows: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(rows.double(), dim=1)

@@ -1,0 +1,226 @@
+"""Metrics that compare samples with the one real event whose condition they were drawn for.
+
+Where conditions say much (a low-resolution picture, the hours before), each of them has one truth, and a
+sample can be held against it. Several samples of one condition are an *ensemble*, as of a weather forecast:
+evaluations draw them with ``members``, one after the other. Scores of ensembles follow Gneiting & Raftery
+2007:
+
+CRPS(F, y) = E|X − y| − ½ E|X − X'|, a number at a time (eq. 21), in units of the event: the absolute error of
+one certain sample, and less for several that spread as widely as they err. With m members the second mean is
+taken over the m (m − 1) pairs of different ones, so that no number of members is favoured (Ferro 2014, the
+fair score).
+
+ES(F, y) = E‖X − y‖ − ½ E‖X − X'‖, the energy score (eq. 22), is the same of whole events. Unlike the CRPS it
+sees whether the numbers of an event go together.
+
+Coverage is how often the truth lies where it is said to lie. Of an ensemble that is drawn from the law of the
+truth, the rank of the truth among the members is uniform (section 4): between the k-th and the k-th last of m
+members it lies with probability (m + 1 − 2 k)/(m + 1). So the ends of an interval of probability p are at the
+ranks (1 ∓ p)/2 × (m + 1), between two members where these are no whole numbers.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from flowprior.errors import OptionError
+from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
+from flowprior.metrics.setup import Drawn, Setup
+
+PROBABILITIES = (0.5, 0.9)
+
+
+class PairedMetric(SampleMetric):
+    """Base class: one value, of samples of the conditions of real events.
+
+    Attributes:
+        value: its name.
+        what: its description.
+        better: ``"lower"``, ``"higher"`` or ``""``.
+        least: members of an ensemble that it needs.
+    """
+
+    real_data = "none"
+    needs_classifier = False
+    value: ClassVar[str]
+    what: ClassVar[str]
+    better: ClassVar[str] = "lower"
+    least: ClassVar[int] = 1
+
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        return self.described(setup, {self.value: self.what})
+
+    def described(self, setup: Setup, what: Mapping[str, str]) -> dict[str, MetricInfo]:
+        """The values that ``what`` describes by name; none where events have no conditions of their own."""
+        own = setup.rows is not None and setup.rows.data is setup.reference.data
+        if not own or setup.members < self.least or setup.reference.data.condition.kind == "none":
+            return {}
+        members = f", {setup.members} samples of each condition" if setup.members > 1 else ""
+        reference = setup.reference.describe(setup.samples // setup.members)
+        info = partial(MetricInfo, samples=setup.samples, reference=reference, better=self.better)
+        return {name: info(description + members) for name, description in what.items()}
+
+    def lacks(self, setup: Setup) -> str:
+        if setup.rows is not None and setup.members < self.least:
+            return f"{self.least} samples or more of each condition (members, --members)"
+        return "real events with the samples' own conditions (conditions='reference')"
+
+
+class EnsembleMetric(PairedMetric):
+    """Base class of scores of ensembles against truths; the value is their mean over conditions."""
+
+    @abc.abstractmethod
+    def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
+        """``[n]`` of samples ``[n, members, *event]`` of n conditions, whose truths are ``[n, *event]``."""
+
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+        return {self.value: self.scores(*ensembles(drawn, setup.members)).mean().item()}
+
+
+def crps(samples: Tensor, truth: Tensor) -> Tensor:
+    """The fair score of each condition, averaged over the numbers of an event: float64 ``[n]``.
+
+    Args:
+        samples: ``[n, members, *event]``; of a single member its absolute error.
+        truth: ``[n, *event]``.
+    """
+    samples, truth = samples.double().flatten(2), truth.double().flatten(1)
+    error = (samples - truth[:, None]).abs().mean(1)
+    if samples.shape[1] > 1:
+        error = error - _pairwise_mean(samples, None) / 2
+    return error.mean(1)
+
+
+def energy_score(samples: Tensor, truth: Tensor) -> Tensor:
+    """The fair score of each condition, in units of the event: float64 ``[n]``; less is better.
+
+    Args:
+        samples: ``[n, members, *event]``; of a single member its Euclidean error.
+        truth: ``[n, *event]``.
+    """
+    samples, truth = samples.double().flatten(2), truth.double().flatten(1)
+    error = torch.linalg.vector_norm(samples - truth[:, None], dim=-1).mean(1)
+    return error - _pairwise_mean(samples, 2) / 2 if samples.shape[1] > 1 else error
+
+
+def member_spread(samples: Tensor) -> Tensor:
+    """Standard deviation ``[n]`` of ``[n, members, *event]``, root mean square over an event."""
+    return samples.double().flatten(2).var(1).mean(1).sqrt()
+
+
+def coverage(samples: Tensor, truth: Tensor, probability: float) -> Tensor:
+    """Share ``[n]`` of the numbers of each truth that lie in the central interval of the members.
+
+    Args:
+        samples: ``[n, members, *event]``, at least (1 + p)/(1 − p) members: 19 for 0.9.
+        truth: ``[n, *event]``.
+        probability: p of the interval, in (0, 1).
+
+    Raises:
+        OptionError: no such probability, or too few members for its interval.
+    """
+    members = samples.shape[1]
+    if not 0 < probability < 1 or (1 - probability) / 2 * (members + 1) < 1 - 1e-9:
+        raise OptionError(
+            f"coverage: an interval of {probability:g} needs (1 + p)/(1 - p) members or more, got {members}"
+        )
+    ordered, truth = samples.double().flatten(2).sort(1).values, truth.double().flatten(1)
+    low = (1 - probability) / 2 * (members + 1)
+    ends = [_at(ordered, rank) for rank in (low, members + 1 - low)]
+    return ((truth >= ends[0]) & (truth <= ends[1])).double().mean(1)
+
+
+@Metric.register("crps")
+class Crps(EnsembleMetric):
+    """Continuous ranked probability score of the numbers of an event, fair to the number of members."""
+
+    value = "crps"
+    names = ("crps",)
+    what = "continuous ranked probability score, averaged over the numbers of an event"
+
+    def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
+        return crps(samples, truth)
+
+
+@Metric.register("energy-score")
+class EnergyScore(EnsembleMetric):
+    """Energy score of whole events, fair to the number of members."""
+
+    value = "energy_score"
+    names = ("energy_score",)
+    what = "energy score of whole events"
+
+    def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
+        return energy_score(samples, truth)
+
+
+@Metric.register("member-spread")
+class MemberSpread(EnsembleMetric):
+    """Standard deviation of several samples of one condition, in units of the event."""
+
+    value = "member_spread"
+    what = "standard deviation of the samples of one condition, root mean square over an event"
+    better = ""
+    names = ()
+    least = 2
+
+    def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
+        return member_spread(samples)
+
+
+@Metric.register("coverage")
+class Coverage(PairedMetric):
+    """Share of true numbers within the central intervals of 50 and 90 % of several samples."""
+
+    better = ""
+    names = ()
+    least = 19
+
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        what = {_name(p): f"share of numbers in the central interval of {p:.0%}" for p in PROBABILITIES}
+        return self.described(setup, what)
+
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+        samples, truth = ensembles(drawn, setup.members)
+        return {_name(p): coverage(samples, truth, p).mean().item() for p in PROBABILITIES}
+
+
+def ensembles(drawn: Drawn, members: int) -> tuple[Tensor, Tensor]:
+    """Samples ``[n, members, *event]`` of n conditions, and the real events ``[n, *event]`` that had them."""
+    assert drawn.rows is not None
+    truth, _ = drawn.rows.data.batch(drawn.rows.indices[::members])
+    return drawn.x.view(len(truth), members, *truth.shape[1:]), truth.to(drawn.x)
+
+
+def _pairwise_mean(samples: Tensor, distance: int | None) -> Tensor:
+    """Mean over the pairs of different members of what ``torch.linalg.vector_norm`` of ``[…, D]`` gives.
+
+    Args:
+        samples: ``[n, members, D]``, two members or more.
+        distance: 2 for the Euclidean distance, ``[n]``; None for that of each coordinate, ``[n, D]``.
+    """
+    members = samples.shape[1]
+    total: Tensor | None = None
+    for lag in range(1, members):
+        apart = samples[:, lag:] - samples[:, :-lag]
+        found = apart.abs() if distance is None else torch.linalg.vector_norm(apart, distance, dim=-1)
+        total = found.sum(1) if total is None else total + found.sum(1)
+    assert total is not None
+    return 2 * total / (members * (members - 1))
+
+
+def _at(ordered: Tensor, rank: float) -> Tensor:
+    """What lies at a rank from 1 on, between two members where it is no whole number."""
+    below = int(rank - 1 + 1e-9)
+    above = min(below + 1, ordered.shape[1] - 1)
+    return torch.lerp(ordered[:, below], ordered[:, above], max(0.0, rank - 1 - below))
+
+
+def _name(probability: float) -> str:
+    return f"coverage_{100 * probability:.0f}"
