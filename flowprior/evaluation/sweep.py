@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from flowprior.data import as_data
 from flowprior.evaluation import request
 from flowprior.evaluation.assistants import Assistants
-from flowprior.evaluation.few_examples import warn_of_few
 from flowprior.evaluation.measurement import Measurement
 from flowprior.evaluation.request import Conditions, Features
 from flowprior.evaluation.result import Result
@@ -166,7 +165,7 @@ def sweep(
     wanted, extractors = select(metrics), request.extractors_for(features, flow)
     processes = group_of(group)
     if processes.rank == 0:
-        warn_of_few(splits.values(), wanted)
+        request.warn_of_few(splits.values(), wanted)
     shown = shows_progress(progress) and processes.rank == 0
     # The first process trains and keeps the classifier, which the others read.
     with showing(shown), processes.first_goes_ahead():
