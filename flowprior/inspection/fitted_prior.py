@@ -1,4 +1,4 @@
-"""One prior, fitted: how close it is to data it has not seen, whether it copies, its costs and its picture."""
+"""One prior, fitted: how close it is to data it has not seen, whether it copies, its cost, its picture."""
 
 from __future__ import annotations
 
