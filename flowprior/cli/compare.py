@@ -193,7 +193,7 @@ def _reported(out: Path, **options: str | None) -> dict[str, Any]:
 
 def _check_plot(plot: Path | None) -> None:
     """Refuse a picture that could not be written, before anything is run."""
-    from flowprior.report.quality_figure import check_suffix
+    from flowprior.report.figures import check_suffix
     from flowprior.storage import check_place
 
     if plot is not None:

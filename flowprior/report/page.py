@@ -12,7 +12,7 @@ import tomli_w
 
 from flowprior.errors import FlowpriorError, pip_install
 from flowprior.report import wording
-from flowprior.report.charts import convergence_charts, quality_charts
+from flowprior.report.figures import convergence_charts, quality_charts
 from flowprior.report.gallery import galleries
 from flowprior.report.wording import BETTER, count, data_size, duration, number, p_value, with_spread
 from flowprior.storage import write_text
