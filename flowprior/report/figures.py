@@ -20,9 +20,9 @@ from flowprior.evaluation.result import REAL_DATA, Result
 from flowprior.pictures import SUFFIXES, figure_bytes, save_figure
 from flowprior.pictures.curves import Curve, draw_curves, name_below, named_lines
 from flowprior.pictures.looks import legible_names, look, short_names
-from flowprior.pictures.quality import evaluations_label
+from flowprior.pictures.quality import BETTER, evaluations_label
 from flowprior.report.terminal import lines_of, title_of
-from flowprior.report.wording import ARROWS, BETTER, counted, number
+from flowprior.report.wording import ARROWS, counted, number
 from flowprior.study.statistics import grouped
 from flowprior.study.summary import Rows
 
