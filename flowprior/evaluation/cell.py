@@ -24,10 +24,10 @@ from flowprior.metrics.truncation import step_times
 from flowprior.registry import spec_of
 from flowprior.samplers import FixedStepSampler, Sampler, Solution, TimeGrid
 
-LARGEST = 500
-SHARE = 0.25
+LARGEST_BATCH = 500
+MEMORY_SHARE = 0.25
 """Of the free memory that activations may take; the rest is for samples, features and other programs."""
-PROBE = 2
+PROBE_BATCH = 2
 R = TypeVar("R")
 
 
@@ -133,11 +133,11 @@ def fitting_batch_size(flow: Flow, cond: Conditions | None = None, guidance: flo
         guidance: other than 1 doubles the batch inside.
     """
     if not isinstance(flow.model, nn.Module):
-        return LARGEST
+        return LARGEST_BATCH
     device = flow.prior.event_dims.device
-    x = torch.zeros(PROBE, *flow.state_shape, dtype=flow.dtype or torch.float32, device=device)
-    few = moved(repeated(rows(cond, slice(1)), PROBE), device)
-    times = torch.full((PROBE,), 0.5, dtype=x.dtype, device=device)
+    x = torch.zeros(PROBE_BATCH, *flow.state_shape, dtype=flow.dtype or torch.float32, device=device)
+    few = moved(repeated(rows(cond, slice(1)), PROBE_BATCH), device)
+    times = torch.full((PROBE_BATCH,), 0.5, dtype=x.dtype, device=device)
     count = 0
 
     def add(module: nn.Module, inputs: object, output: object) -> None:
@@ -152,8 +152,8 @@ def fitting_batch_size(flow: Flow, cond: Conditions | None = None, guidance: flo
     finally:
         for hook in hooks:
             hook.remove()
-    each = max(count // PROBE, x[0].numel() * x.element_size(), 1)
-    return int(max(1, min(LARGEST, SHARE * free_memory(device) // each)))
+    each = max(count // PROBE_BATCH, x[0].numel() * x.element_size(), 1)
+    return int(max(1, min(LARGEST_BATCH, MEMORY_SHARE * free_memory(device) // each)))
 
 
 def free_memory(device: torch.device) -> int:

@@ -33,7 +33,7 @@ DENSITY_ROWS = 2000
 PAIRS = 2048
 OT_BATCH = 256
 HALVED = 4000
-FEWEST = 4
+FEWEST_HALVED = 4
 MOST_CONDITIONS, SAMPLES, POINTS = 10, 4, 2000
 """Of a picture."""
 
@@ -210,9 +210,9 @@ def half_share(
         InputError: fewer than four rows, or labels with one example only.
     """
     own, other = _halves(x, cond, generator)
-    if len(own) < FEWEST // 2:
+    if len(own) < FEWEST_HALVED // 2:
         raise InputError(
-            f"half_share: expected {FEWEST} rows or more, two of a label, got {len(x)}; give more data"
+            f"half_share: expected {FEWEST_HALVED} rows or more, two of a label, got {len(x)}; give more data"
         )
     chosen = take(cond, own)
     prior = make().fit((x[own], chosen), generator=generator)
