@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from flowprior.data import Data, load_data
-from flowprior.evaluation import few_examples
+from flowprior.evaluation import request
 from flowprior.features import Classifier, data_classifier
 from flowprior.flow import Flow
 from flowprior.training import start_measures, train
@@ -101,7 +101,7 @@ def without_waiting_for_the_disk() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def warned_of_nothing_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is said once a process of few test examples is said in every test that causes it."""
-    monkeypatch.setattr(few_examples, "_said", set())
+    monkeypatch.setattr(request, "_said", set())
 
 
 @pytest.fixture(scope="session", autouse=True)

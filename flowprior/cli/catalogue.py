@@ -1,8 +1,8 @@
-"""Every component that can be named, with options, defaults and what they mean, as plain values.
+"""Every component that can be named: names for the shell to complete, and all that is said of each.
 
-To know them everything has to be imported, torch too. What the package itself registers is therefore kept in
-the cache, until a file of the package changes. Plug-ins may change without that: where there are any, nothing
-is kept.
+Names are read from the source, so that torch is not imported. To know options, defaults and what they mean,
+everything has to be imported, torch too. What the package itself registers is therefore kept in the cache,
+until a file of the package changes. Plug-ins may change without that: where there are any, nothing is kept.
 """
 
 from __future__ import annotations
@@ -10,22 +10,68 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import re
 import sys
+from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import flowprior
-from flowprior.cli.names import FAMILIES
 from flowprior.errors import CheckpointError
 from flowprior.registry import Record, Registry, option_meanings
 
+FAMILIES = {
+    "priors": ("priors", "Prior"),
+    "couplings": ("couplings", "Coupling"),
+    "paths": ("paths", "Path"),
+    "samplers": ("samplers", "Sampler"),
+    "grids": ("samplers", "TimeGrid"),
+    "models": ("models", "MODELS"),
+    "encoders": ("encoders", "Encoder"),
+    "data": ("data", "DATA"),
+    "times": ("training", "TimeDistribution"),
+    "weights": ("training", "LossWeight"),
+    "callbacks": ("training", "Callback"),
+    "metrics": ("metrics", "Metric"),
+    "features": ("features", "FEATURES"),
+}
+"""Family -> its room, and what registers its components there."""
+GROUPS = {"weights": "loss_weights"}
+"""Entry-point groups that are not called as the family is."""
 FILE = "components.json"
 LIMIT = 16 << 20
 NOT_FOR_USERS = {"models": ("event_shape", "condition", "inputs", "interval"), "data": ("split",)}
 Catalogue = dict[str, list[dict[str, Any]]]
 """Family -> its components: name, aliases, description, options (name -> default) and their meanings."""
+_REGISTERED = re.compile(r'^@(\w+)\.register\(\s*"([^"]+)"', re.MULTILINE)
+
+
+def completing(family: str, *others: str) -> Callable[[str], list[str]]:
+    """What typer asks for the names that begin with what was typed.
+
+    Args:
+        family: of the components.
+        others: words that may stand in their place, such as ``auto``.
+    """
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in (*others, *names_of(family)) if word.startswith(incomplete)]
+
+    return complete
+
+
+def names_of(family: str) -> list[str]:
+    """Sorted names of the components of a family, and of the entry points through which plug-ins join it."""
+    room, registry = FAMILIES[family]
+    found = set()
+    for file in Path(flowprior.__file__).parent.joinpath(room).glob("*.py"):
+        pairs = _REGISTERED.findall(file.read_text(encoding="utf-8"))
+        found |= {name for at, name in pairs if at == registry}
+    points = entry_points(group=f"flowprior.{GROUPS.get(family, family)}")
+    return sorted(found | {point.name for point in points})
 
 
 def catalogue() -> Catalogue:
@@ -71,19 +117,10 @@ def describe_all() -> Catalogue:
 
 def registries() -> dict[str, Registry[Any]]:
     """The registry of every family that can be listed."""
-    from flowprior import Coupling, Path, Prior, Sampler
-    from flowprior.data import DATA
-    from flowprior.encoders import Encoder
-    from flowprior.features import FEATURES
-    from flowprior.metrics import Metric
-    from flowprior.models import MODELS
-    from flowprior.samplers import TimeGrid
-    from flowprior.training import Callback, LossWeight, TimeDistribution
-
-    components = (Prior.registry, Coupling.registry, Path.registry, Sampler.registry, TimeGrid.registry)
-    training = (TimeDistribution.registry, LossWeight.registry, Callback.registry)
-    families = (*components, MODELS, Encoder.registry, DATA, *training, Metric.registry, FEATURES)
-    return dict(zip(FAMILIES, families, strict=True))
+    found = {
+        family: getattr(import_module(f"flowprior.{room}"), name) for family, (room, name) in FAMILIES.items()
+    }
+    return {family: getattr(home, "registry", home) for family, home in found.items()}
 
 
 def _describe(record: Record[Any], family: str) -> dict[str, Any]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flowprior.cli.catalogue import completing
 from flowprior.cli.commands import INTERRUPTED, print_json, print_rich
-from flowprior.cli.names import completing
 from flowprior.cli.options import Json, parse_integers, refuse_given_twice
-from flowprior.cli.plan import show_plan
 from flowprior.errors import OptionError
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from rich.table import Table
 
-    from flowprior.study import Grid, Outcome
+    from flowprior.study import Grid, Outcome, Preview
 
 FAILED = 1
 Names = list[str] | None
@@ -125,7 +126,7 @@ def compare(
     if dry_run:
         with stage("plan the cells"):
             planned = preview_grid(chosen, out)
-        show_plan(planned, json)
+        _show_plan(planned, json)
         return
     outcome = _run(chosen, out, json)
     _show(_reported(out), out, json, plot)
@@ -193,7 +194,7 @@ def _reported(out: Path, **options: str | None) -> dict[str, Any]:
 
 def _check_plot(plot: Path | None) -> None:
     """Refuse a picture that could not be written, before anything is run."""
-    from flowprior.report.quality_figure import check_suffix
+    from flowprior.report.figures import check_suffix
     from flowprior.storage import check_place
 
     if plot is not None:
@@ -225,6 +226,7 @@ def _show(summary: dict[str, Any], out: Path, json: bool, plot: Path | None = No
 def _tables(summary: dict[str, Any]) -> list[Any]:
     """One table for each sampler: variants against NFE, mean and deviation of the summary's metric."""
     from rich.table import Table
+    from rich.text import Text
 
     from flowprior.report import quality_tables
 
@@ -240,15 +242,46 @@ def _tables(summary: dict[str, Any]) -> list[Any]:
         for row in found["rows"]:
             cells = row["cells"][place]
             if any(cells):
-                table.add_row(row["label"], *[_marked(cell) if cell else "" for cell in cells])
+                values = [Text(of["value"], "bold" if of["best"] else "") if of else "" for of in cells]
+                table.add_row(row["label"], *values)
         tables += [table] if width else []
     return tables
 
 
-def _marked(cell: dict[str, Any]) -> Text:
+def _show_plan(found: Preview, json: bool) -> None:
+    """What ``--dry-run`` says: the cells, and what is done already."""
+    from flowprior.study.cells import name_of_skipped
+
+    if json:
+        print_json(asdict(found) | {"to_run": len(found.to_run)})
+        return
+    skipped = [f"skipped {name_of_skipped(row)}: {row['reason']}" for row in found.skipped]
+    grid, training, left = found.grid, found.grid["training"], len(found.to_run)
+    budget = (
+        f"each: {training['steps']:,} steps of {training['batch_size']} pairs, model {grid['model']}; "
+        f"{grid['samples']:,} samples at NFE {', '.join(map(str, grid['nfe']))}"
+    )
+    to_do = f"{left} of {len(found.cells)} cells to run"
+    if not left:
+        to_do = f"all {len(found.cells)} cells are finished; nothing is to be run"
+    print_rich(_table_of_cells(found), *skipped, budget, to_do)
+
+
+def _table_of_cells(found: Preview) -> Table:
+    """One row a variant: how many of its cells are in which state."""
+    from rich.table import Table
     from rich.text import Text
 
-    return Text(cell["value"], "bold" if cell["best"] else "")
+    from flowprior.study.running import STATES
+
+    table = Table(title=Text(f"cells on {found.grid['data']}", "table.title"), title_justify="left")
+    table.add_column("variant", overflow="fold")
+    for state in STATES:
+        table.add_column(state, justify="right")
+    for label in dict.fromkeys(cell.variant for cell in found.cells):
+        counts = Counter(cell.state for cell in found.cells if cell.variant == label)
+        table.add_row(Text(label), *(str(counts[state] or "") for state in STATES))
+    return table
 
 
 def _notify(line: str) -> None:

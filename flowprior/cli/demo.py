@@ -11,18 +11,15 @@ import typer
 from flowprior.cli.commands import print_rich
 from flowprior.cli.options import Device, Run, load_run
 
-PORT = 7860
-LOOPBACK = "127.0.0.1"
-
 
 def demo(
     run: Run,
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")
-    ] = LOOPBACK,
+    ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
-    ] = PORT,
+    ] = 7860,
     encoder: Annotated[
         str | None,
         typer.Option(help="Text encoder (flowprior list encoders); by default the one of the training data."),

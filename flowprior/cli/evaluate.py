@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from flowprior.cli.catalogue import completing
 from flowprior.cli.commands import print_json, print_rich
-from flowprior.cli.names import completing
 from flowprior.cli.options import Device, Json, Run, data_spec, load_run, parse_integers
 from flowprior.errors import OptionError
 
@@ -69,7 +69,7 @@ def evaluate(
     from flowprior.evaluation import joined, sweep_each
     from flowprior.flow.card_file import add_evaluation, digest_of
     from flowprior.flow.reading import find_flow
-    from flowprior.report.quality_figure import check_suffix, save_plot
+    from flowprior.report.figures import check_suffix, save_plot
     from flowprior.report.terminal import result_table
     from flowprior.storage import check_place
     from flowprior.training.engines import make_engine

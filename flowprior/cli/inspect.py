@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flowprior.cli.catalogue import completing
 from flowprior.cli.commands import print_json, print_rich
-from flowprior.cli.names import completing
 from flowprior.cli.options import Json, Seed
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from flowprior.cli.catalogue import FAMILIES, catalogue, names_of
 from flowprior.cli.commands import print_json, print_rich
-from flowprior.cli.names import FAMILIES, names_of
 from flowprior.cli.options import Json
 from flowprior.errors import OptionError, UnknownComponentError
 from flowprior.registry import did_you_mean, plain
@@ -59,8 +59,6 @@ def list_components(
     json: Json = False,
 ) -> None:
     """List components and explain their options, plug-ins included."""
-    from flowprior.cli.catalogue import catalogue
-
     chosen = list(FAMILIES) if family is None else [_family(family)]
     everything = catalogue()
     found = {of: everything[of] for of in chosen}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowprior.cli.names import completing
+from flowprior.cli.catalogue import completing
 from flowprior.errors import OptionError
 from flowprior.storage.user_paths import expanded
 

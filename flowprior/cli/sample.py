@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flowprior.cli.captions import (
-    draw_samples,
-    notes_of,
-    prior_panels,
-    read_asked,
-    read_captions,
-    title_of,
-)
+from flowprior.cli.asked import read_asked, read_captions, read_given, read_parts, refuse_beside_pictures
 from flowprior.cli.commands import print_json, print_rich
-from flowprior.cli.given_pictures import given_panels, read_given, refuse_beside_pictures
 from flowprior.cli.options import Device, Guidance, Json, Run, Sampler, Seed, load_run
-from flowprior.cli.parts import read_parts
 from flowprior.display import counted
 
 
@@ -102,7 +94,18 @@ def sample(
     json: Json = False,
 ) -> None:
     """Draw samples of RUN and write them to a file."""
-    from flowprior.cli.samples_file import annotation_of, check_events, check_files, save_motion, save_samples
+    from flowprior.cli.samples_file import (
+        annotation_of,
+        check_events,
+        check_files,
+        given_panels,
+        notes_of,
+        prior_panels,
+        save_motion,
+        save_samples,
+        title_of,
+    )
+    from flowprior.flow.showing import draw
     from flowprior.progress import stage
     from flowprior.training.engines import make_engine
 
@@ -127,16 +130,16 @@ def sample(
         "guidance": guidance,
         "negative": negative,
     }
+    draw_samples = partial(draw, flow, asked.cond, asked.n, seed=seed, **settings)
     start = time.perf_counter()
-    whole = {"trajectory": animate is not None, "group": engine.group}
     with stage("draw samples"):
-        solution = draw_samples(flow, asked, nfe, seed, **whole, **settings)
+        solution = draw_samples(nfe=nfe, trajectory=animate is not None, group=engine.group)
     seconds = time.perf_counter() - start
     panels = None
     if not engine.is_main:
         return
     if show_prior:
-        panels = prior_panels(flow, asked, draw_samples(flow, asked, 0, seed, **settings).x, solution.x)
+        panels = prior_panels(flow, asked, draw_samples(nfe=0).x, solution.x)
     if picture:
         panels = given_panels(flow, asked, panels or {"restored": (solution.x, asked.rows)})
     title = title_of(run.name, asked, solution.nfe, settings)

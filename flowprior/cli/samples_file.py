@@ -1,24 +1,31 @@
-"""Samples on disk: a picture, or arrays or cells that ``flowprior`` reads back as a data set."""
+"""Samples on disk: a picture and what it shows, or arrays or cells that ``flowprior`` reads as a data set."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
+from flowprior.cli.asked import NAMELESS, Asked
 from flowprior.conditions import Conditions, labels_in, named_tensors
+from flowprior.display import counted
 from flowprior.errors import InputError, OptionError
+from flowprior.flow.showing import prior_means
 from flowprior.pictures import SUFFIXES as PICTURES
 from flowprior.pictures import (
     animate,
     beside,
     check_animation,
     check_drawable,
+    given_pictures,
     save_animation,
     save_figure,
 )
+from flowprior.registry import package_version
 from flowprior.storage import check_place, replacing, save_state
 
 if TYPE_CHECKING:
@@ -29,6 +36,8 @@ if TYPE_CHECKING:
 
 CELLS = ".h5ad"
 SUFFIXES = (*PICTURES, ".npz", ".pt", CELLS)
+PLAIN = {"temperature": None, "prior_guidance": None, "guidance": 1.0}
+"""Settings that a title names, in this order, and what they are where nobody asked for anything."""
 
 
 def check_suffix(path: Path | str) -> str:
@@ -169,6 +178,58 @@ def save_motion(
     """
     assert solution.trajectory is not None
     save_animation(animate(solution.trajectory, solution.times, rows, names=names, title=title), path)
+
+
+def prior_panels(flow: Flow, asked: Asked, source: Tensor, x: Tensor) -> dict[str, Panel]:
+    """The prior's mean for each row, source samples and samples ``[N, *event]``, named."""
+    places = torch.zeros(1, dtype=torch.long)
+    if asked.rows is not None and not asked.rows.is_floating_point():
+        places = torch.stack([(asked.rows == row).nonzero()[0, 0] for row in asked.rows.unique()])
+    mean = prior_means(flow, None if asked.cond is None else asked.cond[places])
+    means = (mean, None if asked.rows is None else asked.rows[places])
+    return {"prior mean": means, "prior samples": (source, asked.rows), "flow": (x, asked.rows)}
+
+
+def given_panels(flow: Flow, asked: Asked, panels: dict[str, Panel]) -> dict[str, Panel]:
+    """``panels`` with the pictures that were given, once each, before them."""
+    assert asked.rows is not None
+    first = torch.tensor([int((asked.rows == row).nonzero()[0]) for row in asked.rows.unique()])
+    cond = None if asked.cond is None else asked.cond[first]
+    shown = given_pictures(cond, flow.event_shape)
+    return panels if shown is None else {"given": (shown, asked.rows[first]), **panels}
+
+
+def title_of(run: str, asked: Asked, nfe: int, settings: Mapping[str, Any]) -> str:
+    """What stands above a picture: whose samples these are, and all that they were drawn with but the seed.
+
+    Args:
+        run: name of the run.
+        asked: for which conditions; a single label is named.
+        nfe: evaluations that were spent.
+        settings: of :meth:`flowprior.Flow.solve`, as they were asked for.
+    """
+    labels = asked.rows.unique().tolist() if asked.class_names and asked.rows is not None else []
+    said = [str(asked.class_names[label]) for label in labels] if len(labels) == 1 else []
+    said.append(f"{counted(nfe, 'evaluation')}, {settings['sampler']}" if nfe else "the prior alone")
+    for name, plain in PLAIN.items():
+        if settings[name] not in (None, plain) and (nfe or name != "guidance"):
+            said.append(f"{name.replace('_', ' ')} {settings[name]:g}")
+    if settings["negative"] is not None and nfe:
+        said.append(f"away from '{settings['negative'] or NAMELESS}'")
+    return f"{run}: {', '.join(said)}"
+
+
+def notes_of(asked: Asked, **settings: Any) -> dict[str, str]:
+    """What a picture's text chunks say: one caption as it is, several as a JSON list, and the settings."""
+    about: dict[str, Any] = {}
+    if asked.captions is not None:
+        several = len(asked.captions) > 1
+        words = json.dumps(asked.captions, ensure_ascii=False) if several else asked.captions[0]
+        about = {"captions" if several else "caption": words}
+    for name, words in asked.labels.items():
+        about[name] = json.dumps(words, ensure_ascii=False) if len(words) > 1 else words[0]
+    values = {**about, **settings, "flowprior": package_version()}
+    return {name: str(value) for name, value in values.items() if value is not None}
 
 
 def _save_npz(path: Path, tensors: dict[str, Tensor]) -> None:

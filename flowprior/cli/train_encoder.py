@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from flowprior.cli.catalogue import completing
 from flowprior.cli.commands import print_json, print_rich
-from flowprior.cli.names import completing
 from flowprior.cli.options import Device, Json, Seed
 
 

@@ -1,8 +1,7 @@
 """Evaluation of one flow: which values it has, with which sampler, at which number of evaluations."""
 
 from flowprior.evaluation.result import Result
-from flowprior.evaluation.several import joined, sweep_each
-from flowprior.evaluation.sweep import evaluate, sweep
+from flowprior.evaluation.sweep import evaluate, joined, sweep, sweep_each
 
 __all__ = [
     "Result",

@@ -1,25 +1,34 @@
-"""A cell of an evaluation: one way of generating samples, and the samples that it gives."""
+"""A cell of an evaluation: one way of generating samples, the samples that it gives, and how many at once."""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from flowprior.conditions import Conditions, moved, repeated, rows
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.evaluation.batch_size import halving
+from flowprior.flow import Flow
+from flowprior.flow.sampling import evaluating
 from flowprior.flow.showing import check_samples
 from flowprior.metrics.base import Metric, SampleMetric, StepMetric
 from flowprior.metrics.setup import Setup
 from flowprior.metrics.trajectories import step_times
 from flowprior.registry import spec_of
 from flowprior.samplers import FixedStepSampler, Sampler, Solution, TimeGrid
+
+LARGEST_BATCH = 500
+MEMORY_SHARE = 0.25
+"""Of the free memory that activations may take; the rest is for samples, features and other programs."""
+PROBE_BATCH = 2
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -110,3 +119,60 @@ def sampler_times(samplers: Iterable[Sampler], nfe: Iterable[int]) -> set[float]
             with suppress(OptionError):
                 times.update(step_times(sampler, count))
     return times
+
+
+def fitting_batch_size(flow: Flow, cond: Conditions | None = None, guidance: float = 1.0) -> int:
+    """Samples at once that fit into a quarter of the free memory, at most 500.
+
+    One evaluation of two samples is watched: what its layers put out, all together, is an upper bound of what
+    is alive at any time. A plain function is not watched, and gets 500.
+
+    Args:
+        flow: on the device that it will run on.
+        cond: conditions to take two of; None for a flow without.
+        guidance: other than 1 doubles the batch inside.
+    """
+    if not isinstance(flow.model, nn.Module):
+        return LARGEST_BATCH
+    device = flow.prior.event_dims.device
+    x = torch.zeros(PROBE_BATCH, *flow.state_shape, dtype=flow.dtype or torch.float32, device=device)
+    few = moved(repeated(rows(cond, slice(1)), PROBE_BATCH), device)
+    times = torch.full((PROBE_BATCH,), 0.5, dtype=x.dtype, device=device)
+    count = 0
+
+    def add(module: nn.Module, inputs: object, output: object) -> None:
+        nonlocal count
+        count += output.numel() * output.element_size() if isinstance(output, Tensor) else 0
+
+    layers = [module for module in flow.model.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(add) for module in layers]
+    try:
+        with torch.no_grad(), evaluating(flow.model):
+            flow.velocity(x, times, few, guidance)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    each = max(count // PROBE_BATCH, x[0].numel() * x.element_size(), 1)
+    return int(max(1, min(LARGEST_BATCH, MEMORY_SHARE * free_memory(device) // each)))
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # not every system says
+        return 2 * 1024**3
+
+
+def halving(run: Callable[[int], R], size: int) -> tuple[R, int]:
+    """``run(size)``, with half the size again while the device is out of memory; and the size that did."""
+    while True:
+        try:
+            return run(size), size
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            torch.cuda.empty_cache()
+            size //= 2

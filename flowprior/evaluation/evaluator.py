@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Any
 
-from flowprior.evaluation.batch_size import halving
-from flowprior.evaluation.cell import Cell, as_compared, generate
+from flowprior.evaluation.cell import Cell, as_compared, generate, halving
 from flowprior.evaluation.result import ADAPTIVE, REAL_DATA, SECONDS, table_row
 from flowprior.evaluation.store import Entry, Store, flow_digest
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo, SampleMetric, StepMetric

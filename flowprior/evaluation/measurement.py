@@ -13,8 +13,7 @@ import torch
 from flowprior.errors import OptionError
 from flowprior.evaluation import request
 from flowprior.evaluation.assistants import Assistants
-from flowprior.evaluation.batch_size import fitting_batch_size
-from flowprior.evaluation.cell import Cell, sampler_times
+from flowprior.evaluation.cell import Cell, fitting_batch_size, sampler_times
 from flowprior.evaluation.evaluator import Evaluator, Row
 from flowprior.evaluation.request import Conditions
 from flowprior.evaluation.result import Result

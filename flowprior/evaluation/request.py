@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any, Literal, get_args
@@ -11,15 +13,14 @@ from torch import nn
 
 from flowprior.conditions import Condition
 from flowprior.data import as_data
-from flowprior.data.base import Data
+from flowprior.data.base import Annotation, Data
 from flowprior.data.splits import HIGHEST_SEED
 from flowprior.errors import CheckpointError, InputError, OptionError
-from flowprior.evaluation.comparable_data import check_comparable
 from flowprior.features.base import FeatureExtractor, as_extractor, short
 from flowprior.features.classifier import Classifier, accuracy_on, data_classifier, load_classifier
 from flowprior.flow import Flow
 from flowprior.flow.guidance import check_guidance
-from flowprior.metrics.base import Metric
+from flowprior.metrics.base import Metric, SampleMetric
 from flowprior.metrics.setup import Reference
 from flowprior.registry import Registered, check_count, choose, is_whole, package_version, spec_of
 from flowprior.samplers.base import MOST_EVALUATIONS, Sampler
@@ -30,6 +31,19 @@ Features = Sequence[str | nn.Module | FeatureExtractor]
 Conditions = Literal["reference", "balanced"]
 MOST_SAMPLES = 1_000_000
 """Samples of one setting, which are held in memory together."""
+CLOSE = 1e-6
+"""Relative difference of two units up to which they are the same; files keep them in double precision."""
+FEW = 100
+"""Examples below which no metric of samples can be trusted: a share or mean of n of them has a standard error
+of up to 1/√n of its scale, 10 % at 100, which is as much as good designs differ by."""
+USUAL = {
+    "fid": "10,000 or more",  # Heusel et al. 2017
+    "kid": "1,000 or more",  # the subsets of Bińkowski et al. 2018
+    "w2": "some hundred of each label",
+    "precision-recall": "10,000 or more",  # Kynkäänniemi et al. 2019 take 50,000
+}
+"""Metric -> how many test examples it is usually taken against."""
+_said: set[str] = set()
 
 
 def check_counts(
@@ -130,6 +144,46 @@ def _fit(given: Condition, expected: Condition) -> bool:
     return given.kind == expected.kind and (given.kind == "labels" or given == expected)
 
 
+def check_comparable(flow: Flow, data: Data) -> None:
+    """Refuse ``data`` whose numbers or labels mean something else than those of the flow's own data.
+
+    Raises:
+        InputError: another order of the labels' names, or other units or names of the numbers.
+    """
+    names = flow.captions.label_names()
+    given = list(data.class_names or ())
+    if names and given and given != names[: len(given)]:
+        raise InputError(
+            f"evaluate: expected labels {', '.join(names)} in this order, got '{data.name}' with "
+            f"{', '.join(given)}; compare with data that number their labels alike"
+        )
+    own = Annotation.of_facts(flow.metadata.get("data"), flow.event_shape.numel())
+    if own is not None and data.annotation is not None and not _alike(own, data.annotation):
+        raise InputError(
+            f"evaluate: expected events in the units of the flow's data ({_units(own)}), got '{data.name}' "
+            f"with {_units(data.annotation)}; compare with the test split of that file by the same options"
+        )
+
+
+def _alike(own: Annotation, other: Annotation) -> bool:
+    """Whether numbers are called the same and have the same units."""
+    if (own.key, own.names) != (other.key, other.names):
+        return False
+    pairs = (*_paired(own.scale, other.scale), *_paired(own.shift, other.shift))
+    return all(math.isclose(a, b, rel_tol=CLOSE, abs_tol=CLOSE) for a, b in pairs)
+
+
+def _paired(first: tuple[float, ...], second: tuple[float, ...]) -> list[tuple[float, float]]:
+    """Numbers of both, one for all where one of them has a single one."""
+    count = max(len(first), len(second))
+    return list(zip(first * (count // len(first)), second * (count // len(second)), strict=True))
+
+
+def _units(annotation: Annotation) -> str:
+    scale = f"divided by {annotation.scale[0]:.4g}" if len(annotation.scale) == 1 else "standardised"
+    return f"{annotation.key}, {len(annotation.names)} numbers, {scale}"
+
+
 def check_spendable(samplers: Iterable[Sampler], nfe: Sequence[int]) -> None:
     """Refuse numbers of evaluations of which none can be spent by any of the samplers.
 
@@ -148,6 +202,33 @@ def check_spendable(samplers: Iterable[Sampler], nfe: Sequence[int]) -> None:
             return
     if refused is not None:
         raise refused
+
+
+def warn_of_few(references: Iterable[Reference], metrics: Iterable[Metric]) -> None:
+    """Warn once of each split with fewer than 100 examples, where metrics compare samples with it.
+
+    Args:
+        references: that samples are compared with.
+        metrics: that are asked for.
+
+    Warns:
+        RuntimeWarning: how many examples there are, what such metrics usually take, and what to do.
+    """
+    names = [metric.name for metric in metrics if isinstance(metric, SampleMetric)]
+    for reference in references if names else ():
+        if len(reference) < FEW and (message := _few_sentence(reference, names)) not in _said:
+            _said.add(message)
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def _few_sentence(reference: Reference, names: list[str]) -> str:
+    usual = [f"{name} {USUAL[name]}" for name in names if name in USUAL]
+    needs = f" (usual are: {', '.join(usual)})" if usual else ""
+    return (
+        f"evaluate: expected {FEW} or more examples to compare samples with, got {reference.describe()}: "
+        f"values against so few say little{needs}; hold more out (test_fraction=) or name larger data "
+        "(--reference), or take the values as a sign that it runs, and no more"
+    )
 
 
 def classifier_for(

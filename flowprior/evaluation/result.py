@@ -1,17 +1,20 @@
-"""What an evaluation found, as one long table: one row a value."""
+"""What an evaluation found: one long table with one row a value.
+
+And what it says of itself: the best values at a prompt, a table by NFE in a notebook, and the section of a
+model card.
+"""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowprior.display import Shown, Table, counted
 from flowprior.errors import InputError
-from flowprior.evaluation.card import evaluation_section
-from flowprior.evaluation.wording import best_values, table_by_nfe
+from flowprior.flow.card import code, markdown_table
 from flowprior.metrics.base import MetricInfo
 from flowprior.storage import write_json
 
@@ -29,6 +32,14 @@ ADAPTIVE = "adaptive"
 """In the column ``grid``: the sampler chose its own steps, and ``nfe`` is what it spent."""
 SECONDS = "seconds"
 """The metric that says how long generating the samples took."""
+MOST_METRICS = 6
+"""Metrics of which a prompt shows the best value."""
+BETTER = {"lower": min, "higher": max}
+CARD_PLACE = ("split", "sampler", "nfe", "guidance", "metric")
+"""What tells lines of a model card's table apart; seeds are averaged over."""
+CARD_COLUMNS = ("split", "sampler", "NFE", "guidance", "metric", "value", "samples", "features")
+CARD_SETTINGS = ("data", "seeds", "conditions", "classifier", "device", "torch", "flowprior")
+Rows = Iterable[Mapping[str, Any]]
 
 
 def table_row(metric: str, value: float, info: MetricInfo | None = None, **columns: Any) -> dict[str, Any]:
@@ -144,12 +155,12 @@ class Result(Shown):
         return f"Result of {of or 'nothing'}{at}: {counted(len(self.rows), 'value')}"
 
     def lines(self) -> list[str]:
-        return [*best_values(self._of_flows, self.quality_metrics), *self.notes[:3]]
+        return [*_best_values(self._of_flows, self.quality_metrics), *self.notes[:3]]
 
     def tables(self) -> list[Table]:
         own = [row for row in self._of_flows if row["nfe"] is None]
         values = [[row["metric"], row["value"]] for row in own]
-        by_nfe = table_by_nfe(self._of_flows, self.quality_metrics)
+        by_nfe = _table_by_nfe(self._of_flows, self.quality_metrics)
         return [by_nfe, *([Table(("metric of the flow", "value"), values)] if values else [])]
 
     @property
@@ -163,9 +174,20 @@ class Result(Shown):
         return pandas.DataFrame(self.rows, columns=pandas.Index(COLUMNS))
 
     def card_section(self) -> str:
-        """The values and their terms in Markdown, for the model card of the flow."""
-        rows = [row for row in self.rows if row["metric"] != SECONDS]
-        return evaluation_section(rows, self.settings, self.notes, REAL_DATA)
+        """Every value, and in what terms it was measured, in Markdown, for the model card of the flow."""
+        settings = self.settings
+        known = [name for name in CARD_SETTINGS if settings.get(name) not in (None, "")]
+        terms = [(name, code(_words(settings[name]))) for name in known]
+        terms += [
+            (f"reference {split}", code(f"{settings['reference']}, sha256 {digest}"))
+            for split, digest in settings.get("reference_digests", {}).items()
+        ]
+        several = len(settings.get("seeds", ())) > 1
+        how = "Mean ± standard deviation over seeds of the measurement." if several else ""
+        listed = "\n".join(f"- {code(note)}" for note in self.notes)
+        table = markdown_table(CARD_COLUMNS, _card_lines(self.rows))
+        parts = ("## Evaluation", markdown_table(("what", "value"), terms), how, table, listed)
+        return "\n\n".join(part for part in parts if part)
 
     def card_metrics(self) -> list[str]:
         """Names of the metrics, for the head of the model card."""
@@ -204,6 +226,62 @@ def worse_than_prior(by_nfe: Mapping[float, float], better: str) -> list[float]:
     if sign is None or 0 not in by_nfe:
         return []
     return sorted(count for count, value in by_nfe.items() if count and sign * value > sign * by_nfe[0])
+
+
+def _best_values(rows: Rows, metrics: Mapping[str, MetricInfo]) -> list[str]:
+    """``fid-cnn128 1.93 at NFE 30, euler (lower is better)`` for each of the first few metrics."""
+    means = _means(rows)
+    lines = []
+    for name, info in metrics.items():
+        own = {place: values[name] for place, values in means.items() if name in values}
+        if own and info.better in BETTER:
+            sampler, _, nfe = place = BETTER[info.better](own, key=own.__getitem__)
+            lines.append(f"{name} {own[place]:.4g} at NFE {nfe}, {sampler} ({info.better} is better)")
+    more = len(lines) - MOST_METRICS
+    return lines[:MOST_METRICS] + ([f"and {counted(more, 'metric')} more"] if more > 0 else [])
+
+
+def _table_by_nfe(rows: Rows, metrics: Mapping[str, MetricInfo]) -> Table:
+    """Means over seeds: a row for each sampler, guidance and number of evaluations, a column a metric."""
+    shown = [[*place, *(own.get(name) for name in metrics)] for place, own in _means(rows).items()]
+    return Table(("sampler", "guidance", "NFE", *metrics), shown)
+
+
+def _means(rows: Rows) -> dict[tuple[Any, ...], dict[str, float]]:
+    """(sampler, guidance, NFE) -> metric -> mean over seeds, of the first split."""
+    kept = [row for row in rows if row["nfe"] is not None and row["value"] is not None]
+    first = next((row["split"] for row in kept if row["split"] is not None), None)
+    found: dict[tuple[Any, ...], dict[str, list[float]]] = {}
+    for row in kept:
+        if row["split"] in (None, first):
+            place = (row["sampler"], row["guidance"], row["nfe"])
+            found.setdefault(place, {}).setdefault(row["metric"], []).append(row["value"])
+    return {place: {name: statistics.fmean(v) for name, v in own.items()} for place, own in found.items()}
+
+
+def _card_lines(rows: Rows) -> Iterator[list[str]]:
+    """One line for each metric, split and way of sampling."""
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["metric"] != SECONDS:
+            key = (row["flow"] == REAL_DATA, *(row[name] for name in CARD_PLACE))
+            groups.setdefault(key, []).append(row)
+    for (real, split, sampler, nfe, guidance, metric), own in groups.items():
+        place = [REAL_DATA if real else _cell(sampler), _words(nfe), _words(guidance)]
+        values, first = [row["value"] for row in own], own[0]
+        deviation = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
+        value = f"{statistics.fmean(values):.4g}{deviation}"
+        yield [_cell(split), *place, _cell(metric), value, _words(first["samples"]), _cell(first["features"])]
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else code(value)
+
+
+def _words(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value))
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _differing(rows: list[dict[str, Any]]) -> str:

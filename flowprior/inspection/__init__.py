@@ -6,10 +6,10 @@ from flowprior.inspection.fitted_prior import (
     FittedPrior,
     fit_prior,
     gaussian_w2_squared,
+    half_share,
     measure_closeness,
     prior_picture,
 )
-from flowprior.inspection.half_share import half_share
 from flowprior.inspection.inspect import Inspection, Pairing, inspect_priors
 from flowprior.inspection.simulated_flow import SimulatedFlow, energy_coefficient, simulate_flow
 from flowprior.inspection.suggestion import Candidate, Suggestion, suggest

@@ -1,9 +1,10 @@
-"""One prior, fitted: how close it lies to data it has not seen, what it costs, how it looks."""
+"""One prior, fitted: how close it is to data it has not seen, whether it copies, its cost, its picture."""
 
 from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +14,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from flowprior.conditions import Conditions
 from flowprior.conditions import rows as take
 from flowprior.couplings import Coupling, OTCoupling, transport_cost
 from flowprior.errors import InputError
 from flowprior.inspection.examples import Examples, draw_pairs
-from flowprior.inspection.half_share import half_share
 from flowprior.inspection.misfit import Misfit, misfit
+from flowprior.mixtures.averaging import nearer_share
 from flowprior.pictures import beside, first_of_each, is_drawable
 from flowprior.priors import Prior
 
@@ -31,6 +33,7 @@ DENSITY_ROWS = 2000
 PAIRS = 2048
 OT_BATCH = 256
 HALVED = 4000
+FEWEST_HALVED = 4
 MOST_CONDITIONS, SAMPLES, POINTS = 10, 4, 2000
 """Of a picture."""
 
@@ -183,6 +186,59 @@ def mean_transport_cost(
     x, cond = examples.x[:PAIRS], take(examples.cond, slice(0, PAIRS))
     pairs = draw_pairs(prior, coupling, x, cond, OT_BATCH, generator)
     return sum(float(transport_cost(x0, x1)) * len(x1) for x0, x1 in pairs) / len(x)
+
+
+def half_share(
+    make: Callable[[], Prior],
+    x: Tensor,
+    cond: Conditions | None = None,
+    *,
+    generator: torch.Generator | None = None,
+) -> float:
+    """Share of the draws of a prior fitted on one half of x that lie nearer to that half than to the other.
+
+    0.5 where it has learned what the halves have in common, 1 where it copies. Each label is halved by itself
+    and a draw compared with its own label's data; one with a single example is left out.
+
+    Args:
+        make: the prior, not fitted.
+        x: data ``[N, *event]``.
+        cond: labels ``[N]``, embeddings ``[N, E]``, token states, parts, or None.
+        generator: source of the halves, the fit and the draws.
+
+    Raises:
+        InputError: fewer than four rows, or labels with one example only.
+    """
+    own, other = _halves(x, cond, generator)
+    if len(own) < FEWEST_HALVED // 2:
+        raise InputError(
+            f"half_share: expected {FEWEST_HALVED} rows or more, two of a label, got {len(x)}; give more data"
+        )
+    chosen = take(cond, own)
+    prior = make().fit((x[own], chosen), generator=generator)
+    drawn = prior.sample(chosen, len(own), generator=generator)
+    rows = [part.flatten(1) for part in (drawn, x[own], x[other])]
+    groups = _groups(cond, len(x))[own]
+    members = [(groups == label).nonzero()[:, 0] for label in groups.unique()]
+    shares = [(mine, nearer_share(*(part[mine] for part in rows))) for mine in members]
+    return sum(len(mine) * share for mine, share in shares) / len(own)
+
+
+def _groups(cond: Conditions | None, count: int) -> Tensor:
+    """What is halved by itself: labels ``[N]``, or zeros."""
+    if not isinstance(cond, Tensor) or cond.is_floating_point() or cond.dim() != 1:
+        return torch.zeros(count, dtype=torch.long)
+    return cond.cpu()
+
+
+def _halves(x: Tensor, cond: Conditions | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Two lists of as many rows, whose labels agree place by place."""
+    order = torch.randperm(len(x), generator=generator)
+    groups = _groups(cond, len(x))
+    parts = [order[groups[order] == label] for label in groups.unique()]
+    halves = [(part[: len(part) // 2], part[len(part) // 2 :][: len(part) // 2]) for part in parts]
+    own, other = zip(*halves, strict=True) if halves else ((order,), (order,))
+    return torch.cat(own), torch.cat(other)
 
 
 @torch.no_grad()

@@ -20,7 +20,6 @@ from flowprior.inspection.fitted_prior import FittedPrior, fit_prior, mean_trans
 from flowprior.inspection.misfit import misfit_warning
 from flowprior.inspection.simulated_flow import SimulatedFlow, simulate_flow
 from flowprior.inspection.suggestion import Suggestion, suggest
-from flowprior.inspection.wording import pairing_records, prior_record, table_of
 from flowprior.pictures import save_figure
 from flowprior.priors import Prior
 from flowprior.progress import showing, stage
@@ -105,7 +104,7 @@ class Inspection(Shown):
         return [*best, *(f"warning: {warning}" for warning in self.warnings[:3])]
 
     def tables(self) -> list[Table]:
-        return [table_of(self._records()), table_of([prior_record(prior) for prior in self.priors])]
+        return [_table_of(self._records()), _table_of([_prior_record(prior) for prior in self.priors])]
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row for each pairing, best first, with what is known of its prior (extra ``plot``)."""
@@ -114,7 +113,20 @@ class Inspection(Shown):
         return pandas.DataFrame(self._records())
 
     def _records(self) -> list[dict[str, Any]]:
-        return pairing_records(self.pairings, self.priors)
+        """One record for each pairing, with what is known of its prior."""
+        known = {prior.prior: _prior_record(prior) for prior in self.priors}
+        return [
+            {
+                "prior": pairing.prior,
+                "coupling": pairing.coupling,
+                "score": pairing.score,
+                "transport_cost": pairing.transport_cost,
+                "crossing": pairing.simulated_flow.crossing,
+                "shift": pairing.simulated_flow.shift,
+                **{name: value for name, value in known[pairing.prior].items() if name != "prior"},
+            }
+            for pairing in self.pairings
+        ]
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists and numbers."""
@@ -229,3 +241,20 @@ def _pairings(
             cost = mean_transport_cost(prior, coupling, examples, generator)
             flow = simulate_flow(prior, coupling, examples, generator, steps=steps)
         yield Pairing(spec, name, cost, gap.as_dict(), flow, time.perf_counter() - start)
+
+
+def _prior_record(prior: FittedPrior) -> dict[str, Any]:
+    """What a prior gives on held-out data."""
+    return {
+        "prior": prior.prior,
+        "explained_variance": prior.closeness.explained_variance,
+        "log_density": prior.closeness.log_density,
+        "half_share": prior.half_share,
+        "fit_seconds": prior.seconds,
+    }
+
+
+def _table_of(records: Sequence[Mapping[str, Any]]) -> Table:
+    """Records of the same keys as a table."""
+    columns = list(records[0]) if records else []
+    return Table(columns, [[record[name] for name in columns] for record in records])

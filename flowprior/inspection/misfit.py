@@ -23,8 +23,7 @@ from torch import Tensor
 
 from flowprior.conditions import rows as take
 from flowprior.couplings.cost import squared_distances
-from flowprior.inspection.examples import POOLED, Examples
-from flowprior.inspection.principal_axes import principal_axes
+from flowprior.inspection.examples import POOLED, Examples, principal_axes
 from flowprior.priors import Prior
 from flowprior.priors.asked import named
 from flowprior.priors.latent import latents_of

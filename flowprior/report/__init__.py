@@ -1,8 +1,7 @@
 """Renderings of results: terminal, HTML, figures."""
 
-from flowprior.report.comparison_figure import save_comparison
+from flowprior.report.figures import save_comparison, save_plot
 from flowprior.report.page import quality_tables, require_report_extra, write_report
-from flowprior.report.quality_figure import save_plot
 from flowprior.report.terminal import result_table
 
 __all__ = [

@@ -11,10 +11,11 @@ from typing import Any
 import tomli_w
 
 from flowprior.errors import FlowpriorError, pip_install
+from flowprior.pictures.quality import BETTER
 from flowprior.report import wording
-from flowprior.report.charts import convergence_charts, quality_charts
+from flowprior.report.figures import convergence_charts, quality_charts
 from flowprior.report.gallery import galleries
-from flowprior.report.wording import BETTER, count, data_size, duration, number, p_value, with_spread
+from flowprior.report.wording import count, data_size, duration, number, p_value, with_spread
 from flowprior.storage import write_text
 from flowprior.study.cell_file import Collection, StudyFolder, collect, write_object
 from flowprior.study.results import write_results

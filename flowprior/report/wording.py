@@ -10,7 +10,6 @@ from typing import Any
 from flowprior.study.statistics import LEVEL
 
 ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
-BETTER = {"lower": "lower is better", "higher": "higher is better", "": ""}
 BEST = {"lower": "lowest", "higher": "highest"}
 DASH = "–"
 """Where there is no value."""

@@ -224,6 +224,11 @@ def skipped_of(variants: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
+def name_of_skipped(row: Mapping[str, Any]) -> str:
+    """What messages call one of :func:`skipped_of`."""
+    return f"{row['variant']} by {row['sampler']}" if row["sampler"] else row["variant"]
+
+
 def _names(*specs: str) -> list[str]:
     return [spec.partition(":")[0] for spec in specs]
 

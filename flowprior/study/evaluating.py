@@ -14,7 +14,6 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from flowprior.conditions import Conditions, as_value, named_tensors, value_of_tensors
-from flowprior.data import Data
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation import joined, sweep
 from flowprior.evaluation.result import COLUMNS, REAL_DATA, Result
@@ -115,26 +114,17 @@ def evaluate_request(request: Request, flow: Flow, splits: Splits, generate: Gen
     own = {"test": splits.test, "validation": splits.validation}
     groups = [{name: data for name, data in own.items() if data is not None}]
     groups += [{name: data} for name, data in splits.references.items()]
-    results = [_sweep(request, flow, splits.train, group, generate) for group in groups]
+    asked = {
+        "nfe": request["nfe"],
+        "samplers": [request["sampler"]],
+        "samples": request["samples"],
+        "guidances": [request["guidance"]],
+        "seeds": [request["seed"]],
+        "conditions": request["conditions"],
+        "generate": generate,
+    }
+    results = [sweep(flow, splits.train, references=group, **asked, **request["options"]) for group in groups]
     return joined({next(reversed(group)): result for group, result in zip(groups, results, strict=True)})
-
-
-def _sweep(
-    request: Request, flow: Flow, train: Data, references: Mapping[str, Data], generate: Generate
-) -> Result:
-    return sweep(
-        flow,
-        train,
-        references=references,
-        nfe=request["nfe"],
-        samplers=[request["sampler"]],
-        samples=request["samples"],
-        guidances=[request["guidance"]],
-        seeds=[request["seed"]],
-        conditions=request["conditions"],
-        generate=generate,
-        **request["options"],
-    )
 
 
 def kept_rows(found: Result, number: int, **columns: Any) -> list[dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""Run every cell of a grid that has no result yet: train, evaluate, and leave one JSON file a cell."""
+"""Run every cell of a grid that has no result yet: train, evaluate, and leave one JSON file a cell.
+
+A preview says what such a run would do, and writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,7 @@ from flowprior.flow.files import copy_flow
 from flowprior.progress import showing
 from flowprior.storage import read_json, write_text
 from flowprior.study.cell_file import MACHINE, CellFolder, StudyFolder, write_object
-from flowprior.study.cells import Cell, find_baseline, plan_grid, skipped_of
+from flowprior.study.cells import Cell, find_baseline, name_of_skipped, plan_grid, skipped_of
 from flowprior.study.evaluating import check_evaluation_parts, check_metric, evaluate_cell
 from flowprior.study.grid import Grid, dump_grid
 from flowprior.study.records import FORMAT
@@ -33,6 +37,8 @@ from flowprior.training.run_info import RunInfo, describe_machine, save_run_flow
 Notify = Callable[[str], None]
 MOST_NAMED = 5
 """Cells without a result that a prompt names."""
+FINISHED, BEGUN, FAILED, WAITING = STATES = ("finished", "begun", "failed", "waiting")
+"""Of a cell: it has a result; it goes on where it stopped; it failed and is tried again; all is to do."""
 COSTS = ("prior_fit_seconds", "transport_cost", "transport_cost_unpaired", "starts_gap")
 
 
@@ -68,6 +74,41 @@ class Outcome(Shown):
         return [(title, how, why) for how, cells in told.items() for title, why in cells.items()]
 
 
+@dataclass(frozen=True)
+class PlannedCell:
+    """One cell as it stands.
+
+    Attributes:
+        variant: its label.
+        seed: of training and evaluation.
+        state: one of :data:`STATES`.
+    """
+
+    variant: str
+    seed: int
+    state: str
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a run of a grid would do.
+
+    Attributes:
+        cells: in the order of the run.
+        skipped: what the library refuses of the grid: variant, sampler (None for all of them), reason.
+        grid: all of its keys.
+    """
+
+    cells: list[PlannedCell]
+    skipped: list[dict[str, Any]]
+    grid: dict[str, Any]
+
+    @property
+    def to_run(self) -> list[PlannedCell]:
+        """The cells that have no result yet."""
+        return [cell for cell in self.cells if cell.state != FINISHED]
+
+
 def run_grid(
     grid: Grid,
     out: str | Path,
@@ -94,6 +135,35 @@ def run_grid(
         return _run_grid(grid, StudyFolder(out), notify)
 
 
+def preview_grid(grid: Grid, out: str | Path) -> Preview:
+    """What :func:`run_grid` would do with the same arguments.
+
+    Args:
+        grid: what to compare.
+        out: directory for the cells and the report; absent, or of an earlier run.
+
+    Raises:
+        FlowpriorError: a grid that cannot be run at all.
+    """
+    folder = StudyFolder(out)
+    _, plan, cells = checked_plan(grid)
+    planned = [
+        PlannedCell(cell.variant.label, cell.seed, _state(folder, folder.cell(cell.name, cell.key)))
+        for cell in cells
+    ]
+    return Preview(planned, skipped_of(plan["variants"]), plan["grid"])
+
+
+def _state(folder: StudyFolder, place: CellFolder) -> str:
+    """The state of a cell; a damaged file counts as none and is measured again."""
+    with suppress(CheckpointError):
+        if folder.read_result(place) is not None:
+            return FINISHED
+    if place.failure.is_file():
+        return FAILED
+    return BEGUN if place.path.is_dir() else WAITING
+
+
 def _run_grid(grid: Grid, folder: StudyFolder, notify: Notify) -> Outcome:
     load_hooks(grid.as_dict())
     splits, plan, cells = checked_plan(grid)
@@ -102,7 +172,7 @@ def _run_grid(grid: Grid, folder: StudyFolder, notify: Notify) -> Outcome:
         write_text(folder.grid, dump_grid(grid))
     run = _Run(folder, grid, splits, notify)
     for row in skipped_of(plan["variants"]):
-        name = f"{row['variant']} by {row['sampler']}" if row["sampler"] else row["variant"]
+        name = name_of_skipped(row)
         run.outcome.skipped[name] = row["reason"]
         notify(f"skipped {name}: {row['reason']}")
     run.all(cells)

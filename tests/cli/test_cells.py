@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from flowprior.cli.captions import Asked, title_of
+from flowprior.cli.asked import Asked
+from flowprior.cli.samples_file import title_of
 from flowprior.flow import Flow
 from tests.cli.conftest import SHORT, Call, call_app
 

@@ -11,7 +11,7 @@ import pytest
 import typer.main
 import typer.testing
 
-from flowprior.cli.names import completing, names_of
+from flowprior.cli.catalogue import completing, names_of
 from tests.cli.conftest import Call
 
 PROGRAM = """

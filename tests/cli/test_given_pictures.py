@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from flowprior import train
-from flowprior.cli.given_pictures import read_given
+from flowprior.cli.asked import read_given
 from flowprior.data import Subset, load_data
 from flowprior.errors import InputError, OptionError
 from flowprior.flow import Flow

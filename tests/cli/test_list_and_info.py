@@ -13,8 +13,7 @@ import torch
 
 from flowprior import Coupling, Path, Prior, Sampler, __version__
 from flowprior.cli import catalogue
-from flowprior.cli.catalogue import FILE
-from flowprior.cli.names import names_of
+from flowprior.cli.catalogue import FILE, names_of
 from flowprior.data import DATA
 from flowprior.encoders import Encoder
 from flowprior.features import FEATURES

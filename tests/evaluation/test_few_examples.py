@@ -9,7 +9,7 @@ import torch
 
 from flowprior import evaluate, train
 from flowprior.data import TensorData
-from flowprior.evaluation.few_examples import FEW, warn_of_few
+from flowprior.evaluation.request import FEW, warn_of_few
 from flowprior.metrics import Metric
 from flowprior.metrics.setup import Reference
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowprior.inspection.denoiser import fit_denoiser
+from flowprior.inspection.simulated_flow import fit_denoiser
 
 
 def test_it_finds_an_affine_map(generator):

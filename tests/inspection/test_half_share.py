@@ -8,7 +8,7 @@ from torch import Tensor
 
 from flowprior import Prior
 from flowprior.errors import InputError
-from flowprior.inspection.half_share import half_share
+from flowprior.inspection import half_share
 
 
 @pytest.fixture

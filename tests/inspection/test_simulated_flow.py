@@ -11,7 +11,7 @@ import torch
 from flowprior.couplings import Coupling
 from flowprior.data import tensor_data
 from flowprior.inspection import Examples, SimulatedFlow, energy_coefficient, simulate_flow
-from flowprior.inspection.principal_axes import principal_axes
+from flowprior.inspection.examples import principal_axes
 from flowprior.priors import Prior
 
 

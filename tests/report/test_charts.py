@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from flowprior.report.charts import line_chart
+from flowprior.report.figures import line_chart
 from flowprior.report.gallery import draw
 
 TEXT = "{http://www.w3.org/2000/svg}text"

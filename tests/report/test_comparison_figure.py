@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from flowprior.errors import OptionError
-from flowprior.report.comparison_figure import comparison_figure, save_comparison
+from flowprior.report.figures import comparison_figure, save_comparison
 
 LABELS = ("gmm:covariance=lowrank,rank=16 + ot", "gaussian + condot")
 
