@@ -64,7 +64,7 @@ class Annotation:
             facts: of :func:`flowprior.data.base.data_facts`, or anything else that was read from a file.
             size: D.
         """
-        found = facts.get("annotation") if isinstance(facts, Mapping) else None
+        found = facts.get("annotation", {}) if isinstance(facts, Mapping) else {}
         try:
             scale, shift = (tuple(map(float, found[name])) for name in ("scale", "shift"))
             annotation = cls(found["key"], tuple(found["names"]), scale, shift, found["label"])
