@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flowprior.cli.options import EACH, SINGLE, parse_conditions
+from flowprior.cli.options import SINGLE, parse_conditions, rows_for
 from flowprior.errors import OptionError
 from flowprior.registry import did_you_mean
 
@@ -127,8 +127,6 @@ def read_asked(
         OptionError: a condition that the flow does not have.
         InputError: captions where the flow has no text encoder, or another one than made its embeddings.
     """
-    import torch
-
     from flowprior.conditions import as_value
 
     if labels and cond is not None:
@@ -136,18 +134,16 @@ def read_asked(
     if labels or (flow.condition.kind == "parts" and captions is not None):
         words = _rows_of_parts(flow, captions, labels or {})
         texts = words.pop(CAPTION, None)
-        each = count or (SINGLE if len(next(iter(words.values()), texts or [])) == 1 else EACH)
         given = {**{name: texts for name, part in flow.condition.parts if name not in words}, **words}
         value = as_value(flow.captions.read(given, None, "sample"))
-        rows = torch.arange(len(value)).repeat_interleave(each)
+        rows = rows_for(len(value), count)
         return Asked(value[rows], None, rows, texts, words)
     if captions is None:
         names = flow.captions.label_names()
         conditions = parse_conditions(cond, flow.condition, count, names)
         n = (count or SINGLE) if conditions is None else None
         return Asked(conditions, n, conditions, class_names=names)
-    each = count or (SINGLE if len(captions) == 1 else EACH)
-    rows = torch.arange(len(captions)).repeat_interleave(each)
+    rows = rows_for(len(captions), count)
     value = as_value(flow.captions.read(captions, None, "sample"))
     return Asked(value[rows], None, rows, captions)
 
@@ -187,7 +183,7 @@ def read_given(
     _check_labels(flow, name, labels)
     given = torch.stack([_read_picture(file, shape) for file in files])
     value = as_value(flow.captions.read({name: given, **labels}, None, "sample")) if name else given
-    rows = torch.arange(len(files)).repeat_interleave(count or (SINGLE if len(files) == 1 else EACH))
+    rows = rows_for(len(files), count)
     words = {part: [label] * len(files) for part, label in labels.items()}
     return Asked(value[rows], None, rows, labels={"picture": [file.stem for file in files], **words})
 

@@ -104,7 +104,7 @@ def parse_conditions(
         return None
     if text is not None and text.endswith(ARRAY) and condition.kind not in ("tokens", "parts"):
         rows = _array(expanded(text), condition)
-        return rows.repeat_interleave(count or (SINGLE if len(rows) == 1 else EACH), 0)
+        return rows[rows_for(len(rows), count)]
     if condition.kind == "tensor":
         advice = "give pictures as --picture FILE, or arrays" if condition.is_picture else "give arrays"
         raise OptionError(
@@ -119,7 +119,19 @@ def parse_conditions(
         rows = torch.tensor(_labels(text, condition, names))
     else:
         rows = torch.tensor([_embedding(text, condition.size)])
-    return rows.repeat_interleave(count or (SINGLE if len(rows) == 1 else EACH), 0)
+    return rows[rows_for(len(rows), count)]
+
+
+def rows_for(conditions: int, count: int | None) -> Tensor:
+    """Which of so many conditions each sample has ``[N]``.
+
+    Args:
+        conditions: how many there are.
+        count: samples of each; None for 64 of a single one, 8 of several.
+    """
+    import torch
+
+    return torch.arange(conditions).repeat_interleave(count or (SINGLE if conditions == 1 else EACH))
 
 
 def _array(path: Path, condition: Condition) -> Tensor:
