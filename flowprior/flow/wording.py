@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowprior.display import counted, shape_of, size_of
-from flowprior.display.words import MOST_CHARACTERS
+from flowprior.display.shown import MOST_CHARACTERS
 
 
 def heading_of(flow: Any) -> str:
