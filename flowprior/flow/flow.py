@@ -18,10 +18,9 @@ from flowprior.flow.files import save_flow
 from flowprior.flow.finite import check_finite_condition
 from flowprior.flow.guidance import check_guidance, check_negative, guided
 from flowprior.flow.hub_flow import HubFlow
-from flowprior.flow.late_start import Solve, from_source
 from flowprior.flow.latents import decoded
 from flowprior.flow.likelihood import check_options, estimator, trace_back
-from flowprior.flow.linear_velocity import averaging
+from flowprior.flow.linear_velocity import Solve, averaging, from_source
 from flowprior.flow.prediction_kinds import check_sampler
 from flowprior.flow.reading import load_flow
 from flowprior.flow.sampling import (
