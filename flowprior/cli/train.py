@@ -199,7 +199,7 @@ def train(
 
 def _asked(flow: Flow) -> str:
     """How ``sample`` asks for samples of this flow, and where it writes them."""
-    from flowprior.flow.captions import KEY as TEXT_ENCODER
+    from flowprior.flow.captions import TEXT_ENCODER
     from flowprior.flow.card import samples_ending, tensor_option
 
     option = tensor_option(flow.condition) if flow.condition.kind == "tensor" else ""

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flowprior.conditions import Condition
+from flowprior.flow.captions import TEXTUAL, WHOLE, names_of
 from flowprior.flow.description import FILES
-from flowprior.flow.label_names import WHOLE, names_of
 from flowprior.priors.saved import KEPT
 
 Table = Sequence[tuple[str, str]]
-TEXTUAL = ("embeddings", "tokens")
 
 
 def head_of(description: Mapping[str, Any]) -> dict[str, Any]:

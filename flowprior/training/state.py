@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from flowprior.data.facts import data_facts
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
-from flowprior.flow.captions import KEY as CAPTIONS
-from flowprior.flow.label_names import KEY as LABEL_NAMES
+from flowprior.flow.captions import LABEL_NAMES, TEXT_ENCODER
 from flowprior.flow.prediction_kinds import make_prediction
 from flowprior.flow.tensors import load_plain
 from flowprior.flow.unseen import GIVEN_PRIOR
@@ -94,7 +93,7 @@ class TrainingState:
         if self.prior_was_given:
             metadata[GIVEN_PRIOR] = True
         if data.text_encoder is not None:
-            metadata[CAPTIONS] = {"spec": data.text_encoder, "identity": data.text_encoder_identity}
+            metadata[TEXT_ENCODER] = {"spec": data.text_encoder, "identity": data.text_encoder_identity}
         if data.label_names is not None:
             metadata[LABEL_NAMES] = {part: list(names) for part, names in data.label_names.items()}
         return Flow(
