@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from flowprior.errors import CheckpointError
-from flowprior.flow.card_file import write_card
+from flowprior.flow.card import write_card
 from flowprior.flow.description import (
     DESCRIPTION,
     FILES,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError, pip_install
-from flowprior.flow.card_file import (
+from flowprior.flow.card import (
     CARD,
     read_card,
     sealed,

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from flowprior.errors import OptionError
-from flowprior.flow.card_file import Evaluation, add_evaluation, digest_of
+from flowprior.flow.card import Evaluation, add_evaluation, digest_of
 from flowprior.flow.files import save_flow
 from flowprior.flow.hub import MESSAGE, is_folder, pull_flow, push_folder
 from flowprior.flow.parts import FlowParts

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from flowprior.errors import CheckpointError
-from flowprior.flow.card_file import remove_card
+from flowprior.flow.card import remove_card
 from flowprior.storage import is_leftover, remove_files
 from flowprior.training.checkpoints import list_checkpoints, remove_checkpoint, remove_unfinished
 from flowprior.training.run import RunDirectory
