@@ -17,7 +17,7 @@ from flowprior.errors import InputError
 from flowprior.flow.files import save_flow
 from flowprior.flow.finite import check_finite_condition
 from flowprior.flow.guidance import check_guidance, check_negative, guided
-from flowprior.flow.hub_flow import HubFlow
+from flowprior.flow.hub import HubFlow
 from flowprior.flow.latents import decoded
 from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.linear_velocity import Solve, averaging, from_source
