@@ -72,7 +72,7 @@ def evaluate(
     from flowprior.report.quality_figure import check_suffix, save_plot
     from flowprior.report.terminal import result_table
     from flowprior.storage import check_place
-    from flowprior.training.engines import make_engine
+    from flowprior.training.engine import make_engine
 
     for file in filter(None, (out, plot)):
         check_place(file)

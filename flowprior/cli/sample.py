@@ -104,7 +104,7 @@ def sample(
     """Draw samples of RUN and write them to a file."""
     from flowprior.cli.samples_file import annotation_of, check_events, check_files, save_motion, save_samples
     from flowprior.progress import stage
-    from flowprior.training.engines import make_engine
+    from flowprior.training.engine import make_engine
 
     check_files(out, animate)
     captions = read_captions(text, prompts, cond)

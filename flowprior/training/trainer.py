@@ -18,7 +18,7 @@ from flowprior.progress import showing, shows_progress, stage
 from flowprior.training.callbacks import Callback
 from flowprior.training.components import Components, resolve_components, resolve_config
 from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig
-from flowprior.training.engines import make_engine
+from flowprior.training.engine import make_engine
 from flowprior.training.from_parts import train_parts
 from flowprior.training.run import RunDirectory
 
