@@ -23,6 +23,7 @@ from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.processes.launched import process_count
 from flowprior.registry import spec_of
+from flowprior.training.batches import mix
 from flowprior.training.config import (
     DEFAULT_DROPOUT,
     DEFAULT_PREDICTION,
@@ -34,7 +35,6 @@ from flowprior.training.config import (
 )
 from flowprior.training.config_file import load_config
 from flowprior.training.defaults import choose_defaults, resolve_coupling
-from flowprior.training.randomness import mix
 from flowprior.training.rectifying import load_teacher
 
 PARTS = ("data", "prior", "coupling", "path", "model", "latent")

@@ -1,4 +1,4 @@
-"""Engine: the one process that trains a flow, or those that were launched together, and what they tell each other."""
+"""Engine: the process that trains a flow, or several that were launched together, and what they say."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from flowprior.flow.reading import step_folders
 from flowprior.flow.tensors import load_plain
 from flowprior.paths import check_prediction
 from flowprior.progress import stage
-from flowprior.training.batches import Batches, PairStream
+from flowprior.training.batches import PairStream, Prefetched, Randomness
 from flowprior.training.callbacks import Callback
 from flowprior.training.clearing import clear_run
 from flowprior.training.components import Components
@@ -32,8 +32,6 @@ from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.loop import run_steps
 from flowprior.training.monitor import Monitor, ending
 from flowprior.training.optimiser import warm_up_note
-from flowprior.training.prefetch import Prefetched
-from flowprior.training.randomness import Randomness
 from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
 from flowprior.training.run import RunDirectory
 from flowprior.training.run_info import RunInfo, save_run_flow
@@ -138,7 +136,7 @@ def _has_begun(run: RunDirectory | None) -> bool:
     return run is not None and bool(step_folders(run.checkpoints))
 
 
-def _prefetched(pairs: PairStream, state: TrainingState) -> AbstractContextManager[Batches]:
+def _prefetched(pairs: PairStream, state: TrainingState) -> AbstractContextManager[PairStream | Prefetched]:
     """The stream itself, or with a worker that prepares what comes next."""
     config = state.config
     if not config.prefetch:

@@ -13,13 +13,12 @@ from flowprior.conditions import Condition, Conditions, chosen
 from flowprior.errors import TrainingDiverged
 from flowprior.models.precision import in_precision
 from flowprior.ops import flow_matching_loss
-from flowprior.training.batches import Batches, Pairs
+from flowprior.training.batches import Pairs, PairStream, Prefetched, Randomness
 from flowprior.training.compiled import compiling
 from flowprior.training.interrupt import StopReason, StopRequests, TrainingInterrupted
 from flowprior.training.loss_weights import ErrorWeight
 from flowprior.training.monitor import Monitor
 from flowprior.training.optimiser import learning_rate_factor
-from flowprior.training.randomness import Randomness
 from flowprior.training.run import RunDirectory
 from flowprior.training.state import TrainingState
 
@@ -36,7 +35,7 @@ class StepResult(NamedTuple):
 
 def run_steps(
     state: TrainingState,
-    pairs: Batches,
+    pairs: PairStream | Prefetched,
     randomness: Randomness,
     monitor: Monitor,
     run: RunDirectory | None,
@@ -86,7 +85,7 @@ def run_steps(
                 interrupted(state, run, stop)
 
 
-def training_step(state: TrainingState, pairs: Batches, randomness: Randomness) -> StepResult:
+def training_step(state: TrainingState, pairs: PairStream | Prefetched, randomness: Randomness) -> StepResult:
     """One optimiser step on a batch, whose micro-batches are looked at one after the other.
 
     Path and loss are in float32 whatever the precision of the model's forward pass, whose result goes into

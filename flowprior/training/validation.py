@@ -8,9 +8,8 @@ from torch import Tensor
 from flowprior.conditions import Conditions
 from flowprior.conditions import rows as rows_of
 from flowprior.data import Data
-from flowprior.training.batches import fetch
+from flowprior.training.batches import Randomness, fetch
 from flowprior.training.loop import batch_loss
-from flowprior.training.randomness import Randomness
 from flowprior.training.state import TrainingState
 
 TIMES = 8

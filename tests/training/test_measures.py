@@ -11,8 +11,7 @@ from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.priors import Prior
 from flowprior.training import start_measures
-from flowprior.training.batches import PairStream
-from flowprior.training.randomness import Randomness
+from flowprior.training.batches import PairStream, Randomness
 from flowprior.training.start_measures import measure_starts
 
 
