@@ -280,12 +280,6 @@ def check_keys(values: Mapping[str, Any], known: list[str], prefix: str = "", ow
             raise OptionError(f"{owner}: unknown key '{prefix}{key}'{near} known: {', '.join(known)}")
 
 
-def differing_keys(old: RunConfig, new: RunConfig) -> list[str]:
-    """Dotted keys whose values differ."""
-    before, after = old.flat(), new.flat()
-    return [key for key in {**before, **after} if before.get(key) != after.get(key)]
-
-
 def changed_values(saved: Mapping[str, Any], config: RunConfig) -> list[str]:
     """``key old -> new`` of what a checkpoint's configuration has otherwise and a resumed run may not change.
 

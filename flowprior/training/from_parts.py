@@ -24,7 +24,6 @@ from flowprior.paths import check_prediction
 from flowprior.progress import stage
 from flowprior.training.batches import PairStream, Prefetched, Randomness
 from flowprior.training.callbacks import Callback
-from flowprior.training.clearing import clear_run
 from flowprior.training.components import Components
 from flowprior.training.config import BATCH
 from flowprior.training.engine import Engine
@@ -33,7 +32,7 @@ from flowprior.training.loop import run_steps
 from flowprior.training.monitor import Monitor, ending
 from flowprior.training.optimiser import warm_up_note
 from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
-from flowprior.training.run import RunDirectory
+from flowprior.training.run import RunDirectory, clear_run
 from flowprior.training.run_info import RunInfo, save_run_flow
 from flowprior.training.start_measures import measure_starts
 from flowprior.training.state import TrainingState
