@@ -27,12 +27,11 @@ from flowprior.training.checkpoints import (
     remove_unfinished,
     save_checkpoint,
 )
-from flowprior.training.command import train_command
 from flowprior.training.compiled import compiled_network
-from flowprior.training.components import Components
+from flowprior.training.components import Components, times_and_weight
 from flowprior.training.config import BATCH, RunConfig, changed_values
+from flowprior.training.config_file import train_command
 from flowprior.training.engine import Engine
-from flowprior.training.objective import times_and_weight
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
 from flowprior.training.run_info import package_commit
 

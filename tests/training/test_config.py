@@ -15,7 +15,6 @@ from flowprior.training import (
     RunConfig,
     RunDirectory,
     TrainingConfig,
-    config_from_dict,
     load_config,
     train,
 )
