@@ -29,14 +29,13 @@ from flowprior.training.config import BATCH
 from flowprior.training.engine import Engine
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.loop import run_steps
+from flowprior.training.measures import Validation, measure_starts
 from flowprior.training.monitor import Monitor, ending
 from flowprior.training.optimiser import warm_up_note
 from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
 from flowprior.training.run import RunDirectory, clear_run
 from flowprior.training.run_info import RunInfo, save_run_flow
-from flowprior.training.start_measures import measure_starts
 from flowprior.training.state import TrainingState
-from flowprior.training.validation import Validation
 from flowprior.training.warm_start import start_from
 
 

@@ -19,8 +19,8 @@ from flowprior.training import list_checkpoints, read_metrics, train
 from flowprior.training.batches import Randomness
 from flowprior.training.components import resolve_components, resolve_config
 from flowprior.training.config import RunConfig, TrainingConfig
+from flowprior.training.measures import LOSS, TIMES, Validation
 from flowprior.training.state import TrainingState
-from flowprior.training.validation import LOSS, TIMES, Validation
 from tests.couplings.teachers import made
 from tests.pictures_on_disk import paint
 
