@@ -24,13 +24,13 @@ from flowprior.paths import CondOTPath, PathSample
 from flowprior.training.batches import PairStream, Randomness, mix
 from flowprior.training.components import Components, resolve_components
 from flowprior.training.config import RunConfig
-from flowprior.training.from_parts import fit_prior
 from flowprior.training.loop import run_steps
 from flowprior.training.monitor import Monitor
 from flowprior.training.run import RunDirectory
 from flowprior.training.run_info import RunInfo
 from flowprior.training.state import TrainingState
 from flowprior.training.times import TimeDistribution
+from flowprior.training.trainer import fit_prior
 
 Target = tuple[Tensor, Tensor, Tensor | None]
 """Points ``[B, *event]``, the velocities to regress there, and the labels of the rows."""

@@ -13,7 +13,7 @@ from flowprior.data import TensorData
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
 from flowprior.training.batches import IndexStream, PairStream, Randomness, fetch, probe_indices
-from flowprior.training.from_parts import DeviceBatches
+from flowprior.training.trainer import DeviceBatches
 
 
 class Superbatch(Coupling):
