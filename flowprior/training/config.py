@@ -32,7 +32,7 @@ NO_LATENT = "none"
 LATENT_MODEL = "unet:patch=1"
 """What the model ``"auto"`` stands for in latents, whose grid is small already."""
 COMPILED = ("none", "model")
-"""What ``torch.compile`` may make one graph of (:mod:`flowprior.training.compiled`)."""
+"""What ``torch.compile`` may make one graph of (:func:`flowprior.training.state.compiled_network`)."""
 BATCH = "batch"
 PAIRED_WITHIN = ("micro-batch", BATCH)
 """Of what source samples are drawn and paired together."""

@@ -14,13 +14,12 @@ from flowprior.errors import TrainingDiverged
 from flowprior.models.precision import in_precision
 from flowprior.ops import flow_matching_loss
 from flowprior.training.batches import Pairs, PairStream, Prefetched, Randomness
-from flowprior.training.compiled import compiling
 from flowprior.training.interrupt import StopReason, StopRequests, TrainingInterrupted
 from flowprior.training.loss_weights import ErrorWeight
 from flowprior.training.monitor import Monitor
 from flowprior.training.optimiser import learning_rate_factor
 from flowprior.training.run import RunDirectory
-from flowprior.training.state import TrainingState
+from flowprior.training.state import TrainingState, compiling
 
 Measure = Callable[[TrainingState], dict[str, float]]
 """Values of a state's averaged weights by name, with ``validation_loss`` among them."""
