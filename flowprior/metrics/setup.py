@@ -17,7 +17,7 @@ from flowprior.errors import InputError
 from flowprior.features.base import FeatureExtractor
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
-from flowprior.flow.unseen import unseen_as_null
+from flowprior.flow.asked import unseen_as_null
 from flowprior.metrics.reference import Reference
 from flowprior.samplers import PLAIN, Solution, SourceOptions, draw_source
 
