@@ -12,8 +12,8 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.registry import spec_of
-from flowprior.storage.cache import cached_tensors
 from flowprior.storage.digests import settings_digest
+from flowprior.storage.tensor_files import cached_tensors
 
 if TYPE_CHECKING:
     from flowprior.encoders import TextEncoder

@@ -23,7 +23,7 @@ from flowprior.features.classifier import Classifier
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.progress import stage
 from flowprior.storage import load_tensors, save_tensors
-from flowprior.storage.cache import cached_tensors
+from flowprior.storage.tensor_files import cached_tensors
 
 RECIPE = 1
 """Raise it with every change of network or training that the constants below do not show."""

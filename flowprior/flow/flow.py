@@ -14,6 +14,7 @@ from flowprior.conditions import Conditions, Parts, as_value, moved
 from flowprior.encoders import TextEncoder
 from flowprior.encoders.text import is_empty
 from flowprior.errors import InputError
+from flowprior.flow.asked import check_finite_condition, unseen_as_null
 from flowprior.flow.files import save_flow
 from flowprior.flow.guidance import check_guidance, check_negative, guided
 from flowprior.flow.hub import HubFlow
@@ -31,7 +32,6 @@ from flowprior.flow.sampling import (
     solve_batches,
     unmoved,
 )
-from flowprior.flow.asked import check_finite_condition, unseen_as_null
 from flowprior.processes.group import group_of
 from flowprior.samplers import Sampler, Solution, Velocity, draw_source
 from flowprior.storage.user_paths import expanded

@@ -17,8 +17,8 @@ from flowprior.conditions import Conditions
 from flowprior.data.base import Data, data_digest
 from flowprior.data.splits import draw_indices
 from flowprior.features.base import FeatureExtractor
-from flowprior.storage.cache import cached_tensors
 from flowprior.storage.digests import settings_digest
+from flowprior.storage.tensor_files import cached_tensors
 
 RECIPE = 1
 """Raise it with every change of what is stored."""

@@ -27,7 +27,7 @@ from flowprior.models.base import takes_inputs
 from flowprior.models.precision import warn_of_emulation
 from flowprior.paths import Path
 from flowprior.priors import Prior, latents_of
-from flowprior.processes.launched import process_count
+from flowprior.processes import process_count
 from flowprior.registry import spec_of
 from flowprior.training.batches import mix
 from flowprior.training.config import (

@@ -13,8 +13,8 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from flowprior.errors import OptionError, pip_install
+from flowprior.processes import process_count
 from flowprior.processes.group import Group, group_of
-from flowprior.processes.launched import process_count
 from flowprior.training.interrupt import StopReason
 
 ASK_EVERY = 16

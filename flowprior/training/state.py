@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from flowprior.data.facts import data_facts
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
+from flowprior.flow.asked import GIVEN_PRIOR
 from flowprior.flow.captions import LABEL_NAMES, TEXT_ENCODER
 from flowprior.flow.prediction_kinds import make_prediction
 from flowprior.flow.tensors import load_plain, part_of
-from flowprior.flow.asked import GIVEN_PRIOR
 from flowprior.registry import package_version
 from flowprior.training.checkpoints import (
     Checkpoint,

@@ -15,7 +15,7 @@ import pytest
 from flowprior import Flow
 from flowprior.cli import main
 from flowprior.errors import OptionError
-from flowprior.processes.launched import process_count, process_rank
+from flowprior.processes import process_count, process_rank
 from flowprior.storage import load_tensors
 from flowprior.training import list_checkpoints, read_metrics
 from flowprior.training.engine import Engine, make_engine
