@@ -53,11 +53,11 @@ def write_card(folder: Path, description: Mapping[str, Any], evaluation: Evaluat
     path = folder / CARD
     try:
         if path.exists() and unsealed(read_card(path)) is None:
-            return _warn(folder, f"{path} is your own or was edited, and is kept; remove it for a new one")
-        write_text(path, sealed(card_of(description, evaluation)))
+            _warn(folder, f"{path} is your own or was edited, and is kept; remove it for a new one")
+        else:
+            write_text(path, sealed(card_of(description, evaluation)))
     except CheckpointError as error:
-        return _warn(folder, str(error))
-    return None
+        _warn(folder, str(error))
 
 
 def card_of(description: Mapping[str, Any], evaluation: Evaluation | None = None) -> str:
@@ -129,7 +129,7 @@ def digest_of(folder: Path) -> str | None:
 
 def head_of(description: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of the head that follow from a flow; ``license`` only where the metadata name one."""
-    metadata, data = description["metadata"], _data(description)
+    metadata, data = description["metadata"], _noted(description, "data")
     tag = _pipeline_tag(description, data)
     name = data.get("name")
     head: dict[str, Any] = {"library_name": "flowprior"}
@@ -142,7 +142,7 @@ def head_of(description: Mapping[str, Any]) -> dict[str, Any]:
 
 def body_of(description: Mapping[str, Any]) -> str:
     """The training as tables, the command that repeats it, and how to draw samples; in Markdown."""
-    name = _data(description).get("name")
+    name = _noted(description, "data").get("name")
     return "\n\n".join(
         [
             f"# A flow{f' of {plain(name)}' if name else ''}",
@@ -199,7 +199,7 @@ def _pipeline_tag(description: Mapping[str, Any], data: Mapping[str, Any]) -> st
 
 
 def _rows(description: Mapping[str, Any]) -> list[tuple[str, str]]:
-    metadata, config = description["metadata"], _config(description)
+    metadata, config = description["metadata"], _noted(description, "config")
     training = dict(config.get("training", {}))
     found: dict[str, Any] = {
         **_data_rows(description),
@@ -220,11 +220,11 @@ def _rows(description: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _data_rows(description: Mapping[str, Any]) -> dict[str, Any]:
-    data = _data(description)
+    data = _noted(description, "data")
     captions = dict(data.get("captions") or {})
     ids = f"caption ids ({captions.get('ids', '')}), sha256"
     return {
-        "data": _config(description).get("data") or data.get("name"),
+        "data": _noted(description, "config").get("data") or data.get("name"),
         "split": data.get("split"),
         "examples": data.get("examples"),
         "shape of an example": data.get("event_shape"),
@@ -250,19 +250,15 @@ def _sampling(description: Mapping[str, Any]) -> list[str]:
         "tensor": (tensor_option(condition), "condition"),
     }.get(condition.kind, ('--text "…" ', '["…"]') if known else ("", "condition"))
     python = f'samples = Flow.load("FOLDER").sample({argument}, nfe=15)'
-    out = f"samples.{samples_ending(description['event_shape'], _data(description))}"
+    out = f"samples.{samples_ending(description['event_shape'], _noted(description, 'data'))}"
     lines = [f"```console\n$ flowprior sample FOLDER {option}--nfe 15 --out {out}\n```"]
     imports = f"{'import torch' * ('torch.' in argument)}\nfrom flowprior import Flow".lstrip()
     return [*lines, f"```py\n{imports}\n\n{python}\n```"]
 
 
-def _data(description: Mapping[str, Any]) -> dict[str, Any]:
-    found = description["metadata"].get("data")
-    return dict(found) if isinstance(found, Mapping) else {}
-
-
-def _config(description: Mapping[str, Any]) -> dict[str, Any]:
-    found = description["metadata"].get("config")
+def _noted(description: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """What the metadata hold under ``key``, such as ``"data"``; empty where that is no mapping."""
+    found = description["metadata"].get(key)
     return dict(found) if isinstance(found, Mapping) else {}
 
 

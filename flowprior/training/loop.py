@@ -96,9 +96,9 @@ def training_step(state: TrainingState, pairs: PairStream | Prefetched, randomne
     dropped = dropped_rows(config.batch_size, config.dropped_share, step, randomness)
     state.optimizer.zero_grad(set_to_none=True)
     results = []
-    parts = state.engine.parts(config.accumulate)
+    parts, size = state.engine.parts(config.accumulate), config.batch_size // state.micro_batches
     for part in parts:
-        rows = rows_of_part(part, config.batch_size, state.micro_batches)
+        rows = slice(part * size, (part + 1) * size)
         randomness.seed_model(step, part)
         given = None if dropped is None else dropped[rows]
         with state.engine.gathering(state.forward, now=part == parts[-1]):
@@ -113,12 +113,6 @@ def training_step(state: TrainingState, pairs: PairStream | Prefetched, randomne
     state.ema.update_parameters(state.model)
     state.step += 1
     return result
-
-
-def rows_of_part(part: int, batch_size: int, count: int) -> slice:
-    """The rows of a batch that one of ``count`` micro-batches takes."""
-    size = batch_size // count
-    return slice(part * size, (part + 1) * size)
 
 
 def micro_step(state: TrainingState, pairs: Pairs, t: Tensor, dropped: Tensor | None) -> StepResult:
