@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from flowprior import Flow, train
-from flowprior.training import from_parts
+from flowprior.training import trainer
 from flowprior.training.loop import training_step
 from tests.markdown_blocks import REPOSITORY
 
@@ -62,7 +62,7 @@ def traced() -> tuple[Trace, Flow]:
     trace = Trace()
     x = torch.randn(64, 5, generator=torch.Generator().manual_seed(0))
     with pytest.MonkeyPatch.context() as patch:
-        steps = sys.modules[from_parts.run_steps.__module__]
+        steps = sys.modules[trainer.run_steps.__module__]
         patch.setattr(steps, "training_step", lambda *parts: trace(training_step, *parts))
         flow = train(
             (x, torch.arange(64) % 2),

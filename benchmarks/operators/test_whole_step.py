@@ -29,10 +29,9 @@ from flowprior.data import TensorData
 from flowprior.flow.predictions import Preconditioned
 from flowprior.models import build_model
 from flowprior.training import RunConfig, TrainingConfig
-from flowprior.training.batches import PairStream
+from flowprior.training.batches import PairStream, Randomness
 from flowprior.training.components import resolve_components, resolve_config
 from flowprior.training.loop import training_step
-from flowprior.training.randomness import Randomness
 from flowprior.training.state import TrainingState
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]

@@ -79,7 +79,7 @@ def catalogue() -> Catalogue:
     if asks_the_registries():
         return describe_all()
     from flowprior.storage import read_json, write_json
-    from flowprior.storage.cache import cache_folder
+    from flowprior.storage.user_paths import cache_folder
 
     file, key = cache_folder() / FILE, _key()
     with suppress(CheckpointError):

@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from flowprior.cli.mistakes import unknown_command, usage
 from flowprior.errors import FlowpriorError, OptionError
-from flowprior.processes.launched import process_rank
+from flowprior.processes import process_rank
 from flowprior.progress import showing
 from flowprior.storage.user_paths import expanded
 

@@ -67,12 +67,12 @@ def evaluate(
     """Compare samples of RUN with the test split of its data; finished values are kept in RUN/evaluation."""
     from flowprior.data import load_data
     from flowprior.evaluation import joined, sweep_each
-    from flowprior.flow.card_file import add_evaluation, digest_of
+    from flowprior.flow.card import add_evaluation, digest_of
     from flowprior.flow.reading import find_flow
     from flowprior.report.figures import check_suffix, save_plot
     from flowprior.report.terminal import result_table
     from flowprior.storage import check_place
-    from flowprior.training.engines import make_engine
+    from flowprior.training.engine import make_engine
 
     for file in filter(None, (out, plot)):
         check_place(file)

@@ -63,7 +63,7 @@ def _collect() -> dict[str, Any]:
     import torch
 
     from flowprior.ops import backend
-    from flowprior.storage.cache import cache_folder
+    from flowprior.storage.user_paths import cache_folder
 
     running = backend()
     return {

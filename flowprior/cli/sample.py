@@ -107,7 +107,7 @@ def sample(
     )
     from flowprior.flow.showing import draw
     from flowprior.progress import stage
-    from flowprior.training.engines import make_engine
+    from flowprior.training.engine import make_engine
 
     check_files(out, animate)
     captions = read_captions(text, prompts, cond)

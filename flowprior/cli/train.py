@@ -159,7 +159,7 @@ def train(
     json: Json = False,
 ) -> None:
     """Train a flow and leave it in RUN. What is not given comes from --config, else from the defaults."""
-    from flowprior.processes.launched import process_count, process_rank
+    from flowprior.processes import process_count, process_rank
     from flowprior.training import RunDirectory, load_config
     from flowprior.training import train as train_flow
     from flowprior.training.components import resolve_config
@@ -199,7 +199,7 @@ def train(
 
 def _asked(flow: Flow) -> str:
     """How ``sample`` asks for samples of this flow, and where it writes them."""
-    from flowprior.flow.captions import KEY as TEXT_ENCODER
+    from flowprior.flow.captions import TEXT_ENCODER
     from flowprior.flow.card import samples_ending, tensor_option
 
     option = tensor_option(flow.condition) if flow.condition.kind == "tensor" else ""

@@ -28,7 +28,7 @@ NO_FLOW = (
 
 
 class Teacher(Protocol):
-    """The flow whose pairs they are, as :class:`flowprior.flow.teacher.FlowTeacher`."""
+    """The flow whose pairs they are, as :class:`flowprior.training.rectifying.FlowTeacher`."""
 
     @property
     def prior(self) -> Prior:

@@ -20,8 +20,8 @@ from flowprior.data.picture_files import check_headers
 from flowprior.data.splits import split_indices
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.registry import spec_of
-from flowprior.storage.cache import cached_tensors
 from flowprior.storage.digests import settings_digest
+from flowprior.storage.tensor_files import cached_tensors
 
 if TYPE_CHECKING:
     from flowprior.encoders import TextEncoder

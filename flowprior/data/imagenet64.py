@@ -19,9 +19,8 @@ from flowprior.data.npy_rows import MappedRows
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError
 from flowprior.registry import check_count
-from flowprior.storage.cache import cache_folder
 from flowprior.storage.digests import settings_digest
-from flowprior.storage.user_paths import existing_folder
+from flowprior.storage.user_paths import cache_folder, existing_folder
 from flowprior.storage.writing import one_line, replacing
 
 SIDE = 64

@@ -18,9 +18,9 @@ from flowprior.data.corrupt import printable
 from flowprior.data.picture_files import NamedBytes
 from flowprior.data.records import ARRAYS, PICTURES, EventDecoder
 from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
-from flowprior.storage.cache import cache_folder
 from flowprior.storage.digests import settings_digest
 from flowprior.storage.reading import read_json
+from flowprior.storage.user_paths import cache_folder
 from flowprior.storage.writing import replacing, write_json
 
 Record = Mapping[str, Any]

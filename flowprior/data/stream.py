@@ -14,7 +14,7 @@ from flowprior.conditions import MOST_LABELS, Conditions, Parts, TokenStates, as
 from flowprior.data import Data, as_data
 from flowprior.data.splits import every_condition
 from flowprior.data.user_tensors import check_no_labels, is_array, plain_tensor
-from flowprior.display.words import counted, shape_of
+from flowprior.display import counted, shape_of
 from flowprior.errors import InputError
 
 Batch = tuple[Tensor, Tensor | None]

@@ -1,7 +1,5 @@
 """What a prompt, a terminal and a notebook show of things: short lines and plain tables."""
 
-from flowprior.display.shown import Shown
-from flowprior.display.table import Table, html_of
-from flowprior.display.words import counted, shape_of, short, size_of
+from flowprior.display.shown import Shown, Table, counted, html_of, shape_of, short, size_of
 
 __all__ = ["Shown", "Table", "counted", "html_of", "shape_of", "short", "size_of"]

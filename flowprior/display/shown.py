@@ -1,11 +1,17 @@
-"""Shown: what a result says of itself at a prompt and in a notebook."""
+"""What a prompt, a terminal and a notebook show of results and values: headings, tables and short lines."""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+import html
+import reprlib
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from flowprior.display.table import Table, html_of
+MOST_ROWS = 60
+"""Rows that a notebook shows; how many more there are is said below."""
+MOST_CHARACTERS = 60
+"""The most characters of one value; a longer one is cut in its middle."""
 
 
 class Shown(abc.ABC):
@@ -32,3 +38,83 @@ class Shown(abc.ABC):
     def _repr_html_(self) -> str:
         """For Jupyter and for whatever else asks as IPython does."""
         return html_of(self.heading(), *self.tables())
+
+
+class Table(NamedTuple):
+    """Names of columns, and rows of texts and numbers; None is an empty cell."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+
+
+def html_of(heading: str, *tables: Table) -> str:
+    """A heading and tables in HTML, everything escaped.
+
+    No colour is set, so that the page's own hold, be they light or dark, and no script or style sheet is
+    needed.
+    """
+    parts = [f"<p>{html.escape(heading)}</p>", *map(_table, tables)]
+    return f"<div>{''.join(parts)}</div>"
+
+
+def short(value: object) -> str:
+    """A value as Python writes it, in one short line."""
+    return " ".join(_SHORT.repr(value).split())
+
+
+def shape_of(shape: Iterable[int]) -> str:
+    """``[1, 8, 8]``."""
+    return f"[{', '.join(map(str, shape))}]"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 label``, ``1,437 labels``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def size_of(module: Any) -> str:
+    """``1,234 parameters`` of a network; empty for a function."""
+    if not hasattr(module, "parameters"):
+        return ""
+    return counted(sum(parameter.numel() for parameter in module.parameters()), "parameter")
+
+
+def _table(table: Table) -> str:
+    head = _row(table.columns, "th")
+    body = "".join(_row(row, "td") for row in table.rows[:MOST_ROWS])
+    more = len(table.rows) - MOST_ROWS
+    below = f"<p>{more:,} more rows</p>" if more > 0 else ""
+    return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>{below}"
+
+
+def _row(cells: Iterable[object], tag: str) -> str:
+    return f"<tr>{''.join(_cell(cell, tag) for cell in cells)}</tr>"
+
+
+def _cell(value: object, tag: str) -> str:
+    side = "left" if isinstance(value, str) else "right"
+    return f'<{tag} style="text-align: {side}">{html.escape(_text(value))}</{tag}>'
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class _Short(reprlib.Repr):
+    """Values as Python writes them, long ones cut; of tensors the shape alone, of networks the class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = MOST_CHARACTERS
+
+    def repr1(self, x: Any, level: int) -> str:
+        if hasattr(x, "shape") and hasattr(x, "dtype"):
+            return f"{type(x).__name__} {shape_of(x.shape)}"
+        if hasattr(x, "parameters") and hasattr(x, "state_dict"):
+            return f"<{type(x).__name__}>"
+        return super().repr1(x, level)
+
+
+_SHORT = _Short()

@@ -16,7 +16,7 @@ from torch import distributed
 
 from flowprior.conditions import Conditions
 from flowprior.errors import FlowpriorError
-from flowprior.processes.sending import sendable
+from flowprior.processes.group import sendable
 from flowprior.samplers import Solution
 
 T = TypeVar("T")

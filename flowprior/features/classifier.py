@@ -27,7 +27,7 @@ from flowprior.features.base import initialise, short_identity
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.progress import stage
 from flowprior.storage import load_tensors, save_tensors
-from flowprior.storage.cache import cached_tensors
+from flowprior.storage.tensor_files import cached_tensors
 
 FEATURES = 128
 SMALLEST_SIDE = 7

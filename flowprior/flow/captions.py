@@ -1,4 +1,7 @@
-"""Captions in place of embeddings: the text encoder that a flow remembers, and what it makes of texts."""
+"""Texts in place of conditions: captions for embeddings, and names for labels.
+
+A flow remembers the text encoder that made the embeddings of its data, and the names of their labels.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,18 @@ from flowprior.conditions import Condition, TokenStates
 from flowprior.encoders import Encoder, TextEncoder
 from flowprior.encoders.base import check_texts, is_empty
 from flowprior.errors import CheckpointError, FlowpriorError, InputError, OptionError
-from flowprior.flow.label_names import WHOLE, labels_of, names_of
-from flowprior.registry import spec_of
+from flowprior.registry import did_you_mean, spec_of
 
-KEY = "text_encoder"
+TEXT_ENCODER = "text_encoder"
 """Of a flow's metadata: ``{"spec": …, "identity": …}`` of the encoder that made its data's embeddings."""
 TEXTUAL = ("embeddings", "tokens")
 """Kinds of conditions that texts may stand for."""
+LABEL_NAMES = "label_names"
+"""Of a flow's metadata: part -> names of its labels, in their order, as the data said them."""
+WHOLE = ""
+"""Stands for the name of a part where labels are the whole condition."""
+MOST_NAMED = 30
+"""Names that a message lists."""
 
 
 class Captions:
@@ -28,8 +36,8 @@ class Captions:
 
     Args:
         condition: of the flow.
-        metadata: of the flow; under :data:`KEY` it says which encoder made the embeddings, and is told where
-            another is chosen.
+        metadata: of the flow; under :data:`TEXT_ENCODER` it says which encoder made the embeddings, and is
+            told where another is chosen.
     """
 
     def __init__(self, condition: Condition, metadata: dict[str, Any]) -> None:
@@ -65,11 +73,11 @@ class Captions:
         self._encoder = None if encoder is None else text_encoder(encoder)
         remembered = {"spec": None, "identity": self._remembered("identity")}
         if self._encoder is None:
-            self._metadata.pop(KEY, None)
+            self._metadata.pop(TEXT_ENCODER, None)
             return
         with suppress(CheckpointError):  # One that is not registered is this process's alone.
             remembered["spec"] = spec_of(Encoder.registry, self._encoder)
-        self._metadata[KEY] = remembered
+        self._metadata[TEXT_ENCODER] = remembered
 
     def read(self, asked: Any, n: int | None, owner: str) -> Any:
         """``asked`` with conditions in place of texts, be they all of it or some of its parts.
@@ -193,7 +201,7 @@ class Captions:
         return encoder
 
     def _remembered(self, key: str) -> str | None:
-        found = self._metadata.get(KEY)
+        found = self._metadata.get(TEXT_ENCODER)
         value = found.get(key) if isinstance(found, Mapping) else None
         return value if isinstance(value, str) else None
 
@@ -219,5 +227,61 @@ def are_texts(cond: Any) -> TypeGuard[str | Sequence[str]]:
     return isinstance(cond, list | tuple) and bool(cond) and all(isinstance(text, str) for text in cond)
 
 
+def names_of(metadata: Mapping[str, Any], part: str, size: int) -> list[str]:
+    """The names of the labels of a part; empty where the flow does not know one for each of ``size``.
+
+    Labels that are the whole condition are :data:`WHOLE`; their names are those of the data's classes.
+    """
+    key, name = ("data", "class_names") if part == WHOLE else (LABEL_NAMES, part)
+    stored = metadata.get(key)
+    found = stored.get(name) if isinstance(stored, Mapping) else None
+    is_whole = isinstance(found, list) and len(found) == size and all(isinstance(name, str) for name in found)
+    return found if is_whole and isinstance(found, list) else []
+
+
+def labels_of(words: Sequence[str], condition: Condition, names: Sequence[str], owner: str) -> Tensor:
+    """Labels int64 ``[B]`` that words stand for, each a name or a number.
+
+    Args:
+        words: one for each sample. Where a name is a number itself, such as that of a cluster, words are
+            names alone.
+        condition: labels.
+        names: of the labels, or none.
+        owner: who asks, for messages.
+
+    Raises:
+        InputError: a word that is neither, or the name of several labels.
+    """
+    known = {name: label for label, name in enumerate(names)}
+    ambiguous = any(name.isdecimal() for name in names)  # such a word might be meant as a label's own number
+    numbers = "" if ambiguous else f", and their numbers 0..{condition.size - 1}"
+    if numbers or not are_words(names):
+        known |= {str(label): label for label in range(condition.size)}
+    for word in words:
+        if word not in known and not are_words(names):
+            raise InputError(f"{owner}: got texts, but this flow's condition is {condition.describe()}")
+        if word not in known:
+            raise InputError(
+                f"{owner}: no label is named '{word}'{did_you_mean(word, list(names))} known: "
+                f"{_some(names)}{numbers}"
+            )
+        if names.count(word) > 1:
+            raise InputError(
+                f"{owner}: {names.count(word)} labels are named '{word}'; give their numbers, of which the "
+                f"first is {names.index(word)}"
+            )
+    return torch.tensor([known[word] for word in words], dtype=torch.long)
+
+
+def are_words(names: Sequence[str]) -> bool:
+    """Whether names say more than the numbers of the labels."""
+    return any(name != str(label) for label, name in enumerate(names))
+
+
 def _repeated(texts: str | Sequence[str], count: int) -> Sequence[str]:
     return [texts] * count if isinstance(texts, str) else texts
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more

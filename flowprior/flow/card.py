@@ -1,27 +1,135 @@
-"""What the model card of a saved flow says: the head in YAML that Hugging Face reads, and the training.
+"""The model card of a saved flow: ``README.md`` beside ``flow.json``, as Hugging Face's site shows it.
 
-The facts are those of ``flow.json``: the parts, the configuration, and what training wrote down of its data.
+Its facts are those of ``flow.json``: the parts, the configuration, and what training wrote down of its data.
+Its last line holds the sha256 of the lines above. A card of which that holds is written anew with every save;
+a ``README.md`` that somebody has edited or written is kept. No flow is loaded by its card.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shlex
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
 
 from flowprior.conditions import Condition
-from flowprior.flow.description import FILES
-from flowprior.flow.label_names import WHOLE, names_of
+from flowprior.errors import CheckpointError
+from flowprior.flow.captions import TEXTUAL, WHOLE, names_of
+from flowprior.flow.description import FILES, read_description
 from flowprior.priors.saved import KEPT
+from flowprior.storage import read_text, remove_files, write_text
 
-Table = Sequence[tuple[str, str]]
-TEXTUAL = ("embeddings", "tokens")
+CARD = "README.md"
+LIMIT = 1 << 20
+"""Longest card that is read, in bytes."""
+MARK = "<!-- flowprior: "
+"""Begins the last line of a card, and the comments in those of older versions."""
+_SEAL = re.compile(rf"\n{MARK}sha256 of the lines above: ([0-9a-f]{{64}}) -->\n\Z")
+
+
+class Evaluation(Protocol):
+    """What of an evaluation goes into a card; a :class:`flowprior.evaluation.Result`."""
+
+    def card_section(self) -> str: ...
+
+    def card_metrics(self) -> list[str]: ...
+
+
+def write_card(folder: Path, description: Mapping[str, Any], evaluation: Evaluation | None = None) -> None:
+    """Write the card of the flow in ``folder``, in place of the one before.
+
+    Where somebody has edited that one, or it cannot be written, one warning says so.
+
+    Args:
+        folder: of the saved flow.
+        description: its ``flow.json``, with its files.
+        evaluation: of this flow.
+    """
+    path = folder / CARD
+    try:
+        if path.exists() and unsealed(read_card(path)) is None:
+            _warn(folder, f"{path} is your own or was edited, and is kept; remove it for a new one")
+        else:
+            write_text(path, sealed(card_of(description, evaluation)))
+    except CheckpointError as error:
+        _warn(folder, str(error))
+
+
+def card_of(description: Mapping[str, Any], evaluation: Evaluation | None = None) -> str:
+    """The text of a card: its head in YAML, the training, how to draw samples, and the evaluation."""
+    head, body = head_of(description), [body_of(description)]
+    if evaluation is not None:
+        head["metrics"] = [name for name in evaluation.card_metrics() if is_word(name)]
+        body += [evaluation.card_section(), f"weights sha256 {weights_digest(description)}"]
+    return "\n\n".join([f"---\n{yaml_of(head)}\n---", *body]) + "\n"
+
+
+def add_evaluation(folder: Path, evaluation: Evaluation, digest: str | None) -> None:
+    """Put what an evaluation found into the card of a saved flow, in place of what is there.
+
+    Where the flow is another one by now, or the card is not written, one warning says so.
+
+    Args:
+        folder: of the saved flow.
+        evaluation: of this flow alone.
+        digest: sha256 of its weights when it was read; None where it is no saved flow, which has no card.
+    """
+    if digest is None:
+        return None
+    try:
+        description = read_description(folder)
+    except CheckpointError as error:
+        return _warn(folder, str(error))
+    if weights_digest(description) != digest:
+        return _warn(folder, "the flow was replaced meanwhile; evaluate it again")
+    return write_card(folder, description, evaluation)
+
+
+def sealed(text: str) -> str:
+    """A text with a last line by which :func:`unsealed` sees that nobody has edited it."""
+    return f"{text}\n{MARK}sha256 of the lines above: {_digest(text)} -->\n"
+
+
+def unsealed(card: str) -> str | None:
+    """The text of a card that is as flowprior wrote it; None for one that somebody has edited or written."""
+    found = _SEAL.search(card)
+    text = card[: found.start()] if found else ""
+    return text if found and found[1] == _digest(text) else None
+
+
+def read_card(path: Path | str) -> str:
+    """The text of a file, with the ends of lines that flowprior writes.
+
+    Raises:
+        CheckpointError: it cannot be read, or is too long for a card.
+    """
+    return read_text(path, LIMIT).replace("\r\n", "\n")
+
+
+def remove_card(folder: Path) -> None:
+    """Remove the card of a flow that is to be removed, too; one of somebody else's stays."""
+    with suppress(CheckpointError):
+        if (folder / CARD).exists() and MARK in read_card(folder / CARD):
+            remove_files([folder / CARD])
+
+
+def digest_of(folder: Path) -> str | None:
+    """sha256 of the weights of a saved flow; None for a checkpoint, and where there is no flow."""
+    try:
+        description = read_description(folder)
+    except CheckpointError:
+        return None
+    return weights_digest(description) if set(description[FILES]) == {"weights"} else None
 
 
 def head_of(description: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of the head that follow from a flow; ``license`` only where the metadata name one."""
-    metadata, data = description["metadata"], _data(description)
+    metadata, data = description["metadata"], _noted(description, "data")
     tag = _pipeline_tag(description, data)
     name = data.get("name")
     head: dict[str, Any] = {"library_name": "flowprior"}
@@ -32,21 +140,9 @@ def head_of(description: Mapping[str, Any]) -> dict[str, Any]:
     return head | ({"license": licence} if isinstance(licence, str) and is_word(licence) else {})
 
 
-def _pipeline_tag(description: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
-    """Hugging Face's name of the task; None where it has none, such as for points."""
-    if not (data.get("is_image") or "encoder" in description):
-        return None
-    parts = Condition.from_dict(description["condition"]).named.values()
-    if any(part.is_picture for part in parts):
-        return "image-to-image"
-    captioned = "captions" in data or "text_encoder" in description["metadata"]
-    textual = any(part.kind in TEXTUAL for part in parts)
-    return "text-to-image" if captioned and textual else "unconditional-image-generation"
-
-
 def body_of(description: Mapping[str, Any]) -> str:
     """The training as tables, the command that repeats it, and how to draw samples; in Markdown."""
-    name = _data(description).get("name")
+    name = _noted(description, "data").get("name")
     return "\n\n".join(
         [
             f"# A flow{f' of {plain(name)}' if name else ''}",
@@ -63,49 +159,6 @@ def body_of(description: Mapping[str, Any]) -> str:
 def weights_digest(description: Mapping[str, Any]) -> str:
     """sha256 of the file of the weights."""
     return description[FILES]["weights"]["sha256"]
-
-
-def _rows(description: Mapping[str, Any]) -> list[tuple[str, str]]:
-    metadata, config = description["metadata"], _config(description)
-    training = dict(config.get("training", {}))
-    found: dict[str, Any] = {
-        **_data_rows(description),
-        **{name: description[name] for name in ("prior", "coupling", "path", "model", "prediction")},
-        "condition": Condition.from_dict(description["condition"]).describe(),
-        "text encoder": dict(metadata.get("text_encoder") or {}).get("identity"),
-        "latents of": dict(description.get("encoder", {})).get("identity"),
-        "steps": metadata.get("step"),
-        "batch size": training.get("batch_size"),
-        "seed": training.get("seed"),
-        "condition dropout": training.get("condition_dropout"),
-        "training data in the weights": description.get(KEPT),
-        "weights, sha256": weights_digest(description),
-        "flowprior": description["flowprior"],
-        "commit": metadata.get("commit"),
-    }
-    return [(name, code(value)) for name, value in found.items() if value not in (None, "")]
-
-
-def _data_rows(description: Mapping[str, Any]) -> dict[str, Any]:
-    data = _data(description)
-    captions = dict(data.get("captions") or {})
-    ids = f"caption ids ({captions.get('ids', '')}), sha256"
-    return {
-        "data": _config(description).get("data") or data.get("name"),
-        "split": data.get("split"),
-        "examples": data.get("examples"),
-        "shape of an example": data.get("event_shape"),
-        "different captions": captions.get("count"),
-        ids: captions.get("sha256"),
-        "licences of the data": ", ".join(map(str, data.get("licences", []))),
-    }
-
-
-def _repeat(description: Mapping[str, Any]) -> list[str]:
-    command = description["metadata"].get("command")
-    if isinstance(command, str):
-        return ["This command trains it again:", f"```console\n$ {plain(command)}\n```"]
-    return ["It was trained from Python, on data or parts that no command line names."]
 
 
 def tensor_option(condition: Condition) -> str:
@@ -133,6 +186,61 @@ def samples_ending(event_shape: Sequence[int], data: Any = None) -> str:
     return "png" if picture or tuple(event_shape) == (2,) else "npz"
 
 
+def _pipeline_tag(description: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
+    """Hugging Face's name of the task; None where it has none, such as for points."""
+    if not (data.get("is_image") or "encoder" in description):
+        return None
+    parts = Condition.from_dict(description["condition"]).named.values()
+    if any(part.is_picture for part in parts):
+        return "image-to-image"
+    captioned = "captions" in data or "text_encoder" in description["metadata"]
+    textual = any(part.kind in TEXTUAL for part in parts)
+    return "text-to-image" if captioned and textual else "unconditional-image-generation"
+
+
+def _rows(description: Mapping[str, Any]) -> list[tuple[str, str]]:
+    metadata, config = description["metadata"], _noted(description, "config")
+    training = dict(config.get("training", {}))
+    found: dict[str, Any] = {
+        **_data_rows(description),
+        **{name: description[name] for name in ("prior", "coupling", "path", "model", "prediction")},
+        "condition": Condition.from_dict(description["condition"]).describe(),
+        "text encoder": dict(metadata.get("text_encoder") or {}).get("identity"),
+        "latents of": dict(description.get("encoder", {})).get("identity"),
+        "steps": metadata.get("step"),
+        "batch size": training.get("batch_size"),
+        "seed": training.get("seed"),
+        "condition dropout": training.get("condition_dropout"),
+        "training data in the weights": description.get(KEPT),
+        "weights, sha256": weights_digest(description),
+        "flowprior": description["flowprior"],
+        "commit": metadata.get("commit"),
+    }
+    return [(name, code(value)) for name, value in found.items() if value not in (None, "")]
+
+
+def _data_rows(description: Mapping[str, Any]) -> dict[str, Any]:
+    data = _noted(description, "data")
+    captions = dict(data.get("captions") or {})
+    ids = f"caption ids ({captions.get('ids', '')}), sha256"
+    return {
+        "data": _noted(description, "config").get("data") or data.get("name"),
+        "split": data.get("split"),
+        "examples": data.get("examples"),
+        "shape of an example": data.get("event_shape"),
+        "different captions": captions.get("count"),
+        ids: captions.get("sha256"),
+        "licences of the data": ", ".join(map(str, data.get("licences", []))),
+    }
+
+
+def _repeat(description: Mapping[str, Any]) -> list[str]:
+    command = description["metadata"].get("command")
+    if isinstance(command, str):
+        return ["This command trains it again:", f"```console\n$ {plain(command)}\n```"]
+    return ["It was trained from Python, on data or parts that no command line names."]
+
+
 def _sampling(description: Mapping[str, Any]) -> list[str]:
     condition = Condition.from_dict(description["condition"])
     known = "text_encoder" in description["metadata"]
@@ -142,20 +250,24 @@ def _sampling(description: Mapping[str, Any]) -> list[str]:
         "tensor": (tensor_option(condition), "condition"),
     }.get(condition.kind, ('--text "…" ', '["…"]') if known else ("", "condition"))
     python = f'samples = Flow.load("FOLDER").sample({argument}, nfe=15)'
-    out = f"samples.{samples_ending(description['event_shape'], _data(description))}"
+    out = f"samples.{samples_ending(description['event_shape'], _noted(description, 'data'))}"
     lines = [f"```console\n$ flowprior sample FOLDER {option}--nfe 15 --out {out}\n```"]
     imports = f"{'import torch' * ('torch.' in argument)}\nfrom flowprior import Flow".lstrip()
     return [*lines, f"```py\n{imports}\n\n{python}\n```"]
 
 
-def _data(description: Mapping[str, Any]) -> dict[str, Any]:
-    found = description["metadata"].get("data")
+def _noted(description: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """What the metadata hold under ``key``, such as ``"data"``; empty where that is no mapping."""
+    found = description["metadata"].get(key)
     return dict(found) if isinstance(found, Mapping) else {}
 
 
-def _config(description: Mapping[str, Any]) -> dict[str, Any]:
-    found = description["metadata"].get("config")
-    return dict(found) if isinstance(found, Mapping) else {}
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+def _warn(folder: Path, reason: str) -> None:
+    warnings.warn(f"the model card of {folder} is not written: {reason}", RuntimeWarning, stacklevel=4)
 
 
 # -- Markdown ---------------------------------------------------------------------------------

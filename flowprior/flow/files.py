@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from flowprior.errors import CheckpointError
-from flowprior.flow.card_file import write_card
+from flowprior.flow.card import write_card
 from flowprior.flow.description import (
     DESCRIPTION,
     FILES,
@@ -29,7 +29,7 @@ from flowprior.flow.parts import FlowParts
 from flowprior.flow.reading import read_flow
 from flowprior.flow.tensors import refuse_non_finite, tensors_of
 from flowprior.storage import FolderLock, bind, is_leftover, remove_files
-from flowprior.storage.bound import PATIENCE, save_by_digest
+from flowprior.storage.digests import PATIENCE, save_by_digest
 from flowprior.storage.lock import NAME as LOCK
 from flowprior.storage.writing import explaining, sync
 

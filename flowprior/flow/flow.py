@@ -14,14 +14,13 @@ from flowprior.conditions import Conditions, Parts, as_value, moved
 from flowprior.encoders import TextEncoder
 from flowprior.encoders.base import is_empty
 from flowprior.errors import InputError
+from flowprior.flow.asked import check_finite_condition, unseen_as_null
 from flowprior.flow.files import save_flow
-from flowprior.flow.finite import check_finite_condition
 from flowprior.flow.guidance import check_guidance, check_negative, guided
-from flowprior.flow.hub_flow import HubFlow
-from flowprior.flow.late_start import Solve, from_source
+from flowprior.flow.hub import HubFlow
 from flowprior.flow.latents import decoded
 from flowprior.flow.likelihood import check_options, estimator, trace_back
-from flowprior.flow.linear_velocity import averaging
+from flowprior.flow.linear_velocity import Solve, averaging, from_source
 from flowprior.flow.prediction_kinds import check_sampler
 from flowprior.flow.reading import load_flow
 from flowprior.flow.sampling import (
@@ -33,7 +32,6 @@ from flowprior.flow.sampling import (
     solve_batches,
     unmoved,
 )
-from flowprior.flow.unseen import unseen_as_null
 from flowprior.processes.group import group_of
 from flowprior.samplers import Sampler, Solution, Velocity, draw_source
 from flowprior.storage.user_paths import expanded

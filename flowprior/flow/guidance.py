@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition, Conditions, Parts, joined, rows
-from flowprior.display.words import short
+from flowprior.display import short
 from flowprior.errors import OptionError
 from flowprior.registry import is_number
 from flowprior.samplers import Velocity

@@ -16,13 +16,12 @@ from flowprior.encoders import Encoder, LatentEncoder
 from flowprior.errors import CheckpointError
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.sampling import for_group, sent
+from flowprior.flow.tensors import part_of
 from flowprior.processes.group import Group
 from flowprior.samplers import Solution
 
 AT_ONCE = 500
 """Latents that are decoded at once, where nobody says how many."""
-PREFIX = "encoder."
-"""Of the names of its tensors in the state of a flow."""
 
 
 def describe_encoder(flow: FlowParts) -> dict[str, Any]:
@@ -31,12 +30,6 @@ def describe_encoder(flow: FlowParts) -> dict[str, Any]:
         return {}
     entry = {"spec": flow.encoder.spec, "identity": flow.encoder.identity()}
     return {"encoder": {**entry, "event_shape": list(flow.picture_shape)}}
-
-
-def saved_tensors(flow: FlowParts, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a flow that are saved: those of an encoder only where they travel with it."""
-    travels = flow.encoder is None or flow.encoder.travels
-    return {name: value for name, value in tensors.items() if travels or not name.startswith(PREFIX)}
 
 
 def rebuild_encoder(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -48,7 +41,7 @@ def rebuild_encoder(description: Mapping[str, Any], tensors: Mapping[str, Tensor
     entry = description.get("encoder")
     if entry is None:
         return {}
-    own = {name.removeprefix(PREFIX): value for name, value in tensors.items() if name.startswith(PREFIX)}
+    own = part_of(tensors, "encoder")
     encoder = _of_tensors(entry["spec"], own) if own else Encoder.registry.resolve(entry["spec"])
     if not isinstance(encoder, LatentEncoder) or encoder.identity() != entry["identity"]:
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""What a flow consists of, and what its files hold: model, prior, coupling, path and condition."""
+"""What a flow consists of: model, prior, coupling, path and condition, and what it says of each of them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
-from flowprior.display import Table, html_of
+from flowprior.display import Table, counted, html_of, shape_of, size_of
+from flowprior.display.shown import MOST_CHARACTERS
 from flowprior.encoders import LatentEncoder
 from flowprior.errors import InputError
 from flowprior.flow.captions import Captions
 from flowprior.flow.prediction_kinds import make_prediction, suited_sampler
-from flowprior.flow.wording import heading_of, rows_of
 from flowprior.models import built_by
 from flowprior.paths import Path
 from flowprior.priors import Prior
@@ -107,11 +107,11 @@ class FlowParts(nn.Module):
             return self.encoder.decode(z.to(self.encoder.dtype), self.picture_shape).to(z.dtype)
 
     def __repr__(self) -> str:
-        return "\n".join([heading_of(self), *(f"  {name}: {text}" for name, text in rows_of(self))])
+        return "\n".join([_heading_of(self), *(f"  {name}: {text}" for name, text in _rows_of(self))])
 
     def _repr_html_(self) -> str:
         """For Jupyter and for whatever else asks as IPython does."""
-        return html_of(heading_of(self), Table(("part", "what it is"), rows_of(self)))
+        return html_of(_heading_of(self), Table(("part", "what it is"), _rows_of(self)))
 
     def check_encoder(self) -> None:
         """Check that the encoder makes what the flow carries of pictures of its shape.
@@ -129,3 +129,43 @@ class FlowParts(nn.Module):
                 f"flow: expected an encoder to latents {list(self.state_shape)}, got '{self.encoder.kind}', "
                 f"which makes {list(found)} of pictures {list(self.picture_shape)}"
             )
+
+
+def _heading_of(flow: FlowParts) -> str:
+    """``Flow of digits, 1,437 examples, 2,000 steps``, as far as its training has said so."""
+    stored, step = flow.metadata.get("data"), flow.metadata.get("step")
+    data = stored if isinstance(stored, Mapping) else {}
+    name, examples = data.get("name"), data.get("examples")
+    of = type(flow).__name__ + (
+        f" of {' '.join(name.split())[:MOST_CHARACTERS]}" if isinstance(name, str) else ""
+    )
+    count = counted(examples, "example") if isinstance(examples, int) else ""
+    steps = f"trained for {counted(step, 'step')}" if isinstance(step, int) else ""
+    return ", ".join(filter(None, (of, count, steps)))
+
+
+def _rows_of(flow: FlowParts) -> list[tuple[str, str]]:
+    """(part, what it is) of each part of a flow."""
+    return [
+        ("prior", repr(flow.prior)),
+        ("coupling", repr(flow.coupling)),
+        ("path", repr(flow.path)),
+        ("network", _network(flow)),
+        ("condition", flow.condition.describe()),
+        ("samples", _samples(flow)),
+    ]
+
+
+def _network(flow: FlowParts) -> str:
+    model: Any = flow.model
+    kind = getattr(model, "__name__", type(model).__name__)
+    spec = f"'{flow.specs['model']}'" if flow.specs["model"] else ""
+    return ", ".join(filter(None, (kind, spec, size_of(model), f"predicts {flow.prediction}")))
+
+
+def _samples(flow: FlowParts) -> str:
+    if not flow.prior.is_fitted:
+        return "of a shape that the prior learns"
+    latents = "" if flow.encoder is None else f", decoded from latents {shape_of(flow.state_shape)}"
+    dtype = "" if flow.dtype is None else f" in {str(flow.dtype).removeprefix('torch.')}"
+    return f"{shape_of(flow.event_shape)}{dtype} on {flow.prior.event_dims.device}{latents}"

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from flowprior.conditions import Conditions
 from flowprior.conditions import rows as rows_of
 from flowprior.errors import OptionError
-from flowprior.processes.group import Group
-from flowprior.processes.sending import compact
+from flowprior.processes.group import Group, compact
 from flowprior.samplers import Solution, Velocity
 
 

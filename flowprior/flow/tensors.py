@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.errors import CheckpointError, FlowpriorError
-from flowprior.flow.latents import saved_tensors
 from flowprior.flow.parts import FlowParts
 from flowprior.priors import Prior
 from flowprior.priors.saved import check_types, draw_some
@@ -24,9 +23,13 @@ TRIED_LABELS = 64
 
 
 def tensors_of(flow: FlowParts) -> dict[str, Tensor]:
-    """The state that is saved of a flow, under the names that it has without ``torch.compile``."""
+    """The state that is saved of a flow, under the names that it has without ``torch.compile``.
+
+    That of an encoder only where it travels with the flow.
+    """
+    travels = flow.encoder is None or flow.encoder.travels
     state = {name: value for name, value in flow.state_dict().items() if isinstance(value, Tensor)}
-    return plain_names(saved_tensors(flow, state))
+    return plain_names({k: v for k, v in state.items() if travels or not k.startswith("encoder.")})
 
 
 def plain_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,7 +4,7 @@ The page is made by gradio (extra ``demo``), which is imported when one is built
 nothing of it. ``flowprior demo RUN`` serves the page.
 """
 
-from flowprior.playground.drawing import PICTURES, draw_stages
+from flowprior.playground.answer import PICTURES, draw_stages
 from flowprior.playground.fields import Field, condition_of, fields_of
 from flowprior.playground.serving import check_extra, serve
 

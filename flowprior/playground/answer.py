@@ -1,4 +1,4 @@
-"""From what the page was told to what it shows; knows no gradio."""
+"""From what the page was told to the labelled pictures that it shows; knows no gradio."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+from torch import Tensor
+
 from flowprior.errors import OptionError
 from flowprior.flow import Flow
 from flowprior.flow.guidance import check_guidance
 from flowprior.flow.showing import MOST_STATES, Stages, stages
-from flowprior.playground.drawing import draw_stages
+from flowprior.pictures import point_panels, points, sample_grid
 from flowprior.playground.fields import OWNER, WHOLE, Field, condition_of
 from flowprior.samplers import check_temperature
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from flowprior.pictures.points import Panel
 
 MOST_NFE = 100
 MOST_SAMPLES = 16
@@ -25,6 +30,13 @@ POINTS = 256
 """Samples of a flow of points, which are drawn as a cloud."""
 PANELS = 3
 """States of points on the way; each has axes of its own."""
+PICTURES = {
+    "prior mean": "Prior mean",
+    "prior samples": "Prior samples",
+    "trajectory": "Trajectory, from t = 0 to t = 1",
+    "result": "Result",
+}
+"""Name of each picture, and what stands above it."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +132,6 @@ def refusal_of_guidance(flow: Flow) -> str | None:
     return None
 
 
-def _spent(found: Stages, flow: Flow) -> str:
-    if not found.nfe:
-        return "0 evaluations: the prior alone"
-    return f"{found.nfe} evaluation{'s' * (found.nfe > 1)} of the velocity, sampler {flow.default_sampler}"
-
-
 def command_of(
     run: str, fields: Sequence[Field], values: Sequence[Any], wanted: Wanted, encoder: str | None = None
 ) -> str | None:
@@ -151,3 +157,48 @@ def command_of(
     if encoder is not None:
         words += ["--encoder", encoder]
     return shlex.join([*words, "--show-prior", "--out", "sheet.png"])
+
+
+def draw_stages(found: Stages) -> dict[str, Figure]:
+    """One figure for each of :data:`PICTURES`: of images, or of points of the plane.
+
+    In the rows of images, a sample stands in the same column of every picture.
+
+    Raises:
+        InputError: events that cannot be drawn.
+    """
+    return _images(found) if found.states.dim() == 5 else _points(found)
+
+
+def times_in_words(times: list[float]) -> list[str]:
+    """``t = 0.25`` for each time."""
+    return [f"t = {time:.3g}" for time in times]
+
+
+def _spent(found: Stages, flow: Flow) -> str:
+    if not found.nfe:
+        return "0 evaluations: the prior alone"
+    return f"{found.nfe} evaluation{'s' * (found.nfe > 1)} of the velocity, sampler {flow.default_sampler}"
+
+
+def _images(found: Stages) -> dict[str, Figure]:
+    columns, names = found.states.shape[1], times_in_words(found.times)
+    places = torch.arange(len(found.times)).repeat_interleave(columns)
+    return {
+        "prior mean": sample_grid(found.mean, columns=columns),
+        "prior samples": sample_grid(found.source, columns=columns),
+        "trajectory": sample_grid(found.states.flatten(0, 1), places, columns=columns, names=names),
+        "result": sample_grid(found.result, columns=columns),
+    }
+
+
+def _points(found: Stages) -> dict[str, Figure]:
+    seen: Tensor = torch.cat([found.mean, found.states.flatten(0, 1)])
+    times = times_in_words(found.times)
+    panels: dict[str, Panel] = {name: (x, None) for name, x in zip(times, found.states, strict=True)}
+    return {
+        "prior mean": points(found.mean, frame=seen),
+        "prior samples": points(found.source, frame=seen),
+        "trajectory": point_panels(panels, frame=seen),
+        "result": points(found.result, frame=seen),
+    }

@@ -11,8 +11,7 @@ import torch
 from flowprior.conditions import Condition
 from flowprior.errors import InputError
 from flowprior.flow import Flow
-from flowprior.flow.captions import TEXTUAL
-from flowprior.flow.label_names import WHOLE
+from flowprior.flow.captions import TEXTUAL, WHOLE
 
 OWNER = "demo"
 MOST_CHARACTERS = 10_000

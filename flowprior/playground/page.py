@@ -15,6 +15,7 @@ from flowprior.playground.answer import (
     HIGHEST_SEED,
     MOST_NFE,
     MOST_SAMPLES,
+    PICTURES,
     POINTS,
     Answer,
     Wanted,
@@ -22,7 +23,6 @@ from flowprior.playground.answer import (
     is_cloud,
     refusal_of_guidance,
 )
-from flowprior.playground.drawing import PICTURES
 from flowprior.playground.fields import Field
 
 if TYPE_CHECKING:

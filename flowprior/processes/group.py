@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -11,7 +12,6 @@ import torch
 from torch import Tensor, distributed
 
 from flowprior.errors import OptionError
-from flowprior.processes.sending import sendable
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -137,3 +137,19 @@ class Processes(Group):
 def group_of(group: distributed.ProcessGroup | None) -> Group:
     """The processes of a group of ``torch.distributed``; this one alone for None."""
     return Group() if group is None else Processes(group)
+
+
+def compact(tensor: Tensor) -> Tensor:
+    """A tensor on the CPU with its own numbers alone, for a view is pickled with all that it is of."""
+    held = tensor.detach().cpu()
+    own = held.numel() * held.element_size()
+    return held.clone() if held.untyped_storage().nbytes() > own else held
+
+
+def sendable(error: BaseException) -> BaseException:
+    """The error, or one with its text where it cannot be rebuilt in another process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error

@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from numbers import Real
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from flowprior.display.words import short
+from flowprior.display import short
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError, UnknownComponentError
 from flowprior.registry.checks import check_option_types, did_you_mean
 from flowprior.registry.spec import Record, Spec, parse_spec, record_of

@@ -175,7 +175,7 @@ def line_chart(
         better: ``"lower"``, ``"higher"`` or ``""``.
         about: what stands below the metric's name.
         x: what stands along the bottom, ``"nfe"`` or ``"step"``.
-        options: further ones of :func:`flowprior.pictures.curves.draw_curves`.
+        options: further ones of :func:`flowprior.pictures.quality.draw_curves`.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure

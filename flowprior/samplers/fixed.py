@@ -36,7 +36,7 @@ class FixedStepSampler(Sampler):
         at: of the grid ``"last"``.
         start: time of the first evaluation, from 0 to 0.999 and before ``at``. Up to it a flow carries its
             source samples along the linear velocity, which costs none
-            (:mod:`flowprior.flow.late_start`); 0 leaves nothing to it.
+            (:mod:`flowprior.flow.linear_velocity`); 0 leaves nothing to it.
 
     Raises:
         OptionError: an unknown grid or option, or an impossible value.

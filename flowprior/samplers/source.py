@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
-from flowprior.display.words import short
+from flowprior.display import short
 from flowprior.errors import OptionError
 from flowprior.priors import Prior
 from flowprior.registry import is_number

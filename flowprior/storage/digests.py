@@ -1,4 +1,9 @@
-"""Digests (sha256) of tensors, plain values and files, and the manifests that bind files together by them."""
+"""Digests (sha256) of tensors, plain values and files, and the manifests that bind files together by them.
+
+Tensors and the description that binds them are written to a folder at once and read checked. The description
+is renamed into place last: until then the folder holds what it held before. What is superseded is removed
+afterwards, and nothing else ever is.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,18 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.errors import CheckpointError, DataNotFoundError, InputError
-from flowprior.storage.reading import read_bytes
+from flowprior.storage.lock import NAME as LOCK
+from flowprior.storage.lock import FolderLock
+from flowprior.storage.reading import read_bytes, read_json
+from flowprior.storage.tensor_files import parse_tensors, save_tensors
+from flowprior.storage.writing import beside, explaining, is_leftover, remove_files, sync, write_json
+
+DIGEST = "digest"
+"""Key of a manifest's digest of all its other keys."""
+PATIENCE = 60.0
+"""Seconds that a save waits for another one into the same folder."""
+FILE = "file"
+"""Key of the description that binds the tensors' file."""
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
@@ -35,10 +51,6 @@ def module_description(module: nn.Module) -> list[list[Any]]:
         [name, type(part).__qualname__, {k: v for k, v in sorted(vars(part).items()) if _is_plain(k, v)}]
         for name, part in module.named_modules()
     ]
-
-
-def _is_plain(name: str, value: Any) -> bool:
-    return name != "training" and not name.startswith("_") and isinstance(value, bool | int | float | str)
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:
@@ -85,10 +97,6 @@ def file_sha256(path: Path) -> str:
 def tensor_bytes(tensor: Tensor) -> memoryview:
     """The bytes of a tensor, row by row."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-
-
-DIGEST = "digest"
-"""Key of a manifest's digest of all its other keys."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +175,76 @@ def unsigned(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
             "use another checkpoint"
         )
     return rest
+
+
+def save_by_digest(folder: Path, stem: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Binding:
+    """Write ``tensors`` to ``STEM-DIGEST.safetensors`` in ``folder``, which exists.
+
+    Raises:
+        CheckpointError: it cannot be written.
+    """
+    temporary = beside(folder / f"{stem}.safetensors")
+    try:
+        save_tensors(temporary, tensors, metadata)
+        found = bind(temporary)
+        binding = Binding(f"{stem}-{found.sha256[:16]}.safetensors", found.sha256, found.size)
+        with explaining(folder):
+            temporary.replace(folder / binding.name)
+            sync(folder)
+    finally:
+        remove_files([temporary])
+    return binding
+
+
+def save_bound(
+    folder: Path, description: str, stem: str, values: Mapping[str, Any], tensors: dict[str, Tensor]
+) -> None:
+    """Put ``tensors``, described by ``values``, into ``folder``, in place of those that are there.
+
+    Args:
+        folder: absent, empty, or what this wrote before.
+        description: name of the file of ``values``, such as ``prior.json``.
+        stem: of the name of the tensors' file.
+        values: plain JSON values.
+        tensors: name -> value.
+
+    Raises:
+        CheckpointError: the folder holds something else, or cannot be written.
+        OptionError: another process is saving there.
+    """
+    named = re.compile(rf"{re.escape(stem)}-[0-9a-f]{{16}}\.safetensors")
+    if folder.exists() and not folder.is_dir():
+        raise CheckpointError(f"cannot save to {folder}, which is a file; choose a directory")
+    with FolderLock(folder, PATIENCE, quiet=True, own=(description, f"{stem}*.safetensors")):
+        present = [path for path in folder.iterdir() if path.name != LOCK and not is_leftover(path)]
+        old = [path for path in present if named.fullmatch(path.name)]
+        if len(present) > len(old) and not (folder / description).is_file():
+            raise CheckpointError(
+                f"cannot save to {folder}, which holds other files and no {description}; choose a new or "
+                "empty directory"
+            )
+        binding = save_by_digest(folder, stem, tensors, {})
+        write_json(folder / description, signed({**values, FILE: binding.as_dict()}))
+        remove_files(path for path in old if path.name != binding.name)
+
+
+def read_bound(folder: Path, description: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The values and tensors that :func:`save_bound` wrote.
+
+    Raises:
+        CheckpointError: a file is missing, truncated or changed, or they do not belong together.
+    """
+    path = folder / description
+    values = unsigned(read_json(path), path)
+    try:
+        binding = Binding.of(values.pop(FILE))
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is incomplete or damaged: {error!r}; use another one") from error
+    return values, parse_tensors(binding.read(path), folder / binding.name)[0]
+
+
+def _is_plain(name: str, value: Any) -> bool:
+    return name != "training" and not name.startswith("_") and isinstance(value, bool | int | float | str)
 
 
 def _digest(values: Mapping[str, Any]) -> str:

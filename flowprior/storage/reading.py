@@ -13,8 +13,7 @@ from flowprior.errors import CheckpointError
 from flowprior.storage.user_paths import expanded
 from flowprior.storage.writing import one_line
 
-MIB = 1 << 20
-TEXT_LIMIT = 16 * MIB
+TEXT_LIMIT = 16 << 20
 """Longest text or JSON file that is read, in bytes."""
 
 

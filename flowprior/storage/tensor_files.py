@@ -1,6 +1,7 @@
-"""Tensors in safetensors files, with a checksum over names, types, shapes and bytes; training states.
+"""Tensors in safetensors files, with a checksum over names, types, shapes and bytes; states; a cache.
 
-A state (optimiser, running means, step) is a ``torch.save`` file, read with ``weights_only=True`` alone.
+A state of a training (optimiser, running means, step) is a ``torch.save`` file, read with
+``weights_only=True`` alone.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import warnings
 import zipfile
 import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.storage.reading import read_bytes, unreadable
+from flowprior.storage.user_paths import cache_folder
 from flowprior.storage.writing import replacing
 
 HEADER = "flowprior"
@@ -96,6 +100,36 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
         value = zlib.crc32(f"{name}{tensor.dtype}{list(tensor.shape)}".encode(), value)
         value = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, value)
     return f"{value:08x}"
+
+
+def cached_tensors(
+    name: str, metadata: Mapping[str, str], compute: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """What ``compute`` gives, from the cache where it is there, else computed and left there.
+
+    A file that cannot be read is replaced, and one that cannot be written is done without, with a warning.
+
+    Args:
+        name: of the file; it holds a digest of everything that decides the tensors.
+        metadata: what else goes into the file.
+        compute: gives the tensors.
+    """
+    path = cache_folder() / f"{name}.safetensors"
+    if path.is_file():
+        try:
+            stored, described = load_tensors(path)
+            if described.keys() == metadata.keys():
+                return stored
+            reason = f"expected to find {', '.join(metadata)} in it, got {', '.join(described) or 'nothing'}"
+        except CheckpointError as error:
+            reason = str(error)
+        warnings.warn(f"{path} in the cache is computed anew: {reason}", RuntimeWarning, stacklevel=4)
+    found = compute()
+    try:
+        save_tensors(path, found, dict(metadata))
+    except CheckpointError as error:
+        warnings.warn(f"{name} is not cached: {error}", RuntimeWarning, stacklevel=4)
+    return found
 
 
 def save_state(path: Path | str, state: dict[str, Any]) -> None:

@@ -1,7 +1,8 @@
-"""Paths that a user writes: whether they can be some, and whether a file or folder is there."""
+"""Paths that a user writes: whether they can be some, whether something is there; the folder of the cache."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from flowprior.errors import DataNotFoundError, OptionError
@@ -31,6 +32,12 @@ def expanded(path: str | Path, owner: str = "path") -> Path:
         return Path(path).expanduser()
     except RuntimeError as error:
         raise OptionError(f"{owner}: no home folder for {str(path)!r}; write the whole path") from error
+
+
+def cache_folder() -> Path:
+    """``$FLOWPRIOR_CACHE``, or ``~/.cache/flowprior``."""
+    named = os.environ.get("FLOWPRIOR_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "flowprior"
 
 
 def existing_file(path: object, owner: str, kind: str) -> Path:

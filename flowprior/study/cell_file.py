@@ -21,7 +21,7 @@ from typing import Any
 from flowprior.errors import CheckpointError
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.storage import FolderLock, write_json
-from flowprior.storage.bound import PATIENCE
+from flowprior.storage.digests import PATIENCE
 from flowprior.storage.user_paths import expanded
 from flowprior.study.records import CellFile, Failure, Plan, Record, read_record
 from flowprior.study.results import facts_of, rows_of_run

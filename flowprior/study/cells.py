@@ -17,8 +17,8 @@ from flowprior.study.grid import Grid
 from flowprior.study.records import FORMAT
 from flowprior.study.splits import Splits
 from flowprior.study.variants import AUTO, VARIANT, Variant
+from flowprior.training.components import choose_defaults
 from flowprior.training.config import DEFAULT_PREDICTION, MAY_CHANGE, RunConfig
-from flowprior.training.defaults import choose_defaults
 
 EVALUATED = ["nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values"]
 """Keys of a grid that decide how a trained cell is evaluated, beside ``evaluation_seed``."""

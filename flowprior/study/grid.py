@@ -9,7 +9,7 @@ from typing import Any
 
 import tomli_w
 
-from flowprior.display.words import short
+from flowprior.display import short
 from flowprior.errors import OptionError
 from flowprior.evaluation.sweep import NFE
 from flowprior.flow.guidance import check_guidance

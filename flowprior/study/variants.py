@@ -20,6 +20,7 @@ from flowprior.paths.prediction import PREDICTIONS
 from flowprior.priors import Prior
 from flowprior.registry import Registry, choose
 from flowprior.samplers import Sampler
+from flowprior.training.components import resolve_coupling, times_and_weight
 from flowprior.training.config import (
     DEFAULT_COUPLING,
     DEFAULT_PATH,
@@ -28,8 +29,6 @@ from flowprior.training.config import (
     TrainingConfig,
     refuse_auto,
 )
-from flowprior.training.defaults import resolve_coupling
-from flowprior.training.objective import times_and_weight
 
 AXES: dict[str, Registry[Any]] = {
     "priors": Prior.registry,

@@ -1,6 +1,6 @@
 """Training: configuration, the loop, and what a run leaves on the disk."""
 
-from flowprior.training.callbacks import Callback, TrainingStart
+from flowprior.training.callbacks import Callback, TrainingStart, read_metrics
 from flowprior.training.checkpoints import list_checkpoints
 from flowprior.training.config import (
     DEFAULT_COUPLING,
@@ -13,7 +13,6 @@ from flowprior.training.config import (
 from flowprior.training.config_file import config_from_dict, load_config
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.loss_weights import LossWeight
-from flowprior.training.metrics_file import read_metrics
 from flowprior.training.run import RunDirectory
 from flowprior.training.times import TimeDistribution
 from flowprior.training.trackers import TensorBoard, WeightsAndBiases

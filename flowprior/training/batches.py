@@ -1,18 +1,25 @@
-"""The stream of training pairs, addressed by step.
+"""The stream of training pairs, addressed by step, and the generators of all that is random in a run.
 
 The data order is one endless sequence of indices: a fresh permutation for each epoch. Step s takes the
 indices s·B … (s + 1)·B − 1, whatever the prior and coupling are, and micro-batch k of n the k-th part of
 these. A coupling that draws several batches at once (``Coupling.draw_size``) is handed consecutive
 (micro-)batches of that same sequence. Where events have several conditions, such as five captions, each visit
 draws one, by a number of (seed, epoch, event).
+
+Random numbers have no state: there is one generator for each (seed, purpose, step). A resumed run needs only
+the step number to draw what the uninterrupted run would have drawn, and two runs that differ in their prior
+or coupling see the same data order, times and dropped conditions.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Iterator
-from typing import Protocol
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -23,24 +30,9 @@ from flowprior.couplings import Coupling
 from flowprior.data.base import Data
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
-from flowprior.training.randomness import Randomness
 
 Pairs = tuple[Tensor, Tensor, Conditions | None]
 """(x0 ``[B, *event]``, x1 ``[B, *event]``, condition or None)."""
-
-
-class Batches(Protocol):
-    """What the loop takes its pairs from.
-
-    Attributes:
-        seconds_waited: that :meth:`micro_batch` took so far.
-    """
-
-    seconds_waited: float
-
-    def micro_batch(self, step: int, part: int = 0) -> Pairs:
-        """The pairs of one part of ``step``, the same ones whenever they are asked for."""
-        ...
 
 
 class IndexStream:
@@ -56,16 +48,16 @@ class IndexStream:
             raise InputError("training: expected at least one example, got an empty data set")
         self.examples = examples
         self._randomness = Randomness(seed)
-        self._epochs: OrderedDict[int, Tensor] = OrderedDict()
-        self._chances: OrderedDict[int, Tensor] = OrderedDict()
+        # The values of an epoch are kept, and those of the one before.
+        self._order, self._uniform = lru_cache(2)(self._order_of), lru_cache(2)(self._uniform_of)
 
     def take(self, start: int, count: int) -> Tensor:
         """Indices ``[count]`` (int64) at positions ``start`` … ``start + count - 1``."""
-        return torch.cat([self._epoch(epoch)[rows] for epoch, rows in self._spans(start, count)])
+        return torch.cat([self._order(epoch)[rows] for epoch, rows in self._spans(start, count)])
 
     def chances(self, start: int, count: int) -> Tensor:
         """Uniform numbers in [0, 1) ``[count]`` at the same positions, for what a visit of an event draws."""
-        return torch.cat([self._chance(epoch)[rows] for epoch, rows in self._spans(start, count)])
+        return torch.cat([self._uniform(epoch)[rows] for epoch, rows in self._spans(start, count)])
 
     def _spans(self, start: int, count: int) -> Iterator[tuple[int, slice]]:
         """The epochs that positions lie in, and where in each."""
@@ -76,24 +68,13 @@ class IndexStream:
             yield epoch, slice(offset, end)
             start += end - offset
 
-    def _epoch(self, epoch: int) -> Tensor:
-        if epoch not in self._epochs:
-            generator = self._randomness.generator("epoch", epoch)
-            _keep(self._epochs, epoch, torch.randperm(self.examples, generator=generator))
-        return self._epochs[epoch]
+    def _order_of(self, epoch: int) -> Tensor:
+        generator = self._randomness.generator("epoch", epoch)
+        return torch.randperm(self.examples, generator=generator)
 
-    def _chance(self, epoch: int) -> Tensor:
-        if epoch not in self._chances:
-            generator = self._randomness.generator("condition of a visit", epoch)
-            _keep(self._chances, epoch, torch.rand(self.examples, generator=generator))
-        return self._chances[epoch]
-
-
-def _keep(epochs: OrderedDict[int, Tensor], epoch: int, values: Tensor) -> None:
-    """Keep the values of an epoch, and those of the one before."""
-    epochs[epoch] = values
-    if len(epochs) > 2:
-        epochs.popitem(last=False)
+    def _uniform_of(self, epoch: int) -> Tensor:
+        generator = self._randomness.generator("condition of a visit", epoch)
+        return torch.rand(self.examples, generator=generator)
 
 
 class PairStream:
@@ -201,6 +182,51 @@ class PairStream:
         ]
 
 
+class Prefetched:
+    """The micro-batches of a stream, up to ``ahead`` of them before they are asked for; a context.
+
+    Every draw has a generator of its own (:class:`Randomness`), so the pairs are those of the stream itself,
+    whichever thread makes them. An error of the worker is raised where its micro-batch is asked for.
+
+    Args:
+        pairs: the stream; nobody else may ask it meanwhile.
+        parts: numbers of the micro-batches of a step that are asked for, in their order.
+        ahead: micro-batches that are prepared at most, 1 or more.
+        steps: of the whole run.
+    """
+
+    def __init__(self, pairs: PairStream, parts: range, ahead: int, steps: int) -> None:
+        self._pairs, self._parts, self._ahead = pairs, parts, ahead
+        self._end = steps * len(parts)
+        device = pairs.randomness.device
+        begin = partial(torch.cuda.set_device, device) if device.type == "cuda" else None
+        self._worker = ThreadPoolExecutor(1, "pairs", begin)
+        self._queue: deque[tuple[int, Future[Pairs]]] = deque()
+        self.seconds_waited = 0.0
+
+    def __enter__(self) -> Prefetched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._worker.shutdown(cancel_futures=True)
+
+    def micro_batch(self, step: int, part: int = 0) -> Pairs:
+        """The pairs of one part of ``step``; afterwards those of the next parts are under way."""
+        begun = time.perf_counter()
+        each = len(self._parts)
+        place = step * each + self._parts.index(part)
+        if self._queue and self._queue[0][0] != place:
+            self._queue.clear()  # another one than the next
+        following = self._queue[-1][0] + 1 if self._queue else place
+        for number in range(following, min(place + self._ahead + 1, self._end)):
+            later, index = divmod(number, each)
+            future = self._worker.submit(self._pairs.micro_batch, later, self._parts[index])
+            self._queue.append((number, future))
+        pairs = self._queue.popleft()[1].result()
+        self.seconds_waited += time.perf_counter() - begun
+        return pairs
+
+
 def fetch(
     data: Data, indices: Tensor, device: torch.device, chance: Tensor | None = None
 ) -> tuple[Tensor, Conditions | None]:
@@ -217,3 +243,43 @@ def probe_indices(examples: int, count: int, seed: int) -> Tensor:
     """Up to ``count`` distinct indices, the same ones for one seed, for measurements and pictures."""
     generator = Randomness(seed).generator("probe")
     return torch.randperm(examples, generator=generator)[:count]
+
+
+class Randomness:
+    """Generators of one run.
+
+    Args:
+        seed: the run's seed.
+        device: where the numbers are drawn.
+    """
+
+    def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
+        self.seed = seed
+        self.device = torch.device(device)
+
+    def generator(self, purpose: str, step: int = 0) -> torch.Generator:
+        """A fresh generator, the same one whenever it is asked for."""
+        return torch.Generator(self.device).manual_seed(mix(self.seed, purpose, step))
+
+    def model_seeds_stay_inside(self) -> AbstractContextManager[None]:
+        """Context that gives torch's global generators back as they were; for :meth:`seed_model`."""
+        return torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
+
+    def seed_model(self, step: int, part: int = 0) -> None:
+        """Seed torch's global generators, which the dropout of a model's own layers draws from.
+
+        Each micro-batch, ``part``, of a step has its own seed.
+        Of the CPU and of the run's device alone: ``torch.manual_seed`` goes through every backend there is,
+        which takes a hundred times as long.
+        """
+        seed = mix(self.seed, "model" if part == 0 else f"model, micro-batch {part}", step)
+        torch.random.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            with torch.cuda.device(self.device):
+                torch.cuda.manual_seed(seed)
+
+
+def mix(seed: int, purpose: str, step: int = 0) -> int:
+    """A 64-bit seed from a run's seed, a purpose and a step; unrelated for any two of them."""
+    digest = hashlib.blake2b(f"{seed}:{purpose}:{step}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little")

@@ -1,4 +1,7 @@
-"""From names, spec strings or instances to the parts of a run, and the configuration that records them."""
+"""From names, spec strings or instances to the parts of a run, and the configuration that records them.
+
+What ``"auto"`` stands for is chosen here, too.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from flowprior.couplings import Coupling, LeaveOneOutCoupling
+from flowprior.couplings import Coupling, LeaveOneOutCoupling, ReflowCoupling
 from flowprior.data import as_data, split_validation
 from flowprior.data.base import Data
 from flowprior.encoders import Encoder, LatentEncoder
 from flowprior.encoding import EncodedData
-from flowprior.errors import CheckpointError, CouplingError, OptionError
-from flowprior.flow.prediction_kinds import make_prediction
+from flowprior.errors import CheckpointError, CouplingError, OptionError, UnknownComponentError
+from flowprior.flow.pair_moments import are_known
+from flowprior.flow.prediction_kinds import check_precision, make_prediction, suited_times
+from flowprior.flow.predictions import Prediction
 from flowprior.models import build_model
-from flowprior.models.base import warn_of_emulation
+from flowprior.models.base import takes_inputs, warn_of_emulation
 from flowprior.paths import Path
-from flowprior.priors import Prior
-from flowprior.processes.launched import process_count
+from flowprior.priors import Prior, latents_of
+from flowprior.processes import process_count
 from flowprior.registry import spec_of
+from flowprior.training.batches import mix
 from flowprior.training.config import (
+    DEFAULT_COUPLING,
     DEFAULT_DROPOUT,
+    DEFAULT_MODEL,
     DEFAULT_PREDICTION,
+    DEFAULT_TIME,
+    LATENT_MODEL,
     NO_LATENT,
     TEXT_DROPOUT,
     RunConfig,
@@ -33,9 +43,9 @@ from flowprior.training.config import (
     training_options,
 )
 from flowprior.training.config_file import load_config
-from flowprior.training.defaults import choose_defaults, resolve_coupling
-from flowprior.training.randomness import mix
-from flowprior.training.rectifying import load_teacher
+from flowprior.training.loss_weights import LossWeight
+from flowprior.training.rectifying import load_teacher, with_origin
+from flowprior.training.times import TimeDistribution
 
 PARTS = ("data", "prior", "coupling", "path", "model", "latent")
 
@@ -133,15 +143,6 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     return Components(data, prior.to(device), coupling, path, model, device, config, held)
 
 
-def _check_single_conditions(coupling: Coupling, data: Data) -> None:
-    """Refuse to leave an event out of one condition's mean where it stays in those of its others."""
-    if isinstance(coupling, LeaveOneOutCoupling) and data.condition_counts is not None:
-        raise CouplingError(
-            f"coupling 'leave-one-out': events of {data.name} have several conditions each, and would be "
-            "left out under one of them alone; couple with 'condot'"
-        )
-
-
 def in_latents(data: Data, latent: str | LatentEncoder, cache: FilePath | None, device: torch.device) -> Data:
     """``data`` as the encoder ``latent`` gives them, on ``device``; as they are where it is ``"none"``.
 
@@ -157,11 +158,6 @@ def in_latents(data: Data, latent: str | LatentEncoder, cache: FilePath | None, 
         known = [name for name in Encoder.available() if _is_latent(name)]
         raise OptionError(f"train: latent={latent} encodes no pictures; choose one of {', '.join(known)}")
     return EncodedData(data, encoder.to(device), cache)
-
-
-def _is_latent(name: str) -> bool:
-    factory = Encoder.record(name).factory
-    return isinstance(factory, type) and issubclass(factory, LatentEncoder)
 
 
 def seeded_model(spec: str, data: Data, seed: int, inputs: int = 1, interval: bool = False) -> nn.Module:
@@ -195,6 +191,75 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def choose_defaults(
+    config: RunConfig,
+    prior: str | Prior | None,
+    coupling: str | Coupling | None,
+    model: str | nn.Module | None = None,
+) -> RunConfig:
+    """``config`` with what its ``"auto"`` stand for, given prior, coupling and model as they came."""
+    start = Prior.registry.resolve(prior or config.prior)
+    config = replace(config, coupling=_coupling_for(start, config.coupling, coupling))
+    paired = coupling if isinstance(coupling, Coupling) else resolve_coupling(config.coupling)
+    training = config.training
+    if training.prediction == DEFAULT_PREDICTION:
+        network = config.model if model is None else model
+        training = replace(training, prediction=_prediction_for(start, paired, network))
+    if training.time == DEFAULT_TIME:
+        training = replace(training, time=suited_times(training.prediction, paired))
+    if config.latent != NO_LATENT and config.model == DEFAULT_MODEL:
+        config = replace(config, model=LATENT_MODEL)
+    return replace(config, training=training)
+
+
+def resolve_coupling(coupling: str | Coupling) -> Coupling:
+    """The coupling that is named or given.
+
+    Raises:
+        UnknownComponentError: no such name; of those that ``train`` takes, ``"auto"`` is named too.
+    """
+    try:
+        return Coupling.registry.resolve(coupling)
+    except UnknownComponentError as error:
+        raise UnknownComponentError(f"{error}, and '{DEFAULT_COUPLING}' for what suits the prior") from None
+
+
+def times_and_weight(
+    config: TrainingConfig, prediction: Prediction, coupling: Coupling
+) -> tuple[TimeDistribution, LossWeight]:
+    """The law of the times and the weight of the losses that ``config`` names, checked with its prediction.
+
+    Args:
+        config: with the prediction's name; ``time="auto"`` is what suits it and the coupling.
+        prediction: of that name.
+        coupling: of the run.
+
+    Raises:
+        OptionError: times, a weight or a precision that this prediction cannot be trained with.
+    """
+    check_precision(config.prediction, config.precision)
+    suited = suited_times(config.prediction, coupling)
+    times = TimeDistribution.registry.resolve(suited if config.time == DEFAULT_TIME else config.time)
+    times.check(config.prediction, intervals=prediction.interval)
+    weight = LossWeight.registry.resolve(config.loss_weight)
+    weight.check(config.prediction)
+    return times, weight
+
+
+def _check_single_conditions(coupling: Coupling, data: Data) -> None:
+    """Refuse to leave an event out of one condition's mean where it stays in those of its others."""
+    if isinstance(coupling, LeaveOneOutCoupling) and data.condition_counts is not None:
+        raise CouplingError(
+            f"coupling 'leave-one-out': events of {data.name} have several conditions each, and would be "
+            "left out under one of them alone; couple with 'condot'"
+        )
+
+
+def _is_latent(name: str) -> bool:
+    factory = Encoder.record(name).factory
+    return isinstance(factory, type) and issubclass(factory, LatentEncoder)
+
+
 def _record(part: Any) -> str:
     """Name and options of a part; ``<ClassName>`` where they cannot be read off an instance."""
     if isinstance(part, str):
@@ -206,3 +271,28 @@ def _record(part: Any) -> str:
             with suppress(CheckpointError):
                 return spec_of(family.registry, part)
     return f"<{type(part).__name__}>"
+
+
+def _coupling_for(prior: Prior, spec: str, given: str | Coupling | None) -> str:
+    """What is recorded of the coupling; one of ``reflow`` that is ``given`` learns its origin here."""
+    if spec == DEFAULT_COUPLING:
+        return "posterior" if _fits_latents(prior) else "condot" if prior.is_narrow else "ot"
+    if isinstance(given, Coupling) and not isinstance(given, ReflowCoupling):
+        return spec
+    found = with_origin(spec)
+    if isinstance(given, ReflowCoupling):
+        given.origin = Coupling.registry.parse(found).options.get("origin", given.origin)
+    return found
+
+
+def _prediction_for(prior: Prior, coupling: Coupling, model: str | nn.Module) -> str:
+    """What a network learns: what the moments of the pairs leave, where they are known and hold a mean."""
+    if not are_known(prior, coupling) or not (_fits_latents(prior) or prior.is_narrow):
+        return "velocity"
+    shown_more = isinstance(model, str) and takes_inputs(model)
+    return "preconditioned" if shown_more and not prior.is_narrow else "residual"
+
+
+def _fits_latents(prior: Prior) -> bool:
+    latents = latents_of(prior)
+    return latents is not None and latents.fits_latents

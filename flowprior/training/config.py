@@ -32,7 +32,7 @@ NO_LATENT = "none"
 LATENT_MODEL = "unet:patch=1"
 """What the model ``"auto"`` stands for in latents, whose grid is small already."""
 COMPILED = ("none", "model")
-"""What ``torch.compile`` may make one graph of (:mod:`flowprior.training.compiled`)."""
+"""What ``torch.compile`` may make one graph of (:func:`flowprior.training.state.compiled_network`)."""
 BATCH = "batch"
 PAIRED_WITHIN = ("micro-batch", BATCH)
 """Of what source samples are drawn and paired together."""
@@ -278,12 +278,6 @@ def check_keys(values: Mapping[str, Any], known: list[str], prefix: str = "", ow
             inside = "training" in known and key in TrainingConfig.__dataclass_fields__
             near = f"; did you mean 'training.{key}'?" if inside else did_you_mean(key, known, prefix)
             raise OptionError(f"{owner}: unknown key '{prefix}{key}'{near} known: {', '.join(known)}")
-
-
-def differing_keys(old: RunConfig, new: RunConfig) -> list[str]:
-    """Dotted keys whose values differ."""
-    before, after = old.flat(), new.flat()
-    return [key for key in {**before, **after} if before.get(key) != after.get(key)]
 
 
 def changed_values(saved: Mapping[str, Any], config: RunConfig) -> list[str]:

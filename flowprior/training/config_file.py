@@ -1,10 +1,12 @@
-"""The configuration of a run as TOML, with overrides from the command line."""
+"""The configuration of a run as TOML, with overrides from the command line, and as a command that trains."""
 
 from __future__ import annotations
 
+import json
+import shlex
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from flowprior.errors import OptionError
 from flowprior.registry import parse_value
 from flowprior.storage.reading import bounded_bytes
 from flowprior.storage.user_paths import expanded
-from flowprior.training.config import RunConfig, TrainingConfig, check_keys
+from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig, check_keys, flatten
 
 CONFIG_LIMIT = 1 << 20
 """Longest configuration file that is read, in bytes."""
@@ -20,6 +22,14 @@ EXTENDS = "extends"
 """Key of a file: the path, from its folder, of another one whose keys it has, too."""
 UNUSED = [("shard", False)]
 """Keys and values of a training that the runs of older versions wrote, and that change nothing."""
+PARTS = ("prior", "coupling", "path", "model", "latent")
+"""Keys of the parts that a command names, after the data."""
+OPTIONS = ("steps", "seed")
+"""Keys of the training that a command always names."""
+NAMED = ("batch_size", "lr", "prediction", "device")
+"""Keys that are options of the command line, too; the others are set by ``--set``."""
+HOW_IT_RAN = ("max_minutes", "prefetch", "compile")
+"""Keys that change nothing of what is trained."""
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
@@ -104,6 +114,40 @@ def extended(base: Mapping[str, Any], tree: Mapping[str, Any], named: Collection
         else:
             found[key] = _section(before, value)
     return found
+
+
+def train_command(config: RunConfig, data: str | None) -> str | None:
+    """``flowprior train …`` with every choice that is not a default, for a shell.
+
+    Args:
+        config: resolved; each part as it is named.
+        data: what the data set is read by; None for data that have no name.
+
+    Returns:
+        None where data or another part were given as an instance that no name leads back to.
+    """
+    if data is None:
+        return None
+    parts = {"data": data, **{name: getattr(config, name) for name in PARTS}}
+    if any(text.startswith("<") for text in parts.values()):
+        return None
+    words = ["flowprior", "train"]
+    for name, text in parts.items():
+        if (name, text) != ("latent", NO_LATENT):
+            words += [f"--{name}", text]
+    values, usual = asdict(config.training), asdict(TrainingConfig())
+    for name in OPTIONS:
+        words += [f"--{name}", str(values.pop(name))]
+    for key, value in flatten({"training": values}).items():
+        name = key.removeprefix("training.")
+        if value == usual[name] or name in HOW_IT_RAN:
+            continue
+        if name in NAMED:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+        else:
+            text = value if isinstance(value, str) else json.dumps(value)  # texts may go without quotes
+            words += ["--set", f"{key}={text}"]
+    return shlex.join([*words, "--out", "RUN"])
 
 
 def _section(before: Any, own: Any) -> Any:

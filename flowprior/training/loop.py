@@ -13,15 +13,13 @@ from flowprior.conditions import Condition, Conditions, chosen
 from flowprior.errors import TrainingDiverged
 from flowprior.models.base import in_precision
 from flowprior.ops import flow_matching_loss
-from flowprior.training.batches import Batches, Pairs
-from flowprior.training.compiled import compiling
+from flowprior.training.batches import Pairs, PairStream, Prefetched, Randomness
 from flowprior.training.interrupt import StopReason, StopRequests, TrainingInterrupted
 from flowprior.training.loss_weights import ErrorWeight
 from flowprior.training.monitor import Monitor
 from flowprior.training.optimiser import learning_rate_factor
-from flowprior.training.randomness import Randomness
 from flowprior.training.run import RunDirectory
-from flowprior.training.state import TrainingState
+from flowprior.training.state import TrainingState, compiling
 
 Measure = Callable[[TrainingState], dict[str, float]]
 """Values of a state's averaged weights by name, with ``validation_loss`` among them."""
@@ -36,7 +34,7 @@ class StepResult(NamedTuple):
 
 def run_steps(
     state: TrainingState,
-    pairs: Batches,
+    pairs: PairStream | Prefetched,
     randomness: Randomness,
     monitor: Monitor,
     run: RunDirectory | None,
@@ -86,7 +84,7 @@ def run_steps(
                 interrupted(state, run, stop)
 
 
-def training_step(state: TrainingState, pairs: Batches, randomness: Randomness) -> StepResult:
+def training_step(state: TrainingState, pairs: PairStream | Prefetched, randomness: Randomness) -> StepResult:
     """One optimiser step on a batch, whose micro-batches are looked at one after the other.
 
     Path and loss are in float32 whatever the precision of the model's forward pass, whose result goes into
@@ -98,9 +96,9 @@ def training_step(state: TrainingState, pairs: Batches, randomness: Randomness) 
     dropped = dropped_rows(config.batch_size, config.dropped_share, step, randomness)
     state.optimizer.zero_grad(set_to_none=True)
     results = []
-    parts = state.engine.parts(config.accumulate)
+    parts, size = state.engine.parts(config.accumulate), config.batch_size // state.micro_batches
     for part in parts:
-        rows = rows_of_part(part, config.batch_size, state.micro_batches)
+        rows = slice(part * size, (part + 1) * size)
         randomness.seed_model(step, part)
         given = None if dropped is None else dropped[rows]
         with state.engine.gathering(state.forward, now=part == parts[-1]):
@@ -115,12 +113,6 @@ def training_step(state: TrainingState, pairs: Batches, randomness: Randomness) 
     state.ema.update_parameters(state.model)
     state.step += 1
     return result
-
-
-def rows_of_part(part: int, batch_size: int, count: int) -> slice:
-    """The rows of a batch that one of ``count`` micro-batches takes."""
-    size = batch_size // count
-    return slice(part * size, (part + 1) * size)
 
 
 def micro_step(state: TrainingState, pairs: Pairs, t: Tensor, dropped: Tensor | None) -> StepResult:

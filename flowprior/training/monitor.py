@@ -13,12 +13,10 @@ import torch
 
 from flowprior.encoding import pictures_of
 from flowprior.errors import TrainingDiverged
-from flowprior.training.callbacks import Callback, TrainingStart
+from flowprior.training.callbacks import Callback, MetricsFile, ProgressBar, TrainingStart
 from flowprior.training.interrupt import TrainingInterrupted
-from flowprior.training.metrics_file import MetricsFile
 from flowprior.training.optimiser import learning_rate_factor
 from flowprior.training.pictures import SamplePictures
-from flowprior.training.progress_bar import ProgressBar
 from flowprior.training.run import RunDirectory
 from flowprior.training.state import TrainingState
 

@@ -14,9 +14,8 @@ from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
 from flowprior.pictures import beside, given_pictures, save_figure
 from flowprior.storage.writing import writing
-from flowprior.training.batches import probe_indices
+from flowprior.training.batches import Randomness, probe_indices
 from flowprior.training.config import TrainingConfig
-from flowprior.training.randomness import Randomness
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -1,26 +1,30 @@
-"""A run's directory: its files, and who may write into it."""
+"""A run's directory: its files, who may write into it, and how it makes way for another run."""
 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
 import tomli_w
 
-from flowprior.errors import OptionError
+from flowprior.errors import CheckpointError, OptionError
+from flowprior.flow.card import remove_card
 from flowprior.flow.files import check_target, sweep_flow
 from flowprior.flow.reading import CHECKPOINTS, FLOW, INFO
 from flowprior.storage import (
     FolderLock,
+    is_leftover,
     read_text,
+    remove_files,
     remove_leftovers,
     write_text,
 )
 from flowprior.storage.user_paths import expanded
 from flowprior.storage.writing import writing
-from flowprior.training.checkpoints import list_checkpoints
-from flowprior.training.config import DEFAULT_DROPOUT, MAY_CHANGE, RunConfig, differing_keys
+from flowprior.training.checkpoints import list_checkpoints, remove_checkpoint, remove_unfinished
+from flowprior.training.config import DEFAULT_DROPOUT, MAY_CHANGE, RunConfig
 from flowprior.training.config_file import CONFIG_LIMIT, parse_config
 
 _MARK = "# The configuration of a run; change it by options of train, not here."
@@ -29,6 +33,7 @@ DROPOUT = "training.condition_dropout"
 RUNS = Path("runs")
 LONGEST = 40
 """Characters of each component in the name of a new run."""
+PICTURE = re.compile(r"step-\d{6,}\.png")
 
 
 class RunDirectory:
@@ -133,7 +138,8 @@ class RunDirectory:
     def _compare(self, old: RunConfig, new: RunConfig) -> None:
         before, after = old.flat(), new.flat()
         open_yet = {DROPOUT} if after[DROPOUT] == DEFAULT_DROPOUT else set()  # until the data are read
-        changed = [key for key in differing_keys(old, new) if key not in MAY_CHANGE | open_yet]
+        differing = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        changed = [key for key in differing if key not in MAY_CHANGE | open_yet]
         if new.training.steps < old.training.steps:
             changed.append("training.steps")
         if changed:
@@ -167,6 +173,42 @@ def new_run_folder(config: RunConfig, parent: Path = RUNS) -> Path:
                 continue
             return folder
     raise AssertionError("unreachable")
+
+
+def clear_run(run: RunDirectory) -> None:
+    """Remove the flow, checkpoints, pictures, metrics and configuration of a run.
+
+    Only for the holder of the run's lock. The configuration goes last: a process that is killed before leaves
+    a folder that still counts as a run. What somebody else put there stays, and so do evaluations, which are
+    bound to the weights that they are of.
+
+    Raises:
+        CheckpointError: a checkpoint or the flow cannot be removed, or a folder is a link to another place.
+    """
+    for folder in (run.flow, run.checkpoints, run.samples):
+        if folder.is_symlink():
+            raise CheckpointError(
+                f"train: {folder} is a link to another place, whose files are not removed; choose another "
+                "directory"
+            )
+    remove_card(run.flow)
+    remove_checkpoint(run.flow)
+    remove_unfinished(run.checkpoints)
+    for _, checkpoint in list_checkpoints(run.checkpoints):
+        remove_checkpoint(checkpoint)
+    if run.samples.is_dir():
+        remove_files(
+            path for path in run.samples.iterdir() if PICTURE.fullmatch(path.name) or is_leftover(path)
+        )
+    for folder in (run.samples, run.checkpoints):
+        with suppress(OSError):
+            folder.rmdir()
+    if run.flow.exists() or list_checkpoints(run.checkpoints):
+        raise CheckpointError(
+            f"train: the run in {run.path} cannot be replaced: some of its files cannot be removed, or "
+            "there are others beside them; choose another directory"
+        )
+    remove_files([run.metrics, run.info, run.config])
 
 
 def _word(spec: str) -> str:

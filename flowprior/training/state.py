@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +16,10 @@ from torch import Tensor, nn
 from flowprior.data.base import data_facts
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
-from flowprior.flow.captions import KEY as CAPTIONS
-from flowprior.flow.label_names import KEY as LABEL_NAMES
+from flowprior.flow.asked import GIVEN_PRIOR
+from flowprior.flow.captions import LABEL_NAMES, TEXT_ENCODER
 from flowprior.flow.prediction_kinds import make_prediction
-from flowprior.flow.tensors import load_plain
-from flowprior.flow.unseen import GIVEN_PRIOR
+from flowprior.flow.tensors import load_plain, part_of
 from flowprior.registry import package_version
 from flowprior.training.checkpoints import (
     Checkpoint,
@@ -28,14 +29,15 @@ from flowprior.training.checkpoints import (
     remove_unfinished,
     save_checkpoint,
 )
-from flowprior.training.command import train_command
-from flowprior.training.compiled import compiled_network
-from flowprior.training.components import Components
-from flowprior.training.config import BATCH, RunConfig, changed_values
+from flowprior.training.components import Components, times_and_weight
+from flowprior.training.config import BATCH, COMPILED, RunConfig, changed_values
+from flowprior.training.config_file import train_command
 from flowprior.training.engine import Engine
-from flowprior.training.objective import times_and_weight
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
 from flowprior.training.run_info import package_commit
+
+NOTHING, NETWORK = COMPILED
+BACKEND = "inductor"
 
 
 class TrainingState:
@@ -94,7 +96,7 @@ class TrainingState:
         if self.prior_was_given:
             metadata[GIVEN_PRIOR] = True
         if data.text_encoder is not None:
-            metadata[CAPTIONS] = {"spec": data.text_encoder, "identity": data.text_encoder_identity}
+            metadata[TEXT_ENCODER] = {"spec": data.text_encoder, "identity": data.text_encoder_identity}
         if data.label_names is not None:
             metadata[LABEL_NAMES] = {part: list(names) for part, names in data.label_names.items()}
         return Flow(
@@ -177,10 +179,10 @@ class TrainingState:
     def _restore(self, checkpoint: Checkpoint) -> None:
         training = checkpoint.training
         load_plain(self.model, checkpoint.weights)
-        load_plain(self.ema.module, _below(checkpoint.flow, "model."))
+        load_plain(self.ema.module, part_of(checkpoint.flow, "model"))
         self.optimizer.load_state_dict(training["optimizer"])
         # Assigned, so that the prior keeps the dtype it was fitted in.
-        load_plain(self.parts.prior, _below(checkpoint.flow, "prior."), assign=True)
+        load_plain(self.parts.prior, part_of(checkpoint.flow, "prior"), assign=True)
         self.parts.prior.to(self.parts.device)
         self.ema.n_averaged.fill_(training["averaged"])
         self.means.load_state(training["means"])
@@ -195,10 +197,6 @@ class TrainingState:
 
     def _data_size(self) -> list[int]:
         return [len(self.parts.data), *self.parts.data.event_shape]
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 
 class RunningMean:
@@ -238,3 +236,35 @@ class RunningMean:
         """Go on from :meth:`state`."""
         self.sums.copy_(state["sums"])
         self.count = int(state["count"])
+
+
+def compiled_network(model: nn.Module, what: str) -> nn.Module:
+    """``model``, or what calls its compiled forward pass on the same weights, where ``what`` says so."""
+    if what != NETWORK:
+        return model
+    network = torch.compile(model, fullgraph=True, dynamic=False, backend=BACKEND)
+    assert isinstance(network, nn.Module)
+    return network
+
+
+@contextmanager
+def compiling(what: str) -> Iterator[None]:
+    """Around a call of what is compiled: errors of ``torch.compile`` in one line.
+
+    Raises:
+        OptionError: no whole graph can be made of it, or there is no compiler.
+    """
+    if what == NOTHING:
+        yield
+        return
+    from torch._dynamo.exc import TorchDynamoException
+    from torch._inductor.exc import InductorError
+
+    try:
+        yield
+    except (TorchDynamoException, InductorError) as error:
+        reason = " ".join((str(error).strip().splitlines() or [type(error).__name__])[0].split())
+        raise OptionError(
+            f"training.compile={what}: torch.compile cannot make one graph of it ({reason}); "
+            f"choose compile={NOTHING}"
+        ) from error

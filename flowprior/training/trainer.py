@@ -1,26 +1,47 @@
-"""``train``: from names, spec strings or instances to a trained flow."""
+"""``train``: from names, spec strings or instances to the parts of a run, and from these to a flow."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from tqdm import tqdm
 
+from flowprior.conditions import Conditions, moved
 from flowprior.couplings import Coupling
+from flowprior.data.splits import every_condition
 from flowprior.encoders import LatentEncoder
-from flowprior.errors import OptionError
+from flowprior.encoding import EncodedData
+from flowprior.encoding.cache import remove_latents
+from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
+from flowprior.flow.description import describe
+from flowprior.flow.reading import step_folders
+from flowprior.flow.tensors import load_plain
 from flowprior.paths import Path as ProbabilityPath
+from flowprior.paths import check_prediction
 from flowprior.priors import Prior
 from flowprior.progress import showing, shows_progress, stage
+from flowprior.training.batches import PairStream, Prefetched, Randomness
 from flowprior.training.callbacks import Callback
 from flowprior.training.components import Components, resolve_components, resolve_config
-from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig
-from flowprior.training.engines import make_engine
-from flowprior.training.from_parts import train_parts
-from flowprior.training.run import RunDirectory
+from flowprior.training.config import BATCH, NO_LATENT, RunConfig, TrainingConfig
+from flowprior.training.engine import Engine, make_engine
+from flowprior.training.interrupt import TrainingInterrupted
+from flowprior.training.loop import run_steps
+from flowprior.training.measures import Validation, measure_starts
+from flowprior.training.monitor import Monitor, ending
+from flowprior.training.optimiser import warm_up_note
+from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
+from flowprior.training.run import RunDirectory, clear_run
+from flowprior.training.run_info import RunInfo, save_run_flow
+from flowprior.training.state import TrainingState
+from flowprior.training.warm_start import start_from
 
 
 def train(
@@ -97,17 +118,20 @@ def train(
     told: list[Callback] = [Callback.registry.resolve(callback) for callback in callbacks]
     for callback in told:
         callback.check(None if run is None else run.path)
-    if run is None:
-        _refuse_limit(resolved.training)
+    if run is None and resolved.training.max_minutes:
+        raise OptionError(
+            f"train: max_minutes={resolved.training.max_minutes:g} stops a run that goes on later, from its "
+            "folder; give one with out (--out)"
+        )
     with showing(progress and engine.is_main):
+        if run is not None and engine.is_main:
+            run.check(resolved, resume, overwrite)
+        with stage("read the data and build the network"):
+            parts = resolve_components(resolved, place, **given)
         if not engine.is_main:  # where the first process refuses the run, the launcher ends this one
-            parts = _components(resolved, place, given)
             return train_parts(parts, engine, run, replace=overwrite)
         if run is None:
-            parts = _components(resolved, place, given)
             return train_parts(parts, engine, None, progress, told)
-        run.check(resolved, resume, overwrite)
-        parts = _components(resolved, place, given)
         with run.lock() as lock:
             run.check(parts.config, resume, overwrite)  # Another process may have trained here since.
             if overwrite and not lock.held:
@@ -120,19 +144,185 @@ def train(
             return train_parts(parts, engine, run, progress, told, recover=lock.held, replace=overwrite)
 
 
-def _components(config: RunConfig, cache: Path | None, given: dict[str, Any]) -> Components:
-    with stage("read the data and build the network"):
-        return resolve_components(config, cache, **given)
+def train_parts(
+    parts: Components,
+    engine: Engine,
+    run: RunDirectory | None = None,
+    progress: bool = False,
+    callbacks: Sequence[Callback] = (),
+    *,
+    recover: bool = False,
+    replace: bool = False,
+) -> Flow:
+    """From the newest checkpoint to the saved flow; of several processes the first one alone writes.
+
+    A run that is to be replaced goes when nothing of the new one is refused any more, but for encoded data.
+
+    Args:
+        parts: of the run.
+        engine: the processes that train together.
+        run: where it goes on, or begins; None writes nothing.
+        progress: show how far fit and training have come.
+        callbacks: told of the run while it goes on.
+        recover: whether this process holds the run, and may put what another has left in order.
+        replace: whether the run that stands there makes way.
+
+    Raises:
+        FlowpriorError: as :func:`flowprior.train`.
+    """
+    config = parts.config.training
+    # Where a checkpoint has the weights, what they began with is not asked for again.
+    if config.init and (replace or run is None or not step_folders(run.checkpoints)):
+        start_from(parts.model, Path(config.init).expanduser())
+    state = TrainingState(parts, engine)
+    if progress:
+        for line in parts.data.remarks:
+            _say(line)
+    with engine.processes.first_goes_ahead():
+        if replace and run is not None and engine.is_main:
+            remove_latents(run.latents)
+        if isinstance(parts.data, EncodedData):
+            parts.data.prepare(_say if progress else None)
+        if isinstance(parts.held, EncodedData):
+            parts.held.prepare(_say if progress else None)
+        if run is not None and not replace:
+            state.resume(run.checkpoints, recover)
+    engine.check_same(state.step)
+    if run is not None and state.step:
+        check_teacher(parts.coupling, RunInfo(run.info).read().get(TEACHER))
+    own = run if engine.is_main else None
+    randomness = Randomness(config.seed, parts.device)
+    # Before the fit, for sizes that do not fit together are refused here.
+    pairs = PairStream(
+        parts.data,
+        parts.prior,
+        parts.coupling,
+        config.batch_size,
+        randomness,
+        state.micro_batches,
+        whole=config.pair_within == BATCH,
+    )
+    fit_seconds = fit_prior(parts, randomness, engine, progress)
+    with stage(f"fit coupling {parts.coupling.name}"):
+        generator = randomness.generator("coupling fit")
+        parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=generator)
+    if own is not None:
+        describe(state.flow())  # What could not be saved after the last step is refused before the first.
+        if replace:
+            clear_run(own)
+        own.create(parts.config)
+        if progress:
+            _say(f"the run is in {own.path}")
+    if progress and (note := warm_up_note(config)) is not None:
+        _say(note)
+    info = RunInfo(own.info if own else None)
+    info.start(parts.device, state.step, fit_seconds, processes=engine.size)
+    if (teacher := teacher_of(parts.coupling)) is not None:
+        info.update(**{TEACHER: teacher})
+    with _noting_the_end(info, state), Monitor(state, own, progress, callbacks) as monitor:
+        if state.step == 0 and own is not None:
+            with stage("measure source samples and pairs"):
+                measured = measure_starts(pairs)
+            monitor.note(0, "start", prior_fit_seconds=fit_seconds, **measured)
+            info.update(**measured)
+        measure = None if parts.held is None else Validation(parts.held, randomness).measure
+        with _prefetched(pairs, state) as batches:
+            run_steps(state, batches, randomness, monitor, run, measure)
+        flow = state.flow().to(parts.device)
+        if own is not None:
+            save_run_flow(flow, own)
+        engine.wait()
+    return flow
 
 
-def _refuse_limit(config: TrainingConfig) -> None:
-    if config.max_minutes:
-        raise OptionError(
-            f"train: max_minutes={config.max_minutes:g} stops a run that goes on later, from its folder; "
-            "give one with out (--out)"
-        )
+def fit_prior(
+    parts: Components, randomness: Randomness, engine: Engine | None = None, progress: bool = False
+) -> float | None:
+    """Fit the prior where it is not fitted, and check it against path and coupling.
+
+    It becomes the coupling's own prior, where that has one, and is fitted to the data otherwise.
+    Of several processes the first one fits it, and tells the others.
+
+    Returns:
+        Seconds that the fit took, or None where there was nothing to fit.
+    """
+    seconds = None
+    own = parts.coupling.own_prior
+    if own is not None and not parts.prior.is_fitted:
+        copied = {name: value.clone() for name, value in own.state_dict().items()}
+        load_plain(parts.prior, copied, assign=True)
+    if not parts.prior.is_fitted:
+        start = time.perf_counter()
+        engine = engine or Engine()
+        if engine.is_main:
+            generator = randomness.generator("prior fit")
+            parts.prior.fit(DeviceBatches(parts), generator=generator, progress=progress)
+        if engine.size > 1:
+            fitted = engine.processes.of_first(parts.prior.state_dict())
+            if not engine.is_main:  # the first one knows, too, what it was fitted to
+                load_plain(parts.prior, fitted, assign=True)
+            parts.prior.to(parts.device)
+        seconds = time.perf_counter() - start
+    parts.path.check(parts.prior)
+    check_prediction(parts.path, parts.config.training.prediction)
+    parts.coupling.check(parts.prior)
+    return seconds
+
+
+class DeviceBatches:
+    """Re-iterable batches of the training set on the run's device, as ``Prior.fit`` takes them.
+
+    An event with several conditions, such as captions, comes once with each of them.
+
+    Args:
+        parts: of a run.
+    """
+
+    def __init__(self, parts: Components) -> None:
+        self._batches, self._device = every_condition(parts.data).batches(), parts.device
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    @property
+    def groups(self) -> Tensor | None:
+        """Of the rows, those that are held out together."""
+        return self._batches.groups
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Conditions | None]]:
+        for x1, cond in self._batches:
+            yield x1.to(self._device), moved(cond, self._device)
 
 
 def _folder(cache: str | Path | bool | None) -> Path | None:
     """The folder that is named; None for memory."""
     return None if cache is None or isinstance(cache, bool) else Path(cache).expanduser()
+
+
+def _prefetched(pairs: PairStream, state: TrainingState) -> AbstractContextManager[PairStream | Prefetched]:
+    """The stream itself, or with a worker that prepares what comes next."""
+    config = state.config
+    if not config.prefetch:
+        return nullcontext(pairs)
+    return Prefetched(pairs, state.engine.parts(config.accumulate), config.prefetch, config.steps)
+
+
+@contextmanager
+def _noting_the_end(info: RunInfo, state: TrainingState) -> Iterator[None]:
+    """Write down how the run ended, and say so where it was stopped, below the monitor's bar."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(CheckpointError):
+            info.end(state.step, ending(error), state.best)
+        if isinstance(error, TrainingInterrupted):
+            if state.engine.is_main:
+                _say(error.message)
+            state.engine.wait()  # a launcher ends the others as soon as one has ended
+        raise
+    info.end(state.step, ending(None), state.best)
+
+
+def _say(line: str) -> None:
+    """Write one line to stderr, above the bars."""
+    tqdm.write(line, file=sys.stderr)

@@ -15,11 +15,9 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from flowprior.errors import CheckpointError
 from flowprior.flow.reading import find_flow, read_flow
-from flowprior.flow.tensors import plain_names, refuse_non_finite
+from flowprior.flow.tensors import part_of, plain_names, refuse_non_finite
 from flowprior.storage import load_tensors
 
-MODEL = "model."
-"""How the names of the network's tensors begin in a flow's file."""
 WRAPPERS = ("ema", "state_dict", "model_state_dict", "model")
 """Names under which files of other programs keep weights beside other things; the first is taken."""
 PARALLEL = "module."
@@ -37,8 +35,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         CheckpointError: there are none, or they are damaged.
     """
     if path.is_dir():
-        found = read_flow(find_flow(path).folder)[1]
-        weights = {name.removeprefix(MODEL): t for name, t in found.items() if name.startswith(MODEL)}
+        weights = part_of(read_flow(find_flow(path).folder)[1], "model")
     elif path.suffix == ".safetensors":
         weights = load_tensors(path)[0]
     else:

@@ -200,20 +200,20 @@ def test_json_keeps_mistakes_off_stdout(call: Call, tmp_path: Path) -> None:
 
 
 def test_a_bug_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    from flowprior.storage import cache
+    from flowprior.storage import user_paths
 
-    monkeypatch.setattr(cache, "cache_folder", lambda: 1 / 0)
+    monkeypatch.setattr(user_paths, "cache_folder", lambda: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["info"])
 
 
 def test_ctrl_c_is_one_word(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from flowprior.storage import cache
+    from flowprior.storage import user_paths
 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cache, "cache_folder", interrupt)
+    monkeypatch.setattr(user_paths, "cache_folder", interrupt)
     with pytest.raises(SystemExit) as stop:
         main(["info"])
     assert stop.value.code == commands.INTERRUPTED == 130

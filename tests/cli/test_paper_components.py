@@ -22,7 +22,7 @@ from torch import Tensor
 from flowprior.flow import Flow
 from flowprior.priors import Prior
 from flowprior.storage.digests import file_sha256
-from flowprior.training.randomness import Randomness
+from flowprior.training.batches import Randomness
 from tests.cli.conftest import SHORT, Answer, Call, call_app
 from tests.data_folders import write_coco, write_imagenet64
 from tests.diffusers_models import save_kl

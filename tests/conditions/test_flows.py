@@ -15,8 +15,8 @@ from flowprior.data import TensorData, as_data
 from flowprior.data.base import data_digest
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
+from flowprior.training.batches import Randomness
 from flowprior.training.loop import drop_conditions, dropped_rows
-from flowprior.training.randomness import Randomness
 from tests.conditions.short import SHORT
 from tests.expected_warnings import UNCONVERGED
 

@@ -17,7 +17,7 @@ from flowprior.data import TensorData
 from flowprior.encoders import Encoder, TextEncoder, TextEncoding
 from flowprior.errors import FlowpriorError, InputError, OptionError
 from flowprior.flow import Flow
-from flowprior.flow.captions import KEY
+from flowprior.flow.captions import TEXT_ENCODER
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.training import train
@@ -114,14 +114,14 @@ def test_an_encoder_of_another_width_is_refused(flow: Flow) -> None:
 
 
 def test_an_encoder_of_another_identity_is_refused_whenever_it_is_named(flow: Flow) -> None:
-    flow.metadata[KEY] = {"spec": "no-such", "identity": "hashed 9 sha256 1"}
+    flow.metadata[TEXT_ENCODER] = {"spec": "no-such", "identity": "hashed 9 sha256 1"}
     flow.text_encoder = Hashed()
     for _ in range(2):
         with pytest.raises(
             InputError, match="trained on embeddings of 'hashed 9 sha256 1', got encoder 'hashed 4"
         ):
             flow.sample(["a cat"])
-    flow.metadata[KEY]["identity"] = "hashed 4 sha256 0"
+    flow.metadata[TEXT_ENCODER]["identity"] = "hashed 4 sha256 0"
     assert drawn(flow, ["a cat"]).isfinite().all()
 
 
@@ -183,8 +183,8 @@ def test_a_copy_has_the_encoder_too(flow: Flow) -> None:
     assert torch.equal(drawn(other, ["a cat"]), drawn(flow, ["a cat"]))
     other.text_encoder = None
     assert flow.text_encoder is not None
-    assert KEY in flow.metadata
-    assert KEY not in other.metadata
+    assert TEXT_ENCODER in flow.metadata
+    assert TEXT_ENCODER not in other.metadata
 
 
 # -- from the data to the file and back ----------------------------------------------------------
@@ -224,7 +224,7 @@ def test_a_flow_remembers_the_encoder_of_its_data(
     data = captioned(generator)
     data.text_encoder, data.text_encoder_identity = registered, Hashed().identity()
     flow = trained(data, tmp_path / "run")
-    assert flow.metadata[KEY] == {"spec": "hashed", "identity": "hashed 4 sha256 0"}
+    assert flow.metadata[TEXT_ENCODER] == {"spec": "hashed", "identity": "hashed 4 sha256 0"}
     again = Flow.load(tmp_path / "run")
     assert again.text_encoder is not None
     assert torch.equal(drawn(again, ["a cat"], guidance=2), drawn(flow, ["a cat"], guidance=2))
@@ -244,7 +244,7 @@ def test_what_is_named_afterwards_is_saved_with_the_flow(
 
 
 def test_an_encoder_that_moved_away_can_be_named_where_it_is(flow: Flow) -> None:
-    flow.metadata[KEY] = {"spec": "hugging-face:path=/no/where", "identity": Hashed().identity()}
+    flow.metadata[TEXT_ENCODER] = {"spec": "hugging-face:path=/no/where", "identity": Hashed().identity()}
     with pytest.raises(
         FlowpriorError, match=r"that this flow remembers cannot be had: .*no /no/where.*--encoder"
     ):
@@ -255,7 +255,7 @@ def test_an_encoder_that_moved_away_can_be_named_where_it_is(flow: Flow) -> None
 
 @pytest.mark.parametrize("strange", ["hashed", {"spec": 3}, [1], {"identity": "x"}])
 def test_metadata_of_another_form_name_no_encoder(flow: Flow, strange: Any) -> None:
-    flow.metadata[KEY] = strange
+    flow.metadata[TEXT_ENCODER] = strange
     assert flow.text_encoder is None
 
 

@@ -18,8 +18,7 @@ import torch
 from flowprior.conditions import Condition
 from flowprior.data import TensorData, load_data
 from flowprior.flow import Flow
-from flowprior.flow.card import head_of
-from flowprior.flow.card_file import CARD, add_evaluation, digest_of
+from flowprior.flow.card import CARD, add_evaluation, digest_of, head_of
 from flowprior.training import train
 from tests.cli.conftest import SHORT, call_app
 from tests.flow.test_flow_files import build

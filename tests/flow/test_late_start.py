@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from flowprior import Coupling, Flow, Path, Prior, evaluate
 from flowprior.conditions import Condition
 from flowprior.errors import InputError, OptionError
-from flowprior.flow.late_start import carried
-from flowprior.flow.linear_velocity import LinearVelocity
+from flowprior.flow.linear_velocity import LinearVelocity, carried
 from flowprior.flow.pair_moments import PairMoments
 from flowprior.models import MLP
 from flowprior.registry import spec_of

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowprior.errors import OptionError
-from flowprior.flow.teacher import AT_ONCE, FlowTeacher
+from flowprior.training.rectifying import AT_ONCE, FlowTeacher
 from tests.gaussian_flow import ClassVelocity, GaussianVelocity, LinearVelocity, flow_of
 
 PLAIN = {"guidance": 1.0}

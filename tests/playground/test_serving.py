@@ -13,8 +13,7 @@ import torch
 
 from flowprior.errors import OptionError, pip_install
 from flowprior.flow import Flow
-from flowprior.playground.gate import MOST_BYTES
-from flowprior.playground.serving import check_extra, listening
+from flowprior.playground.serving import MOST_BYTES, check_extra, listening
 from flowprior.training import train
 from tests.cli.conftest import Call
 from tests.playground.conftest import TRAINING

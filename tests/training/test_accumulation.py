@@ -16,9 +16,8 @@ from flowprior.data import TensorData
 from flowprior.errors import OptionError
 from flowprior.priors import Prior
 from flowprior.training import TrainingInterrupted, train
-from flowprior.training.batches import PairStream
+from flowprior.training.batches import PairStream, Randomness
 from flowprior.training.loop import training_step
-from flowprior.training.randomness import Randomness
 from flowprior.training.state import TrainingState
 
 from .conftest import SHORT, components, small_net

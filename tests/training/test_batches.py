@@ -12,9 +12,8 @@ from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
-from flowprior.training.batches import IndexStream, PairStream, fetch, probe_indices
-from flowprior.training.from_parts import DeviceBatches
-from flowprior.training.randomness import Randomness
+from flowprior.training.batches import IndexStream, PairStream, Randomness, fetch, probe_indices
+from flowprior.training.trainer import DeviceBatches
 
 
 class Superbatch(Coupling):

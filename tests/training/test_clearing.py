@@ -15,7 +15,7 @@ from flowprior.errors import CheckpointError, FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.storage import FolderLock
 from flowprior.training import RunConfig, RunDirectory, read_metrics, train
-from flowprior.training.clearing import clear_run
+from flowprior.training.run import clear_run
 
 SMALL: dict[str, Any] = {
     "data": "eight-modes:n=200",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from flowprior.data import TensorData
 from flowprior.errors import OptionError
 from flowprior.flow import Flow
-from flowprior.training import compiled as module
+from flowprior.training import state as module
 from flowprior.training import train
 
 from .conftest import SHORT, small_net

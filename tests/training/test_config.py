@@ -15,11 +15,10 @@ from flowprior.training import (
     RunConfig,
     RunDirectory,
     TrainingConfig,
-    config_from_dict,
     load_config,
     train,
 )
-from flowprior.training.config import differing_keys, training_options
+from flowprior.training.config import training_options
 
 
 def test_defaults_without_a_file() -> None:
@@ -171,11 +170,6 @@ def test_options_by_keyword_keep_the_rest() -> None:
     assert training_options(base, {"lr": 0.25}) == TrainingConfig(steps=5, lr=0.25)
     with pytest.raises(OptionError, match=r"did you mean 'training\.batch_size'"):
         training_options(base, {"batchsize": 3})
-
-
-def test_differing_keys_are_dotted() -> None:
-    new = config_from_dict({"prior": "gaussian", "training": {"lr": 0.5}})
-    assert differing_keys(RunConfig(), new) == ["prior", "training.lr"]
 
 
 def test_every_field_is_documented() -> None:

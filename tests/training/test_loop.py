@@ -13,10 +13,9 @@ from flowprior.conditions import Condition
 from flowprior.data import TensorData
 from flowprior.errors import TrainingDiverged
 from flowprior.training import loop
-from flowprior.training.batches import PairStream
+from flowprior.training.batches import PairStream, Randomness
 from flowprior.training.components import Components
 from flowprior.training.loop import drop_conditions, dropped_rows, is_due, training_step
-from flowprior.training.randomness import Randomness
 from flowprior.training.state import TrainingState
 
 from .conftest import SmallNet, components, small_net

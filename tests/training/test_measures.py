@@ -10,10 +10,9 @@ import torch
 from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.priors import Prior
-from flowprior.training import start_measures
-from flowprior.training.batches import PairStream
-from flowprior.training.randomness import Randomness
-from flowprior.training.start_measures import measure_starts
+from flowprior.training import measures
+from flowprior.training.batches import PairStream, Randomness
+from flowprior.training.measures import measure_starts
 
 
 def pairs_of(data: TensorData, coupling: str, batch_size: int = 16) -> PairStream:
@@ -41,7 +40,7 @@ def test_pairs_are_drawn_as_many_at_once_as_in_training(
         return draw(prior, x1, *rest, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(
-        start_measures, "source_gap", lambda *a, **k: type("Gap", (), {"as_dict": lambda self: {}})()
+        measures, "source_gap", lambda *a, **k: type("Gap", (), {"as_dict": lambda self: {}})()
     )
     monkeypatch.setattr(pairs.coupling, "draw", recorded)
     measure_starts(pairs)
@@ -54,5 +53,5 @@ def test_at_most_as_many_examples_as_are_stated_and_plain_numbers(monkeypatch: p
     batch = data.batch
     monkeypatch.setattr(data, "batch", lambda indices: (sizes.append(len(indices)), batch(indices))[1])
     measured = measure_starts(pairs_of(data, "condot", batch_size=512))
-    assert sizes[-1] == start_measures.EXAMPLES < 600
+    assert sizes[-1] == measures.EXAMPLES < 600
     assert json.loads(json.dumps(measured)) == measured

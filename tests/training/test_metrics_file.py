@@ -9,7 +9,7 @@ import pytest
 
 from flowprior.errors import CheckpointError
 from flowprior.training import read_metrics
-from flowprior.training.metrics_file import MetricsFile
+from flowprior.training.callbacks import MetricsFile
 
 
 def test_lines_can_be_read_while_the_file_is_open(tmp_path: Path) -> None:

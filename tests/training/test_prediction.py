@@ -13,9 +13,8 @@ from flowprior import Flow, train
 from flowprior.data import TensorData
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.paths import VPPath
-from flowprior.training.batches import PairStream
+from flowprior.training.batches import PairStream, Randomness
 from flowprior.training.loop import training_step
-from flowprior.training.randomness import Randomness
 from flowprior.training.state import TrainingState
 from tests.flow_folder import redescribe
 

@@ -15,9 +15,7 @@ from flowprior.couplings import CondOTCoupling
 from flowprior.data import TensorData
 from flowprior.errors import InputError
 from flowprior.training import TrainingInterrupted, train
-from flowprior.training.batches import PairStream
-from flowprior.training.prefetch import Prefetched
-from flowprior.training.randomness import Randomness
+from flowprior.training.batches import PairStream, Prefetched, Randomness
 
 from .conftest import SHORT, components, small_net
 

@@ -6,7 +6,7 @@ import itertools
 
 import torch
 
-from flowprior.training.randomness import Randomness, mix
+from flowprior.training.batches import Randomness, mix
 
 
 def test_the_same_generator_whenever_it_is_asked_for() -> None:

@@ -14,8 +14,7 @@ from flowprior.couplings import Coupling
 from flowprior.data import Data, load_data
 from flowprior.priors import Prior
 from flowprior.storage import load_tensors
-from flowprior.training.batches import PairStream
-from flowprior.training.randomness import Randomness
+from flowprior.training.batches import PairStream, Randomness
 from tests.cli.conftest import call_app
 from tests.data_records import numbered, picture, reds, write_shards, write_tar
 from tests.flow_folder import weights_of

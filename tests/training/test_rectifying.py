@@ -15,12 +15,11 @@ from flowprior import Flow, evaluate, train
 from flowprior.couplings import ReflowCoupling
 from flowprior.data import load_data
 from flowprior.errors import CheckpointError, CouplingError, OptionError
-from flowprior.flow.teacher import FlowTeacher
 from flowprior.metrics.transport import wasserstein2_per_condition
 from flowprior.priors import Prior
 from flowprior.storage.digests import file_sha256
 from flowprior.training import RunDirectory, TrainingInterrupted
-from flowprior.training.rectifying import with_origin
+from flowprior.training.rectifying import FlowTeacher, with_origin
 from tests.encoders.pictures import pictures, small_vae
 
 DATA = "moons"

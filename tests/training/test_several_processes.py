@@ -15,11 +15,10 @@ import pytest
 from flowprior import Flow
 from flowprior.cli import main
 from flowprior.errors import OptionError
-from flowprior.processes.launched import process_count, process_rank
+from flowprior.processes import process_count, process_rank
 from flowprior.storage import load_tensors
 from flowprior.training import list_checkpoints, read_metrics
-from flowprior.training.engine import Engine
-from flowprior.training.engines import make_engine
+from flowprior.training.engine import Engine, make_engine
 from tests.cli.conftest import call_app
 
 OPTIONS = [
@@ -233,7 +232,6 @@ def test_what_the_environment_says_is_checked(
 def test_several_processes_need_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setitem(sys.modules, "accelerate", None)
-    monkeypatch.delitem(sys.modules, "flowprior.training.several_processes", raising=False)
     with pytest.raises(OptionError, match=r"pip install accelerate"):
         make_engine("cpu")
 

@@ -16,11 +16,11 @@ from flowprior.data import Subset, TensorData, load_data, split_validation
 from flowprior.errors import OptionError
 from flowprior.priors import Prior
 from flowprior.training import list_checkpoints, read_metrics, train
+from flowprior.training.batches import Randomness
 from flowprior.training.components import resolve_components, resolve_config
 from flowprior.training.config import RunConfig, TrainingConfig
-from flowprior.training.randomness import Randomness
+from flowprior.training.measures import LOSS, TIMES, Validation
 from flowprior.training.state import TrainingState
-from flowprior.training.validation import LOSS, TIMES, Validation
 from tests.couplings.teachers import made
 from tests.pictures_on_disk import paint
 

@@ -14,10 +14,9 @@ from benchmarks.studies.peers import PeerStream
 from flowprior import Flow, train
 from flowprior.data import TensorData
 from flowprior.training import TrainingConfig
-from flowprior.training.batches import PairStream
+from flowprior.training.batches import PairStream, Randomness
 from flowprior.training.components import resolve_components
 from flowprior.training.config import RunConfig
-from flowprior.training.randomness import Randomness
 from flowprior.training.times import TimeDistribution
 
 pytest.importorskip("torchcfm")

@@ -1,21 +1,43 @@
-"""Labels without an example: the prior starts them from the marginal, the network takes null for them."""
+"""Conditions that a flow is asked for: finite numbers, and null in place of labels without an example.
+
+A network's answer to NaN is NaN, and does not say where it came from. Labels that the prior was fitted to no
+example of start from its marginal, and the network takes the null condition for them.
+"""
 
 from __future__ import annotations
 
 import warnings
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, chosen
+from flowprior.conditions import Conditions, chosen, named_tensors
+from flowprior.data.user_tensors import check_finite
 from flowprior.flow.guidance import recorded_dropout
 from flowprior.flow.parts import FlowParts
 from flowprior.priors.asked import named
 
 GIVEN_PRIOR = "prior_was_given"
 """Key of a flow's metadata: training was given a fitted prior, whose labels need not be those of the data."""
-
 C = TypeVar("C", Conditions, Conditions | None)
+
+
+def check_finite_condition(cond: Conditions | None, owner: str) -> None:
+    """Refuse NaN and infinity in a condition or any of its parts.
+
+    The sum of all numbers tells whether there may be some; rows are looked at only then.
+
+    Args:
+        cond: a tensor, token states (``[B, T, F]``, cleared where no token is attended), parts, or None.
+        owner: who asks, for the message.
+
+    Raises:
+        InputError: there are some; the message names the part, counts the rows and says which is the first.
+    """
+    for name, tensor in named_tensors(cond).items():
+        if tensor.is_floating_point() and not bool(tensor.sum(dtype=torch.float32).isfinite()):
+            check_finite(tensor, name, owner)
 
 
 def unseen_as_null(flow: FlowParts, cond: C, owner: str) -> C:
