@@ -15,6 +15,7 @@ from flowprior.cli.options import Json, refuse_given_twice
 from flowprior.errors import OptionError
 
 if TYPE_CHECKING:
+    from flowprior.conditions import Condition
     from flowprior.flow import Flow
     from flowprior.training import RunDirectory
 
@@ -199,14 +200,23 @@ def train(
 
 def _asked(flow: Flow) -> str:
     """How ``sample`` asks for samples of this flow, and where it writes them."""
-    from flowprior.flow.captions import TEXT_ENCODER
-    from flowprior.flow.card import samples_ending, tensor_option
+    from flowprior.flow.card import samples_ending
 
-    option = tensor_option(flow.condition) if flow.condition.kind == "tensor" else ""
-    if flow.condition.kind == "embeddings" and TEXT_ENCODER in flow.metadata:
-        option = "--text 'a caption' "
+    options = "".join(_option_of(flow, name, part) for name, part in flow.condition.named.items())
     ending = samples_ending(flow.event_shape, flow.metadata.get("data"))
-    return f"{option}--out {'grid' if ending == 'png' else 'samples'}.{ending}"
+    return f"{options}--out {'grid' if ending == 'png' else 'samples'}.{ending}"
+
+
+def _option_of(flow: Flow, name: str, condition: Condition) -> str:
+    """How ``sample`` is given a condition, or its part of this name; nothing where it has a default."""
+    from flowprior.flow.captions import TEXT_ENCODER
+    from flowprior.flow.card import tensor_option
+
+    if condition.kind == "tensor":
+        return tensor_option(condition)
+    if condition.kind == "embeddings" and TEXT_ENCODER in flow.metadata:
+        return "--text 'a caption' "
+    return f"--part {name}=0 " if name and condition.kind == "labels" else ""
 
 
 def _cache(folder: Path | None, off: bool) -> Path | bool | None:

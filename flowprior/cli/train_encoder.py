@@ -67,7 +67,8 @@ def train_encoder(
             }
         )
         return
+    parts = " --prior kernel-mean --coupling leave-one-out" if train.condition.kind == "embeddings" else ""
     print_rich(
         f"latents {shape}, {found.psnr:.2f} dB on {found.pictures} pictures of the test split: {out}",
-        f"next: flowprior train --data {data} --latent vae:weights={out}",
+        f"next: flowprior train --data {data} --latent vae:weights={out}{parts}",
     )

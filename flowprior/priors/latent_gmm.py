@@ -122,7 +122,7 @@ class LatentGmmPrior(SubspacePrior):
         if cond is not None and (cond.is_floating_point() or cond.dim() != 1):
             raise InputError(
                 f"latent-gmm.fit: expected labels as integers [B] or None, got {cond.dtype} "
-                f"{list(cond.shape)}; embeddings need the prior 'learned-mean' or 'flow', "
+                f"{list(cond.shape)}; embeddings need the prior 'learned-mean', 'kernel-mean' or 'flow', "
                 "pictures 'learned-mean:covariance=diagonal'"
             )
         self._fit_subspace(data, FitSettings(self.reg_covar, 0.0, generator))

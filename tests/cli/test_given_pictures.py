@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,24 @@ def test_a_flow_of_pictures_says_how_it_is_asked(saved, tmp_path):
     assert found.code == 2
     assert "give pictures as --picture FILE" in found.err
     assert "--picture FILE" in (saved / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("with_label", ["true", "false"])
+def test_the_next_command_of_training_can_be_typed(tmp_path, with_label):
+    data = f"restoration:of=digits,task=inpainting,with_label={with_label}"
+    prior = "learned-mean:covariance=diagonal,depth=1,steps=2,reads=picture"
+    if with_label == "false":
+        prior = prior.removesuffix(",reads=picture")
+    parts = ["--data", data, "--prior", prior, "--coupling", "condot", "--model", "unet:widths=8-16,patch=1"]
+    budget = ["--steps", "2", "--batch-size", "8", "--device", "cpu", "--set", "training.warmup=1"]
+    trained_run = call_app("train", *parts, *budget, "--out", tmp_path / "run")
+    assert trained_run.code == 0, trained_run.err
+    (line,) = [line for line in trained_run.out.splitlines() if line.startswith("next: flowprior ")]
+    files = {"FILE": str(picture(tmp_path / "hidden.png", "LA")), "grid.png": str(tmp_path / "grid.png")}
+    words = [files.get(word, word) for word in shlex.split(line.removeprefix("next: flowprior "))]
+    found = call_app(*words)
+    assert found.code == 0, found.err
+    assert (tmp_path / "grid.png").is_file()
 
 
 def test_the_demo_refuses_what_nobody_can_enter_there():

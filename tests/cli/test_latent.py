@@ -87,3 +87,14 @@ def test_points_have_no_latents(call: Call, tmp_path: Path) -> None:
     answer = call("train-encoder", "--data", "moons:n=50", "--out", tmp_path / "vae.pt", *SMALL)
     assert (answer.code, "ends in .safetensors" in answer.err) == (2, True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_command_after_captioned_pictures_can_be_typed(call: Call, tmp_path: Path) -> None:
+    data, out = tmp_path / "captioned.pt", tmp_path / "vae.safetensors"
+    torch.save({"x": pictures(size=8).x, "y": torch.randn(40, 4)}, data)
+    answer = call("train-encoder", "--data", data, "--out", out, *SMALL)
+    (line,) = [line for line in answer.out.splitlines() if line.startswith("next: flowprior ")]
+    words = line.removeprefix("next: flowprior ").split()
+    short = ["--model", "mlp:width=16,depth=1", "--steps", "3", *SHORT]
+    answer = call(*words, "--out", tmp_path / "run", *short)
+    assert answer.code == 0, answer.err
