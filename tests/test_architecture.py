@@ -1,6 +1,6 @@
-"""The house holds its order: floors, no import upwards, no circles, nothing loose, nothing private borrowed.
+"""The house holds its order: layers, no import upwards, no circles, nothing loose, nothing private borrowed.
 
-The list of floors is the one in docs/architecture.md, which a reader sees; the imports are read from the
+The list of layers is the one in docs/architecture.md, which a reader sees; the imports are read from the
 source, those inside functions and under ``TYPE_CHECKING`` too.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -78,52 +78,63 @@ def imported(module: str, source: str, name: str) -> Import:
     return Import(module, inner, None) if inner in modules() else Import(module, source, name)
 
 
-def floors() -> dict[str, int]:
-    """Room -> its floor, counted from the ground; read from the page."""
+def lines() -> dict[str, int]:
+    """Subpackage -> its line in the list of layers, counted from the last; read from the page."""
     block = re.search(r"^```text\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    assert block, "docs/architecture.md has no list of floors"
-    lines = [line.split("#")[0] for line in block[1].splitlines() if line.strip()]
-    rooms = [[room.strip() for room in line.split(",")] for line in lines]
-    return {room: number for number, line in enumerate(reversed(rooms)) for room in line}
+    assert block, "docs/architecture.md has no list of layers"
+    listed = [line.rpartition(":")[2] for line in block[1].splitlines() if line.strip()]
+    parts = [[part.strip() for part in line.split(",")] for line in listed]
+    return {part: number for number, line in enumerate(reversed(parts)) for part in line}
 
 
-def room_of(module: str) -> str:
+def part_of(module: str) -> str:
     return module.split(".")[1]
 
 
 # -- holding ------------------------------------------------------------------------------------
 
 
-def test_every_room_has_a_floor_and_nothing_lies_loose_at_the_root() -> None:
-    """Files and folders of the package are the rooms of the page, and ``__init__`` and ``__main__``."""
-    rooms = {room_of(module) for module in modules() if module != FACE}
-    assert rooms - {"__main__"} == set(floors())
+def test_every_subpackage_has_a_line_and_nothing_lies_loose_at_the_root() -> None:
+    """Files and folders of the package are the parts of the page, and ``__init__`` and ``__main__``."""
+    parts = {part_of(module) for module in modules() if module != FACE}
+    assert parts - {"__main__"} == set(lines())
     loose = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__"}
     assert loose <= {"registry", "conditions", "errors", "storage"}
 
 
-def test_the_page_says_what_each_room_is() -> None:
+def test_the_page_says_what_each_subpackage_is() -> None:
     text = PAGE.read_text(encoding="utf-8")
-    missing = [room for room in floors() if f"| `{room}` |" not in text]
+    missing = [part for part in lines() if f"| `{part}` |" not in text]
     assert not missing
 
 
-def test_imports_point_down() -> None:
-    """A room imports from floors below it, and from itself."""
-    floor = floors()
-    wrong = {
+def upward(found: Iterable[Import]) -> set[tuple[str, str]]:
+    """Imports from a subpackage on the same line or on one above."""
+    line = lines()
+    return {
         (module, target)
-        for module, target, _ in imports()
+        for module, target, _ in found
         if FACE not in (module, target)
-        and room_of(module) not in ("__main__", room_of(target))
-        and floor[room_of(module)] <= floor[room_of(target)]
+        and part_of(module) not in ("__main__", part_of(target))
+        and line[part_of(module)] <= line[part_of(target)]
     }
-    assert not wrong
+
+
+def test_imports_point_down() -> None:
+    """A subpackage imports from parts below it, and from itself."""
+    assert not upward(imports())
+
+
+def test_an_import_from_an_earlier_layer_into_a_later_one_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "base.py"
+    file.write_text("def sample():\n    from flowprior.flow.flow import Flow\n    return Flow\n")
+    wrong = ("flowprior.priors.base", "flowprior.flow.flow")
+    assert upward([*imports(), *imports_of("flowprior.priors.base", file)]) == {wrong}
 
 
 def test_the_public_face_is_asked_by_the_command_line_alone() -> None:
     askers = {module for module, target, _ in imports() if target == FACE}
-    assert {room_of(module) for module in askers} <= {"cli", "__main__"}
+    assert {part_of(module) for module in askers} <= {"cli", "__main__"}
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
@@ -155,10 +166,11 @@ SELDOM_NEEDED = {
 
 def test_packages_that_not_everybody_needs_are_imported_where_they_are_used() -> None:
     """At the top of no file that ``import flowprior``, ``train``, ``sample`` or ``evaluate`` reads."""
-    everyday = {"registry", "storage", "ops", "data", "models", "mixtures", "priors", "couplings", "paths"}
-    everyday |= {"samplers", "encoders", "flow", "training", "metrics", "evaluation", "cli", "pictures"}
+    everyday = {"registry", "storage", "streams", "networks", "ops", "mixtures", "priors", "couplings"}
+    everyday |= {"paths", "data", "models", "samplers", "encoders", "flow", "training", "metrics"}
+    everyday |= {"evaluation", "cli", "pictures"}
     for module, path in modules().items():
-        if module == FACE or room_of(module) in everyday:
+        if module == FACE or part_of(module) in everyday:
             top = parsed(path).body
             names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
             names |= {node.module or "" for node in top if isinstance(node, ast.ImportFrom)}

@@ -68,10 +68,10 @@ def test_the_command_line_page_names_every_option(command):
         assert all(f"`{name}" in section for name in shown), f"{command}: {shown} is not described"
 
 
-def test_every_public_room_has_a_page_of_its_api():
+def test_every_public_subpackage_has_a_page_of_its_api():
     pages = {page.stem for page in (DOCS / "api").glob("*.md")}
-    rooms = {path.parent.name for path in (REPOSITORY / "flowprior").glob("*/__init__.py")}
-    assert rooms - {"cli"} <= pages, "the command line has a page of its own"
+    packages = {path.parent.name for path in (REPOSITORY / "flowprior").glob("*/__init__.py")}
+    assert packages - {"cli"} <= pages, "the command line has a page of its own"
 
 
 def test_the_glossary_defines_the_registered_couplings():

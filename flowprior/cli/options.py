@@ -143,8 +143,8 @@ def _array(path: Path, condition: Condition) -> Tensor:
     """
     import numpy as np
 
-    from flowprior.data.user_tensors import check_finite, plain_tensor
     from flowprior.errors import DataNotFoundError, InputError
+    from flowprior.streams.user_tensors import check_finite, plain_tensor
 
     if not path.is_file():
         raise DataNotFoundError(f"--cond: no file {path}; give labels, numbers or an existing .npy file")

@@ -29,10 +29,10 @@ from flowprior.registry import package_version
 from flowprior.storage import check_place, replacing, save_state
 
 if TYPE_CHECKING:
-    from flowprior.data.base import Annotation
     from flowprior.flow import Flow
     from flowprior.pictures.grid import Panel
     from flowprior.samplers import Solution
+    from flowprior.streams.data import Annotation
 
 CELLS = ".h5ad"
 SUFFIXES = (*PICTURES, ".npz", ".pt", CELLS)
@@ -155,7 +155,7 @@ def save_samples(
 
 def annotation_of(flow: Flow) -> Annotation | None:
     """Names and units of the numbers of a flow's vectors; None where its data did not say any."""
-    from flowprior.data.base import Annotation
+    from flowprior.streams.data import Annotation
 
     return Annotation.of_facts(flow.metadata.get("data"), flow.event_shape.numel())
 

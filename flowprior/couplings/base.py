@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions
-from flowprior.data.stream import FitData
 from flowprior.errors import CouplingError, InputError
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
+from flowprior.streams.batches import FitData
 
 
 class Coupling(Registered, abc.ABC):

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions, describe_value
-from flowprior.data.stream import CheckedBatches
 from flowprior.errors import CouplingError
+from flowprior.streams.batches import CheckedBatches
 
 OWNER = "coupling 'reflow'"
 WITHOUT = -1

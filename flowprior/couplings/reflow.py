@@ -16,10 +16,10 @@ from flowprior.conditions import Conditions
 from flowprior.conditions import rows as rows_of
 from flowprior.couplings.base import Coupling
 from flowprior.couplings.pool import OWNER, Pool, check_bytes, check_labels, label_counts, shares, some_events
-from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import CouplingError, NotFittedError, OptionError
 from flowprior.priors import Prior
 from flowprior.registry import check_count, check_numbers
+from flowprior.streams.batches import CheckedBatches, FitData
 
 AUTO = "auto"
 NO_FLOW = (

@@ -23,10 +23,10 @@ from torch import Tensor
 from flowprior.conditions import Conditions, describe_value
 from flowprior.couplings.base import Coupling
 from flowprior.couplings.ot import OTCoupling
-from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import CouplingError, NotFittedError
 from flowprior.priors import Prior
 from flowprior.registry import check_counts, check_numbers
+from flowprior.streams.batches import CheckedBatches, FitData
 
 OWNER = "coupling 'semidiscrete'"
 MOST_BYTES = 4 << 30

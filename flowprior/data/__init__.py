@@ -1,11 +1,10 @@
 """Data sets: finite collections of events and conditions, looked up by name."""
 
 from flowprior.data.arrays import arrays
-from flowprior.data.base import DATA, Data, DataBatches, Split, TensorData, load_data
+from flowprior.data.base import DATA, Split, as_data, load_data
 from flowprior.data.captions import CaptionedPictures
 from flowprior.data.cells import cells
 from flowprior.data.coco import coco
-from flowprior.data.conversion import DatasetData, as_data
 from flowprior.data.emoji import EmojiData, emoji
 from flowprior.data.folder import FolderData, PicturePairs, folder, picture_pairs
 from flowprior.data.huggingface import HuggingFaceData, huggingface
@@ -15,7 +14,7 @@ from flowprior.data.latents import LatentRows, latents
 from flowprior.data.restoration import Restoration, restoration
 from flowprior.data.shards import ShardData, shards
 from flowprior.data.small_pictures import digits, fashion_mnist
-from flowprior.data.splits import EveryCondition, Subset, every_condition, split_indices, split_validation
+from flowprior.data.splits import Subset, split_indices, split_validation
 from flowprior.data.toys import (
     checkerboard,
     circle_of_centres,
@@ -27,8 +26,10 @@ from flowprior.data.toys import (
     sample_eight_gaussians,
     sample_moons,
 )
-from flowprior.data.user_tensors import tensor_data
 from flowprior.data.weather import WeatherData, weather
+from flowprior.streams.data import Data, DataBatches, EveryCondition, TensorData, every_condition
+from flowprior.streams.datasets import DatasetData
+from flowprior.streams.user_tensors import tensor_data
 
 __all__ = [
     "DATA",

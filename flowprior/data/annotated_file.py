@@ -15,11 +15,11 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions, named_tensors
 from flowprior.data.arrays import FLOAT_BYTES, check_unpacked
-from flowprior.data.base import Annotation
-from flowprior.data.user_tensors import check_finite, plain_tensor
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, pip_install
 from flowprior.registry import did_you_mean
 from flowprior.storage import replacing
+from flowprior.streams.data import Annotation
+from flowprior.streams.user_tensors import check_finite, plain_tensor
 
 AUTO = "auto"
 EXPRESSION = ("X", "raw")

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Parts, value_of_tensors
-from flowprior.data.base import DATA, Split, TensorData
+from flowprior.data.base import DATA, Split
 from flowprior.data.splits import check_split, split_indices
-from flowprior.data.user_tensors import is_array, plain_tensor, tensor_data
 from flowprior.errors import InputError
 from flowprior.storage.user_paths import existing_file
+from flowprior.streams.data import TensorData
+from flowprior.streams.user_tensors import is_array, plain_tensor, tensor_data
 
 CONDITION_KEYS = ("cond", "y", "labels")
 MOST_UNPACKED_BYTES = 1 << 30

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 
 from flowprior.data.annotated_file import AUTO, CellNumbers, opened, read_column, read_numbers, some_of
-from flowprior.data.base import DATA, Annotation, Split, TensorData
+from flowprior.data.base import DATA, Split
 from flowprior.data.splits import check_seed, check_split, check_test_fraction, split_indices
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.registry import check_count, did_you_mean, listed_names
 from flowprior.storage.user_paths import existing_file
+from flowprior.streams.data import Annotation, TensorData
 
 PBMC_FILE = "10x_pbmc68k_reduced.h5ad"
 ROUNDING = 1e-6

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from flowprior.data.base import DATA, Split
 from flowprior.data.captions import DEFAULT_ENCODER
-from flowprior.data.corrupt import MOST_CORRUPT, CorruptRecords
 from flowprior.data.folder import TEST_FOLDERS, check_shape
 from flowprior.data.npy_rows import as_float32, check_floating
 from flowprior.data.picture_files import NamedBytes
@@ -28,6 +27,7 @@ from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_ins
 from flowprior.registry import did_you_mean, is_whole
 from flowprior.storage.user_paths import existing_folder
 from flowprior.storage.writing import one_line
+from flowprior.streams.corrupt import MOST_CORRUPT, CorruptRecords
 
 AUTO, NONE = "auto", "none"
 EVENTS = ("image", "img", "picture", "latents", "latent", "x")

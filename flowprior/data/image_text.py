@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from flowprior.data.base import DATA, Split
+from flowprior.data.base import DATA, METADATA, Split
 from flowprior.data.captions import DEFAULT_ENCODER, CaptionedPictures, split_by_caption
 from flowprior.data.folder import check_shape, own_split, pictures_of
-from flowprior.data.locations import METADATA
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.storage.user_paths import existing_folder, is_there

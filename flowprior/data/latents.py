@@ -18,9 +18,9 @@ from flowprior.data.base import DATA, Data, Split
 from flowprior.data.folder import own_split
 from flowprior.data.npy_rows import MappedRows, check_floating, mapped_rows
 from flowprior.data.splits import check_split, split_indices
-from flowprior.data.user_tensors import check_labels
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.storage.user_paths import existing_file, existing_path, is_there
+from flowprior.streams.user_tensors import check_labels
 
 EVENTS = ("latents", "x")
 """What a file of events is called; what follows is the number of a part, as in ``latents-003.npy``."""

@@ -16,10 +16,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from flowprior.conditions import Condition, Parts, labels_in
-from flowprior.data.base import DATA, Data, Observation, Split, load_data
+from flowprior.data.base import DATA, Split, load_data
 from flowprior.data.splits import check_seed
 from flowprior.errors import InputError, OptionError
 from flowprior.registry import check_counts, check_numbers, choose
+from flowprior.streams.data import Data, Observation
 
 PICTURE, LABEL = "picture", "label"
 """Names of the parts of the condition, where it has the label beside the picture."""

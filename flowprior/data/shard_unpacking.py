@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowprior.data.corrupt import printable
 from flowprior.data.picture_files import NamedBytes
 from flowprior.data.records import ARRAYS, PICTURES, EventDecoder
 from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
@@ -22,6 +21,7 @@ from flowprior.storage.digests import settings_digest
 from flowprior.storage.reading import read_json
 from flowprior.storage.user_paths import cache_folder
 from flowprior.storage.writing import replacing, write_json
+from flowprior.streams.corrupt import printable
 
 Record = Mapping[str, Any]
 """The bytes of a record's members by their suffixes, and its key as ``__key__``."""

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from flowprior.data.base import DATA, Split
 from flowprior.data.captions import DEFAULT_ENCODER
-from flowprior.data.corrupt import MOST_CORRUPT, CorruptRecords, printable
 from flowprior.data.folder import TEST_FOLDERS, check_shape, own_split
 from flowprior.data.npy_rows import MappedRows
 from flowprior.data.records import UNKNOWN, Classes, ConditionedRecords, EventDecoder, RecordConditions
@@ -32,6 +31,7 @@ from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.progress import stage
 from flowprior.storage.user_paths import is_there, user_path
+from flowprior.streams.corrupt import MOST_CORRUPT, CorruptRecords, printable
 
 ENDING = ".tar"
 

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowprior.data.base import DATA, Split, TensorData
+from flowprior.data.base import DATA, Split
 from flowprior.data.splits import check_split, split_indices
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.storage.writing import one_line
+from flowprior.streams.data import TensorData
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 CLASS_NAMES = [

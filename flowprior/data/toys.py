@@ -11,10 +11,11 @@ import math
 import torch
 from torch import Tensor
 
-from flowprior.data.base import DATA, Split, TensorData
+from flowprior.data.base import DATA, Split
 from flowprior.data.splits import check_seed
 from flowprior.errors import OptionError
 from flowprior.registry import choose
+from flowprior.streams.data import TensorData
 
 EIGHT_GAUSSIANS_STD = math.sqrt(0.1)
 MOST_POINTS = 10_000_000

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowprior.data.base import DATA, Split, TensorData
+from flowprior.data.base import DATA, Split
 from flowprior.data.splits import check_seed, check_split
 from flowprior.errors import DataNotFoundError, InputError, pip_install
 from flowprior.storage.user_paths import existing_file
+from flowprior.streams.data import TensorData
 
 STATIONS = ("EWR", "JFK", "LGA")
 FORECAST = ("temp", "dewp", "wind_speed")

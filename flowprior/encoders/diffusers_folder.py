@@ -14,7 +14,7 @@ from flowprior.encoders.base import Encoder
 from flowprior.encoders.latent import LatentEncoder
 from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
 from flowprior.storage.reading import TEXT_LIMIT, bounded_bytes
-from flowprior.storage.sized import SizedBy, sizes_in
+from flowprior.storage.tensor_files import SizedBy, sizes_in
 
 CONFIGURATION = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -19,7 +19,7 @@ from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, Opti
 from flowprior.storage import read_json
 from flowprior.storage.digests import file_sha256, settings_digest
 from flowprior.storage.reading import check_file
-from flowprior.storage.sized import SizedBy, sizes_in
+from flowprior.storage.tensor_files import SizedBy, sizes_in
 from flowprior.storage.writing import one_line
 
 CONFIG = "config.json"

@@ -12,7 +12,7 @@ from flowprior.encoders.latent import LatentEncoder
 from flowprior.errors import InputError, OptionError
 from flowprior.models.convolutional_vae import ConvolutionalVae
 from flowprior.storage import check_place, load_tensors, save_tensors
-from flowprior.storage.sized import SizedBy, sizes_of
+from flowprior.storage.tensor_files import SizedBy, sizes_of
 from flowprior.storage.user_paths import existing_file
 
 SHIPPED = Path(__file__).parent / "weights" / "vae-emoji-32.safetensors"

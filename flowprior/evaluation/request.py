@@ -13,7 +13,6 @@ from torch import nn
 
 from flowprior.conditions import Condition
 from flowprior.data import as_data
-from flowprior.data.base import Annotation, Data
 from flowprior.data.splits import HIGHEST_SEED
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.features.base import FeatureExtractor, as_extractor, short
@@ -26,6 +25,7 @@ from flowprior.registry import Registered, check_count, choose, is_whole, packag
 from flowprior.samplers.base import MOST_EVALUATIONS, Sampler
 from flowprior.samplers.fixed import FixedStepSampler
 from flowprior.storage.user_paths import expanded
+from flowprior.streams.data import Annotation, Data
 
 Features = Sequence[str | nn.Module | FeatureExtractor]
 Conditions = Literal["reference", "balanced"]

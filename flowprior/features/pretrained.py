@@ -22,7 +22,7 @@ from flowprior.errors import DataNotFoundError, InputError
 from flowprior.features.base import FEATURES, NetworkFeatures, as_rgb, missing_extra
 from flowprior.storage import read_json
 from flowprior.storage.digests import checked_file, file_sha256
-from flowprior.storage.sized import SizedBy, sizes_of
+from flowprior.storage.tensor_files import SizedBy, sizes_of
 
 LITE0_SIZE = 64
 LITE0_SHA256 = "57934424"

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions, chosen, named_tensors
-from flowprior.data.user_tensors import check_finite
 from flowprior.flow.guidance import recorded_dropout
 from flowprior.flow.parts import FlowParts
 from flowprior.priors.asked import named
+from flowprior.streams.user_tensors import check_finite
 
 GIVEN_PRIOR = "prior_was_given"
 """Key of a flow's metadata: training was given a fitted prior, whose labels need not be those of the data."""

@@ -32,7 +32,7 @@ from flowprior.priors.saved import kinds_of, refuse_shifted
 from flowprior.storage import parse_tensors, read_json
 from flowprior.storage.digests import DIGEST
 from flowprior.storage.reading import unreadable
-from flowprior.storage.sized import SizedBy, sizes_of
+from flowprior.storage.tensor_files import SizedBy, sizes_of
 
 F = TypeVar("F", bound=FlowParts)
 

@@ -14,7 +14,7 @@ from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.flow.parts import FlowParts
 from flowprior.priors import Prior
 from flowprior.priors.saved import check_types, draw_some
-from flowprior.storage.sized import SizedBy, sizes_of
+from flowprior.storage.tensor_files import SizedBy, sizes_of
 from flowprior.storage.writing import one_line
 
 COMPILED = "_orig_mod."

@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from flowprior.conditions import Conditions, Parts, kind_of
-from flowprior.data.base import Observation
 from flowprior.metrics.base import Metric, MetricInfo
 from flowprior.metrics.ensembles import EnsembleMetric, PairedMetric, ensembles
 from flowprior.metrics.setup import Drawn, Setup
+from flowprior.streams.data import Observation
 
 PEAK = 2.0
 """Range of the data."""

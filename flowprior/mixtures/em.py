@@ -9,11 +9,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Parameters
 from flowprior.mixtures.grouped import segments
 from flowprior.mixtures.kmeans import Reservoirs, kmeans_centres, nearest_centre
 from flowprior.mixtures.moments import ConditionMoments
+from flowprior.streams.batches import CheckedBatches
 
 SUBSPACE_PASSES = 10
 

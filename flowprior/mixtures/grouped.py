@@ -14,7 +14,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from flowprior.mixtures.moments import Batch
+from flowprior.streams.batches import Batch
 
 ROWS_EACH = 256
 """Rows that a condition shall have on average before they are handed on."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flowprior.mixtures.grouped import joined
-from flowprior.mixtures.moments import Batch
+from flowprior.streams.batches import Batch
 
 SAMPLE_SIZE = 1024
 SAMPLE_BUDGET = 1 << 25

@@ -13,7 +13,7 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-Batch = tuple[Tensor, Tensor | None]
+from flowprior.streams.batches import Batch
 
 MEMBERSHIPS = 1 << 22
 """Most numbers that say which row is of which group, for a product to sum them: 32 MiB."""

@@ -3,7 +3,6 @@
 from flowprior.models.base import MODELS, ReadingModel, build_model, built_by, model_options
 from flowprior.models.diffusers import DiffusersModel
 from flowprior.models.dit import DiT
-from flowprior.models.embeddings import ConditionEmbedding, TimeConditionEmbedding, TimeEmbedding, sinusoids
 from flowprior.models.mlp import MLP
 from flowprior.models.tokens import CrossAttention, TokenContext
 from flowprior.models.unet import UNet
@@ -11,17 +10,13 @@ from flowprior.models.unet import UNet
 __all__ = [
     "MLP",
     "MODELS",
-    "ConditionEmbedding",
     "CrossAttention",
     "DiT",
     "DiffusersModel",
     "ReadingModel",
-    "TimeConditionEmbedding",
-    "TimeEmbedding",
     "TokenContext",
     "UNet",
     "build_model",
     "built_by",
     "model_options",
-    "sinusoids",
 ]

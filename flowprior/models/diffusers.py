@@ -14,7 +14,7 @@ from torch.nn import functional
 from flowprior.conditions import Condition, Conditions, Parts, TokenStates, describe_value
 from flowprior.errors import InputError, OptionError, pip_install
 from flowprior.models.base import MODELS, check_picture, parse_widths
-from flowprior.models.embeddings import TIME_SCALE, zeroed
+from flowprior.networks.embeddings import TIME_SCALE, zeroed
 from flowprior.registry import check_counts
 from flowprior.storage.reading import TEXT_LIMIT, bounded_bytes
 

@@ -15,8 +15,8 @@ from torch.nn import functional
 from flowprior.conditions import Condition, Conditions
 from flowprior.errors import InputError, OptionError
 from flowprior.models.base import MODELS, check_picture
-from flowprior.models.embeddings import MAX_PERIOD, TimeConditionEmbedding, zeroed
 from flowprior.models.tokens import Context, CrossAttention, TokenContext, token_parts
+from flowprior.networks.embeddings import MAX_PERIOD, TimeConditionEmbedding, zeroed
 from flowprior.registry import check_counts
 
 EXPANSION = 4

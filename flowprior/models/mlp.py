@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from flowprior.conditions import Condition, Conditions
 from flowprior.models.base import MODELS
-from flowprior.models.embeddings import TimeConditionEmbedding, zeroed
+from flowprior.networks.embeddings import TimeConditionEmbedding, zeroed
 from flowprior.registry import check_counts
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from flowprior.conditions import Condition, Conditions, Parts, TokenStates, describe_value
 from flowprior.errors import InputError
-from flowprior.models.embeddings import zeroed
+from flowprior.networks.embeddings import zeroed
 
 
 class Context(NamedTuple):

@@ -19,9 +19,8 @@ from torch.nn import functional
 from flowprior.conditions import Condition, Conditions
 from flowprior.errors import InputError, OptionError
 from flowprior.models.base import MODELS, check_picture, parse_widths
-from flowprior.models.condition_pictures import ConditionPictures
-from flowprior.models.embeddings import TimeConditionEmbedding, zeroed
 from flowprior.models.tokens import Context, CrossAttention, TokenContext, token_parts
+from flowprior.networks.embeddings import ConditionPictures, TimeConditionEmbedding, zeroed
 from flowprior.registry import check_counts
 
 

@@ -15,7 +15,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import InputError
 from flowprior.mixtures import Full
 from flowprior.mixtures.averaging import (
@@ -32,6 +31,7 @@ from flowprior.ops import draw_component, draw_seed, standard_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior
 from flowprior.registry import check_count, check_counts, check_numbers
+from flowprior.streams.batches import CheckedBatches, FitData
 
 OWNER = "prior 'averaged-gmm'"
 ROWS = 8192

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions, Parts, as_value, flat, read_part
-from flowprior.data.stream import CheckedBatches, FitData
 from flowprior.errors import InputError
 from flowprior.priors.asked import check_events, count_of
 from flowprior.priors.described import DescribedPrior, tell_rows
@@ -26,6 +25,7 @@ from flowprior.priors.saved import load_prior, save_prior
 from flowprior.progress import showing, shows_progress, stage
 from flowprior.registry import Registry, spec_of
 from flowprior.storage.user_paths import expanded
+from flowprior.streams.batches import CheckedBatches, FitData
 
 RAISE, POOLED = UNSEEN = ("raise", "pooled")
 """What becomes of labels that fit did not see: they are refused, or start from the marginal source."""

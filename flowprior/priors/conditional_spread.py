@@ -25,7 +25,6 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition
-from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.priors.density_training import DensityTraining, Objective, train_density
 from flowprior.priors.far import Around
@@ -35,6 +34,7 @@ from flowprior.priors.last_results import LastResults
 from flowprior.priors.mapper_training import KeptMean, Mapper, MapperNetwork
 from flowprior.priors.residuals import fit_factor
 from flowprior.priors.tables import canonical_basis
+from flowprior.streams.batches import CheckedBatches
 
 Means = Callable[[Tensor], Tensor]
 Axes = tuple[Tensor, Tensor, Tensor]

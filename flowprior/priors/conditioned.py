@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition, Kind
-from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError
 from flowprior.mixtures.kmeans import Reservoirs, guarded_centres
 from flowprior.mixtures.moments import ConditionMoments
@@ -19,6 +18,7 @@ from flowprior.ops import select_component, standard_normal
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.base import CONDITIONS_OF_THE_MEAN, POOLED, Prior
 from flowprior.priors.row_sample import thinned
+from flowprior.streams.batches import CheckedBatches
 
 EMBEDDINGS, NUMBERS, LEAST = 4096, 1 << 24, 256
 """Most embeddings that a fit looks at to find their centres, most numbers in them (64 MiB), and how many it

@@ -15,7 +15,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from flowprior.data.stream import Batch
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import standard_normal
 from flowprior.ops.mixture import LOG_2PI
@@ -24,6 +23,7 @@ from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.mapper_training import MapperNetwork
+from flowprior.streams.batches import Batch
 
 LEAST_VARIANCE = 1e-4
 """Of data, in squared units of x1: a coordinate that never varies has no likelihood."""

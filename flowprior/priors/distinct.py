@@ -12,8 +12,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import Batch
 from flowprior.priors.holdout import condition_digests, conditioned
+from flowprior.streams.batches import Batch
 
 MOST = 4096
 """Distinct embeddings that are kept unless another number is asked for."""

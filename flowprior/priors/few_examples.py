@@ -30,12 +30,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.covariance import ShrunkCovariances
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.row_sample import RowSample, first_rows, in_pieces
 from flowprior.priors.tables import NEGLIGIBLE, fit_rows
+from flowprior.streams.batches import CheckedBatches
 
 FULL = 8
 """A label with this many examples for each latent, or more, is fitted by itself."""

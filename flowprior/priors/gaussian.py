@@ -7,12 +7,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import CheckedBatches, refuse_float_labels
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import gmm_log_prob_all, gmm_sample, standard_normal
 from flowprior.priors.base import Prior
 from flowprior.registry import choose
+from flowprior.streams.batches import CheckedBatches, refuse_float_labels
 
 MOMENTS = ("standard", "scalar", "diagonal")
 

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import CheckedBatches
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.mixtures import COVARIANCES, FitSettings, Full, LowRank, covariance_family
 from flowprior.mixtures.diagonal import Derived
@@ -35,6 +34,7 @@ from flowprior.priors.asked import check_examples, check_fit_labels, table_rows
 from flowprior.priors.base import Prior, event_rows
 from flowprior.priors.latent import LatentPrior
 from flowprior.registry import check_counts, choose
+from flowprior.streams.batches import CheckedBatches
 
 OWNER = "prior 'gmm'"
 FULL_BYTES_LIMIT = 8 << 30

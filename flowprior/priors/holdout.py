@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import Batch, CheckedBatches
+from flowprior.streams.batches import Batch, CheckedBatches
 
 SEED = 20250711
 DIGEST_ROWS = 1024

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.distinct import DistinctEmbeddings, nearest
+from flowprior.streams.batches import Batch, CheckedBatches
 
 CHUNK = 1 << 24
 """Numbers of neighbours' events, or of predictions, that are held at once."""

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.errors import InputError, OptionError
 from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
@@ -35,6 +34,7 @@ from flowprior.priors.latent import LeaveOneOutPrior
 from flowprior.priors.residuals import FixedResiduals, check_sigma
 from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, choose
+from flowprior.streams.batches import Batch, CheckedBatches
 
 OWNER = "prior 'kernel-mean'"
 MOST_NEIGHBOURS = 128

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions, as_value
-from flowprior.data.stream import Batch
 from flowprior.errors import InputError
 from flowprior.priors.asked import check_finite
 from flowprior.priors.base import Prior, event_rows
 from flowprior.priors.frame import Frame
+from flowprior.streams.batches import Batch
 
 
 class LatentPrior(Prior, abc.ABC):

@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError
 from flowprior.mixtures import FitSettings
 from flowprior.ops import draw_seed, standard_normal
@@ -29,6 +28,7 @@ from flowprior.priors.frame import latent_noise
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.subspace_prior import AUTO, SubspacePrior
 from flowprior.registry import check_counts, check_numbers, choose
+from flowprior.streams.batches import CheckedBatches
 
 OWNER = "prior 'latent-gmm'"
 LATENT_FLOOR = 1e-3

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition
-from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures import FitSettings
 from flowprior.ops import draw_seed
@@ -36,6 +35,7 @@ from flowprior.priors.mappers import MAPPERS, LinearMapper, make_mapper
 from flowprior.priors.residuals import FixedResiduals, check_sigma
 from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, check_numbers, choose
+from flowprior.streams.batches import CheckedBatches
 
 OWNER = "prior 'learned-mean'"
 COVARIANCES = ("fixed", "diagonal", "lowrank")

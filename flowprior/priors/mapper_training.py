@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition
-from flowprior.models.embeddings import ConditionEmbedding, zeroed
+from flowprior.networks.embeddings import ConditionEmbedding, zeroed
 from flowprior.priors.density_training import DensityTraining, train_density, weights_of
 from flowprior.priors.holdout import Holdout, conditioned
 

@@ -11,8 +11,7 @@ from torch.nn import functional
 
 from flowprior.conditions import Condition
 from flowprior.errors import InputError
-from flowprior.models.condition_pictures import stretched
-from flowprior.models.embeddings import ConditionEmbedding, zeroed
+from flowprior.networks.embeddings import ConditionEmbedding, stretched, zeroed
 from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.mapper_training import Mapper, MapperNetwork, held_out_error
 

@@ -20,11 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition
-from flowprior.data.stream import CheckedBatches
 from flowprior.errors import FlowpriorError, pip_install
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.grouped import times_table
-from flowprior.models.embeddings import ConditionEmbedding
+from flowprior.networks.embeddings import ConditionEmbedding
 from flowprior.ops import standard_normal
 from flowprior.ops.random import quasi_normal
 from flowprior.priors.base import Prior
@@ -35,6 +34,7 @@ from flowprior.priors.row_sample import thinned
 from flowprior.priors.subspace import Subspace
 from flowprior.priors.subspace_prior import SubspacePrior
 from flowprior.registry import check_counts, check_numbers, choose
+from flowprior.streams.batches import CheckedBatches
 
 OWNER = "prior 'flow'"
 KINDS = ("affine", "spline")

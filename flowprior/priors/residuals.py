@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.errors import OptionError
 from flowprior.mixtures import FitSettings, LowRank
 from flowprior.mixtures.moments import ConditionMoments
@@ -19,6 +18,7 @@ from flowprior.ops import Stream, lowrank_log_density, lowrank_posterior_sample,
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout, conditioned
+from flowprior.streams.batches import Batch, CheckedBatches
 
 PASSES = 10
 LEAST_VARIANCE = 1e-6

@@ -8,7 +8,7 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import Batch
+from flowprior.streams.batches import Batch
 
 SEED = 20251126
 PIECE = 1 << 22

@@ -47,7 +47,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.grouped import segments
 from flowprior.mixtures.lowrank import LEAST_NOISE
@@ -55,6 +54,7 @@ from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.row_sample import PIECE, RowSample, first_rows, in_pieces
 from flowprior.priors.subspace import Subspace
 from flowprior.priors.tables import canonical_basis, fit_rows
+from flowprior.streams.batches import Batch, CheckedBatches
 
 SAMPLE = 65_536
 """Rows, at most, that the basis is found on."""

@@ -13,7 +13,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures import FitSettings, LowRank
 from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.em import fit_mixture
@@ -31,6 +30,7 @@ from flowprior.priors.tables import (
     full_tables,
     lowrank_tables,
 )
+from flowprior.streams.batches import Batch, CheckedBatches
 
 SAMPLE_OF_ALL = 8192
 """Rows, at most, that the low-rank Gaussian of all data beside labels is fitted to."""

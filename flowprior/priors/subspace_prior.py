@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.moments import ConditionMoments
@@ -29,6 +28,7 @@ from flowprior.priors.row_sample import first_rows, in_pieces
 from flowprior.priors.shared_basis import Sizes, fit_shared
 from flowprior.priors.subspace import Subspace
 from flowprior.registry import check_counts, check_numbers, choose
+from flowprior.streams.batches import Batch, CheckedBatches
 
 AUTO = "auto"
 BASES = (AUTO, "own", "shared")

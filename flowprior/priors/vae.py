@@ -22,9 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.data.stream import Batch, CheckedBatches
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.models.vae import VaeNetwork
+from flowprior.networks.vae import VaeNetwork
 from flowprior.ops import standard_normal
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.ops.random import quasi_normal
@@ -35,6 +34,7 @@ from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.latent import InferredLatents, LatentPrior
 from flowprior.registry import check_counts, check_numbers
+from flowprior.streams.batches import Batch, CheckedBatches
 
 OWNER = "prior 'vae'"
 LEAST_NOISE = 0.1

@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from flowprior.conditions import Conditions, moved
 from flowprior.couplings import Coupling
-from flowprior.data.splits import every_condition
 from flowprior.encoders import LatentEncoder
 from flowprior.encoding import EncodedData
 from flowprior.encoding.cache import remove_latents
@@ -27,6 +26,7 @@ from flowprior.paths import Path as ProbabilityPath
 from flowprior.paths import check_prediction
 from flowprior.priors import Prior
 from flowprior.progress import showing, shows_progress, stage
+from flowprior.streams.data import every_condition
 from flowprior.training.batches import PairStream, Prefetched, Randomness
 from flowprior.training.callbacks import Callback
 from flowprior.training.components import Components, resolve_components, resolve_config

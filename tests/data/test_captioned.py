@@ -9,8 +9,8 @@ import torch
 
 from flowprior.conditions import Condition
 from flowprior.data import CaptionedPictures, Subset, captions, every_condition
-from flowprior.data.stream import CheckedBatches
 from flowprior.errors import OptionError
+from flowprior.streams.batches import CheckedBatches
 from tests.pictures_on_disk import paint
 from tests.words import WordEncoder
 

@@ -11,8 +11,8 @@ from torch import nn
 from flowprior import Coupling, Flow, Path, Prior, evaluate
 from flowprior.conditions import Condition
 from flowprior.data import TensorData
-from flowprior.data.base import Annotation
 from flowprior.errors import InputError
+from flowprior.streams.data import Annotation
 
 CELLS = Annotation("X_pca", ("PC1", "PC2"), (2.0,), (0.0,), "cell_type")
 NAMES = ["A", "B", "C"]

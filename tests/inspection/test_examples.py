@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from flowprior.data import tensor_data
-from flowprior.data.base import TensorData
 from flowprior.errors import InputError, OptionError
 from flowprior.inspection import Examples
+from flowprior.streams.data import TensorData
 
 
 def numbered(counts: list[int]) -> TensorData:

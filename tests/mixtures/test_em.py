@@ -11,10 +11,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures import COVARIANCES, FitSettings, covariance_family
 from flowprior.mixtures.em import Mixture, fit_mixture
 from flowprior.mixtures.moments import ConditionMoments
+from flowprior.streams.batches import CheckedBatches
 
 DENSE = [name for name in COVARIANCES if name != "lowrank"]
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from flowprior.couplings import Coupling, source_gap
-from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError
 from flowprior.mixtures import FitSettings
 from flowprior.priors import Prior
 from flowprior.priors.subspace import Subspace
 from flowprior.priors.tables import LEAST_FLOOR
+from flowprior.streams.batches import CheckedBatches
 
 FLOOR = 0.04
 

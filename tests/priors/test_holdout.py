@@ -9,9 +9,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from flowprior import Prior, train
 from flowprior.data import Subset, TensorData
-from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError
 from flowprior.priors.holdout import Holdout, row_digests
+from flowprior.streams.batches import CheckedBatches
 from tests.priors.captions import captions
 
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from flowprior import Prior
-from flowprior.data.stream import CheckedBatches
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.few_examples import (
@@ -20,6 +19,7 @@ from flowprior.priors.few_examples import (
     shares_given,
     shrunk_covariances,
 )
+from flowprior.streams.batches import CheckedBatches
 
 DIM, RANK = 6, 3
 WIDE, LATENTS, LABELS = 16, 4, 40

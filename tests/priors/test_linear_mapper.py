@@ -8,10 +8,10 @@ from sklearn.linear_model import Ridge
 
 from flowprior import Prior
 from flowprior.conditions import Condition
-from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.mappers import STRENGTHS, UNCHOSEN, LinearMapper
+from flowprior.streams.batches import CheckedBatches
 
 
 def rows(generator: torch.Generator, n: int = 600) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
-from flowprior.data.stream import CheckedBatches
 from flowprior.errors import OptionError
 from flowprior.flow.linear_velocity import LinearVelocity
 from flowprior.flow.pair_moments import are_known
@@ -21,6 +20,7 @@ from flowprior.priors.holdout import Holdout
 from flowprior.priors.learned_mean import LearnedMeanPrior
 from flowprior.priors.lowrank_residuals import MixtureDensity
 from flowprior.priors.mapper_training import KeptMean, Mapper, MapperTraining, train_mapper
+from flowprior.streams.batches import CheckedBatches
 from tests.expected_warnings import UNCONVERGED
 
 pytestmark = UNCONVERGED

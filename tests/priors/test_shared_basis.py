@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from flowprior import Coupling, Prior
-from flowprior.data.stream import CheckedBatches
 from flowprior.errors import OptionError
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors import subspace_prior
 from flowprior.priors.subspace_prior import default_span
+from flowprior.streams.batches import CheckedBatches
 
 DIM, RANK, LABELS, FLOOR = 12, 3, 4, 0.04
 SCALES = torch.tensor([[1.0, 2.0, 0.5], [2.0, 0.5, 1.0], [0.5, 1.0, 2.0], [1.0, 1.0, 1.5]])

@@ -8,8 +8,8 @@ import torch
 
 from flowprior.conditions import MOST_LABELS, Condition
 from flowprior.data import DatasetData, as_data, tensor_data
-from flowprior.data.user_tensors import plain_condition, plain_tensor
 from flowprior.errors import InputError
+from flowprior.streams.user_tensors import plain_condition, plain_tensor
 
 X = torch.arange(12.0).view(6, 2)
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
 
 from flowprior.data import TensorData
-from flowprior.data.stream import CheckedBatches
 from flowprior.errors import InputError
 from flowprior.priors import Prior
+from flowprior.streams.batches import CheckedBatches
 
 X = torch.arange(24.0).view(6, 2, 2)
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2])

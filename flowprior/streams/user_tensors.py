@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import MOST_LABELS, Condition, Parts, TokenStates
-from flowprior.data.base import TensorData
 from flowprior.errors import InputError
+from flowprior.streams.data import TensorData
 
 MOST_EXPANDED_BYTES = 1 << 30
 """Memory that a tensor may claim beyond what it holds, as ``torch.zeros(1).expand(n)`` does."""
@@ -140,7 +140,7 @@ def check_condition(cond: Any, count: int, name: str) -> Any:
     """Labels as int64 ``[N]``, embeddings as float32 ``[N, E]``; token states keep half precision.
 
     Raises:
-        InputError: see :func:`flowprior.data.user_tensors.plain_condition`.
+        InputError: see :func:`flowprior.streams.user_tensors.plain_condition`.
     """
     cond = plain_condition(cond, count, name)
     if isinstance(cond, Parts):

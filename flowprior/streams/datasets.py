@@ -1,17 +1,17 @@
-"""Whatever a user has at hand, as data: names, tensors, arrays, PyTorch data sets such as torchvision's."""
+"""Map-style PyTorch data sets, such as torchvision's, as data."""
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 from flowprior.conditions import Condition
-from flowprior.data.base import Data, load_data
-from flowprior.data.user_tensors import (
+from flowprior.errors import InputError
+from flowprior.streams.data import Data
+from flowprior.streams.user_tensors import (
     PICTURE_CHANNELS,
     check_condition,
     check_finite,
@@ -22,44 +22,24 @@ from flowprior.data.user_tensors import (
     plain_tensor,
     tensor_data,
 )
-from flowprior.errors import InputError
 
 ENOUGH_ITEMS = 16
 """Events of a batch that may be told by their range: fewer may all be bright by chance."""
 
 
-def as_data(value: Any) -> Data:
-    """Turn ``value`` into a :class:`Data`.
-
-    Args:
-        value: a Data (returned as it is); a name, spec string or path (its training split, see
-            :func:`load_data`); events as a tensor or numpy array ``[N, *event]``; a pair (events,
-            condition) of these; or a map-style torch Dataset.
+def data_of_dataset(dataset: Dataset) -> Data:
+    """Return a map-style PyTorch data set as data; a ``TensorDataset`` as its tensors.
 
     Raises:
-        InputError: something else, or tensors that do not fit together or are not finite.
+        InputError: items or tensors that do not fit together or are not finite.
     """
-    if isinstance(value, Data):
-        return value
-    if isinstance(value, (str, os.PathLike)):
-        return load_data(os.fspath(value))
-    if isinstance(value, TensorDataset):
-        value = value.tensors
-    if is_array(value):
-        return tensor_data(value)
-    if isinstance(value, (tuple, list)) and 1 <= len(value) <= 2 and is_array(value[0]):
-        return tensor_data(*value)
-    if isinstance(value, Dataset) and hasattr(value, "__len__"):
-        return DatasetData(value)
-    if isinstance(value, IterableDataset):
+    if not isinstance(dataset, TensorDataset):
+        return DatasetData(dataset)
+    if len(dataset.tensors) > 2:
         raise InputError(
-            f"data: expected a map-style torch Dataset, got {type(value).__name__}, a stream, in which a "
-            "resumed run or another process finds no place; write it to .tar shards, the data set 'shards'"
+            f"data: expected a TensorDataset of x, or x and a condition, got {len(dataset.tensors)} tensors"
         )
-    raise InputError(
-        "data: expected a data set's name or path, a tensor [N, *event], a pair (x, cond) or a map-style "
-        f"torch Dataset, got {type(value).__name__}"
-    )
+    return tensor_data(*dataset.tensors)
 
 
 class DatasetData(Data):

@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
 from flowprior.conditions import MOST_LABELS, Conditions, Parts, TokenStates, as_value, flat
-from flowprior.data import Data, as_data
-from flowprior.data.splits import every_condition
-from flowprior.data.user_tensors import check_no_labels, is_array, plain_tensor
 from flowprior.display import counted, shape_of
 from flowprior.errors import InputError
+from flowprior.streams.data import Data, every_condition
+from flowprior.streams.datasets import data_of_dataset
+from flowprior.streams.user_tensors import check_no_labels, is_array, plain_tensor
 
 Batch = tuple[Tensor, Tensor | None]
 TABLE_BYTES_LIMIT = 2 << 30
@@ -66,7 +66,7 @@ class CheckedBatches:
         self._told, self._rows_read, self._labels = told, 0, 0
         self._read_part = read
         if isinstance(data, Dataset) and not isinstance(data, IterableDataset):
-            data = as_data(data)
+            data = data_of_dataset(data)
         if isinstance(data, Data):
             data = every_condition(data).batches()
         if is_array(data):

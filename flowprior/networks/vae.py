@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flowprior.conditions import Condition
-from flowprior.models.embeddings import ConditionEmbedding, zeroed
+from flowprior.networks.embeddings import ConditionEmbedding, zeroed
 
 SMALLEST_PICTURE = 8
 HIDDEN_PER_WIDTH = 8
