@@ -96,3 +96,21 @@ def test_an_installed_package_adds_components_and_its_broken_one_is_skipped(envi
     assert 2.9 < seen["high"][1] <= 3
     assert seen["log_prob"] == pytest.approx(-2.4849066)  # a box of 6 by 2
     assert seen["paired"] == [3, 2]
+
+
+@pytest.mark.slow
+def test_an_installed_package_adds_commands(environment, tmp_path):
+    def flowprior(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [environment, "-m", "flowprior", *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    assert flowprior("count-letters", "prior", "--upper").stdout == "PRIOR: 5\n"
+    shown = flowprior("--help")
+    assert "Count the letters of a word." in shown.stdout
+    assert (
+        "warning: command 'broken-command' (flowprior_test_plugin_broken:broken) is skipped" in shown.stderr
+    )
+    refused = flowprior("count-letters", "4")
+    assert refused.returncode == 2
+    assert refused.stderr == "flowprior: error: count-letters: expected a word of letters, got '4'\n"
+    assert "did you mean 'count-letters'?" in flowprior("count-leters", "4").stderr

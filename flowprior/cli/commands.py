@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ ClickException: type[Exception] = next(
     c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException"
 )
 
+GROUP = "flowprior.commands"
+"""The entry-point group of the commands of other packages."""
 USER_ERROR = 2
 INTERRUPTED = 130
 MOST_CHARACTERS = 2000
@@ -50,7 +53,27 @@ def _at_home(value: Any) -> Any:
 
 
 class Commands(TyperGroup):
-    """The group of commands; anything but a user's mistake keeps its stack trace."""
+    """The group of commands; anything but a user's mistake keeps its stack trace.
+
+    Packages add commands by entry points of the group ``flowprior.commands``, functions as typer takes them.
+    One is imported when it is called or when help lists it.
+    """
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of the commands in the order of the help, those of other packages last."""
+        return [*super().list_commands(ctx), *sorted(point.name for point in entry_points(group=GROUP))]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name, or None; a broken one of another package warns and is skipped."""
+        found = super().get_command(ctx, cmd_name)
+        for point in () if found else entry_points(group=GROUP, name=cmd_name):
+            app = typer.Typer(add_completion=False)
+            try:
+                app.command(cmd_name, cls=Command)(point.load())
+                found = typer.main.get_command(app)
+            except (Exception, SystemExit) as error:
+                warnings.warn(f"command '{cmd_name}' ({point.value}) is skipped: {error}", stacklevel=2)
+        return found
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command that the arguments begin with; a word that is none is answered by the nearest."""

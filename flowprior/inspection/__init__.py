@@ -10,9 +10,8 @@ from flowprior.inspection.fitted_prior import (
     measure_closeness,
     prior_picture,
 )
-from flowprior.inspection.inspect import Inspection, Pairing, inspect_priors
+from flowprior.inspection.inspect import Candidate, Inspection, Pairing, Suggestion, inspect_priors, suggest
 from flowprior.inspection.simulated_flow import SimulatedFlow, energy_coefficient, simulate_flow
-from flowprior.inspection.suggestion import Candidate, Suggestion, suggest
 
 __all__ = ["Closeness", "FittedPrior", "fit_prior", "gaussian_w2_squared", "measure_closeness"]
 __all__ += ["Examples", "Inspection", "Pairing", "inspect_priors", "prior_picture"]

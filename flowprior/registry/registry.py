@@ -1,7 +1,7 @@
 """One generic registry; Prior, Coupling, Path, Sampler (and models and data sets) are instances of it.
 
-Third-party packages join through entry points, which are imported only when a name is looked up that is not
-known yet, or when everything is listed. A family's base class gets the registry's calls from
+Third-party packages join through entry points. One is imported when its name is looked up; all are when a
+name is not known, or when everything is listed. A family's base class gets the registry's calls from
 :class:`Registered`.
 """
 
@@ -12,7 +12,7 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from numbers import Real
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
@@ -50,6 +50,7 @@ class Registry(Generic[T]):
         self._records: dict[str, Record[T]] = {}
         self._aliases: dict[str, str] = {}
         self._plugins_loaded = group is None
+        self._loaded: set[EntryPoint] = set()
 
     def register(self, name: str, *, aliases: tuple[str, ...] | list[str] = ()) -> Callable[[C], C]:
         """Decorator that adds a class or factory under ``name``.
@@ -83,7 +84,9 @@ class Registry(Generic[T]):
             UnknownComponentError: no such component; the message names the known and the nearest ones.
         """
         if not self._knows(name):
-            self._load_plugins()
+            self._load_plugins(name)
+        if not self._knows(name):
+            self._load_plugins()  # for it may be an alias
         if not self._knows(name):
             raise UnknownComponentError(self._unknown(name))
         return self._records[self._aliases.get(name, name)]
@@ -201,12 +204,15 @@ class Registry(Generic[T]):
         near = did_you_mean(name, [*self._records, *aliases])
         return f"unknown {self.family} '{name}'{near} known: {', '.join(sorted(self._records))}"
 
-    def _load_plugins(self) -> None:
-        """Import every entry point of the group once; one that is broken or exits warns and is skipped."""
+    def _load_plugins(self, name: str | None = None) -> None:
+        """Import every entry point once, or the one of this name; a broken one warns and is skipped."""
         if self._plugins_loaded:
             return
-        self._plugins_loaded = True
+        self._plugins_loaded = name is None
         for point in entry_points(group=self.group or ""):
+            if point in self._loaded or name not in (None, point.name):
+                continue
+            self._loaded.add(point)
             try:
                 self._add_plugin(point.name, point.load())
             except (Exception, SystemExit) as error:

@@ -1,11 +1,19 @@
 """Samplers: from a source sample at t = 0 to a sample at t = 1, with every evaluation counted."""
 
-from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
+from flowprior.samplers.base import (
+    PLAIN,
+    CountedVelocity,
+    Sampler,
+    Solution,
+    SourceOptions,
+    Velocity,
+    check_temperature,
+    draw_source,
+)
 from flowprior.samplers.diffusion import DDIM, Ancestral, DiffusionSampler
 from flowprior.samplers.fixed import RK4, Euler, FixedStepSampler, Heun, Heun3, Midpoint
 from flowprior.samplers.grids import TimeGrid, time_grid
 from flowprior.samplers.intervals import Exponential, FlowMap
-from flowprior.samplers.source import PLAIN, SourceOptions, check_temperature, draw_source
 from flowprior.samplers.torchdiffeq import (
     AdaptiveHeun,
     AdaptiveSampler,

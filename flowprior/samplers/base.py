@@ -1,4 +1,4 @@
-"""Sampler: integrates dx/dt = v(x, t, c) from a source sample at t = 0 to a sample at t = 1."""
+"""Sampler: from a source sample at t = 0, at a temperature and guided by the prior, to a sample at t = 1."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
-from flowprior.display import Shown, counted, shape_of
+from flowprior.display import Shown, counted, shape_of, short
 from flowprior.errors import OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.registry import Registered, Registry, is_whole
-from flowprior.samplers.source import SourceOptions, check_not_negative, check_temperature
+from flowprior.registry import Registered, Registry, is_number, is_whole
 
 Velocity = Callable[[Tensor, Tensor, Any], Tensor]
 """v(x ``[B, *event]``, t ``[B]``, cond) -> ``[B, *event]``."""
@@ -194,3 +193,63 @@ class CountedVelocity:
         time = torch.as_tensor(t, dtype=x.dtype, device=x.device)
         time = time.expand(len(x), *time.shape)
         return self.velocity(x, time, self.cond)
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How source samples x0 are moved before the flow carries them.
+
+    With m(c) the prior's mean of the condition and m̄ that of all conditions together, they become
+    m(c) + temperature (x0 − m(c)) + (prior_guidance − 1) (m(c) − m̄).
+    """
+
+    temperature: float = 1.0
+    prior_guidance: float = 1.0
+
+
+PLAIN = SourceOptions()
+
+
+def draw_source(
+    coupling: Coupling,
+    prior: Prior,
+    cond: Conditions | None,
+    n: int | None = None,
+    *,
+    options: SourceOptions = PLAIN,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Source samples ``[B, *event]``, moved as the options say.
+
+    Raises:
+        CouplingError: they are to be moved, and their mean is not known, or is the same for all conditions.
+    """
+    x0 = coupling.source(prior, cond, n, generator=generator)
+    if options == PLAIN:
+        return x0
+    mean = coupling.source_mean(prior, cond, len(x0)).to(x0)
+    moved = mean + options.temperature * (x0 - mean) if options.temperature != 1 else x0
+    if options.prior_guidance != 1:
+        away = coupling.source_deviation(prior, cond, len(x0)).to(x0)
+        moved = moved + (options.prior_guidance - 1) * away
+    return moved
+
+
+def check_temperature(owner: str, temperature: Any) -> float:
+    """Check a temperature and return it as a plain number.
+
+    Raises:
+        OptionError: no finite number of 0 or more.
+    """
+    return check_not_negative(owner, "temperature", temperature)
+
+
+def check_not_negative(owner: str, option: str, value: Any) -> float:
+    """Check a number and return it as a plain one.
+
+    Raises:
+        OptionError: no finite number of 0 or more.
+    """
+    if not is_number(value) or value < 0:
+        raise OptionError(f"{owner}: {option}={short(value)} is not possible; choose a number, 0 or more")
+    return float(value)

@@ -1,4 +1,4 @@
-"""Loading by name, spec or path; which data set a path stands for; batches that can be iterated again."""
+"""Data sets by name, spec, path or value; which one a path stands for; batches that can be iterated again."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import IterableDataset, Subset, TensorDataset
 
-from flowprior.data import DATA, TensorData, load_data
+from flowprior.data import DATA, DatasetData, TensorData, as_data, load_data
 from flowprior.data.base import data_set_of_path
-from flowprior.errors import DataNotFoundError, OptionError, UnknownComponentError
+from flowprior.errors import DataNotFoundError, InputError, OptionError, UnknownComponentError
 
 NAMES = [
     "eight-modes",
@@ -31,6 +32,7 @@ NAMES = [
     "shards",
     "huggingface",
 ]
+X, LABELS = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
 
 
 def test_every_data_set_is_registered_with_a_description():
@@ -135,3 +137,71 @@ def test_folders_are_known_by_what_lies_in_them(files, expected, tmp_path):
 def test_existing_folders_are_pictures(tmp_path):
     assert data_set_of_path(str(tmp_path)) == "folder"
     assert data_set_of_path(str(tmp_path / "absent")) is None
+
+
+def test_data_is_returned_as_it_is():
+    data = TensorData(X, LABELS)
+    assert as_data(data) is data
+
+
+def test_names_and_paths_are_loaded(tmp_path):
+    assert as_data("moons:n=12").name == "moons"
+    np.savez(tmp_path / "data.npz", x=np.zeros((20, 2)))
+    assert len(as_data(tmp_path / "data.npz")) == 18
+
+
+@pytest.mark.parametrize(
+    "value",
+    [X, X.numpy(), (X,), TensorDataset(X)],
+    ids=["tensor", "array", "tuple", "dataset"],
+)
+def test_events_alone_have_no_condition(value):
+    data = as_data(value)
+    assert torch.equal(data.batch(torch.arange(6))[0], X)
+    assert data.condition.kind == "none"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(X, LABELS), [X, LABELS], (X.numpy(), LABELS.numpy()), TensorDataset(X, LABELS)],
+    ids=["pair", "list", "arrays", "dataset"],
+)
+def test_pairs_have_one(value):
+    x, cond = as_data(value).batch(torch.tensor([4, 2]))
+    assert torch.equal(x, X[[4, 2]])
+    assert cond.tolist() == [1, 2]
+
+
+def test_gradients_of_the_user_are_left_behind():
+    assert not as_data(X.clone().requires_grad_()).x.requires_grad
+
+
+def test_other_datasets_are_read_item_by_item():
+    data = as_data(Subset(TensorDataset(X, LABELS), [5, 3]))
+    assert isinstance(data, DatasetData)
+    assert torch.equal(data.batch(torch.arange(2))[0], X[[5, 3]])
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter([])
+
+
+@pytest.mark.parametrize("value", [3, None, {"x": X}, (X, LABELS, X), [1, 2]])
+def test_anything_else_is_refused(value):
+    with pytest.raises(InputError, match="data: expected a data set's name or path"):
+        as_data(value)
+
+
+def test_a_stream_is_refused_with_what_to_do():
+    with pytest.raises(InputError, match=r"got Stream, a stream, .* write it to \.tar shards"):
+        as_data(Stream())
+
+
+def test_bad_tensors_are_refused():
+    with pytest.raises(InputError, match="NaN"):
+        as_data(X / 0)
+    with pytest.raises(InputError, match=r"expected labels \[6\]"):
+        as_data((X, LABELS[:4]))
+    with pytest.raises(InputError, match="expected numbers in events x, got dtype"):
+        as_data(np.array(["a", "b"]))

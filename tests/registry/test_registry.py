@@ -259,8 +259,13 @@ def test_plugins_load_once_and_only_when_needed(plugged):
     assert point.loads == 1
 
 
-def test_an_unknown_name_is_looked_for_among_the_plugins(plugged):
-    assert isinstance(plugged(FakePoint("ring", Shape)).create("ring"), Shape)
+def test_of_the_plugins_the_one_of_the_name_is_loaded_alone(plugged):
+    other, point = FakePoint("other", Shape), FakePoint("ring", Shape)
+    registry = plugged(other, point)
+    assert isinstance(registry.create("ring"), Shape)
+    assert (other.loads, point.loads) == (0, 1)
+    assert registry.available() == ["other", "ring"]
+    assert (other.loads, point.loads) == (1, 1)
 
 
 def test_a_plugin_that_registers_itself_on_import_is_not_registered_twice(plugged, monkeypatch):
