@@ -19,7 +19,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "flowprior"
 PAGE = REPOSITORY / "docs" / "architecture.md"
-FACE = "flowprior"
+FACE, EXTENSIONS = "flowprior", "flowprior.extensions"
 """The package itself: it names the public doors, and only the command line asks it for them."""
 
 
@@ -130,6 +130,16 @@ def test_an_import_from_an_earlier_layer_into_a_later_one_is_found(tmp_path: Pat
     file.write_text("def sample():\n    from flowprior.flow.flow import Flow\n    return Flow\n")
     wrong = ("flowprior.priors.base", "flowprior.flow.flow")
     assert upward([*imports(), *imports_of("flowprior.priors.base", file)]) == {wrong}
+
+
+def test_nothing_imports_an_extension() -> None:
+    """But the extension itself; they join by the entry points of pyproject.toml."""
+    into = [found for found in imports() if found.target.startswith(f"{EXTENSIONS}.")]
+    assert not [found for found in into if extension_of(found.module) != extension_of(found.target)]
+
+
+def extension_of(module: str) -> list[str]:
+    return module.split(".")[:3]
 
 
 def test_the_public_face_is_asked_by_the_command_line_alone() -> None:

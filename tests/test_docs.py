@@ -50,7 +50,7 @@ def test_every_command_of_a_page_exists_with_its_options(page):
     for words in commands(page):
         if words[0] != "flowprior":
             continue
-        command = known.commands.get(words[1])
+        command = known.get_command(None, words[1])
         assert command is not None, f"{page.name}: flowprior has no command {words[1]}"
         options = {name for parameter in command.params for name in parameter.opts}
         for word in words[2:]:
@@ -63,7 +63,7 @@ def test_every_command_of_a_page_exists_with_its_options(page):
 def test_the_command_line_page_names_every_option(command):
     text = (DOCS / "command-line.md").read_text(encoding="utf-8")
     section = text.split(f"## flowprior {command}\n", 1)[1].split("\n## ", 1)[0]
-    for parameter in typer.main.get_command(app).commands[command].params:
+    for parameter in typer.main.get_command(app).get_command(None, command).params:
         shown = [name for name in parameter.opts if name.startswith("--") and name != "--help"]
         assert all(f"`{name}" in section for name in shown), f"{command}: {shown} is not described"
 

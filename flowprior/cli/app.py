@@ -8,7 +8,6 @@ import typer
 
 from flowprior.cli.commands import Command, Commands
 from flowprior.cli.compare import compare
-from flowprior.cli.demo import demo
 from flowprior.cli.evaluate import evaluate
 from flowprior.cli.info import info
 from flowprior.cli.inspect import inspect
@@ -26,7 +25,6 @@ for name, command in {
     "train": train,
     "train-encoder": train_encoder,
     "sample": sample,
-    "demo": demo,
     "evaluate": evaluate,
     "compare": compare,
     "inspect": inspect,

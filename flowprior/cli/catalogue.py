@@ -21,7 +21,7 @@ from typing import Any
 
 import flowprior
 from flowprior.errors import CheckpointError
-from flowprior.registry import Record, Registry, option_meanings
+from flowprior.registry import Record, Registry, is_foreign, option_meanings, points_of
 
 FAMILIES = {
     "priors": ("priors", "Prior"),
@@ -70,7 +70,7 @@ def names_of(family: str) -> list[str]:
     for file in Path(flowprior.__file__).parent.joinpath(room).glob("*.py"):
         pairs = _REGISTERED.findall(file.read_text(encoding="utf-8"))
         found |= {name for at, name in pairs if at == registry}
-    points = entry_points(group=f"flowprior.{GROUPS.get(family, family)}")
+    points = points_of(f"flowprior.{GROUPS.get(family, family)}")
     return sorted(found | {point.name for point in points})
 
 
@@ -94,7 +94,8 @@ def catalogue() -> Catalogue:
 
 def asks_the_registries() -> bool:
     """Whether components may have joined that the package's files do not tell of."""
-    return "torch" in sys.modules or any(group.startswith("flowprior.") for group in entry_points().groups)
+    points = (point for point in entry_points() if point.group.startswith("flowprior."))
+    return "torch" in sys.modules or any(map(is_foreign, points))
 
 
 def _key() -> str:

@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from flowprior.cli.mistakes import unknown_command, usage
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.processes import process_rank
 from flowprior.progress import showing
+from flowprior.registry import points_of
 from flowprior.storage.user_paths import expanded
 
 # Newer versions of typer carry their own copy of click, so its class is found through typer's.
@@ -61,12 +61,14 @@ class Commands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Names of the commands in the order of the help, those of other packages last."""
-        return [*super().list_commands(ctx), *sorted(point.name for point in entry_points(group=GROUP))]
+        return [*super().list_commands(ctx), *sorted({point.name for point in points_of(GROUP)})]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of this name, or None; a broken one of another package warns and is skipped."""
         found = super().get_command(ctx, cmd_name)
-        for point in () if found else entry_points(group=GROUP, name=cmd_name):
+        for point in () if found else points_of(GROUP):
+            if point.name != cmd_name:
+                continue
             app = typer.Typer(add_completion=False)
             try:
                 app.command(cmd_name, cls=Command)(point.load())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 from flowprior.cli.catalogue import registries
 from flowprior.cli.commands import print_json, print_rich
 from flowprior.cli.options import Json
-from flowprior.registry import package_version
+from flowprior.registry import is_foreign, package_version, points_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -105,7 +104,7 @@ def _plugins() -> list[dict[str, str]]:
             "package": point.dist.name if point.dist else "",
         }
         for group in (registry.group for registry in registries().values() if registry.group)
-        for point in entry_points(group=group)
+        for point in filter(is_foreign, points_of(group))
     ]
 
 

@@ -1,8 +1,15 @@
 """Paths from source sample to datum: x_t = α(t) x1 + σ(t) x0."""
 
 from flowprior.paths.affine import CondOTPath, CosinePath, VPPath
-from flowprior.paths.base import Coefficients, Path, PathSample
-from flowprior.paths.prediction import Ends, check_prediction, ends_of_velocity, velocity_of_source
+from flowprior.paths.base import (
+    Coefficients,
+    Ends,
+    Path,
+    PathSample,
+    check_prediction,
+    ends_of_velocity,
+    velocity_of_source,
+)
 
 __all__ = [
     "Coefficients",

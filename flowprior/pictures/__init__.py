@@ -5,10 +5,17 @@ back end of the user's; :func:`save_figure` writes it. Pictures know arrays alon
 """
 
 from flowprior.pictures.animation import animate, check_animation, save_animation
-from flowprior.pictures.beside import beside, check_drawable, given_pictures, is_drawable
 from flowprior.pictures.densities import densities
 from flowprior.pictures.fans import fans
-from flowprior.pictures.grid import first_of_each, image_panels, sample_grid
+from flowprior.pictures.grid import (
+    beside,
+    check_drawable,
+    first_of_each,
+    given_pictures,
+    image_panels,
+    is_drawable,
+    sample_grid,
+)
 from flowprior.pictures.points import point_panels, points
 from flowprior.pictures.quality import quality
 from flowprior.pictures.saving import SUFFIXES, figure_bytes, save_figure

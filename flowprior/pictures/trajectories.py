@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.pictures.beside import check_drawable
-from flowprior.pictures.grid import Panel, image_panels
+from flowprior.pictures.grid import Panel, check_drawable, image_panels
 from flowprior.pictures.points import (
     add_legend,
     class_colour,

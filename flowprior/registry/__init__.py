@@ -10,6 +10,7 @@ from flowprior.registry.checks import (
     is_number,
     is_whole,
 )
+from flowprior.registry.plugins import is_foreign, points_of
 from flowprior.registry.registry import Registered, Registry, package_version, spec_of
 from flowprior.registry.spec import (
     Record,
@@ -32,6 +33,7 @@ __all__ = [
     "check_option_types",
     "choose",
     "did_you_mean",
+    "is_foreign",
     "is_number",
     "is_whole",
     "listed_names",
@@ -40,5 +42,6 @@ __all__ = [
     "parse_spec",
     "parse_value",
     "plain",
+    "points_of",
     "spec_of",
 ]

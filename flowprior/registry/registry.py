@@ -12,13 +12,14 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
+from importlib.metadata import EntryPoint, PackageNotFoundError, version
 from numbers import Real
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from flowprior.display import short
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError, UnknownComponentError
 from flowprior.registry.checks import check_option_types, did_you_mean
+from flowprior.registry.plugins import points_of
 from flowprior.registry.spec import Record, Spec, parse_spec, record_of
 
 T = TypeVar("T")
@@ -209,7 +210,7 @@ class Registry(Generic[T]):
         if self._plugins_loaded:
             return
         self._plugins_loaded = name is None
-        for point in entry_points(group=self.group or ""):
+        for point in points_of(self.group or ""):
             if point in self._loaded or name not in (None, point.name):
                 continue
             self._loaded.add(point)

@@ -16,7 +16,7 @@ from flowprior.errors import FlowpriorError, OptionError
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow.prediction_kinds import check_sampler, make_prediction
 from flowprior.paths import Path
-from flowprior.paths.prediction import PREDICTIONS
+from flowprior.paths.base import PREDICTIONS
 from flowprior.priors import Prior
 from flowprior.registry import Registry, choose
 from flowprior.samplers import Sampler

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from flowprior.errors import OptionError
 from flowprior.models.base import PRECISIONS
-from flowprior.paths.prediction import PREDICTIONS
+from flowprior.paths.base import PREDICTIONS
 from flowprior.registry import choose, did_you_mean, is_number
 from flowprior.training.loss_weights import LossWeight
 from flowprior.training.times import TimeDistribution

@@ -14,9 +14,9 @@ from flowprior import train
 from flowprior.cli.asked import read_given
 from flowprior.data import Subset, load_data
 from flowprior.errors import InputError, OptionError
+from flowprior.extensions.demo.fields import fields_of
 from flowprior.flow import Flow
 from flowprior.pictures import given_pictures
-from flowprior.playground.fields import fields_of
 from tests.cli.conftest import call_app
 
 SHORT = {"steps": 2, "batch_size": 8, "warmup": 1, "checkpoint_every": 0, "sample_every": 0, "device": "cpu"}

@@ -160,7 +160,7 @@ def test_info_shows_plug_ins(call: Call, monkeypatch: pytest.MonkeyPatch) -> Non
     from flowprior.cli import info
 
     point = EntryPoint("mine", "my_package:Mine", "flowprior.priors")
-    monkeypatch.setattr(info, "entry_points", lambda group: [point] if group == point.group else [])
+    monkeypatch.setattr(info, "points_of", lambda group: [point] if group == point.group else [])
     assert json.loads(call("info", "--json").out)["plug-ins"] == [
         {"group": "flowprior.priors", "name": "mine", "value": "my_package:Mine", "package": ""}
     ]

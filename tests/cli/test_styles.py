@@ -17,10 +17,10 @@ from flowprior.conditions import Parts
 from flowprior.data import load_data
 from flowprior.encoders import Encoder
 from flowprior.errors import FlowpriorError
+from flowprior.extensions.demo.answer import Wanted, answer, command_of
+from flowprior.extensions.demo.fields import Field, fields_of
 from flowprior.flow import Flow
 from flowprior.pictures import figure_bytes, sample_grid
-from flowprior.playground import Field, fields_of
-from flowprior.playground.answer import Wanted, answer, command_of
 from tests.cli.conftest import SHORT, Call, call_app
 from tests.words import WordEncoder
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from flowprior import Coupling, Flow, Path, Prior
 from flowprior.errors import OptionError
 from flowprior.flow.prediction_kinds import KINDS, make_prediction
-from flowprior.paths.prediction import PREDICTIONS
+from flowprior.paths.base import PREDICTIONS
 from flowprior.samplers import time_grid
 
 from .two_classes import DIMS

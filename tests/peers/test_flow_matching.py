@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowprior import Coupling, Flow, Path, Prior
 from flowprior.conditions import Condition
-from flowprior.paths.prediction import ends_of_velocity, velocity_of_source
+from flowprior.paths.base import ends_of_velocity, velocity_of_source
 from flowprior.samplers import Sampler
 
 paths = pytest.importorskip(

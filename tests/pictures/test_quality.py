@@ -1,4 +1,4 @@
-"""Quality against NFE: axes and their names, one marker a setting, means and deviations, readable names."""
+"""Curves of quality: what is drawn, and the colours, markers and names of the lines."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from flowprior.errors import InputError, OptionError
 from flowprior.pictures import quality
+from flowprior.pictures.quality import MARKERS, look, short_names
 
 DISTANCES: dict[str, Any] = {
     "gaussian + condot": {0: [90.0, 94.0], 1: [30.0, 32.0], 4: [8.0, 10.0], 8: 6.0},
@@ -79,3 +80,30 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         quality({"a": {}})
     with pytest.raises(OptionError, match="choose 'lower', 'higher'"):
         quality(SHARES, better="more")
+
+
+def test_no_two_of_twelve_settings_have_one_marker_and_no_two_of_84_one_look() -> None:
+    assert len({look(number)["marker"] for number in range(12)}) == len(MARKERS) == 12
+    assert len({tuple(look(number).values()) for number in range(84)}) == 84
+
+
+@pytest.mark.parametrize(
+    ("names", "short"),
+    [
+        (["gmm:covariance=lowrank,rank=64 + ot", "gaussian + condot"], ["gmm + ot", "gaussian + condot"]),
+        (
+            ["gmm:rank=64,tied=true + ot", "gmm:rank=8,tied=true + ot"],
+            ["gmm:rank=64 + ot", "gmm:rank=8 + ot"],
+        ),
+        (["gmm + ot", "gmm:rank=16 + ot"], ["gmm + ot", "gmm:rank=16 + ot"]),
+        (["a:x=1,y=2", "a:y=2"], ["a:x=1", "a"]),
+        (["a:x=1,y=2", "a:y=2,x=1"], ["a:x=1,y=2", "a:y=2,x=1"]),
+        (["flow:rank=2,kind=spline + posterior"], ["flow + posterior"]),
+        (["euler:grid=last,at=0.7, 1.0", "euler:grid=last,at=0.7, 2.0"], ["euler, 1.0", "euler, 2.0"]),
+        (["ours: W2² = 0.3", "default, scale", "$x$"], ["ours: W2² = 0.3", "default, scale", "$x$"]),
+        (["same", "same"], ["same", "same"]),
+    ],
+)
+def test_names_keep_only_the_options_that_tell_them_apart(names: list[str], short: list[str]) -> None:
+    found = short_names(names)
+    assert [found[name] for name in names] == short

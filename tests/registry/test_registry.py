@@ -241,7 +241,7 @@ def plugged(monkeypatch):
 
     def build(*points: FakePoint) -> Registry:
         monkeypatch.setattr(
-            registry_module, "entry_points", lambda group: points if group == "test.shapes" else ()
+            registry_module, "points_of", lambda group: points if group == "test.shapes" else ()
         )
         return Registry("shape", "test.shapes")
 
@@ -276,7 +276,7 @@ def test_a_plugin_that_registers_itself_on_import_is_not_registered_twice(plugge
             return registry.register("ring", aliases=("hoop",))(Shape)
 
     points = (SelfRegistering("ring", None), FakePoint("module", registry_module))
-    monkeypatch.setattr(registry_module, "entry_points", lambda group: points)
+    monkeypatch.setattr(registry_module, "points_of", lambda group: points)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert registry.available() == ["ring"]

@@ -19,7 +19,7 @@ from flowprior.couplings import Coupling
 from flowprior.data import load_data
 from flowprior.errors import FlowpriorError
 from flowprior.paths import Path as ProbabilityPath
-from flowprior.paths.prediction import PREDICTIONS
+from flowprior.paths.base import PREDICTIONS
 from flowprior.priors import Prior
 from flowprior.report import write_report
 from flowprior.study import StudyFolder, grid_from_dict, run_grid

@@ -61,7 +61,7 @@ def check_extra() -> None:
 
 
 def application(page: Blocks, hosts: Sequence[str]) -> FastAPI:
-    """Return the page as an ASGI application behind a :class:`~flowprior.playground.serving.Gate`.
+    """Return the page as an ASGI application behind a :class:`~flowprior.extensions.demo.serving.Gate`.
 
     Args:
         page: The page.

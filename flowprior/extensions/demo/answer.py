@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import OptionError
+from flowprior.extensions.demo.fields import OWNER, WHOLE, Field, condition_of
 from flowprior.flow import Flow
 from flowprior.flow.guidance import check_guidance
 from flowprior.flow.showing import MOST_STATES, Stages, stages
 from flowprior.pictures import point_panels, points, sample_grid
-from flowprior.playground.fields import OWNER, WHOLE, Field, condition_of
 from flowprior.samplers import check_temperature
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Answer:
     """What the page shows.
 
     Attributes:
-        figures: by the names of :data:`flowprior.playground.PICTURES`.
+        figures: by the names of :data:`flowprior.extensions.demo.PICTURES`.
         spent: in words, what it took.
         command: draws the same samples on the command line; None where parts have different captions, which
             it cannot ask for.
@@ -96,7 +96,7 @@ def answer(
     Args:
         flow: to draw from.
         run: its folder, for the command.
-        fields: of :func:`flowprior.playground.fields_of`.
+        fields: of :func:`flowprior.extensions.demo.fields_of`.
         values: one for each field.
         wanted: numbers.
         encoder: text encoder, where it is not the one that the run remembers, for the command.

@@ -27,10 +27,11 @@ def demo(
     device: Device = "auto",
 ) -> None:
     """Serve a page that draws samples of RUN, with their prior and their way; Ctrl-C ends it."""
+    from flowprior.extensions.demo.fields import fields_of
+    from flowprior.extensions.demo.page import build_page
+    from flowprior.extensions.demo.serving import check_extra, serve
     from flowprior.flow.reading import find_flow
     from flowprior.pictures import check_drawable
-    from flowprior.playground import check_extra, fields_of, serve
-    from flowprior.playground.page import build_page
 
     find_flow(run)  # before what it needs is imported, which takes seconds
     check_extra()

@@ -9,9 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flowprior.errors import FlowpriorError, OptionError
-from flowprior.flow import Flow
-from flowprior.pictures import figure_bytes
-from flowprior.playground.answer import (
+from flowprior.extensions.demo.answer import (
     HIGHEST_SEED,
     MOST_NFE,
     MOST_SAMPLES,
@@ -23,7 +21,9 @@ from flowprior.playground.answer import (
     is_cloud,
     refusal_of_guidance,
 )
-from flowprior.playground.fields import Field
+from flowprior.extensions.demo.fields import Field
+from flowprior.flow import Flow
+from flowprior.pictures import figure_bytes
 
 if TYPE_CHECKING:
     from gradio import Blocks
@@ -42,7 +42,7 @@ def build_page(flow: Flow, run: str, fields: Sequence[Field], encoder: str | Non
     Args:
         flow: to draw from.
         run: what the page calls it, and its folder in commands.
-        fields: of :func:`flowprior.playground.fields_of`.
+        fields: of :func:`flowprior.extensions.demo.fields_of`.
         encoder: text encoder, where it is not the one that the run remembers, for commands.
     """
     import gradio

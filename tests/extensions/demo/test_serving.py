@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from flowprior.errors import OptionError, pip_install
+from flowprior.extensions.demo.serving import MOST_BYTES, check_extra, listening
 from flowprior.flow import Flow
-from flowprior.playground.serving import MOST_BYTES, check_extra, listening
 from flowprior.training import train
 from tests.cli.conftest import Call
-from tests.playground.conftest import TRAINING
+from tests.extensions.demo.conftest import TRAINING
 
 
 def test_it_listens_on_the_address_that_is_asked_alone() -> None:
@@ -70,7 +70,7 @@ def test_without_the_extra_one_line_says_how_to_install_it(call: Call, label_run
 def test_mistakes_are_one_line_before_anything_is_served(
     call: Call, label_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowprior.playground.check_extra", lambda: None)
+    monkeypatch.setattr("flowprior.extensions.demo.check_extra", lambda: None)
     rows = (torch.rand(32, 7), torch.arange(32) % 2)
     train(rows, prior="gaussian", coupling="condot", model="mlp:width=8", out=tmp_path / "rows", **TRAINING)
     embedded = (torch.rand(32, 2), torch.rand(32, 3))
@@ -94,9 +94,9 @@ def serve(label_flow: Flow) -> Callable[..., Any]:
     pytest.importorskip("gradio", reason="no gradio: pip install gradio")
     from fastapi.testclient import TestClient
 
-    from flowprior.playground import fields_of
-    from flowprior.playground.page import build_page
-    from flowprior.playground.serving import application
+    from flowprior.extensions.demo.fields import fields_of
+    from flowprior.extensions.demo.page import build_page
+    from flowprior.extensions.demo.serving import application
 
     check_extra()
     page = build_page(label_flow, "runs/mine", fields_of(label_flow))

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from flowprior.errors import FlowpriorError, InputError
+from flowprior.extensions.demo.fields import Field, condition_of, fields_of
 from flowprior.flow import Flow
-from flowprior.playground import Field, condition_of, fields_of
 from tests.words import WordEncoder
 
 

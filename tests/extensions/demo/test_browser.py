@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from flowprior.extensions.demo.fields import fields_of
+from flowprior.extensions.demo.serving import check_extra, listening
 from flowprior.flow import Flow
-from flowprior.playground import check_extra, fields_of
-from flowprior.playground.serving import listening
 from tests.report import browser
 
 pytestmark = pytest.mark.slow
@@ -78,8 +78,8 @@ def address(
     """Where the page of the flow of captions is served, as ``flowprior demo`` serves it."""
     import uvicorn
 
-    from flowprior.playground.page import build_page
-    from flowprior.playground.serving import application
+    from flowprior.extensions.demo.page import build_page
+    from flowprior.extensions.demo.serving import application
 
     elsewhere = f"http://127.0.0.1:{proxy.port}"
     with pytest.MonkeyPatch.context() as patch, listening("127.0.0.1", 0) as found:

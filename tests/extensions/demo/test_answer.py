@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from flowprior.errors import FlowpriorError, OptionError
+from flowprior.extensions.demo.answer import PICTURES, POINTS, Wanted, answer, refusal_of_guidance
+from flowprior.extensions.demo.fields import fields_of
 from flowprior.flow import Flow
 from flowprior.flow.showing import evenly, stages
 from flowprior.pictures import figure_bytes
-from flowprior.playground import PICTURES, fields_of
-from flowprior.playground.answer import POINTS, Wanted, answer, refusal_of_guidance
 from tests.cli.conftest import Call
 
 TEXT = "a sleepy red cat"

@@ -1,0 +1,36 @@
+"""Entry points through which other packages, and flowprior's own extensions, add components and commands."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
+"""The file that declares flowprior's own entry points, in a checkout."""
+
+
+def points_of(group: str) -> list[EntryPoint]:
+    """Return the entry points of a group such as ``"flowprior.priors"``; none is imported.
+
+    In a checkout flowprior's own come from its ``pyproject.toml``: the metadata of an editable installation
+    may be older than the code.
+    """
+    declared = _declared()
+    own = [EntryPoint(name, value, group) for name, value in declared.get(group, {}).items()]
+    return [*own, *(point for point in entry_points(group=group) if not declared or is_foreign(point))]
+
+
+def is_foreign(point: EntryPoint) -> bool:
+    """Whether an entry point is of another package than flowprior."""
+    return point.dist is None or point.dist.name != "flowprior"
+
+
+@cache
+def _declared() -> dict[str, dict[str, str]]:
+    """The entry points of this checkout by group and name; none where flowprior is installed."""
+    if not PYPROJECT.is_file():
+        return {}
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
+    return project["entry-points"] if project["name"] == "flowprior" else {}
