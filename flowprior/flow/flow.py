@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from flowprior.conditions import Conditions, Parts, as_value, moved
 from flowprior.encoders import TextEncoder
 from flowprior.encoders.base import is_empty
-from flowprior.errors import InputError
+from flowprior.errors import InputError, OptionError
 from flowprior.flow.asked import check_finite_condition, unseen_as_null
 from flowprior.flow.files import save_flow
 from flowprior.flow.guidance import check_guidance, check_negative, guided
-from flowprior.flow.hub import HubFlow
 from flowprior.flow.latents import decoded
 from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.linear_velocity import Solve, averaging, from_source
+from flowprior.flow.parts import FlowParts
 from flowprior.flow.prediction_kinds import check_sampler
 from flowprior.flow.reading import load_flow
 from flowprior.flow.sampling import (
@@ -39,11 +39,12 @@ from flowprior.storage.user_paths import expanded
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
+HUB = "flowprior.extensions.hub"
 Asked = Conditions | Mapping[str, Any] | str | Sequence[str]
 """A condition, parts of one by name, or texts that a flow's text encoder makes one of."""
 
 
-class Flow(HubFlow):
+class Flow(FlowParts):
     """A velocity model between a prior and the data.
 
     A module: ``flow.to(device)`` and ``flow.double()`` move and cast model and prior together.
@@ -297,6 +298,15 @@ class Flow(HubFlow):
                 fit together, or tensors that hold NaN or infinite values.
         """
         return load_flow(cls, expanded(directory), model).to(device)
+
+    def push_to_hub(self, *_: Any, **__: Any) -> None:
+        """Refuse: it is a function of :mod:`flowprior.extensions.hub`."""
+        raise OptionError(f"flow.push_to_hub(…) is {HUB}.push_to_hub(flow, …); import it from {HUB}")
+
+    @classmethod
+    def from_pretrained(cls, *_: Any, **__: Any) -> None:
+        """Refuse: it is a function of :mod:`flowprior.extensions.hub`."""
+        raise OptionError(f"Flow.from_pretrained(…) is {HUB}.from_pretrained(…); import it from {HUB}")
 
     def _negative(self, negative: Any) -> Conditions | None:
         """The condition of one row to guide away from, or some of its parts; None for the null condition."""

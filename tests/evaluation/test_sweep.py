@@ -16,7 +16,7 @@ from flowprior.couplings import Coupling
 from flowprior.data import Data, TensorData
 from flowprior.data.splits import draw_indices
 from flowprior.errors import OptionError
-from flowprior.evaluation import Result, evaluate, request, sweep
+from flowprior.evaluation import Result, evaluate, joined, request, sweep, sweep_each
 from flowprior.features import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics import wasserstein2_per_condition
@@ -263,3 +263,29 @@ def test_samples_of_a_function_are_neither_kept_nor_mistaken_for_the_flows(
 def test_impossible_calls_are_refused(run: Run, options: dict[str, Any], words: str) -> None:
     with pytest.raises(OptionError, match=words):
         run(**options)
+
+
+def test_each_reference_has_the_values_that_it_has_alone(
+    tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
+) -> None:
+    x, labels = digits[1].batch(torch.arange(200))
+    assert isinstance(labels, torch.Tensor)
+    few = TensorData(x, labels, classes=10, is_image=True)
+    options: dict[str, Any] = {"nfe": [0, 2], "samples": 40, "metrics": ["w2", "curvature"]}
+    options |= {"classifier": classifier}
+    results = sweep_each(tiny_flow, digits[0], {"all": digits[1], "few": few}, **options)
+    found = joined(results)
+    for name, data in {"all": digits[1], "few": few}.items():
+        alone = sweep(tiny_flow, digits[0], references={name: data}, **options)
+        assert found.value("w2_squared", 2, split=name) == alone.value("w2_squared", 2)
+        assert found.value("curvature", split=name) == alone.value("curvature")
+        assert found.real_data_score("w2_squared", name) == alone.real_data_score("w2_squared")
+        assert results[name].settings["reference"] in found.settings["reference"]
+    assert found.value("w2_squared", 2, split="all") != found.value("w2_squared", 2, split="few")
+    assert len(found.select(metric="seconds", nfe=2)) == 1
+    assert len(found.select(metric="transport_cost")) == 1
+
+
+def test_no_reference_is_refused(tiny_flow: Flow, digits: tuple[Data, Data]) -> None:
+    with pytest.raises(OptionError, match="give one or more by name"):
+        sweep_each(tiny_flow, digits[0], {})

@@ -12,12 +12,13 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError, pip_install
+from flowprior.flow import Flow
 from flowprior.flow.card import (
     CARD,
     Evaluation,
@@ -30,7 +31,6 @@ from flowprior.flow.card import (
 )
 from flowprior.flow.description import DESCRIPTION, bindings_of, read_description
 from flowprior.flow.files import save_flow
-from flowprior.flow.parts import FlowParts
 from flowprior.flow.reading import load_flow, load_prior_of
 from flowprior.registry import package_version
 from flowprior.storage import write_text
@@ -47,84 +47,81 @@ PUSHED = (DESCRIPTION, WEIGHTS, CARD)
 MESSAGE = "A flow of flowprior"
 
 
-class HubFlow(FlowParts):
-    """A flow that can be pushed to the Hub and read from there; see :class:`flowprior.Flow`."""
+def push_to_hub(
+    flow: Flow,
+    repo_id: str,
+    *,
+    evaluation: Evaluation | None = None,
+    revision: str | None = None,
+    private: bool | None = None,
+    token: str | None = None,
+    message: str = MESSAGE,
+    allow_training_data: bool = False,
+) -> str:
+    """Push a flow to the Hugging Face Hub (extra ``hub``) with a model card; the URL of the commit.
 
-    def push_to_hub(
-        self,
-        repo_id: str,
-        *,
-        evaluation: Evaluation | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-        token: str | None = None,
-        message: str = MESSAGE,
-        allow_training_data: bool = False,
-    ) -> str:
-        """Push the flow to the Hugging Face Hub (extra ``hub``) with a model card; the URL of the commit.
+    Args:
+        flow: to be pushed.
+        repo_id: ``user/name``; made where there is none.
+        evaluation: a :class:`~flowprior.evaluation.Result` of this flow, for the card.
+        revision, private, token, message: see :func:`flowprior.extensions.hub.push_folder`.
+        allow_training_data: pushes a flow whose prior holds training data (``flow.prior.kept_data``).
 
-        Args:
-            repo_id: ``user/name``; made where there is none.
-            evaluation: a :class:`~flowprior.evaluation.Result` of this flow, for the card.
-            revision, private, token, message: see :func:`flowprior.flow.hub.push_folder`.
-            allow_training_data: pushes a flow whose prior holds training data (``flow.prior.kept_data``).
+    Raises:
+        OptionError: huggingface_hub is not installed, or training data are held and not allowed.
+        CheckpointError: the flow cannot be saved, or the Hub refuses or does not answer.
+    """
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "flow"
+        save_flow(flow, folder)
+        if evaluation is not None:
+            add_evaluation(folder, evaluation, digest_of(folder))
+        return push_folder(
+            folder,
+            repo_id,
+            revision=revision,
+            private=private,
+            token=token,
+            message=message,
+            allow_training_data=allow_training_data,
+        )
 
-        Raises:
-            OptionError: huggingface_hub is not installed, or training data are held and not allowed.
-            CheckpointError: the flow cannot be saved, or the Hub refuses or does not answer.
-        """
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) / "flow"
-            save_flow(self, folder)
-            if evaluation is not None:
-                add_evaluation(folder, evaluation, digest_of(folder))
-            return push_folder(
-                folder,
-                repo_id,
-                revision=revision,
-                private=private,
-                token=token,
-                message=message,
-                allow_training_data=allow_training_data,
+
+def from_pretrained(
+    repo_id_or_path: Path | str,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: Path | str | None = None,
+    local_files_only: bool = False,
+    model: nn.Module | None = None,
+    device: torch.device | str = "cpu",
+) -> Flow:
+    """Read a flow from the Hugging Face Hub (extra ``hub``), or from a folder as ``Flow.load`` does.
+
+    Only ``flow.json`` and its ``.safetensors`` are downloaded: nothing is unpickled, and no code is run.
+
+    Args:
+        repo_id_or_path: ``user/name``; a folder of that name is taken before the Hub is asked.
+        revision: branch, tag or commit on the Hub.
+        token: of Hugging Face, for private flows; None takes that of ``hf auth login`` or ``HF_TOKEN``.
+        cache_dir: where downloads are kept; None takes the Hub's cache.
+        local_files_only: take what was downloaded before.
+        model, device: as of ``Flow.load``.
+
+    Raises:
+        OptionError: a revision of a folder, or huggingface_hub is not installed.
+        CheckpointError: no such flow, or files that ``Flow.load`` refuses.
+    """
+    if isinstance(repo_id_or_path, Path) or Path(repo_id_or_path).expanduser().exists():
+        if revision is not None:
+            raise OptionError(
+                f"from_pretrained: {repo_id_or_path} is a folder, which has no revision "
+                f"'{revision}'; leave it out"
             )
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        repo_id_or_path: Path | str,
-        *,
-        revision: str | None = None,
-        token: str | None = None,
-        cache_dir: Path | str | None = None,
-        local_files_only: bool = False,
-        model: nn.Module | None = None,
-        device: torch.device | str = "cpu",
-    ) -> Self:
-        """Read a flow from the Hugging Face Hub (extra ``hub``), or from a folder as ``Flow.load`` does.
-
-        Only ``flow.json`` and its ``.safetensors`` are downloaded: nothing is unpickled, and no code is run.
-
-        Args:
-            repo_id_or_path: ``user/name``; a folder of that name is taken before the Hub is asked.
-            revision: branch, tag or commit on the Hub.
-            token: of Hugging Face, for private flows; None takes that of ``hf auth login`` or ``HF_TOKEN``.
-            cache_dir: where downloads are kept; None takes the Hub's cache.
-            local_files_only: take what was downloaded before.
-            model, device: as of ``Flow.load``.
-
-        Raises:
-            OptionError: a revision of a folder, or huggingface_hub is not installed.
-            CheckpointError: no such flow, or files that ``Flow.load`` refuses.
-        """
-        if isinstance(repo_id_or_path, Path) or Path(repo_id_or_path).expanduser().exists():
-            if revision is not None:
-                raise OptionError(
-                    f"Flow.from_pretrained: {repo_id_or_path} is a folder, which has no revision "
-                    f"'{revision}'; leave it out"
-                )
-            return load_flow(cls, Path(repo_id_or_path).expanduser(), model).to(device)
-        where = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
-        return load_flow(cls, pull_flow(str(repo_id_or_path), revision=revision, **where), model).to(device)
+        return load_flow(Flow, Path(repo_id_or_path).expanduser(), model).to(device)
+    where = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
+    return load_flow(Flow, pull_flow(str(repo_id_or_path), revision=revision, **where), model).to(device)
 
 
 def push_folder(
@@ -163,11 +160,11 @@ def push_folder(
     kept = "" if allow_training_data else load_prior_of(folder).kept_data
     if kept:
         raise OptionError(
-            f"flow.push_to_hub: the prior '{description['prior']}' holds training data ({kept}), which "
+            f"push_to_hub: the prior '{description['prior']}' holds training data ({kept}), which "
             "everybody could read; take another prior, or pass allow_training_data=True if they may be public"
         )
     names = [DESCRIPTION, _weights_of(description), *([CARD] if (folder / CARD).is_file() else [])]
-    with tempfile.TemporaryDirectory() as place, _explaining(f"flow.push_to_hub: '{repo_id}'"):
+    with tempfile.TemporaryDirectory() as place, _explaining(f"push_to_hub: '{repo_id}'"):
         copy = Path(place)
         for name in names:
             shutil.copyfile(folder / name, copy / name)
@@ -198,7 +195,7 @@ def pull_flow(
     """
     api = _api(token)
     options = {"cache_dir": cache_dir, "local_files_only": local_files_only}
-    with _explaining(f"Flow.from_pretrained: '{repo_id}'"):
+    with _explaining(f"from_pretrained: '{repo_id}'"):
         folder = Path(api.hf_hub_download(repo_id, DESCRIPTION, revision=revision, **options)).parent
         weights = _weights_of(read_description(folder))
         api.hf_hub_download(repo_id, weights, revision=folder.name, **options)  # of the same commit
@@ -208,7 +205,7 @@ def pull_flow(
 def loading(repo_id: str, revision: str | None) -> str:
     """The section of a card that says how the flow is loaded from the Hub; in Markdown."""
     at = "" if revision is None else f', revision="{revision}"'
-    code = f'from flowprior import Flow\n\nflow = Flow.from_pretrained("{repo_id}"{at})'
+    code = f'from flowprior.extensions.hub import from_pretrained\n\nflow = from_pretrained("{repo_id}"{at})'
     return f"## From the Hub\n\n```py\n{code}\n```\n\n`{pip_install('hub')}` brings what it needs."
 
 

@@ -16,9 +16,9 @@ from flowprior import Coupling, Flow, Prior
 from flowprior.conditions import Condition
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation.result import Result, table_row
-from flowprior.flow.hub import pull_flow, push_folder
+from flowprior.extensions.hub import from_pretrained, pull_flow, push_folder, push_to_hub
 from flowprior.models import build_model
-from tests.flow.hub_server import TOKEN, Hub, hub
+from tests.extensions.hub_server import TOKEN, Hub, hub
 from tests.flow.test_wording import small_flow
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="the test extra is not installed")
@@ -56,8 +56,8 @@ def card(server: Hub, revision: str = "main") -> str:
 
 def test_a_flow_comes_back_as_it_went(server: Hub, tmp_path: Path) -> None:
     flow = flow_of()
-    url = flow.push_to_hub(NAME)
-    again = Flow.from_pretrained(NAME, cache_dir=tmp_path / "kept")
+    url = push_to_hub(flow, NAME)
+    again = from_pretrained(NAME, cache_dir=tmp_path / "kept")
     assert url.startswith(f"{server.url}/{NAME}/commit/")
     assert isinstance(again, Flow)
     assert torch.equal(drawn(flow), drawn(again))
@@ -65,7 +65,7 @@ def test_a_flow_comes_back_as_it_went(server: Hub, tmp_path: Path) -> None:
 
 
 def test_only_json_safetensors_and_the_card_travel(server: Hub) -> None:
-    flow_of().push_to_hub(NAME)
+    push_to_hub(flow_of(), NAME)
     files = server.files(NAME)
     weights = [name for name in files if name.endswith(".safetensors")]
     assert set(files) == {"flow.json", "README.md", ".gitattributes", *weights}
@@ -74,9 +74,9 @@ def test_only_json_safetensors_and_the_card_travel(server: Hub) -> None:
 
 
 def test_reading_asks_for_the_description_and_its_weights_of_one_commit(server: Hub, tmp_path: Path) -> None:
-    flow_of().push_to_hub(NAME)
+    push_to_hub(flow_of(), NAME)
     server.requests.clear()
-    Flow.from_pretrained(NAME, cache_dir=tmp_path / "kept")
+    from_pretrained(NAME, cache_dir=tmp_path / "kept")
     asked = {request.split(" ")[1] for request in server.requests}
     number = server.repositories[NAME].branches["main"]
     weights = next(name for name in server.files(NAME) if name.endswith(".safetensors"))
@@ -85,14 +85,14 @@ def test_reading_asks_for_the_description_and_its_weights_of_one_commit(server: 
 
 
 def test_the_card_has_a_head_the_training_and_how_to_load(server: Hub) -> None:
-    flow_of().push_to_hub(NAME, evaluation=RESULT)
+    push_to_hub(flow_of(), NAME, evaluation=RESULT)
     found = huggingface_hub.ModelCard(card(server))
     head = found.data.to_dict()
     assert head["library_name"] == "flowprior"
     assert "flow-matching" in head["tags"]
     assert head["datasets"] == ["points"]
     assert head["metrics"] == ["w2_squared"]
-    assert f'Flow.from_pretrained("{NAME}")' in found.text
+    assert f'from_pretrained("{NAME}")' in found.text
     assert "| `w2_squared` | 0.25 |" in found.text
 
 
@@ -100,18 +100,18 @@ MINE = {"notes.txt": b"mine", "weights-ema.safetensors": b"mine", "weights/other
 
 
 def test_another_flow_takes_the_place_of_the_first(server: Hub) -> None:
-    flow_of().push_to_hub(NAME, evaluation=RESULT)
+    push_to_hub(flow_of(), NAME, evaluation=RESULT)
     before = server.files(NAME)
     server.repositories[NAME].commit("main", {**before, **MINE})
     other = flow_of(seed=1)
-    other.push_to_hub(NAME)
+    push_to_hub(other, NAME)
     after = server.files(NAME)
     assert {name: after[name] for name in MINE} == MINE
     assert sum(name.endswith(".safetensors") for name in after.keys() - MINE) == 1, "the old weights are gone"
     assert after.keys() != before.keys()
     assert "metrics" not in huggingface_hub.ModelCard(card(server)).data.to_dict()
     assert "w2_squared" not in card(server), "it is of other weights"
-    assert torch.equal(drawn(Flow.from_pretrained(NAME)), drawn(other))
+    assert torch.equal(drawn(from_pretrained(NAME)), drawn(other))
 
 
 def test_a_card_that_was_edited_at_home_is_pushed_as_it_is(server: Hub, tmp_path: Path) -> None:
@@ -125,31 +125,31 @@ def test_a_card_that_was_edited_at_home_is_pushed_as_it_is(server: Hub, tmp_path
 
 def test_a_license_that_is_named_later_reaches_a_card_without_one(server: Hub) -> None:
     flow = flow_of()
-    flow.push_to_hub(NAME)
+    push_to_hub(flow, NAME)
     flow.metadata["license"] = "mit"
-    flow.push_to_hub(NAME)
+    push_to_hub(flow, NAME)
     assert huggingface_hub.ModelCard(card(server)).data.license == "mit"
 
 
 @pytest.mark.parametrize("own", ["# My own\n", "ours\nWritten on the site.\n"])
 def test_a_card_that_somebody_wrote_or_edited_on_the_hub_is_kept(server: Hub, own: str) -> None:
-    flow_of().push_to_hub(NAME)
+    push_to_hub(flow_of(), NAME)
     kept = own.replace("ours", card(server))
     server.repositories[NAME].commit("main", {**server.files(NAME), "README.md": kept.encode()})
     with pytest.warns(RuntimeWarning, match=r"is your own or was edited, and is kept"):
-        flow_of(seed=1).push_to_hub(NAME)
+        push_to_hub(flow_of(seed=1), NAME)
     assert card(server) == kept
 
 
 def test_a_branch_has_a_flow_of_its_own(server: Hub) -> None:
     first, second = flow_of(), flow_of(seed=1)
-    first.push_to_hub(NAME)
-    second.push_to_hub(NAME, revision="v2")
-    assert torch.equal(drawn(Flow.from_pretrained(NAME)), drawn(first))
-    assert torch.equal(drawn(Flow.from_pretrained(NAME, revision="v2")), drawn(second))
-    assert f'Flow.from_pretrained("{NAME}", revision="v2")' in card(server, "v2")
+    push_to_hub(first, NAME)
+    push_to_hub(second, NAME, revision="v2")
+    assert torch.equal(drawn(from_pretrained(NAME)), drawn(first))
+    assert torch.equal(drawn(from_pretrained(NAME, revision="v2")), drawn(second))
+    assert f'from_pretrained("{NAME}", revision="v2")' in card(server, "v2")
     commit = server.repositories[NAME].branches["v2"]
-    assert torch.equal(drawn(Flow.from_pretrained(NAME, revision=commit)), drawn(second))
+    assert torch.equal(drawn(from_pretrained(NAME, revision=commit)), drawn(second))
 
 
 def test_a_saved_folder_is_pushed_with_its_card_and_stays_as_it_is(server: Hub, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_flow_that_holds_training_data_is_pushed_only_where_that_is_allowed(
     parts = (prior, Coupling.create("condot"), flowprior.Path.create("condot"), condition)
     flow = Flow(model, *parts, model_spec="mlp:width=8")
     flow.save(tmp_path / "flow")
-    for push in (flow.push_to_hub, partial(push_folder, tmp_path / "flow")):
+    for push in (partial(push_to_hub, flow), partial(push_folder, tmp_path / "flow")):
         with pytest.raises(
             OptionError, match=r"kernel-mean' holds training data \(30 training conditions, .*"
         ):
@@ -184,44 +184,44 @@ def test_a_flow_that_holds_training_data_is_pushed_only_where_that_is_allowed(
 
 def test_pushing_the_same_flow_again_makes_no_commit(server: Hub) -> None:
     flow = flow_of()
-    flow.push_to_hub(NAME)
+    push_to_hub(flow, NAME)
     stored = dict(server.objects)
-    flow.push_to_hub(NAME)
+    push_to_hub(flow, NAME)
     assert server.objects == stored
-    assert torch.equal(drawn(Flow.from_pretrained(NAME)), drawn(flow))
+    assert torch.equal(drawn(from_pretrained(NAME)), drawn(flow))
 
 
 def test_what_was_downloaded_is_there_without_the_server(server: Hub, tmp_path: Path) -> None:
     flow = flow_of()
-    flow.push_to_hub(NAME)
-    Flow.from_pretrained(NAME, cache_dir=tmp_path / "kept")
+    push_to_hub(flow, NAME)
+    from_pretrained(NAME, cache_dir=tmp_path / "kept")
     server.repositories.clear()
-    again = Flow.from_pretrained(NAME, cache_dir=tmp_path / "kept", local_files_only=True)
+    again = from_pretrained(NAME, cache_dir=tmp_path / "kept", local_files_only=True)
     assert torch.equal(drawn(flow), drawn(again))
 
 
 def test_a_private_flow_needs_the_token(server: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    flow_of().push_to_hub(NAME, private=True)
-    assert Flow.from_pretrained(NAME, token=TOKEN).state_shape == (2,)
+    push_to_hub(flow_of(), NAME, private=True)
+    assert from_pretrained(NAME, token=TOKEN).state_shape == (2,)
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(CheckpointError, match=r"Flow\.from_pretrained: 'me/points': .*check the name"):
-        Flow.from_pretrained(NAME, cache_dir=tmp_path / "new")
-    with pytest.raises(CheckpointError, match=r"flow\.push_to_hub: 'me/points'"):
-        flow_of().push_to_hub(NAME)
+    with pytest.raises(CheckpointError, match=r"from_pretrained: 'me/points': .*check the name"):
+        from_pretrained(NAME, cache_dir=tmp_path / "new")
+    with pytest.raises(CheckpointError, match=r"push_to_hub: 'me/points'"):
+        push_to_hub(flow_of(), NAME)
 
 
 def test_what_is_not_there_is_said_in_one_line(server: Hub) -> None:
-    flow_of().push_to_hub(NAME)
+    push_to_hub(flow_of(), NAME)
     server.repositories["me/empty"] = type(server.repositories[NAME])(private=False)
     server.repositories["me/empty"].commit("main", {})
     for repo_id, revision in (("me/nobody", None), (NAME, "v9"), ("me/empty", None), ("a b", None)):
-        with pytest.raises(CheckpointError, match=r"Flow\.from_pretrained: ") as caught:
-            Flow.from_pretrained(repo_id, revision=revision)
+        with pytest.raises(CheckpointError, match=r"from_pretrained: ") as caught:
+            from_pretrained(repo_id, revision=revision)
         assert "\n" not in str(caught.value)
 
 
 def test_a_description_that_names_another_file_is_refused(server: Hub) -> None:
-    flow_of().push_to_hub(NAME)
+    push_to_hub(flow_of(), NAME)
     files = server.files(NAME)
     description = json.loads(files["flow.json"])
     description["files"]["weights"]["name"] = "../../evil.pkl"
@@ -234,13 +234,20 @@ def test_a_description_that_names_another_file_is_refused(server: Hub) -> None:
 def test_a_folder_is_read_as_load_reads_it(tmp_path: Path) -> None:
     flow = flow_of()
     flow.save(tmp_path / "flow")
-    assert torch.equal(drawn(Flow.from_pretrained(tmp_path / "flow")), drawn(flow))
-    assert torch.equal(drawn(Flow.from_pretrained(str(tmp_path / "flow"))), drawn(flow))
+    assert torch.equal(drawn(from_pretrained(tmp_path / "flow")), drawn(flow))
+    assert torch.equal(drawn(from_pretrained(str(tmp_path / "flow"))), drawn(flow))
     with pytest.raises(OptionError, match="is a folder, which has no revision 'v2'"):
-        Flow.from_pretrained(tmp_path / "flow", revision="v2")
+        from_pretrained(tmp_path / "flow", revision="v2")
 
 
 def test_without_the_hubs_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(OptionError, match=r"pip install huggingface_hub$"):
+        from_pretrained(NAME)
+
+
+def test_the_methods_of_before_name_the_functions() -> None:
+    with pytest.raises(OptionError, match=r"import it from flowprior\.extensions\.hub"):
+        flow_of().push_to_hub(NAME)
+    with pytest.raises(OptionError, match=r"import it from flowprior\.extensions\.hub"):
         Flow.from_pretrained(NAME)
