@@ -15,7 +15,6 @@ from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.loss_weights import LossWeight
 from flowprior.training.run import RunDirectory
 from flowprior.training.times import TimeDistribution
-from flowprior.training.trackers import TensorBoard, WeightsAndBiases
 from flowprior.training.trainer import train
 
 __all__ = [
@@ -27,12 +26,10 @@ __all__ = [
     "LossWeight",
     "RunConfig",
     "RunDirectory",
-    "TensorBoard",
     "TimeDistribution",
     "TrainingConfig",
     "TrainingInterrupted",
     "TrainingStart",
-    "WeightsAndBiases",
     "config_from_dict",
     "list_checkpoints",
     "load_config",

@@ -11,12 +11,12 @@ import pytest
 
 from flowprior.data import TensorData
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.training import TensorBoard, TrainingInterrupted, WeightsAndBiases, read_metrics, train
-from flowprior.training.trackers import imported, kept_id
+from flowprior.extensions.trackers import TensorBoard, WeightsAndBiases, imported, kept_id
+from flowprior.training import TrainingInterrupted, read_metrics, train
+from tests.training import conftest
 
-from .conftest import SAVED
-
-OPTIONS: dict[str, Any] = {**SAVED, "log_every": 1, "sample_every": 2}
+points = conftest.points
+OPTIONS: dict[str, Any] = {**conftest.SAVED, "log_every": 1, "sample_every": 2}
 
 
 def losses(run: Path) -> dict[int, float]:
