@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from flowprior import Flow
-from flowprior.data.weather import weather
+from flowprior.extensions.series import weather
 from flowprior.pictures import fans, save_figure
 
 PICTURE = Path(__file__).parent / "images" / "forecasting.png"

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmarks.studies import Row, generator, rows_of
 from flowprior.data import Data
-from flowprior.data.weather import COLUMNS, DAY, FORECAST, STATIONS, WeatherData
+from flowprior.extensions.series import COLUMNS, DAY, FORECAST, STATIONS, WeatherData
 from flowprior.flow import Flow
 from flowprior.metrics import coverage, crps, energy_score, member_spread
 

@@ -12,7 +12,8 @@ import torch
 from matplotlib.figure import Figure
 
 from flowprior import evaluate, train
-from flowprior.data import WeatherData, load_data
+from flowprior.data import load_data
+from flowprior.extensions.series import WeatherData
 
 weather, test = load_data("weather"), load_data("weather", split="test")
 before = weather.condition.shape

@@ -11,8 +11,6 @@ from flowprior.data.huggingface import HuggingFaceData, huggingface
 from flowprior.data.image_text import image_text
 from flowprior.data.imagenet64 import ImageNet64, imagenet64
 from flowprior.data.latents import LatentRows, latents
-from flowprior.data.restoration import Restoration, restoration
-from flowprior.data.shards import ShardData, shards
 from flowprior.data.small_pictures import digits, fashion_mnist
 from flowprior.data.splits import Subset, split_indices, split_validation
 from flowprior.data.toys import (
@@ -26,7 +24,6 @@ from flowprior.data.toys import (
     sample_eight_gaussians,
     sample_moons,
 )
-from flowprior.data.weather import WeatherData, weather
 from flowprior.streams.data import Data, DataBatches, EveryCondition, TensorData, every_condition
 from flowprior.streams.datasets import DatasetData
 from flowprior.streams.user_tensors import tensor_data
@@ -44,12 +41,9 @@ __all__ = [
     "ImageNet64",
     "LatentRows",
     "PicturePairs",
-    "Restoration",
-    "ShardData",
     "Split",
     "Subset",
     "TensorData",
-    "WeatherData",
     "arrays",
     "as_data",
     "cells",
@@ -72,12 +66,9 @@ __all__ = [
     "load_data",
     "moons",
     "picture_pairs",
-    "restoration",
     "sample_eight_gaussians",
     "sample_moons",
-    "shards",
     "split_indices",
     "split_validation",
     "tensor_data",
-    "weather",
 ]

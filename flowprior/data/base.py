@@ -73,11 +73,11 @@ def _parse(spec: str) -> Spec:
     """A spec, where a bare path stands for the data set that reads it; registered names come first."""
     if not isinstance(spec, str):
         raise OptionError(f"data: expected a name, spec string or path, got {type(spec).__name__}")
-    known = {name for record in DATA.records() for name in (record.name, *record.aliases)}
-    reader = None if spec.partition(":")[0] in known else data_set_of_path(spec)
+    known = DATA.knows(spec.partition(":")[0])
+    reader = None if known else data_set_of_path(spec)
     if reader is not None:
         return Spec(reader, {"path": spec})
-    if spec.partition(":")[0] not in known and is_there(user_path(spec, "data"), "is_file"):
+    if not known and is_there(user_path(spec, "data"), "is_file"):
         raise DataNotFoundError(
             f"data: {spec} is a file of no known kind; expected a folder, .npz, .pt, .npy, .tar or .h5ad"
         )

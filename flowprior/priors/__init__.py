@@ -9,8 +9,6 @@ from flowprior.priors.latent import LatentPrior, LeaveOneOutPrior, latents_of
 from flowprior.priors.latent_gmm import LatentGmmPrior
 from flowprior.priors.learned_mean import LearnedMeanPrior
 from flowprior.priors.merging import drop, merge
-from flowprior.priors.normalising_flow import NormalisingFlowPrior
-from flowprior.priors.vae import VaePrior
 
 __all__ = [
     "AveragedGmmPrior",
@@ -21,9 +19,7 @@ __all__ = [
     "LatentPrior",
     "LearnedMeanPrior",
     "LeaveOneOutPrior",
-    "NormalisingFlowPrior",
     "Prior",
-    "VaePrior",
     "drop",
     "latents_of",
     "merge",

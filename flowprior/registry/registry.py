@@ -92,6 +92,10 @@ class Registry(Generic[T]):
             raise UnknownComponentError(self._unknown(name))
         return self._records[self._aliases.get(name, name)]
 
+    def knows(self, name: str) -> bool:
+        """Whether a component or its plug-in has this name or alias; none is imported."""
+        return self._knows(name) or name in (point.name for point in points_of(self.group or ""))
+
     def records(self) -> list[Record[T]]:
         """Every record, plug-ins included only if they were loaded already."""
         return list(self._records.values())

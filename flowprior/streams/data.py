@@ -106,7 +106,7 @@ class Data(abc.ABC):
             stands for itself.
         look_alikes: int64 ``[N]``, a number for each event; events with the same one look nearly alike, such
             as drawings of one thing in one style. They are the ``groups`` of data whose conditions are made
-            of the events themselves (:class:`flowprior.data.Restoration`). None where none do.
+            of the events themselves, such as those of restoration. None where none do.
         corrupt: counts and names the records that were left out, of data that may have some; else None.
         annotation: names and units of the numbers of a vector, where the data come from a file of cells.
         remarks: what was done to the numbers of a file, a line each, for whoever trains on them.

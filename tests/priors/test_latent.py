@@ -7,7 +7,8 @@ import torch
 
 from flowprior.couplings import Coupling
 from flowprior.errors import InputError, NotFittedError
-from flowprior.priors import GaussianPrior, GmmPrior, LatentPrior, Prior, VaePrior, latents_of
+from flowprior.extensions.densities.vae import VaePrior
+from flowprior.priors import GaussianPrior, GmmPrior, LatentPrior, Prior, latents_of
 
 FOR_LATENTS = ("infer", "fits_latents", "frame")
 

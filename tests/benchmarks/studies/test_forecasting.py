@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.studies import forecasting
-from flowprior.data.weather import DAY, WeatherData
+from flowprior.extensions.series import DAY, WeatherData
 
 
 @pytest.fixture

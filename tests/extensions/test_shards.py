@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from flowprior.data import ShardData, load_data
+from flowprior.data import load_data
 from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.extensions.shards.data import ShardData
 from tests.data_records import add, array, numbered, picture, reds, write_shards, write_tar
 
 wds = pytest.importorskip("webdataset", reason="extra shards")
@@ -52,7 +53,7 @@ def test_shards_are_unpacked_once_and_anew_where_they_changed(tmp_path, monkeypa
     first = load_data(str(folder), test_fraction=0)
     assert all(isinstance(array, np.memmap) for array in first._events.arrays)
     with monkeypatch.context() as patched:
-        patched.setattr("flowprior.data.shard_unpacking._unpack", None)
+        patched.setattr("flowprior.extensions.shards.unpacking._unpack", None)
         again = load_data(str(folder), test_fraction=0)
     assert again.fingerprint() == first.fingerprint()
     assert torch.equal(again.batch(torch.arange(12))[0], first.batch(torch.arange(12))[0])

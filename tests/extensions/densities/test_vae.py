@@ -8,7 +8,7 @@ import torch
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling, source_gap, transport_cost
 from flowprior.errors import InputError, OptionError
-from flowprior.networks.vae import VaeNetwork
+from flowprior.extensions.densities.network import VaeNetwork
 from flowprior.priors import Prior
 from tests.priors.known_laws import SHARES, along, excess, mass, moments_off, two_modes
 

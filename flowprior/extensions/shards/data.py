@@ -19,7 +19,9 @@ from flowprior.data.captions import DEFAULT_ENCODER
 from flowprior.data.folder import TEST_FOLDERS, check_shape, own_split
 from flowprior.data.npy_rows import MappedRows
 from flowprior.data.records import UNKNOWN, Classes, ConditionedRecords, EventDecoder, RecordConditions
-from flowprior.data.shard_unpacking import (
+from flowprior.data.splits import check_split
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.extensions.shards.unpacking import (
     AUTO,
     Contents,
     UnpackedShard,
@@ -27,8 +29,6 @@ from flowprior.data.shard_unpacking import (
     import_webdataset,
     unpacked_shard,
 )
-from flowprior.data.splits import check_split
-from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.progress import stage
 from flowprior.storage.user_paths import is_there, user_path
 from flowprior.streams.corrupt import MOST_CORRUPT, CorruptRecords, printable

@@ -90,7 +90,7 @@ class TestTwoModes:
 
 
 def test_the_inverse_is_zukos():
-    from flowprior.priors.normalising_flow import LatentFlow
+    from flowprior.extensions.densities.flow import LatentFlow
 
     torch.manual_seed(0)
     for kind in ("affine", "spline"):

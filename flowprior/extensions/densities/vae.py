@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowprior.extensions.densities.network import VaeNetwork
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.networks.vae import VaeNetwork
 from flowprior.ops import standard_normal
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.ops.random import quasi_normal

@@ -1,0 +1,1 @@
+"""Data in ``.tar`` shards, as WebDataset has them (extra ``shards``)."""
