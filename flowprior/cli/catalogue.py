@@ -94,8 +94,9 @@ def catalogue() -> Catalogue:
 
 def asks_the_registries() -> bool:
     """Whether components may have joined that the package's files do not tell of."""
-    points = (point for point in entry_points() if point.group.startswith("flowprior."))
-    return "torch" in sys.modules or any(map(is_foreign, points))
+    found = entry_points()
+    ours = (found.select(group=group) for group in found.groups if group.startswith("flowprior."))
+    return "torch" in sys.modules or any(is_foreign(point) for points in ours for point in points)
 
 
 def _key() -> str:

@@ -13,6 +13,8 @@ from flowprior.errors import CheckpointError
 from flowprior.storage.user_paths import expanded
 from flowprior.storage.writing import one_line
 
+GROWTH = 1 << 20
+"""Bytes by which a file may grow while it is read."""
 TEXT_LIMIT = 16 << 20
 """Longest text or JSON file that is read, in bytes."""
 
@@ -45,8 +47,9 @@ def bounded_bytes(path: Path | str, limit: int | None = None) -> bytes:
     """
     check_file(path, limit)
     with open(path, "rb") as file:
-        # One byte more than there may be, in case that the file grows meanwhile.
-        data = file.read(-1 if limit is None else limit + 1)
+        # No more than it has, for so much memory is taken; and a little, in case that it grows meanwhile.
+        most = os.fstat(file.fileno()).st_size + GROWTH
+        data = file.read(-1 if limit is None else min(limit + 1, most))
     if limit is not None and len(data) > limit:
         raise ValueError(f"expected at most {limit} bytes, got more")
     return data

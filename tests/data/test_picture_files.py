@@ -12,10 +12,9 @@ import torch
 from PIL import Image
 
 from flowprior.data import load_data
-from flowprior.data.annotated_file import MOST_NUMBERS
 from flowprior.data.picture_files import picture_size, read_picture
 from flowprior.errors import InputError, OptionError
-from flowprior.streams.data import TensorData
+from flowprior.streams.data import MOST_NUMBERS, TensorData
 
 GREY = np.array([[0, 1000, 30000], [40000, 60000, 65535]], dtype=np.uint16)
 

@@ -70,7 +70,7 @@ def test_without_the_extra_one_line_says_how_to_install_it(call: Call, label_run
 def test_mistakes_are_one_line_before_anything_is_served(
     call: Call, label_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowprior.extensions.demo.check_extra", lambda: None)
+    monkeypatch.setattr("flowprior.extensions.demo.serving.check_extra", lambda: None)
     rows = (torch.rand(32, 7), torch.arange(32) % 2)
     train(rows, prior="gaussian", coupling="condot", model="mlp:width=8", out=tmp_path / "rows", **TRAINING)
     embedded = (torch.rand(32, 2), torch.rand(32, 3))

@@ -1,0 +1,5 @@
+"""Fixtures of the tests of extensions."""
+
+from tests.words import words
+
+__all__ = ["words"]
