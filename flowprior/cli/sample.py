@@ -95,7 +95,6 @@ def sample(
 ) -> None:
     """Draw samples of RUN and write them to a file."""
     from flowprior.cli.samples_file import (
-        annotation_of,
         check_events,
         check_files,
         given_panels,
@@ -151,7 +150,7 @@ def sample(
             title,
             panels=panels or {"": (solution.x, asked.rows)},
             names=asked.names,
-            annotation=annotation_of(flow),
+            facts=flow.metadata.get("data"),
             notes=notes_of(asked, condition=cond, **settings, seed=seed, nfe=solution.nfe, run=run.name),
         )
     if animate is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from flowprior.cli.asked import NAMELESS, Asked
 from flowprior.conditions import Conditions, labels_in, named_tensors
 from flowprior.display import counted
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import OptionError
 from flowprior.flow.showing import prior_means
 from flowprior.pictures import SUFFIXES as PICTURES
 from flowprior.pictures import (
@@ -25,19 +26,47 @@ from flowprior.pictures import (
     save_animation,
     save_figure,
 )
-from flowprior.registry import package_version
+from flowprior.registry import package_version, points_of
 from flowprior.storage import check_place, replacing, save_state
 
 if TYPE_CHECKING:
     from flowprior.flow import Flow
     from flowprior.pictures.grid import Panel
     from flowprior.samplers import Solution
-    from flowprior.streams.data import Annotation
 
-CELLS = ".h5ad"
-SUFFIXES = (*PICTURES, ".npz", ".pt", CELLS)
+SUFFIXES = (*PICTURES, ".npz", ".pt")
+WRITERS = "flowprior.writers"
+"""The entry-point group of writers, each named as the suffix of its files is, without the dot."""
 PLAIN = {"temperature": None, "prior_guidance": None, "guidance": 1.0}
 """Settings that a title names, in this order, and what they are where nobody asked for anything."""
+
+
+class Writer(Protocol):
+    """What an extension writes samples of a flow with, by the suffix of the file."""
+
+    def check(self, path: Path, event_shape: Sequence[int] | None = None) -> None:
+        """Refuse a file or events that cannot be written, before samples are drawn."""
+
+    def write(
+        self,
+        path: Path,
+        x: Tensor,
+        cond: Conditions | None,
+        *,
+        facts: Any,
+        names: Sequence[str],
+        notes: Mapping[str, str] | None,
+    ) -> None:
+        """Write samples ``[N, *event]``.
+
+        Args:
+            path: of the file.
+            x: samples.
+            cond: their condition ``[N, …]``.
+            facts: what the flow's metadata say of its data.
+            names: of labels, or none.
+            notes: keyword -> text.
+        """
 
 
 def check_suffix(path: Path | str) -> str:
@@ -46,10 +75,20 @@ def check_suffix(path: Path | str) -> str:
     Raises:
         OptionError: another suffix, or none.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise OptionError(f"samples: cannot write '{path}'; choose a name that ends in {', '.join(SUFFIXES)}")
+    suffix, known = Path(path).suffix.lower(), (*SUFFIXES, *_writers())
+    if suffix not in known:
+        raise OptionError(f"samples: cannot write '{path}'; choose a name that ends in {', '.join(known)}")
     return suffix
+
+
+def writer_of(path: Path | str) -> Writer | None:
+    """The writer of an extension that writes ``path``; None where it is a picture or holds arrays."""
+    point = _writers().get(check_suffix(path))
+    return None if point is None else point.load()()
+
+
+def _writers() -> dict[str, EntryPoint]:
+    return {f".{point.name}": point for point in points_of(WRITERS)}
 
 
 def check_files(out: Path | None, animation: Path | None) -> None:
@@ -69,10 +108,9 @@ def check_files(out: Path | None, animation: Path | None) -> None:
             "missing option '--out': give it a file for the samples, or give --animate one for their way"
         )
     if out is not None:
-        if check_suffix(out) == CELLS:
-            from flowprior.data.annotated_file import import_anndata
-
-            import_anndata("writing")
+        writer = writer_of(out)
+        if writer is not None:
+            writer.check(out)
         check_place(out)
     if animation is not None:
         check_animation(animation)
@@ -94,11 +132,9 @@ def check_events(
         OptionError: the prior is to be shown in no picture.
         InputError: a picture of events that cannot be drawn, or cells that are no vectors.
     """
-    if out is not None and check_suffix(out) == CELLS and len(event_shape) != 1:
-        raise InputError(
-            f"samples: expected vectors for '{out}', got events {list(event_shape)}; write an .npz or .pt "
-            "file instead"
-        )
+    writer = None if out is None else writer_of(out)
+    if out is not None and writer is not None:
+        writer.check(out, event_shape)
     picture = out is not None and check_suffix(out) in PICTURES
     if picture or animation is not None:
         check_drawable(event_shape)
@@ -114,7 +150,7 @@ def save_samples(
     *,
     panels: Mapping[str, Panel] | None = None,
     names: Sequence[str] | None = None,
-    annotation: Annotation | None = None,
+    facts: Any = None,
     notes: Mapping[str, str] | None = None,
 ) -> None:
     """Write samples ``[N, *event]`` and their condition, as the suffix says.
@@ -129,7 +165,7 @@ def save_samples(
         title: of a picture.
         panels: what a picture shows in place of the samples and their condition alone, by name.
         names: of the rows of a picture, and of labels in cells.
-        annotation: names and units of vectors, for cells.
+        facts: what the flow's metadata say of its data, for writers of extensions.
         notes: keyword -> text, for the text chunks of a ``.png``, and for cells.
 
     Raises:
@@ -145,19 +181,10 @@ def save_samples(
         save_figure(beside(shown, title=title, names=names), path, notes)
     elif suffix == ".pt":
         save_state(path, tensors)
-    elif suffix == CELLS:
-        from flowprior.data.annotated_file import write_cells
-
-        write_cells(path, x, cond, annotation, names or (), notes)
+    elif writer := writer_of(path):
+        writer.write(path, x, cond, facts=facts, names=names or (), notes=notes)
     else:
         _save_npz(path, tensors)
-
-
-def annotation_of(flow: Flow) -> Annotation | None:
-    """Names and units of the numbers of a flow's vectors; None where its data did not say any."""
-    from flowprior.streams.data import Annotation
-
-    return Annotation.of_facts(flow.metadata.get("data"), flow.event_shape.numel())
 
 
 def save_motion(

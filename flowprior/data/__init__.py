@@ -3,7 +3,6 @@
 from flowprior.data.arrays import arrays
 from flowprior.data.base import DATA, Split, as_data, load_data
 from flowprior.data.captions import CaptionedPictures
-from flowprior.data.cells import cells
 from flowprior.data.coco import coco
 from flowprior.data.emoji import EmojiData, emoji
 from flowprior.data.folder import FolderData, PicturePairs, folder, picture_pairs
@@ -46,7 +45,6 @@ __all__ = [
     "TensorData",
     "arrays",
     "as_data",
-    "cells",
     "checkerboard",
     "circle_of_centres",
     "coco",

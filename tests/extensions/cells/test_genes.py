@@ -66,7 +66,7 @@ def test_raw_counts_are_taken_as_they_are_and_a_warning_says_so(tmp_path):
 
 
 def test_more_genes_than_a_flow_is_for_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("flowprior.data.annotated_file.MOST_NUMBERS", 29)
+    monkeypatch.setattr("flowprior.extensions.cells.file.MOST_NUMBERS", 29)
     path = write(tmp_path / "c.h5ad", expected_log(counts()))
     with pytest.raises(InputError, match=r"at most 29 numbers of a cell in 'X', got 30; make principal"):
         load_data(str(path))

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from flowprior.data import load_data
-from flowprior.data.cells import PBMC_FILE
 from flowprior.errors import DataNotFoundError, InputError
+from flowprior.extensions.cells.data import PBMC_FILE
 from tests.little_memory import little_memory
 
 h5py = pytest.importorskip("h5py")

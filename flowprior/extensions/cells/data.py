@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.data.annotated_file import AUTO, CellNumbers, opened, read_column, read_numbers, some_of
 from flowprior.data.base import DATA, Split
 from flowprior.data.splits import check_seed, check_split, check_test_fraction, split_indices
 from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.extensions.cells.file import AUTO, CellNumbers, opened, read_column, read_numbers, some_of
 from flowprior.registry import check_count, did_you_mean, listed_names
 from flowprior.storage.user_paths import existing_file
 from flowprior.streams.data import Annotation, TensorData

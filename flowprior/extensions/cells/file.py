@@ -125,6 +125,37 @@ def read_column(annotated: Any, column: str, option: str, file: Path) -> Any:
     return values.astype("category").cat.remove_unused_categories()
 
 
+class CellsWriter:
+    """The writer of samples as ``.h5ad`` (:class:`flowprior.cli.samples_file.Writer`)."""
+
+    def check(self, path: Path, event_shape: Sequence[int] | None = None) -> None:
+        """Refuse what cells could not hold, before samples are drawn.
+
+        Raises:
+            DataNotFoundError: anndata is not installed.
+            InputError: events that are no vectors.
+        """
+        import_anndata("writing")
+        if event_shape is not None and len(event_shape) != 1:
+            raise InputError(
+                f"samples: expected vectors for '{path}', got events {list(event_shape)}; write an .npz or "
+                ".pt file instead"
+            )
+
+    def write(
+        self,
+        path: Path,
+        x: Tensor,
+        cond: Conditions | None,
+        *,
+        facts: Any,
+        names: Sequence[str],
+        notes: Mapping[str, str] | None,
+    ) -> None:
+        """Write samples ``[N, D]``; ``facts`` are what the flow's metadata say of its data."""
+        write_cells(path, x, cond, Annotation.of_facts(facts, x[0].numel()), names, notes)
+
+
 def write_cells(
     path: Path,
     x: Tensor,

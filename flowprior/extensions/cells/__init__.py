@@ -1,0 +1,1 @@
+"""Single cells in ``.h5ad`` files, read as data and written as samples (extra ``cells``)."""
