@@ -1,5 +1,5 @@
 """Fixtures of the tests of cells."""
 
-from tests.cli.conftest import call
+from tests.cli.conftest import call, run
 
-__all__ = ["call"]
+__all__ = ["call", "run"]
