@@ -1,4 +1,4 @@
-"""What flowprior raises when a user's input cannot be served.
+"""The errors that flowprior raises when it cannot serve a user's input.
 
 Every message says what was expected, what came, and what to do. The command line prints any
 :class:`FlowpriorError` as one line and exits with code 2; anything else is a bug and keeps its

@@ -1,4 +1,4 @@
-"""What ``flowprior sample`` is asked for: captions, labels, labels of parts, pictures, or other conditions.
+"""The conditions of ``flowprior sample``: captions, labels, labels of parts, pictures, or other ones.
 
 Labels of parts are asked for by ``--style noto``, or ``--part NAME=VALUE`` for a part of any name. Pictures
 of which a flow makes others, such as low-resolution ones, are given as ``--picture FILE``.
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 PROMPTS_LIMIT = 1 << 20
 """Longest file of captions that is read, in bytes."""
 NAMELESS = "(empty)"
-"""What a picture calls the empty caption."""
+"""The name of the empty caption in a picture."""
 STYLE = "style"
 CAPTION = ""
-"""What stands for the caption where the words of a row are listed by part."""
+"""The key of the caption among the words of a row, which are listed by part."""
 ALL = "all"
 COLOURS = (1, 3)
 """Channels of a picture that is given whole; one more where a part of it may be hidden."""
 OPAQUE = 0.99
-"""From which share on a pixel is known: below, the white that lies under transparency shines through."""
+"""The least opacity of a known pixel; below it the white under the transparency shines through."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What samples are asked for.
+    """The samples that a command draws.
 
     Attributes:
         cond: condition of each sample ``[N, …]``; None for a flow without.
@@ -58,7 +58,7 @@ class Asked:
 
     @property
     def names(self) -> list[str] | None:
-        """What stands beside each row of a picture, where it is a caption or the name of a label."""
+        """The text beside each row of a picture: a caption, or the names of labels; None for neither."""
         if self.class_names:
             return list(self.class_names)
         captions = [] if self.captions is None else [[text.strip() or NAMELESS for text in self.captions]]
@@ -114,7 +114,7 @@ def read_asked(
     count: int | None,
     labels: Mapping[str, str] | None = None,
 ) -> Asked:
-    """What ``--cond``, captions and labels of parts ask of a flow.
+    """Return the samples that ``--cond``, captions and labels of parts ask for.
 
     Args:
         flow: to be sampled.
@@ -162,7 +162,7 @@ def refuse_beside_pictures(cond: str | None, captions: list[str] | None) -> None
 def read_given(
     flow: Flow, files: Sequence[Path], count: int | None, labels: Mapping[str, str] | None = None
 ) -> Asked:
-    """What pictures in files ask of a flow; transparent pixels are hidden ones, where it restores such.
+    """Return the samples that pictures in files ask for; to a flow that fills holes, transparent is hidden.
 
     Args:
         flow: whose condition is a picture, or has one as a part beside labels.

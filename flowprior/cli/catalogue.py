@@ -1,4 +1,4 @@
-"""Every component that can be named: names for the shell to complete, and all that is said of each.
+"""Every component that can be named: names for the shell to complete, and the description of each.
 
 Names are read from the source, so that torch is not imported. To know options, defaults and what they mean,
 everything has to be imported, torch too. What the package itself registers is therefore kept in the cache,
@@ -38,9 +38,9 @@ FAMILIES = {
     "metrics": ("metrics", "Metric"),
     "features": ("features", "FEATURES"),
 }
-"""Family -> its room, and what registers its components there."""
+"""Family -> its subpackage, and the registry in it."""
 GROUPS = {"weights": "loss_weights"}
-"""Entry-point groups that are not called as the family is."""
+"""Family -> the name of its entry-point group, where that is another one."""
 FILE = "components.json"
 LIMIT = 16 << 20
 NOT_FOR_USERS = {"models": ("event_shape", "condition", "inputs", "interval"), "data": ("split",)}
@@ -50,7 +50,7 @@ _REGISTERED = re.compile(r'^@(\w+)\.register\(\s*"([^"]+)"', re.MULTILINE)
 
 
 def completing(family: str, *others: str) -> Callable[[str], list[str]]:
-    """What typer asks for the names that begin with what was typed.
+    """Return the function that completes names of a family for typer.
 
     Args:
         family: of the components.
@@ -64,7 +64,7 @@ def completing(family: str, *others: str) -> Callable[[str], list[str]]:
 
 
 def names_of(family: str) -> list[str]:
-    """Sorted names of the components of a family, and of the entry points through which plug-ins join it."""
+    """Return the sorted names of a family: its components, and the entry points of plug-ins."""
     room, registry = FAMILIES[family]
     found = set()
     for file in Path(flowprior.__file__).parent.joinpath(room).glob("*.py"):
@@ -93,7 +93,7 @@ def catalogue() -> Catalogue:
 
 
 def asks_the_registries() -> bool:
-    """Whether components may have joined that the package's files do not tell of."""
+    """Return whether components may have joined that the package's files do not name."""
     found = entry_points()
     ours = (found.select(group=group) for group in found.groups if group.startswith("flowprior."))
     return "torch" in sys.modules or any(is_foreign(point) for points in ours for point in points)

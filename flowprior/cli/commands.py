@@ -27,11 +27,11 @@ ClickException: type[Exception] = next(
 )
 
 GROUP = "flowprior.commands"
-"""The entry-point group of the commands of other packages."""
+"""The entry-point group of commands."""
 USER_ERROR = 2
 INTERRUPTED = 130
 MOST_CHARACTERS = 2000
-"""Of a line on stderr; names and values that a user gave may be longer."""
+"""The longest line on stderr; names and values that a user gave may be longer."""
 
 
 class Command(TyperCommand):
@@ -60,11 +60,11 @@ class Commands(TyperGroup):
     """
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Names of the commands in the order of the help, those of other packages last."""
+        """Return the names of the commands in the order of the help, those of entry points last."""
         return [*super().list_commands(ctx), *sorted({point.name for point in points_of(GROUP)})]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of this name, or None; a broken one of another package warns and is skipped."""
+        """Return the command of this name, or None; a broken entry point warns and is skipped."""
         found = super().get_command(ctx, cmd_name)
         for point in () if found else points_of(GROUP):
             if point.name != cmd_name:

@@ -199,7 +199,7 @@ def train(
 
 
 def _asked(flow: Flow) -> str:
-    """How ``sample`` asks for samples of this flow, and where it writes them."""
+    """Return the options of ``sample`` for this flow: the condition, and the file to write."""
     from flowprior.flow.card import samples_ending
 
     options = "".join(_option_of(flow, name, part) for name, part in flow.condition.named.items())
@@ -208,7 +208,7 @@ def _asked(flow: Flow) -> str:
 
 
 def _option_of(flow: Flow, name: str, condition: Condition) -> str:
-    """How ``sample`` is given a condition, or its part of this name; nothing where it has a default."""
+    """Return the option of ``sample`` for a condition, or for its part of this name; empty with a default."""
     from flowprior.flow.captions import TEXT_ENCODER
     from flowprior.flow.card import tensor_option
 

@@ -1,4 +1,4 @@
-"""Data sets by name, path or value, and what is said of one where a flow keeps it."""
+"""Data sets by name, path or value, and the description of one that a flow keeps."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ DATA_SET_OF_CONTENT = {
     "train/latents.npy": "latents",
     "train/latents-*.npy": "latents",
 }
-"""What a folder holds, as a pattern of paths, and the data set that reads it."""
+"""Pattern of a path in a folder -> the data set that reads the folder."""
 
 
 def load_data(spec: str, split: Split = "train", **options: Any) -> Data:
@@ -119,7 +119,7 @@ def as_data(value: Any) -> Data:
 
 
 def data_digest(data: Data) -> str:
-    """Which data a value belongs to: sha256 over every event and condition, in one pass over the data."""
+    """Return the sha256 over every event and condition, in one pass over the data."""
     digest = hashlib.sha256(f"{data.condition} {list(data.event_shape)} {len(data)}".encode())
     for x, cond in data.batches():
         digest.update(tensor_bytes(x.float()))
@@ -158,7 +158,7 @@ def data_facts(data: Data) -> dict[str, Any]:
 
 
 def caption_facts(data: Data) -> dict[str, Any] | None:
-    """How many different captions there are, and the digest of their ids; None for data without captions.
+    """Return the number of different captions and the digest of their ids; None for data without captions.
 
     The ids are :attr:`Data.caption_ids`, or the captions themselves where they have none.
     """
@@ -179,7 +179,7 @@ def lines_digest(lines: Iterable[str]) -> str:
 
 
 def data_set_of_path(text: str) -> str | None:
-    """Name of the data set that reads the path ``text``, or None where it is no path of ours.
+    """Return the name of the data set that reads the path ``text``, or None if no data set does.
 
     ``.npz`` and ``.pt`` files are arrays, ``.h5ad`` files cells, ``.npy`` files latents and ``.tar`` files
     shards, whether they exist or not. An existing folder is known by what lies in it: COCO's annotations, the
@@ -204,7 +204,7 @@ def _data_set_of_folder(folder: Path) -> str:
 
 
 def _has_shards(folder: Path) -> bool:
-    """Whether there are shards, and neither pictures nor sub-folders that may hold some."""
+    """Return whether there are shards, and neither pictures nor sub-folders that may hold some."""
     if not is_there(folder, "is_dir") or next(folder.glob("*.tar"), None) is None:
         return False
     others = (path for path in folder.iterdir() if not path.name.startswith("."))
@@ -212,7 +212,7 @@ def _has_shards(folder: Path) -> bool:
 
 
 def _has_texts(folder: Path) -> bool:
-    """Whether there are captions: a ``metadata.jsonl``, or a picture with a ``.txt`` of its name."""
+    """Return whether there are captions: a ``metadata.jsonl``, or a picture with a ``.txt`` of its name."""
     if is_there(folder / METADATA, "is_file"):
         return True
     texts = folder.glob("*.txt")

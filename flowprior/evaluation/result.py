@@ -1,4 +1,4 @@
-"""What an evaluation found: one long table with one row a value.
+"""The result of an evaluation: one long table with one row a value.
 
 And what it says of itself: the best values at a prompt, a table by NFE in a notebook, and the section of a
 model card.

@@ -1,1 +1,1 @@
-"""What belongs to one domain: each extension joins by its entry points, and nothing imports it."""
+"""Extensions, one for each domain: they join by entry points, and nothing imports them."""

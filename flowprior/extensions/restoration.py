@@ -90,7 +90,7 @@ class Restoration(Data):
 
 
 class Degradation(Observation, abc.ABC):
-    """What is left of a picture."""
+    """The degradation of a picture."""
 
     name: ClassVar[str]
 
@@ -104,7 +104,7 @@ class Degradation(Observation, abc.ABC):
 
     @abc.abstractmethod
     def observe(self, x: Tensor, indices: Tensor) -> Tensor:
-        """What is left ``[B, c, h, w]`` of pictures x ``[B, C, H, W]``, the ``indices`` of the data set."""
+        """Return the degraded pictures ``[B, c, h, w]`` of x ``[B, C, H, W]``, at ``indices`` of the data."""
 
 
 class LowResolution(Degradation):

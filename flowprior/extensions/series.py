@@ -180,7 +180,7 @@ def _begins(readings: Readings) -> np.ndarray:
 
 
 def _in_blocks(readings: Readings, begins: np.ndarray, seed: int, margin: int) -> np.ndarray:
-    """Which forecasts begin in the blocks of the months, or at most ``margin`` hours from one."""
+    """Return which forecasts begin in the blocks of the months, or at most ``margin`` hours from one."""
     inside = np.zeros(len(begins), dtype=bool)
     chance = np.random.default_rng(seed)
     for month in range(1, 13):
@@ -202,7 +202,7 @@ def _units(readings: Readings, begins: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _conditions(readings: Readings, values: np.ndarray, begins: np.ndarray) -> Tensor:
-    """What is known of the 72 hours before each forecast, float32 ``[n, channels, 72]``."""
+    """Return the weather of the 72 hours before each forecast, float32 ``[n, channels, 72]``."""
     measured = ~np.isnan(values)
     known = np.stack([measured[..., -1], measured[..., :-1].all(-1)], -1) * 2.0 - 1.0
     hours = np.arange(len(values))

@@ -18,9 +18,9 @@ from flowprior.priors.mapper_training import Mapper, MapperNetwork, held_out_err
 AUTO = "auto"
 MAPPERS = (AUTO, "mlp", "projector", "unet", "linear")
 STRENGTHS = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0)
-"""Of λ of the linear mapper, for each row."""
+"""The candidates of λ of the linear mapper, for each row."""
 UNCHOSEN = 1e-2
-"""Where no row is held out to choose by."""
+"""The value of λ where no row is held out to choose by."""
 PROJECTOR_SHARE, PICTURE_SHARE = 4, 16
 """Channels are ``hidden`` over this."""
 LEAST_CHANNELS = 8

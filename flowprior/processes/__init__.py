@@ -11,7 +11,7 @@ from flowprior.errors import OptionError
 
 
 def process_count() -> int:
-    """How many processes ``torchrun`` or ``accelerate launch`` has started, this one among them.
+    """Return the number of processes that ``torchrun`` or ``accelerate launch`` has started, with this one.
 
     Raises:
         OptionError: ``WORLD_SIZE`` is no number.

@@ -23,13 +23,13 @@ def points_of(group: str) -> list[EntryPoint]:
 
 
 def is_foreign(point: EntryPoint) -> bool:
-    """Whether an entry point is of another package than flowprior."""
+    """Return whether an entry point is of another package than flowprior."""
     return point.dist is None or point.dist.name != "flowprior"
 
 
 @cache
 def _declared() -> dict[str, dict[str, str]]:
-    """The entry points of this checkout by group and name; none where flowprior is installed."""
+    """Return the entry points of this checkout by group and name; none where flowprior is installed."""
     if not PYPROJECT.is_file():
         return {}
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]

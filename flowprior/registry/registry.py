@@ -93,7 +93,7 @@ class Registry(Generic[T]):
         return self._records[self._aliases.get(name, name)]
 
     def knows(self, name: str) -> bool:
-        """Whether a component or its plug-in has this name or alias; none is imported."""
+        """Return whether a component has this name or alias, or a plug-in this name; none is imported."""
         return self._knows(name) or name in (point.name for point in points_of(self.group or ""))
 
     def records(self) -> list[Record[T]]:

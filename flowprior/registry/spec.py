@@ -1,4 +1,4 @@
-"""What a registry knows of a component, and how users and files name one.
+"""Records and specs: the facts of a component, and the text by which users and files name it.
 
 Its record holds its options, whose meanings are read from the ``Args:`` of its docstring and of its bases'.
 Its spec is its name with options, as on the command line.
@@ -24,7 +24,7 @@ _ROLE = re.compile(r":\w+(?::\w+)?:`(?:~[\w.]*?(\w+)|([^`<]*?)(?: <[^`]*>)?)`")
 
 @dataclass(frozen=True)
 class Record(Generic[T]):
-    """What a registry knows of one component."""
+    """The facts of one component in a registry."""
 
     name: str
     factory: Callable[..., T]

@@ -25,7 +25,7 @@ Velocity = Callable[[Tensor, Tensor, Any], Tensor]
 
 @dataclass(frozen=True, repr=False)
 class Solution(Shown):
-    """What an integration leaves.
+    """The result of an integration.
 
     Attributes:
         x: samples ``[B, *event]`` at the last time.
@@ -116,7 +116,7 @@ class Sampler(Registered, abc.ABC):
 
     @property
     def source_options(self) -> SourceOptions:
-        """How it moves source samples before it carries them."""
+        """The options of its source samples."""
         return SourceOptions(self.temperature, self.prior_guidance)
 
     def with_source(self, temperature: float | None = None, prior_guidance: float | None = None) -> Sampler:
@@ -197,7 +197,7 @@ class CountedVelocity:
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """How source samples x0 are moved before the flow carries them.
+    """Options of the source samples x0: temperature, and guidance by the prior.
 
     With m(c) the prior's mean of the condition and m̄ that of all conditions together, they become
     m(c) + temperature (x0 − m(c)) + (prior_guidance − 1) (m(c) − m̄).

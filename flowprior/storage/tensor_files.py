@@ -113,7 +113,7 @@ def _checksum(tensors: dict[str, Tensor]) -> str:
 def cached_tensors(
     name: str, metadata: Mapping[str, str], compute: Callable[[], dict[str, Tensor]]
 ) -> dict[str, Tensor]:
-    """What ``compute`` gives, from the cache where it is there, else computed and left there.
+    """Return the result of ``compute`` from the cache, or compute it and keep it there.
 
     A file that cannot be read is replaced, and one that cannot be written is done without, with a warning.
 

@@ -1,1 +1,1 @@
-"""What a prior is fitted on: a data set, or batches (x1, c) of any kind, checked at the boundary."""
+"""Streams of batches (x1, c) that priors are fitted on: data sets, tensors and batches, checked once."""

@@ -1,4 +1,4 @@
-"""What ``Prior.fit`` reads: a stream of (x1, c) batches, checked at the boundary."""
+"""The stream of (x1, c) batches that ``Prior.fit`` reads, checked at the boundary."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class CheckedBatches:
             yield plain_tensor(x, "x1", f"{self.owner}.fit"), None if c is None else self._plain(c)
 
     def _part(self, x: Tensor, c: Any) -> Any:
-        """What is read of the conditions of x; None of those that are not."""
+        """Return the part of the conditions of x that is read; None where none is."""
         if self._read_part is None or c is None:
             return c
         c = as_value(c)

@@ -43,7 +43,7 @@ class CorruptRecords:
 
     @property
     def count(self) -> int:
-        """How many records are corrupt."""
+        """The number of corrupt records."""
         return len(self.found)
 
     def add(self, wrong: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""A finite data set of events and conditions: what it must offer, its batches, and one held in memory."""
+"""A finite data set of data samples and conditions: its interface, its batches, and one held in memory."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Annotation:
         return (x.detach().cpu().double() * scale + shift).float()
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the fields as plain JSON values."""
         return asdict(self)
 
     @classmethod
     def of_facts(cls, facts: Any, size: int) -> Annotation | None:
-        """Of what a flow's metadata say of its data; None where they say nothing that fits ``size`` numbers.
+        """Read the annotation in a flow's metadata; None where there is none that fits ``size`` numbers.
 
         Args:
             facts: of :func:`flowprior.data.base.data_facts`, or anything else that was read from a file.
@@ -66,11 +66,11 @@ class Annotation:
 
 
 class Observation(abc.ABC):
-    """How an event is seen through its condition, so that samples can be held against their conditions."""
+    """The observation of an event in its condition, so that samples can be compared with their conditions."""
 
     @abc.abstractmethod
     def of(self, x: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
-        """What would be observed of events x ``[B, *event]``, and what was: two tensors of one shape.
+        """Return the observation of events x ``[B, *event]`` and the given one: two tensors of one shape.
 
         Args:
             x: events, such as restorations.
@@ -166,7 +166,7 @@ class Data(abc.ABC):
         return None
 
     def fingerprint(self) -> str:
-        """Which events these are: sha256 over all of them, in one pass.
+        """Return the sha256 over all events, in one pass.
 
         Data sets of files that are read when they are asked for take names, sizes and times of change in
         place of the contents.

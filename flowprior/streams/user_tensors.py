@@ -1,4 +1,4 @@
-"""The one door through which a user's tensors and arrays enter: what they may be, said in one line.
+"""The checks of a user's tensors and arrays, each refused in one line.
 
 Everything that takes data or conditions from outside (``train``, ``prior.fit``, ``evaluate``, ``inspect`` and
 the readers of files) goes through these functions once; what lies behind them takes dense tensors of real
@@ -180,12 +180,12 @@ def picture_events(x: Tensor, name: str) -> tuple[Tensor, bool]:
 
 
 def is_array(value: Any) -> bool:
-    """Whether ``value`` is something that :func:`plain_tensor` may take."""
+    """Return whether ``value`` is a tensor or an array, which :func:`plain_tensor` may take."""
     return isinstance(value, (Tensor, np.ndarray))
 
 
 def is_channels_last(event: torch.Size) -> bool:
-    """Whether an event ``[H, W, C]`` is a picture whose one or three channels come last."""
+    """Return whether an event ``[H, W, C]`` is a picture whose one or three channels come last."""
     first, _, last = event
     return last in PICTURE_CHANNELS and first not in PICTURE_CHANNELS
 
@@ -275,7 +275,7 @@ def _check_dense(value: Tensor, what: str, owner: str) -> None:
 
 
 def _unusual(value: Tensor) -> dict[str, bool]:
-    """What makes a tensor unfit to be computed with, and whether it holds for this one."""
+    """Return the kinds of tensors that are refused, and whether this one is of each."""
     dense = value.layout == torch.strided and not value.is_nested and not value.is_meta
     return {
         "a meta": value.is_meta,

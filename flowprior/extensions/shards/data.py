@@ -219,7 +219,7 @@ def shard_files(path: str | None, split: Split) -> tuple[list[Path], list[Path] 
 
 
 def _is_of(file: Path, words: tuple[str, ...]) -> bool:
-    """Whether one of the words is part of the file's name."""
+    """Return whether one of the words is part of the file's name."""
     return not set(re.split(r"[-_.\d]+", file.stem.lower())).isdisjoint(words)
 
 
