@@ -32,5 +32,5 @@ def _declared() -> dict[str, dict[str, str]]:
     """Return the entry points of this checkout by group and name; none where flowprior is installed."""
     if not PYPROJECT.is_file():
         return {}
-    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]
-    return project["entry-points"] if project["name"] == "flowprior" else {}
+    project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8")).get("project", {})
+    return project["entry-points"] if project.get("name") == "flowprior" else {}

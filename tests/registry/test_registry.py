@@ -14,7 +14,7 @@ from flowprior.couplings import Coupling
 from flowprior.errors import InputError, OptionError, UnknownComponentError
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.registry import Record, Registered, Registry, Spec, choose, parse_value, spec_of
+from flowprior.registry import Record, Registered, Registry, Spec, choose, parse_value, plugins, spec_of
 from flowprior.registry import registry as registry_module
 from flowprior.samplers import Sampler
 
@@ -434,3 +434,10 @@ def test_an_option_that_a_family_shares_may_be_a_number():
     for wrong in ("heavy", "true"):
         with pytest.raises(OptionError, match=r"shape 'dot': weight=.* is not possible; expected a number"):
             registry.resolve(f"dot:weight={wrong}")
+
+
+@pytest.mark.parametrize("text", ["", '[project]\nname = "other"\n', "[tool.poetry]\n"])
+def test_in_the_folder_of_another_project_its_entry_points_are_not_ours(tmp_path, monkeypatch, text):
+    (tmp_path / "pyproject.toml").write_text(text)
+    monkeypatch.setattr(plugins, "PYPROJECT", tmp_path / "pyproject.toml")
+    assert plugins._declared.__wrapped__() == {}
