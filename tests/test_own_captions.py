@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from flowprior.data import CaptionedPictures, load_data
-from flowprior.encoders import Encoder
 from flowprior.evaluation import evaluate
 from flowprior.flow import Flow
+from flowprior.models import Encoder
 from tests.cli.conftest import SHORT, call_app
 from tests.data_folders import write_metadata, write_texts
 from tests.expected_warnings import FEW_REFERENCES

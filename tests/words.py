@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowprior.encoders import Encoder, TextEncoder, TextEncoding
+from flowprior.models import Encoder, TextEncoder, TextEncoding
 
 
 class WordEncoder(TextEncoder):

@@ -24,7 +24,7 @@ from flowprior.storage.digests import settings_digest
 from flowprior.storage.tensor_files import cached_tensors
 
 if TYPE_CHECKING:
-    from flowprior.encoders import TextEncoder
+    from flowprior.models import TextEncoder
 
 DEFAULT_ENCODER = "minilm"
 AT_ONCE = 1024
@@ -138,8 +138,8 @@ def embed_captions(captions: Sequence[str], encoder: str | TextEncoder) -> Embed
         OptionError: no encoder of texts, or one whose package is missing.
         DataNotFoundError: its weights are missing.
     """
-    from flowprior.encoders import Encoder, TextEncoder
-    from flowprior.encoders.base import is_empty
+    from flowprior.models import Encoder, TextEncoder
+    from flowprior.models.encoders import is_empty
 
     built = Encoder.registry.resolve(encoder)
     if not isinstance(built, TextEncoder):

@@ -10,9 +10,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from flowprior.encoders.base import Encoder
-from flowprior.encoders.latent import LatentEncoder
 from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
+from flowprior.models.encoders import Encoder, LatentEncoder
 from flowprior.storage.reading import TEXT_LIMIT, bounded_bytes
 from flowprior.storage.tensor_files import SizedBy, sizes_in
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from flowprior.encoders.base import TextEncoder, TextEncoding
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, OptionError, pip_install
+from flowprior.models.encoders import TextEncoder, TextEncoding
 from flowprior.storage import read_json
 from flowprior.storage.digests import file_sha256, settings_digest
 from flowprior.storage.reading import check_file

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from flowprior.encoders.base import Encoder
 from flowprior.encoders.folder import CONFIG, LOCAL, FolderTextEncoder, masked_mean
 from flowprior.errors import InputError, OptionError
+from flowprior.models.encoders import Encoder
 from flowprior.registry import choose
 
 POOLINGS = ("mean", "pooler")

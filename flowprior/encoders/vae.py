@@ -7,10 +7,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from flowprior.encoders.base import Encoder
-from flowprior.encoders.latent import LatentEncoder
 from flowprior.errors import InputError, OptionError
 from flowprior.models.convolutional_vae import ConvolutionalVae
+from flowprior.models.encoders import Encoder, LatentEncoder
 from flowprior.storage import check_place, load_tensors, save_tensors
 from flowprior.storage.tensor_files import SizedBy, sizes_of
 from flowprior.storage.user_paths import existing_file

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.data.base import Data
-from flowprior.encoders.latent import LatentEncoder
 from flowprior.encoding.cache import Notify, Source, cached_latents
 from flowprior.errors import InputError
+from flowprior.models.encoders import LatentEncoder
 from flowprior.progress import Stage, stage
 from flowprior.storage.user_paths import expanded
 

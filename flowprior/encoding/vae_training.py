@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flowprior.data.base import Data
-from flowprior.encoders.latent import padded
 from flowprior.encoders.vae import VaeEncoder
 from flowprior.errors import InputError, TrainingDiverged
 from flowprior.models.base import PRECISIONS, in_precision, warn_of_emulation
 from flowprior.models.convolutional_vae import ConvolutionalVae
+from flowprior.models.encoders import padded
 from flowprior.progress import stage
 from flowprior.registry import check_count, check_numbers, choose
 

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from flowprior.conditions import Condition, TokenStates
-from flowprior.encoders import Encoder, TextEncoder
-from flowprior.encoders.base import check_texts, is_empty
 from flowprior.errors import CheckpointError, FlowpriorError, InputError, OptionError
+from flowprior.models import Encoder, TextEncoder
+from flowprior.models.encoders import check_texts, is_empty
 from flowprior.registry import did_you_mean, spec_of
 
 TEXT_ENCODER = "text_encoder"

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, Parts, as_value, moved
-from flowprior.encoders import TextEncoder
-from flowprior.encoders.base import is_empty
 from flowprior.errors import InputError, OptionError
 from flowprior.flow.asked import check_finite_condition, unseen_as_null
 from flowprior.flow.files import save_flow
@@ -32,6 +30,8 @@ from flowprior.flow.sampling import (
     solve_batches,
     unmoved,
 )
+from flowprior.models import TextEncoder
+from flowprior.models.encoders import is_empty
 from flowprior.processes.group import group_of
 from flowprior.samplers import Sampler, Solution, Velocity, draw_source
 from flowprior.storage.user_paths import expanded

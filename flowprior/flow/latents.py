@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.encoders import Encoder, LatentEncoder
 from flowprior.errors import CheckpointError
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.sampling import for_group, sent
 from flowprior.flow.tensors import part_of
+from flowprior.models import Encoder, LatentEncoder
 from flowprior.processes.group import Group
 from flowprior.samplers import Solution
 

@@ -12,11 +12,10 @@ from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.display import Table, counted, html_of, shape_of, size_of
 from flowprior.display.shown import MOST_CHARACTERS
-from flowprior.encoders import LatentEncoder
 from flowprior.errors import InputError
 from flowprior.flow.captions import Captions
 from flowprior.flow.prediction_kinds import make_prediction, suited_sampler
-from flowprior.models import built_by
+from flowprior.models import LatentEncoder, built_by
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.samplers import Velocity

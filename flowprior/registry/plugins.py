@@ -6,6 +6,9 @@ import tomllib
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from typing import Any
+
+from flowprior.errors import OptionError
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 """The file that declares flowprior's own entry points, in a checkout."""
@@ -20,6 +23,20 @@ def points_of(group: str) -> list[EntryPoint]:
     declared = _declared()
     own = [EntryPoint(name, value, group) for name, value in declared.get(group, {}).items()]
     return [*own, *(point for point in entry_points(group=group) if not declared or is_foreign(point))]
+
+
+def load_point(group: str, name: str, owner: str) -> Any:
+    """Load the entry point ``name`` of a group.
+
+    Raises:
+        OptionError: no installed package has it; ``owner`` says who needs it.
+    """
+    for point in points_of(group):
+        if point.name == name:
+            return point.load()
+    raise OptionError(
+        f"{owner} needs '{name}' of {group}, which no installed package has; install one that does"
+    )
 
 
 def is_foreign(point: EntryPoint) -> bool:

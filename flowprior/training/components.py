@@ -16,13 +16,12 @@ from torch import nn
 from flowprior.couplings import Coupling, LeaveOneOutCoupling, ReflowCoupling
 from flowprior.data import as_data, split_validation
 from flowprior.data.base import Data
-from flowprior.encoders import Encoder, LatentEncoder
 from flowprior.encoding import EncodedData
 from flowprior.errors import CheckpointError, CouplingError, OptionError, UnknownComponentError
 from flowprior.flow.pair_moments import are_known
 from flowprior.flow.prediction_kinds import check_precision, make_prediction, suited_times
 from flowprior.flow.predictions import Prediction
-from flowprior.models import build_model
+from flowprior.models import Encoder, LatentEncoder, build_model
 from flowprior.models.base import takes_inputs, warn_of_emulation
 from flowprior.paths import Path
 from flowprior.priors import Prior, latents_of

@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from flowprior.conditions import Conditions, moved
 from flowprior.couplings import Coupling
-from flowprior.encoders import LatentEncoder
 from flowprior.encoding import EncodedData
 from flowprior.encoding.cache import remove_latents
 from flowprior.errors import CheckpointError, OptionError
@@ -22,6 +21,7 @@ from flowprior.flow import Flow
 from flowprior.flow.description import describe
 from flowprior.flow.reading import step_folders
 from flowprior.flow.tensors import load_plain
+from flowprior.models import LatentEncoder
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.paths import check_prediction
 from flowprior.priors import Prior

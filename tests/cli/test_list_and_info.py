@@ -15,10 +15,9 @@ from flowprior import Coupling, Path, Prior, Sampler, __version__
 from flowprior.cli import catalogue
 from flowprior.cli.catalogue import FILE, names_of
 from flowprior.data import DATA
-from flowprior.encoders import Encoder
 from flowprior.features import FEATURES
 from flowprior.metrics import Metric
-from flowprior.models import MODELS
+from flowprior.models import MODELS, Encoder
 from flowprior.ops import backend
 from flowprior.samplers import TimeGrid
 from flowprior.training import Callback, LossWeight, TimeDistribution

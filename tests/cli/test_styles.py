@@ -15,11 +15,11 @@ from torch import Tensor
 
 from flowprior.conditions import Parts
 from flowprior.data import load_data
-from flowprior.encoders import Encoder
 from flowprior.errors import FlowpriorError
 from flowprior.extensions.demo.answer import Wanted, answer, command_of
 from flowprior.extensions.demo.fields import Field, fields_of
 from flowprior.flow import Flow
+from flowprior.models import Encoder
 from flowprior.pictures import figure_bytes, sample_grid
 from tests.cli.conftest import SHORT, Call, call_app
 from tests.words import WordEncoder

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from flowprior.encoders import Encoder, TextEncoder
 from flowprior.errors import FlowpriorError, InputError, OptionError
+from flowprior.models import Encoder, TextEncoder
 from flowprior.registry import spec_of
 from tests.text_models import CAPTIONS
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from flowprior.encoders import Encoder, LatentEncoder
 from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.models import Encoder, LatentEncoder
 from tests.diffusers_models import SMALL, save_kl
 
 diffusers = pytest.importorskip("diffusers")

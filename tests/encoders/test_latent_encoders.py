@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowprior.encoders import Encoder, IdentityEncoder, VaeEncoder
+from flowprior.encoders import IdentityEncoder, VaeEncoder
 from flowprior.encoders.vae import SHIPPED
 from flowprior.encoding import measure_reconstruction
 from flowprior.errors import CheckpointError, DataNotFoundError, InputError, OptionError
+from flowprior.models import Encoder
 from flowprior.storage import save_tensors
 from tests.encoders.pictures import pictures, small_vae
 

@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from flowprior.encoders import ClipTextEncoder, Encoder, HuggingFaceEncoder, MiniLMEncoder, text_models
+from flowprior.encoders import ClipTextEncoder, HuggingFaceEncoder, MiniLMEncoder, text_models
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.features.pretrained import ClipFeatures
+from flowprior.models import Encoder
 from tests.text_models import CAPTIONS, save_bert, save_clip, transformers
 
 

@@ -129,7 +129,7 @@ def test_after_a_stop_everything_is_encoded_anew(vae: VaeEncoder, tmp_path: Path
 
 
 def _encode_into(folder: Path, weights: Path) -> None:
-    from flowprior.encoders import Encoder
+    from flowprior.models import Encoder
 
     torch.set_num_threads(1)
     EncodedData(pictures(), Encoder.create("vae", weights=str(weights)), folder).prepare()

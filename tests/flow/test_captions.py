@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.data import TensorData
-from flowprior.encoders import Encoder, TextEncoder, TextEncoding
 from flowprior.errors import FlowpriorError, InputError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.captions import TEXT_ENCODER, labels_of
+from flowprior.models import Encoder, TextEncoder, TextEncoding
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.training import train

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition, Parts, TokenStates, as_value
 from flowprior.couplings import Coupling
-from flowprior.encoders import TextEncoder, TextEncoding
 from flowprior.errors import InputError
 from flowprior.flow import Flow
+from flowprior.models import TextEncoder, TextEncoding
 from flowprior.paths import Path
 from flowprior.priors import Prior
 

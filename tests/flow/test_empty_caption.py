@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from flowprior.data import TensorData
-from flowprior.encoders import Encoder
 from flowprior.flow import Flow
+from flowprior.models import Encoder
 from flowprior.priors import Prior
 from flowprior.training import train
 from tests.words import WordEncoder
