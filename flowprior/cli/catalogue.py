@@ -30,7 +30,7 @@ FAMILIES = {
     "samplers": ("samplers", "Sampler"),
     "grids": ("samplers", "TimeGrid"),
     "models": ("models", "MODELS"),
-    "encoders": ("encoders", "Encoder"),
+    "encoders": ("models", "Encoder"),
     "data": ("data", "DATA"),
     "times": ("training", "TimeDistribution"),
     "weights": ("training", "LossWeight"),
