@@ -32,13 +32,17 @@ def main() -> int:
 
 
 def measure(files: list[Path]) -> dict[str, int]:
-    """Counts by name, such as ``flowprior statements``, over files given by their path from the root."""
+    """Count by name, such as ``flowprior statements``, over files given by their path from the root.
+
+    What is in ``flowprior/extensions`` counts by itself, and not as part of ``flowprior``.
+    """
     counts: Counter[str] = Counter()
     for file in files:
         top = file.parts[0]
         if file.suffix == ".py" and top in ("flowprior", "tests", "benchmarks", "docs"):
-            counts[f"{top} statements"] += statements((ROOT / file).read_text(encoding="utf-8"))
-            counts["flowprior files"] += top == "flowprior"
+            part = "extensions" if file.parts[:2] == ("flowprior", "extensions") else top
+            counts[f"{part} statements"] += statements((ROOT / file).read_text(encoding="utf-8"))
+            counts["flowprior files"] += part == "flowprior"
         if top == "csrc":
             counts["csrc lines"] += len((ROOT / file).read_text(encoding="utf-8").splitlines())
         if file.parts[:2] == ("benchmarks", "results"):
