@@ -21,8 +21,16 @@ from flowprior.conditions import (
     numbers_in,
 )
 from flowprior.couplings.base import Coupling, PairingCoupling
-from flowprior.couplings.cost import inner_costs, squared_distances, weighted_cost
-from flowprior.couplings.plans import DENSE_ROWS, LargePlan, PlanSolver, assign, round_plan
+from flowprior.couplings.plans import (
+    DENSE_ROWS,
+    LargePlan,
+    PlanSolver,
+    assign,
+    inner_costs,
+    round_plan,
+    squared_distances,
+    weighted_cost,
+)
 from flowprior.errors import CouplingError, OptionError
 from flowprior.registry import choose
 

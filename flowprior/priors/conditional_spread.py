@@ -26,12 +26,18 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.mixtures import FitSettings
-from flowprior.priors.density_training import DensityTraining, Objective, train_density
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.last_results import LastResults
-from flowprior.priors.mapper_training import KeptMean, Mapper, MapperNetwork
+from flowprior.priors.network_training import (
+    DensityTraining,
+    KeptMean,
+    Mapper,
+    MapperNetwork,
+    Objective,
+    train_density,
+)
 from flowprior.priors.residuals import fit_factor
 from flowprior.priors.tables import canonical_basis
 from flowprior.streams.batches import CheckedBatches

@@ -1,7 +1,7 @@
 """A mean without training: that of the events of the nearest conditions, by a kernel, plus noise.
 
 The simple rival of ``learned-mean``: what a mapper has learned of embeddings it has to predict better than
-their neighbours do (:mod:`flowprior.priors.kernel_average` has the formula). Everything that is chosen is
+their neighbours do (:mod:`flowprior.priors.nearest` has the formula). Everything that is chosen is
 chosen by leaving out: a condition with all its events, to see what is known of others, and single events of
 conditions that have several, to see what is known of those.
 """
@@ -19,18 +19,18 @@ from flowprior.errors import InputError, OptionError
 from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior
-from flowprior.priors.distinct import MOST
 from flowprior.priors.far import CHOICES, Around, FarConditions, Part
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import LEAST_CONDITIONS, conditioned
-from flowprior.priors.kernel_average import (
+from flowprior.priors.latent import LeaveOneOutPrior
+from flowprior.priors.nearest import (
+    MOST,
     LeftOut,
     Neighbours,
     Representatives,
     choose_kernel,
     kernel_weights,
 )
-from flowprior.priors.latent import LeaveOneOutPrior
 from flowprior.priors.residuals import FixedResiduals, check_sigma
 from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, choose

@@ -1,7 +1,7 @@
 """A learned mean: x0 = P_θ(c) + residual, the paper's prior for text (arXiv 2502.09611, section 4.2).
 
 P_θ is trained by mean squared error, whose optimum is E[x1 | c]. The residual is W z + σ ε, the same for all
-conditions; or of variances that depend on the condition (:mod:`flowprior.priors.diagonal_residuals`); or of a
+conditions; or of variances that depend on the condition (:mod:`flowprior.priors.residuals`); or of a
 low-rank covariance that does, with latents that have a law of their own
 (:mod:`flowprior.priors.lowrank_residuals`). The authors feed an optional latent z to the mapper itself
 and match moments; here z enters linearly, so that the density and the inference of z from a datum stay exact,
@@ -22,17 +22,22 @@ from flowprior.mixtures import FitSettings
 from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior, condition_of, rows_looked_at
-from flowprior.priors.density_training import DensityTraining, bounded
-from flowprior.priors.diagonal_residuals import DiagonalResiduals
-from flowprior.priors.distinct import DistinctEmbeddings, nearest
 from flowprior.priors.far import CHOICES, Around, FarConditions, Part
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout, conditioned
 from flowprior.priors.latent import LatentPrior
 from flowprior.priors.lowrank_residuals import LowRankResiduals
-from flowprior.priors.mapper_training import MapperNetwork, MapperTraining, train_by_steps, train_mapper
 from flowprior.priors.mappers import MAPPERS, LinearMapper, make_mapper
-from flowprior.priors.residuals import FixedResiduals, check_sigma
+from flowprior.priors.nearest import DistinctEmbeddings, nearest
+from flowprior.priors.network_training import (
+    DensityTraining,
+    MapperNetwork,
+    MapperTraining,
+    bounded,
+    train_by_steps,
+    train_mapper,
+)
+from flowprior.priors.residuals import DiagonalResiduals, FixedResiduals, check_sigma
 from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, check_numbers, choose
 from flowprior.streams.batches import CheckedBatches

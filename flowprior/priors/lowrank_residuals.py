@@ -27,12 +27,18 @@ from flowprior.mixtures.kmeans import Reservoirs
 from flowprior.ops import Stream, standard_normal, uniform
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.conditional_spread import ConditionalSpread
-from flowprior.priors.density_training import DensityTraining, bounded, train_density
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import Holdout, conditioned
-from flowprior.priors.mapper_training import KeptMean, Mapper, MapperNetwork
+from flowprior.priors.network_training import (
+    DensityTraining,
+    KeptMean,
+    Mapper,
+    MapperNetwork,
+    bounded,
+    train_density,
+)
 
 MEAN_STEPS, MEAN_RATE = 400, 1e-3
 """Most optimiser steps in which the mean is improved under the law of the latents, and their peak rate."""

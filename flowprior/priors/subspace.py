@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.mixtures import FitSettings, LowRank
-from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.em import fit_mixture
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import transposed_bases
 from flowprior.ops.subspace_tables import MOST_AXES
 from flowprior.priors.few_examples import are_few, shrunk_covariances
 from flowprior.priors.frame import Frame
+from flowprior.priors.last_results import Derived
 from flowprior.priors.row_sample import RowSample
 from flowprior.priors.tables import (
     covariances_of,

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from flowprior.mixtures import FitSettings
-from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import Stream, draw_seed, standard_normal, uniform
 from flowprior.priors.asked import warn_of_singles
 from flowprior.priors.conditioned import ConditionedPrior, SeenConditions
 from flowprior.priors.few_examples import examples_given, shares_given
 from flowprior.priors.frame import Frame
+from flowprior.priors.last_results import Derived
 from flowprior.priors.latent import InferredLatents, LatentPrior
 from flowprior.priors.row_sample import first_rows, in_pieces
 from flowprior.priors.shared_basis import Sizes, fit_shared
