@@ -46,6 +46,11 @@ def standard_normal(
     return operators(like.device).standard_normal(like.detach(), seed, n, dim, int(stream))
 
 
+def noise_and_latents(n: int, dim: int, rank: int, like: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+    """Standard normal noise ``[n, dim]`` and latents ``[n, rank]`` of one seed, independent of each other."""
+    return standard_normal(n, dim, like, seed), standard_normal(n, rank, like, seed, stream=Stream.LATENT)
+
+
 @reference("standard_normal")
 def reference_standard_normal(like: Tensor, seed: Tensor, n: int, dim: int, stream: int) -> Tensor:
     """The pure-torch operator behind :func:`standard_normal`."""

@@ -149,7 +149,11 @@ def train_mapper(
     mapper.requires_grad_(True).initialise(generator)
     optimiser = torch.optim.AdamW(mapper.parameters(), lr=options.lr, weight_decay=WEIGHT_DECAY)
     if data.is_empty:
-        progress = _train_all_epochs(mapper, optimiser, data, center, options, generator)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.epochs)
+        for _ in range(options.epochs):
+            _epoch(mapper, optimiser, data, center, options.batch_size, generator)
+            schedule.step()
+        progress = Progress(float("nan"), weights_of(mapper), options.epochs)
     else:
         progress = _train_until_stale(mapper, optimiser, data, center, options, generator)
     mapper.load_state_dict(progress.weights)
@@ -196,21 +200,6 @@ def _train_until_stale(
             stacklevel=2,
         )
     return progress
-
-
-def _train_all_epochs(
-    mapper: MapperNetwork,
-    optimiser: torch.optim.Optimizer,
-    data: Holdout,
-    center: Tensor,
-    options: MapperTraining,
-    generator: torch.Generator | None,
-) -> Progress:
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.epochs)
-    for _ in range(options.epochs):
-        _epoch(mapper, optimiser, data, center, options.batch_size, generator)
-        schedule.step()
-    return Progress(float("nan"), weights_of(mapper), options.epochs)
 
 
 @torch.enable_grad()

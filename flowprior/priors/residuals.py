@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from flowprior.errors import OptionError
 from flowprior.mixtures import FitSettings, LowRank
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import Stream, lowrank_log_density, lowrank_posterior_sample, standard_normal
+from flowprior.ops import lowrank_log_density, lowrank_posterior_sample, noise_and_latents, standard_normal
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
@@ -84,7 +84,10 @@ class FixedResiduals(nn.Module):
         With one, W and ψ are the maximum-likelihood fit to all residuals; a fixed σ stays fixed.
         """
         if self.factor.shape[1]:
-            factor, noise = self._fit_factor(data.data, mean, generator)
+            fixed = None if isinstance(self.sigma, str) else float(self.sigma) ** 2
+            isotropic = self.sigma == "scalar"
+            settings = FitSettings(LEAST_NOISE, 0.0, generator, isotropic=isotropic, fixed_noise=fixed)
+            factor, noise = fit_factor(data.data, mean, self.factor.shape[1], settings)
             self.factor, self.noise = factor.to(self.factor), noise.to(self.noise)
             return
         self.fit_noise(residual for residual, _ in _residuals(data.residual_rows(), mean))
@@ -104,14 +107,6 @@ class FixedResiduals(nn.Module):
         """The variances of all data x ``[B, D]``, whatever their condition."""
         variance = ConditionMoments.over((x, None) for x, _ in data).variance()[0]
         self.total = (variance + LEAST_NOISE).to(self.total)
-
-    def _fit_factor(
-        self, data: CheckedBatches, mean: Means, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
-        fixed = None if isinstance(self.sigma, str) else float(self.sigma) ** 2
-        isotropic = self.sigma == "scalar"
-        settings = FitSettings(LEAST_NOISE, 0.0, generator, isotropic=isotropic, fixed_noise=fixed)
-        return fit_factor(data, mean, self.factor.shape[1], settings)
 
     # -- use: as of LowRankResiduals; of the condition only the width is read -------------------
 
@@ -135,16 +130,15 @@ class FixedResiduals(nn.Module):
 
     def sample(self, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` around ``loc``, from ``seed``."""
-        epsilon, z = self._normal(len(around.loc), seed)
+        epsilon, z = noise_and_latents(len(around.loc), *self.factor.shape, self.noise, seed)
         return self._place(around, z, epsilon)
 
     def infer(self, x1: Tensor, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` with z ~ p(z | x1) of x1 ``[B, D]``, from ``seed``."""
         loc = around.loc
-        epsilon, xi = self._normal(len(loc), seed)
-        zero = torch.zeros_like(loc[0])
+        epsilon, xi = noise_and_latents(len(loc), *self.factor.shape, self.noise, seed)
         residual = (x1.to(loc.dtype) - loc) / around.width
-        z = lowrank_posterior_sample(residual, zero, self.factor, self.noise, xi)
+        z = lowrank_posterior_sample(residual, torch.zeros_like(loc[0]), self.factor, self.noise, xi)
         return self._place(around, z, epsilon)
 
     def log_prob(self, x: Tensor, around: Around) -> Tensor:
@@ -179,11 +173,6 @@ class FixedResiduals(nn.Module):
 
     def _place(self, around: Around, z: Tensor, epsilon: Tensor) -> Tensor:
         return around.loc + around.width * (z @ self.factor.T + self.noise.sqrt() * epsilon)
-
-    def _normal(self, n: int, seed: Tensor) -> tuple[Tensor, Tensor]:
-        """Standard normal ε ``[n, D]`` and z ``[n, latent]``."""
-        epsilon = standard_normal(n, len(self.noise), self.noise, seed)
-        return epsilon, standard_normal(n, self.factor.shape[1], self.noise, seed, stream=Stream.LATENT)
 
 
 @torch.no_grad()
@@ -309,9 +298,9 @@ class DiagonalResiduals(nn.Module):
 
     def sample(self, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` around ``loc``, from ``seed``."""
-        rows, dim = around.loc.shape
-        epsilon = standard_normal(rows, dim, around.loc, seed)
-        return torch.addcmul(around.loc, around.width * self._deviation(around.cond), epsilon)
+        epsilon = standard_normal(*around.loc.shape, around.loc, seed)
+        deviation = (self.variance(around.cond) + self.floor).sqrt()
+        return torch.addcmul(around.loc, around.width * deviation, epsilon)
 
     def infer(self, x1: Tensor, around: Around, seed: Tensor) -> Tensor:
         """As :meth:`sample`: there are no latents."""
@@ -332,6 +321,3 @@ class DiagonalResiduals(nn.Module):
     def scale(self, factor: float) -> None:
         """Multiply the variances, but for the floor, by ``factor``."""
         self.factor, self.left = self.factor * factor, self.left * factor
-
-    def _deviation(self, cond: Tensor) -> Tensor:
-        return (self.variance(cond) + self.floor).sqrt()
