@@ -319,6 +319,8 @@ class LargePlan:
     def of(cls, x1: Tensor, x0: Tensor, reg: float) -> LargePlan:
         """The plan between data x1 ``[N, F]`` and source samples x0 ``[N, F]``.
 
+        By POT's log-domain Sinkhorn (Cuturi 2013), which computes the costs anew, some rows at a time.
+
         Args:
             x1, x0: the rows.
             reg: entropic regularisation relative to the mean cost.
@@ -330,7 +332,25 @@ class LargePlan:
         data, sources = ((x - centre).detach().cpu().float() for x in (x1, x0))
         if scale == 0:  # all rows are one
             return cls(data, sources, data.new_zeros(len(data)), 1.0)
-        return cls(data, sources, _potentials(data / scale**0.5, sources / scale**0.5, reg), scale)
+        from ot.bregman import empirical_sinkhorn
+
+        rows = max(1, BLOCK_NUMBERS // len(data))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = empirical_sinkhorn(
+                data / scale**0.5,
+                sources / scale**0.5,
+                1.0,
+                isLazy=True,
+                batchSize=rows,
+                numIterMax=MOST_ITERATIONS,
+                stopThr=MARGINAL_TOLERANCE,
+            )
+        potentials = cast("tuple[Tensor, Tensor]", found)[1]
+        if caught or not bool(torch.isfinite(potentials).all()):
+            why = " ".join(str(caught[0].message).split()) if caught else "the potentials are not finite"
+            raise CouplingError(f"ot: method=sinkhorn failed with reg={reg}: {why}; raise reg")
+        return cls(data, sources, potentials, scale)
 
     def draw(self, generator: torch.Generator | None = None) -> Tensor:
         """For each datum a source sample from its row of the plan: indices ``[N]``, int64, on the CPU.
@@ -348,32 +368,6 @@ class LargePlan:
             reached = mass.cumsum(1)
             chosen.append(torch.searchsorted(reached, u * reached[:, -1:]).clamp_max(count - 1))
         return torch.cat(chosen)[:, 0]
-
-
-def _potentials(data: Tensor, sources: Tensor, reg: float) -> Tensor:
-    """Logarithms ``[N]`` of the sources' scalings, of rows whose squared distances are cost over ``reg``.
-
-    By POT's log-domain Sinkhorn (Cuturi 2013), which computes the costs anew, some rows at a time.
-    """
-    from ot.bregman import empirical_sinkhorn
-
-    rows = max(1, BLOCK_NUMBERS // len(data))
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        found = empirical_sinkhorn(
-            data,
-            sources,
-            1.0,
-            isLazy=True,
-            batchSize=rows,
-            numIterMax=MOST_ITERATIONS,
-            stopThr=MARGINAL_TOLERANCE,
-        )
-    potentials = cast("tuple[Tensor, Tensor]", found)[1]
-    if caught or not bool(torch.isfinite(potentials).all()):
-        why = " ".join(str(caught[0].message).split()) if caught else "the potentials are not finite"
-        raise CouplingError(f"ot: method=sinkhorn failed with reg={reg}: {why}; raise reg")
-    return potentials
 
 
 def _log(plan: Array) -> Array:

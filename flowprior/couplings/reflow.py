@@ -267,11 +267,7 @@ class ReflowCoupling(Coupling):
         That of these pairs is another one, which no formula knows: what the network is shown, and in which
         units it answers, is a matter of scale, and leaves the velocity that it learns as it is.
         """
-        return None if self.origin == AUTO else self.first.latent_slope(spread, *_given(given))
-
-
-def _given(given: Tensor | None) -> tuple[Tensor, ...]:
-    return () if given is None else (given,)
+        return None if self.origin == AUTO else self.first.latent_slope(spread, given)
 
 
 def _are_equal(prior: Prior, other: Prior) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Parameters, Statistics
+from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Parameters
 from flowprior.mixtures.moments import ConditionMoments, Moments
 from flowprior.ops import triangular_log_density
 from flowprior.ops.mixture import LOG_2PI
@@ -154,6 +154,8 @@ class Tied(Full):
 class FullFitter(Fitter):
     """EM with full scatter matrices."""
 
+    full = True
+
     def __init__(
         self,
         family: Full,
@@ -199,9 +201,6 @@ class FullFitter(Fitter):
         gathered = self.statistics.count + self.settings.shrinkage
         share = torch.where(gathered.sum(1, keepdim=True) > 0, gathered, count)
         return share / share.sum(1, keepdim=True)
-
-    def _fresh(self, conditions: int, components: int, dim: int) -> Statistics:
-        return Statistics(conditions, components, dim, full=True)
 
 
 def _cholesky(covariance: Tensor, reg_covar: float) -> Tensor:

@@ -62,11 +62,7 @@ def _outputs(like: Tensor, seed: Tensor, n: int, dim: int, stream: int) -> Tenso
     return like.new_empty(n, dim)
 
 
-def _mark_noise(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.mark_non_differentiable(output)
-
-
-@gradient("standard_normal", setup=_mark_noise)
+@gradient("standard_normal", setup=lambda ctx, inputs, output: ctx.mark_non_differentiable(output))
 def _no_gradient(library: Any, ctx: Context, grad: Grad) -> tuple[None, ...]:
     """Noise does not depend on the tensor that gave its dtype and device."""
     return None, None, None, None, None

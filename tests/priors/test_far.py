@@ -162,7 +162,7 @@ def test_a_prior_that_was_saved_before_there_were_distances_loads_as_it_was():
 
 
 def fit_far(far: FarConditions, truth: tuple[float, float, float, float], n: int, dim: int) -> float:
-    """Fit to rows whose mean, of variance 1, is right by the share ρ of a length; by another the noise grows."""
+    """Fit to rows whose mean is right by the share ρ of one length; by the other their noise grows."""
     generator = torch.Generator().manual_seed(3)
     shrinks, widens, near, most = truth
     distance = 3 * torch.rand(n, generator=generator)
