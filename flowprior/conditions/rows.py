@@ -78,19 +78,16 @@ def joined(parts: Sequence[C | None]) -> C | None:
     if isinstance(given[0], Tensor):
         return cast("C", torch.cat(given))
     if isinstance(given[0], TokenStates):
-        return cast("C", _joined_tokens(given))
+        length = max(part.states.shape[1] for part in given)
+        padded = [part.padded(length) for part in given]
+        tokens = TokenStates(torch.cat([p.states for p in padded]), torch.cat([p.mask for p in padded]))
+        return cast("C", tokens)
     if len({part.names for part in given}) > 1:
         raise InputError(
             f"conditions: expected the same parts, got {'; '.join(', '.join(part.names) for part in given)}"
         )
     found: Any = {name: joined([part[name] for part in given]) for name in given[0].names}
     return cast("C", Parts(found))
-
-
-def _joined_tokens(given: Sequence[TokenStates]) -> TokenStates:
-    length = max(part.states.shape[1] for part in given)
-    padded = [part.padded(length) for part in given]
-    return TokenStates(torch.cat([p.states for p in padded]), torch.cat([p.mask for p in padded]))
 
 
 def chosen(mask: Tensor, first: C, second: C) -> C:
