@@ -5,24 +5,22 @@
 """
 
 from flowprior.conditions.condition import MOST_LABELS, Condition, Kind
-from flowprior.conditions.reading import (
+from flowprior.conditions.rows import (
     BETWEEN,
     choose_parts,
-    embeddings_in,
-    label_groups,
-    labels_in,
-    numbers_in,
-    read_part,
-)
-from flowprior.conditions.rows import (
     chosen,
+    embeddings_in,
     equal,
     flat,
     joined,
+    label_groups,
+    labels_in,
     moved,
     named_tensors,
+    numbers_in,
     pieces,
     pinned,
+    read_part,
     repeated,
     rows,
     value_of_tensors,

@@ -251,11 +251,8 @@ class Condition:
         parts, shape = values.get("parts", {}), values.get("shape", [])
         if not isinstance(shape, list):
             raise ValueError("a shape that is no list")
-        if not isinstance(parts, Mapping) or not all(map(_is_part, parts.values())):
+        inner = parts.values() if isinstance(parts, Mapping) else [None]
+        if not all(isinstance(part, Mapping) and "parts" not in part for part in inner):
             raise ValueError("parts of a condition that are no mapping, or have parts again")
         read = tuple((name, cls.from_dict(part)) for name, part in parts.items())
         return cls(values["kind"], values["size"], read, tuple(shape))
-
-
-def _is_part(values: object) -> bool:
-    return isinstance(values, Mapping) and "parts" not in values

@@ -146,7 +146,8 @@ class Parts(Carried):
                 raise InputError(f"condition: expected a tensor [B, …] or TokenStates as '{name}', got {got}")
         counts = {name: len(part) for name, part in parts.items()}
         if len(set(counts.values())) > 1:
-            raise InputError(f"condition: expected parts of one number of rows, got {_listed(counts)}")
+            listed = ", ".join(f"{count} of '{name}'" for name, count in counts.items())
+            raise InputError(f"condition: expected parts of one number of rows, got {listed}")
         self._parts = {name: parts[name] for name in sorted(parts)}
 
     @property
@@ -242,10 +243,6 @@ def check_name(name: object) -> None:
         raise InputError(
             f"condition: {name!r} cannot name a part; use a letter, then letters, digits, _ and -, at most 64"
         )
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} of '{name}'" for name, count in counts.items())
 
 
 def _converted(tensor: Tensor, *args: Any, **options: Any) -> Tensor:

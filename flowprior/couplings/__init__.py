@@ -1,7 +1,6 @@
 """Couplings: which source sample belongs to which datum."""
 
 from flowprior.couplings.base import Coupling, PairingCoupling
-from flowprior.couplings.cost import transport_cost
 from flowprior.couplings.drawing import (
     CondOTCoupling,
     IndependentCoupling,
@@ -10,6 +9,7 @@ from flowprior.couplings.drawing import (
 )
 from flowprior.couplings.gap import SourceGap, source_gap
 from flowprior.couplings.ot import OTCoupling
+from flowprior.couplings.plans import transport_cost
 from flowprior.couplings.reflow import ReflowCoupling
 from flowprior.couplings.semidiscrete import SemidiscreteCoupling
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions, label_groups
 from flowprior.couplings.base import Coupling
-from flowprior.couplings.cost import squared_distances
+from flowprior.couplings.plans import squared_distances
 from flowprior.errors import InputError
 from flowprior.priors import Prior
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -21,8 +20,16 @@ from flowprior.conditions import (
     numbers_in,
 )
 from flowprior.couplings.base import Coupling, PairingCoupling
-from flowprior.couplings.cost import inner_costs, squared_distances, weighted_cost
-from flowprior.couplings.plans import DENSE_ROWS, LargePlan, PlanSolver, assign, round_plan
+from flowprior.couplings.plans import (
+    DENSE_ROWS,
+    LargePlan,
+    PlanSolver,
+    assign,
+    inner_costs,
+    round_plan,
+    squared_distances,
+    weighted_cost,
+)
 from flowprior.errors import CouplingError, OptionError
 from flowprior.registry import choose
 
@@ -30,14 +37,6 @@ V = TypeVar("V")
 
 CONDITIONS = ("auto", "within", "ignore", "weighted")
 METHODS = ("exact", "sinkhorn", "unbalanced", "partial")
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """Conditions ``[B, …]`` that are paired within where they are equal, and that weigh on the cost."""
-
-    within: Tensor | None = None
-    weighted: Tensor | None = None
 
 
 @Coupling.register("ot", aliases=("minibatch-ot", "batchot"))
@@ -100,15 +99,23 @@ class OTCoupling(PairingCoupling):
             InputError: ``reads`` names no part of the condition.
         """
         cond = as_value(cond)
-        _check_batch(x0, x1, cond)
-        seen = self._seen(cond)
-        if seen.within is None:
-            permutation = self._pair_rows(x1, x0, seen.weighted, generator)
+        if x0.shape != x1.shape or x1.dim() < 2:
+            raise CouplingError(
+                f"ot.pair: expected x0 and x1 of one shape [B, *event], got {list(x0.shape)} and "
+                f"{list(x1.shape)}"
+            )
+        if cond is not None and len(cond) != len(x1):
+            raise CouplingError(
+                f"ot.pair: expected one condition for each of {len(x1)} rows, got {len(cond)}"
+            )
+        within, weighted = self._seen(cond)
+        if within is None:
+            permutation = self._pair_rows(x1, x0, weighted, generator)
         else:
             permutation = torch.empty(len(x1), dtype=torch.long)
-            for rows in _groups(seen.within):
+            for rows in _groups(within):
                 here = rows.to(x1.device)
-                near = None if seen.weighted is None else seen.weighted.index_select(0, here)
+                near = None if weighted is None else weighted.index_select(0, here)
                 part = self._pair_rows(x1.index_select(0, here), x0.index_select(0, here), near, generator)
                 permutation[rows] = rows[part]
         return permutation.to(x0.device)
@@ -122,21 +129,21 @@ class OTCoupling(PairingCoupling):
         cost = squared_distances(x1, x0)
         return self._solve_cost(weighted_cost(cost, near, self.kept_share), float(cost.mean()), generator)
 
-    def _seen(self, cond: Conditions | None) -> _Seen:
-        """What of the condition is paired within, and what weighs on the cost."""
+    def _seen(self, cond: Conditions | None) -> tuple[Tensor | None, Tensor | None]:
+        """What of the condition ``[B, …]`` is paired within where equal, and what weighs on the cost."""
         if isinstance(cond, Parts):
             cond = cond.only(choose_parts(cond.names, self.reads, "ot.pair"))
         elif self.reads and cond is not None:
             choose_parts((), self.reads, "ot.pair")
         if cond is None or self.condition == "ignore":
-            return _Seen()
+            return None, None
         if isinstance(cond, Tensor):
             mode = "weighted" if cond.is_floating_point() else "within"
             mode = mode if self.condition == "auto" else self.condition
-            return _Seen(within=cond) if mode == "within" else _Seen(weighted=flat(cond))
+            return (cond, None) if mode == "within" else (None, flat(cond))
         return self._seen_parts(cond)
 
-    def _seen_parts(self, cond: Parts | TokenStates) -> _Seen:
+    def _seen_parts(self, cond: Parts | TokenStates) -> tuple[Tensor | None, Tensor | None]:
         labels, numbers = label_groups(cond), numbers_in(cond)
         if self.condition == "within":
             labels, numbers = numbers if labels is None else labels, None
@@ -147,7 +154,7 @@ class OTCoupling(PairingCoupling):
                 f"ot.pair: expected labels, embeddings or token states, got {describe_value(cond)}; set "
                 "reads= to one of these parts, or condition=ignore"
             )
-        return _Seen(labels, numbers)
+        return labels, numbers
 
     def _solve(self, x1: Tensor, x0: Tensor, generator: torch.Generator | None) -> Tensor:
         """Which x0 ``[M]`` each of some rows takes that may all be paired, on the CPU."""
@@ -172,15 +179,6 @@ def _groups(cond: Tensor) -> Iterator[Tensor]:
     order = keys.argsort(stable=True).cpu()
     counts = keys.unique(return_counts=True)[1]
     yield from order.split(counts.tolist())
-
-
-def _check_batch(x0: Tensor, x1: Tensor, cond: Conditions | None) -> None:
-    if x0.shape != x1.shape or x1.dim() < 2:
-        raise CouplingError(
-            f"ot.pair: expected x0 and x1 of one shape [B, *event], got {list(x0.shape)} and {list(x1.shape)}"
-        )
-    if cond is not None and len(cond) != len(x1):
-        raise CouplingError(f"ot.pair: expected one condition for each of {len(x1)} rows, got {len(cond)}")
 
 
 def _within(option: str, value: V, possible: bool, expected: str) -> V:

@@ -27,7 +27,7 @@ from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_ins
 from flowprior.registry import did_you_mean, is_whole
 from flowprior.storage.user_paths import existing_folder
 from flowprior.storage.writing import one_line
-from flowprior.streams.corrupt import MOST_CORRUPT, CorruptRecords
+from flowprior.streams.data import MOST_CORRUPT, CorruptRecords
 
 AUTO, NONE = "auto", "none"
 EVENTS = ("image", "img", "picture", "latents", "latent", "x")

@@ -18,7 +18,7 @@ from flowprior.data.npy_rows import array_of_bytes
 from flowprior.data.picture_files import MOST_EVENT_PIXELS, SUFFIXES, NamedBytes, picture_size, read_picture
 from flowprior.data.splits import split_indices
 from flowprior.errors import InputError
-from flowprior.streams.corrupt import CorruptRecords
+from flowprior.streams.data import CorruptRecords
 
 PICTURES = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
 ARRAYS = ("npy",)

@@ -37,14 +37,6 @@ CHUNK = 512
 
 
 @dataclass(frozen=True)
-class GaussianLaw:
-    """A Gaussian that stands in where rows are few: ``mean`` ``[D]``, ``covariance`` ``[D, D]``, float64."""
-
-    mean: Tensor
-    covariance: Tensor
-
-
-@dataclass(frozen=True)
 class Blur:
     """What happens to x after it was drawn: a x + v^½ ε, ε standard normal.
 
@@ -99,13 +91,13 @@ class Regularisation:
     Attributes:
         shrinkage: ν, examples' worth of the covariance within all components that each one is given.
         floor: f, added to every variance.
-        around: one example's worth of its mean goes into every component's, and D examples' worth of its
-            covariance into the one within components.
+        around: a covariance about the origin ``[D, D]``, float64: one example's worth of that mean goes into
+            every component's, and D examples' worth of it into the covariance within components.
     """
 
     shrinkage: float
     floor: float
-    around: GaussianLaw
+    around: Tensor
 
 
 def fit_average(
@@ -152,10 +144,9 @@ def _fit_from_owners(x: Tensor, owner: Tensor, to: Regularisation) -> Components
 def _maximise(x: Tensor, share: Tensor, to: Regularisation) -> Components:
     """Weights, means and covariances, float64, from the rows' shares ``[n, K]`` in the components."""
     dim, count = x.shape[1], share.sum(0, dtype=torch.float64)
-    mean = (share.T @ x).double() + to.around.mean
-    mean /= (count + 1)[:, None]
+    mean = (share.T @ x).double() / (count + 1)[:, None]
     scatter = torch.stack([_scatter(x, share[:, k], mean[k].to(x)) for k in range(share.shape[1])]).double()
-    within = (scatter.sum(0) + dim * to.around.covariance) / (len(x) + dim)
+    within = (scatter.sum(0) + dim * to.around) / (len(x) + dim)
     covariance = (scatter + to.shrinkage * within) / (count + to.shrinkage).clamp_min(1e-12)[:, None, None]
     diagonal = covariance.diagonal(dim1=1, dim2=2)
     diagonal += (ROUNDING * diagonal.mean(1, keepdim=True)).clamp_min(to.floor)

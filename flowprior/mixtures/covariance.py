@@ -161,6 +161,9 @@ class Fitter(abc.ABC):
         statistics: what the running pass has gathered.
     """
 
+    full: ClassVar[bool] = False
+    """Whether second moments are of all pairs of dimensions."""
+
     def __init__(
         self, moments: ConditionMoments, components: int, dtype: torch.dtype, settings: FitSettings
     ) -> None:
@@ -170,7 +173,7 @@ class Fitter(abc.ABC):
         self.pooled = moments.pooled()
         self.reference = moments.mean
         dim = moments.mean.shape[1]
-        self.statistics = self._fresh(len(moments.count), components, dim)
+        self.statistics = Statistics(len(moments.count), components, dim, full=self.full)
         # Conditions whose sums need float64: all, while nothing is known of where the components lie.
         self.wide = torch.full((len(moments.count),), components > 1 and dtype != torch.float64)
         self.mean = torch.zeros_like(self.statistics.first)
@@ -191,9 +194,6 @@ class Fitter(abc.ABC):
     @abc.abstractmethod
     def maximise(self, active: Tensor) -> None:
         """Set parameters of the ``active`` conditions (bool ``[C]``), then clear the statistics."""
-
-    def _fresh(self, conditions: int, components: int, dim: int) -> Statistics:
-        return Statistics(conditions, components, dim)
 
     def _centred(self, x: Tensor, condition: int) -> Tensor:
         """Rows about the condition's reference, in a dtype whose digits suffice for squares."""

@@ -99,33 +99,16 @@ class Grouping:
         return len(self.rows)
 
     @cached_property
-    def groups(self) -> list[int]:
-        """The matrices that occur, in ascending order."""
-        return self._found[0].tolist()
-
-    @cached_property
-    def counts(self) -> list[int]:
-        """Rows of each of them."""
-        return self._found[1].tolist()
+    def sorted(self) -> tuple[list[int], list[int], Tensor]:
+        """The matrices that occur, ascending, rows of each, and the rows in that order, ``[n]``."""
+        keys, order = self.rows.sort(stable=True)
+        groups, counts = keys.unique_consecutive(return_counts=True)
+        return groups.tolist(), counts.tolist(), order
 
     @cached_property
     def places(self) -> Tensor:
         """Where in the order of the groups each row lies, ``[n]``."""
-        return self.order.argsort()
-
-    @property
-    def order(self) -> Tensor:
-        """The rows of one group after those of another, ``[n]``."""
-        return self._sorted[1]
-
-    @cached_property
-    def _sorted(self) -> tuple[Tensor, Tensor]:
-        keys, order = self.rows.sort(stable=True)
-        return keys, order
-
-    @cached_property
-    def _found(self) -> tuple[Tensor, Tensor]:
-        return self._sorted[0].unique_consecutive(return_counts=True)
+        return self.sorted[2].argsort()
 
 
 def times_table(x: Tensor, rows: Tensor | Grouping, tables: Tensor) -> Tensor:
@@ -163,12 +146,13 @@ def by_group(
         return function(tables.new_zeros(tables.shape[1:], dtype=dtype), *values)
     if len(tables) == 1:  # without waiting for the device
         return function(tables[0].to(dtype), *values)
-    if len(grouping.groups) == 1:
-        return function(tables[grouping.groups[0]].to(dtype), *values)
-    if gathers(len(grouping), len(grouping.groups), tables[0].numel()):
+    groups, counts, order = grouping.sorted
+    if len(groups) == 1:
+        return function(tables[groups[0]].to(dtype), *values)
+    if gathers(len(grouping), len(groups), tables[0].numel()):
         return _gathered(function, grouping.rows, tables, *values)
-    sorted_values = (value.index_select(0, grouping.order).split(grouping.counts) for value in values)
-    parts = zip(grouping.groups, *sorted_values, strict=True)
+    sorted_values = (value.index_select(0, order).split(counts) for value in values)
+    parts = zip(groups, *sorted_values, strict=True)
     results = torch.cat([function(tables[g].to(dtype), *own) for g, *own in parts])
     return results.index_select(0, grouping.places)
 

@@ -136,14 +136,6 @@ def _distances(rows: Tensor, centres: Tensor) -> Tensor:
     return (rows.square().sum(-1)[..., None] - 2 * cross + centres.square().sum(-1)[:, None]).clamp_min(0)
 
 
-def clusters(rows: Tensor, number: int) -> Tensor:
-    """Which of at most ``number`` clusters each of ``rows`` ``[n, D]`` is in, ``[n]``; always the same."""
-    filled = torch.ones(1, len(rows), dtype=torch.bool)
-    generator = torch.Generator().manual_seed(0)
-    centres = _lloyd(rows[None], filled, _plus_plus(rows[None], filled, number, generator))
-    return nearest_centre(rows, centres[0])
-
-
 def guarded_centres(rows: Tensor, most: int, least: int) -> tuple[Tensor, Tensor]:
     """Return centres ``[K, D]`` of ``rows`` ``[n, D]``, and the place of each row's centre, ``[n]``.
 
@@ -160,7 +152,9 @@ def guarded_centres(rows: Tensor, most: int, least: int) -> tuple[Tensor, Tensor
     own = rows[first]
     if len(own) < max(least, 1):
         return rows[:0], group[:0]
-    owner = clusters(own, min(most, len(own) // least))
+    filled, generator = torch.ones(1, len(own), dtype=torch.bool), torch.Generator().manual_seed(0)
+    started = _plus_plus(own[None], filled, min(most, len(own) // least), generator)
+    owner = nearest_centre(own, _lloyd(own[None], filled, started)[0])
     while True:
         owner = owner.unique(return_inverse=True)[1]
         count = torch.bincount(owner)

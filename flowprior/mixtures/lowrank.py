@@ -122,7 +122,10 @@ class LowRankFitter(Fitter):
         """The next parameters of some conditions ``c``, whose moments are given, and their next basis."""
         basis, psi = self.basis[c], self.psi[c]
         added = (count - self.statistics.count[c])[..., None, None]
-        moment = self.projected[c] + added * self._pooled_times(basis, offset)
+        along = offset[:, None, None, :] @ basis
+        # The pooled rows' second moment about the reference, diag(variance) + δ δᵀ, times the basis.
+        pooled = self.pooled.variance[:, None] * basis + offset[:, None, :, None] * along
+        moment = self.projected[c] + added * pooled
         applied = moment / count[..., None, None] - first[..., None] * (first[..., None, :] @ basis)
         if (shrunk := self.settings.shrunk) is not None:
             applied = shrunk.of(c).times(basis, applied)
@@ -132,11 +135,6 @@ class LowRankFitter(Fitter):
         self.psi[c] = psi = self._noise(variance - factor.square().sum(-1))
         deviation = psi.sqrt()[..., None]
         self.basis[c] = torch.linalg.qr(applied / deviation).Q / deviation
-
-    def _pooled_times(self, basis: Tensor, offset: Tensor) -> Tensor:
-        """The pooled rows' second moment about the reference, diag(variance) + δ δᵀ, times the basis."""
-        along = offset[:, None, None, :] @ basis
-        return self.pooled.variance[:, None] * basis + offset[:, None, :, None] * along
 
     def _ritz(self, basis: Tensor, applied: Tensor, psi: Tensor) -> Tensor:
         """W from Σ·basis, by the eigenpairs of the whitened covariance inside the subspace."""

@@ -18,7 +18,7 @@ from flowprior.ops.operators import (
     is_native,
     is_plain,
     is_transformed,
-    native_operators,
+    operators,
 )
 from flowprior.ops.shapes import check_tensors, compute_dtype, contiguous_like, flat
 
@@ -48,8 +48,7 @@ def affine_path(
     alpha, sigma, alpha_dot, sigma_dot = (c.to(compute_dtype(x1.dtype)) for c in coefficients)
     if not is_native(x1.device) or _differentiated(x0, x1, alpha, sigma, alpha_dot, sigma_dot):
         return reference_affine_path(x0, x1, alpha, sigma, alpha_dot, sigma_dot)
-    operator = native_operators().affine_path
-    x_t, u_t = operator(flat(x0), flat(x1), alpha, sigma, alpha_dot, sigma_dot)
+    x_t, u_t = operators(x1.device).affine_path(flat(x0), flat(x1), alpha, sigma, alpha_dot, sigma_dot)
     return x_t.reshape(x1.shape), u_t.reshape(x1.shape)
 
 
@@ -77,7 +76,7 @@ def interpolate(x0: Tensor, x1: Tensor, t: Tensor, sigma_min: float = 0.0) -> tu
     t = t.to(compute_dtype(x1.dtype))
     if not is_native(x1.device) or _differentiated(x0, x1, t):
         return reference_interpolate(x0, x1, t, sigma_min)
-    x_t, u_t = native_operators().interpolate(flat(x0), flat(x1), t, sigma_min)
+    x_t, u_t = operators(x1.device).interpolate(flat(x0), flat(x1), t, sigma_min)
     return x_t.reshape(x1.shape), u_t.reshape(x1.shape)
 
 
@@ -128,7 +127,8 @@ def _alike(owner: str, x0: Tensor, x1: Tensor, *times: Tensor) -> tuple[Tensor, 
     check_tensors(owner, x0=x0, x1=x1, **dict(zip(names, times, strict=True)))
     if x0.shape != x1.shape or x1.dim() == 0 or any(t.shape != x1.shape[:1] for t in times):
         raise InputError(
-            f"{owner}: expected x0 and x1 of one shape [B, *event] and {_called(times)} [B], got "
+            f"{owner}: expected x0 and x1 of one shape [B, *event] and "
+            f"{'t' if len(times) == 1 else 'coefficients'} [B], got "
             f"{list(x0.shape)}, {list(x1.shape)} and {', '.join(str(list(t.shape)) for t in times)}"
         )
     dtype = torch.promote_types(x0.dtype, x1.dtype)
@@ -137,10 +137,6 @@ def _alike(owner: str, x0: Tensor, x1: Tensor, *times: Tensor) -> tuple[Tensor, 
         held = ", ".join(f"{tensor.dtype} on {tensor.device}" for tensor in tensors)
         raise InputError(f"{owner}: expected floating-point tensors on one device, got {held}")
     return x0.to(dtype), x1.to(dtype)
-
-
-def _called(times: tuple[Tensor, ...]) -> str:
-    return "t" if len(times) == 1 else "coefficients"
 
 
 def _differentiated(*tensors: Tensor) -> bool:
@@ -157,11 +153,7 @@ def _outputs(x0: Tensor, x1: Tensor, *times: Tensor | float) -> tuple[Tensor, Te
     return contiguous_like(x1), contiguous_like(x1)
 
 
-def _save_inputs(ctx: Context, inputs: tuple[Any, ...], output: Any) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-@gradient("affine_path", setup=_save_inputs)
+@gradient("affine_path", setup=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))
 def _affine_path_gradient(library: Any, ctx: Context, grad_x_t: Tensor, grad_u_t: Tensor) -> tuple[Grad, ...]:
     x0, x1, alpha, sigma, alpha_dot, sigma_dot = ctx.saved_tensors
     needs = ctx.needs_input_grad

@@ -18,13 +18,14 @@ from flowprior.ops.operators import (
     is_native,
     is_simple,
     is_transformed,
-    native_operators,
+    operators,
     run,
 )
 from flowprior.ops.shapes import compute_dtype, computed_like, contiguous_like, flat
 
 Reduction = Literal["mean", "none"]
-# Where a torch does not tell, the graph is taken as kept.
+# Whether the graph outlives a backward pass (``retain_graph``): then its tensors stay its own. Where a torch
+# does not tell, it is taken as kept.
 _keep_graph: Callable[[], bool] = getattr(
     torch._C._autograd,  # pyright: ignore[reportAttributeAccessIssue]
     "_get_current_graph_task_keep_graph",
@@ -68,7 +69,7 @@ def flow_matching_loss(
     v, *targets = (flat(tensor) for tensor in _in_memory_order(v, targets))
     u, x0, x1 = (targets[0], None, None) if len(targets) == 1 else (None, *targets)
     inputs = [tensor for tensor in (v, *targets, weight) if tensor is not None]
-    operator = native_operators().flow_matching_loss
+    operator = operators(v.device).flow_matching_loss
     return operator(v, u, x0, x1, weight, reduction == "mean", is_differentiated(*inputs))[0]
 
 
@@ -272,7 +273,7 @@ class _Once(torch.autograd.Function):
 
 def _scaled(gradient: Tensor, factor: Tensor) -> Tensor:
     """``gradient`` ``[B, D]`` times ``factor`` ``[]`` or ``[B]``; itself if that is 1 and nobody keeps it."""
-    if _is_one(factor) and not _is_kept():
+    if _is_one(factor) and not _keep_graph():
         return gradient
     return (gradient * (factor if factor.dim() == 0 else factor[:, None])).to(gradient.dtype)
 
@@ -281,8 +282,3 @@ def _is_one(factor: Tensor) -> bool:
     """Whether the factor is known to be 1 without synchronising, tracing or losing a graph."""
     plain = type(factor) is Tensor and factor.is_cpu and not torch.compiler.is_compiling()
     return plain and factor.dim() == 0 and not torch.is_grad_enabled() and factor.item() == 1.0
-
-
-def _is_kept() -> bool:
-    """Whether the graph outlives this backward pass (``retain_graph``): then its tensors stay its own."""
-    return _keep_graph()

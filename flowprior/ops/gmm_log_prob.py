@@ -261,11 +261,9 @@ def _save(ctx: Context, inputs: tuple[Tensor, ...], output: tuple[Tensor, Tensor
 def _gradient(library: Any, ctx: Context, grad: Grad, grad_responsibilities: Grad) -> tuple[Grad, ...]:
     x, logits, mean, scale, cond, responsibilities = ctx.saved_tensors
     joint = _joint_gradient(responsibilities, grad, grad_responsibilities)
-    needs_x, needs_logits, needs_mean, needs_scale = ctx.needs_input_grad[:4]
-    grad_x = grad_logits = grad_mean = grad_scale = None
-    if needs_x or needs_mean or needs_scale:
-        grad_x, grad_mean, grad_scale = library.gmm_log_prob_backward(joint, x, mean, scale, cond)
-    if needs_logits:
+    grad_logits, backward = None, library.gmm_log_prob_backward
+    grad_x, grad_mean, grad_scale = _table_gradients(backward, ctx, joint, x, mean, scale, cond)
+    if ctx.needs_input_grad[1]:
         share = joint - logits.to(joint.dtype).softmax(1)[cond] * joint.sum(1, keepdim=True)
         # index_put sums in a fixed order on CUDA, too, as index_add does not.
         grad_logits = torch.zeros_like(logits, dtype=joint.dtype).index_put((cond,), share, accumulate=True)
@@ -277,15 +275,19 @@ def _gradient(library: Any, ctx: Context, grad: Grad, grad_responsibilities: Gra
 def _gradient_all(library: Any, ctx: Context, grad: Grad, grad_responsibilities: Grad) -> tuple[Grad, ...]:
     x, logits, mean, scale, responsibilities = ctx.saved_tensors
     joint = _joint_gradient(responsibilities, grad, grad_responsibilities)
-    needs_x, needs_logits, needs_mean, needs_scale = ctx.needs_input_grad[:4]
-    grad_x = grad_logits = grad_mean = grad_scale = None
-    if needs_x or needs_mean or needs_scale:
-        grad_x, grad_mean, grad_scale = library.gmm_log_prob_all_backward(joint, x, mean, scale)
-    if needs_logits:
+    grad_logits, backward = None, library.gmm_log_prob_all_backward
+    grad_x, grad_mean, grad_scale = _table_gradients(backward, ctx, joint, x, mean, scale)
+    if ctx.needs_input_grad[1]:
         total = joint.sum(0)
         share = total - logits.to(joint.dtype).softmax(1) * total.sum(1, keepdim=True)
         grad_logits = share.to(logits.dtype)
     return grad_x, grad_logits, grad_mean, grad_scale
+
+
+def _table_gradients(backward: Any, ctx: Context, *tensors: Tensor) -> tuple[Grad, Grad, Grad]:
+    """Gradients in x, mean and scale, where one of them is asked for."""
+    needs_x, _, needs_mean, needs_scale = ctx.needs_input_grad[:4]
+    return backward(*tensors) if needs_x or needs_mean or needs_scale else (None, None, None)
 
 
 def _joint_gradient(responsibilities: Tensor, grad: Grad, grad_responsibilities: Grad) -> Tensor:

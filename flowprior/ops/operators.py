@@ -105,11 +105,6 @@ def operators(device: torch.device) -> Any:
     return getattr(torch.ops, NATIVE if is_native(device) else REFERENCE)
 
 
-def native_operators() -> Any:
-    """``torch.ops.flowprior``, for those operators whose fallback is plain torch."""
-    return getattr(torch.ops, NATIVE)
-
-
 def is_transformed(*tensors: Tensor) -> bool:
     """Whether ``torch.func`` or forward mode is at work, which only torch's own operators serve."""
     if torch.compiler.is_compiling():
@@ -149,7 +144,8 @@ def is_simple(*tensors: Tensor) -> bool:
     """Whether all are torch's own tensors on the CPU and the native library serves them, in eager mode."""
     if torch.compiler.is_compiling() or "cpu" not in _native_devices:
         return False
-    if _transforms_active() or _has_tangents():
+    # Forward mode is at work within its levels: elsewhere no tensor has a tangent.
+    if _transforms_active() or getattr(forward_ad, "_current_level", 0) >= 0:
         return False
     return all(type(tensor) in _PLAIN_TYPES and tensor.is_cpu for tensor in tensors)
 
@@ -197,8 +193,3 @@ def _on_cpu(arguments: tuple[Any, ...]) -> Any:
 @cache
 def _overload(name: str) -> Any:
     return getattr(torch.ops.flowprior, name).default
-
-
-def _has_tangents() -> bool:
-    """Whether forward mode is at work: only within a level have tensors tangents."""
-    return getattr(forward_ad, "_current_level", 0) >= 0

@@ -46,6 +46,11 @@ def standard_normal(
     return operators(like.device).standard_normal(like.detach(), seed, n, dim, int(stream))
 
 
+def noise_and_latents(n: int, dim: int, rank: int, like: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+    """Standard normal noise ``[n, dim]`` and latents ``[n, rank]`` of one seed, independent of each other."""
+    return standard_normal(n, dim, like, seed), standard_normal(n, rank, like, seed, stream=Stream.LATENT)
+
+
 @reference("standard_normal")
 def reference_standard_normal(like: Tensor, seed: Tensor, n: int, dim: int, stream: int) -> Tensor:
     """The pure-torch operator behind :func:`standard_normal`."""
@@ -57,11 +62,7 @@ def _outputs(like: Tensor, seed: Tensor, n: int, dim: int, stream: int) -> Tenso
     return like.new_empty(n, dim)
 
 
-def _mark_noise(ctx: Context, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.mark_non_differentiable(output)
-
-
-@gradient("standard_normal", setup=_mark_noise)
+@gradient("standard_normal", setup=lambda ctx, inputs, output: ctx.mark_non_differentiable(output))
 def _no_gradient(library: Any, ctx: Context, grad: Grad) -> tuple[None, ...]:
     """Noise does not depend on the tensor that gave its dtype and device."""
     return None, None, None, None, None

@@ -1,11 +1,13 @@
 """Paths from source sample to datum: x_t = α(t) x1 + σ(t) x0."""
 
-from flowprior.paths.affine import CondOTPath, CosinePath, VPPath
 from flowprior.paths.base import (
     Coefficients,
+    CondOTPath,
+    CosinePath,
     Ends,
     Path,
     PathSample,
+    VPPath,
     check_prediction,
     ends_of_velocity,
     velocity_of_source,

@@ -3,12 +3,11 @@
 from flowprior.priors.averaged_gmm import AveragedGmmPrior
 from flowprior.priors.base import Prior
 from flowprior.priors.gaussian import GaussianPrior
-from flowprior.priors.gmm import GmmPrior
+from flowprior.priors.gmm import GmmPrior, drop, merge
 from flowprior.priors.kernel_mean import KernelMeanPrior
 from flowprior.priors.latent import LatentPrior, LeaveOneOutPrior, latents_of
 from flowprior.priors.latent_gmm import LatentGmmPrior
 from flowprior.priors.learned_mean import LearnedMeanPrior
-from flowprior.priors.merging import drop, merge
 
 __all__ = [
     "AveragedGmmPrior",

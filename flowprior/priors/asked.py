@@ -72,16 +72,21 @@ def named(labels: Sequence[int], names: Sequence[str] | None = None) -> str:
     return f"label{'s' * (len(labels) > 1)} {', '.join(shown)}{more}"
 
 
-def check_fit_labels(cond: Tensor | None) -> None:
+def check_fit_labels(owner: str, cond: Tensor | None, advice: str) -> None:
     """Refuse a condition that is neither labels ``[B]`` nor None.
+
+    Args:
+        owner: whose fit it is.
+        cond: the condition of some rows.
+        advice: what to do with other conditions.
 
     Raises:
         InputError: it is floating-point, or has another shape.
     """
     if cond is not None and (cond.is_floating_point() or cond.dim() != 1):
         raise InputError(
-            f"gmm.fit: expected labels as integers [B] or None, got {cond.dtype} {list(cond.shape)}; "
-            "embeddings need the prior 'learned-mean', pictures 'learned-mean:covariance=diagonal'"
+            f"{owner}.fit: expected labels as integers [B] or None, got {cond.dtype} {list(cond.shape)}; "
+            f"{advice}"
         )
 
 
@@ -101,19 +106,24 @@ def check_examples(owner: str, count: Tensor, components: int, shrinkage: float,
     Raises:
         InputError: fewer examples than components, and no shrinkage.
     """
-    labels = torch.arange(len(count))
-    small = (count > 0) & (count < components)
-    if shrinkage > 0:
-        warn_of_few(owner, labels, count, components)
-    elif bool(small.any()):
-        which = int(small.nonzero()[0])
+    few, single = ((count > 0) & (count < components)).nonzero()[:, 0], (count == 1).nonzero()[:, 0]
+    if len(few) and shrinkage > 0:
+        _warn(
+            f"{owner}.fit: {_named(few)} fewer examples than components={components}, down to "
+            f"{int(count[few].min())}, and gets at most one component an example; lower components"
+        )
+    elif len(few):
+        which = int(few[0])
         where = f"condition {which} has" if named else "the data set has"
         raise InputError(
             f"gmm.fit: {where} {int(count[which])} example(s), fewer than components={components}; "
             f"lower components, or set shrinkage > 0"
         )
-    elif named:
-        warn_of_copies(owner, labels, count)
+    elif named and shrinkage <= 0 and len(single):
+        _warn(
+            f"{owner}.fit: {_named(single)} one example, so its source samples are nearly copies of it; set "
+            "shrinkage > 0, such as 1, to give it a share of the spread of all data"
+        )
 
 
 def table_rows(cond: Tensor | None, usable: Tensor, *, pooled: bool, method: str) -> Tensor:
@@ -158,26 +168,6 @@ def warn_of_singles(owner: str, labels: Tensor, count: Tensor) -> None:
         _warn(
             f"{owner}.fit: {_named(single)} one example, which has no spread: its prior has the spread that "
             "labels have in common; give it more examples"
-        )
-
-
-def warn_of_copies(owner: str, labels: Tensor, count: Tensor) -> None:
-    """Say which labels have one example and nothing else to take a spread from."""
-    single = labels[count == 1]
-    if len(single):
-        _warn(
-            f"{owner}.fit: {_named(single)} one example, so its source samples are nearly copies of it; set "
-            "shrinkage > 0, such as 1, to give it a share of the spread of all data"
-        )
-
-
-def warn_of_few(owner: str, labels: Tensor, count: Tensor, components: int) -> None:
-    """Say which labels have fewer examples than components, and what they get."""
-    few = (count > 0) & (count < components)
-    if bool(few.any()):
-        _warn(
-            f"{owner}.fit: {_named(labels[few])} fewer examples than components={components}, down to "
-            f"{int(count[few].min())}, and gets at most one component an example; lower components"
         )
 
 

@@ -20,7 +20,6 @@ from flowprior.mixtures import Full
 from flowprior.mixtures.averaging import (
     Blur,
     Components,
-    GaussianLaw,
     Regularisation,
     fit_average,
     nearer_share,
@@ -28,9 +27,10 @@ from flowprior.mixtures.averaging import (
 from flowprior.mixtures.grouped import gathers, groups, in_gathered
 from flowprior.mixtures.kmeans import Reservoirs
 from flowprior.ops import draw_component, draw_seed, standard_normal
+from flowprior.priors.asked import check_fit_labels
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior
-from flowprior.registry import check_count, check_counts, check_numbers
+from flowprior.registry import check_counts, check_numbers
 from flowprior.streams.batches import CheckedBatches, FitData
 
 OWNER = "prior 'averaged-gmm'"
@@ -69,7 +69,8 @@ class _Task:
     """What is fitted for one condition: its rows ``[n, D]``, its Gaussian, what happens to draws of it."""
 
     x: Tensor
-    law: GaussianLaw
+    mean: Tensor
+    covariance: Tensor
     blur: Blur
 
 
@@ -104,9 +105,7 @@ class AveragedGmmPrior(ConditionedPrior):
         reg_covar: float = 1e-3,
     ) -> None:
         super().__init__()
-        if rows_each is not None:
-            check_count(OWNER, "rows_each", rows_each)
-        check_counts(OWNER, members=members)
+        check_counts(OWNER, members=members, **({} if rows_each is None else {"rows_each": rows_each}))
         check_numbers(OWNER, shrinkage=(shrinkage, 0, 1e12), reg_covar=(reg_covar, 0, 1e12))
         self.rows_each = rows_each
         self.members = members
@@ -149,11 +148,7 @@ class AveragedGmmPrior(ConditionedPrior):
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         first, cond = data.peek()
-        if cond is not None and (cond.is_floating_point() or cond.dim() != 1):
-            raise InputError(
-                f"averaged-gmm.fit: expected labels as integers [B] or None, got {cond.dtype} "
-                f"{list(cond.shape)}; embeddings need the prior 'flow'"
-            )
+        check_fit_labels("averaged-gmm", cond, "embeddings need the prior 'flow'")
         self._learn_conditions(data, generator)
         tasks = self._tasks(self._sampled(data, first, generator))
         rows_each = self.rows_each or self._choose(tasks, generator)
@@ -176,8 +171,8 @@ class AveragedGmmPrior(ConditionedPrior):
         dim = rows[0].shape[1]
         still = Blur(torch.ones(len(rows), dim), torch.zeros(len(rows), dim))
         blur = self._blur or still
-        laws = zip(rows, _gaussians(rows), strict=True)
-        return [_Task(x, law, blur.of(label)) for label, (x, law) in enumerate(laws)]
+        laws = zip(rows, *_gaussians(rows), strict=True)
+        return [_Task(*law, blur.of(label)) for label, law in enumerate(laws)]
 
     def _choose(self, tasks: Sequence[_Task], generator: torch.Generator | None) -> int:
         """The fewest rows a component that the half that was not fitted, and the lack of copies, allow."""
@@ -226,16 +221,15 @@ class AveragedGmmPrior(ConditionedPrior):
         self, x: Tensor, task: _Task, rows_each: int, members: int, generator: torch.Generator | None
     ) -> Components:
         """Of the rows ``[n, D]`` of one condition, blurred; the Gaussian alone where it has none."""
-        dim, centre = x.shape[1], task.law.mean  # float32's sums are taken about the centre
-        around = GaussianLaw(torch.zeros_like(centre), task.law.covariance)
-        to = Regularisation(self.shrinkage, self.reg_covar, around)
+        dim, centre = x.shape[1], task.mean  # float32's sums are taken about the centre
+        to = Regularisation(self.shrinkage, self.reg_covar, task.covariance)
         components = _components(len(x), rows_each)
         try:
             if len(x):
                 fitted = fit_average(x - centre.to(x), components, members, to, generator)
             else:
                 floor = self.reg_covar * torch.eye(dim, dtype=torch.float64)
-                factor = torch.linalg.cholesky(task.law.covariance + floor)
+                factor = torch.linalg.cholesky(task.covariance + floor)
                 fitted = Components(torch.zeros(1).double(), torch.zeros(1, dim).double(), factor[None])
         except torch.linalg.LinAlgError as error:
             raise InputError(
@@ -273,7 +267,11 @@ class AveragedGmmPrior(ConditionedPrior):
         rows = self._rows(cond, len(x))
         tables = (self.logits, self.loc, self.factors)
         if not len(x) or gathers(len(x), len(rows.unique()), self.factors[0].numel()):
-            return in_gathered(_density_of_each, x, rows, *tables)
+
+            def density(x: Tensor, logits: Tensor, loc: Tensor, factors: Tensor) -> Tensor:
+                return (Full().log_density_of_rows(x, loc, unpacked(factors)) + logits).logsumexp(1)
+
+            return in_gathered(density, x, rows, *tables)
         order, parts = [], []
         for members, row, _ in groups(rows, torch.zeros_like(rows)):
             own = self.logits[row] > -torch.inf
@@ -318,13 +316,8 @@ def _components(rows: int, rows_each: int) -> int:
     return max(round(rows / rows_each), 1)
 
 
-def _density_of_each(x: Tensor, logits: Tensor, loc: Tensor, factors: Tensor) -> Tensor:
-    """log p ``[n]`` of rows x ``[n, D]``, each under tables of its own, ``[n, K, …]``."""
-    return (Full().log_density_of_rows(x, loc, unpacked(factors)) + logits).logsumexp(1)
-
-
-def _gaussians(rows: Sequence[Tensor]) -> list[GaussianLaw]:
-    """Each condition's Gaussian, of the rows ``[n, D]`` of all conditions.
+def _gaussians(rows: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Each condition's mean ``[D]`` and covariance ``[D, D]``, of the rows ``[n, D]`` of all conditions.
 
     Its mean is given one example's worth of the mean of all rows, its covariance D examples' worth of the
     covariance within conditions, and that one D examples' worth of the covariance of all rows.
@@ -340,5 +333,4 @@ def _gaussians(rows: Sequence[Tensor]) -> list[GaussianLaw]:
     deviation = everything - mean
     whole = deviation.T @ deviation / len(everything)
     within = (torch.stack(scatters).sum(0) + dim * whole) / (len(everything) + dim)
-    covariances = [(s + dim * within) / (len(x) + dim) for s, x in zip(scatters, rows, strict=True)]
-    return [GaussianLaw(m, s) for m, s in zip(means, covariances, strict=True)]
+    return means, [(s + dim * within) / (len(x) + dim) for s, x in zip(scatters, rows, strict=True)]

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, Parts, as_value, flat, read_part
-from flowprior.errors import InputError
+from flowprior.display import counted, shape_of
+from flowprior.errors import InputError, NotFittedError
 from flowprior.priors.asked import check_events, count_of
-from flowprior.priors.described import DescribedPrior, tell_rows
 from flowprior.priors.saved import load_prior, save_prior
 from flowprior.progress import showing, shows_progress, stage
-from flowprior.registry import Registry, spec_of
+from flowprior.registry import Registered, Registry, spec_of
 from flowprior.storage.user_paths import expanded
 from flowprior.streams.batches import CheckedBatches, FitData
 
@@ -33,7 +33,7 @@ CONDITIONS_OF_THE_MEAN = 1024
 _ONE_FIT_AT_A_TIME = threading.RLock()
 
 
-class Prior(DescribedPrior, abc.ABC):
+class Prior(nn.Module, Registered, abc.ABC):
     """Base class of priors p0(x0 | c).
 
     A prior is an ``nn.Module``: what it learned lives in parameters and buffers, so ``state_dict``,
@@ -55,10 +55,16 @@ class Prior(DescribedPrior, abc.ABC):
     unseen: str = RAISE
     """What becomes of labels that fit did not see, of :data:`UNSEEN`."""
 
+    fitted_to: str = ""
+    """What fit has read, in words; ``save`` keeps it, and it is empty where the state came otherwise."""
+
+    event_dims: Tensor
     mean_of_all: Tensor
 
     def __init__(self) -> None:
         super().__init__()
+        # -1 marks an unfitted prior; a buffer, so that the shape travels in the state_dict.
+        self.register_buffer("event_dims", torch.full((1,), -1, dtype=torch.long))
         # Mean of the marginal source, once it was asked for; empty before. No file holds it.
         self.register_buffer("mean_of_all", torch.empty(0), persistent=False)
 
@@ -95,8 +101,11 @@ class Prior(DescribedPrior, abc.ABC):
             showing(False),
             one_thread(),
         ):
-            read, told = partial(self.reading, method="fit"), partial(tell_rows, fitting)
-            stream = CheckedBatches(data, self.name, read, told)
+
+            def told(rows: int) -> None:
+                fitting.update(rows, f"{counted(rows, 'row')} read")
+
+            stream = CheckedBatches(data, self.name, partial(self.reading, method="fit"), told)
             first, _ = stream.peek()
             self._fit(stream, _on_cpu(generator))
             self._fit_marginal(stream)
@@ -252,6 +261,39 @@ class Prior(DescribedPrior, abc.ABC):
         """Whether the prior has latent variables that can be inferred from a datum (``LatentPrior``)."""
         return False
 
+    # -- what a prior says of itself ----------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return Registered.__repr__(self)  # not that of a module, which tells of its layers
+
+    def _told(self) -> str:
+        if "event_dims" not in self.__dict__.get("_buffers", {}) or not self.is_fitted:
+            return "not fitted"
+        events = self.fitted_to or f"events of shape {shape_of(self.event_shape)}"
+        numbers = sum(value.numel() for value in self.state_dict().values() if isinstance(value, Tensor))
+        return f"fitted to {events}, {counted(numbers, 'number')}"
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether ``fit`` or ``load_state_dict`` has given the prior its state."""
+        return min(self.event_dims.tolist(), default=0) >= 0
+
+    @property
+    def event_shape(self) -> torch.Size:
+        """Shape of one sample."""
+        self._require_fitted("event_shape")
+        return torch.Size(self.event_dims.tolist())
+
+    def __getattr__(self, name: str) -> Any:
+        """As nn.Module, which would hide what the property of an unfitted prior has to say."""
+        if name == "event_shape":
+            self._require_fitted(name)
+        return super().__getattr__(name)
+
+    def _require_fitted(self, method: str) -> None:
+        if not self.is_fitted:
+            raise NotFittedError(f"{self.name}.{method}: the prior is not fitted; call prior.fit(data) first")
+
     # -- what a subclass implements, on flat rows [B, D] --------------------------------------
 
     @abc.abstractmethod
@@ -365,9 +407,6 @@ def one_thread() -> Iterator[None]:
     """
     with _ONE_FIT_AT_A_TIME:
         before = torch.get_num_threads()
-        if before == 1:
-            yield
-            return
         torch.set_num_threads(1)
         try:
             yield

@@ -18,7 +18,7 @@ from the long ones makes the short ones too short, while the long ones are too l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -26,12 +26,19 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.mixtures import FitSettings
-from flowprior.priors.density_training import DensityTraining, Objective, train_density
+from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.last_results import LastResults
-from flowprior.priors.mapper_training import KeptMean, Mapper, MapperNetwork
+from flowprior.priors.network_training import (
+    DensityTraining,
+    KeptMean,
+    Mapper,
+    MapperNetwork,
+    Objective,
+    train_density,
+)
 from flowprior.priors.residuals import fit_factor
 from flowprior.priors.tables import canonical_basis
 from flowprior.streams.batches import CheckedBatches
@@ -105,19 +112,6 @@ class ConditionalSpread(nn.Module):
         tables = (self.basis[None], group, self.basis.square().sum(1)[None])
         noise = self._noise(self.factors[-1] * ratio) * around.width.square()
         return RotatedFrame(loc, noise, spread, *tables, rotation * signs[:, None], floor=float(self.floor))
-
-    def frame_with_null(self, around: Around, null: Tensor) -> RotatedFrame:
-        """The same, where the rows ``null``, bool ``[B]``, have the moments of all data."""
-        frame = self.frame_around(around)
-        if frame.rotation is None or not bool(null.any()):
-            return frame
-        return replace(
-            frame,
-            loc=torch.where(null[:, None], self.null_loc, frame.loc),
-            noise=torch.where(null[:, None], self.null_noise, frame.noise),
-            spread=torch.where(null[:, None], self.null_spread, frame.spread),
-            rotation=torch.where(null[:, None, None], self.null_rotation, frame.rotation),
-        )
 
     def _parts(self, cond: Tensor, trust: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
         """A ``[B, r, r]`` and ρ_c ``[B, D]``, before the factors."""
@@ -194,18 +188,18 @@ class ConditionalSpread(nn.Module):
         basis, spread = canonical_basis(basis[None], 1 + singular.square()[None])
         self.noise, self.basis, self.spread = (value.to(self.noise) for value in (noise, basis[0], spread[0]))
         self.floor = torch.as_tensor(settings.reg_covar).to(self.noise)
-        outside = _mean(self._outside(x - means(cond)).square() for x, cond in conditioned(data))
+        outside = _mean_square(self._outside(x - means(cond)) for x, cond in conditioned(data))
         self.outside = outside.to(self.noise).clamp_min(LEAST_OUTSIDE)
 
     @torch.no_grad()
     def _fit_null(self, data: CheckedBatches, center: Tensor) -> None:
         """The frame of all data, whatever their condition, in the same basis."""
         self.null_loc = center.clone()
-        outside = _mean(self._outside(x - center).square() for x, _ in data).to(self.noise)
+        outside = _mean_square(self._outside(x - center) for x, _ in data).to(self.noise)
         self.null_noise = self._noise((outside / self.outside).clamp_min(1))
         scale = self.null_noise.rsqrt()
         values, vectors = torch.linalg.eigh(
-            _second_moment(((x - center) * scale) @ self.basis for x, _ in data)
+            _mean_square((((x - center) * scale) @ self.basis for x, _ in data), full=True)
         )
         self.null_spread, self.null_rotation = values.clamp_min(1).to(self.noise), vectors.to(self.noise)
 
@@ -267,22 +261,10 @@ class ConditionalSpread(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
-def _mean(parts: Iterable[Tensor]) -> Tensor:
-    """Mean over the rows of all ``parts`` ``[B, …]``, in float64."""
-    total, count = torch.zeros((), dtype=torch.float64), 0
-    for part in parts:
-        total = total + part.sum(0, dtype=torch.float64)
-        count += len(part)
-    return total / count
-
-
-def _second_moment(parts: Iterable[Tensor]) -> Tensor:
-    """Mean of y yᵀ over the rows of all ``parts`` ``[B, r]``, in float64."""
-    total, count = torch.zeros((), dtype=torch.float64), 0
-    for part in parts:
-        total = total + (part.T @ part).double()
-        count += len(part)
-    return total / count
+def _mean_square(parts: Iterable[Tensor], *, full: bool = False) -> Tensor:
+    """Mean squares ``[D]`` of the rows y of all ``parts`` ``[B, D]``, or the mean of y yᵀ, in float64."""
+    found = ConditionMoments.over(((part, None) for part in parts), full=full).about_origin()
+    return found.scatter[0] / found.count
 
 
 def _change(x: Tensor) -> Tensor:
@@ -295,7 +277,9 @@ class RotatedFrame(Frame):
     """A frame with one basis for all rows and a rotation for each: ``rotation`` is ``[B, r, r]``."""
 
     def into(self, white: Tensor) -> Tensor:
-        return self.turn_back(white @ self.basis[0].to(white.dtype))
+        assert self.rotation is not None
+        along = white @ self.basis[0].to(white.dtype)
+        return torch.einsum("bji, b...j -> b...i", self.rotation.to(along.dtype), along)
 
     def out_of(self, along: Tensor) -> Tensor:
         return self.turned(along) @ self.basis[0].T.to(along.dtype)
@@ -307,11 +291,6 @@ class RotatedFrame(Frame):
         """U a ``[B, r]`` of a ``[B, r]``."""
         assert self.rotation is not None
         return torch.einsum("bij, b...j -> b...i", self.rotation.to(along.dtype), along)
-
-    def turn_back(self, along: Tensor) -> Tensor:
-        """Uᵀ a ``[B, r]`` of a ``[B, r]``."""
-        assert self.rotation is not None
-        return torch.einsum("bji, b...j -> b...i", self.rotation.to(along.dtype), along)
 
     def diagonal(self, weights: Tensor) -> Tensor:
         assert self.rotation is not None

@@ -35,20 +35,6 @@ def rows_looked_at(numbers: int) -> int:
     return min(EMBEDDINGS, max(LEAST, NUMBERS // max(1, numbers)))
 
 
-def refuse_unseen(method: str, labels: Tensor, seen: Tensor) -> None:
-    """Refuse ``labels`` ``[B]`` that are not among the ``seen`` ones ``[M]``.
-
-    Raises:
-        InputError: the first of them, and what to do.
-    """
-    unseen = ~torch.isin(labels, seen.to(labels.device))
-    if bool(unseen.any()):
-        raise InputError(
-            f"{method}: cond has label {int(labels[unseen][0])}, which had no example when the prior was "
-            "fitted; give it data, or use gmm or latent-gmm with unseen=pooled"
-        )
-
-
 @dataclass(frozen=True)
 class SeenConditions:
     """What one pass over the data tells of its conditions.
@@ -100,18 +86,16 @@ class SeenConditions:
     ) -> SeenConditions:
         size, dtype = first[0].numel(), torch.promote_types(first.dtype, torch.float32)
         kept, zero = Reservoirs(1, rows_looked_at(size), size, dtype), False
-        moments: ConditionMoments | None = None
+        moments = ConditionMoments(data.peek()[0][0].numel())
         for x, cond in data:
             if cond is None or cond.shape[1:] != (size,):
                 raise InputError(f"{data.owner}.fit: expected embeddings [B, {size}] throughout")
             if not torch.isfinite(cond).all():
                 raise InputError(f"{data.owner}.fit: expected finite embeddings, got NaN or infinity")
-            moments = moments or ConditionMoments(x.shape[1])
             moments.update(x, None)
             zero = zero or bool((cond == 0).all(1).any())
             if looks:
                 kept.update(cond.cpu(), torch.zeros(len(x), dtype=torch.long), generator)
-        assert moments is not None
         rows = kept.rows[0][kept.filled[0]]
         weight = torch.ones(len(rows), dtype=torch.float64)
         return cls(Condition("embeddings", size), rows, weight, moments.mean[0], zero)
@@ -276,7 +260,12 @@ class ConditionedPrior(Prior, abc.ABC):
             return None
         cond = cond.to(self.event_dims.device)
         if self.condition.kind == "labels":
-            refuse_unseen(f"{self.name}.{method}", cond, self.seen)
+            unseen = cond[~torch.isin(cond, self.seen.to(cond.device))]
+            if len(unseen):
+                raise InputError(
+                    f"{self.name}.{method}: cond has label {int(unseen[0])}, which had no example when the "
+                    "prior was fitted; give it data, or use gmm or latent-gmm with unseen=pooled"
+                )
         return cond
 
     def _null_of(self, cond: Tensor) -> tuple[Tensor, Tensor]:
@@ -315,14 +304,9 @@ class ConditionedPrior(Prior, abc.ABC):
             return self._mean(None, 1)[0]
         if self._is_pooled:
             return self.pooled[0]
-        total: Tensor | None = None
         averaged, weight = self._averaged
-        shares = weight / weight.sum()
-        for rows, share in zip(averaged.split(AT_ONCE), shares.split(AT_ONCE), strict=True):
-            part = share @ self._mean(rows, len(rows))
-            total = part if total is None else total + part
-        assert total is not None
-        return total
+        parts = zip(averaged.split(AT_ONCE), (weight / weight.sum()).split(AT_ONCE), strict=True)
+        return torch.stack([share @ self._mean(rows, len(rows)) for rows, share in parts]).sum(0)
 
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
         if self.condition.kind == "none" or self._is_pooled:

@@ -15,7 +15,7 @@ Williams 2006, section 4.2), of which this is the simplest stand-in that keeps e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -34,15 +34,6 @@ LEAST_NEAR = 0.05
 """Least of these, as a share of the one at which the rows are calibrated with one spread for all."""
 SHARES = (torch.zeros_like, torch.ones_like)
 """ρ where nothing is known of a condition, and where all is."""
-Squares = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""From ρ ``[n, 1]`` to (x − m̄ − ρ (m − m̄))ᵀ Σ⁻¹ (…) and log det Σ, ``[n]`` each."""
-
-
-class Part(NamedTuple):
-    """Held-out rows: how far away their conditions are, ``[n]``, and what they are worth under ρ."""
-
-    distance: Tensor
-    squares: Squares
 
 
 class Around(NamedTuple):
@@ -59,6 +50,33 @@ class Around(NamedTuple):
     cond: Tensor
     trust: Tensor
     width: Tensor
+
+
+Squares = Callable[[Tensor, Around], tuple[Tensor, Tensor]]
+"""From rows x and what they are drawn around to (x − loc)ᵀ Σ⁻¹ (x − loc) and log det Σ, ``[n]`` each."""
+
+
+class Part(NamedTuple):
+    """Held-out rows.
+
+    Attributes:
+        x: ``[n, D]``.
+        deviation: m(c) − m̄ ``[n, D]``.
+        cond: labels ``[n]`` or embeddings ``[n, E]``.
+        distance: how far away their conditions are, ``[n]``.
+    """
+
+    x: Tensor
+    deviation: Tensor
+    cond: Tensor
+    distance: Tensor
+
+    def measured(self, center: Tensor, squares: Squares, trust: Tensor) -> Tensor:
+        """What the rows are worth under ρ ``[n]``: squares and log-determinants ``[2, n]``, float64."""
+        share = trust.to(self.x)[:, None]
+        ones = torch.ones_like(share)
+        found = squares(self.x, Around(center + share * self.deviation, self.cond, share, ones))
+        return torch.stack([value.double().cpu() for value in found])
 
 
 class FarConditions(nn.Module):
@@ -96,31 +114,38 @@ class FarConditions(nn.Module):
         return Around(center + trust * deviation, cond, trust, width)
 
     @torch.no_grad()
-    def fit(self, parts: Iterable[Part], dim: int, *, near: float | None = None) -> float:
+    def fit(
+        self, parts: Sequence[Part], center: Tensor, squares: Squares, *, near: float | None = None
+    ) -> float:
         """Learn the lengths and W by likelihood.
 
         Args:
             parts: rows that it was not fitted with.
-            dim: D, numbers in an event.
+            center: m̄ ``[D]``.
+            squares: of the rows under their covariance.
             near: factor of Σ under conditions that are known, where it is given; else it is learned.
 
         Returns:
             That factor, for the prior to multiply Σ by; 1 where rows without any spread tell nothing.
         """
-        parts = list(parts)
-        distance = torch.cat([part.distance for part in parts]).double()
-        most, as_near = (float(_measured(parts, share)[0].mean()) / dim for share in SHARES)
+        distance, dim = torch.cat([part.distance for part in parts]).double().cpu(), len(center)
+
+        def measured(trust: Callable[[Tensor], Tensor]) -> Tensor:
+            return torch.cat([part.measured(center, squares, trust(part.distance)) for part in parts], 1)
+
+        most, as_near = (float(measured(share)[0].mean()) / dim for share in SHARES)
         if not bool((distance > 0).any()) or not min(most, as_near) > 0:
             return 1.0
-        factors = [near] if near is not None else _factors(min(most, as_near))
+        tried = torch.logspace(0, 1, NEAR_FACTORS, base=1 / LEAST_NEAR) * LEAST_NEAR * min(most, as_near)
+        factors = tried.tolist() if near is None else [near]
         best = (-torch.inf, torch.ones(()), torch.ones(()), 1.0)
         for shrinks in _lengths(distance, 1.0):
-            squares, log_det = _measured(parts, lambda d, length=shrinks: trust_at(d, length))
+            square, log_det = measured(lambda d, length=shrinks: trust_at(d, length))
             for widens in _lengths(distance, max(most / factors[-1] - 1, 0.0)):
                 lost = 1 - trust_at(distance, widens)
                 for factor in factors:
                     variance = factor + max(most - factor, 0.0) * lost
-                    value = -float((squares / variance + dim * variance.log() + log_det).mean())
+                    value = -float((square / variance + dim * variance.log() + log_det).mean())
                     best = max(best, (value, shrinks, widens, factor), key=lambda found: found[0])
         _, shrinks, widens, factor = best
         self.lengths = torch.stack([shrinks, widens]).to(self.lengths)
@@ -147,15 +172,3 @@ def _lengths(distance: Tensor, most: float) -> Tensor:
     least = SHORTEST * float(apart.median())
     longest = float(apart.max()) * max(most / LEAST_EFFECT, 1.0) ** 0.5
     return torch.logspace(1, 0, LENGTHS, base=max(longest / least, 1.0), dtype=torch.float64) * least
-
-
-def _factors(most: float) -> list[float]:
-    """Factors of the known spread to try, up to ``most``."""
-    return (torch.logspace(0, 1, NEAR_FACTORS, base=1 / LEAST_NEAR) * LEAST_NEAR * most).tolist()
-
-
-def _measured(parts: list[Part], trust: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Squares and log-determinants ``[N]`` of all rows, float64, with ρ as ``trust`` gives it."""
-    found = [part.squares(trust(part.distance)[:, None]) for part in parts]
-    squares, log_det = (torch.cat([pair[i] for pair in found]).double().cpu() for i in range(2))
-    return squares, log_det

@@ -33,7 +33,7 @@ from torch import Tensor
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.covariance import ShrunkCovariances
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.priors.row_sample import RowSample, first_rows, in_pieces
+from flowprior.priors.row_sample import first_rows, in_pieces, sample_rows
 from flowprior.priors.tables import NEGLIGIBLE, fit_rows
 from flowprior.streams.batches import CheckedBatches
 
@@ -91,7 +91,7 @@ def shrunk_covariances(
     few = are_few(count, rank)
     if not bool(few.any()):
         return None
-    rows = _rows_about_means(RowSample.over(data, SAMPLE), moments)
+    rows = _rows_about_means(*sample_rows(data, SAMPLE), moments)
     common = {name: table[0].double() for name, table in fit_rows(rows, rank, settings, data.owner).items()}
     strength = learned_strength(data, count, rank, settings)
     weight = torch.where(count > 1, strength / (count + strength), 1.0)
@@ -160,16 +160,16 @@ def _said_of(new: Tensor, known: Tensor) -> Tensor:
     return -0.5 * (squares / spread + len(new) * spread.log()).sum(1)
 
 
-def _rows_about_means(sample: RowSample, moments: ConditionMoments) -> Tensor:
+def _rows_about_means(rows: Tensor, labels: Tensor, moments: ConditionMoments) -> Tensor:
     """Rows ``[n, D]`` about their label's mean, of unbiased spread.
 
     Single examples have none; where all are, it is the mean of all data that they are taken about.
     """
     count = moments.count
-    several = count[sample.labels] > 1
+    several = count[labels] > 1
     if not bool(several.any()):
-        return sample.rows - moments.pooled().mean.to(sample.rows)
-    rows, labels = sample.rows[several], sample.labels[several]
+        return rows - moments.pooled().mean.to(rows)
+    rows, labels = rows[several], labels[several]
     scale = _unbiased(count).sqrt().to(rows)
     for x, c in in_pieces([(rows, labels)]):
         assert c is not None

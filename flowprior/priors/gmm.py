@@ -7,6 +7,7 @@ the paper's class prior: mean and (co)variance of each class.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import torch
@@ -14,26 +15,25 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.mixtures import COVARIANCES, FitSettings, Full, LowRank, covariance_family
-from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.em import Mixture, fit_mixture
 from flowprior.mixtures.grouped import gathers, groups, in_gathered, times_table
 from flowprior.mixtures.moments import ConditionMoments, Moments
 from flowprior.ops import (
-    Stream,
     draw_component,
     draw_seed,
     gmm_log_prob,
     gmm_log_prob_all,
     gmm_sample,
     lowrank_posterior_sample,
+    noise_and_latents,
     select_component,
-    standard_normal,
     uniform,
 )
-from flowprior.priors.asked import check_examples, check_fit_labels, table_rows
+from flowprior.priors.asked import check_examples, check_fit_labels, named, table_rows
 from flowprior.priors.base import Prior, event_rows
+from flowprior.priors.last_results import Derived
 from flowprior.priors.latent import LatentPrior
-from flowprior.registry import check_counts, choose
+from flowprior.registry import check_counts, choose, spec_of
 from flowprior.streams.batches import CheckedBatches
 
 OWNER = "prior 'gmm'"
@@ -132,8 +132,15 @@ class GmmPrior(LatentPrior):
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         first, cond = data.peek()
-        check_fit_labels(cond)
-        self._check_memory(first[0].numel())
+        other = "'learned-mean', pictures 'learned-mean:covariance=diagonal'"
+        check_fit_labels("gmm", cond, f"embeddings need the prior {other}")
+        dim = first[0].numel()
+        needed = dim * dim * 8 * self.components
+        if self.family.full_moments and needed > FULL_BYTES_LIMIT:
+            raise OptionError(
+                f"{OWNER}: covariance={self.covariance!r} in {dim} dimensions takes {needed / 2**30:.0f} GiB "
+                f"for each condition; use covariance='lowrank'"
+            )
         full = self.family.full_moments
         moments = ConditionMoments.over(data.labelled(), self.conditions or 0, full=full)
         self._learn(data, moments, generator)
@@ -172,14 +179,6 @@ class GmmPrior(LatentPrior):
         if not bool((self.family.spread(mixture.covariance).to(data.peek()[0]) > 0).all()):
             raise InputError(degenerate)
         return mixture
-
-    def _check_memory(self, dim: int) -> None:
-        needed = dim * dim * 8 * self.components
-        if self.family.full_moments and needed > FULL_BYTES_LIMIT:
-            raise OptionError(
-                f"{OWNER}: covariance={self.covariance!r} in {dim} dimensions takes {needed / 2**30:.0f} GiB "
-                f"for each condition; use covariance='lowrank'"
-            )
 
     def _store(self, mixture: Mixture, pooled: Moments, like: Tensor) -> None:
         """Keep the mixtures ``[C + 1, K, …]``; the last row is the pooled Gaussian, in component 0."""
@@ -277,7 +276,10 @@ class GmmPrior(LatentPrior):
             share = self._responsibilities(x1, rows)
             component = select_component(share.log(), uniform(seed, len(x1)))
         if self._has_axes:
-            return self._sample_components(rows, component, seed)
+            # Each of the given components is a mixture of one to the operator.
+            _, mean, scale = (table.flatten(0, 1)[:, None] for table in self._mixture(self.loc.dtype))
+            certain = torch.zeros_like(mean[:, :, 0])
+            return gmm_sample(certain, mean, scale, rows * self.components + component, seed)[0]
         epsilon, z = self._noise(len(x1), seed)
         if self.family.rank:
             for members, row, k in groups(rows, component):
@@ -318,17 +320,10 @@ class GmmPrior(LatentPrior):
         scale = self._scales.of(self.get_buffer("var"))
         return self.logits.to(dtype), self.loc.to(dtype), scale.to(dtype)
 
-    def _sample_components(self, rows: Tensor, component: Tensor, seed: Tensor) -> Tensor:
-        """Draws ``[B, D]`` of the given components: each is a mixture of one to the operator."""
-        _, mean, scale = (table.flatten(0, 1)[:, None] for table in self._mixture(self.loc.dtype))
-        certain = torch.zeros_like(mean[:, :, 0])
-        return gmm_sample(certain, mean, scale, rows * self.components + component, seed)[0]
-
     def _noise(self, n: int, seed: Tensor) -> tuple[Tensor, Tensor]:
         """ε ``[n, D]`` and z ``[n, rank]``; row b of both depends on seed and b alone."""
         rank = self.get_buffer("factor").shape[-1] if self.family.rank else 0
-        epsilon = standard_normal(n, self.loc.shape[-1], self.loc, seed)
-        return epsilon, standard_normal(n, rank, self.loc, seed, stream=Stream.LATENT)
+        return noise_and_latents(n, self.loc.shape[-1], rank, self.loc, seed)
 
     def _place(self, rows: Tensor, component: Tensor, epsilon: Tensor, z: Tensor) -> Tensor:
         if isinstance(self.family, Full):
@@ -340,22 +335,19 @@ class GmmPrior(LatentPrior):
 
     def _joint(self, x: Tensor, rows: Tensor) -> Tensor:
         """log π_k + log N(x; μ_k, Σ_k) ``[B, K]``, in x's dtype."""
-        if isinstance(self.family, Full):
-            tables = (self.loc, self.get_buffer("cholesky"), self.logits)
-            if gathers(len(x), len(rows.unique()), tables[1][0].numel()):
-                return in_gathered(self._joint_of_rows, x, rows, *tables)
-        assert isinstance(self.family, Full | LowRank)
+        family = self.family
+        assert isinstance(family, Full | LowRank)
+        if isinstance(family, Full):
+            cholesky = self.get_buffer("cholesky")
+            if gathers(len(x), len(rows.unique()), cholesky[0].numel()):
+                density = in_gathered(family.log_density_of_rows, x, rows, self.loc, cholesky)
+                return density + self.logits[rows].to(x.dtype)
         joint = x.new_empty(len(x), self.components)
         for members, row, _ in groups(rows, torch.zeros_like(rows)):
-            covariance = {name: self.get_buffer(name)[row].to(x.dtype) for name in self.family.parameters}
-            density = self.family.log_density(x[members], self.loc[row].to(x.dtype), covariance)
+            covariance = {name: self.get_buffer(name)[row].to(x.dtype) for name in family.parameters}
+            density = family.log_density(x[members], self.loc[row].to(x.dtype), covariance)
             joint = joint.index_put((members,), density + self.logits[row].to(x.dtype))
         return joint
-
-    def _joint_of_rows(self, x: Tensor, mean: Tensor, cholesky: Tensor, logits: Tensor) -> Tensor:
-        """As :meth:`_joint`, of full covariances with a table's entry for each row."""
-        assert isinstance(self.family, Full)
-        return self.family.log_density_of_rows(x, mean, cholesky) + logits
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
@@ -368,3 +360,59 @@ class GmmPrior(LatentPrior):
                 f"{self.components}; create it with the options it was saved with"
             )
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+
+def merge(first: Prior, second: Prior) -> GmmPrior:
+    """Return the prior that a fit to the data of both priors would give; both stay as they are.
+
+    A network that was trained with one of them has not seen the labels of the other.
+
+    Args:
+        first: a ``gmm`` fitted to events ``[*event]`` and labels with ``keep_moments=true``.
+        second: one of the same options and event shape; its labels may be new or those of ``first``.
+
+    Raises:
+        InputError: priors that keep no moments of labels, or are not alike.
+    """
+    one, other = _keeping(first, "merge"), _keeping(second, "merge")
+    kinds = [f"{spec_of(Prior.registry, each)} of events {list(each.event_shape)}" for each in (one, other)]
+    if kinds[0] != kinds[1]:
+        raise InputError(
+            f"merge: expected two priors of the same options and events, got {' and '.join(kinds)}"
+        )
+    moments = one.moments()
+    moments.merge(other.moments())
+    return one.with_moments(moments)
+
+
+def drop(prior: Prior, labels: Iterable[int] | Tensor) -> GmmPrior:
+    """Return the prior that a fit without the rows of ``labels`` would give; ``prior`` stays as it is.
+
+    Args:
+        prior: a ``gmm`` fitted to labels with ``keep_moments=true``.
+        labels: those that are dropped, ``[n]``; they are then like labels that the fit did not see.
+
+    Raises:
+        InputError: a prior that keeps no moments of labels, a label that it does not have, or none left.
+    """
+    kept = _keeping(prior, "drop")
+    moments, chosen = kept.moments(), torch.as_tensor(list(labels), dtype=torch.long).unique()
+    known = moments.count.nonzero()[:, 0]
+    unknown = chosen[~torch.isin(chosen, known)]
+    if len(unknown):
+        raise InputError(f"drop: {named(unknown.tolist())} not among those that were fitted")
+    if len(chosen) == len(known):
+        raise InputError("drop: no label would be left; keep one, or fit a new prior")
+    for table in (moments.count, moments.mean, moments.scatter):
+        table[chosen] = 0
+    return kept.with_moments(moments)
+
+
+def _keeping(prior: Prior, owner: str) -> GmmPrior:
+    """``prior``, where it keeps moments of labels."""
+    if not isinstance(prior, GmmPrior) or not prior.keep_moments or not len(prior.count):
+        raise InputError(
+            f"{owner}: expected a prior 'gmm' that was fitted to labels with keep_moments=true, got {prior}; "
+            "fit it so, or fit a prior to all data"
+        )
+    return prior

@@ -1,7 +1,7 @@
 """A mean without training: that of the events of the nearest conditions, by a kernel, plus noise.
 
 The simple rival of ``learned-mean``: what a mapper has learned of embeddings it has to predict better than
-their neighbours do (:mod:`flowprior.priors.kernel_average` has the formula). Everything that is chosen is
+their neighbours do (:mod:`flowprior.priors.nearest` has the formula). Everything that is chosen is
 chosen by leaving out: a condition with all its events, to see what is known of others, and single events of
 conditions that have several, to see what is known of those.
 """
@@ -19,18 +19,18 @@ from flowprior.errors import InputError, OptionError
 from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior
-from flowprior.priors.distinct import MOST
 from flowprior.priors.far import CHOICES, Around, FarConditions, Part
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import LEAST_CONDITIONS, conditioned
-from flowprior.priors.kernel_average import (
+from flowprior.priors.latent import LeaveOneOutPrior
+from flowprior.priors.nearest import (
+    MOST,
     LeftOut,
     Neighbours,
     Representatives,
     choose_kernel,
     kernel_weights,
 )
-from flowprior.priors.latent import LeaveOneOutPrior
 from flowprior.priors.residuals import FixedResiduals, check_sigma
 from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, choose
@@ -110,7 +110,8 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         self.widening = FarConditions().to(first)
         if self.condition.kind == "labels":
             self.table.fit_labels(data, first)
-            self.spread.fit_noise(self._residuals_of_labels(data))
+            rows = conditioned(data)
+            self.spread.fit_noise(x.to(self.center) - self._mean_without(x, labels) for x, labels in rows)
             return
         self.table.fit_embeddings(self._measured(data), self.representatives, first)
         self._fit_kernel(data)
@@ -126,8 +127,11 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         self.spread.fit_noise(part.x - self.center - self._deviation_of(part) for part in left)
         if self.far == "widen" and len(self.table.conditions) >= LEAST_CONDITIONS:
             near = None if beside and isinstance(self.sigma, str) else 1.0
-            parts = [self._part(part) for part in [*apart, *beside]]
-            self.spread.scale(self.widening.fit(parts, len(self.center), near=near))
+            parts = [  # of the condition the spread reads nothing
+                Part(part.x, self._deviation_of(part), part.near.place, part.near.distance[:, 0])
+                for part in [*apart, *beside]
+            ]
+            self.spread.scale(self.widening.fit(parts, self.center, self.spread.squares, near=near))
 
     def _keep(self, rows: Tensor, weight: Tensor, like: Tensor) -> None:
         """Keep no centres: the table has the embeddings themselves."""
@@ -206,22 +210,6 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
             mean = mean + kernel_weights(near, float(self.bandwidth_chosen))[:, :1] * part.change
         return mean - self.center
 
-    def _part(self, part: LeftOut) -> Part:
-        deviation = self._deviation_of(part)
-        ones = deviation.new_ones(len(deviation), 1)
-
-        def squares(trust: Tensor) -> tuple[Tensor, Tensor]:
-            share = trust.to(deviation)
-            around = Around(self.center + share * deviation, ones, share, ones)
-            return self.spread.squares(part.x, around)
-
-        return Part(part.near.distance[:, 0].cpu(), squares)
-
-    def _residuals_of_labels(self, data: CheckedBatches) -> Iterator[Tensor]:
-        """x less the mean without it."""
-        for x, labels in conditioned(data):
-            yield x.to(self.center) - self._mean_without(x, labels)
-
     @property
     def _most_neighbours(self) -> int:
         return MOST_NEIGHBOURS if self.neighbours == "auto" else int(self.neighbours)
@@ -236,7 +224,8 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         return Neighbours(*(part[:, : int(self.neighbours_chosen)] for part in near))
 
     @torch.no_grad()
-    def _around(self, cond: Tensor) -> Around:
+    def _around(self, cond: Tensor | None) -> Around:
+        assert cond is not None
         if self.condition.kind == "labels":
             mean = self.table.means[self.table.own(cond)]
             return self.widening.around(self.center, mean - self.center, cond, None)
@@ -257,11 +246,9 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         return self.spread.frame(self._around(known), null, self.center)
 
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
-        assert cond is not None
         return self._around(cond).loc
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        assert cond is not None
         return self.spread.sample(self._around(cond), draw_seed(generator, self.center.device))
 
     @torch.no_grad()
@@ -280,7 +267,6 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         return self.spread.sample(around, draw_seed(generator, self.center.device))
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
-        assert cond is not None
         around = self._around(cond)
         return self.spread.log_prob(x.to(torch.promote_types(x.dtype, around.loc.dtype)), around)
 

@@ -19,9 +19,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from flowprior.errors import InputError
 from flowprior.mixtures import FitSettings
 from flowprior.ops import draw_seed, standard_normal
+from flowprior.priors.asked import check_fit_labels
 from flowprior.priors.averaged_gmm import AveragedGmmPrior
 from flowprior.priors.base import RAISE, UNSEEN, Prior
 from flowprior.priors.frame import latent_noise
@@ -119,12 +119,8 @@ class LatentGmmPrior(SubspacePrior):
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         _, cond = data.peek()
-        if cond is not None and (cond.is_floating_point() or cond.dim() != 1):
-            raise InputError(
-                f"latent-gmm.fit: expected labels as integers [B] or None, got {cond.dtype} "
-                f"{list(cond.shape)}; embeddings need the prior 'learned-mean', 'kernel-mean' or 'flow', "
-                "pictures 'learned-mean:covariance=diagonal'"
-            )
+        other = "'learned-mean', 'kernel-mean' or 'flow', pictures 'learned-mean:covariance=diagonal'"
+        check_fit_labels("latent-gmm", cond, f"embeddings need the prior {other}")
         self._fit_subspace(data, FitSettings(self.reg_covar, 0.0, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
         if self.law == AUTO:

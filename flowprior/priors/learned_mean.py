@@ -1,7 +1,7 @@
 """A learned mean: x0 = P_θ(c) + residual, the paper's prior for text (arXiv 2502.09611, section 4.2).
 
 P_θ is trained by mean squared error, whose optimum is E[x1 | c]. The residual is W z + σ ε, the same for all
-conditions; or of variances that depend on the condition (:mod:`flowprior.priors.diagonal_residuals`); or of a
+conditions; or of variances that depend on the condition (:mod:`flowprior.priors.residuals`); or of a
 low-rank covariance that does, with latents that have a law of their own
 (:mod:`flowprior.priors.lowrank_residuals`). The authors feed an optional latent z to the mapper itself
 and match moments; here z enters linearly, so that the density and the inference of z from a datum stay exact,
@@ -22,17 +22,22 @@ from flowprior.mixtures import FitSettings
 from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior, condition_of, rows_looked_at
-from flowprior.priors.density_training import DensityTraining, bounded
-from flowprior.priors.diagonal_residuals import DiagonalResiduals
-from flowprior.priors.distinct import DistinctEmbeddings, nearest
 from flowprior.priors.far import CHOICES, Around, FarConditions, Part
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout, conditioned
 from flowprior.priors.latent import LatentPrior
 from flowprior.priors.lowrank_residuals import LowRankResiduals
-from flowprior.priors.mapper_training import MapperNetwork, MapperTraining, train_by_steps, train_mapper
 from flowprior.priors.mappers import MAPPERS, LinearMapper, make_mapper
-from flowprior.priors.residuals import FixedResiduals, check_sigma
+from flowprior.priors.nearest import DistinctEmbeddings, nearest
+from flowprior.priors.network_training import (
+    DensityTraining,
+    MapperNetwork,
+    MapperTraining,
+    bounded,
+    train_by_steps,
+    train_mapper,
+)
+from flowprior.priors.residuals import DiagonalResiduals, FixedResiduals, check_sigma
 from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, check_numbers, choose
 from flowprior.streams.batches import CheckedBatches
@@ -164,11 +169,6 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         return MapperTraining(self.epochs, self.batch_size, self.lr)
 
     @property
-    def _widens(self) -> bool:
-        """Whether the spread grows far from all that was trained on."""
-        return self.far == WIDEN or (self.far == AUTO and self.covariance == "fixed")
-
-    @property
     def has_latents(self) -> bool:
         return self.latent > 0 or self.fits_latents
 
@@ -220,9 +220,14 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
             self.residuals.fit(split, self.network, self.center, bounded(options, split), generator)
         else:
             assert self.residuals is not None
-            self.residuals.fit(split, self._means, generator)
+            network = self.network
+
+            def means(cond: Tensor) -> Tensor:
+                return network(self._on_own_device(cond)) + self.center
+
+            self.residuals.fit(split, means, generator)
             self.residuals.fit_total(data)
-        if self._widens:
+        if self.far == WIDEN or (self.far == AUTO and self.covariance == "fixed"):
             self._learn_distances(split)
 
     def _build(self, condition: Condition, event_shape: torch.Size, dtype: torch.dtype) -> None:
@@ -261,20 +266,13 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         beside = [self._part(x, cond) for x, cond in conditioned(thinned(split.beside, most))]
         is_given = not beside or (self.covariance == "fixed" and not isinstance(self.sigma, str))
         near = 1.0 if is_given else None
-        self._spread.scale(self.distance.fit([*apart, *beside], len(self.center), near=near))
+        self._spread.scale(self.distance.fit([*apart, *beside], self.center, self._spread.squares, near=near))
 
     def _part(self, x: Tensor, cond: Tensor) -> Part:
         """Rows that the mean was not fitted with."""
         assert self.network is not None
         own = self._on_own_device(cond)
-        x, deviation = x.to(self.center), self.network(own)
-        ones = x.new_ones(len(x), 1)
-
-        def squares(trust: Tensor) -> tuple[Tensor, Tensor]:
-            share = trust.to(x)
-            return self._spread.squares(x, Around(self.center + share * deviation, own, share, ones))
-
-        return Part(self._distance_to_seen(own).cpu(), squares)
+        return Part(x.to(self.center), self.network(own), own, self._distance_to_seen(own))
 
     def _check_shape(self, part: Tensor, method: str) -> None:
         shape = tuple(self.condition_dims.tolist())
@@ -283,13 +281,9 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
                 f"{self.name}.{method}: expected conditions {list(shape)}, got {list(part.shape[1:])}"
             )
 
-    def _means(self, cond: Tensor) -> Tensor:
-        """Before they are drawn to the mean of all data."""
+    def _around(self, cond: Tensor | None) -> Around:
         assert self.network is not None
-        return self.network(self._on_own_device(cond)) + self.center
-
-    def _around(self, cond: Tensor) -> Around:
-        assert self.network is not None
+        assert cond is not None
         own = self._on_own_device(cond)
         distance = self._distance_to_seen(own) if self.distance.is_fitted else None
         return self.distance.around(self.center, self.network(own), own, distance)
@@ -308,23 +302,19 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
 
     @torch.no_grad()
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
-        assert cond is not None
         return self._around(cond).loc
 
     @torch.no_grad()
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        assert cond is not None
         return self._spread.sample(self._around(cond), draw_seed(generator, self.center.device))
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
-        assert cond is not None
         around = self._around(cond)
         return self._spread.log_prob(x.to(torch.promote_types(x.dtype, around.loc.dtype)), around)
 
     @torch.no_grad()
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """z ~ p(z | x1, c), then x0 = P_θ(c) + W z + σ ε; or by the low-rank covariance of the condition."""
-        assert cond is not None
         return self._spread.infer(x1, self._around(cond), draw_seed(generator, self.center.device))
 
     @property

@@ -15,7 +15,6 @@ known in closed form, and it is moved and scaled by them. What is left to learn 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,15 +23,21 @@ from torch.nn import functional
 from flowprior.conditions import Condition
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.kmeans import Reservoirs
-from flowprior.ops import Stream, standard_normal, uniform
+from flowprior.ops import noise_and_latents, uniform
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.conditional_spread import ConditionalSpread
-from flowprior.priors.density_training import DensityTraining, bounded, train_density
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import Holdout, conditioned
-from flowprior.priors.mapper_training import KeptMean, Mapper, MapperNetwork
+from flowprior.priors.network_training import (
+    DensityTraining,
+    KeptMean,
+    Mapper,
+    MapperNetwork,
+    bounded,
+    train_density,
+)
 
 MEAN_STEPS, MEAN_RATE = 400, 1e-3
 """Most optimiser steps in which the mean is improved under the law of the latents, and their peak rate."""
@@ -126,32 +131,37 @@ class LowRankResiduals(nn.Module):
         like = self.spread.basis
         sample = Reservoirs(1, SAMPLE, like.shape[1], like.dtype)
         for x, cond in conditioned(data.rows(held_out=False)):
-            h = self._inferred(x, mapper(cond) + center, cond, generator)
+            with torch.no_grad():
+                frame = self.spread.frame(mapper(cond) + center, cond)
+                noise = torch.randn(frame.spread.shape, generator=generator, dtype=x.dtype).to(x.device)
+                h = frame.infer(x, noise)
             sample.update(h.cpu(), torch.zeros(len(h), dtype=torch.long), generator)
         return sample.rows[0][sample.filled[0]]
 
-    @torch.no_grad()
-    def _inferred(self, x: Tensor, loc: Tensor, cond: Tensor, generator: torch.Generator | None) -> Tensor:
-        """h0 ``[B, r]`` of source samples inferred from x ``[B, D]``, from ``generator`` alone."""
-        frame = self.spread.frame(loc, cond)
-        noise = torch.randn(frame.spread.shape, generator=generator, dtype=x.dtype).to(x.device)
-        return frame.infer(x, noise)
-
     def frame(self, around: Around, null: Tensor) -> Frame:
-        """The linear part at these conditions; the rows ``null``, bool ``[B]``, are the null condition."""
-        return self.spread.frame_with_null(around, null)
+        """The linear part; the rows ``null``, bool ``[B]``, have the moments of all data."""
+        frame, spread = self.spread.frame_around(around), self.spread
+        if frame.rotation is None or not bool(null.any()):
+            return frame
+        return replace(
+            frame,
+            loc=torch.where(null[:, None], spread.null_loc, frame.loc),
+            noise=torch.where(null[:, None], spread.null_noise, frame.noise),
+            spread=torch.where(null[:, None], spread.null_spread, frame.spread),
+            rotation=torch.where(null[:, None, None], spread.null_rotation, frame.rotation),
+        )
 
     def sample(self, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` around ``loc``, from ``seed``."""
         frame = self.spread.frame_around(around)
-        epsilon, noise = _noise(frame, seed)
+        epsilon, noise = noise_and_latents(*frame.loc.shape, frame.spread.shape[1], frame.loc, seed)
         h = self.law.place(around.cond, uniform(seed, len(around.loc)), noise)
         return frame.place(h, epsilon)
 
     def infer(self, x1: Tensor, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` with latents inferred from x1 ``[B, D]``, from ``seed``."""
         frame = self.spread.frame_around(around)
-        epsilon, noise = _noise(frame, seed)
+        epsilon, noise = noise_and_latents(*frame.loc.shape, frame.spread.shape[1], frame.loc, seed)
         return frame.source(x1.to(around.loc), noise, epsilon)
 
     def log_prob(self, x: Tensor, around: Around) -> Tensor:
@@ -170,14 +180,6 @@ class LowRankResiduals(nn.Module):
         """Multiply the covariance, but for the variance floor, by ``factor``."""
         factors = self.spread.factors
         self.spread.factors = torch.cat([factors[:-1], factor * factors[-1:]])
-
-
-class Components(NamedTuple):
-    """``log_weight`` ``[B, K]``, ``mean`` and ``scale`` ``[B, K, r]`` of each row's mixture."""
-
-    log_weight: Tensor
-    mean: Tensor
-    scale: Tensor
 
 
 class MixtureDensity(nn.Module):
@@ -213,12 +215,19 @@ class MixtureDensity(nn.Module):
         assert self.network.out.bias is not None
         self.network.out.bias.copy_(torch.cat([part.flatten() for part in parts]))
 
-    def forward(self, cond: Tensor) -> Components:
-        """The mixtures of conditions ``[B]`` or ``[B, E]``."""
+    def forward(self, cond: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-weights ``[B, K]``, means and deviations ``[B, K, r]`` of conditions ``[B]`` or ``[B, E]``.
+
+        They are moved and scaled so that every coordinate has mean 0 and variance 1.
+        """
         count, features = self.components, self.features
         logits, mean, scale = self.network(cond).split([count, count * features, count * features], dim=1)
         mean, scale = mean.unflatten(1, (count, features)), scale.unflatten(1, (count, features))
-        return _standardised(logits.log_softmax(1), mean, functional.softplus(scale) + LEAST_SCALE)
+        log_weight, scale = logits.log_softmax(1), functional.softplus(scale) + LEAST_SCALE
+        weight = log_weight.exp()[..., None]
+        centre = (weight * mean).sum(1, keepdim=True)
+        variance = (weight * ((mean - centre).square() + scale.square())).sum(1, keepdim=True)
+        return log_weight, (mean - centre) * variance.rsqrt(), scale * variance.rsqrt()
 
     def log_prob(self, h: Tensor, cond: Tensor) -> Tensor:
         """log p(h | c) ``[B]`` in nats, for h ``[B, r]``."""
@@ -234,18 +243,3 @@ class MixtureDensity(nn.Module):
         chosen = passed.sum(1).clamp_max(self.components - 1)
         rows = torch.arange(len(chosen), device=chosen.device)
         return mean[rows, chosen] + scale[rows, chosen] * noise
-
-
-def _noise(frame: Frame, seed: Tensor) -> tuple[Tensor, Tensor]:
-    """Standard normal ε ``[B, D]``, and as many as the latents ``[B, r]``."""
-    like = frame.loc
-    epsilon = standard_normal(len(like), like.shape[1], like, seed)
-    return epsilon, standard_normal(len(like), frame.spread.shape[1], like, seed, stream=Stream.LATENT)
-
-
-def _standardised(log_weight: Tensor, mean: Tensor, scale: Tensor) -> Components:
-    """The mixtures moved and scaled so that every coordinate has mean 0 and variance 1."""
-    weight = log_weight.exp()[..., None]
-    centre = (weight * mean).sum(1, keepdim=True)
-    variance = (weight * ((mean - centre).square() + scale.square())).sum(1, keepdim=True)
-    return Components(log_weight, (mean - centre) * variance.rsqrt(), scale * variance.rsqrt())

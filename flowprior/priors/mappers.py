@@ -13,7 +13,7 @@ from flowprior.conditions import Condition
 from flowprior.errors import InputError
 from flowprior.networks.embeddings import ConditionEmbedding, stretched, zeroed
 from flowprior.priors.holdout import Holdout, conditioned
-from flowprior.priors.mapper_training import Mapper, MapperNetwork, held_out_error
+from flowprior.priors.network_training import Mapper, MapperNetwork, held_out_error
 
 AUTO = "auto"
 MAPPERS = (AUTO, "mlp", "projector", "unet", "linear")

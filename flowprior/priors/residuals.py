@@ -1,6 +1,16 @@
-"""Spread of x1 around a learned mean that is the same for all conditions: W z + ψ^½ ε.
+"""Spread of x1 around a learned mean: the same for all conditions, or one that a network gives.
 
-The noise is fixed, or estimated on held-out rows; the factor W is the maximum-likelihood one of all rows.
+The same for all conditions it is W z + ψ^½ ε. The noise is fixed, or estimated on held-out rows; the factor W
+is the maximum-likelihood one of all rows.
+
+Of a network it is that of each coordinate on its own,
+
+    x0 = m(c) + w (a s(c)² + f)^½ ε.
+
+m is learned by squared error, then log s² by the Gaussian likelihood of what m leaves (Nix & Weigend 1994,
+"Estimating the mean and variance of the target probability distribution"). A mean that follows its rows too
+closely leaves too little; a factor a corrects the variances on rows that were held out. f is the variance
+floor of the source samples alone, of which the linear velocity knows.
 """
 
 from __future__ import annotations
@@ -14,15 +24,21 @@ from torch import Tensor, nn
 from flowprior.errors import OptionError
 from flowprior.mixtures import FitSettings, LowRank
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import Stream, lowrank_log_density, lowrank_posterior_sample, standard_normal
+from flowprior.ops import lowrank_log_density, lowrank_posterior_sample, noise_and_latents, standard_normal
+from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import Holdout, conditioned
+from flowprior.priors.network_training import DensityTraining, MapperNetwork, train_density
 from flowprior.streams.batches import Batch, CheckedBatches
 
 PASSES = 10
-LEAST_VARIANCE = 1e-6
+LEAST_NOISE = 1e-6
 Means = Callable[[Tensor], Tensor]
+LEAST_VARIANCE = 1e-4
+"""Of data, in squared units of x1: a coordinate that never varies has no likelihood."""
+RANGE = 8.0
+"""Most that the logarithm of a variance moves away from that of all rows."""
 
 
 def check_sigma(owner: str, sigma: float | str) -> None:
@@ -68,7 +84,10 @@ class FixedResiduals(nn.Module):
         With one, W and ψ are the maximum-likelihood fit to all residuals; a fixed σ stays fixed.
         """
         if self.factor.shape[1]:
-            factor, noise = self._fit_factor(data.data, mean, generator)
+            fixed = None if isinstance(self.sigma, str) else float(self.sigma) ** 2
+            isotropic = self.sigma == "scalar"
+            settings = FitSettings(LEAST_NOISE, 0.0, generator, isotropic=isotropic, fixed_noise=fixed)
+            factor, noise = fit_factor(data.data, mean, self.factor.shape[1], settings)
             self.factor, self.noise = factor.to(self.factor), noise.to(self.noise)
             return
         self.fit_noise(residual for residual, _ in _residuals(data.residual_rows(), mean))
@@ -77,7 +96,7 @@ class FixedResiduals(nn.Module):
     def fit_noise(self, residuals: Iterable[Tensor]) -> None:
         """ψ as the mean square of ``residuals`` ``[B, D]``; a fixed σ stays fixed."""
         held_out = ConditionMoments.over((residual, None) for residual in residuals)
-        square = held_out.variance()[0] + held_out.mean[0].square() + LEAST_VARIANCE
+        square = held_out.variance()[0] + held_out.mean[0].square() + LEAST_NOISE
         self.left = square.to(self.left)
         if self.sigma != "diagonal":
             square.fill_(float(square.mean()) if self.sigma == "scalar" else float(self.sigma) ** 2)
@@ -87,15 +106,7 @@ class FixedResiduals(nn.Module):
     def fit_total(self, data: Iterable[Batch]) -> None:
         """The variances of all data x ``[B, D]``, whatever their condition."""
         variance = ConditionMoments.over((x, None) for x, _ in data).variance()[0]
-        self.total = (variance + LEAST_VARIANCE).to(self.total)
-
-    def _fit_factor(
-        self, data: CheckedBatches, mean: Means, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
-        fixed = None if isinstance(self.sigma, str) else float(self.sigma) ** 2
-        isotropic = self.sigma == "scalar"
-        settings = FitSettings(LEAST_VARIANCE, 0.0, generator, isotropic=isotropic, fixed_noise=fixed)
-        return fit_factor(data, mean, self.factor.shape[1], settings)
+        self.total = (variance + LEAST_NOISE).to(self.total)
 
     # -- use: as of LowRankResiduals; of the condition only the width is read -------------------
 
@@ -119,16 +130,15 @@ class FixedResiduals(nn.Module):
 
     def sample(self, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` around ``loc``, from ``seed``."""
-        epsilon, z = self._normal(len(around.loc), seed)
+        epsilon, z = noise_and_latents(len(around.loc), *self.factor.shape, self.noise, seed)
         return self._place(around, z, epsilon)
 
     def infer(self, x1: Tensor, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` with z ~ p(z | x1) of x1 ``[B, D]``, from ``seed``."""
         loc = around.loc
-        epsilon, xi = self._normal(len(loc), seed)
-        zero = torch.zeros_like(loc[0])
+        epsilon, xi = noise_and_latents(len(loc), *self.factor.shape, self.noise, seed)
         residual = (x1.to(loc.dtype) - loc) / around.width
-        z = lowrank_posterior_sample(residual, zero, self.factor, self.noise, xi)
+        z = lowrank_posterior_sample(residual, torch.zeros_like(loc[0]), self.factor, self.noise, xi)
         return self._place(around, z, epsilon)
 
     def log_prob(self, x: Tensor, around: Around) -> Tensor:
@@ -164,11 +174,6 @@ class FixedResiduals(nn.Module):
     def _place(self, around: Around, z: Tensor, epsilon: Tensor) -> Tensor:
         return around.loc + around.width * (z @ self.factor.T + self.noise.sqrt() * epsilon)
 
-    def _normal(self, n: int, seed: Tensor) -> tuple[Tensor, Tensor]:
-        """Standard normal ε ``[n, D]`` and z ``[n, latent]``."""
-        epsilon = standard_normal(n, len(self.noise), self.noise, seed)
-        return epsilon, standard_normal(n, self.factor.shape[1], self.noise, seed, stream=Stream.LATENT)
-
 
 @torch.no_grad()
 def fit_factor(data: CheckedBatches, mean: Means, rank: int, settings: FitSettings) -> tuple[Tensor, Tensor]:
@@ -185,3 +190,134 @@ def fit_factor(data: CheckedBatches, mean: Means, rank: int, settings: FitSettin
 def _residuals(batches: Iterable[Batch], mean: Means) -> Iterable[Batch]:
     for x, cond in conditioned(batches):
         yield (x - mean(cond)).cpu(), None
+
+
+class DiagonalResiduals(nn.Module):
+    """Variances ``[B, D]`` of conditions.
+
+    Args:
+        network: from conditions to ``[B, D]``.
+        dim: D, numbers in an event.
+        floor: f, added to the variances of source samples.
+    """
+
+    level: Tensor
+    factor: Tensor
+    left: Tensor
+    total: Tensor
+    means: Tensor
+    shared: Tensor
+
+    def __init__(self, network: MapperNetwork, dim: int, floor: float) -> None:
+        super().__init__()
+        self.network = network
+        self.floor = floor
+        # Logarithms of the variances that the mean leaves over all rows, ``[D]``; a; and second moments about
+        # the mean of all data, ``[D]`` each: what the mean leaves, on average; of all data; of the means; and
+        # of means with data.
+        self.register_buffer("level", torch.zeros(dim))
+        self.register_buffer("factor", torch.ones(()))
+        self.register_buffer("left", torch.ones(dim))
+        self.register_buffer("total", torch.ones(dim))
+        self.register_buffer("means", torch.zeros(dim))
+        self.register_buffer("shared", torch.zeros(dim))
+
+    def fit(
+        self,
+        data: Holdout,
+        mapper: MapperNetwork,
+        center: Tensor,
+        options: DensityTraining,
+        generator: torch.Generator | None,
+    ) -> None:
+        """Learn s from what ``mapper`` leaves of the rows to train on, and a from those held out.
+
+        Args:
+            data: rows.
+            mapper: fitted; it stays as it is.
+            center: mean of all x1, ``[D]``.
+            options: of the training.
+            generator: of the first weights and of the order of the rows.
+        """
+
+        def residual(x: Tensor, cond: Tensor) -> Tensor:
+            with torch.no_grad():
+                return x - center - mapper(cond)
+
+        def loss(x: Tensor, cond: Tensor, _: torch.Generator | None) -> Tensor:
+            variance = self.variance(cond)
+            return 0.5 * (residual(x, cond).square() / variance + variance.log()).mean()
+
+        rows = ((residual(x, cond), None) for x, cond in conditioned(data.rows(held_out=False)))
+        found = ConditionMoments.over(rows).about_origin().variance()[0]
+        self.level = (found + LEAST_VARIANCE).log().to(self.level)
+        self.network.requires_grad_(True).initialise(generator)
+        train_density(self.network, loss, data, options, generator)
+        squares, expected = 0.0, 0.0
+        for x, cond in conditioned(data.residual_rows()):
+            squares += float(residual(x, cond).square().sum(dtype=torch.float64))
+            with torch.no_grad():
+                expected += float(self.variance(cond).sum(dtype=torch.float64))
+        self.factor = self.factor * (squares / expected)
+        self._average(data.data, mapper, center)
+
+    @torch.no_grad()
+    def _average(self, data: Iterable[Batch], mapper: MapperNetwork, center: Tensor) -> None:
+        """The moments of all data x ``[B, D]`` together, whatever their condition: those of the null one."""
+        sums, count = torch.zeros(4, len(center), dtype=torch.float64), 0
+        for x, cond in conditioned(data):
+            deviation, mean = (x - center).double(), mapper(cond).double()
+            parts = self.variance(cond).double(), deviation.square(), mean.square(), mean * deviation
+            sums += torch.stack([part.sum(0) for part in parts]).cpu()
+            count += len(x)
+        left, total, means, shared = (sums / count).to(self.left)
+        self.left, self.total, self.means, self.shared = left, total + LEAST_VARIANCE, means, shared
+
+    def variance(self, cond: Tensor) -> Tensor:
+        """a s(c)² of the data ``[B, D]``, without the floor."""
+        change = RANGE * torch.tanh(self.network(cond) / RANGE)
+        return self.factor * ((self.level + change).exp() + LEAST_VARIANCE)
+
+    # -- use: as of FixedResiduals --------------------------------------------------------------
+
+    def frame(self, around: Around, null: Tensor, center: Tensor) -> Frame:
+        """Noise and data around the mean, each coordinate on its own.
+
+        Args:
+            around: means, conditions and widths.
+            null: which rows are the null condition, bool ``[B]``: their data are all data, their source
+                samples the marginal ones.
+            center: mean of all data, ``[D]``.
+        """
+        rows, squared = null[:, None], around.width.square()
+        left = squared * self.variance(around.cond)
+        noise = torch.where(rows, self.left + self.floor + self.means, left + squared * self.floor)
+        datum = torch.where(rows, self.total, left)
+        loc, shared = torch.where(rows, center, around.loc), torch.where(rows, self.shared, 0.0)
+        return Frame.without_axes(loc, noise, datum / noise, shared / noise)
+
+    def sample(self, around: Around, seed: Tensor) -> Tensor:
+        """x0 ``[B, D]`` around ``loc``, from ``seed``."""
+        epsilon = standard_normal(*around.loc.shape, around.loc, seed)
+        deviation = (self.variance(around.cond) + self.floor).sqrt()
+        return torch.addcmul(around.loc, around.width * deviation, epsilon)
+
+    def infer(self, x1: Tensor, around: Around, seed: Tensor) -> Tensor:
+        """As :meth:`sample`: there are no latents."""
+        return self.sample(around, seed)
+
+    def log_prob(self, x: Tensor, around: Around) -> Tensor:
+        """log p0(x | c) ``[B]`` in nats."""
+        width = around.width.to(x.dtype)
+        squares, log_det = self.squares(x, around)
+        return -0.5 * (squares / width[:, 0].square() + log_det) - x.shape[1] * width[:, 0].log()
+
+    def squares(self, x: Tensor, around: Around) -> tuple[Tensor, Tensor]:
+        """(x − m)ᵀ Σ⁻¹ (x − m) and log det Σ + D log 2π, ``[B]`` each, before the width."""
+        variance = (self.variance(around.cond) + self.floor).to(x.dtype)
+        residual = x - around.loc.to(x.dtype)
+        return (residual.square() / variance).sum(1), variance.log().sum(1) + x.shape[1] * LOG_2PI
+
+    def scale(self, factor: float) -> None:
+        """Multiply the variances, but for the floor, by ``factor``."""
+        self.factor, self.left = self.factor * factor, self.left * factor

@@ -17,69 +17,38 @@ SAMPLE_BYTES = 512 << 20
 """Most that a sample holds, so that its rows are fewer the longer they are."""
 
 
-class RowSample:
-    """At most ``size`` rows, uniform without replacement, of all that were offered.
+def sample_rows(batches: Iterable[Batch], size: int, seed: int = SEED) -> tuple[Tensor, Tensor]:
+    """A uniform sample without replacement of one pass over (x ``[B, D]``, labels ``[B]`` or None).
 
     Every row gets a random key; the rows with the smallest keys stay (Efraimidis & Spirakis 2006).
 
     Args:
+        batches: none of them empty.
         size: rows that are kept at the most, and never more than 512 MiB of them.
         seed: of the keys.
+
+    Returns:
+        Rows ``[n, D]``, and their labels, int64 ``[n]``; 0 where there were none.
     """
-
-    def __init__(self, size: int, seed: int = SEED) -> None:
-        self.size = size
-        self.generator = torch.Generator().manual_seed(seed)
-        self._count = 0
-        self._keys = self._labels = self._rows = torch.empty(0)
-
-    @classmethod
-    def over(cls, batches: Iterable[Batch], size: int) -> RowSample:
-        """A sample of one pass over (x ``[B, D]``, labels ``[B]`` or None)."""
-        sample = cls(size)
-        for x, cond in batches:
-            sample.update(x, cond)
-        return sample
-
-    @property
-    def rows(self) -> Tensor:
-        """What is kept, ``[n, D]``."""
-        return self._rows[: self._count]
-
-    @property
-    def labels(self) -> Tensor:
-        """Labels of the rows, int64 ``[n]``; 0 where there were none."""
-        return self._labels[: self._count]
-
-    def update(self, x: Tensor, cond: Tensor | None) -> None:
-        """Offer rows x ``[B, D]`` with labels ``[B]`` or None."""
-        labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
-        self._offer(x.detach().cpu(), labels, torch.rand(len(x), generator=self.generator).double())
-
-    def _offer(self, x: Tensor, labels: Tensor, keys: Tensor) -> None:
-        if not len(x):
-            return
-        self._reserve(x)
-        free = min(self.size - self._count, len(x))
-        place = slice(self._count, self._count + free)
-        self._rows[place], self._labels[place], self._keys[place] = x[:free], labels[:free], keys[:free]
-        self._count += free
-        if free == len(x):
-            return
-        highest = float(self._keys.max())
-        for i in (keys[free:] < highest).nonzero()[:, 0].add(free).tolist():
-            worst = int(self._keys.argmax())
-            if keys[i] < self._keys[worst]:
-                self._rows[worst], self._labels[worst], self._keys[worst] = x[i], labels[i], keys[i]
-
-    def _reserve(self, like: Tensor) -> None:
-        """Make room at the first rows; what is never written to takes no memory of the machine."""
-        if len(self._keys):
-            return
-        self.size = min(self.size, max(1, SAMPLE_BYTES // (like.shape[1] * like.element_size())))
-        self._rows = like.new_empty(self.size, like.shape[1])
-        self._labels = torch.zeros(self.size, dtype=torch.long)
-        self._keys = torch.zeros(self.size, dtype=torch.float64)
+    generator, count = torch.Generator().manual_seed(seed), 0
+    rows = labels = keys = torch.empty(0)
+    for x, cond in batches:
+        x = x.detach().cpu()
+        own = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
+        key = torch.rand(len(x), generator=generator).double()
+        if not len(keys):  # what is never written to takes no memory of the machine
+            size = min(size, max(1, SAMPLE_BYTES // (x.shape[1] * x.element_size())))
+            rows, labels = x.new_empty(size, x.shape[1]), torch.zeros(size, dtype=torch.long)
+            keys = torch.zeros(size, dtype=torch.float64)
+        free = min(size - count, len(x))
+        place = slice(count, count + free)
+        rows[place], labels[place], keys[place] = x[:free], own[:free], key[:free]
+        count += free
+        for i in (key[free:] < keys.max()).nonzero()[:, 0].add(free).tolist():
+            worst = int(keys.argmax())
+            if key[i] < keys[worst]:
+                rows[worst], labels[worst], keys[worst] = x[i], own[i], key[i]
+    return rows[:count], labels[:count]
 
 
 def first_rows(batches: Iterable[Batch], conditions: int, most: int) -> Iterator[tuple[Tensor, Tensor]]:

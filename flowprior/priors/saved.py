@@ -61,7 +61,8 @@ def load_prior(resolve: Callable[[str], Any], folder: Path) -> Any:
             prior.load_state_dict(tensors, assign=True)
         check_types(prior, kinds)
         draw_some(prior)
-        prior.fitted_to = _line(values.get("fitted_to"))
+        fitted_to = values.get("fitted_to")  # older versions wrote none
+        prior.fitted_to = " ".join(fitted_to.split())[:MOST_CHARACTERS] if isinstance(fitted_to, str) else ""
     except FlowpriorError as error:
         raise CheckpointError(f"{folder}: {error}") from error
     except Exception as error:  # Whatever a prior makes of tensors that are not its own.
@@ -69,11 +70,6 @@ def load_prior(resolve: Callable[[str], Any], folder: Path) -> Any:
             f"{folder}: the tensors do not fit the prior '{values['prior']}': {one_line(error)}; fit it again"
         ) from error
     return prior
-
-
-def _line(text: object) -> str:
-    """One line of a file; empty where older versions wrote none."""
-    return " ".join(text.split())[:MOST_CHARACTERS] if isinstance(text, str) else ""
 
 
 def refuse_shifted(spec: str) -> None:

@@ -42,7 +42,6 @@ the pooled ones.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,7 +50,7 @@ from flowprior.mixtures import FitSettings
 from flowprior.mixtures.grouped import segments
 from flowprior.mixtures.lowrank import LEAST_NOISE
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.priors.row_sample import PIECE, RowSample, first_rows, in_pieces
+from flowprior.priors.row_sample import PIECE, first_rows, in_pieces, sample_rows
 from flowprior.priors.subspace import Subspace
 from flowprior.priors.tables import canonical_basis, fit_rows
 from flowprior.streams.batches import Batch, CheckedBatches
@@ -69,85 +68,40 @@ Aim = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Of some labels ``[n]`` the noise before the bound ``[n, D]``, and the leverage ``[n, D]`` or ``[D]``."""
 
 
-class Sizes(NamedTuple):
-    """R dimensions of a basis that labels share, and r ≤ R latents of each label."""
-
-    span: int
-    rank: int
-
-
-class _CoordinateScatter:
-    """Second moments about 0 of the coordinates of each label, in float64.
-
-    Attributes:
-        count: ``[C]``.
-        scatter: sums of outer products ``[C, r, r]``.
-    """
-
-    def __init__(self, conditions: int, rank: int) -> None:
-        self.count = torch.zeros(conditions, dtype=torch.float64)
-        self.scatter = torch.zeros(conditions, rank, rank, dtype=torch.float64)
-
-    @classmethod
-    def over(cls, batches: Iterable[Batch], conditions: int, rank: int) -> _CoordinateScatter:
-        """One pass over (coordinates ``[B, r]``, labels)."""
-        found = cls(conditions, rank)
-        for rows, label in segments(batches, conditions):
-            wide = rows.double()
-            found.count[label] += len(wide)
-            found.scatter[label].addmm_(wide.T, wide)
-        return found
-
-    def pooled(self) -> Tensor:
-        """The mean outer product of all rows ``[r, r]``."""
-        return self.scatter.sum(0) / self.count.sum()
-
-
 def fit_shared(
-    data: CheckedBatches, moments: ConditionMoments, sizes: Sizes, settings: FitSettings
+    data: CheckedBatches, moments: ConditionMoments, span: int, rank: int, settings: FitSettings
 ) -> Subspace:
     """The basis that all labels share, and another one for the null condition.
 
     Args:
         data: batches (x ``[B, D]``, labels).
         moments: of each label.
-        sizes: of the basis and of the labels' latents.
+        span: R, dimensions of the basis.
+        rank: r ≤ R, latents of each label.
         settings: ``reg_covar`` is the variance floor.
 
     Raises:
         InputError: no spread in some dimension, and no ``reg_covar``.
     """
-    sample = RowSample.over(data, SAMPLE)
-    rows, like = sample.rows, data.peek()[0]
-    null = fit_rows(rows, sizes.rank, settings, data.owner)
-    loc = _centres(moments).to(like)
-    _centre(rows, loc, sample.labels)
-    table = fit_rows(rows, sizes.span, settings, data.owner)
-    del sample, rows
+    rows, labels = sample_rows(data, SAMPLE)
+    like = data.peek()[0]
+    null = fit_rows(rows, rank, settings, data.owner)
+    # About its own mean one example has no spread, which would make that of the others, pooled with it, less.
+    loc = torch.where((moments.count == 1)[:, None], moments.pooled().mean, moments.mean).to(like)
+    for x, c in in_pieces([(rows, labels)]):
+        x -= loc[c]
+    table = fit_rows(rows, span, settings, data.owner)
+    del rows
     subspace = _start(loc, table, like)
     subspace.noise = _noise_outside(data, subspace, moments, settings.reg_covar)
     rank = null["spread"].shape[1]
-    rotation, spread = _axes(data, subspace, rank)
+    rotation, spread = _axes(data, subspace, moments.count, rank)
     for _ in range(ROUNDS if rank < rotation.shape[1] else 0):
         turned = subspace.turned(rotation, spread)
         subspace.noise = _noise_beside(data, turned, moments, settings.reg_covar)
-        rotation, spread = _axes(data, subspace, rank)
+        rotation, spread = _axes(data, subspace, moments.count, rank)
     subspace.loc = moments.mean.to(like)
     return _with_null(subspace, rotation, spread, null)
-
-
-def _centres(moments: ConditionMoments) -> Tensor:
-    """What rows are taken about ``[C, D]``: their label's mean, or that of all data where it has one example.
-
-    About its own mean one example has no spread, which would make the others', that it is pooled with, less.
-    """
-    return torch.where((moments.count == 1)[:, None], moments.pooled().mean, moments.mean)
-
-
-def _centre(rows: Tensor, loc: Tensor, labels: Tensor) -> None:
-    """Take their label's mean from rows ``[n, D]``, in place."""
-    for x, c in in_pieces([(rows, labels)]):
-        x -= loc[c]
 
 
 def _start(loc: Tensor, table: dict[str, Tensor], like: Tensor) -> Subspace:
@@ -165,51 +119,42 @@ def _start(loc: Tensor, table: dict[str, Tensor], like: Tensor) -> Subspace:
     )
 
 
-def _coordinates(data: Iterable[Batch], subspace: Subspace) -> Iterator[Batch]:
-    """(ρ ⊙ Q)ᵀ y ``[n, r]`` of the rows with their labels, y = ψ_c^(-1/2) (x − m_c)."""
-    for white, c in _scaled(data, subspace.loc, subspace.common.sqrt() / subspace.noise):
-        yield white @ subspace.basis[0], c
+def _axes(data: CheckedBatches, subspace: Subspace, count: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """U ``[C, R, r]`` and λ ``[C, r]``, falling, of each label: see the module.
 
-
-def _axes(data: CheckedBatches, subspace: Subspace, rank: int) -> tuple[Tensor, Tensor]:
-    """U ``[C, R, r]`` and λ ``[C, r]``, falling, of each label: see the module."""
+    The coordinates of a row x are (ρ ⊙ Q)ᵀ y with y = ψ_c^(-1/2) (x − m_c), and G_c = Qᵀ ρ² Q.
+    """
     conditions, span = subspace.spread.shape
-    found = _CoordinateScatter.over(_coordinates(data, subspace), conditions, span)
+    scaled = _scaled(data, subspace.loc, subspace.common.sqrt() / subspace.noise)
+    scatter = torch.zeros(conditions, span, span, dtype=torch.float64)
+    for rows, label in segments(((white @ subspace.basis[0], c) for white, c in scaled), conditions):
+        wide = rows.double()
+        scatter[label].addmm_(wide.T, wide)
     roots = subspace.loc.new_empty(conditions, span, span)
     rotation = subspace.loc.new_zeros(conditions, span, rank)
     spread = subspace.loc.new_zeros(conditions, rank)
     chunks = torch.arange(conditions).split(max(1, PIECE // subspace.basis[0].numel()))
     for c in chunks:
-        roots[c] = _inverse_root(_grams(subspace, c)).to(roots)
+        ratio = subspace.common / subspace.noise[c]
+        gram = subspace.basis.mT @ (subspace.basis * ratio[..., None])
+        values, vectors = torch.linalg.eigh(gram.double())
+        roots[c] = ((vectors * values.rsqrt()[:, None]) @ vectors.mT).to(roots)
         root = roots[c].double()
-        found.scatter[c] = root @ found.scatter[c] @ root
-    pooled = found.pooled()
+        scatter[c] = root @ scatter[c] @ root
+    pooled = scatter.sum(0) / count.sum()
     for c in chunks:
-        turned, fallen = canonical_basis(*_leading_axes(found, c, pooled, rank))
+        turned, fallen = canonical_basis(*_leading_axes(scatter[c], count[c], pooled, rank))
         rotation[c], spread[c] = roots[c] @ turned.to(roots), fallen.to(spread)
     return rotation, spread
 
 
-def _grams(subspace: Subspace, c: Tensor) -> Tensor:
-    """G_c = Qᵀ ρ² Q ``[n, r, r]`` of the labels c ``[n]``, float64."""
-    ratio = subspace.common / subspace.noise[c]
-    return (subspace.basis.mT @ (subspace.basis * ratio[..., None])).double()
-
-
-def _inverse_root(gram: Tensor) -> Tensor:
-    """The symmetric inverse square roots of positive definite matrices ``[n, r, r]``."""
-    values, vectors = torch.linalg.eigh(gram)
-    return (vectors * values.rsqrt()[:, None]) @ vectors.mT
-
-
-def _leading_axes(found: _CoordinateScatter, c: Tensor, pooled: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The leading axes ``[n, R, r]`` of the labels c ``[n]``, and the variances along them ``[n, r]``.
+def _leading_axes(scatter: Tensor, count: Tensor, pooled: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """The leading axes ``[n, R, r]`` of n labels, and the variances along them ``[n, r]``.
 
     Their covariances are drawn to the ``pooled`` one ``[R, R]``. Where some axes are left out, the covariance
     along the others is drawn to it by itself: with the weight of r dimensions, not of R.
     """
-    count = found.count[c]
-    own = found.scatter[c] / count.clamp_min(1)[:, None, None]
+    own = scatter / count.clamp_min(1)[:, None, None]
     values, vectors = torch.linalg.eigh(_drawn(own, pooled[None], count))
     if rank < vectors.shape[2]:
         axes = vectors[..., -rank:]
@@ -219,15 +164,11 @@ def _leading_axes(found: _CoordinateScatter, c: Tensor, pooled: Tensor, rank: in
     return vectors.flip(2), values.flip(1).clamp_min(1)
 
 
-def _whitener(covariance: Tensor) -> Tensor:
-    """T ``[n, r, r]`` with Tᵀ S T = I for covariances S ``[n, r, r]``."""
-    values, vectors = torch.linalg.eigh(covariance)
-    return vectors * values.clamp_min(values[:, -1:] * LEAST_RESIDUAL).rsqrt()[:, None]
-
-
 def _drawn(own: Tensor, pooled: Tensor, count: Tensor) -> Tensor:
     """(1 − w) S_c + w S ``[n, r, r]`` with the module's weights w for labels of ``count`` ``[n]`` rows."""
-    rank, whitener = own.shape[2], _whitener(pooled)
+    rank = own.shape[2]
+    values, vectors = torch.linalg.eigh(pooled)
+    whitener = vectors * values.clamp_min(values[:, -1:] * LEAST_RESIDUAL).rsqrt()[:, None]
     off = whitener.mT @ own @ whitener
     off.diagonal(dim1=1, dim2=2).sub_(1)
     away = count * off.square().sum((1, 2))

@@ -6,7 +6,6 @@ singular values) and λ = 1 + S². What is done with them is :class:`flowprior.p
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -14,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.mixtures import FitSettings, LowRank
-from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.em import fit_mixture
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import transposed_bases
 from flowprior.ops.subspace_tables import MOST_AXES
 from flowprior.priors.few_examples import are_few, shrunk_covariances
 from flowprior.priors.frame import Frame
-from flowprior.priors.row_sample import RowSample
+from flowprior.priors.last_results import Derived
+from flowprior.priors.row_sample import sample_rows
 from flowprior.priors.tables import (
     covariances_of,
     explaining_degenerate,
@@ -30,7 +29,7 @@ from flowprior.priors.tables import (
     full_tables,
     lowrank_tables,
 )
-from flowprior.streams.batches import Batch, CheckedBatches
+from flowprior.streams.batches import CheckedBatches
 
 SAMPLE_OF_ALL = 8192
 """Rows, at most, that the low-rank Gaussian of all data beside labels is fitted to."""
@@ -115,7 +114,7 @@ class Subspace(nn.Module):
         Raises:
             InputError: no spread in some dimension, and no ``reg_covar``.
         """
-        stream = data if labelled else CheckedBatches(_Unlabelled(data), data.owner)
+        stream = data if labelled else CheckedBatches(data, data.owner, lambda cond: None)
         first = data.peek()[0]
         moments = ConditionMoments.over(stream.labelled())
         dim = moments.mean.shape[1]
@@ -127,8 +126,7 @@ class Subspace(nn.Module):
             mixture = fit_mixture(stream, moments, LowRank(rank), 1, tol=0.0, max_iter=1, settings=settings)
             values = lowrank_tables(mixture.mean, mixture.covariance, first)
         if labelled:
-            sample = RowSample.over(data, SAMPLE_OF_ALL)
-            null = fit_rows(sample.rows, rank, settings, data.owner)
+            null = fit_rows(sample_rows(data, SAMPLE_OF_ALL)[0], rank, settings, data.owner)
             values = {name: torch.cat([value, null[name]]) for name, value in values.items()}
         return cls.of(first, **values)
 
@@ -181,16 +179,5 @@ def _holding_all(
         values = full_tables(*covariances_of(moments, settings), settings.reg_covar)
         if not labelled:
             return values
-        null = full_rows(RowSample.over(data, SAMPLE_OF_ALL).rows, settings.reg_covar)
+        null = full_rows(sample_rows(data, SAMPLE_OF_ALL)[0], settings.reg_covar)
     return {name: torch.cat([value, null[name]]) for name, value in values.items()}
-
-
-class _Unlabelled:
-    """The same batches, without their condition."""
-
-    def __init__(self, data: CheckedBatches) -> None:
-        self.data = data
-
-    def __iter__(self) -> Iterator[Batch]:
-        for x, _ in self.data:
-            yield x, None

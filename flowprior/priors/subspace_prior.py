@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 
 from flowprior.mixtures import FitSettings
-from flowprior.mixtures.diagonal import Derived
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import Stream, draw_seed, standard_normal, uniform
+from flowprior.ops import draw_seed, noise_and_latents, standard_normal, uniform
 from flowprior.priors.asked import warn_of_singles
 from flowprior.priors.conditioned import ConditionedPrior, SeenConditions
 from flowprior.priors.few_examples import examples_given, shares_given
 from flowprior.priors.frame import Frame
+from flowprior.priors.last_results import Derived
 from flowprior.priors.latent import InferredLatents, LatentPrior
 from flowprior.priors.row_sample import first_rows, in_pieces
-from flowprior.priors.shared_basis import Sizes, fit_shared
+from flowprior.priors.shared_basis import fit_shared
 from flowprior.priors.subspace import Subspace
 from flowprior.registry import check_counts, check_numbers, choose
 from flowprior.streams.batches import Batch, CheckedBatches
@@ -146,8 +146,8 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         moments = ConditionMoments.over(data.labelled())
         self._remember(SeenConditions.of_labels(moments), first)
         warn_of_singles(data.owner, self.seen, self.seen_weight)
-        sizes = Sizes(self._span(*moments.mean.shape), self.rank)
-        self.subspace = fit_shared(data, moments, sizes, settings)
+        span = self._span(*moments.mean.shape)
+        self.subspace = fit_shared(data, moments, span, self.rank, settings)
         self._give(first)
 
     def _give(self, like: Tensor) -> None:
@@ -202,13 +202,9 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         if rows * self._bytes_each <= KEPT_BYTES:
             latents = InferredLatents(data, infer, seed, more)
             return list(latents) if noised else latents  # a law without noise looks at them twice
-        return list(InferredLatents(self._few_of_each(data), infer, seed, more))
-
-    def _few_of_each(self, data: CheckedBatches) -> Iterator[Batch]:
-        """The first rows of each label: so many that their latents take ``KEPT_BYTES``, but 200 at least."""
         labels = max(self.condition.size, 1)
-        rows = max(LEAST_KEPT, KEPT_BYTES // (labels * self._bytes_each))
-        return in_pieces(first_rows(data, labels, rows))
+        few = in_pieces(first_rows(data, labels, max(LEAST_KEPT, KEPT_BYTES // (labels * self._bytes_each))))
+        return list(InferredLatents(few, infer, seed, more))
 
     @property
     def _bytes_each(self) -> int:
@@ -234,8 +230,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         """h0 ~ p(h0 | x1, c) under the low-rank Gaussian, then x0 = μ_c + ψ_c^½ (Q λ^½ h0 + (I − QQᵀ) ε)."""
         seed, like = draw_seed(generator, self.subspace.loc.device), self.subspace.loc
         frame = self.frame(cond, len(x1))
-        epsilon = standard_normal(len(x1), x1.shape[1], like, seed)
-        noise = standard_normal(len(x1), frame.spread.shape[1], like, seed, stream=Stream.LATENT)
+        epsilon, noise = noise_and_latents(*x1.shape, frame.spread.shape[1], like, seed)
         return frame.source(x1.to(like), noise, epsilon)
 
     def _placed(self, cond: Tensor | None, h: Tensor, epsilon: Tensor) -> Tensor:

@@ -123,11 +123,18 @@ class Registry(Generic[T]):
                     f"options: {', '.join(known) or 'none'}"
                 )
         owner = f"{self.family} '{record.name}'"
-        self._refuse_missing(record, options, owner)
+        empty = inspect.Parameter.empty
+        missing = [name for name, value in record.options.items() if value is empty and name not in options]
+        if missing:
+            example = ",".join(f"{name}=…" for name in missing)
+            raise OptionError(f"{owner} needs {' and '.join(missing)}; write {record.name}:{example}")
         shared = {option: options.pop(option) for option in self._beside(record) if option in options}
         check_option_types(owner, record.factory, options)
         for option, value in shared.items():
-            _check_shared(owner, option, value, self.shared[option])
+            is_text = isinstance(self.shared[option], str)
+            if not isinstance(value, str if is_text else Real) or isinstance(value, bool):
+                expected = "text" if is_text else "a number"
+                raise OptionError(f"{owner}: {option}={value!r} is not possible; expected {expected}")
         try:
             built = self._checked(record.factory(**options), owner)
             for option, value in shared.items():
@@ -137,14 +144,6 @@ class Registry(Generic[T]):
             raise
         except (TypeError, ValueError, OverflowError) as error:
             raise OptionError(f"{self.family} '{record.name}' cannot be built: {error}") from error
-
-    def _refuse_missing(self, record: Record[T], options: Mapping[str, Any], owner: str) -> None:
-        """Refuse to build what lacks an option that has no default."""
-        empty = inspect.Parameter.empty
-        missing = [name for name, value in record.options.items() if value is empty and name not in options]
-        if missing:
-            example = ",".join(f"{name}=…" for name in missing)
-            raise OptionError(f"{owner} needs {' and '.join(missing)}; write {record.name}:{example}")
 
     def _with_spec(self, text: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         """The name and the options of a spec, with the other ``options``."""
@@ -219,7 +218,11 @@ class Registry(Generic[T]):
                 continue
             self._loaded.add(point)
             try:
-                self._add_plugin(point.name, point.load())
+                loaded = point.load()
+                known = self._records.get(self._aliases.get(point.name, point.name))
+                # Its import may have registered it: by a decorator, or as a whole module.
+                if not inspect.ismodule(loaded) and (known is None or known.factory is not loaded):
+                    self.register(point.name)(loaded)
             except (Exception, SystemExit) as error:
                 warnings.warn(
                     f"{self.family} plug-in '{point.name}' ({point.value}) is skipped: "
@@ -227,19 +230,6 @@ class Registry(Generic[T]):
                     RuntimeWarning,
                     stacklevel=3,
                 )
-
-    def _add_plugin(self, name: str, loaded: Any) -> None:
-        """Register what an entry point gave, unless its import did: by a decorator, or as a whole module."""
-        known = self._records.get(self._aliases.get(name, name))
-        if not inspect.ismodule(loaded) and (known is None or known.factory is not loaded):
-            self.register(name)(loaded)
-
-
-def _check_shared(owner: str, option: str, value: object, default: str | float) -> None:
-    """Check that a family's option is given as what its default is."""
-    kinds, expected = ((str,), "text") if isinstance(default, str) else ((Real,), "a number")
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        raise OptionError(f"{owner}: {option}={value!r} is not possible; expected {expected}")
 
 
 def spec_of(registry: Registry[Any], component: object) -> str:

@@ -87,7 +87,16 @@ class FolderLock:
             except OSError as error:
                 if error.errno not in NO_LOCKS:
                     raise
-                self._warn(error)
+                # It goes on without a lock, and leaves no file of it.
+                with suppress(OSError):
+                    self.path.unlink()
+                if not self.quiet:
+                    warnings.warn(
+                        f"the file system of {self.folder} cannot lock ({error.strerror or error}); start no "
+                        "second training there while this one runs",
+                        RuntimeWarning,
+                        stacklevel=3,
+                    )
                 return
 
     def _owner(self) -> str:
@@ -97,15 +106,3 @@ class FolderLock:
             if len(words) == 2 and words[0].isdigit() and words[1].isprintable():
                 return f" (number {words[0]} on {words[1]})"
         return ""
-
-    def _warn(self, error: OSError) -> None:
-        """Go on without a lock, and leave no file of it."""
-        with suppress(OSError):
-            self.path.unlink()
-        if not self.quiet:
-            warnings.warn(
-                f"the file system of {self.folder} cannot lock ({error.strerror or error}); start no second "
-                "training there while this one runs",
-                RuntimeWarning,
-                stacklevel=4,
-            )

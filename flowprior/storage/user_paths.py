@@ -47,32 +47,28 @@ def existing_file(path: object, owner: str, kind: str) -> Path:
         OptionError: no path, or what cannot be one.
         DataNotFoundError: no file there, or one whose folder cannot be entered.
     """
-    file = _given(path, owner, "FILE")
-    if not is_there(file, "is_file"):
-        raise DataNotFoundError(f"{owner}: no file {file}; pass path= an existing {kind}")
-    return file
+    return _existing(path, owner, "FILE", "is_file", f"no file {{}}; pass path= an existing {kind}")
 
 
 def existing_folder(path: object, owner: str, kind: str) -> Path:
     """The folder at ``path``; raises as :func:`existing_file`."""
-    folder = _given(path, owner, "FOLDER")
-    if not is_there(folder, "is_dir"):
-        raise DataNotFoundError(f"{owner}: no folder {folder}; pass path= an existing folder of {kind}")
-    return folder
+    return _existing(
+        path, owner, "FOLDER", "is_dir", f"no folder {{}}; pass path= an existing folder of {kind}"
+    )
 
 
 def existing_path(path: object, owner: str, kind: str) -> Path:
     """The file or folder at ``path``; raises as :func:`existing_file`."""
-    found = _given(path, owner, "PATH")
-    if not is_there(found, "exists"):
-        raise DataNotFoundError(f"{owner}: nothing at {found}; pass path= an existing {kind}")
-    return found
+    return _existing(path, owner, "PATH", "exists", f"nothing at {{}}; pass path= an existing {kind}")
 
 
-def _given(path: object, owner: str, example: str) -> Path:
+def _existing(path: object, owner: str, example: str, what: str, problem: str) -> Path:
     if path is None:
         raise OptionError(f"{owner}: path is missing; write {owner}:path={example} or give the path itself")
-    return user_path(path, owner)
+    found = user_path(path, owner)
+    if not is_there(found, what):
+        raise DataNotFoundError(f"{owner}: {problem.format(found)}")
+    return found
 
 
 def is_there(path: Path, what: str) -> bool:

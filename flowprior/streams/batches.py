@@ -15,7 +15,7 @@ from flowprior.display import counted, shape_of
 from flowprior.errors import InputError
 from flowprior.streams.data import Data, every_condition
 from flowprior.streams.datasets import data_of_dataset
-from flowprior.streams.user_tensors import check_no_labels, is_array, plain_tensor
+from flowprior.streams.user_tensors import is_array, plain_rows, plain_tensor
 
 Batch = tuple[Tensor, Tensor | None]
 TABLE_BYTES_LIMIT = 2 << 30
@@ -159,7 +159,10 @@ class CheckedBatches:
         for batch in batches:
             x, c = self._read(batch)
             c = self._part(x, c)
-            yield plain_tensor(x, "x1", f"{self.owner}.fit"), None if c is None else self._plain(c)
+            yield (
+                plain_tensor(x, "x1", f"{self.owner}.fit"),
+                None if c is None else plain_rows(c, f"{self.owner}.fit"),
+            )
 
     def _part(self, x: Tensor, c: Any) -> Any:
         """Return the part of the conditions of x that is read; None where none is."""
@@ -175,22 +178,12 @@ class CheckedBatches:
             where = f"{self.owner}.fit"
             raise InputError(f"{where}: expected one condition for each of {len(x)} rows, got {len(c)}")
 
-    def _plain(self, c: Any) -> Tensor:
-        """Labels as int64 ``[B]``, embeddings of one number as ``[B, 1]``; anything else in its own shape."""
-        cond = plain_tensor(c, "condition", f"{self.owner}.fit")
-        if not cond.is_floating_point():
-            return (cond[:, 0] if cond.dim() == 2 and cond.shape[1] == 1 else cond).long()
-        if cond.dim() != 1:
-            return cond
-        check_no_labels(cond, f"{self.owner}.fit")
-        return cond[:, None]
-
     def _cut(self, x: Tensor, c: Any) -> Iterator[Batch]:
         """A pair of whole tensors as batches of ``chunk`` rows."""
         x = plain_tensor(x, "x1", f"{self.owner}.fit")
         c = as_value(c)
         if is_array(c):
-            c = self._plain(c)
+            c = plain_rows(c, f"{self.owner}.fit")
             if x.shape[:1] != c.shape[:1]:
                 raise InputError(
                     f"{self.owner}.fit: expected one condition for each row, got x1 of shape {list(x.shape)} "
@@ -241,11 +234,13 @@ class CheckedBatches:
             self._labels = max(self._labels, int(c.max()) + 1)
             if self._labels > MOST_LABELS:
                 raise self._too_high(self._labels - 1)
-        if c is not None and first_c is not None and _kind(c) != _kind(first_c):
+        if c is None or first_c is None:
+            return
+        if (c.is_floating_point(), c.dim()) != (first_c.is_floating_point(), first_c.dim()):
             raise InputError(
                 f"{where}: the condition changes between batches, from {_shape(first_c)} to {_shape(c)}"
             )
-        if c is not None and first_c is not None and c.dim() > 2 and c.shape[1:] != first_c.shape[1:]:
+        if c.dim() > 2 and c.shape[1:] != first_c.shape[1:]:
             raise InputError(f"{where}: expected conditions {list(first_c.shape[1:])}, got {_shape(c)}")
 
 
@@ -254,13 +249,11 @@ def _is_pair(data: Any) -> bool:
     if not isinstance(data, tuple | list) or len(data) != 2 or not is_array(data[0]):
         return False
     second = data[1]
-    if is_array(second):
-        return isinstance(data, tuple) or not _is_floating(second)
+    if isinstance(second, np.ndarray):
+        return isinstance(data, tuple) or second.dtype.kind != "f"
+    if isinstance(second, Tensor):
+        return isinstance(data, tuple) or not second.is_floating_point()
     return second is None or isinstance(second, Mapping | Parts | TokenStates)
-
-
-def _is_floating(value: Tensor | np.ndarray) -> bool:
-    return value.is_floating_point() if isinstance(value, Tensor) else value.dtype.kind == "f"
 
 
 def refuse_float_labels(c: Tensor | None, where: str) -> None:
@@ -274,10 +267,6 @@ def refuse_float_labels(c: Tensor | None, where: str) -> None:
             f"{where}: expected labels as integers [B] or embeddings [B, E], got {_shape(c)}; pass "
             "cond.long() for labels, cond[:, None] for an embedding of one number"
         )
-
-
-def _kind(c: Tensor) -> tuple[bool, int]:
-    return c.is_floating_point(), c.dim()
 
 
 def _shape(c: Tensor | None) -> str:

@@ -1,9 +1,13 @@
-"""A finite data set of data samples and conditions: its interface, its batches, and one held in memory."""
+"""A finite data set of data samples and conditions: its interface, its batches, and one held in memory.
+
+Records that cannot be used are counted, named, left out, and refused beyond a stated number of them.
+"""
 
 from __future__ import annotations
 
 import abc
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,13 +16,18 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition, Conditions, Parts, embeddings_in, rows
+from flowprior.errors import InputError, OptionError
+from flowprior.registry import is_whole
 from flowprior.storage.digests import tensor_bytes
-from flowprior.streams.corrupt import CorruptRecords
 
 CAPTION = "caption"
 """The part of a condition that is a caption's, by its name."""
 MOST_NUMBERS = 1 << 26
 """Numbers in a batch of :meth:`Data.batches`: 256 MiB of float32."""
+MOST_CORRUPT = 0.001
+"""Share of its records that a data set may lack where nobody says otherwise."""
+NAMED = 3
+"""Records that one message names; it counts all."""
 
 
 @dataclass(frozen=True)
@@ -304,3 +313,73 @@ class EveryCondition(Data):
         """The conditions alone that these indices stand for."""
         events = self._events[indices]
         return self.data.training_condition(events, self.data.conditions(events), self._chance[indices])
+
+
+class CorruptRecords:
+    """The corrupt records of one data set, which are left out of it.
+
+    Args:
+        owner: the data set, for messages.
+        total: how many records it has, the corrupt ones included.
+        most: how many may be corrupt: a whole number, or a share from 0 to 1 of ``total``.
+
+    Attributes:
+        found: what is wrong with each of them, by its name, in the order in which they were found.
+        limit: how many may be corrupt.
+
+    Raises:
+        OptionError: ``most`` is neither.
+    """
+
+    def __init__(self, owner: str, total: int, most: float = MOST_CORRUPT) -> None:
+        self.owner, self.total, self.most = owner, total, most
+        is_number = is_whole(most) and most >= 0
+        if not is_number and not (isinstance(most, float) and 0 <= most <= 1):
+            raise OptionError(
+                f"{owner}: max_corrupt={most!r} is not possible; give a number of records, such as 5, or a "
+                "share of them from 0 to 1, such as 0.001"
+            )
+        self.limit = int(most) if is_number else int(most * total)
+        self.found: dict[str, str] = {}
+
+    @property
+    def count(self) -> int:
+        """The number of corrupt records."""
+        return len(self.found)
+
+    def add(self, wrong: dict[str, str]) -> None:
+        """Count corrupt records and warn of them.
+
+        Args:
+            wrong: what is wrong, by the record's name.
+
+        Raises:
+            InputError: there are more than the limit allows.
+        """
+        if not wrong:
+            return
+        self.found.update(wrong)
+        named, first = ", ".join(list(wrong)[:NAMED]), next(iter(wrong.values()))
+        problem = (
+            f"{self.owner}: {self.count:,} of {self.total:,} records cannot be used, such as {named}; the "
+            f"first: {first}"
+        )
+        if self.count > self.limit:
+            raise InputError(
+                f"{problem}; that is more than max_corrupt={self.most:g} allows ({self.limit:,}); repair or "
+                "remove them, or allow more"
+            )
+        warnings.warn(f"{problem}; they are left out", RuntimeWarning, 2)
+
+    def facts(self) -> dict[str, Any]:
+        """Number, limit and first names, as plain JSON values for a model card."""
+        return {"count": self.count, "limit": self.limit, "first": list(self.found)[:NAMED]}
+
+
+def printable(name: str) -> str:
+    """A name from a file as one line of at most 120 characters, odd bytes as escapes."""
+    if name.isprintable() and len(name) <= 120:
+        return name
+    escaped = name.encode("utf-8", "backslashreplace").decode()
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in escaped)
+    return line if len(line) <= 120 else f"{line[:119]}…"

@@ -79,7 +79,13 @@ class DatasetData(Data):
         if not len(indices):
             return torch.empty(0, *self.event_shape), self._no_conditions()
         items = [self._item(index) for index in indices.tolist()]
-        x = torch.stack([self._like_the_first(event) for event, _ in items])
+        for event, _ in items:
+            if event.shape != self.event_shape:
+                raise InputError(
+                    f"{self.name}: expected events of shape {list(self.event_shape)} as the first, got "
+                    f"{list(event.shape)}; crop or scale them to one size"
+                )
+        x = torch.stack([event for event, _ in items])
         check_finite(x, "x", self.name)
         if self._is_shaped and len(x) >= ENOUGH_ITEMS:
             check_picture_range(x, self.name)
@@ -94,17 +100,13 @@ class DatasetData(Data):
         labelled = self.condition.kind == "labels"
         return torch.empty(0, dtype=torch.long) if labelled else torch.empty(0, *self.condition.event_shape)
 
-    def _like_the_first(self, event: Tensor) -> Tensor:
-        if event.shape != self.event_shape:
-            raise InputError(
-                f"{self.name}: expected events of shape {list(self.event_shape)} as the first, got "
-                f"{list(event.shape)}; crop or scale them to one size"
-            )
-        return event
-
     def _stacked(self, conditions: list[Tensor | None]) -> Tensor:
         """One row for each item: a label, or numbers in their own shape."""
-        found = [_row(cond) for cond in conditions if cond is not None]
+        found = [
+            torch.atleast_1d(cond) if cond.is_floating_point() else cond
+            for cond in conditions
+            if cond is not None
+        ]
         shapes = {tuple(cond.shape) for cond in found}
         if len(found) != len(conditions) or len(shapes) != 1:
             kinds = sorted({f"{cond.dtype} {list(cond.shape)}" for cond in conditions if cond is not None})
@@ -157,8 +159,3 @@ class DatasetData(Data):
         labels = torch.as_tensor(targets).reshape(-1)
         check_labels(labels, self.name)
         return Condition("labels", int(labels.max()) + 1)
-
-
-def _row(cond: Tensor) -> Tensor:
-    """A single floating-point number as an embedding of one; anything else as it is."""
-    return cond.reshape(1) if cond.is_floating_point() and not cond.dim() else cond

@@ -73,13 +73,7 @@ def plain_condition(cond: Any, count: int, owner: str) -> Any:
         return Parts(named)
     if isinstance(cond, TokenStates):
         return _plain_tokens(cond, count, owner)
-    cond = plain_tensor(cond, "condition", owner)
-    if not cond.is_floating_point():
-        cond = cond[:, 0] if cond.dim() == 2 and cond.shape[1] == 1 else cond
-        cond = cond.long()
-    elif cond.dim() == 1:
-        check_no_labels(cond, owner)
-        cond = cond[:, None]
+    cond = plain_rows(cond, owner)
     is_label = not cond.is_floating_point()
     fits = cond.dim() == 1 if is_label else cond.dim() > 1 and 0 not in cond.shape[1:]
     if not fits or len(cond) != count:
@@ -92,6 +86,21 @@ def plain_condition(cond: Any, count: int, owner: str) -> Any:
     else:
         check_finite(cond, "condition", owner)
     return cond
+
+
+def plain_rows(cond: Any, owner: str) -> Tensor:
+    """Labels as int64 ``[B]``, embeddings of one number as ``[B, 1]``; anything else in its own shape.
+
+    Raises:
+        InputError: as of :func:`plain_tensor`, or labels in floating point.
+    """
+    cond = plain_tensor(cond, "condition", owner)
+    if not cond.is_floating_point():
+        return (cond[:, 0] if cond.dim() == 2 and cond.shape[1] == 1 else cond).long()
+    if cond.dim() != 1:
+        return cond
+    check_no_labels(cond, owner)
+    return cond[:, None]
 
 
 def tensor_data(
@@ -266,29 +275,21 @@ def _plain_tokens(tokens: TokenStates, count: int, owner: str) -> TokenStates:
 
 
 def _check_dense(value: Tensor, what: str, owner: str) -> None:
-    kind = next((name for name, found in _unusual(value).items() if found), None)
+    dense = value.layout == torch.strided and not value.is_nested and not value.is_meta
+    claimed = value.numel() * value.element_size()
+    kinds = {
+        "a meta": value.is_meta,
+        "a nested": value.is_nested,
+        "a sparse": value.layout != torch.strided,
+        "a quantised": value.is_quantized or "bits" in str(value.dtype),
+        "an expanded": dense and claimed > max(MOST_EXPANDED_BYTES, value.untyped_storage().nbytes()),
+    }
+    kind = next((name for name, found in kinds.items() if found), None)
     if kind is not None:
         raise InputError(
             f"{owner}: expected a dense tensor as {what}, got {kind} one; convert it first, as with "
             ".to_dense(), .dequantize() or .contiguous()"
         )
-
-
-def _unusual(value: Tensor) -> dict[str, bool]:
-    """Return the kinds of tensors that are refused, and whether this one is of each."""
-    dense = value.layout == torch.strided and not value.is_nested and not value.is_meta
-    return {
-        "a meta": value.is_meta,
-        "a nested": value.is_nested,
-        "a sparse": value.layout != torch.strided,
-        "a quantised": value.is_quantized or "bits" in str(value.dtype),
-        "an expanded": dense and _claims_more_than_it_holds(value),
-    }
-
-
-def _claims_more_than_it_holds(value: Tensor) -> bool:
-    claimed = value.numel() * value.element_size()
-    return claimed > MOST_EXPANDED_BYTES and claimed > value.untyped_storage().nbytes()
 
 
 def _tensor_of_array(array: np.ndarray, what: str, owner: str) -> Tensor:

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling, ReflowCoupling
-from flowprior.couplings.pool import OWNER
-from flowprior.couplings.reflow import AUTO, NO_FLOW
+from flowprior.couplings.reflow import AUTO, NO_FLOW, OWNER
 from flowprior.data.base import Data
 from flowprior.encoding import EncodedData
 from flowprior.errors import CouplingError

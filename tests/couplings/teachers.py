@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from flowprior.conditions.reading import labels_in
+from flowprior.conditions.rows import labels_in
 from flowprior.couplings import Coupling, ReflowCoupling
 from flowprior.priors import Prior
 

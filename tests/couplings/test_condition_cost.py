@@ -7,14 +7,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowprior.couplings.cost import (
+from flowprior.couplings.ot import OTCoupling
+from flowprior.couplings.plans import (
+    assign,
     condition_distance,
     condition_weight,
     squared_distances,
     weighted_cost,
 )
-from flowprior.couplings.ot import OTCoupling
-from flowprior.couplings.plans import assign
 
 
 def batch(n: int, seed: int, classes: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

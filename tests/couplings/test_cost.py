@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from flowprior.couplings import transport_cost
-from flowprior.couplings.cost import inner_costs, squared_distances
+from flowprior.couplings.plans import inner_costs, squared_distances
 from flowprior.errors import CouplingError
 
 

@@ -7,8 +7,7 @@ import torch
 
 from flowprior import Coupling
 from flowprior.couplings import ot, plans
-from flowprior.couplings.cost import squared_distances, transport_cost
-from flowprior.couplings.plans import LargePlan, PlanSolver
+from flowprior.couplings.plans import LargePlan, PlanSolver, squared_distances, transport_cost
 from flowprior.errors import CouplingError
 
 REG = 0.05

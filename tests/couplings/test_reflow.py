@@ -185,6 +185,6 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
         ReflowCoupling(origin="posteriour")
     with pytest.raises(OptionError, match="expected real to be a number from 0 to 1"):
         ReflowCoupling(real=2)
-    monkeypatch.setattr("flowprior.couplings.pool.MOST_BYTES", 1 << 10)
+    monkeypatch.setattr("flowprior.couplings.reflow.MOST_BYTES", 1 << 10)
     with pytest.raises(CouplingError, match=r"take more than .* use a smaller pool, or pool=0"):
         taught(prior).fit(prior, (x1, labels))

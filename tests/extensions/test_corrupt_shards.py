@@ -8,7 +8,7 @@ import torch
 from flowprior.data import load_data
 from flowprior.data.base import data_facts
 from flowprior.errors import InputError
-from flowprior.streams.corrupt import printable
+from flowprior.streams.data import printable
 from tests.data_records import array, numbered, picture, reds, write_tar
 
 pytest.importorskip("webdataset", reason="extra shards")

@@ -9,16 +9,11 @@ from torch.distributions import MultivariateNormal
 from flowprior.mixtures.averaging import (
     Blur,
     Components,
-    GaussianLaw,
     Regularisation,
     component_log_density,
     fit_average,
     nearer_share,
 )
-
-
-def around(dim: int) -> GaussianLaw:
-    return GaussianLaw(torch.zeros(dim).double(), torch.eye(dim).double())
 
 
 def ring(count: int, seed: int) -> Tensor:
@@ -63,7 +58,7 @@ def test_a_blur_is_that_of_the_blurred_draws(generator):
 
 def test_one_component_is_the_gaussian_of_the_rows(generator):
     x = torch.randn(20_000, 3, generator=generator) @ torch.randn(3, 3, generator=generator) + 0.5
-    fitted = fit_average(x, 1, 4, Regularisation(8.0, 0.0, around(3)), generator)
+    fitted = fit_average(x, 1, 4, Regularisation(8.0, 0.0, torch.eye(3).double()), generator)
     assert len(fitted.logits) == 1, "members of one component would all be the same"
     torch.testing.assert_close(fitted.mean[0], x.mean(0).double(), rtol=0, atol=1e-3)
     covariance = fitted.cholesky[0] @ fitted.cholesky[0].T
@@ -72,7 +67,7 @@ def test_one_component_is_the_gaussian_of_the_rows(generator):
 
 def test_an_average_has_a_better_held_out_density_than_its_members(generator):
     x, held_out = (torch.cat([ring(n, seed + k) for k in range(3)], 1) for n, seed in ((500, 0), (2000, 10)))
-    to = Regularisation(8.0, 1e-3, around(6))
+    to = Regularisation(8.0, 1e-3, torch.eye(6).double())
     one, six = (
         fit_average(x, 20, members, to, generator).log_density(held_out.double()).mean() for members in (1, 6)
     )
@@ -81,14 +76,14 @@ def test_an_average_has_a_better_held_out_density_than_its_members(generator):
 
 def test_shrinkage_draws_components_to_the_covariance_within_them(generator):
     x = ring(300, 0)
-    near = fit_average(x, 10, 1, Regularisation(1e6, 0.0, around(2)), generator)
+    near = fit_average(x, 10, 1, Regularisation(1e6, 0.0, torch.eye(2).double()), generator)
     covariance = near.cholesky @ near.cholesky.mT
     torch.testing.assert_close(covariance, covariance[:1].expand_as(covariance), rtol=1e-2, atol=1e-4)
     assert covariance[0].diagonal().max() < 0.2, "not the covariance of the whole ring, 0.5"
 
 
 def test_equal_rows_and_more_components_than_rows(generator):
-    to = Regularisation(8.0, 1e-3, around(2))
+    to = Regularisation(8.0, 1e-3, torch.eye(2).double())
     equal = fit_average(torch.ones(30, 2), 6, 2, to, generator)
     assert equal.log_density(torch.zeros(1, 2).double()).isfinite().all()
     few = fit_average(torch.randn(3, 2, generator=generator), 3, 2, to, generator)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowprior.priors.distinct import DistinctEmbeddings, nearest
+from flowprior.priors.nearest import DistinctEmbeddings, nearest
 from tests.priors.captions import captions
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from flowprior.priors import Prior
-from flowprior.priors.far import FarConditions, Part, trust_at
+from flowprior.priors.far import Around, FarConditions, Part, trust_at
 from tests.expected_warnings import UNCONVERGED
 from tests.priors.captions import WIDTH, captions
 
@@ -161,8 +161,8 @@ def test_a_prior_that_was_saved_before_there_were_distances_loads_as_it_was():
 # -- the two functions of the distance --------------------------------------------------------------
 
 
-def parts_of(truth: tuple[float, float, float, float], n: int, dim: int) -> list[Part]:
-    """Rows whose mean, of variance 1, is right by the share ρ of one length; by the other the noise grows."""
+def fit_far(far: FarConditions, truth: tuple[float, float, float, float], n: int, dim: int) -> float:
+    """Fit to rows whose mean is right by the share ρ of one length; by the other their noise grows."""
     generator = torch.Generator().manual_seed(3)
     shrinks, widens, near, most = truth
     distance = 3 * torch.rand(n, generator=generator)
@@ -172,15 +172,15 @@ def parts_of(truth: tuple[float, float, float, float], n: int, dim: int) -> list
     x = trust_at(distance, torch.tensor(shrinks))[:, None] * mean
     x = x + deviation * torch.randn(n, dim, generator=generator)
 
-    def squares(trust: Tensor) -> tuple[Tensor, Tensor]:
-        return (x - trust * mean).square().sum(1), torch.zeros(n)
+    def squares(x: Tensor, around: Around) -> tuple[Tensor, Tensor]:
+        return (x - around.loc).square().sum(1), torch.zeros(n)
 
-    return [Part(distance, squares)]
+    return far.fit([Part(x, mean, distance, distance)], torch.zeros(dim), squares)
 
 
 def test_lengths_and_ends_are_found_again():
     far = FarConditions()
-    near = far.fit(parts_of((2.0, 1.0, 0.25, 1.0), 4000, 8), 8)
+    near = fit_far(far, (2.0, 1.0, 0.25, 1.0), 4000, 8)
     assert near == pytest.approx(0.25, rel=0.3)
     assert float(far.lengths[0]) == pytest.approx(2.0, rel=0.3)
     assert float(far.lengths[1]) == pytest.approx(1.0, rel=0.5)
@@ -189,7 +189,7 @@ def test_lengths_and_ends_are_found_again():
 
 def test_trust_falls_and_width_rises_with_the_distance():
     far = FarConditions()
-    far.fit(parts_of((2.0, 1.0, 0.25, 1.0), 4000, 8), 8)
+    fit_far(far, (2.0, 1.0, 0.25, 1.0), 4000, 8)
     distance = torch.linspace(0, 10, 50)
     around = far.around(torch.zeros(3), torch.ones(50, 3), torch.zeros(50, 1), distance)
     assert (around.trust.diff(dim=0) <= 0).all()

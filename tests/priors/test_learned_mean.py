@@ -14,7 +14,7 @@ from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.learned_mean import LearnedMeanPrior
-from flowprior.priors.mapper_training import Mapper, MapperTraining, held_out_error, train_mapper
+from flowprior.priors.network_training import Mapper, MapperTraining, held_out_error, train_mapper
 from flowprior.streams.batches import CheckedBatches
 from tests.expected_warnings import UNCONVERGED
 

@@ -19,7 +19,7 @@ from flowprior.priors.conditional_spread import ConditionalSpread
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.learned_mean import LearnedMeanPrior
 from flowprior.priors.lowrank_residuals import MixtureDensity
-from flowprior.priors.mapper_training import KeptMean, Mapper, MapperTraining, train_mapper
+from flowprior.priors.network_training import KeptMean, Mapper, MapperTraining, train_mapper
 from flowprior.streams.batches import CheckedBatches
 from tests.expected_warnings import UNCONVERGED
 

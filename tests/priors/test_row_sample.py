@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from flowprior.priors.row_sample import RowSample, first_rows, in_pieces
+from flowprior.priors.row_sample import first_rows, in_pieces, sample_rows
 
 
 def stream(rows: int, batch: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -17,12 +17,10 @@ def stream(rows: int, batch: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
 def test_every_row_is_kept_as_often_and_with_its_label():
     times = torch.zeros(100)
     for seed in range(400):
-        sample = RowSample(20, seed)
-        for batch in stream(100, 17):
-            sample.update(*batch)
-        kept = sample.rows[:, 0].long()
+        rows, labels = sample_rows(stream(100, 17), 20, seed)
+        kept = rows[:, 0].long()
         assert len(kept.unique()) == 20
-        assert torch.equal(sample.labels, kept % 3)
+        assert torch.equal(labels, kept % 3)
         times[kept] += 1
     # A count of 400 draws of probability 0.2 has mean 80 and standard deviation 8.
     assert (times - 80).abs().max() < 8 * 4.5
@@ -30,9 +28,9 @@ def test_every_row_is_kept_as_often_and_with_its_label():
 
 
 def test_few_rows_are_all_kept_and_long_ones_are_bounded(monkeypatch):
-    assert len(RowSample.over(stream(10, 3), 100).rows) == 10
+    assert len(sample_rows(stream(10, 3), 100)[0]) == 10
     monkeypatch.setattr("flowprior.priors.row_sample.SAMPLE_BYTES", 5 * 16)
-    assert len(RowSample.over(stream(10, 3), 100).rows) == 5
+    assert len(sample_rows(stream(10, 3), 100)[0]) == 5
 
 
 def test_first_rows_of_each_label_come_in_their_order():

@@ -29,10 +29,10 @@ from flowprior.ops.mixture import LOG_2PI
 from flowprior.ops.random import quasi_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior
-from flowprior.priors.density_training import DensityTraining, train_density
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.latent import InferredLatents, LatentPrior
+from flowprior.priors.network_training import DensityTraining, train_density
 from flowprior.registry import check_counts, check_numbers
 from flowprior.streams.batches import Batch, CheckedBatches
 

@@ -31,7 +31,7 @@ from flowprior.extensions.shards.unpacking import (
 )
 from flowprior.progress import stage
 from flowprior.storage.user_paths import is_there, user_path
-from flowprior.streams.corrupt import MOST_CORRUPT, CorruptRecords, printable
+from flowprior.streams.data import MOST_CORRUPT, CorruptRecords, printable
 
 ENDING = ".tar"
 

@@ -21,7 +21,7 @@ from flowprior.storage.digests import settings_digest
 from flowprior.storage.reading import read_json
 from flowprior.storage.user_paths import cache_folder
 from flowprior.storage.writing import replacing, write_json
-from flowprior.streams.corrupt import printable
+from flowprior.streams.data import printable
 
 Record = Mapping[str, Any]
 """The bytes of a record's members by their suffixes, and its key as ``__key__``."""

@@ -1,26 +1,36 @@
-"""Mapper P_θ, from a condition to the mean of its data (arXiv 2502.09611, section 4.2), and its training.
+"""Networks inside of priors, and how they are trained; held-out rows choose the weights.
 
-It is trained by mean squared error, on streamed batches, until held-out rows gain no more: those of whole
-conditions that were held out, where embeddings repeat (:mod:`flowprior.priors.holdout`).
+A mapper P_θ, from a condition to the mean of its data (arXiv 2502.09611, section 4.2), is trained by mean
+squared error, on streamed batches, until held-out rows gain no more: those of whole conditions that were held
+out, where embeddings repeat (:mod:`flowprior.priors.holdout`). A density is trained by gradient steps on its
+likelihood, or on a bound of it.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.networks.embeddings import ConditionEmbedding, zeroed
-from flowprior.priors.density_training import DensityTraining, train_density, weights_of
 from flowprior.priors.holdout import Holdout, conditioned
 
 DRAWN = (nn.Linear, nn.Embedding, nn.Conv1d, nn.Conv2d, nn.LayerNorm, nn.GroupNorm)
 """Layers with weights of their own."""
+Objective = Callable[[Tensor, Any, torch.Generator | None], Tensor]
+"""Mean loss, a scalar, of rows x ``[B, D]`` under their condition, which is None of data without one."""
+
+DENSITY_DECAY = 1e-4
+CHECKS = 20
+FIRST_FACTOR, WARM_UP = 0.1, 0.1
+MOST_PASSES = 50
+"""Over the data in a training that is :func:`bounded`: on few rows more of them would only overfit."""
 
 
 class MapperNetwork(nn.Module):
@@ -139,7 +149,11 @@ def train_mapper(
     mapper.requires_grad_(True).initialise(generator)
     optimiser = torch.optim.AdamW(mapper.parameters(), lr=options.lr, weight_decay=WEIGHT_DECAY)
     if data.is_empty:
-        progress = _train_all_epochs(mapper, optimiser, data, center, options, generator)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.epochs)
+        for _ in range(options.epochs):
+            _epoch(mapper, optimiser, data, center, options.batch_size, generator)
+            schedule.step()
+        progress = Progress(float("nan"), weights_of(mapper), options.epochs)
     else:
         progress = _train_until_stale(mapper, optimiser, data, center, options, generator)
     mapper.load_state_dict(progress.weights)
@@ -186,21 +200,6 @@ def _train_until_stale(
             stacklevel=2,
         )
     return progress
-
-
-def _train_all_epochs(
-    mapper: MapperNetwork,
-    optimiser: torch.optim.Optimizer,
-    data: Holdout,
-    center: Tensor,
-    options: MapperTraining,
-    generator: torch.Generator | None,
-) -> Progress:
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, options.epochs)
-    for _ in range(options.epochs):
-        _epoch(mapper, optimiser, data, center, options.batch_size, generator)
-        schedule.step()
-    return Progress(float("nan"), weights_of(mapper), options.epochs)
 
 
 @torch.enable_grad()
@@ -257,3 +256,89 @@ class KeptMean:
         for x, cond in conditioned(self.data.rows(held_out=True)):
             errors.append((self.mapper(cond) - (x - self.center)).square().mean(1).double().cpu())
         return torch.cat(errors)
+
+
+@dataclass(frozen=True)
+class DensityTraining:
+    """Options of the training."""
+
+    steps: int
+    batch_size: int
+    lr: float
+
+
+def bounded(options: DensityTraining, data: Holdout) -> DensityTraining:
+    """``options`` with as many steps, but at most ``MOST_PASSES`` over the rows to train on."""
+    count = sum(len(x) for x, _ in data.rows(held_out=False))
+    return replace(options, steps=min(options.steps, max(1, MOST_PASSES * count // options.batch_size)))
+
+
+def train_density(
+    network: nn.Module,
+    objective: Objective,
+    data: Holdout,
+    options: DensityTraining,
+    generator: torch.Generator | None,
+) -> None:
+    """Take ``steps`` AdamW steps on ``objective`` and leave the weights that are best on held-out rows.
+
+    The rate rises for a tenth of the steps and then falls along a cosine to zero. Held-out rows are looked
+    at before the first step and 20 times on the way, each time with the same random numbers. Without any,
+    the last weights stay. Parameters ask for no gradient at the end.
+    """
+    network.requires_grad_(True)
+    parameters = list(network.parameters())
+    optimiser = torch.optim.AdamW(parameters, lr=options.lr, weight_decay=DENSITY_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, options.lr, options.steps + 1, pct_start=WARM_UP, div_factor=1 / FIRST_FACTOR
+    )
+    seed = int(torch.randint(1 << 62, (), generator=generator))
+    best, best_loss = weights_of(network), _held_out_loss(objective, data, seed)
+    period = max(1, options.steps // CHECKS)
+    for step, (x, cond) in enumerate(_batches(data, options, generator), 1):
+        _step(optimiser, parameters, objective(x, cond, generator))
+        schedule.step()
+        if step % period == 0 or step == options.steps:
+            loss = _held_out_loss(objective, data, seed)
+            if loss is None or best_loss is None or loss <= best_loss:
+                best, best_loss = weights_of(network), loss
+    network.load_state_dict(best)
+    network.requires_grad_(False)
+
+
+@torch.enable_grad()
+def _step(optimiser: torch.optim.Optimizer, parameters: list[nn.Parameter], loss: Tensor) -> None:
+    optimiser.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(parameters, CLIP_NORM)
+    optimiser.step()
+
+
+def _batches(
+    data: Holdout, options: DensityTraining, generator: torch.Generator | None
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """``steps`` batches, pass after pass; rows are shuffled inside each batch of the stream."""
+    left = options.steps
+    while left > 0:
+        for x, cond in data.rows(held_out=False):
+            for rows in torch.randperm(len(x), generator=generator).split(options.batch_size):
+                if left == 0:
+                    return
+                left -= 1
+                yield x[rows.to(x.device)], None if cond is None else cond[rows.to(cond.device)]
+
+
+@torch.no_grad()
+def _held_out_loss(objective: Objective, data: Holdout, seed: int) -> float | None:
+    """Mean loss over the held-out rows; None where none are held out."""
+    generator = torch.Generator().manual_seed(seed)
+    total, count = 0.0, 0
+    for x, cond in data.rows(held_out=True):
+        total += float(objective(x, cond, generator)) * len(x)
+        count += len(x)
+    return total / count if count else None
+
+
+def weights_of(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of the weights, to be taken back later."""
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
