@@ -88,8 +88,9 @@ def read_description(directory: FilePath) -> dict[str, Any]:
     if type(written) is not int or written < 1:
         raise CheckpointError(f"{path} is truncated or corrupted (no format); use another checkpoint")
     if written > IN_LATENTS:
+        writer = " ".join(str(description.get("flowprior")).split())[:40]
         raise CheckpointError(
-            f"{path} has format {written}, written by flowprior {_word(description.get('flowprior'))}; this "
+            f"{path} has format {written}, written by flowprior {writer}; this "
             f"flowprior reads formats up to {IN_LATENTS}: install a newer one"
         )
     if written < FORMAT:
@@ -117,20 +118,15 @@ def _check_values(description: Mapping[str, Any]) -> None:
     condition, shape = _condition(description["condition"]), description["event_shape"]
     _expect(all(part.size < 1 << 31 for part in (condition, *dict(condition.parts).values())), "condition")
     _expect(is_shape(shape), "event_shape")
-    _check_encoder(description)
+    _expect(("encoder" in description) == (description["format"] == IN_LATENTS), "encoder")
+    encoder = dict(description.get("encoder", {}))  # with a spec, an identity and the shape of its pictures
+    _expect(all(type(encoder[name]) is str for name in ("spec", "identity") if encoder), "encoder")
+    _expect(not encoder or is_shape(encoder["event_shape"]), "encoder")
     _expect(description["dtype"] is None or description["dtype"] in _DTYPES, "dtype")
     _expect(isinstance(description["metadata"], dict), "metadata")
     _expect(type(description.get(KEPT, "")) is str, KEPT)
     _expect(isinstance(description[FILES], dict), FILES)
     bindings_of(description)["weights"]
-
-
-def _check_encoder(description: Mapping[str, Any]) -> None:
-    """Where there is one, it has a spec, an identity and the shape of its pictures."""
-    _expect(("encoder" in description) == (description["format"] == IN_LATENTS), "encoder")
-    entry = dict(description.get("encoder", {}))
-    _expect(all(type(entry[name]) is str for name in ("spec", "identity") if entry), "encoder")
-    _expect(not entry or is_shape(entry["event_shape"]), "encoder")
 
 
 def is_shape(value: Any) -> bool:
@@ -149,10 +145,6 @@ def _condition(values: Any) -> Condition:
 def _expect(holds: bool, key: str) -> None:
     if not holds:
         raise ValueError(f"an impossible {key}")
-
-
-def _word(value: Any) -> str:
-    return " ".join(str(value).split())[:40]
 
 
 def dtype_of(description: Mapping[str, Any]) -> torch.dtype | None:

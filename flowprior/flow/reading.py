@@ -23,7 +23,6 @@ from flowprior.flow.description import DESCRIPTION, bindings_of, dtype_of, read_
 from flowprior.flow.latents import rebuild_encoder
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.prediction_kinds import make_prediction
-from flowprior.flow.predictions import Prediction
 from flowprior.flow.tensors import assign_tensors, check_prior, part_of, refuse_non_finite
 from flowprior.models import build_model
 from flowprior.paths import Path
@@ -213,9 +212,15 @@ def _rebuild(
     coupling = Coupling.registry.resolve(description["coupling"])
     path = Path.registry.resolve(description["path"])
     if model is None:
+        if not description["model"]:
+            raise CheckpointError(
+                "its model is not one of flowprior's; pass it as Flow.load(…, model=network)"
+            )
         predicted = make_prediction(description["prediction"], prior, coupling, path)
-        with SizedBy(sizes_of(part_of(tensors, "model")), f"model '{description['model']}'"):
-            model = _build_model(description, condition, predicted)
+        spec, shape = description["model"], torch.Size(description["event_shape"])
+        with SizedBy(sizes_of(part_of(tensors, "model")), f"model '{spec}'"):
+            model = build_model(spec, shape, condition, predicted.inputs, predicted.interval)
+            model = model.to(dtype_of(description))
     return cls(
         model,
         prior,
@@ -227,12 +232,3 @@ def _rebuild(
         metadata=description["metadata"],
         **rebuild_encoder(description, tensors),
     )
-
-
-def _build_model(description: dict[str, Any], condition: Condition, predicted: Prediction) -> nn.Module:
-    if not description["model"]:
-        raise CheckpointError("its model is not one of flowprior's; pass it as Flow.load(…, model=network)")
-    shape = torch.Size(description["event_shape"])
-    model = build_model(description["model"], shape, condition, predicted.inputs, predicted.interval)
-    dtype = dtype_of(description)
-    return model.to(dtype) if dtype else model

@@ -88,6 +88,7 @@ def refuse_non_finite(tensors: Mapping[str, Tensor], source: str) -> None:
         )
 
 
+@torch.no_grad()
 def check_prior(
     prior: Prior, kinds: Mapping[str, bool], event_shape: list[int], condition: Condition, source: Path
 ) -> None:
@@ -107,21 +108,15 @@ def check_prior(
         check_types(prior, kinds)
         if list(prior.event_shape) != event_shape:
             raise ValueError(f"events {list(prior.event_shape)}, expected {event_shape}")
-        _draw(prior, condition)
+        drawn = draw_some(prior)
+        if condition.kind == "labels":
+            with suppress(FlowpriorError):  # labels that fit never saw may be refused
+                labels = torch.arange(min(condition.size, TRIED_LABELS))
+                drawn = prior.sample(labels, generator=torch.Generator().manual_seed(0))
+        if not bool(torch.isfinite(drawn).all()):
+            raise ValueError("a draw from it is not of finite numbers")
     except Exception as error:  # Whatever a prior makes of tensors that are not its own.
         raise CheckpointError(
             f"{source}: the tensors do not fit the prior '{prior.name}': {one_line(error)}; use another "
             "checkpoint"
         ) from error
-
-
-@torch.no_grad()
-def _draw(prior: Prior, condition: Condition) -> None:
-    """Draw of the marginal source, and of the first labels; those that fit never saw may be refused."""
-    drawn = draw_some(prior)
-    if condition.kind == "labels":
-        with suppress(FlowpriorError):
-            labels = torch.arange(min(condition.size, TRIED_LABELS))
-            drawn = prior.sample(labels, generator=torch.Generator().manual_seed(0))
-    if not bool(torch.isfinite(drawn).all()):
-        raise ValueError("a draw from it is not of finite numbers")

@@ -54,7 +54,13 @@ class FixedStepSampler(Sampler):
     ) -> None:
         self._grid = make_grid(grid, exponent=exponent, at=at)
         self.grid, self.exponent, self.at = grid, exponent, at
-        self.start = _checked_start(start, self._grid)
+        check_numbers("sampler", start=(start, 0.0, LATEST_START))
+        if isinstance(self._grid, Last) and start >= self._grid.at:
+            raise OptionError(
+                f"sampler: start={start} is not possible with grid=last,at={self._grid.at}; choose it below "
+                f"{self._grid.at}"
+            )
+        self.start = float(start)
 
     @abc.abstractmethod
     def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
@@ -95,15 +101,13 @@ class FixedStepSampler(Sampler):
             return DEFAULT_NFE // self.stages
         check_nfe(f"sampler '{type(self).__name__.lower()}'", nfe)
         if nfe < 1 or nfe % self.stages:
+            below = nfe // self.stages * self.stages
+            nearest = f"{below} or {below + self.stages}" if below > 0 else str(self.stages)
             raise OptionError(
                 f"sampler '{type(self).__name__.lower()}': nfe={nfe} cannot be spent exactly, a step takes "
-                f"{self.stages}; choose {self._nearest(nfe)}"
+                f"{self.stages}; choose {nearest}"
             )
         return nfe // self.stages
-
-    def _nearest(self, nfe: int) -> str:
-        below = nfe // self.stages * self.stages
-        return f"{below} or {below + self.stages}" if below > 0 else str(self.stages)
 
 
 @Sampler.register("euler")
@@ -169,17 +173,3 @@ class RK4(FixedStepSampler):
         third = velocity(x + 0.5 * h * second, t + 0.5 * h)
         fourth = velocity(x + h * third, t + h)
         return x + h / 6.0 * (first + 2.0 * second + 2.0 * third + fourth)
-
-
-def _checked_start(start: float, grid: TimeGrid) -> float:
-    """The time of the first evaluation, as a plain number.
-
-    Raises:
-        OptionError: outside of [0, 0.999], or not before the last step of the grid ``last``.
-    """
-    check_numbers("sampler", start=(start, 0.0, LATEST_START))
-    if isinstance(grid, Last) and start >= grid.at:
-        raise OptionError(
-            f"sampler: start={start} is not possible with grid=last,at={grid.at}; choose it below {grid.at}"
-        )
-    return float(start)
