@@ -26,8 +26,7 @@ from flowprior.training.components import Components, resolve_components
 from flowprior.training.config import RunConfig
 from flowprior.training.loop import run_steps
 from flowprior.training.monitor import Monitor
-from flowprior.training.run import RunDirectory
-from flowprior.training.run_info import RunInfo
+from flowprior.training.run import RunDirectory, RunInfo
 from flowprior.training.state import TrainingState
 from flowprior.training.times import TimeDistribution
 from flowprior.training.trainer import fit_prior

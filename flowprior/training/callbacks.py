@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TextIO
+from typing import Any, ClassVar
 
 from flowprior.progress import Stage
 from flowprior.registry import Registered, Registry
@@ -117,18 +117,16 @@ class MetricsFile(Callback):
     """RUN/metrics.jsonl: one JSON object a line, each with its step and kind, flushed as it is written.
 
     Args:
-        path: the file; None writes nothing.
+        path: the file.
         step: the step that the run resumes from; later lines and torn ones are dropped, at 0 all are.
     """
 
-    def __init__(self, path: Path | None, step: int = 0) -> None:
-        self._file: TextIO | None = None
-        if path is not None:
-            kept = [line for line in read_metrics(path) if line["step"] <= step] if step else []
-            write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-            with writing(path):
-                self._file = path.open("a", encoding="utf-8")
-            self._path = path
+    def __init__(self, path: Path, step: int = 0) -> None:
+        kept = [line for line in read_metrics(path) if line["step"] <= step] if step else []
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        with writing(path):
+            self._file = path.open("a", encoding="utf-8")
+        self._path = path
 
     def on_log(self, step: int, values: Mapping[str, float]) -> None:
         self.write(step, "train", **values)
@@ -137,19 +135,13 @@ class MetricsFile(Callback):
         self.write(step, "validation", **values)
 
     def on_end(self, step: int, status: str) -> None:
-        self.close()
+        self._file.close()
 
     def write(self, step: int, kind: str, **values: Any) -> None:
         """Append one line."""
-        if self._file is not None:
-            with writing(self._path):
-                self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
-                self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        with writing(self._path):
+            self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+            self._file.flush()
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:

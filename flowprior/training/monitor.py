@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 import time
 import warnings
@@ -39,9 +40,9 @@ class Monitor:
         callbacks: Iterable[Callback] = (),
     ) -> None:
         self._state = state
-        self._metrics = MetricsFile(run.metrics if run else None, state.step)
+        self._metrics = MetricsFile(run.metrics, state.step) if run else None
         bar = ProgressBar(state.step, state.config.steps, shown=progress)
-        self._callbacks: list[Callback] = [bar, self._metrics, *callbacks]
+        self._callbacks: list[Callback] = [bar, *filter(None, [self._metrics]), *callbacks]
         self._started: list[Callback] = []
         parts = state.parts
         shown = pictures_of(parts.data)
@@ -64,7 +65,8 @@ class Monitor:
 
     def note(self, step: int, kind: str, **values: Any) -> None:
         """Write one line of metrics that is none of a callback's."""
-        self._metrics.write(step, kind, **values)
+        if self._metrics is not None:
+            self._metrics.write(step, kind, **values)
 
     def advance(self, step: int) -> None:
         """``step`` steps are done."""
@@ -100,7 +102,7 @@ class Monitor:
 
     def draw(self, state: TrainingState) -> None:
         """Draw samples of the averaged weights into RUN/samples."""
-        picture = self._pictures.draw(state.flow(), state.step) if self._pictures is not None else None
+        picture = self._pictures and self._pictures.draw(state.flow(), state.step)
         if picture is not None:
             for callback in self._callbacks:
                 callback.on_sample(state.step, picture)
@@ -157,15 +159,8 @@ class Stopwatch:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that the process has held at once; on CUDA, that its tensors have held there.
-
-    0 where the system does not tell.
-    """
+    """The most bytes that the process has held at once; on CUDA, that its tensors have held there."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:  # of Unix
-        return 0
     found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return found if sys.platform == "darwin" else found * 1024

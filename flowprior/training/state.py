@@ -34,7 +34,7 @@ from flowprior.training.config import BATCH, COMPILED, RunConfig, changed_values
 from flowprior.training.config_file import train_command
 from flowprior.training.engine import Engine
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
-from flowprior.training.run_info import package_commit
+from flowprior.training.run import package_commit
 
 NOTHING, NETWORK = COMPILED
 BACKEND = "inductor"

@@ -38,8 +38,7 @@ from flowprior.training.measures import Validation, measure_starts
 from flowprior.training.monitor import Monitor, ending
 from flowprior.training.optimiser import warm_up_note
 from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
-from flowprior.training.run import RunDirectory, clear_run
-from flowprior.training.run_info import RunInfo, save_run_flow
+from flowprior.training.run import RunDirectory, RunInfo, clear_run, save_run_flow
 from flowprior.training.state import TrainingState
 from flowprior.training.warm_start import start_from
 

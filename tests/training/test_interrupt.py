@@ -19,7 +19,7 @@ from flowprior.errors import OptionError
 from flowprior.training import RunDirectory, list_checkpoints, read_metrics, train
 from flowprior.training.interrupt import LIMIT_CODE, SIGNALS, StopRequests, TrainingInterrupted
 from flowprior.training.monitor import Monitor
-from flowprior.training.run_info import RunInfo
+from flowprior.training.run import RunInfo
 from flowprior.training.state import TrainingState
 
 SCRIPT = """

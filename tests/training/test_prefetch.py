@@ -103,7 +103,7 @@ def test_steps_in_another_order_have_their_own_pairs(points: TensorData) -> None
     plain = stream(points, Noted())
     with Prefetched(stream(points, Noted()), range(1), 2, steps=20) as batches:
         for step in (0, 1, 7, 8, 3, 3):
-            for mine, theirs in zip(batches.micro_batch(step), plain.batch(step), strict=True):
+            for mine, theirs in zip(batches.micro_batch(step), plain.micro_batch(step), strict=True):
                 assert torch.equal(torch.as_tensor(mine), torch.as_tensor(theirs))
 
 
