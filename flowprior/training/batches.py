@@ -166,6 +166,8 @@ class PairStream:
 class Prefetched:
     """The micro-batches of a stream, up to ``ahead`` of them before they are asked for; a context.
 
+    They are asked for one after the other, from any one on.
+
     Every draw has a generator of its own (:class:`Randomness`), so the pairs are those of the stream itself,
     whichever thread makes them. An error of the worker is raised where its micro-batch is asked for.
 
@@ -182,7 +184,7 @@ class Prefetched:
         device = pairs.randomness.device
         begin = partial(torch.cuda.set_device, device) if device.type == "cuda" else None
         self._worker = ThreadPoolExecutor(1, "pairs", begin)
-        self._queue: deque[tuple[int, Future[Pairs]]] = deque()
+        self._queue: deque[Future[Pairs]] = deque()
         self.seconds_waited = 0.0
 
     def __enter__(self) -> Prefetched:
@@ -196,14 +198,10 @@ class Prefetched:
         begun = time.perf_counter()
         each = len(self._parts)
         place = step * each + self._parts.index(part)
-        if self._queue and self._queue[0][0] != place:
-            self._queue.clear()  # another one than the next
-        following = self._queue[-1][0] + 1 if self._queue else place
-        for number in range(following, min(place + self._ahead + 1, self._end)):
+        for number in range(place + len(self._queue), min(place + self._ahead + 1, self._end)):
             later, index = divmod(number, each)
-            future = self._worker.submit(self._pairs.micro_batch, later, self._parts[index])
-            self._queue.append((number, future))
-        pairs = self._queue.popleft()[1].result()
+            self._queue.append(self._worker.submit(self._pairs.micro_batch, later, self._parts[index]))
+        pairs = self._queue.popleft().result()
         self.seconds_waited += time.perf_counter() - begun
         return pairs
 

@@ -9,10 +9,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
-from flowprior.conditions import Conditions, moved
 from flowprior.couplings import Coupling
 from flowprior.encoding import EncodedData
 from flowprior.encoding.cache import remove_latents
@@ -204,7 +203,8 @@ def train_parts(
     fit_seconds = fit_prior(parts, randomness, engine, progress)
     with stage(f"fit coupling {parts.coupling.name}"):
         generator = randomness.generator("coupling fit")
-        parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=generator)
+        events = every_condition(parts.data).batches(device=parts.device)
+        parts.coupling.fit(parts.prior, events, generator=generator)
     if own is not None:
         describe(state.flow())  # What could not be saved after the last step is refused before the first.
         if replace:
@@ -255,7 +255,8 @@ def fit_prior(
         engine = engine or Engine()
         if engine.is_main:
             generator = randomness.generator("prior fit")
-            parts.prior.fit(DeviceBatches(parts), generator=generator, progress=progress)
+            events = every_condition(parts.data).batches(device=parts.device)
+            parts.prior.fit(events, generator=generator, progress=progress)
         if engine.size > 1:
             fitted = engine.processes.of_first(parts.prior.state_dict())
             if not engine.is_main:  # the first one knows, too, what it was fitted to
@@ -266,31 +267,6 @@ def fit_prior(
     check_prediction(parts.path, parts.config.training.prediction)
     parts.coupling.check(parts.prior)
     return seconds
-
-
-class DeviceBatches:
-    """Re-iterable batches of the training set on the run's device, as ``Prior.fit`` takes them.
-
-    An event with several conditions, such as captions, comes once with each of them.
-
-    Args:
-        parts: of a run.
-    """
-
-    def __init__(self, parts: Components) -> None:
-        self._batches, self._device = every_condition(parts.data).batches(), parts.device
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    @property
-    def groups(self) -> Tensor | None:
-        """Of the rows, those that are held out together."""
-        return self._batches.groups
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Conditions | None]]:
-        for x1, cond in self._batches:
-            yield x1.to(self._device), moved(cond, self._device)
 
 
 def _folder(cache: str | Path | bool | None) -> Path | None:

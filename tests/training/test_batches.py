@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from flowprior.data import TensorData
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
 from flowprior.training.batches import IndexStream, PairStream, Randomness, fetch, mix, probe_indices
-from flowprior.training.trainer import DeviceBatches
 
 
 class Superbatch(Coupling):
@@ -168,13 +166,6 @@ def test_a_resumed_run_draws_the_same_conditions() -> None:
         assert whole is not None
         assert resumed is not None
         assert torch.equal(whole, resumed)
-
-
-def test_a_prior_is_fitted_to_every_condition_of_an_event() -> None:
-    parts = SimpleNamespace(data=Captioned(10), device=torch.device("cpu"))
-    x, cond = (torch.cat(part) for part in zip(*DeviceBatches(parts), strict=True))
-    assert torch.equal(x[:, 0], torch.arange(10.0).repeat_interleave(4))
-    assert torch.equal(cond[:, 0], torch.arange(4.0).repeat(10))
 
 
 def test_events_go_to_a_gpu_from_pinned_memory(points: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
