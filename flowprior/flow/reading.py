@@ -19,11 +19,18 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError, FlowpriorError
-from flowprior.flow.description import DESCRIPTION, bindings_of, dtype_of, read_description
+from flowprior.flow.description import (
+    DESCRIPTION,
+    assign_tensors,
+    bindings_of,
+    check_prior,
+    dtype_of,
+    read_description,
+    refuse_non_finite,
+)
 from flowprior.flow.latents import rebuild_encoder
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.prediction_kinds import make_prediction
-from flowprior.flow.tensors import assign_tensors, check_prior, part_of, refuse_non_finite
 from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
@@ -31,7 +38,7 @@ from flowprior.priors.saved import kinds_of, refuse_shifted
 from flowprior.storage import parse_tensors, read_json
 from flowprior.storage.digests import DIGEST
 from flowprior.storage.reading import unreadable
-from flowprior.storage.tensor_files import SizedBy, sizes_of
+from flowprior.storage.tensor_files import SizedBy, part_of, sizes_of
 
 F = TypeVar("F", bound=FlowParts)
 

@@ -26,8 +26,7 @@ from flowprior.errors import OptionError
 from flowprior.paths import Path, ends_of_velocity
 from flowprior.priors import Prior
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
-from flowprior.samplers.fixed import DEFAULT_NFE
-from flowprior.samplers.grids import TimeGrid, make_grid
+from flowprior.samplers.fixed import DEFAULT_NFE, TimeGrid, make_grid
 
 
 class Place(NamedTuple):

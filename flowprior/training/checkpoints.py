@@ -19,10 +19,16 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.flow.description import DESCRIPTION, bindings_of, describe
+from flowprior.flow.description import (
+    DESCRIPTION,
+    bindings_of,
+    describe,
+    plain_names,
+    refuse_non_finite,
+    tensors_of,
+)
 from flowprior.flow.files import is_flow_file, write_flow
 from flowprior.flow.reading import read_flow, step_folders
-from flowprior.flow.tensors import plain_names, refuse_non_finite, tensors_of
 from flowprior.storage import (
     is_leftover,
     parse_state,

@@ -18,9 +18,10 @@ from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.asked import GIVEN_PRIOR
 from flowprior.flow.captions import LABEL_NAMES, TEXT_ENCODER
+from flowprior.flow.description import load_plain
 from flowprior.flow.prediction_kinds import make_prediction
-from flowprior.flow.tensors import load_plain, part_of
 from flowprior.registry import package_version
+from flowprior.storage.tensor_files import part_of
 from flowprior.training.checkpoints import (
     Checkpoint,
     Keep,

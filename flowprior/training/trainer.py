@@ -17,9 +17,8 @@ from flowprior.encoding import EncodedData
 from flowprior.encoding.cache import remove_latents
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
-from flowprior.flow.description import describe
+from flowprior.flow.description import describe, load_plain
 from flowprior.flow.reading import step_folders
-from flowprior.flow.tensors import load_plain
 from flowprior.models import LatentEncoder
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.paths import check_prediction
@@ -27,14 +26,13 @@ from flowprior.priors import Prior
 from flowprior.progress import showing, shows_progress, stage
 from flowprior.streams.data import every_condition
 from flowprior.training.batches import PairStream, Prefetched, Randomness
-from flowprior.training.callbacks import Callback
+from flowprior.training.callbacks import Callback, Monitor, ending
 from flowprior.training.components import Components, resolve_components, resolve_config
 from flowprior.training.config import BATCH, NO_LATENT, RunConfig, TrainingConfig
 from flowprior.training.engine import Engine, make_engine
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.loop import run_steps
 from flowprior.training.measures import Validation, measure_starts
-from flowprior.training.monitor import Monitor, ending
 from flowprior.training.optimiser import warm_up_note
 from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
 from flowprior.training.run import RunDirectory, RunInfo, clear_run, save_run_flow
