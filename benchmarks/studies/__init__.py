@@ -17,7 +17,7 @@ from flowprior.evaluation.result import table_row
 from flowprior.flow import Flow
 from flowprior.priors import Prior
 from flowprior.study.results import facts_of, rows_of_run
-from flowprior.training.run_info import describe_machine
+from flowprior.training.run import describe_machine
 
 SEED = 1000
 STUDIES = Path(__file__).parent

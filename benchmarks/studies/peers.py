@@ -22,12 +22,11 @@ from flowprior.data import Data
 from flowprior.flow import Flow
 from flowprior.paths import CondOTPath, PathSample
 from flowprior.training.batches import PairStream, Randomness, mix
+from flowprior.training.callbacks import Monitor
 from flowprior.training.components import Components, resolve_components
 from flowprior.training.config import RunConfig
 from flowprior.training.loop import run_steps
-from flowprior.training.monitor import Monitor
-from flowprior.training.run import RunDirectory
-from flowprior.training.run_info import RunInfo
+from flowprior.training.run import RunDirectory, RunInfo
 from flowprior.training.state import TrainingState
 from flowprior.training.times import TimeDistribution
 from flowprior.training.trainer import fit_prior

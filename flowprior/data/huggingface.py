@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flowprior.data.arrays import as_float32, check_floating
 from flowprior.data.base import DATA, Split
 from flowprior.data.captions import DEFAULT_ENCODER
 from flowprior.data.folder import TEST_FOLDERS, check_shape
-from flowprior.data.npy_rows import as_float32, check_floating
 from flowprior.data.picture_files import NamedBytes
 from flowprior.data.records import UNKNOWN, Classes, ConditionedRecords, EventDecoder, RecordConditions
 from flowprior.data.splits import check_split

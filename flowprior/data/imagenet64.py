@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition
+from flowprior.data.arrays import MappedRows
 from flowprior.data.base import DATA, Data, Split
 from flowprior.data.image_text import read_lines
-from flowprior.data.npy_rows import MappedRows
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError
 from flowprior.registry import check_count

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition
+from flowprior.data.arrays import MappedRows, check_floating, mapped_rows
 from flowprior.data.base import DATA, Data, Split
 from flowprior.data.folder import own_split
-from flowprior.data.npy_rows import MappedRows, check_floating, mapped_rows
 from flowprior.data.splits import check_split, split_indices
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.storage.user_paths import existing_file, existing_path, is_there

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import MOST_LABELS, Condition
+from flowprior.data.arrays import array_of_bytes
 from flowprior.data.base import Data, Split
 from flowprior.data.captions import embed_captions, split_by_caption
-from flowprior.data.npy_rows import array_of_bytes
 from flowprior.data.picture_files import MOST_EVENT_PIXELS, SUFFIXES, NamedBytes, picture_size, read_picture
 from flowprior.data.splits import split_indices
 from flowprior.errors import InputError

@@ -1,26 +1,36 @@
-"""Conditions that a flow is asked for: finite numbers, and null in place of labels without an example.
+"""What a flow is asked for: conditions of finite numbers, of labels that were seen, and guidance.
 
 A network's answer to NaN is NaN, and does not say where it came from. Labels that the prior was fitted to no
 example of start from its marginal, and the network takes the null condition for them.
+
+Guidance needs v(x, t, ∅), which a network learns only where conditions were dropped while it was trained
+(Ho & Salimans 2022, arXiv 2207.12598, alg. 1). Without that its answer to the null condition is whatever the
+initial weights give, and samples drift without an error. Away from a negative condition in its place, every
+flow with a condition can be guided.
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import TypeVar
+from collections.abc import Mapping
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, chosen, named_tensors
-from flowprior.flow.guidance import recorded_dropout
+from flowprior.conditions import Condition, Conditions, Parts, chosen, joined, named_tensors, rows
+from flowprior.display import short
+from flowprior.errors import OptionError
 from flowprior.flow.parts import FlowParts
 from flowprior.priors.asked import named
+from flowprior.registry import is_number
+from flowprior.samplers import Velocity
 from flowprior.streams.user_tensors import check_finite
 
 GIVEN_PRIOR = "prior_was_given"
 """Key of a flow's metadata: training was given a fitted prior, whose labels need not be those of the data."""
-C = TypeVar("C", Conditions, Conditions | None)
+UNGUIDED = 1.0
 
 
 def check_finite_condition(cond: Conditions | None, owner: str) -> None:
@@ -40,7 +50,7 @@ def check_finite_condition(cond: Conditions | None, owner: str) -> None:
             check_finite(tensor, name, owner)
 
 
-def unseen_as_null(flow: FlowParts, cond: C, owner: str) -> C:
+def unseen_as_null(flow: FlowParts, cond: Conditions | None, owner: str) -> Conditions | None:
     """``cond`` with the null condition in the rows of labels that the training had no example of.
 
     A network's answer to a label that it was never trained on means nothing. Its answer to the null condition
@@ -52,24 +62,117 @@ def unseen_as_null(flow: FlowParts, cond: C, owner: str) -> C:
         cond: as it was asked for; checked.
         owner: who asks, for the warning.
     """
-    rows = None if flow.metadata.get(GIVEN_PRIOR) else flow.prior.unseen_rows(cond)
-    if rows is None or cond is None:
+    unseen = None if flow.metadata.get(GIVEN_PRIOR) else flow.prior.unseen_rows(cond)
+    if unseen is None or cond is None:
         return cond
-    _warn(flow, cond, rows, owner)
-    null = flow.condition.null(cond)
-    assert null is not None
-    return chosen(rows, null, cond)
-
-
-def _warn(flow: FlowParts, cond: Conditions, rows: Tensor, owner: str) -> None:
-    labels = flow.prior.reading(cond)
+    labels, null = flow.prior.reading(cond), flow.condition.null(cond)
     assert labels is not None
-    which = named(labels[rows].unique().tolist())
+    assert null is not None
+    which = named(labels[unseen].unique().tolist())
     never = recorded_dropout(flow.metadata) == 0
     more = ", which the network never saw either; train with --set training.condition_dropout=0.1"
     warnings.warn(
         f"{owner}: the prior was fitted to no example of {which}; these samples are the null condition's, "
         f"any label's{more if never else ''}",
         RuntimeWarning,
-        stacklevel=5,
+        stacklevel=4,
     )
+    return chosen(unseen, null, cond)
+
+
+def check_guidance(
+    guidance: float, condition: Condition | None = None, metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Check a strength of guidance, and that the flow it is asked of was trained for it.
+
+    Args:
+        guidance: its strength; 1 is none and always possible.
+        condition: of the flow; None is not looked at.
+        metadata: of the flow; see :func:`recorded_dropout`. A flow without a record, put together by hand, is
+            trusted.
+
+    Raises:
+        OptionError: no finite number, a flow without a condition, or one trained without dropping it.
+    """
+    if not is_number(guidance):
+        shown = f"{guidance:g}" if isinstance(guidance, float) else short(guidance)
+        raise OptionError(f"guidance={shown} is not possible; choose a finite number (--guidance)")
+    if guidance == UNGUIDED:
+        return
+    if condition is not None and condition.kind == "none":
+        raise OptionError(
+            f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
+        )
+    if recorded_dropout(metadata or {}) == 0:
+        raise OptionError(
+            f"guidance={guidance:g} needs a flow trained with condition dropout, this one never saw the null "
+            "condition; train one with --set training.condition_dropout=0.1, or use guidance=1 (--guidance 1)"
+        )
+
+
+def recorded_dropout(metadata: Mapping[str, Any]) -> float | None:
+    """The share of conditions that training dropped, ``metadata["config"]["training"]["condition_dropout"]``.
+
+    ``train`` writes it; None where there is no such record.
+    """
+    found: Any = metadata
+    for key in ("config", "training", "condition_dropout"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return float(found) if isinstance(found, Real) else None
+
+
+def check_negative(negative: object, guidance: float) -> None:
+    """Refuse a negative condition that would change nothing.
+
+    Raises:
+        OptionError: there is no guidance.
+    """
+    if negative is not None and guidance == UNGUIDED:
+        raise OptionError(
+            "a negative condition (--negative) does nothing at guidance=1; choose guidance=2 (--guidance 2)"
+        )
+
+
+def guided(
+    velocity: Velocity,
+    condition: Condition,
+    x: Tensor,
+    t: Tensor,
+    cond: Conditions | None,
+    guidance: float,
+    negative: Conditions | None,
+) -> Tensor:
+    """v_null + guidance (v_c − v_null) ``[B, *event]``, both halves in one call on a doubled batch.
+
+    Args:
+        velocity: v(x, t, cond), unguided.
+        condition: of the flow.
+        x, t, cond: points, times and conditions of B rows.
+        guidance: its strength; 1 asks for no other half.
+        negative: takes the place of the null condition; see :func:`away_from`.
+
+    Raises:
+        OptionError: guidance without a condition.
+    """
+    if guidance == UNGUIDED:
+        return velocity(x, t, cond)
+    null = condition.null(cond) if negative is None else away_from(cond, negative)
+    if cond is None or null is None:
+        raise OptionError(
+            f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
+        )
+    both = velocity(torch.cat([x, x]), torch.cat([t, t]), joined([cond, null]))
+    toward, away = both.chunk(2)
+    return away + guidance * (toward - away)
+
+
+def away_from(cond: Conditions | None, negative: Conditions) -> Conditions | None:
+    """``negative``, of one row, for each row of ``cond``; parts that it lacks are those of ``cond``."""
+    if cond is None:
+        return None
+    first = torch.zeros(len(cond), dtype=torch.long, device=negative.device)
+    if isinstance(cond, Parts) and isinstance(negative, Parts):
+        return Parts(
+            {name: negative[name][first] if name in negative else part for name, part in cond.items()}
+        )
+    return rows(negative, first)

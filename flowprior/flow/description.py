@@ -1,24 +1,31 @@
-"""``flow.json``: how to rebuild the parts of a flow, and which files belong to it."""
+"""What is saved of a flow: its tensors, and ``flow.json``, which says how to rebuild its parts.
+
+What comes back from the disk is checked here, too.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
-from flowprior.errors import CheckpointError
+from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.flow.latents import describe_encoder
 from flowprior.flow.parts import FlowParts
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.priors.saved import KEPT
+from flowprior.priors.saved import KEPT, check_types, draw_some
 from flowprior.registry import Registry, package_version, spec_of
 from flowprior.storage import Binding, read_json, signed, unsigned, write_json
+from flowprior.storage.tensor_files import SizedBy, part_of, sizes_of
+from flowprior.storage.writing import one_line
 
 FORMAT, IN_LATENTS = 3, 4
 """Of a flow, and of one in the latents of an encoder."""
@@ -27,6 +34,9 @@ LAST_READER = "aedbeeba"
 DESCRIPTION = "flow.json"
 FILES = "files"
 _DTYPES = ("float16", "bfloat16", "float32", "float64")
+COMPILED = "_orig_mod."
+"""What ``torch.compile`` puts into the names of the tensors of a module that it wraps."""
+TRIED_LABELS = 64
 
 
 def describe(flow: FlowParts) -> dict[str, Any]:
@@ -88,8 +98,9 @@ def read_description(directory: FilePath) -> dict[str, Any]:
     if type(written) is not int or written < 1:
         raise CheckpointError(f"{path} is truncated or corrupted (no format); use another checkpoint")
     if written > IN_LATENTS:
+        writer = " ".join(str(description.get("flowprior")).split())[:40]
         raise CheckpointError(
-            f"{path} has format {written}, written by flowprior {_word(description.get('flowprior'))}; this "
+            f"{path} has format {written}, written by flowprior {writer}; this "
             f"flowprior reads formats up to {IN_LATENTS}: install a newer one"
         )
     if written < FORMAT:
@@ -117,20 +128,15 @@ def _check_values(description: Mapping[str, Any]) -> None:
     condition, shape = _condition(description["condition"]), description["event_shape"]
     _expect(all(part.size < 1 << 31 for part in (condition, *dict(condition.parts).values())), "condition")
     _expect(is_shape(shape), "event_shape")
-    _check_encoder(description)
+    _expect(("encoder" in description) == (description["format"] == IN_LATENTS), "encoder")
+    encoder = dict(description.get("encoder", {}))  # with a spec, an identity and the shape of its pictures
+    _expect(all(type(encoder[name]) is str for name in ("spec", "identity") if encoder), "encoder")
+    _expect(not encoder or is_shape(encoder["event_shape"]), "encoder")
     _expect(description["dtype"] is None or description["dtype"] in _DTYPES, "dtype")
     _expect(isinstance(description["metadata"], dict), "metadata")
     _expect(type(description.get(KEPT, "")) is str, KEPT)
     _expect(isinstance(description[FILES], dict), FILES)
     bindings_of(description)["weights"]
-
-
-def _check_encoder(description: Mapping[str, Any]) -> None:
-    """Where there is one, it has a spec, an identity and the shape of its pictures."""
-    _expect(("encoder" in description) == (description["format"] == IN_LATENTS), "encoder")
-    entry = dict(description.get("encoder", {}))
-    _expect(all(type(entry[name]) is str for name in ("spec", "identity") if entry), "encoder")
-    _expect(not entry or is_shape(entry["event_shape"]), "encoder")
 
 
 def is_shape(value: Any) -> bool:
@@ -151,10 +157,100 @@ def _expect(holds: bool, key: str) -> None:
         raise ValueError(f"an impossible {key}")
 
 
-def _word(value: Any) -> str:
-    return " ".join(str(value).split())[:40]
-
-
 def dtype_of(description: Mapping[str, Any]) -> torch.dtype | None:
     """Floating-point type of the model's weights; None where it has none."""
     return getattr(torch, description["dtype"]) if description["dtype"] else None
+
+
+def tensors_of(flow: FlowParts) -> dict[str, Tensor]:
+    """The state that is saved of a flow, under the names that it has without ``torch.compile``.
+
+    That of an encoder only where it travels with the flow.
+    """
+    travels = flow.encoder is None or flow.encoder.travels
+    state = {name: value for name, value in flow.state_dict().items() if isinstance(value, Tensor)}
+    return plain_names({k: v for k, v in state.items() if travels or not k.startswith("encoder.")})
+
+
+def plain_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``tensors`` without the prefixes of ``torch.compile``."""
+    return {name.replace(COMPILED, ""): value for name, value in tensors.items()}
+
+
+def assign_tensors(
+    module: nn.Module, tensors: Mapping[str, Tensor], part: str, described: str, source: FilePath
+) -> None:
+    """Load the tensors below ``part.`` into ``module``, compiled or not.
+
+    A model's are copied into its own; a prior takes shape and dtype from the file.
+
+    Raises:
+        CheckpointError: they do not fit; ``described`` and ``source`` are named in the message.
+    """
+    own = part_of(tensors, part)
+    try:
+        with SizedBy(sizes_of(own), described):  # A prior builds its networks as it loads them.
+            load_plain(module, own, assign=part == "prior")
+    except FlowpriorError as error:
+        raise CheckpointError(f"{source}: {error}") from error
+    except Exception as error:  # Whatever a part makes of tensors that are not its own.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise CheckpointError(f"{source}: the tensors do not fit the {described}: {reason}") from error
+
+
+def load_plain(module: nn.Module, tensors: Mapping[str, Tensor], assign: bool = False) -> None:
+    """``module.load_state_dict`` for names of :func:`plain_names`, where the module may be compiled."""
+    names = {name.replace(COMPILED, ""): name for name in module.state_dict()}
+    module.load_state_dict({names.get(key, key): value for key, value in tensors.items()}, assign=assign)
+
+
+def refuse_non_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Refuse NaN and infinite values; a prior's log weights may be −∞, of what never occurs.
+
+    Raises:
+        CheckpointError: which tensor holds them.
+    """
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or bool(torch.isfinite(tensor).all()):
+            continue
+        if name.startswith("prior.") and not bool((torch.isnan(tensor) | torch.isposinf(tensor)).any()):
+            continue
+        bad = int((~torch.isfinite(tensor)).sum())
+        raise CheckpointError(
+            f"{source}: tensor '{name}' holds {bad} values of {tensor.numel()} that are NaN or infinite; use "
+            "another checkpoint, or train again with a lower training.lr"
+        )
+
+
+@torch.no_grad()
+def check_prior(
+    prior: Prior, kinds: Mapping[str, bool], event_shape: list[int], condition: Condition, source: FilePath
+) -> None:
+    """Try a prior that was just loaded: shapes, types and one draw of each of its first labels.
+
+    Args:
+        prior: loaded.
+        kinds: of :func:`flowprior.priors.saved.kinds_of`, before it was.
+        event_shape: of the flow.
+        condition: of the flow.
+        source: named in the message.
+
+    Raises:
+        CheckpointError: its tensors are none of a fitted prior of these events.
+    """
+    try:
+        check_types(prior, kinds)
+        if list(prior.event_shape) != event_shape:
+            raise ValueError(f"events {list(prior.event_shape)}, expected {event_shape}")
+        drawn = draw_some(prior)
+        if condition.kind == "labels":
+            with suppress(FlowpriorError):  # labels that fit never saw may be refused
+                labels = torch.arange(min(condition.size, TRIED_LABELS))
+                drawn = prior.sample(labels, generator=torch.Generator().manual_seed(0))
+        if not bool(torch.isfinite(drawn).all()):
+            raise ValueError("a draw from it is not of finite numbers")
+    except Exception as error:  # Whatever a prior makes of tensors that are not its own.
+        raise CheckpointError(
+            f"{source}: the tensors do not fit the prior '{prior.name}': {one_line(error)}; use another "
+            "checkpoint"
+        ) from error

@@ -23,11 +23,12 @@ from flowprior.flow.description import (
     bindings_of,
     describe,
     read_description,
+    refuse_non_finite,
+    tensors_of,
     write_description,
 )
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.reading import read_flow
-from flowprior.flow.tensors import refuse_non_finite, tensors_of
 from flowprior.storage import FolderLock, bind, is_leftover, remove_files
 from flowprior.storage.digests import PATIENCE, save_by_digest
 from flowprior.storage.lock import NAME as LOCK
@@ -97,7 +98,7 @@ def write_flow(
     Args:
         folder: exists.
         description: of :func:`flowprior.flow.description.describe`.
-        tensors: of :func:`flowprior.flow.tensors.tensors_of`.
+        tensors: of :func:`flowprior.flow.description.tensors_of`.
         extra: role -> (file name, its writer), for what else belongs to it.
 
     Raises:

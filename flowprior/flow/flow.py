@@ -12,9 +12,14 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, Parts, as_value, moved
 from flowprior.errors import InputError, OptionError
-from flowprior.flow.asked import check_finite_condition, unseen_as_null
+from flowprior.flow.asked import (
+    check_finite_condition,
+    check_guidance,
+    check_negative,
+    guided,
+    unseen_as_null,
+)
 from flowprior.flow.files import save_flow
-from flowprior.flow.guidance import check_guidance, check_negative, guided
 from flowprior.flow.latents import decoded
 from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.linear_velocity import Solve, averaging, from_source

@@ -15,10 +15,10 @@ from torch import Tensor
 from flowprior.errors import CheckpointError
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.sampling import for_group, sent
-from flowprior.flow.tensors import part_of
 from flowprior.models import Encoder, LatentEncoder
 from flowprior.processes.group import Group
 from flowprior.samplers import Solution
+from flowprior.storage.tensor_files import part_of
 
 AT_ONCE = 500
 """Latents that are decoded at once, where nobody says how many."""

@@ -36,7 +36,9 @@ def estimator(divergence: str, x: Tensor, probes: int, generator: torch.Generato
     """The divergence of that name, with its probes drawn for x."""
     if divergence == "exact":
         return exact_divergence
-    return hutchinson_divergence(rademacher(x, probes, generator))
+    # Random signs are the probes of least variance (Hutchinson 1990).
+    signs = torch.randint(0, 2, (probes, *x.shape), generator=generator, device=x.device)
+    return hutchinson_divergence(2 * signs.to(x.dtype) - 1)
 
 
 def exact_divergence(x: Tensor, v: Tensor) -> Tensor:
@@ -60,12 +62,6 @@ def hutchinson_divergence(probes: Tensor) -> Divergence:
         return torch.stack(products).mean(0)
 
     return estimate
-
-
-def rademacher(x: Tensor, probes: int, generator: torch.Generator | None) -> Tensor:
-    """Random signs ``[probes, *x.shape]``: the probes of least variance (Hutchinson 1990)."""
-    signs = torch.randint(0, 2, (probes, *x.shape), generator=generator, device=x.device)
-    return 2 * signs.to(x.dtype) - 1
 
 
 def trace_back(

@@ -19,12 +19,18 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError, FlowpriorError
-from flowprior.flow.description import DESCRIPTION, bindings_of, dtype_of, read_description
+from flowprior.flow.description import (
+    DESCRIPTION,
+    assign_tensors,
+    bindings_of,
+    check_prior,
+    dtype_of,
+    read_description,
+    refuse_non_finite,
+)
 from flowprior.flow.latents import rebuild_encoder
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.prediction_kinds import make_prediction
-from flowprior.flow.predictions import Prediction
-from flowprior.flow.tensors import assign_tensors, check_prior, part_of, refuse_non_finite
 from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
@@ -32,7 +38,7 @@ from flowprior.priors.saved import kinds_of, refuse_shifted
 from flowprior.storage import parse_tensors, read_json
 from flowprior.storage.digests import DIGEST
 from flowprior.storage.reading import unreadable
-from flowprior.storage.tensor_files import SizedBy, sizes_of
+from flowprior.storage.tensor_files import SizedBy, part_of, sizes_of
 
 F = TypeVar("F", bound=FlowParts)
 
@@ -213,9 +219,15 @@ def _rebuild(
     coupling = Coupling.registry.resolve(description["coupling"])
     path = Path.registry.resolve(description["path"])
     if model is None:
+        if not description["model"]:
+            raise CheckpointError(
+                "its model is not one of flowprior's; pass it as Flow.load(…, model=network)"
+            )
         predicted = make_prediction(description["prediction"], prior, coupling, path)
-        with SizedBy(sizes_of(part_of(tensors, "model")), f"model '{description['model']}'"):
-            model = _build_model(description, condition, predicted)
+        spec, shape = description["model"], torch.Size(description["event_shape"])
+        with SizedBy(sizes_of(part_of(tensors, "model")), f"model '{spec}'"):
+            model = build_model(spec, shape, condition, predicted.inputs, predicted.interval)
+            model = model.to(dtype_of(description))
     return cls(
         model,
         prior,
@@ -227,12 +239,3 @@ def _rebuild(
         metadata=description["metadata"],
         **rebuild_encoder(description, tensors),
     )
-
-
-def _build_model(description: dict[str, Any], condition: Condition, predicted: Prediction) -> nn.Module:
-    if not description["model"]:
-        raise CheckpointError("its model is not one of flowprior's; pass it as Flow.load(…, model=network)")
-    shape = torch.Size(description["event_shape"])
-    model = build_model(description["model"], shape, condition, predicted.inputs, predicted.interval)
-    dtype = dtype_of(description)
-    return model.to(dtype) if dtype else model

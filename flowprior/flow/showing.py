@@ -68,10 +68,10 @@ def stages(
     value = as_value(flow.captions.read(cond, n, owner))
     solution = draw(flow, value, n if value is None else None, seed=seed, trajectory=True, **options)
     assert solution.trajectory is not None
-    places = evenly(len(solution.trajectory), most)
+    count = len(solution.trajectory)
+    places = torch.linspace(0, count - 1, min(most, count), dtype=torch.float64).round().long()
     mean = prior_means(flow, None if value is None else rows(value, slice(1)))
-    times = [float(solution.times[place]) for place in places]
-    return Stages(mean, solution.trajectory[torch.tensor(places)], times, solution.nfe)
+    return Stages(mean, solution.trajectory[places], solution.times[places].tolist(), solution.nfe)
 
 
 def draw(flow: Flow, cond: Conditions | None, n: int | None, *, seed: int, **options: Any) -> Solution:
@@ -100,10 +100,3 @@ def prior_means(flow: Flow, cond: Conditions | None) -> Tensor:
     """The prior's mean for each condition, as events ``[B, *event]``; one without a condition."""
     device = flow.prior.event_dims.device
     return flow.decode(flow.prior.mean(None, 1) if cond is None else flow.prior.mean(moved(cond, device)))
-
-
-def evenly(count: int, most: int) -> list[int]:
-    """At most ``most`` of the places 0 … count − 1, the first and the last among them."""
-    if count <= most:
-        return list(range(count))
-    return [round(place * (count - 1) / (most - 1)) for place in range(most)]

@@ -11,8 +11,7 @@ from flowprior.samplers.base import (
     draw_source,
 )
 from flowprior.samplers.diffusion import DDIM, Ancestral, DiffusionSampler
-from flowprior.samplers.fixed import RK4, Euler, FixedStepSampler, Heun, Heun3, Midpoint
-from flowprior.samplers.grids import TimeGrid, time_grid
+from flowprior.samplers.fixed import RK4, Euler, FixedStepSampler, Heun, Heun3, Midpoint, TimeGrid, time_grid
 from flowprior.samplers.intervals import Exponential, FlowMap
 from flowprior.samplers.torchdiffeq import (
     AdaptiveHeun,

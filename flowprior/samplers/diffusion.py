@@ -23,11 +23,10 @@ from torch import Tensor
 from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
-from flowprior.paths import Ends, Path, ends_of_velocity
+from flowprior.paths import Path, ends_of_velocity
 from flowprior.priors import Prior
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
-from flowprior.samplers.fixed import DEFAULT_NFE
-from flowprior.samplers.grids import TimeGrid, make_grid
+from flowprior.samplers.fixed import DEFAULT_NFE, TimeGrid, make_grid
 
 
 class Place(NamedTuple):
@@ -93,7 +92,12 @@ class DiffusionSampler(Sampler):
         trajectory: bool = False,
     ) -> Solution:
         """See :meth:`Sampler.solve`; ``nfe`` steps, 15 where it is None. Refused before :meth:`prepare`."""
-        path = self._require_path()
+        path = self.path
+        if path is None:
+            raise OptionError(
+                f"sampler '{self.name}' steps along the path of the flow and was not told which; call "
+                f"flow.sample(sampler='{self.name}'), or sampler.prepare(path) before sampler.solve"
+            )
         if nfe is not None:
             check_nfe(f"sampler '{self.name}'", nfe)
         if nfe is not None and nfe < 1:
@@ -104,35 +108,27 @@ class DiffusionSampler(Sampler):
         counted = CountedVelocity(velocity, cond)
         states = [x0]
         for t, (now, then) in zip(grid.tolist(), pairwise(places), strict=False):
-            x = self._step(self._ends(path, counted, states[-1], t, now), now, then)
+            x = self._step(path, counted, states[-1], t, now, then)
             states = [*states, x] if trajectory else [x]
         kept = grid if trajectory else grid[[0, -1]]
         return Solution(states[-1], counted.nfe, kept.to(x0), torch.stack(states) if trajectory else None)
 
-    def _ends(self, path: Path, velocity: CountedVelocity, x: Tensor, t: float, now: Place) -> Ends:
+    def _step(
+        self, path: Path, velocity: CountedVelocity, x: Tensor, t: float, now: Place, then: Place
+    ) -> Tensor:
+        """The state at the later time ``then`` from the state ``x`` at t."""
         times = torch.full((len(x),), t, dtype=x.dtype, device=x.device)
-        ends = ends_of_velocity(path, velocity(x, t), x, times)
-        if not self.clip:
-            return ends
-        x1 = ends.x1.clamp(-self.clip, self.clip)
-        return Ends((x - now.alpha * x1) / now.sigma, x1)
-
-    def _step(self, ends: Ends, now: Place, then: Place) -> Tensor:
+        x0, x1 = ends_of_velocity(path, velocity(x, t), x, times)
+        if self.clip:
+            x1 = x1.clamp(-self.clip, self.clip)
+            x0 = (x - now.alpha * x1) / now.sigma
         exchanged = self.noise(now, then)
         kept = math.sqrt(max(then.sigma**2 - exchanged**2, 0.0))
-        x = then.alpha * ends.x1 + kept * ends.x0
+        x = then.alpha * x1 + kept * x0
         if not exchanged:
             return x
         fresh = torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=x.device)
         return x + exchanged * fresh
-
-    def _require_path(self) -> Path:
-        if self.path is None:
-            raise OptionError(
-                f"sampler '{self.name}' steps along the path of the flow and was not told which; call "
-                f"flow.sample(sampler='{self.name}'), or sampler.prepare(path) before sampler.solve"
-            )
-        return self.path
 
     def _check(self, path: Path, prior: Prior | None, coupling: Coupling | None) -> None:
         """Refuse what new Gaussian noise is not valid for."""

@@ -1,23 +1,22 @@
-"""Runge-Kutta methods of fixed steps: the grid, the loop and the count that they share, and their steps.
+"""Runge-Kutta methods of fixed steps, and the grids of times between which samplers step.
 
-Euler's method of order 1, the midpoint method and Heun's of order 2, Heun's of order 3, and the classical
-method of order 4 (Hairer, Nørsett & Wanner 1993, chapter II.1).
+Grid, loop and count are shared. The methods are Euler's of order 1, the midpoint method and Heun's of order
+2, Heun's of order 3, and the classical one of order 4 (Hairer, Nørsett & Wanner 1993, chapter II.1).
 """
 
 from __future__ import annotations
 
 import abc
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.errors import OptionError
-from flowprior.registry import check_numbers
+from flowprior.registry import Registered, Registry, check_numbers
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
-from flowprior.samplers.grids import Last, TimeGrid, make_grid
 
 DEFAULT_NFE = 15
 """Evaluations spent where nobody says how many (the number the CPD paper reports at)."""
@@ -54,7 +53,13 @@ class FixedStepSampler(Sampler):
     ) -> None:
         self._grid = make_grid(grid, exponent=exponent, at=at)
         self.grid, self.exponent, self.at = grid, exponent, at
-        self.start = _checked_start(start, self._grid)
+        check_numbers("sampler", start=(start, 0.0, LATEST_START))
+        if isinstance(self._grid, Last) and start >= self._grid.at:
+            raise OptionError(
+                f"sampler: start={start} is not possible with grid=last,at={self._grid.at}; choose it below "
+                f"{self._grid.at}"
+            )
+        self.start = float(start)
 
     @abc.abstractmethod
     def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
@@ -95,15 +100,13 @@ class FixedStepSampler(Sampler):
             return DEFAULT_NFE // self.stages
         check_nfe(f"sampler '{type(self).__name__.lower()}'", nfe)
         if nfe < 1 or nfe % self.stages:
+            below = nfe // self.stages * self.stages
+            nearest = f"{below} or {below + self.stages}" if below > 0 else str(self.stages)
             raise OptionError(
                 f"sampler '{type(self).__name__.lower()}': nfe={nfe} cannot be spent exactly, a step takes "
-                f"{self.stages}; choose {self._nearest(nfe)}"
+                f"{self.stages}; choose {nearest}"
             )
         return nfe // self.stages
-
-    def _nearest(self, nfe: int) -> str:
-        below = nfe // self.stages * self.stages
-        return f"{below} or {below + self.stages}" if below > 0 else str(self.stages)
 
 
 @Sampler.register("euler")
@@ -171,15 +174,105 @@ class RK4(FixedStepSampler):
         return x + h / 6.0 * (first + 2.0 * second + 2.0 * third + fourth)
 
 
-def _checked_start(start: float, grid: TimeGrid) -> float:
-    """The time of the first evaluation, as a plain number.
+class TimeGrid(Registered, abc.ABC):
+    """Base class of time grids; with one step every grid is the one step from 0 to 1."""
+
+    registry: ClassVar[Registry[Any]] = Registry("grid", "flowprior.grids")
+
+    @abc.abstractmethod
+    def times(self, steps: int) -> Tensor:
+        """Times 0 = t_0 < … < t_steps = 1, float64 ``[steps + 1]``."""
+
+    def times_from(self, start: float, steps: int) -> Tensor:
+        """The grid on what is left of [0, 1], ``start`` = t_0 < … < t_steps = 1, float64 ``[steps + 1]``."""
+        return start + (1.0 - start) * self.times(steps)
+
+
+@TimeGrid.register("uniform")
+class Uniform(TimeGrid):
+    """Equal steps."""
+
+    def times(self, steps: int) -> Tensor:
+        return torch.linspace(0.0, 1.0, steps + 1, dtype=torch.float64)
+
+
+@TimeGrid.register("cosine")
+class Cosine(TimeGrid):
+    """t = ½ (1 − cos πs) at equal s: short steps at both ends.
+
+    There the velocity of a flow between a wide and a narrow law changes fastest.
+    """
+
+    def times(self, steps: int) -> Tensor:
+        s = Uniform().times(steps)
+        return 0.5 * (1.0 - torch.cos(torch.pi * s))
+
+
+@TimeGrid.register("power")
+class Power(TimeGrid):
+    """t = 1 − (1 − s)^exponent at equal s: below 1 the steps grow toward the end, above 1 they shrink.
+
+    Args:
+        exponent: above 0; 1 gives equal steps.
+    """
+
+    def __init__(self, exponent: float = 0.5) -> None:
+        check_numbers("grid 'power'", exponent=(exponent, 1e-3, 1e3))
+        self.exponent = exponent
+
+    def times(self, steps: int) -> Tensor:
+        return 1.0 - (1.0 - Uniform().times(steps)) ** self.exponent
+
+
+@TimeGrid.register("last")
+class Last(TimeGrid):
+    """Equal steps up to the time ``at``, then one step to the end; equal steps where those are as long.
+
+    The last step is the longer one of 1 − at and 1/steps. A network that hardly sees the little noise that
+    is left near the end removes it best in one step. More evaluations make the other steps shorter, but not
+    the last one, so that they do not converge to the exact solution.
+
+    Args:
+        at: in (0, 1), where the last step begins.
+    """
+
+    def __init__(self, at: float = 0.6) -> None:
+        check_numbers("grid 'last'", at=(at, 1e-3, 1 - 1e-3))
+        self.at = at
+
+    def times(self, steps: int) -> Tensor:
+        return self.times_from(0.0, steps)
+
+    def times_from(self, start: float, steps: int) -> Tensor:
+        """Equal steps from ``start`` to ``at``, which is later and stays where it is; see :meth:`times`."""
+        left = 1.0 - start
+        begin = min(self.at - start, left * (1 - 1 / steps))
+        before = start + begin * Uniform().times(max(steps - 1, 1))[:steps]
+        return torch.cat([before, torch.ones(1, dtype=torch.float64)])
+
+
+def time_grid(steps: int, grid: str = "uniform", **options: Any) -> Tensor:
+    """Times 0 = t_0 < … < t_steps = 1, float64 ``[steps + 1]``.
+
+    Args:
+        steps: how many.
+        grid: the name of a :class:`TimeGrid`.
+        options: of that grid, such as ``exponent`` of ``"power"`` and ``at`` of ``"last"``.
 
     Raises:
-        OptionError: outside of [0, 0.999], or not before the last step of the grid ``last``.
+        UnknownComponentError: no such grid.
+        OptionError: an option that this grid does not have, or an impossible value.
     """
-    check_numbers("sampler", start=(start, 0.0, LATEST_START))
-    if isinstance(grid, Last) and start >= grid.at:
-        raise OptionError(
-            f"sampler: start={start} is not possible with grid=last,at={grid.at}; choose it below {grid.at}"
-        )
-    return float(start)
+    return make_grid(grid, **options).times(steps)
+
+
+def make_grid(grid: str | TimeGrid, **options: float | None) -> TimeGrid:
+    """The grid of a sampler's options: those that are None were not given.
+
+    Raises:
+        UnknownComponentError: no such grid.
+        OptionError: an option that this grid does not have, or an impossible value.
+    """
+    if isinstance(grid, TimeGrid):
+        return grid
+    return TimeGrid.create(grid, **{name: value for name, value in options.items() if value is not None})

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from flowprior.samplers.base import CountedVelocity, Sampler
-from flowprior.samplers.fixed import FixedStepSampler
-from flowprior.samplers.grids import Last, Uniform
+from flowprior.samplers.fixed import FixedStepSampler, Last, Uniform
 
 
 @Sampler.register("flow-map", aliases=("meanflow",))

@@ -237,7 +237,7 @@ def integrate(
     """
     from torchdiffeq import odeint
 
-    if _is_empty(state):
+    if (state if isinstance(state, Tensor) else state[0]).numel() == 0:
         return _stacked(state, len(times))
     options = {"dtype": times.dtype, "step_t": times[-1:]}
     try:
@@ -250,10 +250,6 @@ def integrate(
             f"the velocity is not finite there or rtol={rtol:g}, atol={atol:g} is too tight for {dtype}; "
             "loosen them or solve in float64"
         ) from error
-
-
-def _is_empty(state: State) -> bool:
-    return (state if isinstance(state, Tensor) else state[0]).numel() == 0
 
 
 def _stacked(state: State, times: int) -> State:

@@ -241,3 +241,9 @@ class SizedBy(TorchDispatchMode):
                 "numbers that the file has for it; use another checkpoint"
             )
         return func(*args, **(kwargs or {}))
+
+
+def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
+    """The tensors below ``part.``, under the names that they have in it."""
+    prefix = f"{part}."
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

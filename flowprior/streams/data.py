@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition, Conditions, Parts, embeddings_in, rows
+from flowprior.conditions import Condition, Conditions, Parts, embeddings_in, moved, rows
 from flowprior.errors import InputError, OptionError
 from flowprior.registry import is_whole
 from flowprior.storage.digests import tensor_bytes
@@ -197,9 +197,9 @@ class Data(abc.ABC):
         """
         return cond
 
-    def batches(self, size: int = 4096) -> DataBatches:
+    def batches(self, size: int = 4096, device: torch.device | None = None) -> DataBatches:
         """The whole data set in order, in batches; can be iterated again and again."""
-        return DataBatches(self, size)
+        return DataBatches(self, size, device)
 
 
 class DataBatches:
@@ -208,10 +208,11 @@ class DataBatches:
     Args:
         data: to go through.
         size: events in a batch; fewer where so many would take more than 256 MiB.
+        device: where they go; None leaves them where they are.
     """
 
-    def __init__(self, data: Data, size: int) -> None:
-        self.data = data
+    def __init__(self, data: Data, size: int, device: torch.device | None = None) -> None:
+        self.data, self.device = data, device
         self.size = max(1, min(size, MOST_NUMBERS // max(1, data.event_shape.numel())))
 
     def __len__(self) -> int:
@@ -224,7 +225,8 @@ class DataBatches:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Conditions | None]]:
         for start in range(0, len(self.data), self.size):
-            yield self.data.batch(torch.arange(start, min(start + self.size, len(self.data))))
+            x, cond = self.data.batch(torch.arange(start, min(start + self.size, len(self.data))))
+            yield (x, cond) if self.device is None else (x.to(self.device), moved(cond, self.device))
 
 
 class TensorData(Data):

@@ -32,7 +32,7 @@ from flowprior.training import RunDirectory, TrainingInterrupted, list_checkpoin
 from flowprior.training.checkpoints import remove_checkpoint
 from flowprior.training.components import resolve_device
 from flowprior.training.config import NO_LATENT
-from flowprior.training.run_info import RunInfo, describe_machine, save_run_flow
+from flowprior.training.run import RunInfo, describe_machine, save_run_flow
 
 Notify = Callable[[str], None]
 MOST_NAMED = 5

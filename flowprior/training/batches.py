@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import lru_cache, partial
@@ -24,7 +24,7 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, joined, moved, pinned
+from flowprior.conditions import Conditions, moved, pinned
 from flowprior.conditions import rows as rows_of
 from flowprior.couplings import Coupling
 from flowprior.data.base import Data
@@ -48,33 +48,28 @@ class IndexStream:
             raise InputError("training: expected at least one example, got an empty data set")
         self.examples = examples
         self._randomness = Randomness(seed)
-        # The values of an epoch are kept, and those of the one before.
-        self._order, self._uniform = lru_cache(2)(self._order_of), lru_cache(2)(self._uniform_of)
+        # The values of the last epochs are kept.
+        self._epoch = lru_cache(4)(self._drawn)
 
     def take(self, start: int, count: int) -> Tensor:
         """Indices ``[count]`` (int64) at positions ``start`` … ``start + count - 1``."""
-        return torch.cat([self._order(epoch)[rows] for epoch, rows in self._spans(start, count)])
+        return self._at(start, count, "epoch", torch.randperm)
 
     def chances(self, start: int, count: int) -> Tensor:
         """Uniform numbers in [0, 1) ``[count]`` at the same positions, for what a visit of an event draws."""
-        return torch.cat([self._uniform(epoch)[rows] for epoch, rows in self._spans(start, count)])
+        return self._at(start, count, "condition of a visit", torch.rand)
 
-    def _spans(self, start: int, count: int) -> Iterator[tuple[int, slice]]:
-        """The epochs that positions lie in, and where in each."""
-        stop = start + count
+    def _at(self, start: int, count: int, purpose: str, draw: Callable[..., Tensor]) -> Tensor:
+        """What ``draw`` gives of each epoch, at these positions of all epochs together."""
+        parts, stop = [], start + count
         while start < stop:
             epoch, offset = divmod(start, self.examples)
-            end = min(offset + stop - start, self.examples)
-            yield epoch, slice(offset, end)
-            start += end - offset
+            parts.append(self._epoch(epoch, purpose, draw)[offset : offset + stop - start])
+            start += len(parts[-1])
+        return torch.cat(parts)
 
-    def _order_of(self, epoch: int) -> Tensor:
-        generator = self._randomness.generator("epoch", epoch)
-        return torch.randperm(self.examples, generator=generator)
-
-    def _uniform_of(self, epoch: int) -> Tensor:
-        generator = self._randomness.generator("condition of a visit", epoch)
-        return torch.rand(self.examples, generator=generator)
+    def _drawn(self, epoch: int, purpose: str, draw: Callable[..., Tensor]) -> Tensor:
+        return draw(self.examples, generator=self._randomness.generator(purpose, epoch))
 
 
 class PairStream:
@@ -135,14 +130,6 @@ class PairStream:
         self._drawn: dict[int, tuple[int, Pairs]] = {}
         self.seconds_waited = 0.0
 
-    def batch(self, step: int) -> Pairs:
-        """The pairs of ``step``, all of its micro-batches together."""
-        parts = [self.micro_batch(step, part) for part in range(self.micro_batches)]
-        if len(parts) == 1:
-            return parts[0]
-        x0, x1, conditions = zip(*parts, strict=True)
-        return torch.cat(x0), torch.cat(x1), joined(conditions)
-
     def micro_batch(self, step: int, part: int = 0) -> Pairs:
         """The pairs of one part of ``step``: a slice of the superbatch that it lies in."""
         number, offset = divmod(step * self.paired, self.draw_size)
@@ -160,10 +147,14 @@ class PairStream:
         return x0[rows], x1[rows], rows_of(cond, rows)
 
     def _draw(self, number: int, part: int) -> Pairs:
-        places = self._places(number, part)
-        indices = torch.cat([self._indices.take(start, count) for start, count in places])
+        """The superbatch of this number: one part, or all of them, of consecutive steps."""
+        together = self.draw_size // self.paired
+        steps = range(number * together, (number + 1) * together)
+        starts = [step * self.batch_size + part * self.size for step in steps]
+        indices = torch.cat([self._indices.take(start, self.paired) for start in starts])
         several = self.data.condition_counts is not None
-        chance = torch.cat([self._indices.chances(*place) for place in places]) if several else None
+        chances = [self._indices.chances(start, self.paired) for start in starts] if several else None
+        chance = None if chances is None else torch.cat(chances)
         x1, cond = fetch(self.data, indices, self.randomness.device, chance)
         purpose = "coupling" if part == 0 else f"coupling of micro-batch {part}"
         generator = self.randomness.generator(purpose, number)
@@ -171,19 +162,11 @@ class PairStream:
             x0, x1 = self.coupling.pairs(self.prior, x1, cond, generator=generator)
         return x0, x1, cond
 
-    def _places(self, number: int, part: int) -> list[tuple[int, int]]:
-        """(first position, count) of the pieces of the data order that a superbatch of a part takes."""
-        if self.paired == self.batch_size:
-            return [(number * self.draw_size, self.draw_size)]
-        steps = self.draw_size // self.size
-        first = number * steps
-        return [
-            (step * self.batch_size + part * self.size, self.size) for step in range(first, first + steps)
-        ]
-
 
 class Prefetched:
     """The micro-batches of a stream, up to ``ahead`` of them before they are asked for; a context.
+
+    They are asked for one after the other, from any one on.
 
     Every draw has a generator of its own (:class:`Randomness`), so the pairs are those of the stream itself,
     whichever thread makes them. An error of the worker is raised where its micro-batch is asked for.
@@ -201,7 +184,7 @@ class Prefetched:
         device = pairs.randomness.device
         begin = partial(torch.cuda.set_device, device) if device.type == "cuda" else None
         self._worker = ThreadPoolExecutor(1, "pairs", begin)
-        self._queue: deque[tuple[int, Future[Pairs]]] = deque()
+        self._queue: deque[Future[Pairs]] = deque()
         self.seconds_waited = 0.0
 
     def __enter__(self) -> Prefetched:
@@ -215,14 +198,10 @@ class Prefetched:
         begun = time.perf_counter()
         each = len(self._parts)
         place = step * each + self._parts.index(part)
-        if self._queue and self._queue[0][0] != place:
-            self._queue.clear()  # another one than the next
-        following = self._queue[-1][0] + 1 if self._queue else place
-        for number in range(following, min(place + self._ahead + 1, self._end)):
+        for number in range(place + len(self._queue), min(place + self._ahead + 1, self._end)):
             later, index = divmod(number, each)
-            future = self._worker.submit(self._pairs.micro_batch, later, self._parts[index])
-            self._queue.append((number, future))
-        pairs = self._queue.popleft()[1].result()
+            self._queue.append(self._worker.submit(self._pairs.micro_batch, later, self._parts[index]))
+        pairs = self._queue.popleft().result()
         self.seconds_waited += time.perf_counter() - begun
         return pairs
 

@@ -1,19 +1,35 @@
-"""Callbacks: what is told of a training while it runs, among them the line of progress and metrics.jsonl."""
+"""Callbacks: what is told of a training while it runs, and who tells it.
+
+Among them are the line of progress and metrics.jsonl.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TextIO
+from typing import Any, ClassVar
 
+import torch
+
+from flowprior.encoding import pictures_of
+from flowprior.errors import TrainingDiverged
 from flowprior.progress import Stage
 from flowprior.registry import Registered, Registry
 from flowprior.storage import read_bytes, write_text
 from flowprior.storage.user_paths import expanded
 from flowprior.storage.writing import writing
 from flowprior.training.config import RunConfig
+from flowprior.training.interrupt import TrainingInterrupted
+from flowprior.training.optimiser import learning_rate_factor
+from flowprior.training.pictures import SamplePictures
+from flowprior.training.run import RunDirectory
+from flowprior.training.state import TrainingState
 
 METRICS_LIMIT = 128 << 20
 """Longest metrics.jsonl that is read, in bytes."""
@@ -117,18 +133,16 @@ class MetricsFile(Callback):
     """RUN/metrics.jsonl: one JSON object a line, each with its step and kind, flushed as it is written.
 
     Args:
-        path: the file; None writes nothing.
+        path: the file.
         step: the step that the run resumes from; later lines and torn ones are dropped, at 0 all are.
     """
 
-    def __init__(self, path: Path | None, step: int = 0) -> None:
-        self._file: TextIO | None = None
-        if path is not None:
-            kept = [line for line in read_metrics(path) if line["step"] <= step] if step else []
-            write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-            with writing(path):
-                self._file = path.open("a", encoding="utf-8")
-            self._path = path
+    def __init__(self, path: Path, step: int = 0) -> None:
+        kept = [line for line in read_metrics(path) if line["step"] <= step] if step else []
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        with writing(path):
+            self._file = path.open("a", encoding="utf-8")
+        self._path = path
 
     def on_log(self, step: int, values: Mapping[str, float]) -> None:
         self.write(step, "train", **values)
@@ -137,19 +151,13 @@ class MetricsFile(Callback):
         self.write(step, "validation", **values)
 
     def on_end(self, step: int, status: str) -> None:
-        self.close()
+        self._file.close()
 
     def write(self, step: int, kind: str, **values: Any) -> None:
         """Append one line."""
-        if self._file is not None:
-            with writing(self._path):
-                self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
-                self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        with writing(self._path):
+            self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
+            self._file.flush()
 
 
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
@@ -175,3 +183,147 @@ def _parse(text: bytes) -> dict[str, Any] | None:
     if not isinstance(line, dict) or type(line.get("step")) is not int or type(line.get("kind")) is not str:
         return None
     return line if line["kind"] != "train" or type(line.get("loss")) in (int, float) else None
+
+
+class Monitor:
+    """Says what happens in a run to each of its callbacks; a context.
+
+    Args:
+        state: standing at the step where the run starts or resumes.
+        run: where files go; None writes none.
+        progress: show how far it has come.
+        callbacks: told after the bar and metrics.jsonl.
+    """
+
+    def __init__(
+        self,
+        state: TrainingState,
+        run: RunDirectory | None,
+        progress: bool,
+        callbacks: Iterable[Callback] = (),
+    ) -> None:
+        self._state = state
+        self._metrics = MetricsFile(run.metrics, state.step) if run else None
+        bar = ProgressBar(state.step, state.config.steps, shown=progress)
+        self._callbacks: list[Callback] = [bar, *filter(None, [self._metrics]), *callbacks]
+        self._started: list[Callback] = []
+        parts = state.parts
+        shown = pictures_of(parts.data)
+        self._pictures = SamplePictures(shown, run.samples, state.config, parts.device) if run else None
+        self._start = TrainingStart(parts.config, state.step, run.path if run else None)
+        self._watch = Stopwatch(state.step)
+
+    def __enter__(self) -> Monitor:
+        try:
+            for callback in self._callbacks:
+                callback.on_start(self._start)
+                self._started.append(callback)
+        except BaseException as error:
+            self._end(error)
+            raise
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._end(error)
+
+    def note(self, step: int, kind: str, **values: Any) -> None:
+        """Write one line of metrics that is none of a callback's."""
+        if self._metrics is not None:
+            self._metrics.write(step, kind, **values)
+
+    def advance(self, step: int) -> None:
+        """``step`` steps are done."""
+        for callback in self._callbacks:
+            callback.on_step(step)
+
+    def log(self, state: TrainingState, waited: float = 0.0) -> None:
+        """Tell the means since the last log, and start new ones.
+
+        Args:
+            state: that the means are of.
+            waited: seconds that the loop has waited for its pairs, since the run was started.
+        """
+        loss, norm = state.engine.mean(state.means.tensor()).tolist()
+        state.means.reset()
+        speed, wait = self._watch.lap(state.step, waited)
+        values = {
+            "loss": loss,
+            "grad_norm": norm,
+            "lr": state.config.lr * learning_rate_factor(state.step - 1, state.config),
+            "steps_per_second": speed,
+            "data_wait": wait,
+            "peak_memory": peak_memory(state.parts.device),
+        }
+        for callback in self._callbacks:
+            callback.on_log(state.step, values)
+
+    def validated(self, state: TrainingState, values: dict[str, float]) -> None:
+        """Tell the values of the averaged weights on held-out events, and remember the best ones."""
+        state.consider(values["validation_loss"])
+        for callback in self._callbacks:
+            callback.on_validation(state.step, values)
+
+    def draw(self, state: TrainingState) -> None:
+        """Draw samples of the averaged weights into RUN/samples."""
+        picture = self._pictures and self._pictures.draw(state.flow(), state.step)
+        if picture is not None:
+            for callback in self._callbacks:
+                callback.on_sample(state.step, picture)
+
+    def saved(self, step: int, checkpoint: Path) -> None:
+        """A checkpoint was written."""
+        for callback in self._callbacks:
+            callback.on_checkpoint(step, checkpoint)
+
+    def _end(self, error: BaseException | None) -> None:
+        """Tell every callback that was started how the training ended, also where one of them raises."""
+        status = ending(error)
+        started, self._started = self._started, []
+        failed: list[Exception] = []
+        for callback in started:
+            try:
+                callback.on_end(self._state.step, status)
+            except Exception as raised:
+                failed.append(raised)
+        if failed and error is None:
+            raise failed[0]
+        if error is not None:
+            for raised in failed:
+                warnings.warn(f"a callback failed at the end, too: {raised}", RuntimeWarning, stacklevel=2)
+
+
+def ending(error: BaseException | None) -> str:
+    """The word for how a training ended that raised ``error``, or nothing."""
+    if error is None:
+        return "finished"
+    if isinstance(error, TrainingInterrupted):
+        return "interrupted"
+    return "diverged" if isinstance(error, TrainingDiverged) else "failed"
+
+
+class Stopwatch:
+    """Steps a second, and the share of the time that was spent waiting, since the last lap."""
+
+    def __init__(self, step: int) -> None:
+        self._step, self._waited, self._time = step, 0.0, time.perf_counter()
+
+    def lap(self, step: int, waited: float = 0.0) -> tuple[float, float]:
+        """(steps a second, share of waiting) since the last lap, which ends here.
+
+        Args:
+            step: steps that are done.
+            waited: seconds of waiting, of all laps.
+        """
+        now = time.perf_counter()
+        seconds = max(now - self._time, 1e-9)
+        found = (step - self._step) / seconds, min((waited - self._waited) / seconds, 1.0)
+        self._step, self._waited, self._time = step, waited, now
+        return found
+
+
+def peak_memory(device: torch.device) -> int:
+    """The most bytes that the process has held at once; on CUDA, that its tensors have held there."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return found if sys.platform == "darwin" else found * 1024

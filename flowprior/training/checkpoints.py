@@ -19,10 +19,16 @@ from torch import Tensor
 
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.flow.description import DESCRIPTION, bindings_of, describe
+from flowprior.flow.description import (
+    DESCRIPTION,
+    bindings_of,
+    describe,
+    plain_names,
+    refuse_non_finite,
+    tensors_of,
+)
 from flowprior.flow.files import is_flow_file, write_flow
 from flowprior.flow.reading import read_flow, step_folders
-from flowprior.flow.tensors import plain_names, refuse_non_finite, tensors_of
 from flowprior.storage import (
     is_leftover,
     parse_state,
@@ -91,21 +97,17 @@ def save_checkpoint(
             _move(temporary, final)
     finally:
         remove_checkpoint(temporary)
-    _keep_only(folder, step, keep)
-    return final
-
-
-def _keep_only(folder: Path, step: int, keep: Keep) -> None:
-    """Remove all checkpoints up to ``step`` but those that are to be kept."""
     # A later one can only be one that a resume could not read: it counts for nothing.
     for number, old in [found for found in list_checkpoints(folder) if found[0] <= step][: -keep.newest]:
         if number != keep.best:
             remove_checkpoint(old)
+    return final
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    """(step, directory) of every checkpoint in ``folder``, oldest first."""
-    return [(step, path) for step, path in step_folders(folder) if not _holds_nothing_of_ours(path)]
+    """(step, directory) of every checkpoint in ``folder``, oldest first; none with files of others alone."""
+    held = [(step, path, list(path.iterdir())) for step, path in step_folders(folder)]
+    return [(step, path) for step, path, files in held if not files or any(map(_is_own, files))]
 
 
 def remove_checkpoint(path: Path) -> None:
@@ -182,9 +184,3 @@ def _move(temporary: Path, final: Path) -> None:
 
 def _is_own(path: Path) -> bool:
     return path.is_file() and (path.name in NAMES or is_flow_file(path))
-
-
-def _holds_nothing_of_ours(path: Path) -> bool:
-    """Whether there are files in it, and none of a checkpoint."""
-    files = list(path.iterdir())
-    return bool(files) and not any(_is_own(file) for file in files)

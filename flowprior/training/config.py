@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -295,25 +294,18 @@ def changed_values(saved: Mapping[str, Any], config: RunConfig) -> list[str]:
 
 def _check_types(config: Any, owner: str) -> None:
     """Plain Python types only; an int is taken for a float, a bool never for a number."""
+    names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
     for name, hint in typing.get_type_hints(type(config)).items():
         value = getattr(config, name)
-        kind = _kind_of(hint, value)
+        kind = next(iter(typing.get_args(hint)), hint)  # a word of a Literal, the first type of a union
+        if isinstance(kind, str) or (kind is not hint and isinstance(value, str)):
+            kind = str
         if kind is float and type(value) is int and is_number(value):
             object.__setattr__(config, name, value := float(value))
         if type(value) is not kind or (kind is float and not is_number(value)):
-            raise OptionError(f"{owner}: {name}={value!r} is not possible; expected {_kind_name(kind)}")
-
-
-def _kind_of(hint: Any, value: Any) -> type:
-    """The plain type that ``value`` has to have under a type hint; texts may stand for words of a union."""
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return str if isinstance(value, str) else typing.get_args(hint)[0]
-    return str if typing.get_origin(hint) is Literal else hint
-
-
-def _kind_name(kind: type) -> str:
-    names = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
-    return names.get(kind, kind.__name__)
+            raise OptionError(
+                f"{owner}: {name}={value!r} is not possible; expected {names.get(kind, kind.__name__)}"
+            )
 
 
 def _bad(name: str, value: Any, expected: str) -> OptionError:

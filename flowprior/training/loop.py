@@ -14,9 +14,9 @@ from flowprior.errors import TrainingDiverged
 from flowprior.models.base import in_precision
 from flowprior.ops import flow_matching_loss
 from flowprior.training.batches import Pairs, PairStream, Prefetched, Randomness
+from flowprior.training.callbacks import Monitor
 from flowprior.training.interrupt import StopReason, StopRequests, TrainingInterrupted
 from flowprior.training.loss_weights import ErrorWeight
-from flowprior.training.monitor import Monitor
 from flowprior.training.optimiser import learning_rate_factor
 from flowprior.training.run import RunDirectory
 from flowprior.training.state import TrainingState, compiling

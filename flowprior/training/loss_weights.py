@@ -11,12 +11,11 @@ from flowprior.errors import OptionError
 from flowprior.registry import Registered, Registry, check_numbers
 
 
-class LossWeight(Registered, abc.ABC):
-    """Base class of the weights of the loss; named by ``training.loss_weight``."""
+class LossWeight(Registered):
+    """Base class of the weights of the loss, 1 for every error; named by ``training.loss_weight``."""
 
     registry: ClassVar[Registry[Any]] = Registry("loss weight", "flowprior.loss_weights")
 
-    @abc.abstractmethod
     def weight(self, t: Tensor, scale: Tensor | None) -> Tensor | None:
         """Weights that multiply the squared errors ``[B, *event]``; None for 1.
 
@@ -25,28 +24,23 @@ class LossWeight(Registered, abc.ABC):
             scale: c_out ``[B, *event]``, the standard deviation of what the network learns; None where the
                 prediction has none.
         """
+        return None
 
     def check(self, prediction: str) -> None:
         """Raise OptionError where a network of this ``prediction`` cannot be trained with these weights."""
 
 
-class ErrorWeight(LossWeight):
+class ErrorWeight(LossWeight, abc.ABC):
     """Base class of weights that follow the errors of each event."""
 
     @abc.abstractmethod
     def of_errors(self, errors: Tensor) -> Tensor:
         """Weights ``[B]`` of events whose mean squared errors are ``errors`` ``[B]``, without gradients."""
 
-    def weight(self, t: Tensor, scale: Tensor | None) -> Tensor | None:
-        return None
-
 
 @LossWeight.register("none")
 class Unweighted(LossWeight):
     """Every squared error alike."""
-
-    def weight(self, t: Tensor, scale: Tensor | None) -> Tensor | None:
-        return None
 
 
 @LossWeight.register("output-scale")

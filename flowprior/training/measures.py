@@ -53,7 +53,9 @@ class Validation:
             x0, x1 = state.parts.coupling.pairs_of_new(state.parts.prior, x1, cond, generator=generator)
             for part in range(TIMES):
                 rows = slice((part - number * size) % TIMES, None, TIMES)
-                sums[part] += self._loss(state, x0[rows], x1[rows], rows_of(cond, rows), (part + 0.5) / TIMES)
+                x, c = x1[rows], rows_of(cond, rows)
+                if len(x):
+                    sums[part] += len(x) * self._loss(state, x0[rows], x, c, (part + 0.5) / TIMES)
         counts = torch.bincount(torch.arange(len(self.held)) % TIMES, minlength=TIMES)
         losses = {LOSS: float(sums.sum()) / len(self.held)}
         for part, (total, count) in enumerate(zip(sums.tolist(), counts.tolist(), strict=True)):
@@ -64,12 +66,10 @@ class Validation:
     def _loss(
         self, state: TrainingState, x0: Tensor, x1: Tensor, cond: Conditions | None, time: float
     ) -> Tensor:
-        """The sum of the losses of all rows at one time, a scalar."""
-        if len(x1) == 0:
-            return x1.new_zeros(())
+        """The mean of the losses of all rows at one time, a scalar."""
         t = torch.full((len(x1),), time, device=x1.device)
         x_t, u_t, _ = state.parts.path.interpolate(x0.float(), x1.float(), t)
-        return len(x1) * batch_loss(state, state.averaged, x0.float(), x_t, u_t, t, cond, weigh_errors=False)
+        return batch_loss(state, state.averaged, x0.float(), x_t, u_t, t, cond, weigh_errors=False)
 
 
 def measure_starts(pairs: PairStream) -> dict[str, Any]:
@@ -86,20 +86,14 @@ def measure_starts(pairs: PairStream) -> dict[str, Any]:
     x1, cond = fetch(pairs.data, probe_indices(len(pairs.data), EXAMPLES, seed), device)
     generator = pairs.randomness.generator("measures")
     unpaired = pairs.coupling.source(pairs.prior, cond, len(x1), generator=generator)
-    return {
-        "starts_gap": source_gap(pairs.coupling, pairs.prior, x1, cond, generator=generator).as_dict(),
-        "transport_cost": transport_cost(*_drawn(pairs, x1, cond, generator)).item(),
-        "transport_cost_unpaired": transport_cost(unpaired, x1).item(),
-    }
-
-
-def _drawn(
-    pairs: PairStream, x1: Tensor, cond: Conditions | None, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """(x0, x1) of the coupled pairs, drawn as many at once as in training."""
+    gap = source_gap(pairs.coupling, pairs.prior, x1, cond, generator=generator)
     conditions = pieces(cond, pairs.draw_size, len(x1))
     drawn = [
         pairs.coupling.pairs(pairs.prior, x, c, generator=generator)
         for x, c in zip(x1.split(pairs.draw_size), conditions, strict=True)
     ]
-    return torch.cat([x0 for x0, _ in drawn]), torch.cat([x for _, x in drawn])
+    return {
+        "starts_gap": gap.as_dict(),
+        "transport_cost": transport_cost(*map(torch.cat, zip(*drawn, strict=True))).item(),
+        "transport_cost_unpaired": transport_cost(unpaired, x1).item(),
+    }

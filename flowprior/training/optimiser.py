@@ -62,43 +62,19 @@ def ema_decay(highest: float, updates: int) -> float:
     return min(highest, (1 + updates) / (10 + updates))
 
 
-class Average(AveragedModel):
-    """torch's average of the weights, which looks up once which weights there are.
-
-    torch goes through a network module by module at every update, which takes longer than the arithmetic of
-    a small one. So does this where there are buffers, which a module may replace.
-    """
-
-    def __init__(self, model: nn.Module, highest: float) -> None:
-        super().__init__(model, multi_avg_fn=self._blend)
-        self._highest = highest
-        self._known: tuple[nn.Module, list[Tensor], list[Tensor]] | None = None
-
-    def update_parameters(self, model: nn.Module) -> None:
-        """One update; the first one copies the weights, every one the buffers."""
-        if self._known is None or self._known[0] is not model:
-            super().update_parameters(model)
-            parts = (self.module, model)
-            averages, weights = ([p.detach() for p in part.parameters()] for part in parts)
-            has_buffers = next(model.buffers(), None) is not None
-            self._known = None if has_buffers else (model, averages, weights)
-            return
-        self._blend(*self._known[1:], self.n_averaged)
-        self.n_averaged += 1
-
-    def _blend(self, averages: Sequence[Tensor], weights: Sequence[Tensor], _: Tensor | int) -> None:
-        # The count is read from the CPU; the argument is on the GPU, and reading it would wait for the step.
-        decay = ema_decay(self._highest, int(self.n_averaged))
-        same = [weight.to(average.dtype) for average, weight in zip(averages, weights, strict=True)]
-        torch._foreach_lerp_(list(averages), same, 1 - decay)
-
-
-def build_ema(model: nn.Module, highest: float) -> Average:
+def build_ema(model: nn.Module, highest: float) -> AveragedModel:
     """Moving average of ``model``'s weights; its first update copies them, buffers are always copied.
 
     Averages of weights in shorter types are held in float32, where small changes are not rounded away.
     """
-    ema = Average(model, highest)
+
+    def blend(averages: Sequence[Tensor], weights: Sequence[Tensor], _: Tensor | int) -> None:
+        # The count is read from the CPU; the argument is on the GPU, and reading it would wait for the step.
+        decay = ema_decay(highest, int(ema.n_averaged))
+        same = [weight.to(average.dtype) for average, weight in zip(averages, weights, strict=True)]
+        torch._foreach_lerp_(list(averages), same, 1 - decay)
+
+    ema = AveragedModel(model, multi_avg_fn=blend)
     for parameter in ema.parameters():
         parameter.requires_grad_(False)
         if parameter.dtype in SHORT:

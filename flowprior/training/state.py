@@ -18,9 +18,10 @@ from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.asked import GIVEN_PRIOR
 from flowprior.flow.captions import LABEL_NAMES, TEXT_ENCODER
+from flowprior.flow.description import load_plain
 from flowprior.flow.prediction_kinds import make_prediction
-from flowprior.flow.tensors import load_plain, part_of
 from flowprior.registry import package_version
+from flowprior.storage.tensor_files import part_of
 from flowprior.training.checkpoints import (
     Checkpoint,
     Keep,
@@ -34,7 +35,7 @@ from flowprior.training.config import BATCH, COMPILED, RunConfig, changed_values
 from flowprior.training.config_file import train_command
 from flowprior.training.engine import Engine
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
-from flowprior.training.run_info import package_commit
+from flowprior.training.run import package_commit
 
 NOTHING, NETWORK = COMPILED
 BACKEND = "inductor"

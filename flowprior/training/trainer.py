@@ -9,18 +9,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
-from flowprior.conditions import Conditions, moved
 from flowprior.couplings import Coupling
 from flowprior.encoding import EncodedData
 from flowprior.encoding.cache import remove_latents
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
-from flowprior.flow.description import describe
+from flowprior.flow.description import describe, load_plain
 from flowprior.flow.reading import step_folders
-from flowprior.flow.tensors import load_plain
 from flowprior.models import LatentEncoder
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.paths import check_prediction
@@ -28,18 +26,16 @@ from flowprior.priors import Prior
 from flowprior.progress import showing, shows_progress, stage
 from flowprior.streams.data import every_condition
 from flowprior.training.batches import PairStream, Prefetched, Randomness
-from flowprior.training.callbacks import Callback
+from flowprior.training.callbacks import Callback, Monitor, ending
 from flowprior.training.components import Components, resolve_components, resolve_config
 from flowprior.training.config import BATCH, NO_LATENT, RunConfig, TrainingConfig
 from flowprior.training.engine import Engine, make_engine
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.loop import run_steps
 from flowprior.training.measures import Validation, measure_starts
-from flowprior.training.monitor import Monitor, ending
 from flowprior.training.optimiser import warm_up_note
 from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
-from flowprior.training.run import RunDirectory, clear_run
-from flowprior.training.run_info import RunInfo, save_run_flow
+from flowprior.training.run import RunDirectory, RunInfo, clear_run, save_run_flow
 from flowprior.training.state import TrainingState
 from flowprior.training.warm_start import start_from
 
@@ -205,7 +201,8 @@ def train_parts(
     fit_seconds = fit_prior(parts, randomness, engine, progress)
     with stage(f"fit coupling {parts.coupling.name}"):
         generator = randomness.generator("coupling fit")
-        parts.coupling.fit(parts.prior, DeviceBatches(parts), generator=generator)
+        events = every_condition(parts.data).batches(device=parts.device)
+        parts.coupling.fit(parts.prior, events, generator=generator)
     if own is not None:
         describe(state.flow())  # What could not be saved after the last step is refused before the first.
         if replace:
@@ -256,7 +253,8 @@ def fit_prior(
         engine = engine or Engine()
         if engine.is_main:
             generator = randomness.generator("prior fit")
-            parts.prior.fit(DeviceBatches(parts), generator=generator, progress=progress)
+            events = every_condition(parts.data).batches(device=parts.device)
+            parts.prior.fit(events, generator=generator, progress=progress)
         if engine.size > 1:
             fitted = engine.processes.of_first(parts.prior.state_dict())
             if not engine.is_main:  # the first one knows, too, what it was fitted to
@@ -267,31 +265,6 @@ def fit_prior(
     check_prediction(parts.path, parts.config.training.prediction)
     parts.coupling.check(parts.prior)
     return seconds
-
-
-class DeviceBatches:
-    """Re-iterable batches of the training set on the run's device, as ``Prior.fit`` takes them.
-
-    An event with several conditions, such as captions, comes once with each of them.
-
-    Args:
-        parts: of a run.
-    """
-
-    def __init__(self, parts: Components) -> None:
-        self._batches, self._device = every_condition(parts.data).batches(), parts.device
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    @property
-    def groups(self) -> Tensor | None:
-        """Of the rows, those that are held out together."""
-        return self._batches.groups
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Conditions | None]]:
-        for x1, cond in self._batches:
-            yield x1.to(self._device), moved(cond, self._device)
 
 
 def _folder(cache: str | Path | bool | None) -> Path | None:

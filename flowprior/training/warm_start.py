@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from flowprior.errors import CheckpointError
+from flowprior.flow.description import plain_names, refuse_non_finite
 from flowprior.flow.reading import find_flow, read_flow
-from flowprior.flow.tensors import part_of, plain_names, refuse_non_finite
 from flowprior.storage import load_tensors
+from flowprior.storage.tensor_files import part_of
 
 WRAPPERS = ("ema", "state_dict", "model_state_dict", "model")
 """Names under which files of other programs keep weights beside other things; the first is taken."""

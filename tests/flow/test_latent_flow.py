@@ -12,7 +12,7 @@ import torch
 from flowprior import Flow, evaluate, train
 from flowprior.encoders import IdentityEncoder, VaeEncoder
 from flowprior.errors import CheckpointError, InputError, OptionError
-from flowprior.flow.tensors import tensors_of
+from flowprior.flow.description import tensors_of
 from flowprior.models import Encoder
 from flowprior.training import read_metrics
 from tests.encoders.pictures import pictures, small_vae

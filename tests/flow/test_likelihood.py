@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
-from flowprior.flow.likelihood import exact_divergence, hutchinson_divergence, rademacher
+from flowprior.flow.likelihood import exact_divergence, hutchinson_divergence
 from tests.gaussian_flow import GaussianVelocity, LinearVelocity, flow_of
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-9}
@@ -95,8 +95,7 @@ def test_divergences_of_a_nonlinear_field_against_its_jacobian() -> None:
     jacobian = torch.func.vmap(torch.func.jacrev(lambda row: field(row[None])[0]))(x.detach())
     trace = jacobian.diagonal(dim1=1, dim2=2).sum(1)
     torch.testing.assert_close(exact_divergence(x, field(x)), trace)
-    probes = rademacher(x.detach(), 2, torch.Generator().manual_seed(0))
-    assert set(probes.unique().tolist()) == {-1.0, 1.0}
+    probes = torch.randn(2, 4, 3, dtype=torch.float64)
     expected = torch.einsum("pbi,bij,pbj->pb", probes, jacobian, probes).mean(0)
     torch.testing.assert_close(hutchinson_divergence(probes)(x, field(x)), expected)
 

@@ -17,9 +17,8 @@ from torch import nn
 from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.flow.description import describe
+from flowprior.flow.description import describe, tensors_of
 from flowprior.flow.files import copy_flow, write_flow
-from flowprior.flow.tensors import tensors_of
 from flowprior.models import build_model
 from flowprior.paths import CondOTPath
 from flowprior.priors import Prior

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +13,6 @@ from flowprior.data import TensorData
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
 from flowprior.training.batches import IndexStream, PairStream, Randomness, fetch, mix, probe_indices
-from flowprior.training.trainer import DeviceBatches
 
 
 class Superbatch(Coupling):
@@ -68,8 +66,8 @@ def test_data_order_is_the_same_for_every_prior_and_draw_size(
     plain = stream(points, Coupling.create("condot"))
     other = stream(points, Superbatch(size), prior)
     for step in range(20):
-        _, x1, cond = plain.batch(step)
-        _, other_x1, other_cond = other.batch(step)
+        _, x1, cond = plain.micro_batch(step)
+        _, other_x1, other_cond = other.micro_batch(step)
         assert torch.equal(x1, other_x1)
         assert cond is not None
         assert other_cond is not None
@@ -79,7 +77,7 @@ def test_data_order_is_the_same_for_every_prior_and_draw_size(
 def test_a_superbatch_is_drawn_once_and_cut_into_its_steps(points: TensorData) -> None:
     coupling = Superbatch(24)
     pairs = stream(points, coupling)
-    batches = [pairs.batch(step) for step in range(6)]
+    batches = [pairs.micro_batch(step) for step in range(6)]
     assert [len(x1) for x1 in coupling.seen] == [24, 24]
     assert torch.equal(torch.cat([x1 for _, x1, _ in batches]), torch.cat(coupling.seen))
 
@@ -87,10 +85,10 @@ def test_a_superbatch_is_drawn_once_and_cut_into_its_steps(points: TensorData) -
 def test_a_fresh_stream_gives_the_same_pairs_from_the_middle_of_a_superbatch(points: TensorData) -> None:
     ot = "ot"
     first = stream(points, Coupling.create(ot, ot_batch=24))
-    expected = [first.batch(step) for step in range(8)]
+    expected = [first.micro_batch(step) for step in range(8)]
     again = stream(points, Coupling.create(ot, ot_batch=24))
     for step in (4, 5, 6, 7):
-        for mine, theirs in zip(again.batch(step), expected[step], strict=True):
+        for mine, theirs in zip(again.micro_batch(step), expected[step], strict=True):
             assert mine is not None
             assert theirs is not None
             assert torch.equal(mine, theirs)
@@ -100,7 +98,7 @@ def test_starts_carry_no_gradient(points: TensorData) -> None:
     pairs = stream(points, Superbatch())
     for parameter in pairs.prior.parameters():
         parameter.requires_grad_(True)
-    assert not pairs.batch(0)[0].requires_grad
+    assert not pairs.micro_batch(0)[0].requires_grad
 
 
 @pytest.mark.parametrize("size", [4, 12])
@@ -135,7 +133,7 @@ def visits(
     pairs = PairStream(data, prior, Superbatch(size), batch_size, Randomness(seed))
     found: dict[float, list[float]] = {}
     for step in range(200 // batch_size):
-        _, x1, cond = pairs.batch(step)
+        _, x1, cond = pairs.micro_batch(step)
         assert cond is not None
         for event, drawn in zip(x1[:, 0].tolist(), cond[:, 0].tolist(), strict=True):
             found.setdefault(event, []).append(drawn)
@@ -163,18 +161,11 @@ def test_a_resumed_run_draws_the_same_conditions() -> None:
     prior = Prior.create("gaussian").fit(data.batches())
     streams = [PairStream(data, prior, Superbatch(), 8, Randomness(0)) for _ in range(2)]
     for step in range(30):
-        streams[0].batch(step)
-    for whole, resumed in zip(streams[0].batch(30), streams[1].batch(30), strict=True):
+        streams[0].micro_batch(step)
+    for whole, resumed in zip(streams[0].micro_batch(30), streams[1].micro_batch(30), strict=True):
         assert whole is not None
         assert resumed is not None
         assert torch.equal(whole, resumed)
-
-
-def test_a_prior_is_fitted_to_every_condition_of_an_event() -> None:
-    parts = SimpleNamespace(data=Captioned(10), device=torch.device("cpu"))
-    x, cond = (torch.cat(part) for part in zip(*DeviceBatches(parts), strict=True))
-    assert torch.equal(x[:, 0], torch.arange(10.0).repeat_interleave(4))
-    assert torch.equal(cond[:, 0], torch.arange(4.0).repeat(10))
 
 
 def test_events_go_to_a_gpu_from_pinned_memory(points: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:

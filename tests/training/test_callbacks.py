@@ -12,7 +12,7 @@ import torch
 from flowprior.data import TensorData
 from flowprior.errors import OptionError, TrainingDiverged, UnknownComponentError
 from flowprior.training import Callback, TrainingInterrupted, TrainingStart, read_metrics, train
-from flowprior.training.run_info import RunInfo
+from flowprior.training.run import RunInfo
 
 from .conftest import SAVED
 

@@ -47,7 +47,7 @@ class Recorder(SmallNet):
 
 def test_one_step_is_adamw_on_the_flow_matching_loss(points: TensorData) -> None:
     state, pairs, randomness = start(components(points, clip=0.0, warmup=0, weight_decay=0.0))
-    x0, x1, cond = pairs.batch(0)
+    x0, x1, cond = pairs.micro_batch(0)
     t = torch.rand(8, generator=randomness.generator("time", 0))
     expected = small_net()
     v = expected((1 - t)[:, None] * x0 + t[:, None] * x1, t, cond)
@@ -119,7 +119,7 @@ def test_condition_dropout_only_changes_what_the_model_sees(points: TensorData) 
     model = Recorder()
     state, pairs, randomness = start(components(points, model, condition_dropout=0.5, batch_size=25))
     for step in range(12):
-        real = pairs.batch(step)[2]
+        real = pairs.micro_batch(step)[2]
         training_step(state, pairs, randomness)
         seen = model.calls[step][2]
         assert seen is not None

@@ -16,7 +16,7 @@ def test_lines_can_be_read_while_the_file_is_open(tmp_path: Path) -> None:
     metrics = MetricsFile(tmp_path / "metrics.jsonl")
     metrics.write(10, "train", loss=0.5)
     assert read_metrics(tmp_path / "metrics.jsonl") == [{"step": 10, "kind": "train", "loss": 0.5}]
-    metrics.close()
+    metrics.on_end(0, "finished")
 
 
 def test_resuming_drops_later_and_torn_lines(tmp_path: Path) -> None:
@@ -24,11 +24,11 @@ def test_resuming_drops_later_and_torn_lines(tmp_path: Path) -> None:
     metrics = MetricsFile(path)
     for step in (0, 10, 20, 30):
         metrics.write(step, "train", loss=float(step))
-    metrics.close()
+    metrics.on_end(0, "finished")
     path.write_text(path.read_text() + '{"step": 40, "lo')
     resumed = MetricsFile(path, step=20)
     resumed.write(30, "train", loss=3.0)
-    resumed.close()
+    resumed.on_end(0, "finished")
     assert [(line["step"], line["loss"]) for line in read_metrics(path)] == [
         (0, 0.0),
         (10, 10.0),
@@ -40,7 +40,7 @@ def test_resuming_drops_later_and_torn_lines(tmp_path: Path) -> None:
 def test_starting_over_drops_everything(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step": 0, "kind": "start"}\n')
-    MetricsFile(path).close()
+    MetricsFile(path).on_end(0, "finished")
     assert read_metrics(path) == []
 
 
@@ -50,14 +50,7 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def full(text: str) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    assert metrics._file is not None
     metrics._file.close()
     monkeypatch.setattr(metrics, "_file", type("Full", (), {"write": staticmethod(full)})())
     with pytest.raises(CheckpointError, match=r"metrics\.jsonl: No space left on device; saved checkpoints"):
         metrics.write(1, "train")
-
-
-def test_no_path_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    MetricsFile(None).write(1, "train")
-    assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import torch
 
 from flowprior.data import TensorData
 from flowprior.training import RunDirectory, read_metrics
-from flowprior.training.monitor import Monitor, Stopwatch
+from flowprior.training.callbacks import Monitor, Stopwatch
 from flowprior.training.optimiser import learning_rate_factor
 from flowprior.training.state import TrainingState
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import math
 import warnings
@@ -10,7 +9,6 @@ import warnings
 import pytest
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
 from flowprior.training import TrainingConfig
 from flowprior.training.optimiser import (
@@ -90,34 +88,6 @@ def test_ema_decay_grows_to_its_highest_value() -> None:
     assert ema_decay(0.999, 90) == pytest.approx(0.91)
     assert ema_decay(0.999, 10**6) == 0.999
     assert ema_decay(0.0, 10**6) == 0.0
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("norm", [nn.BatchNorm1d, nn.LayerNorm])
-def test_ema_is_torchs_own_to_the_last_bit(dtype: torch.dtype, norm: type[nn.Module]) -> None:
-    """With buffers and without; also after weights were loaded in place, and for another model."""
-    models = [nn.Sequential(nn.Linear(3, 4), norm(4)).to(dtype) for _ in range(2)]
-    ema = build_ema(models[0], 0.999)
-
-    def blend(averages, weights, _):
-        decay = ema_decay(0.999, int(torchs.n_averaged))
-        same = [weight.to(average.dtype) for average, weight in zip(averages, weights, strict=True)]
-        torch._foreach_lerp_(list(averages), same, 1 - decay)
-
-    torchs = AveragedModel(copy.deepcopy(ema.module), multi_avg_fn=blend)
-    for step in range(8):
-        model = models[step >= 5]
-        model(torch.randn(6, 3, dtype=dtype)).sum().backward()
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter -= 0.1 * parameter.grad
-        if step == 3:
-            model.load_state_dict({name: value + 1 for name, value in model.state_dict().items()})
-        ema.update_parameters(model)
-        torchs.update_parameters(model)
-    assert int(ema.n_averaged) == int(torchs.n_averaged) == 8
-    for name, value in torchs.module.state_dict().items():
-        assert torch.equal(ema.module.state_dict()[name], value), name
 
 
 def test_ema_copies_buffers_and_wants_no_gradient() -> None:

@@ -28,7 +28,7 @@ def test_the_loss_is_that_of_the_noise(points: TensorData) -> None:
     parts = replace(components(points, prediction="epsilon"), path=VPPath())
     randomness = Randomness(parts.config.training.seed, parts.device)
     pairs = PairStream(parts.data, parts.prior, parts.coupling, 8, randomness)
-    noise, x1, cond = pairs.batch(0)
+    noise, x1, cond = pairs.micro_batch(0)
     t = torch.rand(8, generator=randomness.generator("time", 0))
     alpha, sigma, *_ = VPPath().coefficients(t)
     predicted = small_net()(alpha[:, None] * x1 + sigma[:, None] * noise, t, cond)

@@ -99,14 +99,6 @@ def test_without_it_there_is_no_thread(points: TensorData) -> None:
     assert coupling.by == {threading.main_thread().name}
 
 
-def test_steps_in_another_order_have_their_own_pairs(points: TensorData) -> None:
-    plain = stream(points, Noted())
-    with Prefetched(stream(points, Noted()), range(1), 2, steps=20) as batches:
-        for step in (0, 1, 7, 8, 3, 3):
-            for mine, theirs in zip(batches.micro_batch(step), plain.batch(step), strict=True):
-                assert torch.equal(torch.as_tensor(mine), torch.as_tensor(theirs))
-
-
 def test_an_error_of_the_worker_ends_the_training_at_its_step(points: TensorData, tmp_path: Path) -> None:
     coupling = Noted(fails_at=5)
     told: list[int] = []

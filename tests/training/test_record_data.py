@@ -82,7 +82,7 @@ def test_two_processes_see_disjoint_shares_of_uneven_shards_whose_union_is_the_e
         assert first | second == set(range(EVENTS))
     whole = stream(load_data(str(tmp_path / "shards"), test_fraction=0), micro_batches=1)
     both = [red for step in range(3) for rank in range(2) for red in seen[rank][4 * step : 4 * step + 4]]
-    assert [red for step in range(3) for red in reds(whole.batch(step)[1])] == both
+    assert [red for step in range(3) for red in reds(whole.micro_batch(step)[1])] == both
 
 
 @every_kind

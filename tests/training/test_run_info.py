@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from flowprior.training import run_info
-from flowprior.training.run_info import RunInfo, describe_machine, git_commit, package_commit
+from flowprior.training import run
+from flowprior.training.run import RunInfo, describe_machine, git_commit, package_commit
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -37,10 +37,10 @@ def test_a_package_inside_somebody_elses_checkout_has_no_commit(tmp_path: Path, 
     (tmp_path / "a").write_text("1")
     git(tmp_path, "add", "a")
     git(tmp_path, "commit", "-q", "-m", "one")
-    site = tmp_path / "venv" / "run_info.py"
+    site = tmp_path / "venv" / "run.py"
     site.parent.mkdir()
     site.write_text("")
-    monkeypatch.setattr(run_info, "__file__", str(site))
+    monkeypatch.setattr(run, "__file__", str(site))
     assert package_commit.__wrapped__() is None
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from flowprior.errors import OptionError
 from flowprior.extensions.demo.fields import OWNER, WHOLE, Field, condition_of
 from flowprior.flow import Flow
-from flowprior.flow.guidance import check_guidance
+from flowprior.flow.asked import check_guidance
 from flowprior.flow.showing import MOST_STATES, Stages, stages
 from flowprior.pictures import point_panels, points, sample_grid
 from flowprior.samplers import check_temperature

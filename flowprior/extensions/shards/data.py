@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from flowprior.data.arrays import MappedRows
 from flowprior.data.base import DATA, Split
 from flowprior.data.captions import DEFAULT_ENCODER
 from flowprior.data.folder import TEST_FOLDERS, check_shape, own_split
-from flowprior.data.npy_rows import MappedRows
 from flowprior.data.records import UNKNOWN, Classes, ConditionedRecords, EventDecoder, RecordConditions
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError, OptionError

@@ -77,7 +77,7 @@ def test_labels_stay_with_their_data(points: TensorData, peer: str) -> None:
 @pytest.mark.parametrize("peer", ["torchcfm", "flow_matching"])
 def test_independent_peers_see_our_batches(points: TensorData, peer: str) -> None:
     pairs = stream(points, peer)
-    x0, x1, labels = PairStream(pairs.data, pairs.prior, pairs.coupling, 32, pairs.randomness).batch(2)
+    x0, x1, labels = PairStream(pairs.data, pairs.prior, pairs.coupling, 32, pairs.randomness).micro_batch(2)
     t = torch.rand(32, generator=pairs.randomness.generator("time", 2))[:, None]
     x_t, u_t, cond = pairs.micro_batch(2)
     torch.testing.assert_close(x_t, (1 - t) * x0 + t * x1)
@@ -88,7 +88,7 @@ def test_independent_peers_see_our_batches(points: TensorData, peer: str) -> Non
 def test_optimal_transport_pairs_are_those_of_the_exact_plan(points: TensorData) -> None:
     """Drawn with replacement, so some of the batch is left out; those that are drawn are optimal."""
     pairs = stream(points, "torchcfm_ot")
-    x0, x1, _ = PairStream(pairs.data, pairs.prior, pairs.coupling, 32, pairs.randomness).batch(0)
+    x0, x1, _ = PairStream(pairs.data, pairs.prior, pairs.coupling, 32, pairs.randomness).micro_batch(0)
     rows, columns = linear_sum_assignment(torch.cdist(x0, x1).square().numpy())
     optimal = set(zip(rows.tolist(), columns.tolist(), strict=True))
     x_t, u_t, _ = pairs.micro_batch(0)

@@ -14,7 +14,7 @@ from flowprior.errors import FlowpriorError, OptionError
 from flowprior.extensions.demo.answer import PICTURES, POINTS, Wanted, answer, refusal_of_guidance
 from flowprior.extensions.demo.fields import fields_of
 from flowprior.flow import Flow
-from flowprior.flow.showing import evenly, stages
+from flowprior.flow.showing import stages
 from flowprior.pictures import figure_bytes
 from tests.cli.conftest import Call
 
@@ -50,7 +50,6 @@ def test_of_many_states_a_few_are_kept_with_both_ends(caption_flow: Flow) -> Non
     found = stages(caption_flow, TEXT, 2, seed=0, nfe=50, owner="demo")
     assert found.states.shape == (6, 2, 3, 6, 6)
     assert found.times == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1], abs=1e-6)
-    assert evenly(3, 6) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("flow", ["caption_flow", "label_flow", "point_flow"])
