@@ -8,19 +8,24 @@ Latent encoders turn images into a smaller grid of numbers in which a flow lives
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from flowprior.errors import CheckpointError, InputError
-from flowprior.registry import Registered, Registry, spec_of
+from flowprior.registry import Registered, Registry, load_point, spec_of
 from flowprior.storage.digests import settings_digest, tensors_digest
+from flowprior.streams.data import Data
+
+LATENTS = "flowprior.latents"
+"""The entry-point group of what keeps latents: ``encoded`` makes data of them, ``remove`` empties a cache."""
 
 
 class Encoder(Registered, abc.ABC):
@@ -132,6 +137,20 @@ class LatentEncoder(nn.Module, Encoder):
             )
         return self._decode(z)[..., : event_shape[1], : event_shape[2]]
 
+    def encoded(self, data: Data, folder: Path | str | None = None) -> EncodedData:
+        """Return the latents of images as data, with the conditions of ``data``.
+
+        Args:
+            data: images [C, H, W] in [-1, 1].
+            folder: of the cache: absent, empty, or one of the same data and weights; None keeps the latents
+                in memory.
+
+        Raises:
+            InputError: data that are no images, or none that the encoder takes.
+            OptionError: an encoder without weights, or no package that keeps latents.
+        """
+        return load_point(LATENTS, "encoded", f"encoder '{self.kind}'")(data, self, folder)
+
     def latent_shape(self, event_shape: torch.Size) -> torch.Size:
         """Shape [c, h, w] of the latents of pictures of ``event_shape`` [C, H, W].
 
@@ -215,6 +234,28 @@ class LatentEncoder(nn.Module, Encoder):
     def _digest(self) -> str:
         tensors = {name: value.float() for name, value in self.state_dict().items()}
         return settings_digest({"tensors": tensors_digest(tensors), **self._settings()})
+
+
+class EncodedData(Data):
+    """Base class of data in latents: the latents of images, with the conditions of the images.
+
+    Attributes:
+        images: what is encoded.
+        encoder: gives the latents.
+    """
+
+    images: Data
+    encoder: LatentEncoder
+
+    @abc.abstractmethod
+    def prepare(self, notify: Callable[[str], None] | None = None) -> Self:
+        """Encode all images, or open the cache that holds them; ``notify`` gets a line of what is made.
+
+        Raises:
+            CheckpointError: the cache is one of other data or weights, damaged, or cannot be written.
+            OptionError: another process is encoding there.
+            InputError: images that cannot be read, or latents that are not finite.
+        """
 
 
 def is_empty(text: object) -> bool:

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from flowprior.encoding import pictures_of
 from flowprior.errors import TrainingDiverged
+from flowprior.models import EncodedData
 from flowprior.training.callbacks import Callback, MetricsFile, ProgressBar, TrainingStart
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.optimiser import learning_rate_factor
@@ -44,7 +44,7 @@ class Monitor:
         self._callbacks: list[Callback] = [bar, self._metrics, *callbacks]
         self._started: list[Callback] = []
         parts = state.parts
-        shown = pictures_of(parts.data)
+        shown = parts.data.images if isinstance(parts.data, EncodedData) else parts.data
         self._pictures = SamplePictures(shown, run.samples, state.config, parts.device) if run else None
         self._start = TrainingStart(parts.config, state.step, run.path if run else None)
         self._watch = Stopwatch(state.step)

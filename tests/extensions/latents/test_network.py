@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional
 
 from flowprior.errors import OptionError
-from flowprior.models.convolutional_vae import ConvolutionalVae
-from tests.encoders.pictures import pictures
+from flowprior.extensions.latents.network import ConvolutionalVae
+from tests.extensions.latents.pictures import pictures
 
 
 @pytest.mark.parametrize(("widths", "factor"), [("8", 2), ("4-8", 4), ((4, 4, 8), 8)])

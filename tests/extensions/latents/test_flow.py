@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from flowprior import Flow, evaluate, train
-from flowprior.encoders import IdentityEncoder, VaeEncoder
-from flowprior.errors import CheckpointError, InputError, OptionError
+from flowprior.errors import CheckpointError, CouplingError, InputError, OptionError
+from flowprior.extensions.latents.vae import IdentityEncoder, VaeEncoder
 from flowprior.flow.tensors import tensors_of
 from flowprior.models import Encoder
 from flowprior.training import read_metrics
-from tests.encoders.pictures import pictures, small_vae
 from tests.expected_warnings import FEW_REFERENCES
+from tests.extensions.latents.pictures import pictures, small_vae
 from tests.flow_folder import description_of, redescribe
 
 SHORT: dict[str, Any] = {"steps": 4, "batch_size": 8, "warmup": 1, "sample_every": 2, "device": "cpu"}
@@ -212,7 +212,7 @@ def test_a_run_goes_on_in_its_latents(vae: VaeEncoder, tmp_path: Path) -> None:
 def test_a_run_that_was_stopped_while_it_encoded_starts_again(
     vae: VaeEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowprior.encoding.encoded.MOST_AT_ONCE", 10)
+    monkeypatch.setattr("flowprior.extensions.latents.data.MOST_AT_ONCE", 10)
     encode, blocks = VaeEncoder._encode, []
 
     def stopping(self: VaeEncoder, x: torch.Tensor) -> torch.Tensor:
@@ -249,6 +249,16 @@ def test_unknown_encoders_are_refused() -> None:
     with pytest.raises(OptionError, match="expected a name, a spec or a Encoder"):
         train(pictures(), latent=3, **PARTS, **SHORT)  # type: ignore[arg-type]
     assert "vae" in Encoder.available()
+
+
+def test_in_latents_both_flows_live_in_those_of_one_encoder(tmp_path: Path) -> None:
+    own, other = small_vae(), small_vae(seed=1)
+    train(pictures(), latent=own, out=tmp_path / "first", **PARTS, **SHORT)
+    parts = {**PARTS, **SHORT, "coupling": f"reflow:flow={tmp_path / 'first'},pool=12,nfe=2,real=0.5"}
+    second = train(pictures(), latent=own, **parts)
+    assert second.sample(torch.arange(6) % 3, nfe=1).shape == (6, 3, 8, 8)
+    with pytest.raises(CouplingError, match="expected latents of"):
+        train(pictures(), latent=other, **parts)
 
 
 # -- evaluation ---------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ with z drawn from q(z|x). So small a weight of the KL divergence keeps the laten
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flowprior.data.base import Data
-from flowprior.encoders.vae import VaeEncoder
 from flowprior.errors import InputError, TrainingDiverged
+from flowprior.extensions.latents.network import ConvolutionalVae
+from flowprior.extensions.latents.vae import VaeEncoder
 from flowprior.models.base import PRECISIONS, in_precision, warn_of_emulation
-from flowprior.models.convolutional_vae import ConvolutionalVae
-from flowprior.models.encoders import padded
+from flowprior.models.encoders import LatentEncoder, padded
 from flowprior.progress import stage
 from flowprior.registry import check_count, check_numbers, choose
 
@@ -29,6 +30,9 @@ CLIP = 1.0
 MOST_ERROR = 4.0
 """Squared difference of the numbers of a black picture and a white one."""
 STANDARDISED_AT_ONCE = 256
+COMPARED_AT_ONCE = 64
+RANGE = 2.0
+"""Of a pixel in [-1, 1]."""
 SMALLEST_SCALE = 1e-4
 """Above the smallest number of half precision."""
 
@@ -193,3 +197,39 @@ def _standardised(network: ConvolutionalVae, data: Data) -> VaeEncoder:
 
 def _rounded(value: Tensor) -> Tensor:
     return value.half().float()
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Error of decode(encode(x)), clamped to [-1, 1], against x.
+
+    Attributes:
+        psnr: peak signal-to-noise ratio 10 log10(4 / mse) in dB, of all pictures together.
+        mse: mean squared error of a number in [-1, 1].
+        pictures: how many were compared.
+    """
+
+    psnr: float
+    mse: float
+    pictures: int
+
+
+@torch.no_grad()
+def measure_reconstruction(encoder: LatentEncoder, data: Data) -> Reconstruction:
+    """Encode and decode all pictures of ``data`` and compare.
+
+    Raises:
+        InputError: no data, or events that the encoder does not take.
+    """
+    if len(data) == 0:
+        raise InputError(f"reconstruction: expected pictures, '{data.name}' is empty")
+    error, count = 0.0, 0
+    device = encoder.device
+    for x, _ in data.batches(COMPARED_AT_ONCE):
+        x = x.to(device)
+        back = encoder.decode(encoder.encode(x), data.event_shape).clamp(-1, 1)
+        error += (back - x).double().square().sum().item()
+        count += x.numel()
+    mse = error / count
+    psnr = 10 * math.log10(RANGE**2 / mse) if mse > 0 else math.inf
+    return Reconstruction(psnr, mse, len(data))

@@ -1,4 +1,4 @@
-"""The small convolutional autoencoder of our own: from a file, or from the one in the package."""
+"""The small convolutional autoencoder of our own, from a file or from the package; images as they are."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
-from flowprior.models.convolutional_vae import ConvolutionalVae
-from flowprior.models.encoders import Encoder, LatentEncoder
+from flowprior.extensions.latents.network import ConvolutionalVae
+from flowprior.models import Encoder, LatentEncoder
 from flowprior.storage import check_place, load_tensors, save_tensors
 from flowprior.storage.tensor_files import SizedBy, sizes_of
 from flowprior.storage.user_paths import existing_file
@@ -19,8 +19,19 @@ NETWORK = "network."
 SUFFIX = ".safetensors"
 
 
+@Encoder.register("identity")
+class IdentityEncoder(LatentEncoder):
+    """Pictures as they are: the latents are the pixels."""
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return x
+
+    def _decode(self, z: Tensor) -> Tensor:
+        return z
+
+
 class VaeEncoder(LatentEncoder):
-    """A trained :class:`~flowprior.models.ConvolutionalVae`: z = (posterior mean − shift) / scale.
+    """A trained convolutional autoencoder: z = (posterior mean − shift) / scale.
 
     Args:
         network: trained.
