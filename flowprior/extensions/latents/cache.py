@@ -37,6 +37,8 @@ MANIFEST, ARRAY = "encoded.json", "latents.npy"
 FORMAT = 1
 PATIENCE = 600.0
 """Seconds that a process waits for another one that encodes into the same folder."""
+HELD_OUT = "validation"
+"""The folder inside a run's cache with the latents of the events that are held out of the training."""
 Notify = Callable[[str], None]
 
 
@@ -96,7 +98,7 @@ def cached_latents(
 
 
 def remove_latents(folder: Path) -> None:
-    """Remove the latents in ``folder``, finished or not, and the folder where nothing else is in it.
+    """Remove the latents in ``folder``, finished or not, those of held-out events, and the folder if empty.
 
     Raises:
         OptionError: another process is encoding there.
@@ -111,6 +113,7 @@ def remove_latents(folder: Path) -> None:
         with FolderLock(folder, quiet=True):
             remove_files([folder / MANIFEST, folder / ARRAY])
             remove_leftovers(folder, MANIFEST, ARRAY)
+        remove_latents(folder / HELD_OUT)
         with suppress(OSError):
             folder.rmdir()
 

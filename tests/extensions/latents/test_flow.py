@@ -84,6 +84,15 @@ def test_events_are_held_out_before_they_are_encoded(vae: VaeEncoder, tmp_path: 
     assert (tmp_path / "cached" / "latents" / "validation" / "latents.npy").is_file()
 
 
+def test_a_run_that_holds_events_out_can_be_replaced(vae: VaeEncoder, tmp_path: Path) -> None:
+    options = {"validation": 12, "out": tmp_path, **PARTS, **SHORT}
+    train(pictures(), latent=vae, **options)
+    held = tmp_path / "latents" / "validation" / "latents.npy"
+    before = held.read_bytes()
+    train(pictures(), latent="identity", overwrite=True, **options)
+    assert len(held.read_bytes()) > len(before)
+
+
 def test_a_flow_in_the_latents_of_identity_is_the_flow_in_pixels() -> None:
     latent, plain = (train(pictures(), latent=name, **PARTS, **SHORT) for name in ("identity", "none"))
     assert isinstance(latent.encoder, IdentityEncoder)
