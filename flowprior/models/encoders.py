@@ -93,13 +93,13 @@ class TextEncoder(Encoder):
 class LatentEncoder(nn.Module, Encoder):
     """Base class of latent encoders: z = encode(x), x ≈ decode(z), both without chance.
 
-    A module in evaluation mode whose weights are fixed. Sides of a picture that :attr:`factor` does not
+    A module in evaluation mode whose weights are fixed. Sides of an image that :attr:`factor` does not
     divide are padded at the far edges with the pixels there, and cropped by :meth:`decode`. Implementations
     give :meth:`_encode` and :meth:`_decode`, and set the attributes.
 
     Attributes:
-        channels: C of the pictures that it takes; 0 takes any.
-        latent_channels: c of the latents; 0 keeps those of the pictures.
+        channels: C of the images that it takes; 0 takes any.
+        latent_channels: c of the latents; 0 keeps those of the images.
         factor: by how much it divides height and width.
         travels: its weights are small, and lie with every flow; else a flow names the folder and the digest.
     """
@@ -110,20 +110,20 @@ class LatentEncoder(nn.Module, Encoder):
     factor: int = 1
 
     def encode(self, x: Tensor) -> Tensor:
-        """Latents z ``[B, c, h, w]`` of pictures x ``[B, C, H, W]`` in [-1, 1]: the mean of the posterior.
+        """Latents z ``[B, c, h, w]`` of images x ``[B, C, H, W]`` in [-1, 1]: the mean of the posterior.
 
         Raises:
-            InputError: pictures of another shape.
+            InputError: images of another shape.
         """
         self.latent_shape(x.shape[1:])
         return self._encode(padded(x, self.factor))
 
     def decode(self, z: Tensor, event_shape: torch.Size | None = None) -> Tensor:
-        """Pictures x ``[B, C, H, W]`` of latents z ``[B, c, h, w]``, not clamped.
+        """Images x ``[B, C, H, W]`` of latents z ``[B, c, h, w]``, not clamped.
 
         Args:
             z: latents.
-            event_shape: [C, H, W] of the pictures that were encoded, to crop what was padded; None keeps all.
+            event_shape: [C, H, W] of the images that were encoded, to crop what was padded; None keeps all.
 
         Raises:
             InputError: latents of another shape.
@@ -152,10 +152,10 @@ class LatentEncoder(nn.Module, Encoder):
         return load_point(LATENTS, "encoded", f"encoder '{self.kind}'")(data, self, folder)
 
     def latent_shape(self, event_shape: torch.Size) -> torch.Size:
-        """Shape [c, h, w] of the latents of pictures of ``event_shape`` [C, H, W].
+        """Shape [c, h, w] of the latents of images of ``event_shape`` [C, H, W].
 
         Raises:
-            InputError: events that are no such pictures.
+            InputError: events that are no such images.
         """
         self.check_ready()
         if len(event_shape) != 3 or self.channels not in (0, event_shape[0]) or 0 in event_shape:
@@ -220,11 +220,11 @@ class LatentEncoder(nn.Module, Encoder):
 
     @abc.abstractmethod
     def _encode(self, x: Tensor) -> Tensor:
-        """Latents of pictures whose sides :attr:`factor` divides."""
+        """Latents of images whose sides :attr:`factor` divides."""
 
     @abc.abstractmethod
     def _decode(self, z: Tensor) -> Tensor:
-        """Pictures of latents, whose sides are :attr:`factor` times as long."""
+        """Images of latents, whose sides are :attr:`factor` times as long."""
 
     def _settings(self) -> Mapping[str, Any]:
         """Plain values that decide the latents beside the tensors of the state."""

@@ -9,19 +9,19 @@ from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
 from flowprior.extensions.latents.network import ConvolutionalVae
+from flowprior.flow.tensors import part_of
 from flowprior.models import Encoder, LatentEncoder
 from flowprior.storage import check_place, load_tensors, save_tensors
 from flowprior.storage.tensor_files import SizedBy, sizes_of
 from flowprior.storage.user_paths import existing_file
 
 SHIPPED = Path(__file__).parent / "weights" / "vae-emoji-32.safetensors"
-NETWORK = "network."
 SUFFIX = ".safetensors"
 
 
 @Encoder.register("identity")
 class IdentityEncoder(LatentEncoder):
-    """Pictures as they are: the latents are the pixels."""
+    """Images as they are: the latents are the pixels."""
 
     def _encode(self, x: Tensor) -> Tensor:
         return x
@@ -121,9 +121,7 @@ def _parts(tensors: Mapping[str, Tensor]) -> tuple[ConvolutionalVae, Tensor, Ten
         InputError: tensors of something else.
     """
     try:
-        own = {
-            name.removeprefix(NETWORK): value for name, value in tensors.items() if name.startswith(NETWORK)
-        }
+        own = part_of(tensors, "network")
         with SizedBy(sizes_of(own), "encoder 'vae'"):
             network = ConvolutionalVae.of_tensors(own)
         shift, scale = tensors["shift"].float(), tensors["scale"].float()

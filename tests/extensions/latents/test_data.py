@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from flowprior.data import FolderData, TensorData
 from flowprior.data.base import Data, data_digest
-from flowprior.errors import CheckpointError, InputError, OptionError
+from flowprior.errors import CheckpointError, InputError
 from flowprior.extensions.latents import data as module
 from flowprior.extensions.latents.data import EncodedImages
 from flowprior.extensions.latents.vae import IdentityEncoder, VaeEncoder
@@ -63,7 +64,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_events_are_latents_and_everything_else_is_the_pictures(vae: VaeEncoder) -> None:
-    data = EncodedImages(pictures(), vae)
+    data = vae.encoded(pictures())
     assert (data.name, data.condition, len(data)) == ("pictures", pictures().condition, 40)
     assert data.event_shape == (2, 2, 2)
     assert not data.is_image
@@ -78,6 +79,9 @@ def test_the_cache_is_what_memory_is_bit_for_bit(vae: VaeEncoder, tmp_path: Path
     assert torch.equal(everything(memory), everything(cached))
     assert data_digest(memory) == data_digest(cached)
     assert names(tmp_path / "cache") == ["encoded.json", "latents.npy"]
+    manifest = json.loads((tmp_path / "cache" / "encoded.json").read_text())
+    assert set(manifest) == {"name", "format", "data", "encoder", "shape", "block", "file", "digest"}
+    assert (manifest["format"], manifest["shape"]) == (1, [40, 2, 2, 2]), "what older versions read and wrote"
 
 
 def test_it_is_a_memory_map_that_numpy_reads(vae: VaeEncoder, tmp_path: Path) -> None:
@@ -223,13 +227,6 @@ def test_latents_that_are_not_finite_are_refused_and_nothing_is_put_in_place(
 def test_data_that_are_no_pictures_are_refused() -> None:
     with pytest.raises(InputError, match="expected pictures, 'points' has 5 events"):
         EncodedImages(TensorData(torch.zeros(5, 2), name="points"), IdentityEncoder())
-
-
-def test_an_encoder_without_weights_is_refused() -> None:
-    from flowprior.extensions.latents.diffusers import AutoencoderKLEncoder
-
-    with pytest.raises(OptionError, match="path is missing"):
-        EncodedImages(pictures(), AutoencoderKLEncoder())
 
 
 # -- pictures in files ------------------------------------------------------------------------

@@ -72,6 +72,7 @@ def test_fewer_pictures_than_a_batch_will_do() -> None:
         ({"steps": 0}, "steps=0 is not possible"),
         ({"precision": "float8"}, "precision='float8' is not possible"),
         ({"latent": 0}, "latent=0 is not possible"),
+        ({"blocks": 0}, "blocks=0 is not possible"),
         ({"widths": "8-x"}, "widths='8-x' is not possible"),
         ({"lr": 0.0}, "expected lr to be a number"),
         ({"kl": -1.0}, "expected kl to be a number"),
