@@ -14,7 +14,6 @@ from flowprior.cli.inspect import inspect
 from flowprior.cli.list import list_components
 from flowprior.cli.sample import sample
 from flowprior.cli.train import train
-from flowprior.cli.train_encoder import train_encoder
 
 app = typer.Typer(
     cls=Commands,
@@ -23,7 +22,6 @@ app = typer.Typer(
 )
 for name, command in {
     "train": train,
-    "train-encoder": train_encoder,
     "sample": sample,
     "evaluate": evaluate,
     "compare": compare,

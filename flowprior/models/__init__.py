@@ -3,7 +3,7 @@
 from flowprior.models.base import MODELS, ReadingModel, build_model, built_by, model_options
 from flowprior.models.diffusers import DiffusersModel
 from flowprior.models.dit import DiT
-from flowprior.models.encoders import Encoder, LatentEncoder, TextEncoder, TextEncoding
+from flowprior.models.encoders import EncodedData, Encoder, LatentEncoder, TextEncoder, TextEncoding
 from flowprior.models.mlp import MLP
 from flowprior.models.tokens import CrossAttention, TokenContext
 from flowprior.models.unet import UNet
@@ -14,6 +14,7 @@ __all__ = [
     "CrossAttention",
     "DiT",
     "DiffusersModel",
+    "EncodedData",
     "Encoder",
     "LatentEncoder",
     "ReadingModel",

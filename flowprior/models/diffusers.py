@@ -146,19 +146,22 @@ def diffusers(
         options["cross_attention_dim"] = width
     for part in labels.values():
         options["num_class_embeds"] = part.size + 1
-    network = _network_class("UNet2DConditionModel" if width else "UNet2DModel")
+    network = class_of_diffusers("UNet2DConditionModel" if width else "UNet2DModel", "model 'diffusers'")
     net = network.from_config(options) if config is not None else network(**options)
     zeroed(net.conv_out)
     return DiffusersModel(net, condition)
 
 
-def _network_class(name: str) -> Any:
+def class_of_diffusers(name: str, owner: str) -> Any:
+    """Return the class ``name`` of the diffusers library.
+
+    Raises:
+        OptionError: the library is not installed; ``owner`` says who needs it.
+    """
     try:
         return getattr(importlib.import_module("diffusers"), name)
     except ImportError as error:
-        raise OptionError(
-            f"model 'diffusers' needs the diffusers library; run `{pip_install('diffusers')}`"
-        ) from error
+        raise OptionError(f"{owner} needs the diffusers library; run `{pip_install('diffusers')}`") from error
 
 
 def _compact(widths: str | int | tuple[int, ...], blocks: int, embeddings: bool) -> dict[str, Any]:

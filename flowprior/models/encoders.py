@@ -8,19 +8,24 @@ Latent encoders turn images into a smaller grid of numbers in which a flow lives
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from flowprior.errors import CheckpointError, InputError
-from flowprior.registry import Registered, Registry, spec_of
+from flowprior.registry import Registered, Registry, load_point, spec_of
 from flowprior.storage.digests import settings_digest, tensors_digest
+from flowprior.streams.data import Data
+
+LATENTS = "flowprior.latents"
+"""The entry-point group of what keeps latents: ``encoded`` makes data of them, ``remove`` empties a cache."""
 
 
 class Encoder(Registered, abc.ABC):
@@ -88,13 +93,13 @@ class TextEncoder(Encoder):
 class LatentEncoder(nn.Module, Encoder):
     """Base class of latent encoders: z = encode(x), x ≈ decode(z), both without chance.
 
-    A module in evaluation mode whose weights are fixed. Sides of a picture that :attr:`factor` does not
+    A module in evaluation mode whose weights are fixed. Sides of an image that :attr:`factor` does not
     divide are padded at the far edges with the pixels there, and cropped by :meth:`decode`. Implementations
     give :meth:`_encode` and :meth:`_decode`, and set the attributes.
 
     Attributes:
-        channels: C of the pictures that it takes; 0 takes any.
-        latent_channels: c of the latents; 0 keeps those of the pictures.
+        channels: C of the images that it takes; 0 takes any.
+        latent_channels: c of the latents; 0 keeps those of the images.
         factor: by how much it divides height and width.
         travels: its weights are small, and lie with every flow; else a flow names the folder and the digest.
     """
@@ -105,20 +110,20 @@ class LatentEncoder(nn.Module, Encoder):
     factor: int = 1
 
     def encode(self, x: Tensor) -> Tensor:
-        """Latents z ``[B, c, h, w]`` of pictures x ``[B, C, H, W]`` in [-1, 1]: the mean of the posterior.
+        """Latents z ``[B, c, h, w]`` of images x ``[B, C, H, W]`` in [-1, 1]: the mean of the posterior.
 
         Raises:
-            InputError: pictures of another shape.
+            InputError: images of another shape.
         """
         self.latent_shape(x.shape[1:])
         return self._encode(padded(x, self.factor))
 
     def decode(self, z: Tensor, event_shape: torch.Size | None = None) -> Tensor:
-        """Pictures x ``[B, C, H, W]`` of latents z ``[B, c, h, w]``, not clamped.
+        """Images x ``[B, C, H, W]`` of latents z ``[B, c, h, w]``, not clamped.
 
         Args:
             z: latents.
-            event_shape: [C, H, W] of the pictures that were encoded, to crop what was padded; None keeps all.
+            event_shape: [C, H, W] of the images that were encoded, to crop what was padded; None keeps all.
 
         Raises:
             InputError: latents of another shape.
@@ -132,11 +137,25 @@ class LatentEncoder(nn.Module, Encoder):
             )
         return self._decode(z)[..., : event_shape[1], : event_shape[2]]
 
-    def latent_shape(self, event_shape: torch.Size) -> torch.Size:
-        """Shape [c, h, w] of the latents of pictures of ``event_shape`` [C, H, W].
+    def encoded(self, data: Data, folder: Path | str | None = None) -> EncodedData:
+        """Return the latents of images as data, with the conditions of ``data``.
+
+        Args:
+            data: images [C, H, W] in [-1, 1].
+            folder: of the cache: absent, empty, or one of the same data and weights; None keeps the latents
+                in memory.
 
         Raises:
-            InputError: events that are no such pictures.
+            InputError: data that are no images, or none that the encoder takes.
+            OptionError: an encoder without weights, or no package that keeps latents.
+        """
+        return load_point(LATENTS, "encoded", f"encoder '{self.kind}'")(data, self, folder)
+
+    def latent_shape(self, event_shape: torch.Size) -> torch.Size:
+        """Shape [c, h, w] of the latents of images of ``event_shape`` [C, H, W].
+
+        Raises:
+            InputError: events that are no such images.
         """
         self.check_ready()
         if len(event_shape) != 3 or self.channels not in (0, event_shape[0]) or 0 in event_shape:
@@ -201,11 +220,11 @@ class LatentEncoder(nn.Module, Encoder):
 
     @abc.abstractmethod
     def _encode(self, x: Tensor) -> Tensor:
-        """Latents of pictures whose sides :attr:`factor` divides."""
+        """Latents of images whose sides :attr:`factor` divides."""
 
     @abc.abstractmethod
     def _decode(self, z: Tensor) -> Tensor:
-        """Pictures of latents, whose sides are :attr:`factor` times as long."""
+        """Images of latents, whose sides are :attr:`factor` times as long."""
 
     def _settings(self) -> Mapping[str, Any]:
         """Plain values that decide the latents beside the tensors of the state."""
@@ -215,6 +234,28 @@ class LatentEncoder(nn.Module, Encoder):
     def _digest(self) -> str:
         tensors = {name: value.float() for name, value in self.state_dict().items()}
         return settings_digest({"tensors": tensors_digest(tensors), **self._settings()})
+
+
+class EncodedData(Data):
+    """Base class of data in latents: the latents of images, with the conditions of the images.
+
+    Attributes:
+        images: what is encoded.
+        encoder: gives the latents.
+    """
+
+    images: Data
+    encoder: LatentEncoder
+
+    @abc.abstractmethod
+    def prepare(self, notify: Callable[[str], None] | None = None) -> Self:
+        """Encode all images, or open the cache that holds them; ``notify`` gets a line of what is made.
+
+        Raises:
+            CheckpointError: the cache is one of other data or weights, damaged, or cannot be written.
+            OptionError: another process is encoding there.
+            InputError: images that cannot be read, or latents that are not finite.
+        """
 
 
 def is_empty(text: object) -> bool:

@@ -10,7 +10,7 @@ from flowprior.registry.checks import (
     is_number,
     is_whole,
 )
-from flowprior.registry.plugins import is_foreign, points_of
+from flowprior.registry.plugins import is_foreign, load_point, points_of
 from flowprior.registry.registry import Registered, Registry, package_version, spec_of
 from flowprior.registry.spec import (
     Record,
@@ -37,6 +37,7 @@ __all__ = [
     "is_number",
     "is_whole",
     "listed_names",
+    "load_point",
     "option_meanings",
     "package_version",
     "parse_spec",

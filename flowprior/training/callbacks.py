@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from flowprior.encoding import pictures_of
 from flowprior.errors import TrainingDiverged
+from flowprior.models import EncodedData
 from flowprior.progress import Stage
 from flowprior.registry import Registered, Registry
 from flowprior.storage import read_bytes, write_text
@@ -208,7 +208,7 @@ class Monitor:
         self._callbacks: list[Callback] = [bar, *filter(None, [self._metrics]), *callbacks]
         self._started: list[Callback] = []
         parts = state.parts
-        shown = pictures_of(parts.data)
+        shown = parts.data.images if isinstance(parts.data, EncodedData) else parts.data
         self._pictures = SamplePictures(shown, run.samples, state.config, parts.device) if run else None
         self._start = TrainingStart(parts.config, state.step, run.path if run else None)
         self._watch = Stopwatch(state.step)

@@ -16,12 +16,11 @@ from torch import nn
 from flowprior.couplings import Coupling, LeaveOneOutCoupling, ReflowCoupling
 from flowprior.data import as_data, split_validation
 from flowprior.data.base import Data
-from flowprior.encoding import EncodedData
 from flowprior.errors import CheckpointError, CouplingError, OptionError, UnknownComponentError
 from flowprior.flow.pair_moments import are_known
 from flowprior.flow.prediction_kinds import check_precision, make_prediction, suited_times
 from flowprior.flow.predictions import Prediction
-from flowprior.models import Encoder, LatentEncoder, build_model
+from flowprior.models import EncodedData, Encoder, LatentEncoder, build_model
 from flowprior.models.base import takes_inputs, warn_of_emulation
 from flowprior.paths import Path
 from flowprior.priors import Prior, latents_of
@@ -70,7 +69,7 @@ class Components:
         """Encoder and shape of the pictures for ``Flow``; nothing where the flow lives in the data."""
         if not isinstance(self.data, EncodedData):
             return {}
-        return {"encoder": self.data.encoder, "picture_shape": self.data.data.event_shape}
+        return {"encoder": self.data.encoder, "picture_shape": self.data.images.event_shape}
 
     @property
     def specs(self) -> dict[str, str]:
@@ -156,7 +155,7 @@ def in_latents(data: Data, latent: str | LatentEncoder, cache: FilePath | None, 
     if not isinstance(encoder, LatentEncoder):
         known = [name for name in Encoder.available() if _is_latent(name)]
         raise OptionError(f"train: latent={latent} encodes no pictures; choose one of {', '.join(known)}")
-    return EncodedData(data, encoder.to(device), cache)
+    return encoder.to(device).encoded(data, cache)
 
 
 def seeded_model(spec: str, data: Data, seed: int, inputs: int = 1, interval: bool = False) -> nn.Module:

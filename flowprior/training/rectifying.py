@@ -13,14 +13,13 @@ from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling, ReflowCoupling
 from flowprior.couplings.reflow import AUTO, NO_FLOW, OWNER
 from flowprior.data.base import Data
-from flowprior.encoding import EncodedData
 from flowprior.errors import CouplingError
 from flowprior.flow import Flow
 from flowprior.flow.card import weights_digest
 from flowprior.flow.description import read_description
 from flowprior.flow.reading import find_flow
 from flowprior.flow.sampling import batches, evaluating
-from flowprior.models import LatentEncoder
+from flowprior.models import EncodedData, LatentEncoder
 from flowprior.priors import Prior
 from flowprior.registry import spec_of
 from flowprior.samplers import Sampler, Velocity

@@ -13,17 +13,17 @@ from torch import nn
 from tqdm import tqdm
 
 from flowprior.couplings import Coupling
-from flowprior.encoding import EncodedData
-from flowprior.encoding.cache import remove_latents
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.description import describe, load_plain
 from flowprior.flow.reading import step_folders
-from flowprior.models import LatentEncoder
+from flowprior.models import EncodedData, LatentEncoder
+from flowprior.models.encoders import LATENTS
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.paths import check_prediction
 from flowprior.priors import Prior
 from flowprior.progress import showing, shows_progress, stage
+from flowprior.registry import load_point
 from flowprior.streams.data import every_condition
 from flowprior.training.batches import PairStream, Prefetched, Randomness
 from flowprior.training.callbacks import Callback, Monitor, ending
@@ -175,12 +175,11 @@ def train_parts(
         for line in parts.data.remarks:
             _say(line)
     with engine.processes.first_goes_ahead():
-        if replace and run is not None and engine.is_main:
-            remove_latents(run.latents)
-        if isinstance(parts.data, EncodedData):
-            parts.data.prepare(_say if progress else None)
-        if isinstance(parts.held, EncodedData):
-            parts.held.prepare(_say if progress else None)
+        if replace and run is not None and engine.is_main and run.latents.exists():
+            load_point(LATENTS, "remove", "train")(run.latents)
+        for data in (parts.data, parts.held):
+            if isinstance(data, EncodedData):
+                data.prepare(_say if progress else None)
         if run is not None and not replace:
             state.resume(run.checkpoints, recover)
     engine.check_same(state.step)

@@ -7,13 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 import typer
 from typer.core import TyperCommand
 
 from flowprior.cli import app
 from tests.cli.conftest import SHORT, Call
-from tests.encoders.pictures import pictures
 
 Arguments = list[str | Path]
 DESIGN = ["--data", "digits", "--prior", "gaussian", "--coupling", "condot", "--model", "mlp:width=8"]
@@ -21,12 +19,6 @@ DESIGN = ["--data", "digits", "--prior", "gaussian", "--coupling", "condot", "--
 
 def trains(run: Path, folder: Path) -> Arguments:
     return ["train", *DESIGN, "--steps", "2", *SHORT, "--out", folder / "new"]
-
-
-def trains_an_encoder(run: Path, folder: Path) -> Arguments:
-    torch.save({"x": pictures(size=8).x, "y": torch.arange(40) % 3}, folder / "pictures.pt")
-    small = ["--latent", "2", "--widths", "4", "--steps", "3", "--batch-size", "8", "--device", "cpu"]
-    return ["train-encoder", "--data", folder / "pictures.pt", "--out", folder / "vae.safetensors", *small]
 
 
 def samples(run: Path, folder: Path) -> Arguments:
@@ -49,7 +41,6 @@ def inspects(run: Path, folder: Path) -> Arguments:
 
 LONG = {
     "train": trains,
-    "train-encoder": trains_an_encoder,
     "sample": samples,
     "evaluate": evaluates,
     "compare": compares,

@@ -122,7 +122,7 @@ def test_evaluate(call: Call, run: Path, arguments: list[str], words: list[str])
     [
         (["trian"], ["no such command 'trian'", "did you mean 'train'?"]),
         (["eval"], ["no such command 'eval'", "did you mean 'evaluate'?"]),
-        (["xyzzy"], ["no such command 'xyzzy'", "there are train, train-encoder, sample"]),
+        (["xyzzy"], ["no such command 'xyzzy'", "there are train, sample"]),
         (["--verson"], ["no such option '--verson'", "did you mean '--version'?"]),
         (["sample"], ["missing", "RUN", "sample --help"]),
         (["sample", "."], ["missing option '--out'"]),

@@ -153,7 +153,7 @@ def test_files_that_are_not_there(tmp_path):
 
 
 def test_the_latents_that_a_run_cached_are_read(tmp_path):
-    """``encoded.json`` beside ``latents.npy`` is the manifest of :mod:`flowprior.encoding`."""
+    """``encoded.json`` beside ``latents.npy`` is the manifest of :mod:`flowprior.extensions.latents`."""
     path = save(tmp_path, latents=X)
     (tmp_path / "encoded.json").write_text("{}")
     assert len(load_data(path, test_fraction=0)) == 20

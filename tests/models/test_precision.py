@@ -8,10 +8,8 @@ import pytest
 import torch
 
 from flowprior import train
-from flowprior.encoding import VaeTraining, train_vae
 from flowprior.models import base
 from flowprior.models.base import in_precision, warn_of_emulation
-from tests.encoders.pictures import pictures
 
 CPU = torch.device("cpu")
 
@@ -50,7 +48,7 @@ def test_without_onednn_nothing_is_known(monkeypatch):
     assert base.processor_has_bfloat16()
 
 
-def test_trainings_say_so(monkeypatch):
+def test_training_says_so(monkeypatch):
     monkeypatch.setattr(base, "processor_has_bfloat16", lambda: False)
     data = torch.randn(20, 2)
     with pytest.warns(
@@ -64,5 +62,3 @@ def test_trainings_say_so(monkeypatch):
             steps=1,
             precision="bfloat16",
         )
-    with pytest.warns(RuntimeWarning, match="train-encoder: this processor has no bfloat16"):
-        train_vae(pictures(), VaeTraining(latent=2, widths="4", steps=1, batch_size=2, precision="bfloat16"))

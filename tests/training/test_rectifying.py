@@ -20,7 +20,6 @@ from flowprior.priors import Prior
 from flowprior.storage.digests import file_sha256
 from flowprior.training import RunDirectory, TrainingInterrupted
 from flowprior.training.rectifying import FlowTeacher, with_origin
-from tests.encoders.pictures import pictures, small_vae
 
 DATA = "moons"
 SMALL: dict[str, Any] = {
@@ -202,14 +201,3 @@ def test_a_flow_that_is_not_there_or_not_finished_is_refused(tmp_path: Path) -> 
 def test_guidance_needs_a_flow_that_can_be_guided(base: Path) -> None:
     with pytest.raises(OptionError, match="guidance"):
         train(DATA, prior="gaussian", coupling=f"reflow:flow={base},pool=20,guidance=2", **TINY)
-
-
-def test_in_latents_both_flows_live_in_those_of_one_encoder(tmp_path: Path) -> None:
-    own, other = small_vae(), small_vae(seed=1)
-    parts = {"prior": "gmm", **TINY, "batch_size": 8}
-    train(pictures(), latent=own, coupling="condot", out=tmp_path / "first", **parts)
-    parts["coupling"] = f"reflow:flow={tmp_path / 'first'},pool=12,nfe=2,real=0.5"
-    second = train(pictures(), latent=own, **parts)
-    assert second.sample(torch.arange(6) % 3, nfe=1).shape == (6, 3, 8, 8)
-    with pytest.raises(CouplingError, match="expected latents of"):
-        train(pictures(), latent=other, **parts)

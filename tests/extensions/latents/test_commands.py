@@ -8,11 +8,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.cli.conftest import SHORT, Call
-from tests.encoders.pictures import pictures
+from tests.cli.conftest import SHORT, Answer, Call, call, call_app
+from tests.extensions.latents.pictures import pictures
+
+__all__ = ["call"]
 
 PARTS = ["--prior", "gmm", "--coupling", "condot", "--model", "mlp:width=16,depth=1", "--steps", "3", *SHORT]
 SMALL = ["--latent", "2", "--widths", "4-8", "--steps", "20", "--batch-size", "8", "--device", "cpu"]
+
+
+def on_a_terminal(*arguments: str | Path) -> Answer:
+    """Call the command line where stderr is taken for a terminal."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flowprior.progress.stages._in_terminal", lambda: True)
+        return call_app(*arguments)
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +34,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def weights(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tests.cli.conftest import call_app
-
     file = tmp_path_factory.mktemp("weights") / "vae.safetensors"
-    answer = call_app("train-encoder", "--data", data, "--out", file, "--json", *SMALL)
+    answer = on_a_terminal("train-encoder", "--data", data, "--out", file, "--json", *SMALL)
     assert answer.code == 0, answer.err
     found = json.loads(answer.out)
     assert found["latent_shape"] == [2, 2, 2]
@@ -92,7 +99,8 @@ def test_points_have_no_latents(call: Call, tmp_path: Path) -> None:
 def test_the_next_command_after_captioned_pictures_can_be_typed(call: Call, tmp_path: Path) -> None:
     data, out = tmp_path / "captioned.pt", tmp_path / "vae.safetensors"
     torch.save({"x": pictures(size=8).x, "y": torch.randn(40, 4)}, data)
-    answer = call("train-encoder", "--data", data, "--out", out, *SMALL)
+    answer = on_a_terminal("train-encoder", "--data", data, "--out", out, *SMALL)
+    assert " [00:" in answer.err
     (line,) = [line for line in answer.out.splitlines() if line.startswith("next: flowprior ")]
     words = line.removeprefix("next: flowprior ").split()
     short = ["--model", "mlp:width=16,depth=1", "--steps", "3", *SHORT]

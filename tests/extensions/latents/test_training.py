@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from flowprior.data import TensorData
-from flowprior.encoding import VaeTraining, measure_reconstruction, train_vae
 from flowprior.errors import InputError, OptionError, TrainingDiverged
-from tests.encoders.pictures import SHORT, pictures
+from flowprior.extensions.latents.training import VaeTraining, measure_reconstruction, train_vae
+from flowprior.models import base
+from tests.extensions.latents.pictures import SHORT, pictures
 
 
 def test_training_brings_pictures_back_that_it_has_not_seen() -> None:
@@ -55,6 +56,12 @@ def test_half_precision_learns_as_well() -> None:
     assert errors["bfloat16"] != errors["float32"]
 
 
+def test_half_precision_warns_where_it_is_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "processor_has_bfloat16", lambda: False)
+    with pytest.warns(RuntimeWarning, match="train-encoder: this processor has no bfloat16"):
+        train_vae(pictures(), VaeTraining(latent=2, widths="4", steps=1, batch_size=2, precision="bfloat16"))
+
+
 def test_fewer_pictures_than_a_batch_will_do() -> None:
     assert train_vae(pictures(3), SHORT).latent_channels == 2
 
@@ -65,6 +72,7 @@ def test_fewer_pictures_than_a_batch_will_do() -> None:
         ({"steps": 0}, "steps=0 is not possible"),
         ({"precision": "float8"}, "precision='float8' is not possible"),
         ({"latent": 0}, "latent=0 is not possible"),
+        ({"blocks": 0}, "blocks=0 is not possible"),
         ({"widths": "8-x"}, "widths='8-x' is not possible"),
         ({"lr": 0.0}, "expected lr to be a number"),
         ({"kl": -1.0}, "expected kl to be a number"),

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,64 +37,52 @@ MANIFEST, ARRAY = "encoded.json", "latents.npy"
 FORMAT = 1
 PATIENCE = 600.0
 """Seconds that a process waits for another one that encodes into the same folder."""
-Rows = Callable[[int, int], np.ndarray]
-"""Encodes the events from one number up to another: float32 ``[stop - start, c, h, w]``."""
+HELD_OUT = "validation"
+"""The folder inside a run's cache with the latents of the events that are held out of the training."""
 Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Source:
-    """What latents are made from.
+    """What latents are made from; the manifest has it beside the array's digest.
 
     Attributes:
         name: of the data, for messages.
-        data: fingerprint of the events.
+        data: fingerprint of the images.
         encoder: identity of the encoder.
         shape: [N, c, h, w] of all latents.
-        block: events that are encoded at once.
+        block: images that are encoded at once.
+        format: of the cache.
     """
 
     name: str
     data: str
     encoder: str
-    shape: tuple[int, ...]
+    shape: list[int]
     block: int
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What decides the latents, as plain values."""
-        return {
-            "format": FORMAT,
-            "data": self.data,
-            "encoder": self.encoder,
-            "shape": list(self.shape),
-            "block": self.block,
-        }
+    format: int = FORMAT
 
     @property
     def size(self) -> int:
-        """Bytes of all latents."""
+        """The bytes of all latents."""
         return 4 * math.prod(self.shape)
 
-    def bounds(self) -> Iterator[tuple[int, int]]:
-        """First event of every block, and the one after its last."""
-        for start in range(0, self.shape[0], self.block):
-            yield start, min(start + self.block, self.shape[0])
-
     def describe(self) -> str:
-        """Number, shape and size, as in ``7,000 latents [4, 8, 8] of emoji, 7.2 MB``."""
+        """Return number, shape and size, as in ``7,000 latents [4, 8, 8] of emoji, 7.2 MB``."""
         count, *shape = self.shape
         return f"{count:,} latents {shape} of {self.name}, {self.size / 1e6:,.1f} MB"
 
 
-def cached_latents(folder: Path, source: Source, encode: Rows, notify: Notify | None = None) -> np.ndarray:
-    """The latents of ``source``, memory-mapped from ``folder``; encoded into it where they are not there yet.
+def cached_latents(
+    folder: Path, source: Source, blocks: Iterable[np.ndarray], notify: Notify | None = None
+) -> np.ndarray:
+    """Return the latents of ``source``, memory-mapped from ``folder``; encode them where they are not there.
 
     Args:
         folder: absent, empty, or what this wrote for the same source.
         source: what they are made from.
-        encode: gives them.
-        notify: is told in one line what is made, how large it is and where, before it starts.
+        blocks: encodes them, one block of images after the other: float32 ``[B, c, h, w]``.
+        notify: gets one line before anything is encoded: what is made, how large it is, and where.
 
     Raises:
         CheckpointError: the folder holds latents of other data or weights, damaged ones or other files; there
@@ -105,12 +93,12 @@ def cached_latents(folder: Path, source: Source, encode: Rows, notify: Notify | 
         _check_target(folder)
         with FolderLock(folder, PATIENCE, quiet=True, own=(MANIFEST, ARRAY)):
             if not (folder / MANIFEST).is_file():
-                _make(folder, source, encode, notify)
+                _make(folder, source, blocks, notify)
     return _open(folder, source)
 
 
 def remove_latents(folder: Path) -> None:
-    """Remove the latents in ``folder``, finished or not, and the folder where nothing else is in it.
+    """Remove the latents in ``folder``, finished or not, those of held-out events, and the folder if empty.
 
     Raises:
         OptionError: another process is encoding there.
@@ -125,6 +113,7 @@ def remove_latents(folder: Path) -> None:
         with FolderLock(folder, quiet=True):
             remove_files([folder / MANIFEST, folder / ARRAY])
             remove_leftovers(folder, MANIFEST, ARRAY)
+        remove_latents(folder / HELD_OUT)
         with suppress(OSError):
             folder.rmdir()
 
@@ -158,7 +147,7 @@ def _open(folder: Path, source: Source) -> np.ndarray:
 def _compare(folder: Path, values: dict[str, Any], source: Source) -> None:
     """Refuse latents of something else, and say of what."""
     for key, what in (("data", "data"), ("encoder", "weights"), ("shape", "shape"), ("format", "format")):
-        found, expected = values.get(key), source.settings[key]
+        found, expected = values.get(key), getattr(source, key)
         if found != expected:
             raise CheckpointError(
                 f"{folder} holds latents of other {what} ({_short(found)}, expected {_short(expected)} for "
@@ -178,7 +167,7 @@ def _check_target(folder: Path) -> None:
         )
 
 
-def _make(folder: Path, source: Source, encode: Rows, notify: Notify | None) -> None:
+def _make(folder: Path, source: Source, blocks: Iterable[np.ndarray], notify: Notify | None) -> None:
     """Encode all of ``source`` into ``folder``; for the holder of its lock."""
     free = shutil.disk_usage(folder).free
     if free < source.size:
@@ -190,13 +179,12 @@ def _make(folder: Path, source: Source, encode: Rows, notify: Notify | None) -> 
         notify(f"encoding {source.describe()} into {folder}")
     with replacing(folder / ARRAY) as temporary:
         with temporary.open("wb") as array:
-            header = {"descr": "<f4", "fortran_order": False, "shape": source.shape}
+            header = {"descr": "<f4", "fortran_order": False, "shape": tuple(source.shape)}
             np.lib.format.write_array_header_1_0(array, header)
-            for start, stop in source.bounds():
-                array.write(np.ascontiguousarray(encode(start, stop), "<f4").tobytes())
+            for latents in blocks:
+                array.write(np.ascontiguousarray(latents, "<f4").tobytes())
         binding = bind(temporary, ARRAY)
-    described = {"name": source.name, **source.settings, "file": binding.as_dict()}
-    write_json(folder / MANIFEST, signed(described))
+    write_json(folder / MANIFEST, signed({**asdict(source), "file": binding.as_dict()}))
 
 
 def _anew(folder: Path) -> str:

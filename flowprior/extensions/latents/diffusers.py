@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,10 +9,12 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
-from flowprior.models.encoders import Encoder, LatentEncoder
+from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.models import Encoder, LatentEncoder
+from flowprior.models.diffusers import class_of_diffusers
 from flowprior.storage.reading import TEXT_LIMIT, bounded_bytes
 from flowprior.storage.tensor_files import SizedBy, sizes_in
+from flowprior.storage.writing import one_line
 
 CONFIGURATION = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -118,16 +119,13 @@ def load_model(path: str, kind: str, owner: str) -> Any:
     _check_class(folder / CONFIGURATION, kind, owner)
     if not (folder / WEIGHTS).is_file():
         raise DataNotFoundError(f"{owner}: no {folder / WEIGHTS}; save the model with safetensors")
-    try:
-        network = getattr(importlib.import_module("diffusers"), kind)
-    except ImportError as error:
-        raise OptionError(f"{owner} needs the diffusers library; run `{pip_install('diffusers')}`") from error
+    network = class_of_diffusers(kind, owner)
     options = {"local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False}
     try:
         with SizedBy(sizes_in([folder / WEIGHTS]), f"model that {folder / CONFIGURATION} describes"):
             model, found = network.from_pretrained(str(folder), output_loading_info=True, **options)
     except Exception as error:  # What the library makes of damaged files is its own affair.
-        raise InputError(f"{owner}: {folder} cannot be read ({_first_line(error)})") from error
+        raise InputError(f"{owner}: {folder} cannot be read ({one_line(error)})") from error
     for names, problem in (("missing_keys", "lacks"), ("unexpected_keys", "has one too many,")):
         if found[names]:
             first = sorted(found[names])[0]
@@ -149,10 +147,6 @@ def _check_class(file: Path, kind: str, owner: str) -> None:
     try:
         found = json.loads(bounded_bytes(file, TEXT_LIMIT)).get("_class_name")
     except (OSError, ValueError, AttributeError, RecursionError) as error:
-        raise InputError(f"{owner}: {file} cannot be read ({_first_line(error)})") from error
+        raise InputError(f"{owner}: {file} cannot be read ({one_line(error)})") from error
     if found != kind:
         raise InputError(f"{owner}: expected a model of class {kind} in {file.parent}, got {found}")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

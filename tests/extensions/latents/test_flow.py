@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from flowprior import Flow, evaluate, train
-from flowprior.encoders import IdentityEncoder, VaeEncoder
-from flowprior.errors import CheckpointError, InputError, OptionError
+from flowprior.errors import CheckpointError, CouplingError, InputError, OptionError
+from flowprior.extensions.latents.vae import IdentityEncoder, VaeEncoder
 from flowprior.flow.description import tensors_of
 from flowprior.models import Encoder
 from flowprior.training import read_metrics
-from tests.encoders.pictures import pictures, small_vae
 from tests.expected_warnings import FEW_REFERENCES
+from tests.extensions.latents.pictures import pictures, small_vae
 from tests.flow_folder import description_of, redescribe
 
 SHORT: dict[str, Any] = {"steps": 4, "batch_size": 8, "warmup": 1, "sample_every": 2, "device": "cpu"}
@@ -82,6 +82,15 @@ def test_events_are_held_out_before_they_are_encoded(vae: VaeEncoder, tmp_path: 
     assert losses["cached"] == losses["memory"]
     assert losses["identity"] == losses["none"]
     assert (tmp_path / "cached" / "latents" / "validation" / "latents.npy").is_file()
+
+
+def test_a_run_that_holds_events_out_can_be_replaced(vae: VaeEncoder, tmp_path: Path) -> None:
+    options = {"validation": 12, "out": tmp_path, **PARTS, **SHORT}
+    train(pictures(), latent=vae, **options)
+    held = tmp_path / "latents" / "validation" / "latents.npy"
+    before = held.read_bytes()
+    train(pictures(), latent="identity", overwrite=True, **options)
+    assert len(held.read_bytes()) > len(before)
 
 
 def test_a_flow_in_the_latents_of_identity_is_the_flow_in_pixels() -> None:
@@ -212,7 +221,7 @@ def test_a_run_goes_on_in_its_latents(vae: VaeEncoder, tmp_path: Path) -> None:
 def test_a_run_that_was_stopped_while_it_encoded_starts_again(
     vae: VaeEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowprior.encoding.encoded.MOST_AT_ONCE", 10)
+    monkeypatch.setattr("flowprior.extensions.latents.data.MOST_AT_ONCE", 10)
     encode, blocks = VaeEncoder._encode, []
 
     def stopping(self: VaeEncoder, x: torch.Tensor) -> torch.Tensor:
@@ -249,6 +258,16 @@ def test_unknown_encoders_are_refused() -> None:
     with pytest.raises(OptionError, match="expected a name, a spec or a Encoder"):
         train(pictures(), latent=3, **PARTS, **SHORT)  # type: ignore[arg-type]
     assert "vae" in Encoder.available()
+
+
+def test_in_latents_both_flows_live_in_those_of_one_encoder(tmp_path: Path) -> None:
+    own, other = small_vae(), small_vae(seed=1)
+    train(pictures(), latent=own, out=tmp_path / "first", **PARTS, **SHORT)
+    parts = {**PARTS, **SHORT, "coupling": f"reflow:flow={tmp_path / 'first'},pool=12,nfe=2,real=0.5"}
+    second = train(pictures(), latent=own, **parts)
+    assert second.sample(torch.arange(6) % 3, nfe=1).shape == (6, 3, 8, 8)
+    with pytest.raises(CouplingError, match="expected latents of"):
+        train(pictures(), latent=other, **parts)
 
 
 # -- evaluation ---------------------------------------------------------------------------------

@@ -39,10 +39,10 @@ def train_encoder(
     device: Device = "auto",
     json: Json = False,
 ) -> None:
-    """Train an autoencoder of pictures, write its weights, and measure it on the test split."""
+    """Train an autoencoder of images, write its weights, and measure it on the test split."""
     from flowprior.data import load_data
-    from flowprior.encoders import VaeEncoder
-    from flowprior.encoding import VaeTraining, measure_reconstruction, train_vae
+    from flowprior.extensions.latents.training import VaeTraining, measure_reconstruction, train_vae
+    from flowprior.extensions.latents.vae import VaeEncoder
     from flowprior.progress import stage
     from flowprior.training.components import resolve_device
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from flowprior.data import TensorData
-from flowprior.encoders import VaeEncoder
-from flowprior.encoding import VaeTraining, train_vae
+from flowprior.extensions.latents.training import VaeTraining, train_vae
+from flowprior.extensions.latents.vae import VaeEncoder
 
 SHORT = VaeTraining(latent=2, widths="4-8", steps=20, batch_size=8)
 

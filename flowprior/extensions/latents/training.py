@@ -7,6 +7,7 @@ with z drawn from q(z|x). So small a weight of the KL divergence keeps the laten
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,11 +16,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flowprior.data.base import Data
-from flowprior.encoders.vae import VaeEncoder
 from flowprior.errors import InputError, TrainingDiverged
+from flowprior.extensions.latents.network import ConvolutionalVae
+from flowprior.extensions.latents.vae import VaeEncoder
 from flowprior.models.base import PRECISIONS, in_precision, warn_of_emulation
-from flowprior.models.convolutional_vae import ConvolutionalVae
-from flowprior.models.encoders import padded
+from flowprior.models.encoders import LatentEncoder, padded
 from flowprior.progress import stage
 from flowprior.registry import check_count, check_numbers, choose
 
@@ -27,8 +28,11 @@ REPORT_EVERY = 100
 PICTURES_TO_START_FROM = 1024
 CLIP = 1.0
 MOST_ERROR = 4.0
-"""Squared difference of the numbers of a black picture and a white one."""
+"""Squared difference of the numbers of a black image and a white one."""
 STANDARDISED_AT_ONCE = 256
+COMPARED_AT_ONCE = 64
+RANGE = 2.0
+"""Of a pixel in [-1, 1]."""
 SMALLEST_SCALE = 1e-4
 """Above the smallest number of half precision."""
 
@@ -39,10 +43,10 @@ class VaeTraining:
 
     Attributes:
         latent: channels of the latents.
-        widths: channels of each resolution, from half the picture's down; each halves the sides.
+        widths: channels of each resolution, from half the image's down; each halves the sides.
         blocks: residual blocks of each resolution.
         steps: optimiser steps (Adam, one cycle of the learning rate).
-        batch_size: pictures a step.
+        batch_size: images a step.
         lr: highest learning rate.
         kl: weight of the KL divergence, in units of squared errors.
         seed: of weights, order and noise.
@@ -78,15 +82,15 @@ def train_vae(
     *,
     device: torch.device | str = "cpu",
 ) -> VaeEncoder:
-    """Train on all pictures of ``data``; the same seed gives the same weights on the same machine.
+    """Train on all images of ``data``; the same seed gives the same weights on the same machine.
 
     Args:
-        data: pictures [C, H, W] in [-1, 1], of any size; the training split.
+        data: images [C, H, W] in [-1, 1], of any size; the training split.
         training: options; None takes the defaults.
         device: where to train; the encoder is on the CPU afterwards.
 
     Raises:
-        InputError: data that are no pictures, or are smaller than one latent stands for.
+        InputError: data that are no images, or are smaller than one latent stands for.
         OptionError: impossible options.
         TrainingDiverged: the squared error is not finite, or is larger than it can be in [-1, 1].
     """
@@ -137,7 +141,7 @@ def _errors(network: ConvolutionalVae, data: Data, training: VaeTraining) -> Ite
 
 
 def _seeded_network(data: Data, training: VaeTraining) -> ConvolutionalVae:
-    """The network before its first step: principal components of the patches of some pictures."""
+    """The network before its first step: principal components of the patches of some images."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(training.seed)
         network = ConvolutionalVae(data.event_shape[0], training.latent, training.widths, training.blocks)
@@ -193,3 +197,39 @@ def _standardised(network: ConvolutionalVae, data: Data) -> VaeEncoder:
 
 def _rounded(value: Tensor) -> Tensor:
     return value.half().float()
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Error of decode(encode(x)), clamped to [-1, 1], against x.
+
+    Attributes:
+        psnr: peak signal-to-noise ratio 10 log10(4 / mse) in dB, of all images together.
+        mse: mean squared error of a number in [-1, 1].
+        pictures: how many were compared.
+    """
+
+    psnr: float
+    mse: float
+    pictures: int
+
+
+@torch.no_grad()
+def measure_reconstruction(encoder: LatentEncoder, data: Data) -> Reconstruction:
+    """Encode and decode all images of ``data`` and compare.
+
+    Raises:
+        InputError: no data, or events that the encoder does not take.
+    """
+    if len(data) == 0:
+        raise InputError(f"reconstruction: expected pictures, '{data.name}' is empty")
+    error, count = 0.0, 0
+    device = encoder.device
+    for x, _ in data.batches(COMPARED_AT_ONCE):
+        x = x.to(device)
+        back = encoder.decode(encoder.encode(x), data.event_shape).clamp(-1, 1)
+        error += (back - x).double().square().sum().item()
+        count += x.numel()
+    mse = error / count
+    psnr = 10 * math.log10(RANGE**2 / mse) if mse > 0 else math.inf
+    return Reconstruction(psnr, mse, len(data))

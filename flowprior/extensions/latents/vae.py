@@ -1,4 +1,4 @@
-"""The small convolutional autoencoder of our own: from a file, or from the one in the package."""
+"""The small convolutional autoencoder of our own, from a file or from the package; images as they are."""
 
 from __future__ import annotations
 
@@ -8,19 +8,30 @@ from pathlib import Path
 from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
-from flowprior.models.convolutional_vae import ConvolutionalVae
-from flowprior.models.encoders import Encoder, LatentEncoder
+from flowprior.extensions.latents.network import ConvolutionalVae
+from flowprior.flow.tensors import part_of
+from flowprior.models import Encoder, LatentEncoder
 from flowprior.storage import check_place, load_tensors, save_tensors
 from flowprior.storage.tensor_files import SizedBy, sizes_of
 from flowprior.storage.user_paths import existing_file
 
 SHIPPED = Path(__file__).parent / "weights" / "vae-emoji-32.safetensors"
-NETWORK = "network."
 SUFFIX = ".safetensors"
 
 
+@Encoder.register("identity")
+class IdentityEncoder(LatentEncoder):
+    """Images as they are: the latents are the pixels."""
+
+    def _encode(self, x: Tensor) -> Tensor:
+        return x
+
+    def _decode(self, z: Tensor) -> Tensor:
+        return z
+
+
 class VaeEncoder(LatentEncoder):
-    """A trained :class:`~flowprior.models.ConvolutionalVae`: z = (posterior mean − shift) / scale.
+    """A trained convolutional autoencoder: z = (posterior mean − shift) / scale.
 
     Args:
         network: trained.
@@ -110,9 +121,7 @@ def _parts(tensors: Mapping[str, Tensor]) -> tuple[ConvolutionalVae, Tensor, Ten
         InputError: tensors of something else.
     """
     try:
-        own = {
-            name.removeprefix(NETWORK): value for name, value in tensors.items() if name.startswith(NETWORK)
-        }
+        own = part_of(tensors, "network")
         with SizedBy(sizes_of(own), "encoder 'vae'"):
             network = ConvolutionalVae.of_tensors(own)
         shift, scale = tensors["shift"].float(), tensors["scale"].float()

@@ -1,4 +1,4 @@
-"""A small convolutional variational autoencoder: pictures to a grid of latents, and back.
+"""A small convolutional variational autoencoder: images to a grid of latents, and back.
 
 Kingma & Welling 2014 (arXiv 1312.6114); as an encoder for latent flows, Rombach et al. 2022 (arXiv
 2112.10752, sec. 3.1). Both halves are a linear map of patches, which may start as their principal components,
@@ -61,15 +61,15 @@ class _Up(nn.Module):
 
 
 class ConvolutionalVae(nn.Module):
-    """Posterior q(z | x), a Gaussian for each number of a grid ``[c, h, w]``, and a decoder to pictures.
+    """Posterior q(z | x), a Gaussian for each number of a grid ``[c, h, w]``, and a decoder to images.
 
     Attributes:
         factor: by how much height and width are divided: 2 to the number of widths.
 
     Args:
-        channels: C of the pictures.
+        channels: C of the images.
         latent: channels c of the latents.
-        widths: channels of each resolution, from half the picture's down: ``"48-96"`` or a sequence.
+        widths: channels of each resolution, from half the image's down: ``"48-96"`` or a sequence.
         blocks: residual blocks of each resolution; the decoder has one more.
 
     Raises:
@@ -142,7 +142,7 @@ class ConvolutionalVae(nn.Module):
         return found
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z | x), ``[B, c, h, w]`` each, of pictures whose sides it divides."""
+        """Mean and log-variance of q(z | x), ``[B, c, h, w]`` each, of images whose sides it divides."""
         hidden = x.contiguous(memory_format=torch.channels_last)
         for level in self.down:
             hidden = level(hidden)
@@ -151,7 +151,7 @@ class ConvolutionalVae(nn.Module):
         return mean.contiguous(), log_variance.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Pictures ``[B, C, H, W]`` of latents z ``[B, c, h, w]``."""
+        """Images ``[B, C, H, W]`` of latents z ``[B, c, h, w]``."""
         hidden = self.unfold(z.contiguous(memory_format=torch.channels_last))
         for level in self.up:
             hidden = level(hidden)

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowprior.encoders import IdentityEncoder, VaeEncoder
-from flowprior.encoders.vae import SHIPPED
-from flowprior.encoding import measure_reconstruction
 from flowprior.errors import CheckpointError, DataNotFoundError, InputError, OptionError
+from flowprior.extensions.latents.training import measure_reconstruction
+from flowprior.extensions.latents.vae import SHIPPED, IdentityEncoder, VaeEncoder
 from flowprior.models import Encoder
 from flowprior.storage import save_tensors
-from tests.encoders.pictures import pictures, small_vae
+from tests.extensions.latents.pictures import pictures, small_vae
 
 
 @pytest.fixture(scope="module")
