@@ -28,9 +28,8 @@ from benchmarks.data_sets.captions import joined_families, read_captions
 from benchmarks.data_sets.drawings import BACKGROUND, IconSet, find_drawings, render
 from benchmarks.data_sets.packages import Package, fetch
 from flowprior.data.emoji import ATTRIBUTIONS, EmojiFile
-from flowprior.encoders import MiniLMEncoder
-from flowprior.encoders.text_models import PACKAGE
 from flowprior.errors import FlowpriorError, InputError
+from flowprior.extensions.text.encoders import PACKAGE, MiniLMEncoder
 from flowprior.models import TextEncoder
 
 CAPTIONS = Package(

@@ -22,6 +22,9 @@ from flowprior.errors import CheckpointError, InputError
 from flowprior.registry import Registered, Registry, spec_of
 from flowprior.storage.digests import settings_digest, tensors_digest
 
+LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""Options with which transformers reads a folder: it downloads nothing, and runs no code that lies in it."""
+
 
 class Encoder(Registered, abc.ABC):
     """Base class of encoders; the constructor stores its options, the weights are read at the first use.

@@ -1,0 +1,1 @@
+"""Texts: encoders of captions, captioned images, and how well images fit their captions (extra ``text``)."""
