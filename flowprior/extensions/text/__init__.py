@@ -1,1 +1,1 @@
-"""Texts: encoders of captions, captioned images, and how well images fit their captions (extra ``text``)."""
+"""Conditions made of texts: captions, their encoders, and how well images fit them."""
