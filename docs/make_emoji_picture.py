@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from flowprior.data.emoji import EMBEDDED, EmojiFile
+from flowprior.extensions.text.emoji import EMBEDDED, EmojiFile
 from flowprior.pictures import save_figure
 
 PICTURE = Path(__file__).parent / "images" / "emoji.png"

@@ -78,5 +78,6 @@ def test_what_it_copies_is_enough_to_install_and_to_run(tmp_path: Path) -> None:
     wheel = python("-c", HOOK, "out").splitlines()[-1]
     with zipfile.ZipFile(tmp_path / "out" / wheel) as archive:
         names = set(archive.namelist())
-    assert {"flowprior/py.typed", "flowprior/data/embedded/emoji.npz", "flowprior/report/page.css"} <= names
+    assert {"flowprior/py.typed", "flowprior/report/page.css"} <= names
+    assert "flowprior/extensions/text/embedded/emoji.npz" in names
     assert "flowprior/features/weights/digits-f607d1b6.safetensors" in names

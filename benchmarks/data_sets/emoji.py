@@ -8,7 +8,7 @@ npm brings seven icon sets and the names of emoji, of pinned versions whose dige
 renders the drawings on white; all-MiniLM-L6-v2 turns the names into embeddings. Two builds are equal byte for
 byte. The file of 32 pixels in the package was made by
 
-    python -m benchmarks.data_sets.emoji --out flowprior/data/embedded/emoji.npz
+    python -m benchmarks.data_sets.emoji --out flowprior/extensions/text/embedded/emoji.npz
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ from benchmarks.data_sets.attributions import PERMISSIVE, attributions
 from benchmarks.data_sets.captions import joined_families, read_captions
 from benchmarks.data_sets.drawings import BACKGROUND, IconSet, find_drawings, render
 from benchmarks.data_sets.packages import Package, fetch
-from flowprior.data.emoji import ATTRIBUTIONS, EmojiFile
-from flowprior.encoders import MiniLMEncoder
-from flowprior.encoders.text_models import PACKAGE
 from flowprior.errors import FlowpriorError, InputError
+from flowprior.extensions.text.emoji import ATTRIBUTIONS, EmojiFile
+from flowprior.extensions.text.encoders import PACKAGE, MiniLMEncoder
 from flowprior.models import TextEncoder
 
 CAPTIONS = Package(

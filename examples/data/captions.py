@@ -10,7 +10,8 @@ pictures the nearest captions have, and the flow starts there.
 import torch
 
 from flowprior import Prior, train
-from flowprior.data import EmojiData, load_data
+from flowprior.data import load_data
+from flowprior.extensions.text.emoji import EmojiData
 from flowprior.pictures import image_panels
 
 emoji = load_data("emoji")

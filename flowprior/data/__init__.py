@@ -2,12 +2,8 @@
 
 from flowprior.data.arrays import arrays
 from flowprior.data.base import DATA, Split, as_data, load_data
-from flowprior.data.captions import CaptionedPictures
-from flowprior.data.coco import coco
-from flowprior.data.emoji import EmojiData, emoji
 from flowprior.data.folder import FolderData, PicturePairs, folder, picture_pairs
 from flowprior.data.huggingface import HuggingFaceData, huggingface
-from flowprior.data.image_text import image_text
 from flowprior.data.imagenet64 import ImageNet64, imagenet64
 from flowprior.data.latents import LatentRows, latents
 from flowprior.data.small_pictures import digits, fashion_mnist
@@ -29,11 +25,9 @@ from flowprior.streams.user_tensors import tensor_data
 
 __all__ = [
     "DATA",
-    "CaptionedPictures",
     "Data",
     "DataBatches",
     "DatasetData",
-    "EmojiData",
     "EveryCondition",
     "FolderData",
     "HuggingFaceData",
@@ -47,18 +41,15 @@ __all__ = [
     "as_data",
     "checkerboard",
     "circle_of_centres",
-    "coco",
     "digits",
     "eight_gaussians",
     "eight_gaussians_to_moons",
     "eight_gaussians_to_moons_continuous",
     "eight_modes",
-    "emoji",
     "every_condition",
     "fashion_mnist",
     "folder",
     "huggingface",
-    "image_text",
     "imagenet64",
     "latents",
     "load_data",

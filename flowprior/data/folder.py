@@ -109,7 +109,7 @@ class FolderData(Data):
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
         pictures = read_each([self.files[index] for index in indices.tolist()], self._decode, self.name)
         x = torch.stack(pictures) if pictures else torch.empty(0, *self.event_shape)
-        return x, None if self.labels is None else self.labels[indices]
+        return x, self.conditions(indices)
 
     def conditions(self, indices: Tensor) -> Tensor | None:
         return None if self.labels is None else self.labels[indices]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -15,12 +14,11 @@ from torch import Tensor
 from flowprior.conditions import Condition
 from flowprior.data.arrays import MappedRows
 from flowprior.data.base import DATA, Data, Split
-from flowprior.data.image_text import read_lines
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError
 from flowprior.registry import check_count
 from flowprior.storage.digests import settings_digest
-from flowprior.storage.user_paths import cache_folder, existing_folder
+from flowprior.storage.user_paths import cache_folder, data_folder, read_lines
 from flowprior.storage.writing import one_line, replacing
 
 SIDE = 64
@@ -97,7 +95,7 @@ def imagenet64(split: Split = "train", path: str | None = None, batches: int = 1
     """
     check_split(split)
     check_count("imagenet64", "batches", batches)
-    root = _root(path)
+    root = data_folder(path, "imagenet64", "ImageNet's batches at 64 pixels", _advice("one folder"))
     numbered = [f"train_data_batch_{number}.npz" for number in range(1, batches + 1)]
     files = [root / name for name in (numbered if split == "train" else ["val_data.npz"])]
     missing = next((file for file in files if not file.is_file()), None)
@@ -105,18 +103,6 @@ def imagenet64(split: Split = "train", path: str | None = None, batches: int = 1
         raise DataNotFoundError(f"imagenet64: no {missing}; {_advice(str(root))}")
     names = root / CLASS_NAMES
     return ImageNet64(files, class_names=_class_names(names) if names.is_file() else None)
-
-
-def _root(path: str | None) -> Path:
-    if path is not None:
-        return existing_folder(path, "imagenet64", "ImageNet's batches at 64 pixels")
-    named = os.environ.get("FLOWPRIOR_DATA")
-    if not named:
-        advice = (
-            f"{_advice('one folder')}, and pass path= that folder, or set $FLOWPRIOR_DATA to the one above it"
-        )
-        raise DataNotFoundError(f"imagenet64: path is missing; {advice}, where it is named imagenet64")
-    return Path(named).expanduser() / "imagenet64"
 
 
 def _advice(place: str) -> str:

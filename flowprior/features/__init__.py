@@ -1,7 +1,6 @@
 """What turns events into features: the data set's classifier and its training, Inception, Lite0, CLIP."""
 
 from flowprior.features.base import FEATURES, FeatureExtractor, NetworkFeatures, as_extractor
-from flowprior.features.caption_ridge import CaptionRidge, fit_caption_ridge
 from flowprior.features.classifier import (
     Classifier,
     accuracy_on,
@@ -15,4 +14,3 @@ from flowprior.features.pretrained import ClipFeatures, InceptionFeatures, Lite0
 __all__ = ["FEATURES", "FeatureExtractor", "NetworkFeatures", "as_extractor"]
 __all__ += ["Classifier", "accuracy_on", "data_classifier", "load_classifier", "save_classifier"]
 __all__ += ["ClipFeatures", "InceptionFeatures", "Lite0Features", "train_classifier"]
-__all__ += ["CaptionRidge", "fit_caption_ridge"]

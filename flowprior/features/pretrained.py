@@ -16,10 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowprior.encoders import ClipTextEncoder
-from flowprior.encoders.folder import LOCAL
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.features.base import FEATURES, NetworkFeatures, as_rgb, missing_extra
+from flowprior.models.encoders import LOCAL, Encoder, TextEncoder
 from flowprior.storage import read_json
 from flowprior.storage.digests import checked_file, file_sha256
 from flowprior.storage.tensor_files import SizedBy, sizes_of
@@ -158,14 +157,14 @@ class ClipFeatures(NetworkFeatures):
         return self.text_tower.encode(captions).pooled
 
     @cached_property
-    def text_tower(self) -> ClipTextEncoder:
+    def text_tower(self) -> TextEncoder:
         """The encoder of :meth:`texts`, with the same file of weights; they are read when it is first asked.
 
         Raises:
             DataNotFoundError: the folder has no tokenizer.
             InputError: other weights beside ``model.safetensors``, which no digest vouches for.
         """
-        tower = ClipTextEncoder(str(self._folder))
+        tower = Encoder.create("clip", path=str(self._folder))
         if not tower.identity().endswith(f"sha256 {self.digest}"):
             raise InputError(
                 f"features 'clip': expected {CLIP_WEIGHTS} as the only *.safetensors in {self._folder}, got "

@@ -1,5 +1,6 @@
 """Metrics: pure functions, and in the same files the classes that evaluations call."""
 
+from flowprior.metrics.accuracy import Accuracy
 from flowprior.metrics.base import (
     FeatureMetric,
     FlowMetric,
@@ -10,7 +11,6 @@ from flowprior.metrics.base import (
     TwoSampleMetric,
 )
 from flowprior.metrics.bits import Likelihood, bits_per_dimension
-from flowprior.metrics.condition_fit import Accuracy, ImageText, caption_ranks
 from flowprior.metrics.ensembles import (
     Coverage,
     Crps,
@@ -52,12 +52,12 @@ from flowprior.metrics.transport import (
 __all__ = ["FeatureMetric", "FlowMetric", "Metric", "PairedMetric", "SampleMetric", "StepMetric"]
 __all__ += ["EnsembleMetric", "PictureMetric", "TwoSampleMetric"]
 __all__ += ["Drawn", "MetricInfo", "Rows", "Setup", "Trajectories"]
-__all__ += ["Accuracy", "Curvature", "Frechet", "ImageText", "KernelMetric", "Likelihood", "Manifold"]
+__all__ += ["Accuracy", "Curvature", "Frechet", "KernelMetric", "Likelihood", "Manifold"]
 __all__ += ["Consistency", "Coverage", "Crps", "EnergyScore", "MemberSpread", "Psnr", "Ssim"]
 __all__ += ["consistency", "coverage", "crps", "energy_score", "member_spread", "psnr", "ssim"]
 __all__ += ["Memorisation", "PathEnergy", "Sliced", "Truncation", "Wasserstein"]
 __all__ += ["FeatureMoments", "KernelDistance", "PrecisionRecall"]
-__all__ += ["bits_per_dimension", "caption_ranks", "frechet_distance", "global_error", "kernel_distance"]
+__all__ += ["bits_per_dimension", "frechet_distance", "global_error", "kernel_distance"]
 __all__ += ["local_error", "measure_transport", "memorisation_ratio", "nearest_distances"]
 __all__ += ["normalised_energy", "polynomial_mmd2", "precision_recall"]
 __all__ += ["sliced_wasserstein2_per_condition", "sliced_wasserstein2_squared"]

@@ -27,6 +27,9 @@ from flowprior.streams.data import Data
 LATENTS = "flowprior.latents"
 """The entry-point group of what keeps latents: ``encoded`` makes data of them, ``remove`` empties a cache."""
 
+LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""Options with which transformers reads a folder: it downloads nothing, and runs no code that lies in it."""
+
 
 class Encoder(Registered, abc.ABC):
     """Base class of encoders; the constructor stores its options, the weights are read at the first use.

@@ -1,11 +1,11 @@
-"""Paths that a user writes: whether they can be some, whether something is there; the folder of the cache."""
+"""Paths that a user writes: whether they can be some, what is there; the folders of the cache and of data."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from flowprior.errors import DataNotFoundError, OptionError
+from flowprior.errors import DataNotFoundError, InputError, OptionError
 
 
 def user_path(text: object, owner: str) -> Path:
@@ -60,6 +60,46 @@ def existing_folder(path: object, owner: str, kind: str) -> Path:
 def existing_path(path: object, owner: str, kind: str) -> Path:
     """The file or folder at ``path``; raises as :func:`existing_file`."""
     return _existing(path, owner, "PATH", "exists", f"nothing at {{}}; pass path= an existing {kind}")
+
+
+def data_folder(path: object, owner: str, kind: str, advice: str) -> Path:
+    """The folder of a data set's files: ``path``, or without one ``$FLOWPRIOR_DATA`` and the data set's name.
+
+    Args:
+        path: as the user gave it, or None.
+        owner: name of the data set.
+        kind: what lies in the folder, for messages.
+        advice: what to unpack in one folder.
+
+    Raises:
+        OptionError: what cannot be a path.
+        DataNotFoundError: no such folder, or neither a path nor ``$FLOWPRIOR_DATA``.
+    """
+    if path is not None:
+        return existing_folder(path, owner, kind)
+    named = os.environ.get("FLOWPRIOR_DATA")
+    if not named:
+        raise DataNotFoundError(
+            f"{owner}: path is missing; {advice}, and pass path= that folder, or set $FLOWPRIOR_DATA to the "
+            f"one above it, where it is named {owner}"
+        )
+    return Path(named).expanduser() / owner
+
+
+def read_lines(file: Path) -> list[str]:
+    """The lines of a text in UTF-8, a byte order mark left out.
+
+    Raises:
+        InputError: it is none, or cannot be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{file}: expected text in UTF-8, got byte {error.start} of another kind; save it anew"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror}); check the file") from error
 
 
 def _existing(path: object, owner: str, example: str, what: str, problem: str) -> Path:

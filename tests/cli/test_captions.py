@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from flowprior.data import TensorData
-from flowprior.encoders import HuggingFaceEncoder
+from flowprior.extensions.text.encoders import HuggingFaceEncoder
 from flowprior.flow import Flow
 from flowprior.training import train
 from tests.cli.conftest import Call

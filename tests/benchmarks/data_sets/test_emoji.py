@@ -19,8 +19,8 @@ from benchmarks.data_sets.attributions import attributions
 from benchmarks.data_sets.captions import family, joined_families
 from benchmarks.data_sets.drawings import render, spelled
 from benchmarks.data_sets.packages import Package
-from flowprior.data.emoji import EmojiFile
 from flowprior.errors import DataNotFoundError, InputError
+from flowprior.extensions.text.emoji import EmojiFile
 
 ENTRIES = [
     {"label": "grinning face", "hexcode": "1F600", "group": 0, "order": 1},

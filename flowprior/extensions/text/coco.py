@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 from flowprior.data.base import DATA, Split
-from flowprior.data.captions import DEFAULT_ENCODER, CaptionedPictures
+from flowprior.data.captions import DEFAULT_ENCODER
 from flowprior.data.folder import check_shape
-from flowprior.data.image_text import check_caption, some
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError
-from flowprior.storage.user_paths import existing_folder
+from flowprior.extensions.text.image_text import CaptionedPictures, check_caption, some
+from flowprior.storage.user_paths import data_folder
 from flowprior.storage.writing import one_line
 
 PARTS = {"train": "train", "test": "val"}
@@ -51,13 +50,14 @@ def coco(
     """
     check_split(split)
     check_shape("coco", size, 3)
-    root = _root(path)
+    advice = f"unpack {_archives(year)} of cocodataset.org in"
+    root = data_folder(path, "coco", "annotations and pictures", f"{advice} one folder")
     part = f"{PARTS[split]}{year}"
     annotations = root / "annotations" / f"captions_{part}.json"
     folder = next((place for place in (root / part, root / "images" / part) if place.is_dir()), root / part)
     if not annotations.is_file() or not folder.is_dir():
         missing = folder if annotations.is_file() else annotations
-        raise DataNotFoundError(f"coco: no {missing}; unpack {_archives(year)} of cocodataset.org in {root}")
+        raise DataNotFoundError(f"coco: no {missing}; {advice} {root}")
     names, captions = read_coco(annotations)
     files = [folder / name for name in names]
     absent = [file for file in files if not file.is_file()]
@@ -96,18 +96,6 @@ def read_coco(file: Path) -> tuple[list[str], list[tuple[str, ...]]]:
     if lacking:
         raise InputError(f"{file}: {some(lacking, 'picture')} no caption; download the file again")
     return list(names.values()), [tuple(found) for found in captions.values()]
-
-
-def _root(path: str | None) -> Path:
-    if path is not None:
-        return existing_folder(path, "coco", "annotations and pictures")
-    named = os.environ.get("FLOWPRIOR_DATA")
-    if not named:
-        raise DataNotFoundError(
-            f"coco: path is missing; unpack {_archives(2017)} of cocodataset.org in one folder, and pass "
-            "path= that folder, or set $FLOWPRIOR_DATA to the one above it, where it is named coco"
-        )
-    return Path(named).expanduser() / "coco"
 
 
 def _archives(year: int) -> str:

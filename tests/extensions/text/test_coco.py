@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from flowprior.data import CaptionedPictures, load_data
+from flowprior.data import load_data
 from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.extensions.text.image_text import CaptionedPictures
 from tests.data_folders import write_captions, write_coco
 from tests.pictures_on_disk import damage
 from tests.words import WordEncoder

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from flowprior.data import CaptionedPictures, load_data
+from flowprior.data import load_data
 from flowprior.evaluation import evaluate
+from flowprior.extensions.text.image_text import CaptionedPictures
 from flowprior.flow import Flow
 from flowprior.models import Encoder
 from tests.cli.conftest import SHORT, call_app

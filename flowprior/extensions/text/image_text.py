@@ -1,4 +1,4 @@
-"""Folders of pictures with their captions: a text beside each, or a line of metadata.jsonl for each."""
+"""Images in files with their captions, and folders of them: a text beside each image, or a line for each."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from flowprior.conditions import Condition, Conditions
 from flowprior.data.base import DATA, METADATA, Split
-from flowprior.data.captions import DEFAULT_ENCODER, CaptionedPictures, split_by_caption
-from flowprior.data.folder import check_shape, own_split, pictures_of
+from flowprior.data.captions import DEFAULT_ENCODER, embed_captions, split_by_caption
+from flowprior.data.folder import FolderData, check_shape, own_split, pictures_of
+from flowprior.data.picture_files import check_headers
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError
-from flowprior.storage.user_paths import existing_folder, is_there
+from flowprior.models import TextEncoder
+from flowprior.storage.user_paths import existing_folder, is_there, read_lines
 
 LONGEST = 100_000
 """Characters of a caption; a file with more of them is no caption."""
@@ -73,6 +79,69 @@ def image_text(
     return CaptionedPictures(files, captions, encoder, name=str(root), size=sides, channels=channels)
 
 
+class CaptionedPictures(FolderData):
+    """Pictures in files, each with one caption or more; the conditions are the captions' embeddings.
+
+    The condition of an event is the embedding of its first caption. A training step gets that of one of its
+    captions, drawn anew at each visit (:meth:`training_condition`); evaluation gets the first.
+
+    The headers of all pictures are read at once, pictures are decoded when a batch asks for them, and every
+    different caption is encoded once. The empty caption is the null condition, zeros.
+
+    Args:
+        files: one picture each.
+        captions: one or more texts for each picture, the first one first.
+        encoder: name, spec or instance of a text encoder; None leaves the pictures without a condition.
+        name: for messages and tables.
+        size: as for :class:`FolderData`.
+        channels: as for :class:`FolderData`.
+
+    Raises:
+        InputError: pictures that cannot be read, by number and name; or as :class:`FolderData`.
+        OptionError: no encoder of that name, or one whose package or weights are missing.
+    """
+
+    caption_id_kind = "texts"
+
+    def __init__(
+        self,
+        files: list[Path],
+        captions: Sequence[Sequence[str]],
+        encoder: str | TextEncoder | None = DEFAULT_ENCODER,
+        *,
+        name: str = "captioned pictures",
+        size: tuple[int, int] | None = None,
+        channels: int = 3,
+    ) -> None:
+        check_headers(files, name)
+        super().__init__(files, name=name, size=size, channels=channels)
+        self.captions = [texts[0] for texts in captions]
+        counts = torch.tensor([len(texts) for texts in captions])
+        self._counts, self._first = counts, counts.cumsum(0) - counts
+        self.condition_counts = counts if int(counts.max()) > 1 else None
+        flat = [text for texts in captions for text in texts]
+        self.caption_ids = flat
+        self._table = None
+        if encoder is not None:
+            embedded = embed_captions(flat, encoder)
+            self._rows, self._table = embedded.rows, embedded.table
+            self.text_encoder, self.text_encoder_identity = embedded.encoder, embedded.identity
+            self.condition = Condition("embeddings", embedded.table.shape[1])
+
+    def conditions(self, indices: Tensor) -> Tensor | None:
+        """The embeddings ``[B, E]`` of the first captions alone; no picture is read."""
+        return self._embeddings(self._first[indices])
+
+    def training_condition(self, indices: Tensor, cond: Conditions | None, chance: Tensor) -> Tensor | None:
+        """The embeddings ``[B, E]`` of one caption of each picture, the one that ``chance`` stands for."""
+        counts = self._counts[indices]
+        place = (chance.double() * counts).long().clamp_max(counts - 1)
+        return self._embeddings(self._first[indices] + place)
+
+    def _embeddings(self, places: Tensor) -> Tensor | None:
+        return None if self._table is None else self._table[self._rows[places]]
+
+
 def _read_captioned(place: Path, column: str) -> Captioned:
     """The pictures of a folder and their captions, by ``metadata.jsonl`` where it is there, else by ``.txt``.
 
@@ -80,13 +149,14 @@ def _read_captioned(place: Path, column: str) -> Captioned:
         DataNotFoundError: no pictures.
         InputError: see :func:`_read_metadata` and :func:`_read_texts`.
     """
-    pictures = pictures_of(path for path in place.rglob("*") if not _is_hidden(path, place))
+    inside = [path for path in place.rglob("*") if not _is_hidden(path, place)]
+    pictures = pictures_of(inside)
     if not pictures:
         raise DataNotFoundError(
             f"image-text: no pictures in {place}; pass path= a folder of pictures and texts"
         )
     metadata = place / METADATA
-    found = _read_metadata(metadata, column) if metadata.is_file() else _read_texts(place)
+    found = _read_metadata(metadata, column) if metadata.is_file() else _read_texts(place, inside, pictures)
     missing = [picture for picture in pictures if picture not in found]
     if missing:
         where = f"{METADATA} has no line" if metadata.is_file() else "there is no .txt of the same name"
@@ -120,15 +190,19 @@ def _read_metadata(file: Path, column: str) -> Captioned:
     return found
 
 
-def _read_texts(place: Path) -> Captioned:
+def _read_texts(place: Path, inside: list[Path], pictures: list[Path]) -> Captioned:
     """Captions by the ``.txt`` of each picture's own name; its whole text is one caption.
+
+    Args:
+        place: the folder, for messages.
+        inside: all that lies in it and below.
+        pictures: those of these files that are pictures.
 
     Raises:
         InputError: a text without its picture, one with two of them, or one that is no caption.
     """
-    inside = [path for path in place.rglob("*") if not _is_hidden(path, place)]
     stems: dict[Path, Path] = {}
-    for picture in pictures_of(inside):
+    for picture in pictures:
         if (stem := picture.with_suffix("")) in stems:
             raise InputError(
                 f"{place}: {stems[stem].name} and {picture.name} would share a caption; rename one"
@@ -154,22 +228,6 @@ def _read_caption(file: Path) -> str:
             f"{file}: expected a caption of at most {LONGEST:,} characters, got far more; cut it"
         )
     return check_caption(" ".join(read_lines(file)), str(file))
-
-
-def read_lines(file: Path) -> list[str]:
-    """The lines of a text in UTF-8, a byte order mark left out.
-
-    Raises:
-        InputError: it is none, or cannot be read.
-    """
-    try:
-        return file.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{file}: expected text in UTF-8, got byte {error.start} of another kind; save it anew"
-        ) from (error)
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); check the file") from error
 
 
 def check_caption(text: Any, where: str) -> str:

@@ -9,9 +9,19 @@ import pytest
 import torch
 
 from flowprior.cli import app
-from flowprior.data import EmojiData, Subset, TensorData, emoji, load_data
-from flowprior.data.emoji import ATTRIBUTIONS, EMBEDDED, TWINS, EmojiFile, is_held_out, part_of, parts_of
+from flowprior.data import Subset, TensorData, load_data
 from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.extensions.text.emoji import (
+    ATTRIBUTIONS,
+    EMBEDDED,
+    TWINS,
+    EmojiData,
+    EmojiFile,
+    emoji,
+    is_held_out,
+    part_of,
+    parts_of,
+)
 
 PARTS = {
     "train": ("train", "seen"),
@@ -74,7 +84,6 @@ def test_embeddings_have_length_one_and_belong_to_the_captions(parts):
     assert data.condition.kind == "embeddings"
     assert data.cond.dtype == torch.float32
     torch.testing.assert_close(data.cond.norm(dim=1), torch.ones(len(data)))
-    torch.testing.assert_close(data.empty_embedding.norm(), torch.tensor(1.0))
     pairs = set(zip(data.captions, map(bytes, data.cond.numpy()), strict=True))
     assert len(pairs) == len({row for _, row in pairs}) == len(set(data.captions)) == 313
 
@@ -147,8 +156,8 @@ def test_the_package_stays_small_and_names_its_sources(file):
     assert "Apache License" in (folder / "Apache-2.0.txt").read_text(encoding="utf-8")
 
 
-def test_the_file_says_which_encoder_its_embeddings_are_of(parts):
-    encoder = parts["train"].about["encoder"]
+def test_the_file_says_which_encoder_its_embeddings_are_of(file):
+    encoder = file.about["encoder"]
     assert encoder["name"] == "minilm"
     assert len(encoder["sha256"]) == 64
 

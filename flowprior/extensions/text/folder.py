@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, OptionError, pip_install
-from flowprior.models.encoders import TextEncoder, TextEncoding
+from flowprior.models.encoders import LOCAL, TextEncoder, TextEncoding
 from flowprior.storage import read_json
 from flowprior.storage.digests import file_sha256, settings_digest
 from flowprior.storage.reading import check_file
@@ -26,8 +26,6 @@ CONFIG = "config.json"
 SENTENCE_CONFIG = "sentence_bert_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model", "tokenizer_config.json")
 FURTHER_TOKENIZER_FILES = ("merges.txt", "added_tokens.json", "special_tokens_map.json")
-LOCAL: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-"""Options with which transformers reads a folder: it downloads nothing, and runs no code that lies in it."""
 TEXTS = (*TOKENIZER_FILES, *FURTHER_TOKENIZER_FILES, "*.json", "*.jinja")
 """Files of a folder that transformers may read whole, beside the weights."""
 TEXTS_LIMIT = 64 << 20
@@ -40,8 +38,8 @@ class FolderTextEncoder(TextEncoder):
     """Base class of text encoders by a transformers model in a folder; nothing is downloaded or unpickled.
 
     Args:
-        folder: with ``config.json`` and the weights as ``*.safetensors``.
-        tokenizer_folder: with the tokenizer's files.
+        path: folder with ``config.json`` and the weights as ``*.safetensors``.
+        tokenizer: folder of the tokenizer's files, where they lie elsewhere.
 
     Raises:
         DataNotFoundError: a folder that is not there, or without ``config.json``, weights or tokenizer.
@@ -51,21 +49,24 @@ class FolderTextEncoder(TextEncoder):
     batch: ClassVar[int] = 64
     """Texts that the model is called on at once."""
 
-    def __init__(self, folder: Path, tokenizer_folder: Path) -> None:
+    def __init__(self, path: str, tokenizer: str | None = None) -> None:
+        self.path, self.tokenizer = str(path), tokenizer
+        self._folder = folder = Path(self.path).expanduser()
+        self._tokenizer_folder = Path(tokenizer).expanduser() if tokenizer else folder
         owner = f"encoder '{self.name}'"
         if not (folder / CONFIG).is_file():
             raise DataNotFoundError(
                 f"{owner}: no {folder / CONFIG}; pass the folder of a transformers model, none is downloaded"
             )
-        self._folder, self._tokenizer_folder = folder, tokenizer_folder
         self._weights = sorted(folder.glob("*.safetensors"))
         if not self._weights:
             raise DataNotFoundError(
                 f"{owner}: no weights *.safetensors in {folder}; save them with save_pretrained(folder)"
             )
-        if not any(any(tokenizer_folder.glob(name)) for name in TOKENIZER_FILES):
+        if not any(any(self._tokenizer_folder.glob(name)) for name in TOKENIZER_FILES):
             raise DataNotFoundError(
-                f"{owner}: no tokenizer in {tokenizer_folder}; save it there with save_pretrained(folder)"
+                f"{owner}: no tokenizer in {self._tokenizer_folder}; save it there with "
+                "save_pretrained(folder)"
             )
         self._check_files(owner)
 
@@ -87,15 +88,20 @@ class FolderTextEncoder(TextEncoder):
 
     @abc.abstractmethod
     def _read_network(self) -> nn.Module:
-        """The model, with all its weights from the folder."""
+        """Return the model, with all its weights from the folder."""
 
     @abc.abstractmethod
     def _pool(self, output: Any, mask: Tensor) -> Tensor:
-        """Embeddings ``[B, E]`` of what the model says of a batch with token mask ``[B, T]``."""
+        """Return the embeddings ``[B, E]`` of the model's output for a batch with token mask ``[B, T]``."""
 
     @abc.abstractmethod
     def _recipe(self) -> str:
-        """What decides the embeddings beside the weights, in a few words."""
+        """Return what decides the embeddings beside the weights, in a few words."""
+
+    @property
+    def size(self) -> int:
+        """Numbers E of a text's embedding."""
+        return self.token_size
 
     @property
     def token_size(self) -> int:
@@ -103,14 +109,14 @@ class FolderTextEncoder(TextEncoder):
         return int(self._network.config.hidden_size)
 
     def identity(self) -> str:
-        """Name, recipe, digest of configuration and tokenizer, and sha256 of the weights.
+        """Return name, recipe, digest of configuration and tokenizer, and sha256 of the weights.
 
         Of several files of weights, that of their names and digests.
         """
         return " ".join([self.name, self._recipe(), *self._settings(), "sha256", self._digest])
 
     def _settings(self) -> list[str]:
-        """What tells configurations and tokenizers of the same weights apart."""
+        """Return what distinguishes configurations and tokenizers of the same weights."""
         files = [self._folder / CONFIG, self._folder / SENTENCE_CONFIG]
         names = (*TOKENIZER_FILES, *FURTHER_TOKENIZER_FILES)
         files += sorted(file for name in names for file in self._tokenizer_folder.glob(name))
@@ -135,6 +141,18 @@ class FolderTextEncoder(TextEncoder):
             from transformers import AutoTokenizer
 
             return AutoTokenizer.from_pretrained(self._tokenizer_folder, **LOCAL)
+
+    def _check_complete(self, missing: list[str]) -> None:
+        """Refuse weights that lack some of the model's.
+
+        Raises:
+            InputError: ``missing`` names one.
+        """
+        if missing:
+            raise InputError(
+                f"encoder '{self.name}': the weights in {self._folder} lack {missing[0]}; they do not fit "
+                "its config.json"
+            )
 
     @contextmanager
     def _reading(self, folder: Path) -> Iterator[None]:
@@ -169,31 +187,23 @@ class FolderTextEncoder(TextEncoder):
 
     @torch.no_grad()
     def _encode(self, texts: list[str]) -> TextEncoding:
-        rows = self._token_rows(texts)
-        parts = [self._encode_rows(rows[at : at + self.batch]) for at in range(0, len(rows), self.batch)]
-        if not parts:
+        if not texts:
             tokens = torch.zeros(0, 0, self.token_size)
             return TextEncoding(torch.zeros(0, self.size), tokens, torch.zeros(0, 0, dtype=torch.bool))
-        longest = max(part.mask.shape[1] for part in parts)
-        return TextEncoding(
-            torch.cat([part.pooled for part in parts]),
-            torch.cat([_lengthened(part.tokens, longest) for part in parts]),
-            torch.cat([_lengthened(part.mask, longest) for part in parts]),
-        )
+        rows = self._token_rows(texts)
+        parts = [self._encode_rows(rows[at : at + self.batch]) for at in range(0, len(rows), self.batch)]
+        tokens, mask = _padded([state for _, states in parts for state in states])
+        return TextEncoding(torch.cat([pooled for pooled, _ in parts]), tokens, mask)
 
-    def _encode_rows(self, rows: list[Tensor]) -> TextEncoding:
-        """One call of the model; rows are padded on the right."""
-        pad = self._tokenizer.pad_token_id or 0
-        ids = pad_sequence(rows, batch_first=True, padding_value=pad)
-        mask = torch.arange(ids.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
+    def _encode_rows(self, rows: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Call the model, and return embeddings ``[B, E]`` and the token states ``[T, F]`` of each row."""
+        ids, mask = _padded(rows, self._tokenizer.pad_token_id or 0)
         output = self._network(input_ids=ids, attention_mask=mask.long())
-        tokens = torch.where(mask[..., None], output.last_hidden_state.float(), 0.0)
-        return TextEncoding(self._pool(output, mask).float(), tokens, mask)
+        states = zip(output.last_hidden_state.float(), mask, strict=True)
+        return self._pool(output, mask).float(), [state[real] for state, real in states]
 
     def _token_rows(self, texts: list[str]) -> list[Tensor]:
-        """Token numbers (int64 ``[T]``) of each text, special ones included, cut to the model's limit."""
-        if not texts:
-            return []
+        """Return the token numbers int64 ``[T]`` of each text, special ones included, up to the limit."""
         limit = self._limit
         rows = self._tokenizer(texts, verbose=False)["input_ids"]
         long = [number for number, row in enumerate(rows) if limit is not None and len(row) > limit]
@@ -201,18 +211,15 @@ class FolderTextEncoder(TextEncoder):
             cut = self._tokenizer([texts[number] for number in long], truncation=True, max_length=limit)
             for number, row in zip(long, cut["input_ids"], strict=True):
                 rows[number] = row
-            self._warn_of_the_cut(len(long), len(texts), texts[long[0]])
+            warnings.warn(
+                f"encoder '{self.name}': {len(long)} of {len(texts)} texts have more than the {limit} tokens "
+                "that the model takes and are cut there; the first of them begins "
+                f"'{_beginning(texts[long[0]])}…'",
+                RuntimeWarning,
+                stacklevel=5,
+            )
         self._warn_of_the_unknown(texts, rows)
         return [torch.tensor(row or [self._first_token()]) for row in rows]
-
-    def _warn_of_the_cut(self, cut: int, count: int, first: str) -> None:
-        begin = " ".join(first.split())[:LONGEST_SHOWN]
-        warnings.warn(
-            f"encoder '{self.name}': {cut} of {count} texts have more than the {self._limit} tokens that the "
-            f"model takes and are cut there; the first of them begins '{begin}…'",
-            RuntimeWarning,
-            stacklevel=6,
-        )
 
     def _warn_of_the_unknown(self, texts: list[str], rows: list[list[int]]) -> None:
         """Warn of texts of which the tokenizer knows nothing, so that all of their length are one."""
@@ -221,51 +228,48 @@ class FolderTextEncoder(TextEncoder):
         if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.pad_token_id):
             return  # A byte-level tokenizer, to which nothing is unknown.
         lost = [
-            number
-            for number, row in enumerate(rows)
+            text
+            for text, row in zip(texts, rows, strict=True)
             if {token for token in row if token == unknown or token not in special} == {unknown}
         ]
         if lost:
-            begin = " ".join(texts[lost[0]].split())[:LONGEST_SHOWN]
             warnings.warn(
                 f"encoder '{self.name}' knows no word of {len(lost)} of {len(texts)} texts and cannot tell "
-                f"them apart; the first begins '{begin}'; take an encoder of their language",
+                f"them apart; the first begins '{_beginning(lost[0])}'; take an encoder of their language",
                 RuntimeWarning,
                 stacklevel=6,
             )
 
     def _first_token(self) -> int:
-        """What stands for a text without tokens, where the tokenizer adds no special ones."""
+        """Return what stands for a text without tokens, where the tokenizer adds no special ones."""
         known = (self._tokenizer.bos_token_id, self._tokenizer.eos_token_id, self._tokenizer.pad_token_id)
         return next((token for token in known if token is not None), 0)
 
     @cached_property
     def _limit(self) -> int | None:
-        """Tokens of a text at most, special ones included; None where neither model nor tokenizer says."""
+        """The most tokens of a text, special ones included; None where no file names a number."""
         network, file = self._network, self._folder / SENTENCE_CONFIG
         stored: Mapping[str, Any] = read_json(file) if file.is_file() else {}
-        positions = getattr(network.config, "max_position_embeddings", 0) - _positions_before_the_first(
-            network
-        )
+        positions = getattr(network.config, "max_position_embeddings", 0)
+        positions -= _positions_before_the_first(network)
         found = (stored.get("max_seq_length"), self._tokenizer.model_max_length, positions)
         return min((limit for limit in found if type(limit) is int and 0 < limit < 1 << 20), default=None)
 
 
-def _lengthened(values: Tensor, length: int) -> Tensor:
-    """``[B, T, …]`` with zeros up to ``length`` tokens."""
-    more = values.new_zeros(len(values), length - values.shape[1], *values.shape[2:])
-    return torch.cat([values, more], 1)
+def _padded(rows: list[Tensor], value: float = 0) -> tuple[Tensor, Tensor]:
+    """Return rows ``[T, …]`` as one tensor ``[B, T, …]``, padded on the right, and which tokens are real."""
+    padded = pad_sequence(rows, batch_first=True, padding_value=value)
+    lengths = torch.tensor([len(row) for row in rows])
+    return padded, torch.arange(padded.shape[1]) < lengths[:, None]
+
+
+def _beginning(text: str) -> str:
+    return " ".join(text.split())[:LONGEST_SHOWN]
 
 
 def _positions_before_the_first(network: nn.Module) -> int:
-    """Positions that RoBERTa and its like leave unused: those up to that of padding."""
+    """Return the number of positions that RoBERTa and its like leave unused: those up to that of padding."""
     for name, part in network.named_modules():
         if name.endswith("position_embeddings") and isinstance(part, nn.Embedding):
             return 0 if part.padding_idx is None else part.padding_idx + 1
     return 0
-
-
-def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Mean ``[B, F]`` of the real tokens' states ``[B, T, F]`` under ``mask`` ``[B, T]``."""
-    weights = mask[..., None].to(tokens.dtype)
-    return (tokens * weights).sum(1) / weights.sum(1).clamp_min(1)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.features import CaptionRidge, fit_caption_ridge
+from flowprior.extensions.text.scorers import CaptionRidge, fit_caption_ridge
 
 
 def pairs(count: int = 120, captions: int = 30, noise: float = 0.5) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,9 +13,10 @@ from flowprior.couplings import Coupling
 from flowprior.data import Data, TensorData
 from flowprior.errors import OptionError
 from flowprior.evaluation import Result, evaluate, sweep
+from flowprior.extensions.text.score import ImageText
 from flowprior.features import Classifier, as_extractor
 from flowprior.flow import Flow
-from flowprior.metrics import ImageText, Setup
+from flowprior.metrics import Setup
 from flowprior.metrics.setup import Reference
 from flowprior.paths import Path
 from flowprior.priors import Prior
