@@ -12,13 +12,11 @@ from flowprior.metrics.base import (
 from flowprior.metrics.bits import Likelihood, bits_per_dimension
 from flowprior.metrics.condition_fit import Accuracy, ImageText, caption_ranks
 from flowprior.metrics.ensembles import (
-    Coverage,
     Crps,
     EnergyScore,
     EnsembleMetric,
     MemberSpread,
     PairedMetric,
-    coverage,
     crps,
     energy_score,
     member_spread,
@@ -27,7 +25,6 @@ from flowprior.metrics.frechet import FeatureMoments, Frechet, frechet_distance
 from flowprior.metrics.kernel import KernelDistance, KernelMetric, kernel_distance, polynomial_mmd2
 from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_recall
 from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
-from flowprior.metrics.restorations import Consistency, PictureMetric, Psnr, Ssim, consistency, psnr, ssim
 from flowprior.metrics.setup import Drawn, Rows, Setup, Trajectories
 from flowprior.metrics.trajectories import (
     Curvature,
@@ -50,11 +47,10 @@ from flowprior.metrics.transport import (
 )
 
 __all__ = ["FeatureMetric", "FlowMetric", "Metric", "PairedMetric", "SampleMetric", "StepMetric"]
-__all__ += ["EnsembleMetric", "PictureMetric", "TwoSampleMetric"]
+__all__ += ["EnsembleMetric", "TwoSampleMetric"]
 __all__ += ["Drawn", "MetricInfo", "Rows", "Setup", "Trajectories"]
 __all__ += ["Accuracy", "Curvature", "Frechet", "ImageText", "KernelMetric", "Likelihood", "Manifold"]
-__all__ += ["Consistency", "Coverage", "Crps", "EnergyScore", "MemberSpread", "Psnr", "Ssim"]
-__all__ += ["consistency", "coverage", "crps", "energy_score", "member_spread", "psnr", "ssim"]
+__all__ += ["Crps", "EnergyScore", "MemberSpread", "crps", "energy_score", "member_spread"]
 __all__ += ["Memorisation", "PathEnergy", "Sliced", "Truncation", "Wasserstein"]
 __all__ += ["FeatureMoments", "KernelDistance", "PrecisionRecall"]
 __all__ += ["bits_per_dimension", "caption_ranks", "frechet_distance", "global_error", "kernel_distance"]

@@ -1,4 +1,4 @@
-"""Arrays to pictures: images and points, trajectories, densities, forecasts, quality; animations of a flow.
+"""Arrays to pictures: images and points, trajectories, densities, quality; animations of a flow.
 
 Every function but :func:`animate` returns a ``matplotlib.figure.Figure`` that belongs to no window and no
 back end of the user's; :func:`save_figure` writes it. Pictures know arrays alone: neither flow nor result.
@@ -6,7 +6,6 @@ back end of the user's; :func:`save_figure` writes it. Pictures know arrays alon
 
 from flowprior.pictures.animation import animate, check_animation, save_animation
 from flowprior.pictures.densities import densities
-from flowprior.pictures.fans import fans
 from flowprior.pictures.grid import (
     beside,
     check_drawable,
@@ -28,7 +27,6 @@ __all__ = [
     "check_animation",
     "check_drawable",
     "densities",
-    "fans",
     "figure_bytes",
     "first_of_each",
     "given_pictures",
