@@ -67,7 +67,8 @@ def evaluate(
     """Compare samples of RUN with the test split of its data; finished values are kept in RUN/evaluation."""
     from flowprior.data import load_data
     from flowprior.evaluation import joined, sweep_each
-    from flowprior.flow.card import add_evaluation, digest_of
+    from flowprior.flow.description import digest_of
+    from flowprior.flow.files import cards
     from flowprior.flow.reading import find_flow
     from flowprior.report.figures import check_suffix, save_plot
     from flowprior.report.terminal import result_table
@@ -105,7 +106,8 @@ def evaluate(
     if not engine.is_main:
         return
     result = joined(results)
-    add_evaluation(folder, result, digest)
+    for card in cards():
+        card.add_evaluation(folder, result, digest)
     if out is not None:
         result.save(out)
     if plot is not None:

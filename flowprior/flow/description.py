@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -158,3 +158,35 @@ def _word(value: Any) -> str:
 def dtype_of(description: Mapping[str, Any]) -> torch.dtype | None:
     """Floating-point type of the model's weights; None where it has none."""
     return getattr(torch, description["dtype"]) if description["dtype"] else None
+
+
+def weights_digest(description: Mapping[str, Any]) -> str:
+    """Return the sha256 of the file of the weights."""
+    return description[FILES]["weights"]["sha256"]
+
+
+def digest_of(folder: Path) -> str | None:
+    """Return the sha256 of the weights of a saved flow; None for a checkpoint, and where there is no flow."""
+    try:
+        description = read_description(folder)
+    except CheckpointError:
+        return None
+    return weights_digest(description) if set(description[FILES]) == {"weights"} else None
+
+
+def tensor_option(condition: Condition) -> str:
+    """Return how ``flowprior sample`` is given a condition that is a tensor."""
+    return "--picture FILE " if condition.is_picture else "--cond FILE.npy "
+
+
+def samples_ending(event_shape: Sequence[int], data: Any = None) -> str:
+    """Return the ending of a file that such events fit in; images and points of the plane are drawn.
+
+    Args:
+        event_shape: of one sample.
+        data: what the flow's metadata say of its data.
+    """
+    if isinstance(data, Mapping) and "annotation" in data:
+        return "h5ad"
+    picture = len(event_shape) == 3 and event_shape[0] in (1, 3, 4)
+    return "png" if picture or tuple(event_shape) == (2,) else "npz"
