@@ -1,7 +1,8 @@
 """Arrays to pictures: images and points, trajectories, densities, quality; animations of a flow.
 
 Every function but :func:`animate` returns a ``matplotlib.figure.Figure`` that belongs to no window and no
-back end of the user's; :func:`save_figure` writes it. Pictures know arrays alone: neither flow nor result.
+back end of the user's; :func:`save_figure` writes it. All but :mod:`~flowprior.pictures.run_samples` know
+arrays alone, neither flow nor result.
 """
 
 from flowprior.pictures.animation import animate, check_animation, save_animation

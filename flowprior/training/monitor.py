@@ -13,10 +13,10 @@ import torch
 
 from flowprior.encoding import pictures_of
 from flowprior.errors import TrainingDiverged
+from flowprior.registry.plugins import load_point
 from flowprior.training.callbacks import Callback, MetricsFile, ProgressBar, TrainingStart
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.optimiser import learning_rate_factor
-from flowprior.training.pictures import SamplePictures
 from flowprior.training.run import RunDirectory
 from flowprior.training.state import TrainingState
 
@@ -45,7 +45,10 @@ class Monitor:
         self._started: list[Callback] = []
         parts = state.parts
         shown = pictures_of(parts.data)
-        self._pictures = SamplePictures(shown, run.samples, state.config, parts.device) if run else None
+        self._images: Any = None
+        if run is not None:
+            images = load_point("flowprior.hooks", "sample-images", "train")
+            self._images = images(shown, run.samples, state.config, parts.device)
         self._start = TrainingStart(parts.config, state.step, run.path if run else None)
         self._watch = Stopwatch(state.step)
 
@@ -100,7 +103,7 @@ class Monitor:
 
     def draw(self, state: TrainingState) -> None:
         """Draw samples of the averaged weights into RUN/samples."""
-        picture = self._pictures.draw(state.flow(), state.step) if self._pictures is not None else None
+        picture = None if self._images is None else self._images.draw(state.flow(), state.step)
         if picture is not None:
             for callback in self._callbacks:
                 callback.on_sample(state.step, picture)

@@ -1,4 +1,4 @@
-"""Pictures of samples on the way: which conditions and source samples are drawn, and when there are none."""
+"""The figures that a run draws of its samples: which conditions and source samples they show."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from flowprior.conditions import Conditions, labels_in, moved
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.pictures import beside, given_pictures, save_figure
+from flowprior.pictures.grid import beside, given_pictures
+from flowprior.pictures.saving import save_figure
 from flowprior.storage.writing import writing
 from flowprior.training.batches import Randomness, probe_indices
 from flowprior.training.config import TrainingConfig
@@ -25,8 +26,8 @@ MOST_ROWS = 16
 POINTS = 1024
 
 
-class SamplePictures:
-    """Draws the same source samples at every step, so that pictures of one run can be compared.
+class SampleImages:
+    """Draws the same source samples at every step, so that figures of one run can be compared.
 
     Args:
         data: the training set: which conditions there are, and what the real data look like.
@@ -100,5 +101,5 @@ class SamplePictures:
 
 
 def _shown(x: Tensor) -> Tensor:
-    """The channels that a picture can show: three, or the first."""
+    """Return the channels that an image can show: three, or the first."""
     return x[:, :3] if x.shape[1] >= 3 else x[:, :1]
