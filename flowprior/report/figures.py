@@ -116,7 +116,7 @@ def comparison_figure(summary: Mapping[str, Any]) -> Figure:
     better = {name: about["better"] for name, about in summary["metrics"].items() if name in there}
     better = {name: side for name, side in better.items() if side}
     if not better:
-        raise OptionError("plot: no cell has a value yet; run the comparison first")
+        raise OptionError("plot: no run has a value yet; run the comparison first")
 
     def draw(axes: Axes, metric: str) -> None:
         rows = [row for row in summary["quality"] if row["metric"] == metric]

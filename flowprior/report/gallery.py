@@ -17,8 +17,8 @@ from flowprior.errors import FlowpriorError
 from flowprior.pictures import figure_bytes, first_of_each, is_drawable, points, sample_grid
 from flowprior.report.wording import counted
 from flowprior.study import evaluating
-from flowprior.study.cell_file import Collection
 from flowprior.study.evaluating import conditions_of
+from flowprior.study.folders import Collection
 from flowprior.study.splits import Splits
 
 if TYPE_CHECKING:

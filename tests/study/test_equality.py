@@ -23,8 +23,8 @@ from flowprior.paths.base import PREDICTIONS
 from flowprior.priors import Prior
 from flowprior.report import write_report
 from flowprior.study import StudyFolder, grid_from_dict, run_grid
-from flowprior.study.cell_file import collect
-from flowprior.study.cells import variants
+from flowprior.study.folders import collect
+from flowprior.study.runs import variants
 from flowprior.training import train
 from tests.cli.conftest import call_app
 
