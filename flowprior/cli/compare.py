@@ -104,16 +104,18 @@ def compare(
     """Train every prior x coupling x path x seed at equal budget, evaluate all, write OUT/report.html."""
     from flowprior.progress import stage
     from flowprior.report import require_report_extra
+    from flowprior.report.figures import check_plot
     from flowprior.study import preview_grid
 
     if dry_run and report_only:
         raise OptionError("--dry-run and --report-only exclude each other; choose one of them")
     if not dry_run:
         require_report_extra()
-    _check_plot(plot)
+    if plot is not None:
+        check_plot(plot)
     if report_only:
         _import_hooks(grid, out, allow_hooks)
-        _show(_reported(out, baseline=baseline, metric=metric), out, json, plot)
+        _report(out, json, plot, baseline=baseline, metric=metric)
         return
     axes = {"priors": prior, "couplings": coupling, "paths": path, "samplers": sampler}
     values = {"data": data, "model": model, "samples": samples, "baseline": baseline, "metric": metric}
@@ -129,7 +131,7 @@ def compare(
         _show_plan(planned, json)
         return
     outcome = _run(chosen, out, json)
-    _show(_reported(out), out, json, plot)
+    _report(out, json, plot)
     if outcome.interrupted or outcome.failed:
         raise typer.Exit(INTERRUPTED if outcome.interrupted else FAILED)
 
@@ -183,31 +185,15 @@ def _run(grid: Grid, out: Path, json: bool) -> Outcome:
     return outcome
 
 
-def _reported(out: Path, **options: str | None) -> dict[str, Any]:
-    """The summary of a report that is written anew."""
+def _report(out: Path, json: bool, plot: Path | None, **options: str | None) -> None:
+    """Write report and plot; show the values of the summary's metric, what failed or waits, and the files."""
     from flowprior.progress import stage
-    from flowprior.report import write_report
-
-    with stage("write the report"):
-        return write_report(out, **options)
-
-
-def _check_plot(plot: Path | None) -> None:
-    """Refuse a picture that could not be written, before anything is run."""
-    from flowprior.report.figures import check_suffix
-    from flowprior.storage import check_place
-
-    if plot is not None:
-        check_suffix(plot)
-        check_place(plot)
-
-
-def _show(summary: dict[str, Any], out: Path, json: bool, plot: Path | None = None) -> None:
-    """The values of the summary's metric, what failed or waits, and where report and plot are."""
-    from flowprior.report import save_comparison
+    from flowprior.report import save_comparison, write_report
     from flowprior.report.wording import prior_sentence
     from flowprior.study import StudyFolder
 
+    with stage("write the report"):
+        summary = write_report(out, **options)
     report = StudyFolder(out).report
     if plot is not None:
         save_comparison(summary, plot)

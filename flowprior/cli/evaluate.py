@@ -70,15 +70,15 @@ def evaluate(
     from flowprior.flow.description import digest_of
     from flowprior.flow.files import cards
     from flowprior.flow.reading import find_flow
-    from flowprior.report.figures import check_suffix, save_plot
+    from flowprior.report.figures import check_plot, save_plot
     from flowprior.report.terminal import result_table
     from flowprior.storage import check_place
     from flowprior.training.engine import make_engine
 
-    for file in filter(None, (out, plot)):
-        check_place(file)
+    if out is not None:
+        check_place(out)
     if plot is not None:
-        check_suffix(plot)
+        check_plot(plot)
         if reference is not None and len(reference) > 1:
             raise OptionError("--plot draws a single reference; leave out --plot, or all but one --reference")
     counts, numbers = parse_integers(nfe, "--nfe"), parse_integers(seeds, "--seeds")

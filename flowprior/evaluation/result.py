@@ -154,7 +154,9 @@ class Result(Shown):
     def tables(self) -> list[Table]:
         own = [row for row in self._of_flows if row["nfe"] is None]
         values = [[row["metric"], row["value"]] for row in own]
-        by_nfe = _table_by_nfe(self._of_flows, self.quality_metrics)
+        metrics = self.quality_metrics
+        means = [[*at, *(mean.get(name) for name in metrics)] for at, mean in _means(self._of_flows).items()]
+        by_nfe = Table(("sampler", "guidance", "NFE", *metrics), means)
         return [by_nfe, *([Table(("metric of the flow", "value"), values)] if values else [])]
 
     @property
@@ -213,12 +215,6 @@ def _best_values(rows: Rows, metrics: Mapping[str, MetricInfo]) -> list[str]:
             lines.append(f"{name} {own[place]:.4g} at NFE {nfe}, {sampler} ({info.better} is better)")
     more = len(lines) - MOST_METRICS
     return lines[:MOST_METRICS] + ([f"and {counted(more, 'metric')} more"] if more > 0 else [])
-
-
-def _table_by_nfe(rows: Rows, metrics: Mapping[str, MetricInfo]) -> Table:
-    """Means over seeds: a row for each sampler, guidance and number of evaluations, a column a metric."""
-    shown = [[*place, *(own.get(name) for name in metrics)] for place, own in _means(rows).items()]
-    return Table(("sampler", "guidance", "NFE", *metrics), shown)
 
 
 def _means(rows: Rows) -> dict[tuple[Any, ...], dict[str, float]]:

@@ -46,15 +46,57 @@ from flowprior.metrics.transport import (
     wasserstein2_squared,
 )
 
-__all__ = ["FeatureMetric", "FlowMetric", "Metric", "PairedMetric", "SampleMetric", "StepMetric"]
-__all__ += ["EnsembleMetric", "TwoSampleMetric"]
-__all__ += ["Drawn", "MetricInfo", "Rows", "Setup", "Trajectories"]
-__all__ += ["Accuracy", "Curvature", "Frechet", "ImageText", "KernelMetric", "Likelihood", "Manifold"]
-__all__ += ["Crps", "EnergyScore", "MemberSpread", "crps", "energy_score", "member_spread"]
-__all__ += ["Memorisation", "PathEnergy", "Sliced", "Truncation", "Wasserstein"]
-__all__ += ["FeatureMoments", "KernelDistance", "PrecisionRecall"]
-__all__ += ["bits_per_dimension", "caption_ranks", "frechet_distance", "global_error", "kernel_distance"]
-__all__ += ["local_error", "measure_transport", "memorisation_ratio", "nearest_distances"]
-__all__ += ["normalised_energy", "polynomial_mmd2", "precision_recall"]
-__all__ += ["sliced_wasserstein2_per_condition", "sliced_wasserstein2_squared"]
-__all__ += ["solve_trajectories", "step_times", "wasserstein2_per_condition", "wasserstein2_squared"]
+__all__ = [
+    "Accuracy",
+    "Crps",
+    "Curvature",
+    "Drawn",
+    "EnergyScore",
+    "EnsembleMetric",
+    "FeatureMetric",
+    "FeatureMoments",
+    "FlowMetric",
+    "Frechet",
+    "ImageText",
+    "KernelDistance",
+    "KernelMetric",
+    "Likelihood",
+    "Manifold",
+    "MemberSpread",
+    "Memorisation",
+    "Metric",
+    "MetricInfo",
+    "PairedMetric",
+    "PathEnergy",
+    "PrecisionRecall",
+    "Rows",
+    "SampleMetric",
+    "Setup",
+    "Sliced",
+    "StepMetric",
+    "Trajectories",
+    "Truncation",
+    "TwoSampleMetric",
+    "Wasserstein",
+    "bits_per_dimension",
+    "caption_ranks",
+    "crps",
+    "energy_score",
+    "frechet_distance",
+    "global_error",
+    "kernel_distance",
+    "local_error",
+    "measure_transport",
+    "member_spread",
+    "memorisation_ratio",
+    "nearest_distances",
+    "normalised_energy",
+    "polynomial_mmd2",
+    "precision_recall",
+    "sliced_wasserstein2_per_condition",
+    "sliced_wasserstein2_squared",
+    "solve_trajectories",
+    "step_times",
+    "wasserstein2_per_condition",
+    "wasserstein2_squared",
+]

@@ -5,8 +5,6 @@ back end of the user's; :func:`save_figure` writes it. All but :mod:`~flowprior.
 arrays alone, neither flow nor result.
 """
 
-from flowprior.pictures.animation import animate, check_animation, save_animation
-from flowprior.pictures.densities import densities
 from flowprior.pictures.grid import (
     beside,
     check_drawable,
@@ -16,10 +14,16 @@ from flowprior.pictures.grid import (
     is_drawable,
     sample_grid,
 )
-from flowprior.pictures.points import point_panels, points
+from flowprior.pictures.points import densities, point_panels, points
 from flowprior.pictures.quality import quality
 from flowprior.pictures.saving import SUFFIXES, figure_bytes, save_figure
-from flowprior.pictures.trajectories import trajectories, trajectory_panels
+from flowprior.pictures.trajectories import (
+    animate,
+    check_animation,
+    save_animation,
+    trajectories,
+    trajectory_panels,
+)
 
 __all__ = [
     "SUFFIXES",

@@ -132,19 +132,42 @@ def run_grid(
         FlowpriorError: a grid that cannot be run at all, or a directory that cannot be written.
     """
     folder = StudyFolder(out)
+
+    def is_finished(run: StudyRun, place: RunFolder) -> bool:
+        """Return whether a run has a result; a damaged one is reported, and the run is measured again."""
+        try:
+            return folder.read_result(place) is not None
+        except CheckpointError as error:
+            notify(f"measured again: {run.title}: {error}")
+            return False
+
     with showing(progress):
         load_hooks(grid.as_dict())
         splits, plan, runs = checked_plan(grid)
         with folder.lock():
             write_object(folder.plan, plan)
             write_text(folder.grid, dump_grid(grid))
-        work = _Work(folder, grid, splits, notify)
+        outcome = Outcome()
         for row in skipped_of(plan["variants"]):
             name = name_of_skipped(row)
-            work.outcome.skipped[name] = row["reason"]
+            outcome.skipped[name] = row["reason"]
             notify(f"skipped {name}: {row['reason']}")
-        work.all(runs)
-    return work.outcome
+        places = {number: folder.run(run.name, run.key) for number, run in enumerate(runs, 1)}
+        left = [(number, run) for number, run in enumerate(runs, 1) if not is_finished(run, places[number])]
+        outcome.finished = len(runs) - len(left)
+        for number, run in left:
+            notify(f"run {number} of {len(runs)}: {run.title}")
+            try:
+                complete_run(run, places[number], grid, splits)
+            except (KeyboardInterrupt, TrainingInterrupted):
+                outcome.interrupted = True
+                break
+            except Exception as error:
+                outcome.failed[run.title] = line = _note_failure(run, places[number], error)
+                notify(f"failed {run.title}: {line}")
+            else:
+                outcome.finished += 1
+    return outcome
 
 
 def preview_grid(grid: Grid, out: str | Path) -> Preview:
@@ -258,57 +281,11 @@ def _describe_run(place: RunFolder) -> dict[str, Any]:
     }
 
 
-@dataclass
-class _Work:
-    """One call of :func:`run_grid`."""
-
-    folder: StudyFolder
-    grid: Grid
-    splits: Splits
-    notify: Notify
-    outcome: Outcome = field(default_factory=Outcome)
-
-    def all(self, order: list[StudyRun]) -> None:
-        """Make the runs in their order."""
-        numbers = {run.title: number for number, run in enumerate(order, 1)}
-        runs = [run for run in order if not self._is_finished(run)]
-        self.outcome.finished += len(order) - len(runs)
-        for run in runs:
-            self.notify(f"run {numbers[run.title]} of {len(order)}: {run.title}")
-            if not self._one(run):
-                return
-
-    def _place(self, run: StudyRun) -> RunFolder:
-        return self.folder.run(run.name, run.key)
-
-    def _is_finished(self, run: StudyRun) -> bool:
-        """True if a run has a result; a damaged one is reported, and the run is measured again."""
-        try:
-            return self.folder.read_result(self._place(run)) is not None
-        except CheckpointError as error:
-            self.notify(f"measured again: {run.title}: {error}")
-            return False
-
-    def _one(self, run: StudyRun) -> bool:
-        """Make one run; False where the user stopped it."""
-        try:
-            complete_run(run, self._place(run), self.grid, self.splits)
-        except (KeyboardInterrupt, TrainingInterrupted):
-            self.outcome.interrupted = True
-            return False
-        except Exception as error:
-            self._note_failure(run, error)
-        else:
-            self.outcome.finished += 1
-        return True
-
-    def _note_failure(self, run: StudyRun, error: Exception) -> None:
-        """One line; for a bug also the stack trace, beside the run's files."""
-        failure = self._place(run).failure
-        line = " ".join(str(error).split()) or type(error).__name__
-        if not isinstance(error, FlowpriorError):
-            line = f"{type(error).__name__}: {line}; the stack trace is in {failure}"
-        trace = "".join(traceback.format_exception(error))
-        write_object(failure, {"seed": run.seed, "error": line, "trace": trace})
-        self.outcome.failed[run.title] = line
-        self.notify(f"failed {run.title}: {line}")
+def _note_failure(run: StudyRun, place: RunFolder, error: Exception) -> str:
+    """Write one line beside the run's files and return it; for a bug write the stack trace, too."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, FlowpriorError):
+        line = f"{type(error).__name__}: {line}; the stack trace is in {place.failure}"
+    trace = "".join(traceback.format_exception(error))
+    write_object(place.failure, {"seed": run.seed, "error": line, "trace": trace})
+    return line

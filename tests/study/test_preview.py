@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-from flowprior.errors import FlowpriorError
 from flowprior.study import preview_grid
 from tests.study.conftest import tiny_grid
 
@@ -37,10 +34,3 @@ def test_cells_that_were_begun_or_have_failed_are_told_apart(copied: Path) -> No
     second.unlink()
     states = [run.state for run in preview_grid(tiny_grid(), copied).runs]
     assert sorted(states) == ["begun", "failed", *["finished"] * 6]
-
-
-def test_what_the_library_refuses_is_said(tmp_path: Path) -> None:
-    found = preview_grid(tiny_grid(couplings=["condot", "posterior"]), tmp_path)
-    assert [row["variant"] for row in found.skipped] == ["gaussian + posterior"]
-    with pytest.raises(FlowpriorError, match="no variant"):
-        preview_grid(tiny_grid(baseline="nothing"), tmp_path)
