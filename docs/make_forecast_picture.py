@@ -12,8 +12,9 @@ from pathlib import Path
 import torch
 
 from flowprior import Flow
-from flowprior.extensions.series import weather
-from flowprior.pictures import fans, save_figure
+from flowprior.extensions.series.data import weather
+from flowprior.extensions.series.fans import fans
+from flowprior.pictures import save_figure
 
 PICTURE = Path(__file__).parent / "images" / "forecasting.png"
 SHOWN = {"winter": 60, "spring": 540, "autumn": 1000}

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from benchmarks.studies import Row, generator, rows_of
 from flowprior.data import Data
-from flowprior.extensions.series import COLUMNS, DAY, FORECAST, STATIONS, WeatherData
+from flowprior.extensions.series.data import COLUMNS, DAY, FORECAST, STATIONS, WeatherData
+from flowprior.extensions.series.metrics import coverage
 from flowprior.flow import Flow
-from flowprior.metrics import coverage, crps, energy_score, member_spread
+from flowprior.metrics import crps, energy_score, member_spread
 
 MEMBERS = 20
 DAYS = 15

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from flowprior import evaluate, train
 from flowprior.data import load_data
-from flowprior.extensions.series import WeatherData
+from flowprior.extensions.series.data import WeatherData
 
 weather, test = load_data("weather"), load_data("weather", split="test")
 before = weather.condition.shape

@@ -131,7 +131,11 @@ def _describe(record: Record[Any], family: str) -> dict[str, Any]:
 
     hidden = NOT_FOR_USERS.get(family, ())
     known = model_options(record.name) if family == "models" else record.options
-    options = {name: _default(value) for name, value in known.items() if name not in hidden}
+    options = {
+        name: "required" if value is inspect.Parameter.empty else value
+        for name, value in known.items()
+        if name not in hidden
+    }
     said = {READS: READS_MEANING, **option_meanings(record.factory)}
     return {
         "name": record.name,
@@ -140,7 +144,3 @@ def _describe(record: Record[Any], family: str) -> dict[str, Any]:
         "options": options,
         "meanings": {name: said.get(name, "") for name in options},
     }
-
-
-def _default(value: Any) -> Any:
-    return "required" if value is inspect.Parameter.empty else value

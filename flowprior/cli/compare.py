@@ -28,7 +28,7 @@ def compare(
         Path | None,
         typer.Argument(metavar="[GRID.toml]", help="File of the grid; options replace its keys."),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="OUT", help="Directory of cells and report.")] = Path(
+    out: Annotated[Path, typer.Option(metavar="OUT", help="Directory of runs and report.")] = Path(
         "runs/comparison"
     ),
     data: Annotated[
@@ -61,14 +61,14 @@ def compare(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Velocity network of every cell.", autocompletion=completing("models", "auto")),
+        typer.Option(help="Velocity network of every run.", autocompletion=completing("models", "auto")),
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds: 0, 1, ….")] = None,
     nfe: Annotated[
         str | None,
         typer.Option(help="Evaluations of the velocity, with commas between; 0 is the prior alone."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps of every cell.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps of every run.")] = None,
     samples: Annotated[int | None, typer.Option(help="How many samples to generate at each NFE.")] = None,
     baseline: Annotated[
         str | None, typer.Option(help="What to compare with, such as 'gaussian + condot'.")
@@ -86,7 +86,7 @@ def compare(
         bool,
         typer.Option(
             "--dry-run",
-            help="Say which cells would be run; run and write nothing.",
+            help="Say which runs would be made; make and write nothing.",
         ),
     ] = False,
     report_only: Annotated[
@@ -104,16 +104,18 @@ def compare(
     """Train every prior x coupling x path x seed at equal budget, evaluate all, write OUT/report.html."""
     from flowprior.progress import stage
     from flowprior.report import require_report_extra
+    from flowprior.report.figures import check_plot
     from flowprior.study import preview_grid
 
     if dry_run and report_only:
         raise OptionError("--dry-run and --report-only exclude each other; choose one of them")
     if not dry_run:
         require_report_extra()
-    _check_plot(plot)
+    if plot is not None:
+        check_plot(plot)
     if report_only:
         _import_hooks(grid, out, allow_hooks)
-        _show(_reported(out, baseline=baseline, metric=metric), out, json, plot)
+        _report(out, json, plot, baseline=baseline, metric=metric)
         return
     axes = {"priors": prior, "couplings": coupling, "paths": path, "samplers": sampler}
     values = {"data": data, "model": model, "samples": samples, "baseline": baseline, "metric": metric}
@@ -124,12 +126,12 @@ def compare(
     trusted = allow_hooks or dry_run  # A dry run imports nothing.
     chosen = _grid(grid, out, values, [*budget, *(overrides or [])], trusted)
     if dry_run:
-        with stage("plan the cells"):
+        with stage("plan the runs"):
             planned = preview_grid(chosen, out)
         _show_plan(planned, json)
         return
     outcome = _run(chosen, out, json)
-    _show(_reported(out), out, json, plot)
+    _report(out, json, plot)
     if outcome.interrupted or outcome.failed:
         raise typer.Exit(INTERRUPTED if outcome.interrupted else FAILED)
 
@@ -172,7 +174,7 @@ def _import_hooks(grid: Path | None, out: Path, allowed: bool) -> None:
 
 
 def _run(grid: Grid, out: Path, json: bool) -> Outcome:
-    """Run the grid; beside JSON nothing is said of it but which cells failed."""
+    """Run the grid; beside JSON nothing is said of it but which runs failed."""
     from flowprior.study import run_grid
 
     if not json:
@@ -183,31 +185,15 @@ def _run(grid: Grid, out: Path, json: bool) -> Outcome:
     return outcome
 
 
-def _reported(out: Path, **options: str | None) -> dict[str, Any]:
-    """The summary of a report that is written anew."""
+def _report(out: Path, json: bool, plot: Path | None, **options: str | None) -> None:
+    """Write report and plot; show the values of the summary's metric, what failed or waits, and the files."""
     from flowprior.progress import stage
-    from flowprior.report import write_report
-
-    with stage("write the report"):
-        return write_report(out, **options)
-
-
-def _check_plot(plot: Path | None) -> None:
-    """Refuse a picture that could not be written, before anything is run."""
-    from flowprior.report.figures import check_suffix
-    from flowprior.storage import check_place
-
-    if plot is not None:
-        check_suffix(plot)
-        check_place(plot)
-
-
-def _show(summary: dict[str, Any], out: Path, json: bool, plot: Path | None = None) -> None:
-    """The values of the summary's metric, what failed or waits, and where report and plot are."""
-    from flowprior.report import save_comparison
+    from flowprior.report import save_comparison, write_report
     from flowprior.report.wording import prior_sentence
     from flowprior.study import StudyFolder
 
+    with stage("write the report"):
+        summary = write_report(out, **options)
     report = StudyFolder(out).report
     if plot is not None:
         save_comparison(summary, plot)
@@ -249,11 +235,12 @@ def _tables(summary: dict[str, Any]) -> list[Any]:
 
 
 def _show_plan(found: Preview, json: bool) -> None:
-    """What ``--dry-run`` says: the cells, and what is done already."""
-    from flowprior.study.cells import name_of_skipped
+    """What ``--dry-run`` says: the runs, and what is done already."""
+    from flowprior.study.runs import name_of_skipped
 
     if json:
-        print_json(asdict(found) | {"to_run": len(found.to_run)})
+        told = asdict(found) | {"to_run": len(found.to_run)}
+        print_json({"cells": told.pop("runs"), **told})
         return
     skipped = [f"skipped {name_of_skipped(row)}: {row['reason']}" for row in found.skipped]
     grid, training, left = found.grid, found.grid["training"], len(found.to_run)
@@ -261,25 +248,25 @@ def _show_plan(found: Preview, json: bool) -> None:
         f"each: {training['steps']:,} steps of {training['batch_size']} pairs, model {grid['model']}; "
         f"{grid['samples']:,} samples at NFE {', '.join(map(str, grid['nfe']))}"
     )
-    to_do = f"{left} of {len(found.cells)} cells to run"
+    to_do = f"{left} of {len(found.runs)} runs to make"
     if not left:
-        to_do = f"all {len(found.cells)} cells are finished; nothing is to be run"
-    print_rich(_table_of_cells(found), *skipped, budget, to_do)
+        to_do = f"all {len(found.runs)} runs are finished; nothing is to be made"
+    print_rich(_table_of_runs(found), *skipped, budget, to_do)
 
 
-def _table_of_cells(found: Preview) -> Table:
-    """One row a variant: how many of its cells are in which state."""
+def _table_of_runs(found: Preview) -> Table:
+    """One row a variant: how many of its runs are in which state."""
     from rich.table import Table
     from rich.text import Text
 
     from flowprior.study.running import STATES
 
-    table = Table(title=Text(f"cells on {found.grid['data']}", "table.title"), title_justify="left")
+    table = Table(title=Text(f"runs on {found.grid['data']}", "table.title"), title_justify="left")
     table.add_column("variant", overflow="fold")
     for state in STATES:
         table.add_column(state, justify="right")
-    for label in dict.fromkeys(cell.variant for cell in found.cells):
-        counts = Counter(cell.state for cell in found.cells if cell.variant == label)
+    for label in dict.fromkeys(run.variant for run in found.runs):
+        counts = Counter(run.state for run in found.runs if run.variant == label)
         table.add_row(Text(label), *(str(counts[state] or "") for state in STATES))
     return table
 

@@ -67,17 +67,18 @@ def evaluate(
     """Compare samples of RUN with the test split of its data; finished values are kept in RUN/evaluation."""
     from flowprior.data import load_data
     from flowprior.evaluation import joined, sweep_each
-    from flowprior.flow.card import add_evaluation, digest_of
+    from flowprior.flow.description import digest_of
+    from flowprior.flow.files import cards
     from flowprior.flow.reading import find_flow
-    from flowprior.report.figures import check_suffix, save_plot
+    from flowprior.report.figures import check_plot, save_plot
     from flowprior.report.terminal import result_table
     from flowprior.storage import check_place
     from flowprior.training.engine import make_engine
 
-    for file in filter(None, (out, plot)):
-        check_place(file)
+    if out is not None:
+        check_place(out)
     if plot is not None:
-        check_suffix(plot)
+        check_plot(plot)
         if reference is not None and len(reference) > 1:
             raise OptionError("--plot draws a single reference; leave out --plot, or all but one --reference")
     counts, numbers = parse_integers(nfe, "--nfe"), parse_integers(seeds, "--seeds")
@@ -105,7 +106,8 @@ def evaluate(
     if not engine.is_main:
         return
     result = joined(results)
-    add_evaluation(folder, result, digest)
+    for card in cards():
+        card.add_evaluation(folder, result, digest)
     if out is not None:
         result.save(out)
     if plot is not None:

@@ -15,8 +15,6 @@ from flowprior.registry import is_foreign, package_version, points_of
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from flowprior.ops.backend import Backend
-
 PACKAGES = (
     "flowprior",
     "torch",
@@ -57,6 +55,7 @@ def _held_by(run: Path) -> dict[str, Any]:
 
 
 def _collect() -> dict[str, Any]:
+    """Return versions, devices, threads, the backend and what it was built for, and plug-ins."""
     import platform
 
     import torch
@@ -64,48 +63,34 @@ def _collect() -> dict[str, Any]:
     from flowprior.ops import backend
     from flowprior.storage.user_paths import cache_folder
 
-    running = backend()
+    running, native = backend(), None
+    if running.name == "native":
+        native = {"instruction_set": running.instruction_set, "devices": sorted(running.devices)}
+        native |= running.build
+    count = torch.cuda.device_count()
+    devices = [f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(count)]
     return {
         "versions": {
             "python": platform.python_version(),
             **{name: package_version(name, "not installed") for name in PACKAGES},
         },
         "platform": platform.platform(),
-        "devices": _devices(),
+        "devices": ["cpu", *devices],
         "threads": torch.get_num_threads(),
         "ops": str(running),
-        "native": _native(running),
+        "native": native,
         "cache": str(cache_folder()),
-        "plug-ins": _plugins(),
+        "plug-ins": [
+            {
+                "group": group,
+                "name": point.name,
+                "value": point.value,
+                "package": point.dist.name if point.dist else "",
+            }
+            for group in (registry.group for registry in registries().values() if registry.group)
+            for point in filter(is_foreign, points_of(group))
+        ],
     }
-
-
-def _native(running: Backend) -> dict[str, Any] | None:
-    """What the native extension is and uses; None in pure torch."""
-    if running.name != "native":
-        return None
-    return {"instruction_set": running.instruction_set, "devices": sorted(running.devices), **running.build}
-
-
-def _devices() -> list[str]:
-    import torch
-
-    return ["cpu"] + [
-        f"cuda:{index} ({torch.cuda.get_device_name(index)})" for index in range(torch.cuda.device_count())
-    ]
-
-
-def _plugins() -> list[dict[str, str]]:
-    return [
-        {
-            "group": group,
-            "name": point.name,
-            "value": point.value,
-            "package": point.dist.name if point.dist else "",
-        }
-        for group in (registry.group for registry in registries().values() if registry.group)
-        for point in filter(is_foreign, points_of(group))
-    ]
 
 
 def _table(found: dict[str, Any]) -> Table:

@@ -122,7 +122,7 @@ def _option_lines(component: dict[str, Any], width: int, whole: bool) -> Iterato
     column = max((len(text) for text in shown.values() if len(text) <= LONGEST), default=0) + 2
     for option, text in shown.items():
         meaning = component["meanings"][option]
-        meaning = meaning if whole else first_sentence(meaning)
+        meaning = meaning if whole else meaning.split(". ")[0].rstrip(".")
         room = width - OPTION - column
         lines = textwrap.wrap(meaning, max(room, 20)) or [""]
         start = " " * OPTION + text.ljust(column)
@@ -131,8 +131,3 @@ def _option_lines(component: dict[str, Any], width: int, whole: bool) -> Iterato
             start = " " * (OPTION + column)
         yield (start + lines[0]).rstrip()
         yield from (" " * (OPTION + column) + line for line in lines[1:])
-
-
-def first_sentence(text: str) -> str:
-    """Return ``text`` up to its first full stop."""
-    return text.split(". ")[0].rstrip(".")

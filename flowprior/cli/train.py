@@ -200,7 +200,7 @@ def train(
 
 def _asked(flow: Flow) -> str:
     """Return the options of ``sample`` for this flow: the condition, and the file to write."""
-    from flowprior.flow.card import samples_ending
+    from flowprior.flow.description import samples_ending
 
     options = "".join(_option_of(flow, name, part) for name, part in flow.condition.named.items())
     ending = samples_ending(flow.event_shape, flow.metadata.get("data"))
@@ -210,7 +210,7 @@ def _asked(flow: Flow) -> str:
 def _option_of(flow: Flow, name: str, condition: Condition) -> str:
     """Return the option of ``sample`` for a condition, or for its part of this name; empty with a default."""
     from flowprior.flow.captions import TEXT_ENCODER
-    from flowprior.flow.card import tensor_option
+    from flowprior.flow.description import tensor_option
 
     if condition.kind == "tensor":
         return tensor_option(condition)

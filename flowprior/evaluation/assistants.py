@@ -52,18 +52,17 @@ class Assistants:
     def run(self, work: Callable[[], T]) -> T:
         """What ``work`` gives in the first process, on each of them; what it raises, each of them raises."""
         try:
-            return self._lead(work) if self.is_first else self._serve()
+            if not self.is_first:
+                return self._serve()
+            try:
+                result = work()
+            except BaseException as error:
+                self._tell(_Message(error=sendable(error)))
+                raise
+            self._tell(_Message(result=result))
+            return result
         finally:
             distributed.destroy_process_group(self._group)
-
-    def _lead(self, work: Callable[[], T]) -> T:
-        try:
-            result = work()
-        except BaseException as error:
-            self._tell(_Message(error=sendable(error)))
-            raise
-        self._tell(_Message(result=result))
-        return result
 
     def solve(self, cond: Conditions | None, n: int, *, generator: torch.Generator, **terms: Any) -> Solution:
         """Called like :meth:`flowprior.flow.Flow.solve`: samples that all processes generate together."""

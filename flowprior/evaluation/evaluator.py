@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from typing import Any
 
-from flowprior.evaluation.cell import Cell, as_compared, generate, halving
 from flowprior.evaluation.result import ADAPTIVE, REAL_DATA, SECONDS, table_row
+from flowprior.evaluation.setting import Setting, as_compared, generate, halving
 from flowprior.evaluation.store import Entry, Store, flow_digest
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo, SampleMetric, StepMetric
 from flowprior.metrics.setup import Drawn, Setup
 from flowprior.metrics.trajectories import Trajectories, solve_trajectories
 from flowprior.metrics.transport import measure_transport
-from flowprior.samplers import PLAIN, Sampler, Solution, SourceOptions
+from flowprior.samplers import PLAIN, Sampler, SourceOptions
 
 Row = dict[str, Any]
 Columns = dict[Any, dict[str, MetricInfo]]
@@ -22,11 +22,10 @@ Columns = dict[Any, dict[str, MetricInfo]]
 
 
 @cache
-def prior_alone(options: SourceOptions) -> Cell:
-    """The cell of the prior alone, whatever the sampler and the guidance, with its source samples."""
-    return Cell(
-        "euler", Sampler.create("euler").with_source(options.temperature, options.prior_guidance), 0, 1.0
-    )
+def prior_alone(options: SourceOptions) -> Setting:
+    """Return the setting of the prior alone and its source samples, whatever sampler and guidance."""
+    sampler = Sampler.create("euler").with_source(options.temperature, options.prior_guidance)
+    return Setting("euler", sampler, 0, 1.0)
 
 
 @dataclass(eq=False)
@@ -51,7 +50,7 @@ class Evaluator:
     def __post_init__(self) -> None:
         self.split, self.setup = next(iter(self.setups.items()))
         self.terms = {"flow": self.label, "seed": self.setup.seed}
-        self._entries: dict[Cell, dict[str, Entry]] = {}
+        self._entries: dict[Setting, dict[str, Entry]] = {}
         self._solved: dict[tuple[float, SourceOptions], Trajectories] = {}
         self._all_columns = {split: self._columns_of(setup) for split, setup in self.setups.items()}
 
@@ -72,20 +71,20 @@ class Evaluator:
         """Check whether the data allow any of the metrics, against any split."""
         return any(self._all_columns.values())
 
-    def quality(self, cell: Cell) -> Iterator[Row]:
-        """Values of the samples of one cell and the seconds they took.
+    def quality(self, setting: Setting) -> Iterator[Row]:
+        """Yield values of the samples of one setting and the seconds they took.
 
         Raises:
             OptionError: evaluations that the sampler cannot spend.
             InputError: samples that are not finite.
         """
-        entries = self._filled(prior_alone(cell.sampler.source_options) if cell.nfe == 0 else cell)
+        entries = self._filled(prior_alone(setting.sampler.source_options) if setting.nfe == 0 else setting)
         facts = entries[self.split].facts
-        grid = ADAPTIVE if cell.sampler.adaptive and cell.nfe is None else cell.grid
-        terms = self.terms | {"sampler": cell.name, "grid": grid, "guidance": cell.guidance}
+        grid = ADAPTIVE if setting.sampler.adaptive and setting.nfe is None else setting.grid
+        terms = self.terms | {"sampler": setting.name, "grid": grid, "guidance": setting.guidance}
         terms["nfe"] = facts["nfe"]
         for split, entry in entries.items():
-            for infos in self._columns(split, *cell.kinds).values():
+            for infos in self._columns(split, *setting.kinds).values():
                 yield from entry.rows(infos, split=split, **terms)
         yield table_row(SECONDS, facts["seconds"], samples=self.setup.samples, **terms)
 
@@ -140,33 +139,34 @@ class Evaluator:
 
     # -- computing ----------------------------------------------------------------------------
 
-    def _filled(self, cell: Cell) -> dict[str, Entry]:
-        """The entry of a cell for each split, with every value that is asked for."""
-        if cell in self._entries:
-            return self._entries[cell]
-        samples = cache(partial(generate, cell, self.setup))
-        drawn = cache(partial(self._drawn, samples))
-        entries = {split: self._read_cell(cell, setup) for split, setup in self.setups.items()}
+    def _filled(self, setting: Setting) -> dict[str, Entry]:
+        """Return the entry of a setting for each split, with every value that is asked for."""
+        if setting in self._entries:
+            return self._entries[setting]
+        samples = cache(partial(generate, setting, self.setup))
+
+        @cache
+        def drawn() -> Drawn:
+            return Drawn(as_compared(samples()[0].x, self.setup), self.setup.cond, rows=self.setup.rows)
+
+        entries = {split: self._read_setting(setting, setup) for split, setup in self.setups.items()}
         for split, entry in entries.items():
 
             def compute(metric: Metric, setup: Setup = self.setups[split]) -> dict[str, float]:
                 if isinstance(metric, SampleMetric):
                     return metric.values(setup, drawn())
                 assert isinstance(metric, StepMetric)
-                solved = self._trajectories(cell.guidance, cell.sampler.source_options)
+                solved = self._trajectories(setting.guidance, setting.sampler.source_options)
                 x = samples()[0].x
-                return metric.values(setup, cell.sampler, cell.nfe, cell.guidance, x, solved)
+                return metric.values(setup, setting.sampler, setting.nfe, setting.guidance, x, solved)
 
-            if self._complete(entry, self._columns(split, *cell.kinds), compute) or "nfe" not in entry.facts:
+            columns = self._columns(split, *setting.kinds)
+            if self._complete(entry, columns, compute) or "nfe" not in entry.facts:
                 solution, seconds = samples()
                 entry.facts |= {"nfe": solution.nfe, "seconds": seconds, "batch_size": self.setup.batch_size}
                 self.store.write(entry)
-        self._entries[cell] = entries
+        self._entries[setting] = entries
         return entries
-
-    def _drawn(self, samples: Callable[[], tuple[Solution, float]]) -> Drawn:
-        """Generated samples as metrics see them, with the real events whose conditions they have."""
-        return Drawn(as_compared(samples()[0].x, self.setup), self.setup.cond, rows=self.setup.rows)
 
     def _complete(self, entry: Entry, columns: Columns, compute: Callable[..., dict[str, float]]) -> bool:
         """Compute and keep what an entry lacks of ``columns``; whether there was anything."""
@@ -197,11 +197,11 @@ class Evaluator:
         metrics = [m for m in self.metrics if setup is self.setup or isinstance(m, SampleMetric)]
         return {metric: columns for metric in metrics if (columns := metric.columns(setup))}
 
-    def _read_cell(self, cell: Cell, setup: Setup) -> Entry:
-        if cell.terms is None or setup.generate is not None:  # a function that has no name
+    def _read_setting(self, setting: Setting, setup: Setup) -> Entry:
+        if setting.terms is None or setup.generate is not None:  # a function that has no name
             return Entry(None)
         other = {} if setup is self.setup else {"conditions_of": self.setup.reference.digest}
-        return self._read(cell.file_name, setup, flow=True, **cell.terms, **other)
+        return self._read(setting.file_name, setup, flow=True, **setting.terms, **other)
 
     @cached_property
     def _flow_digest(self) -> str | None:

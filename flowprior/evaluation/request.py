@@ -215,20 +215,17 @@ def warn_of_few(references: Iterable[Reference], metrics: Iterable[Metric]) -> N
         RuntimeWarning: how many examples there are, what such metrics usually take, and what to do.
     """
     names = [metric.name for metric in metrics if isinstance(metric, SampleMetric)]
-    for reference in references if names else ():
-        if len(reference) < FEW and (message := _few_sentence(reference, names)) not in _said:
-            _said.add(message)
-            warnings.warn(message, RuntimeWarning, stacklevel=4)
-
-
-def _few_sentence(reference: Reference, names: list[str]) -> str:
     usual = [f"{name} {USUAL[name]}" for name in names if name in USUAL]
     needs = f" (usual are: {', '.join(usual)})" if usual else ""
-    return (
-        f"evaluate: expected {FEW} or more examples to compare samples with, got {reference.describe()}: "
-        f"values against so few say little{needs}; hold more out (test_fraction=) or name larger data "
-        "(--reference), or take the values as a sign that it runs, and no more"
-    )
+    for reference in references if names else ():
+        message = (
+            f"evaluate: expected {FEW} or more examples to compare samples with, got {reference.describe()}: "
+            f"values against so few say little{needs}; hold more out (test_fraction=) or name larger data "
+            "(--reference), or take the values as a sign that it runs, and no more"
+        )
+        if len(reference) < FEW and message not in _said:
+            _said.add(message)
+            warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
 def classifier_for(
@@ -299,6 +296,8 @@ def describe_settings(
 ) -> dict[str, Any]:
     """Parts of the flow, data and references, classifier by its weights and accuracy, device, versions."""
     parts = {"prior": flow.prior, "coupling": flow.coupling, "path": flow.path}
+    own = references[0].data
+    scorer = classifier if own.condition.kind == "labels" else None
     return {
         "data": data,
         "reference": " and ".join(reference.describe() for reference in references),
@@ -307,15 +306,11 @@ def describe_settings(
         "model": flow.specs["model"] or type(flow.model).__name__,
         **({} if flow.encoder is None else {"encoder": short(flow.encoder.identity())}),
         "classifier": None if classifier is None else classifier.describe(),
-        "classifier_accuracy": _accuracy(classifier, references[0].data),
+        "classifier_accuracy": None if scorer is None else accuracy_on(scorer, own),
         "device": str(flow.prior.event_dims.device),
         "torch": torch.__version__,
         "flowprior": package_version(),
     }
-
-
-def _accuracy(classifier: Classifier | None, data: Data) -> float | None:
-    return None if classifier is None or data.condition.kind != "labels" else accuracy_on(classifier, data)
 
 
 def name_of(component: str | Registered) -> str:

@@ -1,20 +1,18 @@
 """The result of an evaluation: one long table with one row a value.
 
-And what it says of itself: the best values at a prompt, a table by NFE in a notebook, and the section of a
-model card.
+And what it shows of itself: the best values at a prompt, a table by NFE in a notebook.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowprior.display import Shown, Table, counted
 from flowprior.errors import InputError
-from flowprior.flow.card import code, markdown_table
 from flowprior.metrics.base import MetricInfo
 from flowprior.storage import write_json
 
@@ -35,10 +33,6 @@ SECONDS = "seconds"
 MOST_METRICS = 6
 """Metrics of which a prompt shows the best value."""
 BETTER = {"lower": min, "higher": max}
-CARD_PLACE = ("split", "sampler", "nfe", "guidance", "metric")
-"""What tells lines of a model card's table apart; seeds are averaged over."""
-CARD_COLUMNS = ("split", "sampler", "NFE", "guidance", "metric", "value", "samples", "features")
-CARD_SETTINGS = ("data", "seeds", "conditions", "classifier", "device", "torch", "flowprior")
 Rows = Iterable[Mapping[str, Any]]
 
 
@@ -160,7 +154,9 @@ class Result(Shown):
     def tables(self) -> list[Table]:
         own = [row for row in self._of_flows if row["nfe"] is None]
         values = [[row["metric"], row["value"]] for row in own]
-        by_nfe = _table_by_nfe(self._of_flows, self.quality_metrics)
+        metrics = self.quality_metrics
+        means = [[*at, *(mean.get(name) for name in metrics)] for at, mean in _means(self._of_flows).items()]
+        by_nfe = Table(("sampler", "guidance", "NFE", *metrics), means)
         return [by_nfe, *([Table(("metric of the flow", "value"), values)] if values else [])]
 
     @property
@@ -172,26 +168,6 @@ class Result(Shown):
         import pandas
 
         return pandas.DataFrame(self.rows, columns=pandas.Index(COLUMNS))
-
-    def card_section(self) -> str:
-        """Every value, and in what terms it was measured, in Markdown, for the model card of the flow."""
-        settings = self.settings
-        known = [name for name in CARD_SETTINGS if settings.get(name) not in (None, "")]
-        terms = [(name, code(_words(settings[name]))) for name in known]
-        terms += [
-            (f"reference {split}", code(f"{settings['reference']}, sha256 {digest}"))
-            for split, digest in settings.get("reference_digests", {}).items()
-        ]
-        several = len(settings.get("seeds", ())) > 1
-        how = "Mean ± standard deviation over seeds of the measurement." if several else ""
-        listed = "\n".join(f"- {code(note)}" for note in self.notes)
-        table = markdown_table(CARD_COLUMNS, _card_lines(self.rows))
-        parts = ("## Evaluation", markdown_table(("what", "value"), terms), how, table, listed)
-        return "\n\n".join(part for part in parts if part)
-
-    def card_metrics(self) -> list[str]:
-        """Names of the metrics, for the head of the model card."""
-        return list(dict.fromkeys(row["metric"] for row in self.rows if row["metric"] != SECONDS))
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists and numbers."""
@@ -241,12 +217,6 @@ def _best_values(rows: Rows, metrics: Mapping[str, MetricInfo]) -> list[str]:
     return lines[:MOST_METRICS] + ([f"and {counted(more, 'metric')} more"] if more > 0 else [])
 
 
-def _table_by_nfe(rows: Rows, metrics: Mapping[str, MetricInfo]) -> Table:
-    """Means over seeds: a row for each sampler, guidance and number of evaluations, a column a metric."""
-    shown = [[*place, *(own.get(name) for name in metrics)] for place, own in _means(rows).items()]
-    return Table(("sampler", "guidance", "NFE", *metrics), shown)
-
-
 def _means(rows: Rows) -> dict[tuple[Any, ...], dict[str, float]]:
     """(sampler, guidance, NFE) -> metric -> mean over seeds, of the first split."""
     kept = [row for row in rows if row["nfe"] is not None and row["value"] is not None]
@@ -257,31 +227,6 @@ def _means(rows: Rows) -> dict[tuple[Any, ...], dict[str, float]]:
             place = (row["sampler"], row["guidance"], row["nfe"])
             found.setdefault(place, {}).setdefault(row["metric"], []).append(row["value"])
     return {place: {name: statistics.fmean(v) for name, v in own.items()} for place, own in found.items()}
-
-
-def _card_lines(rows: Rows) -> Iterator[list[str]]:
-    """One line for each metric, split and way of sampling."""
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        if row["metric"] != SECONDS:
-            key = (row["flow"] == REAL_DATA, *(row[name] for name in CARD_PLACE))
-            groups.setdefault(key, []).append(row)
-    for (real, split, sampler, nfe, guidance, metric), own in groups.items():
-        place = [REAL_DATA if real else _cell(sampler), _words(nfe), _words(guidance)]
-        values, first = [row["value"] for row in own], own[0]
-        deviation = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
-        value = f"{statistics.fmean(values):.4g}{deviation}"
-        yield [_cell(split), *place, _cell(metric), value, _words(first["samples"]), _cell(first["features"])]
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else code(value)
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_words, value))
-    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _differing(rows: list[dict[str, Any]]) -> str:

@@ -11,6 +11,18 @@ from flowprior.features.classifier import (
 )
 from flowprior.features.pretrained import ClipFeatures, InceptionFeatures, Lite0Features
 
-__all__ = ["FEATURES", "FeatureExtractor", "NetworkFeatures", "as_extractor"]
-__all__ += ["Classifier", "accuracy_on", "data_classifier", "load_classifier", "save_classifier"]
-__all__ += ["ClipFeatures", "InceptionFeatures", "Lite0Features", "train_classifier"]
+__all__ = [
+    "FEATURES",
+    "Classifier",
+    "ClipFeatures",
+    "FeatureExtractor",
+    "InceptionFeatures",
+    "Lite0Features",
+    "NetworkFeatures",
+    "accuracy_on",
+    "as_extractor",
+    "data_classifier",
+    "load_classifier",
+    "save_classifier",
+    "train_classifier",
+]

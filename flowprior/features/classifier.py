@@ -278,7 +278,11 @@ def fingerprint(data: Data, seed: int) -> str:
 def _network_of(event_shape: torch.Size, classes: int) -> nn.Sequential:
     """``Sequential(body, head)`` without weights (on the meta device), body to features, head to logits."""
     with torch.device("meta"):
-        body = _cnn(event_shape) if len(event_shape) == 3 else _mlp(math.prod(event_shape))
+        if len(event_shape) == 3:
+            body = _cnn(event_shape)
+        else:
+            first = nn.Linear(math.prod(event_shape), 256)
+            body = nn.Sequential(nn.Flatten(), first, nn.ReLU(), nn.Linear(256, FEATURES), nn.ReLU())
         return nn.Sequential(body, nn.Linear(FEATURES, classes))
 
 
@@ -295,10 +299,6 @@ def _cnn(event_shape: torch.Size) -> nn.Sequential:
         channels, out = out, 64
     head = nn.Linear(channels * height * width, FEATURES)
     return nn.Sequential(*layers, nn.Flatten(), head, nn.ReLU())
-
-
-def _mlp(size: int) -> nn.Sequential:
-    return nn.Sequential(nn.Flatten(), nn.Linear(size, 256), nn.ReLU(), nn.Linear(256, FEATURES), nn.ReLU())
 
 
 def _set_scale(classifier: Classifier, data: Data) -> None:

@@ -6,7 +6,7 @@ What comes back from the disk is checked here, too.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path as FilePath
 from typing import Any
@@ -254,3 +254,35 @@ def check_prior(
             f"{source}: the tensors do not fit the prior '{prior.name}': {one_line(error)}; use another "
             "checkpoint"
         ) from error
+
+
+def weights_digest(description: Mapping[str, Any]) -> str:
+    """Return the sha256 of the file of the weights."""
+    return description[FILES]["weights"]["sha256"]
+
+
+def digest_of(folder: FilePath) -> str | None:
+    """Return the sha256 of the weights of a saved flow; None for a checkpoint, and where there is no flow."""
+    try:
+        description = read_description(folder)
+    except CheckpointError:
+        return None
+    return weights_digest(description) if set(description[FILES]) == {"weights"} else None
+
+
+def tensor_option(condition: Condition) -> str:
+    """Return how ``flowprior sample`` is given a condition that is a tensor."""
+    return "--picture FILE " if condition.is_picture else "--cond FILE.npy "
+
+
+def samples_ending(event_shape: Sequence[int], data: Any = None) -> str:
+    """Return the ending of a file that such events fit in; images and points of the plane are drawn.
+
+    Args:
+        event_shape: of one sample.
+        data: what the flow's metadata say of its data.
+    """
+    if isinstance(data, Mapping) and "annotation" in data:
+        return "h5ad"
+    picture = len(event_shape) == 3 and event_shape[0] in (1, 3, 4)
+    return "png" if picture or tuple(event_shape) == (2,) else "npz"

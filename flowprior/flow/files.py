@@ -2,7 +2,7 @@
 
 The tensors lie in ``weights-DIGEST.safetensors``. ``flow.json`` is renamed into place last: until then the
 folder holds the flow that it held before, from then on the new one. What is superseded is removed
-afterwards, and nothing else ever is. The model card beside them follows last, as far as it can be written.
+afterwards, and nothing else ever is. The cards that extensions keep beside them follow last.
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from flowprior.errors import CheckpointError
-from flowprior.flow.card import write_card
 from flowprior.flow.description import (
     DESCRIPTION,
     FILES,
@@ -29,12 +28,31 @@ from flowprior.flow.description import (
 )
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.reading import read_flow
+from flowprior.registry import points_of
 from flowprior.storage import FolderLock, bind, is_leftover, remove_files
 from flowprior.storage.digests import PATIENCE, save_by_digest
 from flowprior.storage.lock import NAME as LOCK
 from flowprior.storage.writing import explaining, sync
 
 _BOUND = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
+
+
+class Card(Protocol):
+    """What an extension keeps beside saved flows; a module that ``flowprior.cards`` names, or an object."""
+
+    def write_card(self, folder: FilePath, description: Mapping[str, Any]) -> None:
+        """Write it beside a flow that was saved; where it cannot be written, warn."""
+
+    def add_evaluation(self, folder: FilePath, evaluation: Any, digest: str | None) -> None:
+        """Add a :class:`flowprior.evaluation.Result` of the flow whose weights have this sha256."""
+
+    def remove_card(self, folder: FilePath) -> None:
+        """Remove it, for the flow is to be removed, too."""
+
+
+def cards() -> list[Card]:
+    """Return what extensions keep beside saved flows."""
+    return [point.load() for point in points_of("flowprior.cards")]
 
 
 def save_flow(flow: FlowParts, directory: FilePath) -> None:
@@ -81,7 +99,8 @@ def _replace(directory: FilePath, description: Mapping[str, Any], tensors: dict[
             write_flow(directory, description, tensors)
             kept = _files_of(directory)
             remove_files(directory / name for name in superseded if name not in kept)
-            write_card(directory, read_description(directory))
+            for card in cards():
+                card.write_card(directory, read_description(directory))
         finally:
             if lock.held:
                 sweep_flow(directory)

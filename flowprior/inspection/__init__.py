@@ -13,7 +13,22 @@ from flowprior.inspection.fitted_prior import (
 from flowprior.inspection.inspect import Candidate, Inspection, Pairing, Suggestion, inspect_priors, suggest
 from flowprior.inspection.simulated_flow import SimulatedFlow, energy_coefficient, simulate_flow
 
-__all__ = ["Closeness", "FittedPrior", "fit_prior", "gaussian_w2_squared", "measure_closeness"]
-__all__ += ["Examples", "Inspection", "Pairing", "inspect_priors", "prior_picture"]
-__all__ += ["Candidate", "SimulatedFlow", "Suggestion", "energy_coefficient", "half_share"]
-__all__ += ["simulate_flow", "suggest"]
+__all__ = [
+    "Candidate",
+    "Closeness",
+    "Examples",
+    "FittedPrior",
+    "Inspection",
+    "Pairing",
+    "SimulatedFlow",
+    "Suggestion",
+    "energy_coefficient",
+    "fit_prior",
+    "gaussian_w2_squared",
+    "half_share",
+    "inspect_priors",
+    "measure_closeness",
+    "prior_picture",
+    "simulate_flow",
+    "suggest",
+]

@@ -12,7 +12,7 @@ import torch
 
 from flowprior.conditions import rows as take
 from flowprior.couplings import Coupling, source_gap
-from flowprior.data import Data, as_data
+from flowprior.data import as_data
 from flowprior.display import Shown, Table, counted
 from flowprior.errors import CouplingError, OptionError
 from flowprior.inspection.examples import Examples
@@ -111,7 +111,8 @@ class Inspection(Shown):
         return [*best, *(f"warning: {warning}" for warning in self.warnings[:3])]
 
     def tables(self) -> list[Table]:
-        return [_table_of(self._records()), _table_of([_prior_record(prior) for prior in self.priors])]
+        both = self._records(), [_prior_record(prior) for prior in self.priors]
+        return [Table(list(own[0]), [list(record.values()) for record in own]) for own in both if own]
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row for each pairing, best first, with what is known of its prior (extra ``plot``)."""
@@ -189,8 +190,11 @@ def inspect_priors(
         with stage(f"fit and measure {spec}"), showing(False):
             prior, report = fit_prior(spec, chosen, seed)
         if out is not None:
-            path = Path(out) / f"prior-{place}-{spec.partition(':')[0]}.png"
-            report = _draw(path, prior, report, chosen, seed, data)
+            title, path = f"{spec} on {data.name}", Path(out) / f"prior-{place}-{spec.partition(':')[0]}.png"
+            figure = prior_picture(prior, chosen, seed, names=data.class_names, title=title)
+            if figure is not None:
+                save_figure(figure, path)
+                report = replace(report, picture=str(path))
         fitted.append(report)
         if (warning := misfit_warning(spec, report.misfit, data.class_names)) is not None:
             warnings.append(warning)
@@ -210,18 +214,6 @@ def inspect_priors(
     if out is not None:
         found.save(Path(out) / "inspection.json")
     return found
-
-
-def _draw(
-    path: Path, prior: Prior, report: FittedPrior, examples: Examples, seed: int, data: Data
-) -> FittedPrior:
-    """Write the picture of a prior, and note its file."""
-    title = f"{report.prior} on {data.name}"
-    figure = prior_picture(prior, examples, seed, names=data.class_names, title=title)
-    if figure is None:
-        return report
-    save_figure(figure, path)
-    return replace(report, picture=str(path))
 
 
 def _pairings(
@@ -261,12 +253,6 @@ def _prior_record(prior: FittedPrior) -> dict[str, Any]:
     }
 
 
-def _table_of(records: Sequence[Mapping[str, Any]]) -> Table:
-    """Records of the same keys as a table."""
-    columns = list(records[0]) if records else []
-    return Table(columns, [[record[name] for name in columns] for record in records])
-
-
 @dataclass(frozen=True)
 class Candidate:
     """One mixture and its mean log-density of held-out data, in nats per dimension."""
@@ -283,11 +269,6 @@ class Suggestion:
     candidates: list[Candidate]
     seconds: float
     rows: int
-
-    @property
-    def best(self) -> str:
-        """The specification of the best one."""
-        return self.candidates[0].prior
 
 
 def suggest(examples: Examples, seed: int) -> Suggestion | None:

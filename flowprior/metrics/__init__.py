@@ -12,13 +12,11 @@ from flowprior.metrics.base import (
 )
 from flowprior.metrics.bits import Likelihood, bits_per_dimension
 from flowprior.metrics.ensembles import (
-    Coverage,
     Crps,
     EnergyScore,
     EnsembleMetric,
     MemberSpread,
     PairedMetric,
-    coverage,
     crps,
     energy_score,
     member_spread,
@@ -27,7 +25,6 @@ from flowprior.metrics.frechet import FeatureMoments, Frechet, frechet_distance
 from flowprior.metrics.kernel import KernelDistance, KernelMetric, kernel_distance, polynomial_mmd2
 from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_recall
 from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
-from flowprior.metrics.restorations import Consistency, PictureMetric, Psnr, Ssim, consistency, psnr, ssim
 from flowprior.metrics.setup import Drawn, Rows, Setup, Trajectories
 from flowprior.metrics.trajectories import (
     Curvature,
@@ -49,16 +46,55 @@ from flowprior.metrics.transport import (
     wasserstein2_squared,
 )
 
-__all__ = ["FeatureMetric", "FlowMetric", "Metric", "PairedMetric", "SampleMetric", "StepMetric"]
-__all__ += ["EnsembleMetric", "PictureMetric", "TwoSampleMetric"]
-__all__ += ["Drawn", "MetricInfo", "Rows", "Setup", "Trajectories"]
-__all__ += ["Accuracy", "Curvature", "Frechet", "KernelMetric", "Likelihood", "Manifold"]
-__all__ += ["Consistency", "Coverage", "Crps", "EnergyScore", "MemberSpread", "Psnr", "Ssim"]
-__all__ += ["consistency", "coverage", "crps", "energy_score", "member_spread", "psnr", "ssim"]
-__all__ += ["Memorisation", "PathEnergy", "Sliced", "Truncation", "Wasserstein"]
-__all__ += ["FeatureMoments", "KernelDistance", "PrecisionRecall"]
-__all__ += ["bits_per_dimension", "frechet_distance", "global_error", "kernel_distance"]
-__all__ += ["local_error", "measure_transport", "memorisation_ratio", "nearest_distances"]
-__all__ += ["normalised_energy", "polynomial_mmd2", "precision_recall"]
-__all__ += ["sliced_wasserstein2_per_condition", "sliced_wasserstein2_squared"]
-__all__ += ["solve_trajectories", "step_times", "wasserstein2_per_condition", "wasserstein2_squared"]
+__all__ = [
+    "Accuracy",
+    "Crps",
+    "Curvature",
+    "Drawn",
+    "EnergyScore",
+    "EnsembleMetric",
+    "FeatureMetric",
+    "FeatureMoments",
+    "FlowMetric",
+    "Frechet",
+    "KernelDistance",
+    "KernelMetric",
+    "Likelihood",
+    "Manifold",
+    "MemberSpread",
+    "Memorisation",
+    "Metric",
+    "MetricInfo",
+    "PairedMetric",
+    "PathEnergy",
+    "PrecisionRecall",
+    "Rows",
+    "SampleMetric",
+    "Setup",
+    "Sliced",
+    "StepMetric",
+    "Trajectories",
+    "Truncation",
+    "TwoSampleMetric",
+    "Wasserstein",
+    "bits_per_dimension",
+    "crps",
+    "energy_score",
+    "frechet_distance",
+    "global_error",
+    "kernel_distance",
+    "local_error",
+    "measure_transport",
+    "member_spread",
+    "memorisation_ratio",
+    "nearest_distances",
+    "normalised_energy",
+    "polynomial_mmd2",
+    "precision_recall",
+    "sliced_wasserstein2_per_condition",
+    "sliced_wasserstein2_squared",
+    "solve_trajectories",
+    "step_times",
+    "wasserstein2_per_condition",
+    "wasserstein2_squared",
+]

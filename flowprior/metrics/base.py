@@ -21,10 +21,9 @@ from flowprior.samplers import Sampler
 GROUPS = ("quick", "all")
 ORDER = (
     *("fid", "kid", "accuracy", "w2", "image-text", "precision-recall", "memorisation", "sliced-w2"),
-    *("crps", "energy-score", "member-spread", "coverage", "psnr", "ssim", "consistency"),
-    *("truncation", "curvature", "path-energy", "nll"),
+    *("crps", "energy-score", "member-spread", "truncation", "curvature", "path-energy", "nll"),
 )
-"""The order of results: quick ones, then those of samples, of steps, of the flow. Other metrics follow."""
+"""The order of results of samples, of steps and of the flow, quick ones first; others follow, by name."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +208,8 @@ def select(metrics: str | Metric | Sequence[str | Metric]) -> list[Metric]:
     """Metrics by name: ``"quick"``, ``"all"``, a name or spec, an instance, or a list of these.
 
     Returns:
-        Each once, in the order of :data:`ORDER`. What is named with options takes the place of a group's.
+        Each once: those of samples, of steps and of the flow, each in the order of :data:`ORDER`. What is
+        named with options takes the place of a group's.
 
     Raises:
         UnknownComponentError: no metric of that name.
@@ -225,7 +225,13 @@ def select(metrics: str | Metric | Sequence[str | Metric]) -> list[Metric]:
     for name, kind in kinds.items():
         if name not in found and ("all" in wanted or ("quick" in wanted and kind.quick)):
             found[name] = kind()
-    return sorted(found.values(), key=lambda m: ORDER.index(m.name) if m.name in ORDER else len(ORDER))
+    listed = {name: place for place, name in enumerate(ORDER)}
+
+    def place(metric: Metric) -> tuple[bool, bool, int, str]:
+        kind = isinstance(metric, FlowMetric), isinstance(metric, StepMetric)
+        return *kind, listed.get(metric.name, len(listed)), metric.name
+
+    return sorted(found.values(), key=place)
 
 
 def as_clouds(owner: str, x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:

@@ -12,11 +12,6 @@ fair score).
 
 ES(F, y) = E‖X − y‖ − ½ E‖X − X'‖, the energy score (eq. 22), is the same of whole events. Unlike the CRPS it
 sees whether the numbers of an event go together.
-
-Coverage is how often the truth lies where it is said to lie. Of an ensemble that is drawn from the law of the
-truth, the rank of the truth among the members is uniform (section 4): between the k-th and the k-th last of m
-members it lies with probability (m + 1 − 2 k)/(m + 1). So the ends of an interval of probability p are at the
-ranks (1 ∓ p)/2 × (m + 1), between two members where these are no whole numbers.
 """
 
 from __future__ import annotations
@@ -29,11 +24,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from flowprior.errors import OptionError
 from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
 from flowprior.metrics.setup import Drawn, Setup
-
-PROBABILITIES = (0.5, 0.9)
 
 
 class PairedMetric(SampleMetric):
@@ -114,28 +106,6 @@ def member_spread(samples: Tensor) -> Tensor:
     return samples.double().flatten(2).var(1).mean(1).sqrt()
 
 
-def coverage(samples: Tensor, truth: Tensor, probability: float) -> Tensor:
-    """Share ``[n]`` of the numbers of each truth that lie in the central interval of the members.
-
-    Args:
-        samples: ``[n, members, *event]``, at least (1 + p)/(1 − p) members: 19 for 0.9.
-        truth: ``[n, *event]``.
-        probability: p of the interval, in (0, 1).
-
-    Raises:
-        OptionError: no such probability, or too few members for its interval.
-    """
-    members = samples.shape[1]
-    if not 0 < probability < 1 or (1 - probability) / 2 * (members + 1) < 1 - 1e-9:
-        raise OptionError(
-            f"coverage: an interval of {probability:g} needs (1 + p)/(1 - p) members or more, got {members}"
-        )
-    ordered, truth = samples.double().flatten(2).sort(1).values, truth.double().flatten(1)
-    low = (1 - probability) / 2 * (members + 1)
-    ends = [_at(ordered, rank) for rank in (low, members + 1 - low)]
-    return ((truth >= ends[0]) & (truth <= ends[1])).double().mean(1)
-
-
 @Metric.register("crps")
 class Crps(EnsembleMetric):
     """Continuous ranked probability score of the numbers of an event, fair to the number of members."""
@@ -174,23 +144,6 @@ class MemberSpread(EnsembleMetric):
         return member_spread(samples)
 
 
-@Metric.register("coverage")
-class Coverage(PairedMetric):
-    """Share of true numbers within the central intervals of 50 and 90 % of several samples."""
-
-    better = ""
-    names = ()
-    least = 19
-
-    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        what = {_name(p): f"share of numbers in the central interval of {p:.0%}" for p in PROBABILITIES}
-        return self.described(setup, what)
-
-    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
-        samples, truth = ensembles(drawn, setup.members)
-        return {_name(p): coverage(samples, truth, p).mean().item() for p in PROBABILITIES}
-
-
 def ensembles(drawn: Drawn, members: int) -> tuple[Tensor, Tensor]:
     """Samples ``[n, members, *event]`` of n conditions, and the real events ``[n, *event]`` that had them."""
     assert drawn.rows is not None
@@ -213,14 +166,3 @@ def _pairwise_mean(samples: Tensor, distance: int | None) -> Tensor:
         total = found.sum(1) if total is None else total + found.sum(1)
     assert total is not None
     return 2 * total / (members * (members - 1))
-
-
-def _at(ordered: Tensor, rank: float) -> Tensor:
-    """What lies at a rank from 1 on, between two members where it is no whole number."""
-    below = int(rank - 1 + 1e-9)
-    above = min(below + 1, ordered.shape[1] - 1)
-    return torch.lerp(ordered[:, below], ordered[:, above], max(0.0, rank - 1 - below))
-
-
-def _name(probability: float) -> str:
-    return f"coverage_{100 * probability:.0f}"

@@ -198,8 +198,9 @@ def measure_transport(
     indices = draw_indices(data, min(pairs, len(data)), torch.Generator().manual_seed(seed))
     size = flow.coupling.draw_size(TRAINING_BATCH)
     can_pair = flow.coupling.can_pair
-    if can_pair:
-        _fit_where_needed(flow, data, seed)
+    if can_pair and not flow.coupling.is_fitted:  # of a loaded flow, where it has to know all data
+        batches = [(flow.encode(x1.to(device)), moved(cond, device)) for x1, cond in data.batches()]
+        flow.coupling.fit(flow.prior, batches, generator=torch.Generator(device).manual_seed(seed))
     paired = unpaired = 0.0
     for part in indices.split(size):
         x1, cond = data.batch(part)
@@ -233,13 +234,3 @@ def _per_condition(
         problem = f"label {missing[0]} was generated but is not in the reference"
         raise InputError(f"distance per condition: {problem}")
     return {label: distance(x[cond == label], y[cond_y == label]) for label in cond.unique().tolist()}
-
-
-def _fit_where_needed(flow: Flow, data: Data, seed: int) -> None:
-    """Fit a coupling that has to know all data, and that a loaded flow has not fitted."""
-    if flow.coupling.is_fitted:
-        return
-    device = flow.prior.event_dims.device
-    batches = [(flow.encode(x1.to(device)), moved(cond, device)) for x1, cond in data.batches()]
-    generator = torch.Generator(device).manual_seed(seed)
-    flow.coupling.fit(flow.prior, batches, generator=generator)

@@ -1,12 +1,10 @@
-"""Arrays to pictures: images and points, trajectories, densities, forecasts, quality; animations of a flow.
+"""Arrays to pictures: images and points, trajectories, densities, quality; animations of a flow.
 
 Every function but :func:`animate` returns a ``matplotlib.figure.Figure`` that belongs to no window and no
-back end of the user's; :func:`save_figure` writes it. Pictures know arrays alone: neither flow nor result.
+back end of the user's; :func:`save_figure` writes it. All but :mod:`~flowprior.pictures.run_samples` know
+arrays alone, neither flow nor result.
 """
 
-from flowprior.pictures.animation import animate, check_animation, save_animation
-from flowprior.pictures.densities import densities
-from flowprior.pictures.fans import fans
 from flowprior.pictures.grid import (
     beside,
     check_drawable,
@@ -16,10 +14,16 @@ from flowprior.pictures.grid import (
     is_drawable,
     sample_grid,
 )
-from flowprior.pictures.points import point_panels, points
+from flowprior.pictures.points import densities, point_panels, points
 from flowprior.pictures.quality import quality
 from flowprior.pictures.saving import SUFFIXES, figure_bytes, save_figure
-from flowprior.pictures.trajectories import trajectories, trajectory_panels
+from flowprior.pictures.trajectories import (
+    animate,
+    check_animation,
+    save_animation,
+    trajectories,
+    trajectory_panels,
+)
 
 __all__ = [
     "SUFFIXES",
@@ -28,7 +32,6 @@ __all__ = [
     "check_animation",
     "check_drawable",
     "densities",
-    "fans",
     "figure_bytes",
     "first_of_each",
     "given_pictures",

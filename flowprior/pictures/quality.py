@@ -82,7 +82,8 @@ def quality(
     axes = figure.subplots()
     draw_curves(axes, curves, better=better, level=real_data)
     axes.set_xlabel(evaluations_label(any(0 in own for own in settings.values())))
-    axes.set_ylabel(_value_label(metric, unit, better), parse_math=False)
+    about = ", ".join(filter(None, (metric or "value", unit)))
+    axes.set_ylabel(f"{about} ({BETTER[better]})" if better else about, parse_math=False)
     name_below(axes)
     if title:
         figure.suptitle(clipped(title, LONGEST_TITLE), fontsize=11, parse_math=False)
@@ -205,19 +206,9 @@ def _curve(name: str, values: Values) -> Curve:
             f"quality: expected values of '{name}' at one number of evaluations or more, got none"
         )
     places = sorted(values)
-    found = [_seeds(values[place]) for place in places]
+    found = [np.atleast_1d(np.asarray(values[place], dtype=float)).tolist() for place in places]
     deviations = [statistics.stdev(own) if len(own) > 1 else 0.0 for own in found]
     return Curve(places, [statistics.fmean(own) for own in found], deviations)
-
-
-def _seeds(value: float | Sequence[float]) -> list[float]:
-    return np.atleast_1d(np.asarray(value, dtype=float)).tolist()
-
-
-def _value_label(metric: str, unit: str, better: str) -> str:
-    """The metric with its unit, and which side is better."""
-    about = ", ".join(filter(None, (metric or "value", unit)))
-    return f"{about} ({BETTER[better]})" if better else about
 
 
 def _set_value_scale(axes: Axes, values: Sequence[float], better: str = "lower") -> None:
@@ -268,7 +259,7 @@ def _beside_each_other(places: Any, number: int, count: int, least: float) -> An
 
 def _shortened(name: str, alike: Sequence[str]) -> str:
     """``name`` without the options that all of these names have in the same place."""
-    own = [_option_sets(other) for other in alike]
+    own = [[set(_BETWEEN_OPTIONS.split(spec[2])) for spec in _SPEC.finditer(other)] for other in alike]
     comparable = len({len(sets) for sets in own}) == 1
     shared = iter([set.intersection(*sets) if comparable else set() for sets in zip(*own, strict=False)])
 
@@ -278,8 +269,3 @@ def _shortened(name: str, alike: Sequence[str]) -> str:
         return spec[1] + (":" + ",".join(kept) if kept else "")
 
     return _SPEC.sub(differing, name)
-
-
-def _option_sets(name: str) -> list[set[str]]:
-    """The options of each component that a name holds."""
-    return [set(_BETWEEN_OPTIONS.split(spec[2])) for spec in _SPEC.finditer(name)]

@@ -31,6 +31,7 @@ from flowprior.pictures.quality import (
 )
 from flowprior.report.terminal import lines_of, title_of
 from flowprior.report.wording import ARROWS, counted, number
+from flowprior.storage import check_place
 from flowprior.study.statistics import grouped
 from flowprior.study.summary import Rows
 
@@ -59,7 +60,7 @@ def save_plot(result: Result, path: Path | str) -> None:
         OptionError: a suffix that no picture has.
         CheckpointError: the file cannot be written.
     """
-    check_suffix(path)
+    check_plot(path)
     save_figure(evaluation_figure(result), path)
 
 
@@ -102,7 +103,7 @@ def save_comparison(summary: Mapping[str, Any], path: Path | str) -> None:
         OptionError: no values yet, or a suffix that no picture has.
         CheckpointError: the file cannot be written.
     """
-    check_suffix(path)
+    check_plot(path)
     save_figure(comparison_figure(summary), path)
 
 
@@ -116,7 +117,7 @@ def comparison_figure(summary: Mapping[str, Any]) -> Figure:
     better = {name: about["better"] for name, about in summary["metrics"].items() if name in there}
     better = {name: side for name, side in better.items() if side}
     if not better:
-        raise OptionError("plot: no cell has a value yet; run the comparison first")
+        raise OptionError("plot: no run has a value yet; run the comparison first")
 
     def draw(axes: Axes, metric: str) -> None:
         rows = [row for row in summary["quality"] if row["metric"] == metric]
@@ -202,14 +203,16 @@ def line_chart(
     return {"metric": metric, "better": BETTER[better], "about": about, "image": image}
 
 
-def check_suffix(path: Path | str) -> None:
-    """Refuse what a plot cannot be written to, before anything is computed.
+def check_plot(path: Path | str) -> None:
+    """Refuse a file that a plot cannot be written to, before anything is computed.
 
     Raises:
-        OptionError: another suffix.
+        OptionError: a suffix that no picture has.
+        CheckpointError: a folder that takes no file.
     """
     if Path(path).suffix.lower() not in SUFFIXES:
         raise OptionError(f"plot: cannot write '{path}'; choose a name that ends in {', '.join(SUFFIXES)}")
+    check_place(path)
 
 
 def curves_of(rows: Rows, names: Mapping[str, str], x: str = "nfe") -> dict[str, Curve]:

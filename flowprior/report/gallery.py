@@ -7,7 +7,7 @@ import struct
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,12 +17,9 @@ from flowprior.errors import FlowpriorError
 from flowprior.pictures import figure_bytes, first_of_each, is_drawable, points, sample_grid
 from flowprior.report.wording import counted
 from flowprior.study import evaluating
-from flowprior.study.cell_file import Collection
 from flowprior.study.evaluating import conditions_of
+from flowprior.study.folders import Collection
 from flowprior.study.splits import Splits
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 FAVOURITE = 4
 """The number of evaluations whose pictures are open at first, where the grid has it."""
@@ -103,7 +100,14 @@ def draw(samples: Samples, real: Tensor, description: str, names: Sequence[str] 
     x, cond = samples
     if x.dim() == 2:
         look, labels = "smooth", None if cond is None else cond[:POINTS]
-        figure = panel_alone(points(x[:POINTS], labels, frame=real))
+        figure = points(x[:POINTS], labels, frame=real)
+        # Nobody could read numbers and a legend in a card of two inches.
+        axes, *others = figure.axes
+        for thing in (*others, *figure.legends):
+            thing.remove()
+        axes.set_axis_off()
+        axes.set_position((0, 0, 1, 1))
+        figure.set_size_inches(PANEL, PANEL)
     else:
         rows = first_of_each(cond, len(x), COLUMNS)
         look, labels = "pixels", None if cond is None or cond.is_floating_point() else cond[rows]
@@ -113,14 +117,3 @@ def draw(samples: Samples, real: Tensor, description: str, names: Sequence[str] 
     source = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
     size = f'class="{look}" width="{width}" height="{height}"'
     return f'<img {size} src="{source}" alt="{escape(description)}">'
-
-
-def panel_alone(figure: Figure) -> Figure:
-    """A figure's first panel without numbers and legend, which nobody could read in a card of two inches."""
-    axes, *others = figure.axes
-    for thing in (*others, *figure.legends):
-        thing.remove()
-    axes.set_axis_off()
-    axes.set_position((0, 0, 1, 1))
-    figure.set_size_inches(PANEL, PANEL)
-    return figure

@@ -17,7 +17,7 @@ from flowprior.report.figures import convergence_charts, quality_charts
 from flowprior.report.gallery import galleries
 from flowprior.report.wording import count, data_size, duration, number, p_value, with_spread
 from flowprior.storage import write_text
-from flowprior.study.cell_file import Collection, StudyFolder, collect, write_object
+from flowprior.study.folders import Collection, StudyFolder, collect, write_object
 from flowprior.study.results import write_results
 from flowprior.study.summary import OWN_NFE, VALIDATION, Rows, sign_of, summarise
 
@@ -45,7 +45,7 @@ def require_report_extra() -> None:
 def write_report(
     out: str | Path, *, baseline: str | None = None, metric: str | None = None
 ) -> dict[str, Any]:
-    """Write OUT/results.csv, OUT/report.json and OUT/report.html; cells without a result are listed as such.
+    """Write OUT/results.csv, OUT/report.json and OUT/report.html; runs without a result are listed as such.
 
     Args:
         out: directory of the comparison.

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from flowprior.evaluation.result import ADAPTIVE, SECONDS, Result, worse_than_prior
 from flowprior.inspection import FittedPrior, Inspection, Pairing
 from flowprior.inspection.misfit import LEVEL as MISFIT_LEVEL
-from flowprior.inspection.misfit import Misfit
 from flowprior.report.wording import ARROWS, comma_list
 from flowprior.study.statistics import LEVEL, Spread, grouped, spread
 
@@ -88,15 +87,15 @@ def lines_of(result: Result) -> list[Line]:
     first = next((row["split"] for row in result.rows if row["split"]), None)
     rows = [row for row in result.rows if row["nfe"] is not None and row["split"] in (None, first)]
     found = []
-    for (sampler, guidance, _), own in grouped(rows, _line_of).items():
+
+    def place(row: dict[str, Any]) -> tuple[Any, ...]:
+        """Beside the prior's, an adaptive sampler has a single line, whatever it spent on each seed."""
+        return row["sampler"], row["guidance"], None if row["grid"] == ADAPTIVE and row["nfe"] else row["nfe"]
+
+    for (sampler, guidance, _), own in grouped(rows, place).items():
         nfe = spread([row["nfe"] for row in own if row["metric"] == own[0]["metric"]]).mean
         found.append(Line(sampler, guidance, nfe, _spreads(own)))
     return found
-
-
-def _line_of(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Beside the prior's, an adaptive sampler has a single line, whatever it spent on each seed."""
-    return row["sampler"], row["guidance"], None if row["grid"] == ADAPTIVE and row["nfe"] else row["nfe"]
 
 
 def result_table(result: Result) -> Table:
@@ -110,7 +109,8 @@ def result_table(result: Result) -> Table:
     names = {name: name + ARROWS[info.better] for name, info in metrics.items()} | {SECONDS: SECONDS}
     scores = {name: result.real_data_score(name) for name in metrics} | {SECONDS: None}
     real = {name: "" if score is None else f"{score:.4g}" for name, score in scores.items()}
-    title, caption = title_of(result), _caption(result, groups)
+    title = title_of(result)
+    caption = "\n".join([*_terms(result), *_prior_sentences(result, groups), *result.notes])
     if len(metrics) > MOST_COLUMNS:
         counts = sorted({line.nfe for lines in groups.values() for line in lines})
         columns = [*keys, "metric", *(f"NFE {count:g}" for count in counts), "real"]
@@ -146,47 +146,29 @@ def title_of(result: Result) -> str:
     return f"{settings['prior']} + {settings['coupling']} on {settings['data']}, {samplers}"
 
 
-def _caption(result: Result, groups: dict[Any, list[Line]]) -> str:
-    """How the values were measured, values of the flow itself, and what is to be known of them."""
-    parts = [*_terms(result), *_transport_lines(result), *_flow_lines(result)]
-    return "\n".join([*parts, *_prior_sentences(result, groups), *result.notes])
-
-
 def _terms(result: Result) -> list[str]:
-    """Sample count, reference, guidance and seeds of most values; metrics of other counts or references."""
+    """Return how most values were measured, other counts and references, and values of the flow itself."""
     settings, infos = result.settings, result.quality_metrics
     guidance = ", ".join(f"{value:g}" for value in settings["guidances"])
     seeds = ", ".join(map(str, settings["seeds"]))
     several = "mean ± standard deviation over seeds" if len(settings["seeds"]) > 1 else "seed"
     most = (settings["samples"], settings["reference"])
+    lines = [f"{most[0]} samples against {most[1]}, guidance {guidance}, {several} {seeds}"]
     found = grouped(infos, lambda name: (infos[name].samples, infos[name].reference))
-    return [
-        f"{most[0]} samples against {most[1]}, guidance {guidance}, {several} {seeds}",
-        *(
-            f"{', '.join(names)}: {samples} samples" + (f" against {reference}" if reference else "")
-            for (samples, reference), names in found.items()
-            if (samples, reference) != most
-        ),
-    ]
-
-
-def _transport_lines(result: Result) -> list[str]:
+    for (samples, reference), names in found.items():
+        if (samples, reference) != most:
+            against = f" against {reference}" if reference else ""
+            lines.append(f"{', '.join(names)}: {samples} samples{against}")
     costs = _spreads(result.select(metric=("transport_cost", "transport_cost_unpaired")))
-    if len(costs) < 2:
-        return []
-    coupled, unpaired = (costs[name].mean for name in ("transport_cost", "transport_cost_unpaired"))
-    return [f"transport cost {coupled:.4g} coupled, {unpaired:.4g} unpaired"]
-
-
-def _flow_lines(result: Result) -> list[str]:
-    """Values of the flow itself, one line a guidance."""
+    if len(costs) == 2:
+        coupled, unpaired = (costs[name].mean for name in ("transport_cost", "transport_cost_unpaired"))
+        lines.append(f"transport cost {coupled:.4g} coupled, {unpaired:.4g} unpaired")
     rows = [row for row in result.select(sampler=None) if row["guidance"] is not None]
-    found = grouped(rows, lambda row: row["guidance"])
-    return [
-        ", ".join(f"{name} {_as_text(values)}" for name, values in _spreads(own).items())
-        + (f" at guidance {guidance:g}" if len(found) > 1 else "")
-        for guidance, own in found.items()
-    ]
+    of_flow = grouped(rows, lambda row: row["guidance"])
+    for value, own in of_flow.items():
+        told = ", ".join(f"{name} {_as_text(values)}" for name, values in _spreads(own).items())
+        lines.append(f"{told} at guidance {value:g}" if len(of_flow) > 1 else told)
+    return lines
 
 
 def _prior_sentences(result: Result, groups: dict[Any, list[Line]]) -> list[str]:
@@ -230,18 +212,17 @@ def inspection_tables(found: Inspection) -> list[Table]:
         rows = [{"prior": c.prior, "density": c.log_density, "seconds": c.seconds} for c in own.candidates]
         tables.append((title, rows, ""))
     look = {"title_justify": "left", "padding": (0, 1, 0, 0), "box": None}
-    return [
-        _table(title, rows[0], [[[_cell(value) for value in row.values()] for row in rows]], caption, **look)
-        for title, rows, caption in tables
-    ]
-
-
-def _cell(value: str | float) -> str:
-    return value if isinstance(value, str) else f"{value:.3g}"
+    found = []
+    for title, rows, caption in tables:
+        texts = [[v if isinstance(v, str) else f"{v:.3g}" for v in row.values()] for row in rows]
+        found.append(_table(title, rows[0], [texts], caption, **look))
+    return found
 
 
 def _prior_row(fitted: FittedPrior) -> dict[str, str | float]:
-    close, size = fitted.closeness, fitted.state_bytes
+    close, size, tested = fitted.closeness, fitted.state_bytes, list(fitted.misfit.values())
+    flagged = "*" * any(of.p_value < MISFIT_LEVEL for of in tested)
+    apart = sum(of.told_apart for of in tested) / max(len(tested), 1)
     return {
         "prior": fitted.prior,
         "explained": close.explained_variance,
@@ -251,18 +232,10 @@ def _prior_row(fitted: FittedPrior) -> dict[str, str | float]:
         "spread": close.spread,
         "ot cost": fitted.transport_cost_ot,
         "copies": fitted.half_share,
-        "told apart": _told_apart(fitted.misfit),
+        "told apart": f"{apart:.3g}{flagged}" if tested else "",
         "fit s": fitted.seconds,
         "state": f"{size / 2**20:.3g} MiB" if size >= 2**20 else f"{size / 2**10:.3g} KiB",
     }
-
-
-def _told_apart(found: dict[int, Misfit]) -> str:
-    """The mean over labels; a star where some label is flagged."""
-    if not found:
-        return ""
-    mean = sum(of.told_apart for of in found.values()) / len(found)
-    return f"{mean:.3g}" + "*" * any(of.p_value < MISFIT_LEVEL for of in found.values())
 
 
 def _average(distances: dict[int, float]) -> float:

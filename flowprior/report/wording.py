@@ -73,7 +73,7 @@ def in_short(summary: dict[str, Any]) -> str:
     rows = [row for row in summary["best"] if row["metric"] == metric]
     if not rows:
         evaluated = any(row["metric"] == metric for row in summary["quality"])
-        return "Only the priors alone were evaluated (NFE 0)." if evaluated else "No cell has a result yet."
+        return "Only the priors alone were evaluated (NFE 0)." if evaluated else "No run has a result yet."
     several = len({row["sampler"] for row in rows}) > 1
     where: dict[str, list[str]] = defaultdict(list)
     for row in rows:

@@ -1,4 +1,4 @@
-"""Evaluate the flows of a cell: rows of the long table, with the samples behind them kept in files."""
+"""Evaluate the flows of a run: rows of the long table, with the samples behind them kept in files."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from flowprior.metrics.setup import Generate
 from flowprior.registry import did_you_mean
 from flowprior.samplers import Sampler, Solution
 from flowprior.storage import load_tensors, save_tensors
-from flowprior.study.cell_file import CellFolder
-from flowprior.study.cells import Cell
+from flowprior.study.folders import RunFolder
 from flowprior.study.grid import Grid
 from flowprior.study.records import Count
+from flowprior.study.runs import StudyRun
 from flowprior.study.splits import Splits
 from flowprior.study.variants import load_hook
 from flowprior.training.components import resolve_device
@@ -65,33 +65,33 @@ def check_metric(grid: Grid) -> None:
         )
 
 
-def evaluate_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits) -> dict[str, Any]:
-    """``metrics``, ``rows`` and ``evaluations`` of the cell file; the samples are written beside it."""
-    device = cell.config.training.device
+def evaluate_run(run: StudyRun, place: RunFolder, grid: Grid, splits: Splits) -> dict[str, Any]:
+    """``metrics``, ``rows`` and ``evaluations`` of the result file; the samples are written beside it."""
+    device = run.config.training.device
     flow = load_flow(place, None, device)
     rows, metrics, evaluations = [], {}, []
-    for number, (step, name, request) in enumerate(_requests(cell, place, grid)):
-        reached = flow if step in (None, cell.config.training.steps) else load_flow(place, step, device)
+    for number, (step, name, request) in enumerate(_requests(run, place, grid)):
+        reached = flow if step in (None, run.config.training.steps) else load_flow(place, step, device)
         recorder, path = Recorder(reached), place.samples(name)
         found = evaluate_request(request, reached, splits, recorder)
         recorder.save_samples(path)
-        rows += kept_rows(found, number, flow=cell.variant.label, step=step, seed=cell.seed)
+        rows += kept_rows(found, number, flow=run.variant.label, step=step, seed=run.seed)
         metrics = {name: asdict(info) for name, info in found.metrics.items()} | metrics
         evaluations.append({"step": step, "samples": path.name} | _described(request, found))
-    own_rows, own_metrics = _further_values(flow, cell, grid, splits)
+    own_rows, own_metrics = _further_values(flow, run, grid, splits)
     return {"metrics": metrics | own_metrics, "rows": rows + own_rows, "evaluations": evaluations}
 
 
-def _requests(cell: Cell, place: CellFolder, grid: Grid) -> Iterator[tuple[int | None, str, Request]]:
+def _requests(run: StudyRun, place: RunFolder, grid: Grid) -> Iterator[tuple[int | None, str, Request]]:
     """Step, name and request of each: by every sampler, then of the flows on the way by the first one.
 
     A trainer of the grid's may have kept none on the way.
     """
     curve = grid.curve
-    asked = [(None, f"sampler{number}", spec, grid) for number, spec in enumerate(cell.samplers)]
-    on_the_way = [(step, f"step-{step:06d}", cell.samplers[0], curve) for step in cell.curve]
-    if cell.variant.trainer:
-        last = cell.config.training.steps
+    asked = [(None, f"sampler{number}", spec, grid) for number, spec in enumerate(run.samplers)]
+    on_the_way = [(step, f"step-{step:06d}", run.samplers[0], curve) for step in run.curve]
+    if run.variant.trainer:
+        last = run.config.training.steps
         on_the_way = [of for of in on_the_way if of[0] == last or place.flow_at(of[0]).is_dir()]
     for step, name, sampler, counts in [*asked, *on_the_way]:
         request = {
@@ -99,7 +99,7 @@ def _requests(cell: Cell, place: CellFolder, grid: Grid) -> Iterator[tuple[int |
             "nfe": counts.nfe,
             "samples": counts.samples,
             "guidance": grid.guidance,
-            "seed": cell.seed + grid.evaluation_seed,
+            "seed": run.seed + grid.evaluation_seed,
             "conditions": grid.conditions,
             "options": dict(grid.evaluation),
         }
@@ -128,7 +128,7 @@ def evaluate_request(request: Request, flow: Flow, splits: Splits, generate: Gen
 
 
 def kept_rows(found: Result, number: int, **columns: Any) -> list[dict[str, Any]]:
-    """What the cell file keeps of its ``number``-th evaluation, with ``flow``, ``step`` and ``seed`` set.
+    """What the result file keeps of its ``number``-th evaluation, with ``flow``, ``step`` and ``seed`` set.
 
     What no sampler changes is kept of the first one alone, real data's values not of flows on the way.
     """
@@ -138,8 +138,8 @@ def kept_rows(found: Result, number: int, **columns: Any) -> list[dict[str, Any]
     return [row for row in rows if number == 0 or row["sampler"] is not None]
 
 
-def load_flow(place: CellFolder, step: int | None, device: str) -> Flow:
-    """The flow of a cell after ``step`` steps (None: the trained one), on ``device``."""
+def load_flow(place: RunFolder, step: int | None, device: str) -> Flow:
+    """The flow of a run after ``step`` steps (None: the trained one), on ``device``."""
     path = place.flow_at(step)
     if not path.is_dir():
         raise CheckpointError(f"{path} is missing; remove {place.path} and run the comparison again")
@@ -148,14 +148,14 @@ def load_flow(place: CellFolder, step: int | None, device: str) -> Flow:
 
 
 def _further_values(
-    flow: Flow, cell: Cell, grid: Grid, splits: Splits
+    flow: Flow, run: StudyRun, grid: Grid, splits: Splits
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
     """Rows of the grid's ``values`` function, and what its metrics are, by its attribute ``metrics``."""
     if not grid.values:
         return [], {}
     function = load_hook("values", grid.values)
-    empty = dict.fromkeys(COLUMNS) | {"flow": cell.variant.label, "seed": cell.seed}
-    found = function(flow, cell, splits)
+    empty = dict.fromkeys(COLUMNS) | {"flow": run.variant.label, "seed": run.seed}
+    found = function(flow, run, splits)
     rows = [empty | {name: value for name, value in row.items() if value is not None} for row in found]
     return rows, {name: asdict(info) for name, info in getattr(function, "metrics", {}).items()}
 

@@ -84,9 +84,9 @@ class Grid:
 
     Attributes:
         data: data set, as a name or spec string; its test split is the reference.
-        model: the velocity network, the same in every cell.
+        model: the velocity network, the same in every run.
         latent: encoder to the latents that the flows live in, such as ``"vae"``; ``"none"`` for the data
-            themselves. Pictures are encoded once for all cells.
+            themselves. Pictures are encoded once for all runs.
         priors: label -> spec; every combination of prior, coupling and path is trained.
         couplings: label -> spec.
         paths: label -> spec.
@@ -109,12 +109,12 @@ class Grid:
         baseline: label of the variant that the others are compared with, such as ``"gaussian + condot"``;
             empty for the standard normal with coupling and path ``condot``, or else the first one.
         metric: the one that the summary is about; empty for the Fréchet distance where there is one.
-        training: the budget, the same in every cell; conditions are dropped where it says so in a number.
+        training: the budget, the same in every run; conditions are dropped where it says so in a number.
         curve: see :class:`Curve`.
         evaluation: further options of :func:`flowprior.evaluate`, such as ``{"batch_size": 250}``.
-        trainer: ``package.module:function`` of ``f(config, data, out) -> Flow``, which trains a cell on the
+        trainer: ``package.module:function`` of ``f(config, data, out) -> Flow``, which trains a run on the
             training split, in a folder of its own; empty for ``flowprior.train``.
-        values: of ``f(flow, cell, data) -> list``, which gives further rows of a trained cell
+        values: of ``f(flow, run, data) -> list``, which gives further rows of a trained run
             (:func:`flowprior.evaluation.result.table_row`); ``data`` is a :class:`~flowprior.study.Splits`.
 
     Raises:
@@ -170,7 +170,7 @@ class Grid:
             MODELS.record(model)
 
     def _check_guidance(self) -> None:
-        """Before anything is trained: every cell shares this training and this guidance."""
+        """Before anything is trained: every run shares this training and this guidance."""
         if type(self.guidance) not in (int, float) or not is_number(self.guidance):
             raise OptionError(
                 f"compare: guidance={short(self.guidance)} is not possible; give a finite number"

@@ -17,7 +17,7 @@ from flowprior.errors import CheckpointError
 from flowprior.storage import read_json
 
 FORMAT = 3
-"""The format of plan, cell files and report; format 2 had one row for each number of evaluations."""
+"""The format of plan, result files and report; format 2 had one row for each number of evaluations."""
 OLDER = {"1": "judged residual and epsilon flows wrongly", "2": "an older flowprior wrote"}
 LIMIT = 256 << 20
 """Longest file that is read, in bytes."""
@@ -49,7 +49,7 @@ class Record(BaseModel):
 
 
 class Failure(Record):
-    """``failure-KEY.json``: why a cell failed."""
+    """``failure-KEY.json``: why a run failed."""
 
     error: str
 
@@ -60,7 +60,7 @@ class Formatted(Record):
     format: int
 
 
-class PlannedCell(Record):
+class PlannedRun(Record):
     seed: Count
     name: FileName
     key: FileName
@@ -76,7 +76,7 @@ class PlannedVariant(Record):
     samplers: Labels
     skipped: str | None
     refused_samplers: Labels
-    cells: list[PlannedCell]
+    cells: list[PlannedRun]
 
 
 class GridTraining(Record):
@@ -117,7 +117,7 @@ def _some_run(variants: list[PlannedVariant]) -> list[PlannedVariant]:
 
 
 class Plan(Formatted):
-    """``plan.json``: the grid, its variants and their cells."""
+    """``plan.json``: the grid, its variants and their runs."""
 
     grid: Annotated[GridRecord, BeforeValidator(_for_toml)]
     samplers: Annotated[Labels, Field(min_length=1)]
@@ -198,8 +198,8 @@ class Metric(Record):
     better: Literal["lower", "higher", ""]
 
 
-class CellFile(Formatted):
-    """``result-KEY.json``: a cell file as a study leaves it."""
+class ResultFile(Formatted):
+    """``result-KEY.json``: a result file as a study leaves it."""
 
     key: str
     setting: Setting

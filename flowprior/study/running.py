@@ -1,4 +1,4 @@
-"""Run every cell of a grid that has no result yet: train, evaluate, and leave one JSON file a cell.
+"""Make every run of a grid that has no result yet: train, evaluate, and leave one JSON file a run.
 
 A preview says what such a run would do, and writes nothing.
 """
@@ -21,11 +21,11 @@ from flowprior.flow.description import DESCRIPTION
 from flowprior.flow.files import copy_flow
 from flowprior.progress import showing
 from flowprior.storage import read_json, write_text
-from flowprior.study.cell_file import MACHINE, CellFolder, StudyFolder, write_object
-from flowprior.study.cells import Cell, find_baseline, name_of_skipped, plan_grid, skipped_of
-from flowprior.study.evaluating import check_evaluation_parts, check_metric, evaluate_cell
+from flowprior.study.evaluating import check_evaluation_parts, check_metric, evaluate_run
+from flowprior.study.folders import MACHINE, RunFolder, StudyFolder, write_object
 from flowprior.study.grid import Grid, dump_grid
 from flowprior.study.records import FORMAT
+from flowprior.study.runs import StudyRun, find_baseline, name_of_skipped, plan_grid, skipped_of
 from flowprior.study.splits import Splits
 from flowprior.study.variants import load_hook, load_hooks
 from flowprior.training import RunDirectory, TrainingInterrupted, list_checkpoints, read_metrics, train
@@ -36,9 +36,9 @@ from flowprior.training.run import RunInfo, describe_machine, save_run_flow
 
 Notify = Callable[[str], None]
 MOST_NAMED = 5
-"""Cells without a result that a prompt names."""
+"""Runs without a result that a prompt names."""
 FINISHED, BEGUN, FAILED, WAITING = STATES = ("finished", "begun", "failed", "waiting")
-"""Of a cell: it has a result; it goes on where it stopped; it failed and is tried again; all is to do."""
+"""Of a run: it has a result; it goes on where it stopped; it failed and is tried again; all is to do."""
 COSTS = ("prior_fit_seconds", "transport_cost", "transport_cost_unpaired", "starts_gap")
 
 
@@ -47,8 +47,8 @@ class Outcome(Shown):
     """How a run of a study ended; :func:`flowprior.study.table.read_table` reads its values.
 
     Attributes:
-        finished: cells that have a result, whenever they were run.
-        failed: title of each cell that failed, and why.
+        finished: runs that have a result, whenever they were run.
+        failed: title of each run that failed, and why.
         skipped: what the library refuses of the grid, and why.
         interrupted: Ctrl-C or SIGTERM stopped it.
     """
@@ -59,24 +59,24 @@ class Outcome(Shown):
     interrupted: bool = False
 
     def heading(self) -> str:
-        counts = f"{counted(self.finished, 'cell')} finished, {len(self.failed)} failed"
+        counts = f"{counted(self.finished, 'run')} finished, {len(self.failed)} failed"
         return f"Outcome: {counts}, {len(self.skipped)} skipped{', interrupted' if self.interrupted else ''}"
 
     def lines(self) -> list[str]:
         return [f"{how}: {title}: {why}" for title, how, why in self._unfinished()[:MOST_NAMED]]
 
     def tables(self) -> list[Table]:
-        return [Table(("cell", "", "why"), self._unfinished())]
+        return [Table(("run", "", "why"), self._unfinished())]
 
     def _unfinished(self) -> list[tuple[str, str, str]]:
         """(title, failed or skipped, why) of what has no result."""
         told = {"failed": self.failed, "skipped": self.skipped}
-        return [(title, how, why) for how, cells in told.items() for title, why in cells.items()]
+        return [(title, how, why) for how, runs in told.items() for title, why in runs.items()]
 
 
 @dataclass(frozen=True)
-class PlannedCell:
-    """One cell as it stands.
+class RunState:
+    """One run as it stands.
 
     Attributes:
         variant: its label.
@@ -94,19 +94,19 @@ class Preview:
     """What a run of a grid would do.
 
     Attributes:
-        cells: in the order of the run.
+        runs: in their order.
         skipped: what the library refuses of the grid: variant, sampler (None for all of them), reason.
         grid: all of its keys.
     """
 
-    cells: list[PlannedCell]
+    runs: list[RunState]
     skipped: list[dict[str, Any]]
     grid: dict[str, Any]
 
     @property
-    def to_run(self) -> list[PlannedCell]:
-        """The cells that have no result yet."""
-        return [cell for cell in self.cells if cell.state != FINISHED]
+    def to_run(self) -> list[RunState]:
+        """The runs that have no result yet."""
+        return [run for run in self.runs if run.state != FINISHED]
 
 
 def run_grid(
@@ -116,14 +116,14 @@ def run_grid(
     progress: bool | None = None,
     notify: Notify = lambda line: None,
 ) -> Outcome:
-    """Run every cell that has no result yet; what is finished is not run again.
+    """Make every run that has no result yet; what is finished is not made again.
 
-    A cell that fails is noted, and the rest goes on. Ctrl-C and SIGTERM end the run; the next one goes on
+    A run that fails is noted, and the rest goes on. Ctrl-C and SIGTERM end this call; the next one goes on
     from there.
 
     Args:
         grid: what to compare.
-        out: directory for the cells and the report.
+        out: directory for the runs and the report.
         progress: show how far it has come, in a terminal, a notebook or a log; None does, unless
             ``FLOWPRIOR_PROGRESS`` is 0 or work around this hides it.
         notify: is told in one line what happens.
@@ -131,8 +131,43 @@ def run_grid(
     Raises:
         FlowpriorError: a grid that cannot be run at all, or a directory that cannot be written.
     """
+    folder = StudyFolder(out)
+
+    def is_finished(run: StudyRun, place: RunFolder) -> bool:
+        """Return whether a run has a result; a damaged one is reported, and the run is measured again."""
+        try:
+            return folder.read_result(place) is not None
+        except CheckpointError as error:
+            notify(f"measured again: {run.title}: {error}")
+            return False
+
     with showing(progress):
-        return _run_grid(grid, StudyFolder(out), notify)
+        load_hooks(grid.as_dict())
+        splits, plan, runs = checked_plan(grid)
+        with folder.lock():
+            write_object(folder.plan, plan)
+            write_text(folder.grid, dump_grid(grid))
+        outcome = Outcome()
+        for row in skipped_of(plan["variants"]):
+            name = name_of_skipped(row)
+            outcome.skipped[name] = row["reason"]
+            notify(f"skipped {name}: {row['reason']}")
+        places = {number: folder.run(run.name, run.key) for number, run in enumerate(runs, 1)}
+        left = [(number, run) for number, run in enumerate(runs, 1) if not is_finished(run, places[number])]
+        outcome.finished = len(runs) - len(left)
+        for number, run in left:
+            notify(f"run {number} of {len(runs)}: {run.title}")
+            try:
+                complete_run(run, places[number], grid, splits)
+            except (KeyboardInterrupt, TrainingInterrupted):
+                outcome.interrupted = True
+                break
+            except Exception as error:
+                outcome.failed[run.title] = line = _note_failure(run, places[number], error)
+                notify(f"failed {run.title}: {line}")
+            else:
+                outcome.finished += 1
+    return outcome
 
 
 def preview_grid(grid: Grid, out: str | Path) -> Preview:
@@ -140,22 +175,21 @@ def preview_grid(grid: Grid, out: str | Path) -> Preview:
 
     Args:
         grid: what to compare.
-        out: directory for the cells and the report; absent, or of an earlier run.
+        out: directory for the runs and the report; absent, or of an earlier run.
 
     Raises:
         FlowpriorError: a grid that cannot be run at all.
     """
     folder = StudyFolder(out)
-    _, plan, cells = checked_plan(grid)
+    _, plan, runs = checked_plan(grid)
     planned = [
-        PlannedCell(cell.variant.label, cell.seed, _state(folder, folder.cell(cell.name, cell.key)))
-        for cell in cells
+        RunState(run.variant.label, run.seed, _state(folder, folder.run(run.name, run.key))) for run in runs
     ]
     return Preview(planned, skipped_of(plan["variants"]), plan["grid"])
 
 
-def _state(folder: StudyFolder, place: CellFolder) -> str:
-    """The state of a cell; a damaged file counts as none and is measured again."""
+def _state(folder: StudyFolder, place: RunFolder) -> str:
+    """The state of a run; a damaged file counts as none and is measured again."""
     with suppress(CheckpointError):
         if folder.read_result(place) is not None:
             return FINISHED
@@ -164,23 +198,8 @@ def _state(folder: StudyFolder, place: CellFolder) -> str:
     return BEGUN if place.path.is_dir() else WAITING
 
 
-def _run_grid(grid: Grid, folder: StudyFolder, notify: Notify) -> Outcome:
-    load_hooks(grid.as_dict())
-    splits, plan, cells = checked_plan(grid)
-    with folder.lock():
-        write_object(folder.plan, plan)
-        write_text(folder.grid, dump_grid(grid))
-    run = _Run(folder, grid, splits, notify)
-    for row in skipped_of(plan["variants"]):
-        name = name_of_skipped(row)
-        run.outcome.skipped[name] = row["reason"]
-        notify(f"skipped {name}: {row['reason']}")
-    run.all(cells)
-    return run.outcome
-
-
-def checked_plan(grid: Grid) -> tuple[Splits, dict[str, Any], list[Cell]]:
-    """The data, what plan.json holds, and the cells, after all that can be checked before a cell is run.
+def checked_plan(grid: Grid) -> tuple[Splits, dict[str, Any], list[StudyRun]]:
+    """The data, what plan.json holds, and the runs, after all that can be checked before a run is made.
 
     Functions of the grid are not imported.
 
@@ -194,64 +213,64 @@ def checked_plan(grid: Grid) -> tuple[Splits, dict[str, Any], list[Cell]]:
     check_evaluation_parts(grid.evaluation)
     check_metric(grid)
     splits = Splits.of(grid.as_dict())
-    plan, cells = plan_grid(grid, splits)
+    plan, runs = plan_grid(grid, splits)
     find_baseline(plan["variants"], grid.baseline)
-    return splits, plan, cells
+    return splits, plan, runs
 
 
-def run_cell(cell: Cell, place: CellFolder, grid: Grid, splits: Splits) -> None:
-    """Train and evaluate one cell, and write its file; what was trained already is not trained again."""
+def complete_run(run: StudyRun, place: RunFolder, grid: Grid, splits: Splits) -> None:
+    """Train and evaluate one run, and write its file; what was trained already is not trained again."""
     with place.lock():
-        train_cell(cell, place, splits)
-        found = evaluate_cell(cell, place, grid, splits)
-        run = _describe_run(place) | {"evaluations": found.pop("evaluations")}
-        header = {"format": FORMAT, "key": cell.key, "setting": cell.setting, "run": run}
+        train_run(run, place, splits)
+        found = evaluate_run(run, place, grid, splits)
+        facts = _describe_run(place) | {"evaluations": found.pop("evaluations")}
+        header = {"format": FORMAT, "key": run.key, "setting": run.setting, "run": facts}
         write_object(place.result, header | found)
         place.failure.unlink(missing_ok=True)
 
 
-def train_cell(cell: Cell, place: CellFolder, splits: Splits) -> None:
-    """Train the flow of a cell: a finished run is left as it is, an interrupted one resumed.
+def train_run(run: StudyRun, place: RunFolder, splits: Splits) -> None:
+    """Train the flow of a run: a finished run is left as it is, an interrupted one resumed.
 
     The flows on the way are the run's own checkpoints, so they stand on the schedule of the whole budget.
     """
     if place.facts.is_file() and place.flow.is_dir():
         return  # a trainer has left it here
-    run, begun = RunDirectory(place.run), time.perf_counter()
-    info = RunInfo(run.info).read()
-    finished = (info.get("status"), info.get("step")) == ("finished", cell.config.training.steps)
-    if cell.variant.trainer:
-        trainer = load_hook("trainer", cell.variant.trainer)
-        flow = trainer(cell.config, splits.train, place.training)
+    directory, begun = RunDirectory(place.run), time.perf_counter()
+    info = RunInfo(directory.info).read()
+    finished = (info.get("status"), info.get("step")) == ("finished", run.config.training.steps)
+    if run.variant.trainer:
+        trainer = load_hook("trainer", run.variant.trainer)
+        flow = trainer(run.config, splits.train, place.training)
         seconds = time.perf_counter() - begun
-        save_run_flow(flow, run)
-        machine = describe_machine(resolve_device(cell.config.training.device))
+        save_run_flow(flow, directory)
+        machine = describe_machine(resolve_device(run.config.training.device))
         write_object(place.facts, machine | {"seconds": seconds})
-        run = RunDirectory(place.training)  # where it keeps its run as flowprior.train does
-    elif not (finished and run.flow.is_dir()):
+        directory = RunDirectory(place.training)  # where it keeps its run as flowprior.train does
+    elif not (finished and directory.flow.is_dir()):
         part = None if splits.validation is None else splits.train  # None: what the configuration names
-        cache = None if cell.config.latent == NO_LATENT else place.latents
-        train(part, config=cell.config, out=run.path, cache=cache, resume=True)
-    _keep_flows(run, place, cell)
+        cache = None if run.config.latent == NO_LATENT else place.latents
+        train(part, config=run.config, out=directory.path, cache=cache, resume=True)
+    _keep_flows(directory, place, run)
 
 
-def _keep_flows(run: RunDirectory, place: CellFolder, cell: Cell) -> None:
+def _keep_flows(directory: RunDirectory, place: RunFolder, run: StudyRun) -> None:
     """Keep the averaged weights of the curve's steps, and of the checkpoints only the newest."""
-    checkpoints = list_checkpoints(run.checkpoints)
+    checkpoints = list_checkpoints(directory.checkpoints)
     for step, checkpoint in checkpoints:
         kept = place.flow_at(step)
-        if step in cell.curve[:-1] and not (kept / DESCRIPTION).is_file():
+        if step in run.curve[:-1] and not (kept / DESCRIPTION).is_file():
             copy_flow(checkpoint, kept)
     for _, checkpoint in checkpoints[:-1]:
         remove_checkpoint(checkpoint)
 
 
-def _describe_run(place: CellFolder) -> dict[str, Any]:
+def _describe_run(place: RunFolder) -> dict[str, Any]:
     """What the run says of itself: the machine, sizes, and costs; of a hook's training what is known."""
-    run = RunDirectory(place.training if place.training.is_dir() else place.run)
-    info = RunInfo(run.info).read() if run.info.is_file() else {}
+    directory = RunDirectory(place.training if place.training.is_dir() else place.run)
+    info = RunInfo(directory.info).read() if directory.info.is_file() else {}
     info |= read_json(place.facts) if place.facts.is_file() else {}
-    lines = read_metrics(run.metrics) if run.metrics.is_file() else []
+    lines = read_metrics(directory.metrics) if directory.metrics.is_file() else []
     speeds = [line["steps_per_second"] for line in lines if line["kind"] == "train"]
     flow = Flow.load(place.run)
     return {
@@ -262,57 +281,11 @@ def _describe_run(place: CellFolder) -> dict[str, Any]:
     }
 
 
-@dataclass
-class _Run:
-    """One call of :func:`run_grid`."""
-
-    folder: StudyFolder
-    grid: Grid
-    splits: Splits
-    notify: Notify
-    outcome: Outcome = field(default_factory=Outcome)
-
-    def all(self, order: list[Cell]) -> None:
-        """Run the cells in their order."""
-        numbers = {cell.title: number for number, cell in enumerate(order, 1)}
-        cells = [cell for cell in order if not self._is_finished(cell)]
-        self.outcome.finished += len(order) - len(cells)
-        for cell in cells:
-            self.notify(f"cell {numbers[cell.title]} of {len(order)}: {cell.title}")
-            if not self._one(cell):
-                return
-
-    def _place(self, cell: Cell) -> CellFolder:
-        return self.folder.cell(cell.name, cell.key)
-
-    def _is_finished(self, cell: Cell) -> bool:
-        """True if a cell has a result; a damaged one is reported, and the cell is measured again."""
-        try:
-            return self.folder.read_result(self._place(cell)) is not None
-        except CheckpointError as error:
-            self.notify(f"measured again: {cell.title}: {error}")
-            return False
-
-    def _one(self, cell: Cell) -> bool:
-        """Run one cell; False where the user stopped it."""
-        try:
-            run_cell(cell, self._place(cell), self.grid, self.splits)
-        except (KeyboardInterrupt, TrainingInterrupted):
-            self.outcome.interrupted = True
-            return False
-        except Exception as error:
-            self._note_failure(cell, error)
-        else:
-            self.outcome.finished += 1
-        return True
-
-    def _note_failure(self, cell: Cell, error: Exception) -> None:
-        """One line; for a bug also the stack trace, beside the cell's files."""
-        failure = self._place(cell).failure
-        line = " ".join(str(error).split()) or type(error).__name__
-        if not isinstance(error, FlowpriorError):
-            line = f"{type(error).__name__}: {line}; the stack trace is in {failure}"
-        trace = "".join(traceback.format_exception(error))
-        write_object(failure, {"seed": cell.seed, "error": line, "trace": trace})
-        self.outcome.failed[cell.title] = line
-        self.notify(f"failed {cell.title}: {line}")
+def _note_failure(run: StudyRun, place: RunFolder, error: Exception) -> str:
+    """Write one line beside the run's files and return it; for a bug write the stack trace, too."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, FlowpriorError):
+        line = f"{type(error).__name__}: {line}; the stack trace is in {place.failure}"
+    trace = "".join(traceback.format_exception(error))
+    write_object(place.failure, {"seed": run.seed, "error": line, "trace": trace})
+    return line

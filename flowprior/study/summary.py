@@ -13,16 +13,16 @@ from typing import Any
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import ADAPTIVE, COLUMNS, REAL_DATA, SECONDS, worse_than_prior
 from flowprior.storage.writing import only_finite
-from flowprior.study.cell_file import MACHINE, Collection
-from flowprior.study.cells import find_baseline, skipped_of
+from flowprior.study.folders import MACHINE, Collection
 from flowprior.study.records import FORMAT
+from flowprior.study.runs import find_baseline, skipped_of
 from flowprior.study.statistics import grouped, paired_test, spread
 from flowprior.study.table import DataFrame
 
 OWN_NFE = math.inf
 """Stands for the number of evaluations that an adaptive sampler chooses itself; comes after every number."""
 COSTS = ("prior_fit_seconds", "prior_bytes", "seconds_per_step", "transport_cost", "transport_cost_unpaired")
-"""Keys of a cell file's ``run`` that are averaged over seeds."""
+"""Keys of a result file's ``run`` that are averaged over seeds."""
 SETTINGS = ("reference", "classifier", "features", "classifier_accuracy", "flowprior", "torch", "device")
 VALIDATION = "validation"
 Rows = list[dict[str, Any]]
@@ -88,7 +88,7 @@ def tables_of(collection: Collection) -> dict[str, Any]:
 
 
 def long_table(collection: Collection) -> DataFrame:
-    """The rows of all cells that have a value, as a data frame; ``place`` is NFE (adaptive: infinite)."""
+    """The rows of all runs that have a value, as a data frame; ``place`` is NFE (adaptive: infinite)."""
     import pandas
 
     table: DataFrame = pandas.DataFrame(collection.rows(), columns=pandas.Index(COLUMNS))
@@ -98,12 +98,12 @@ def long_table(collection: Collection) -> DataFrame:
 
 
 def metrics_of(collection: Collection, table: DataFrame, part: DataFrame) -> Metrics:
-    """What each metric of ``part`` is, with its real-data score, the mean over all cells."""
+    """What each metric of ``part`` is, with its real-data score, the mean over all runs."""
     there = set(part["metric"]) - {SECONDS}
     scores = _real_scores(table[_is_tested(table)])
     empty = {"description": "", "samples": collection.grid["samples"], "reference": "", "better": ""}
-    described = [result["metrics"] for _, _, result in collection.cells()]
-    infos = ChainMap(*described)  # As the first cell that has it describes it.
+    described = [result["metrics"] for _, _, result in collection.runs()]
+    infos = ChainMap(*described)  # As the first run that has it describes it.
     names = dict.fromkeys([*chain.from_iterable(described), *sorted(there)])
     return {
         name: {**infos.get(name, empty), "real_data_score": scores.get(name)}
@@ -118,7 +118,7 @@ def _is_tested(table: DataFrame) -> Any:
 
 
 def _real_scores(table: DataFrame) -> dict[str, float]:
-    """Real-data score of each metric, the mean over all cells."""
+    """Real-data score of each metric, the mean over all runs."""
     real = table[table["flow"] == REAL_DATA].groupby("metric")["value"]
     return {str(metric): spread(values.tolist()).mean for metric, values in real}
 
@@ -145,7 +145,7 @@ def variants_of(collection: Collection, baseline: str) -> Rows:
         {
             **{name: variant[name] for name in names},
             "baseline": variant["label"] == baseline,
-            "cells": [{**cell, "done": cell["seed"] in done[variant["label"]]} for cell in variant["cells"]],
+            "cells": [{**run, "done": run["seed"] in done[variant["label"]]} for run in variant["cells"]],
         }
         for variant in collection.variants
     ]
@@ -246,8 +246,8 @@ def costs_of(collection: Collection, seconds: Rows) -> Rows:
 
 
 def settings_of(collection: Collection) -> dict[str, Any]:
-    """What all cells share, and what they differ in where they should not: a list of each value seen."""
-    runs = [result["run"] for _, _, result in collection.cells()]
+    """What all runs share, and what they differ in where they should not: a list of each value seen."""
+    runs = [result["run"] for _, _, result in collection.runs()]
     asked = [one for run in runs for one in run["evaluations"] if one["step"] is None]
     settings = [one["settings"] for one in asked]
     return {

@@ -17,7 +17,7 @@ from typing import Any
 from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.evaluation.result import COLUMNS, REAL_DATA
 from flowprior.features.base import short
-from flowprior.study.cell_file import StudyFolder, collect
+from flowprior.study.folders import StudyFolder, collect
 from flowprior.study.results import read_table_text
 
 DataFrame = Series = Any

@@ -20,14 +20,13 @@ import torch
 from flowprior.errors import TrainingDiverged
 from flowprior.models import EncodedData
 from flowprior.progress import Stage
-from flowprior.registry import Registered, Registry
+from flowprior.registry import Registered, Registry, load_point
 from flowprior.storage import read_bytes, write_text
 from flowprior.storage.user_paths import expanded
 from flowprior.storage.writing import writing
 from flowprior.training.config import RunConfig
 from flowprior.training.interrupt import TrainingInterrupted
 from flowprior.training.optimiser import learning_rate_factor
-from flowprior.training.pictures import SamplePictures
 from flowprior.training.run import RunDirectory
 from flowprior.training.state import TrainingState
 
@@ -209,7 +208,10 @@ class Monitor:
         self._started: list[Callback] = []
         parts = state.parts
         shown = parts.data.images if isinstance(parts.data, EncodedData) else parts.data
-        self._pictures = SamplePictures(shown, run.samples, state.config, parts.device) if run else None
+        self._images: Any = None
+        if run is not None:
+            images = load_point("flowprior.hooks", "sample-images", "train")
+            self._images = images(shown, run.samples, state.config, parts.device)
         self._start = TrainingStart(parts.config, state.step, run.path if run else None)
         self._watch = Stopwatch(state.step)
 
@@ -265,7 +267,7 @@ class Monitor:
 
     def draw(self, state: TrainingState) -> None:
         """Draw samples of the averaged weights into RUN/samples."""
-        picture = self._pictures and self._pictures.draw(state.flow(), state.step)
+        picture = self._images and self._images.draw(state.flow(), state.step)
         if picture is not None:
             for callback in self._callbacks:
                 callback.on_sample(state.step, picture)

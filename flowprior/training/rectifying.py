@@ -15,8 +15,7 @@ from flowprior.couplings.reflow import AUTO, NO_FLOW, OWNER
 from flowprior.data.base import Data
 from flowprior.errors import CouplingError
 from flowprior.flow import Flow
-from flowprior.flow.card import weights_digest
-from flowprior.flow.description import read_description
+from flowprior.flow.description import read_description, weights_digest
 from flowprior.flow.reading import find_flow
 from flowprior.flow.sampling import batches, evaluating
 from flowprior.models import EncodedData, LatentEncoder

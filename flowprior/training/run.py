@@ -20,8 +20,7 @@ import torch
 
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
-from flowprior.flow.card import remove_card
-from flowprior.flow.files import check_target, sweep_flow
+from flowprior.flow.files import cards, check_target, sweep_flow
 from flowprior.flow.reading import CHECKPOINTS, FLOW, FLOW_DIGEST, INFO, digest_of
 from flowprior.registry import package_version
 from flowprior.storage import (
@@ -202,7 +201,8 @@ def clear_run(run: RunDirectory) -> None:
                 f"train: {folder} is a link to another place, whose files are not removed; choose another "
                 "directory"
             )
-    remove_card(run.flow)
+    for card in cards():
+        card.remove_card(run.flow)
     remove_checkpoint(run.flow)
     remove_unfinished(run.checkpoints)
     for _, checkpoint in list_checkpoints(run.checkpoints):

@@ -44,7 +44,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("comparisons") / "out"
     answer = call_app("compare", *GRID, "--out", out)
     assert answer.code == 0, answer.err
-    assert "cell 4 of 4: two + condot, seed 1" in answer.err
+    assert "run 4 of 4: two + condot, seed 1" in answer.err
     assert "fid-cnn128 (lower is better) on digits, auto" in answer.out
     assert "two + condot" in answer.out
     return out
@@ -75,12 +75,12 @@ def test_a_dry_run_says_what_is_done_and_what_is_left(call: Call, compared: Path
     before = sorted(compared.rglob("*"))
     answer = call("compare", *GRID, "--seeds", "3", "--out", compared, "--dry-run")
     assert (answer.code, answer.err) == (0, "")
-    assert "2 of 6 cells to run" in answer.out
+    assert "2 of 6 runs to make" in answer.out
     assert "each: 6 steps of 16 pairs, model mlp:width=16; 40 samples at NFE 1, 2" in answer.out
     found = json.loads(call("compare", *GRID, "--seeds", "3", "--out", compared, "--dry-run", "--json").out)
     assert found["to_run"] == 2
     assert [cell["state"] for cell in found["cells"]] == ["finished"] * 4 + ["waiting"] * 2
-    assert "all 4 cells are finished" in call("compare", "--out", compared, "--dry-run").out
+    assert "all 4 runs are finished" in call("compare", "--out", compared, "--dry-run").out
     assert sorted(compared.rglob("*")) == before
 
 
@@ -106,14 +106,14 @@ def test_a_failed_cell_is_one_line_and_exit_code_one(
 ) -> None:
     from flowprior.study import running
 
-    run_cell = running.run_cell
+    complete_run = running.complete_run
 
     def failing(cell, *arguments):  # type: ignore[no-untyped-def]
         if cell.variant.labels[0] == "two":
             raise CouplingError("no plan")
-        return run_cell(cell, *arguments)
+        return complete_run(cell, *arguments)
 
-    monkeypatch.setattr(running, "run_cell", failing)
+    monkeypatch.setattr(running, "complete_run", failing)
     answer = call("compare", *GRID, "--seeds", "1", "--out", tmp_path / "out")
     assert answer.code == 1
     assert "failed two + condot, seed 0: no plan" in answer.err.splitlines()

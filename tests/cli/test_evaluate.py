@@ -37,24 +37,11 @@ def test_json_is_the_librarys_evaluation(call: Call, run: Path, tmp_path: Path) 
     assert json.loads((tmp_path / "e.json").read_text()) == found
 
 
-def test_the_prior_alone_is_the_first_row_unless_it_is_left_out(call: Call, run: Path) -> None:
-    options = ["--samples", "20", "--metrics", "w2", "--json"]
-    assert counts(json.loads(call("evaluate", run, *options).out)) == [0, 1, 2, 4, 8, 15, 30]
-    assert counts(json.loads(call("evaluate", run, *options, "--nfe", "1").out)) == [1]
-
-
 def test_the_table_has_a_row_for_each_nfe(call: Call, run: Path) -> None:
     answer = call("evaluate", run, *OPTIONS)
     assert answer.code == 0, answer.err
     for word in ("fid-cnn128", "accuracy", "w2_squared", "transport cost", "gmm + condot on digits"):
         assert word in answer.out
-
-
-def test_what_a_sampler_cannot_spend_is_noted(call: Call, run: Path) -> None:
-    answer = call("evaluate", run, "--nfe", "1,2", "--samples", "20", "--sampler", "midpoint", "--json")
-    found = json.loads(answer.out)
-    assert counts(found) == [2]
-    assert any("nfe=1 left out" in note for note in found["notes"])
 
 
 def test_several_samplers_and_seeds_in_one_call(call: Call, run: Path, tmp_path: Path) -> None:

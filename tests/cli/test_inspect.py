@@ -50,12 +50,6 @@ def test_a_path_with_spaces_stands_in_quotes() -> None:
     assert shlex.split(command)[2] == "--data=my photos/"
 
 
-def test_a_directory_is_filled(call: Call, tmp_path: Path) -> None:
-    answer = call(*PARTS, "--out", tmp_path / "found")
-    assert answer.code == 0, answer.err
-    assert {path.name for path in (tmp_path / "found").iterdir()} == {"inspection.json", "prior-1-gmm.png"}
-
-
 def test_a_mistake_is_one_line(call: Call) -> None:
     answer = call("inspect", "--data", "digits", "--prior", "gmn")
     assert (answer.code, answer.err.count("\n")) == (2, 1)

@@ -97,7 +97,7 @@ def test_what_fails_beside_json_is_said(call: Call, tmp_path: Path, monkeypatch:
     def failing(*_: object) -> None:
         raise CouplingError("no plan")
 
-    monkeypatch.setattr(running, "run_cell", failing)
+    monkeypatch.setattr(running, "complete_run", failing)
     answer = call(*compares(tmp_path, tmp_path), "--json")
     assert (answer.code, json.loads(answer.out)["failed"]) == (1, 1)
     assert answer.err.splitlines() == ["failed gaussian + condot, seed 0: no plan"]

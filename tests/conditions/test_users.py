@@ -14,7 +14,7 @@ from flowprior.conditions import Condition, Parts, equal, rows
 from flowprior.couplings import Coupling
 from flowprior.data import Subset, TensorData, as_data, split_validation
 from flowprior.errors import InputError, OptionError
-from flowprior.evaluation.cell import fitting_batch_size
+from flowprior.evaluation.setting import fitting_batch_size
 from flowprior.inspection import inspect_priors
 from flowprior.metrics.base import Metric
 from flowprior.models import build_model

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from flowprior.evaluation import cell
-from flowprior.evaluation.cell import fitting_batch_size, free_memory, halving
+from flowprior.evaluation import setting
+from flowprior.evaluation.setting import fitting_batch_size, free_memory, halving
 from flowprior.flow import Flow
 from tests.gaussian_flow import flow_of
 
@@ -30,13 +30,13 @@ def wide(classes: int = 0) -> Flow:
 
 
 def test_the_batch_fills_a_quarter_of_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cell, "free_memory", lambda device: 4 * 100 * 4000)
+    monkeypatch.setattr(setting, "free_memory", lambda device: 4 * 100 * 4000)
     flow = wide()
     assert fitting_batch_size(flow) == 100
     assert flow.model.batches == [2]  # type: ignore[union-attr]
     guided = wide(classes=3)
     assert fitting_batch_size(guided, torch.tensor([1]), guidance=2.0) == 50
-    monkeypatch.setattr(cell, "free_memory", lambda device: 10)
+    monkeypatch.setattr(setting, "free_memory", lambda device: 10)
     assert fitting_batch_size(wide()) == 1
 
 

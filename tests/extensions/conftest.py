@@ -1,5 +1,6 @@
 """Fixtures of the tests of extensions."""
 
+from tests.pictures.conftest import show
 from tests.words import words
 
-__all__ = ["words"]
+__all__ = ["show", "words"]

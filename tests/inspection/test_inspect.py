@@ -49,7 +49,7 @@ def test_the_suggestion_sees_the_clusters(three_modes):
     suggestion = inspect_priors(data, ["gaussian"], ["condot"]).suggestion
     densities = [candidate.log_density for candidate in suggestion.candidates]
     assert densities == sorted(densities, reverse=True)
-    assert "components=" in suggestion.best
+    assert "components=" in suggestion.candidates[0].prior
 
 
 def test_costs_of_the_coupling_and_after_transport(found):

@@ -6,10 +6,8 @@ import math
 
 import pytest
 import torch
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from flowprior.errors import OptionError
-from flowprior.metrics import coverage, crps, energy_score, member_spread, psnr, ssim
+from flowprior.metrics import crps, energy_score, member_spread
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -66,28 +64,3 @@ def test_scores_by_pairs_written_out():
 
 def test_spread_is_the_deviation_of_the_members():
     assert float(member_spread(2 * normal(500, 50, 4)).mean()) == pytest.approx(2.0, rel=0.02)
-
-
-def test_picture_metrics_are_those_of_torchmetrics():
-    generator = torch.Generator().manual_seed(0)
-    x, y = 2 * torch.rand(2, 6, 3, 16, 20, generator=generator) - 1
-    x = 0.7 * y + 0.3 * x
-    expected = peak_signal_noise_ratio(x, y, data_range=2.0, reduction="none", dim=(1, 2, 3))
-    assert torch.allclose(psnr(x, y).float(), expected, atol=1e-4)
-    expected = structural_similarity_index_measure(x, y, data_range=2.0, reduction="none")
-    assert torch.allclose(ssim(x, y).float(), expected, atol=1e-4)
-    assert float(ssim(y, y).mean()) == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("members", [19, 20, 50])
-@pytest.mark.parametrize("probability", [0.5, 0.9])
-def test_intervals_of_members_of_the_true_law_cover_as_often_as_they_say(members, probability):
-    """To within 1 %, three standard errors of 20,000 conditions, whatever the number of members."""
-    found = coverage(normal(20000, members, 1), normal(20000, 1, seed=1), probability)
-    assert float(found.mean()) == pytest.approx(probability, abs=0.01)
-
-
-@pytest.mark.parametrize(("members", "probability"), [(18, 0.9), (2, 0.5), (50, 1.0), (50, -1.0)])
-def test_intervals_that_members_do_not_tell_are_refused(members, probability):
-    with pytest.raises(OptionError, match="coverage: an interval of"):
-        coverage(normal(4, members, 1), normal(4, 1), probability)

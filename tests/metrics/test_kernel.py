@@ -85,7 +85,6 @@ def test_it_is_unbiased_where_the_laws_agree(generator: torch.Generator) -> None
 @pytest.mark.parametrize(
     ("shapes", "options", "error", "words"),
     [
-        (((5, 3), (5, 2)), {}, InputError, r"\[5, 3\] and \[5, 2\]"),
         (((1, 3), (5, 3)), {}, InputError, "at least 2 rows"),
         (((5, 3), (4, 3)), {"subset_size": 5}, InputError, "choose a smaller subset_size"),
         (((5, 3), (4, 3)), {"subset_size": 1}, OptionError, "subset_size=1"),
@@ -98,8 +97,3 @@ def test_impossible_calls_are_refused(
     x, y = (torch.zeros(*shape) for shape in shapes)
     with pytest.raises(error, match=words):
         kernel_distance(x, y, **options)
-
-
-def test_infinite_features_are_refused() -> None:
-    with pytest.raises(InputError, match="NaN or infinity"):
-        polynomial_mmd2(torch.full((3, 2), float("inf")), torch.zeros(3, 2))

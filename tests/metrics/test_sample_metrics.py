@@ -11,16 +11,15 @@ from torch import Tensor
 from torchmetrics.image.kid import poly_mmd
 
 from flowprior.data import Data, TensorData
-from flowprior.data.splits import draw_indices
 from flowprior.evaluation import Result, evaluate
 from flowprior.features import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics import Memorisation
 from flowprior.metrics.setup import Reference, Rows, Setup
-from tests.evaluation.test_evaluate import exact_flow
+from tests.evaluation.test_evaluate import SEED, drawn_from, exact_flow, whole
 from tests.expected_warnings import FEW_REFERENCES
 
-SEED, SAMPLES = 11, 100
+SAMPLES = 100
 METRICS = ["kid:subsets=5,subset_size=40", "precision-recall", "memorisation", "sliced-w2:directions=20"]
 
 
@@ -37,16 +36,7 @@ def result(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -
 
 @pytest.fixture(scope="module")
 def drawn(tiny_flow: Flow, digits: tuple[Data, Data]) -> tuple[Tensor, Tensor]:
-    _, cond = digits[1].batch(draw_indices(digits[1], SAMPLES, torch.Generator().manual_seed(SEED)))
-    assert cond is not None
-    x = tiny_flow.sample(cond, nfe=2, generator=torch.Generator().manual_seed(SEED))
-    return x.clamp(-1, 1), cond
-
-
-def whole(data: Data) -> tuple[Tensor, Tensor]:
-    x, cond = data.batch(torch.arange(len(data)))
-    assert cond is not None
-    return x, cond
+    return drawn_from(tiny_flow, digits[1], SAMPLES, nfe=2)
 
 
 def test_kid_is_that_of_torchmetrics_on_the_same_subsets(

@@ -48,10 +48,6 @@ def test_labels_are_compared_on_their_own(generator: torch.Generator) -> None:
 
 
 def test_impossible_calls_are_refused() -> None:
-    with pytest.raises(InputError, match="one event shape"):
-        sliced_wasserstein2_squared(torch.zeros(3, 2), torch.zeros(3, 4))
-    with pytest.raises(InputError, match="NaN or infinity"):
-        sliced_wasserstein2_squared(torch.full((3, 2), float("nan")), torch.zeros(3, 2))
     with pytest.raises(OptionError, match="directions=0"):
         sliced_wasserstein2_squared(torch.zeros(3, 2), torch.zeros(3, 2), directions=0)
     x, cond, other = torch.zeros(3, 2), torch.tensor([0, 7, 7]), torch.zeros(3, dtype=torch.long)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import ot
 import pytest
 import torch
 
 from flowprior.errors import CouplingError, InputError
-from flowprior.metrics import wasserstein2_per_condition, wasserstein2_squared
+from flowprior.metrics import (
+    polynomial_mmd2,
+    precision_recall,
+    sliced_wasserstein2_squared,
+    wasserstein2_per_condition,
+    wasserstein2_squared,
+)
 
 
 def randn(generator: torch.Generator, *shape: int) -> torch.Tensor:
@@ -76,14 +85,19 @@ def test_a_label_without_reference_is_refused() -> None:
 @pytest.mark.parametrize(
     ("x", "y", "words"),
     [
-        (torch.zeros(0, 2), torch.zeros(3, 2), "non-empty"),
+        (torch.zeros(0, 2), torch.zeros(3, 2), "non-empty|at least 2 rows"),
         (torch.zeros(3, 2), torch.zeros(3, 4), "one event shape"),
         (torch.full((3, 2), float("nan")), torch.zeros(3, 2), "NaN or infinity in the first"),
     ],
 )
-def test_impossible_clouds_are_refused(x: torch.Tensor, y: torch.Tensor, words: str) -> None:
+@pytest.mark.parametrize(
+    "distance", [wasserstein2_squared, sliced_wasserstein2_squared, precision_recall, polynomial_mmd2]
+)
+def test_impossible_clouds_are_refused(
+    distance: Callable[..., Any], x: torch.Tensor, y: torch.Tensor, words: str
+) -> None:
     with pytest.raises(InputError, match=words):
-        wasserstein2_squared(x, y)
+        distance(x, y)
 
 
 def test_a_plan_that_does_not_converge_raises(generator: torch.Generator) -> None:

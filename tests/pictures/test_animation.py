@@ -11,7 +11,7 @@ from PIL import Image, ImageSequence
 
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.pictures import animate, check_animation, save_animation
-from flowprior.pictures.animation import HELD, MOST_FRAMES
+from flowprior.pictures.trajectories import HELD, MOST_FRAMES
 
 
 def frames(path: Path) -> list[np.ndarray]:

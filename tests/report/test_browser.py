@@ -198,5 +198,5 @@ def test_what_is_left_out_is_said(shown):
     assert "no latents" in text
     assert "not run yet" in text
     alerts = shown.execute_script("return document.querySelector('.alerts').innerText")
-    assert "1 cell failed" in alerts
-    assert "1 cell has not been run yet" in alerts
+    assert "1 run failed" in alerts
+    assert "1 run has not been made yet" in alerts

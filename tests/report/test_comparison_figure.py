@@ -52,7 +52,7 @@ def test_several_samplers_are_named_beside_the_variants() -> None:
 
 
 def test_a_comparison_without_values_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="no cell has a value yet"):
+    with pytest.raises(OptionError, match="no run has a value yet"):
         save_comparison(summary() | {"quality": []}, tmp_path / "q.pdf")
     with pytest.raises(OptionError, match="ends in"):
         save_comparison(summary(), tmp_path / "q.txt")

@@ -23,7 +23,7 @@ from flowprior.report import write_report
 from flowprior.report.wording import prior_sentence
 from flowprior.storage import load_tensors
 from flowprior.study import StudyFolder, run_grid
-from flowprior.study.cell_file import collect
+from flowprior.study.folders import collect
 from tests.study.conftest import tiny_grid
 
 LABELS = ["gaussian + condot", "gaussian + ot", "low-rank + condot", "low-rank + ot"]
@@ -221,7 +221,7 @@ def test_results_of_the_faulty_format_are_refused_in_one_line(copied, name):
 
 def test_results_of_another_format_are_evaluated_again_and_not_trained_again(copied, monkeypatch):
     """The key of a cell holds the format, so a result of another one is not found."""
-    monkeypatch.setattr("flowprior.study.cells.FORMAT", 4)
+    monkeypatch.setattr("flowprior.study.runs.FORMAT", 4)
     monkeypatch.setattr("flowprior.study.running.train", lambda *_, **__: pytest.fail("trained again"))
     before = len(list(copied.glob("cells/*/result-*.json")))
     assert run_grid(tiny_grid(priors=["gaussian"], seeds=1), copied).finished == 2
@@ -251,7 +251,7 @@ def test_the_report_of_nothing_finished_says_so(copied):
     report = write_report(copied)
     assert len(report["waiting"]) == 8
     assert report["quality"] == report["best"] == report["curve"] == []
-    assert "No cell has a result yet." in (copied / "report.html").read_text()
+    assert "No run has a result yet." in (copied / "report.html").read_text()
 
 
 def test_no_comparison_is_one_line(tmp_path):

@@ -120,7 +120,7 @@ def test_a_flow_that_is_worse_than_its_prior_alone_is_named():
 
 def test_only_priors_and_nothing_at_all_are_told_apart():
     empty = {**summary(), "quality": []}
-    assert in_short(empty) == "No cell has a result yet."
+    assert in_short(empty) == "No run has a result yet."
     alone = {**summary(), "quality": [{"metric": "fid-x", "nfe": 0}]}
     assert in_short(alone) == "Only the priors alone were evaluated (NFE 0)."
 

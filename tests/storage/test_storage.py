@@ -30,7 +30,7 @@ from flowprior.storage import (
     write_text,
     writing,
 )
-from flowprior.study.cell_file import StudyFolder
+from flowprior.study.folders import StudyFolder
 from flowprior.training import RunDirectory
 
 TENSORS = {

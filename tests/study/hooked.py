@@ -8,7 +8,7 @@ from typing import Any
 from flowprior.evaluation.result import table_row
 from flowprior.flow import Flow
 from flowprior.metrics import MetricInfo
-from flowprior.study import Cell, Splits
+from flowprior.study import Splits, StudyRun
 from flowprior.training import RunConfig, train
 
 trained: list[str] = []
@@ -26,7 +26,7 @@ def secretive_trainer(config: RunConfig, data: Any, out: Path) -> Flow:
     return train(data, config=config)
 
 
-def values(flow: Flow, cell: Cell, data: Splits) -> list[dict[str, Any]]:
+def values(flow: Flow, cell: StudyRun, data: Splits) -> list[dict[str, Any]]:
     """The number of test events, once at each NFE."""
     return [table_row("events", float(len(data.test)), sampler="euler", nfe=nfe) for nfe in (0, 2)]
 

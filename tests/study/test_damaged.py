@@ -18,7 +18,7 @@ from flowprior.report import write_report
 from flowprior.report.gallery import galleries
 from flowprior.storage import load_tensors, save_tensors
 from flowprior.study import Grid, StudyFolder, grid_from_dict, preview_grid, run_grid, running
-from flowprior.study.cell_file import collect
+from flowprior.study.folders import collect
 from flowprior.study.summary import summarise
 from flowprior.study.table import read_table, runs_of
 
@@ -114,7 +114,7 @@ def test_a_damaged_file_names_the_place_and_what_to_do(out: Path) -> None:
 def test_the_file_of_another_cell_is_refused(out: Path) -> None:
     path = result_of(out)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"key": "0123456789"}))
-    with pytest.raises(CheckpointError, match="another cell's: expected the key"):
+    with pytest.raises(CheckpointError, match="another run's: expected the key"):
         collect(StudyFolder(out))
 
 
@@ -125,7 +125,7 @@ def test_a_run_measures_a_cell_with_a_damaged_file_again(
     before, told = json.loads(result_of(out).read_text()), list[str]()
     result_of(out).write_text(text)
     (out / "plan.json").write_text("[]")
-    assert [cell.state for cell in preview_grid(points_grid(), out).cells] == ["begun"]
+    assert [run.state for run in preview_grid(points_grid(), out).runs] == ["begun"]
     monkeypatch.setattr(running, "train", lambda *_, **__: pytest.fail("the flow was trained again"))
     assert run_grid(points_grid(), out, notify=told.append).finished == 1
     assert told[0].startswith("measured again: gaussian + condot, seed 0: ")

@@ -23,10 +23,9 @@ from flowprior.paths.base import PREDICTIONS
 from flowprior.priors import Prior
 from flowprior.report import write_report
 from flowprior.study import StudyFolder, grid_from_dict, run_grid
-from flowprior.study.cell_file import collect
-from flowprior.study.cells import variants
+from flowprior.study.folders import collect
+from flowprior.study.runs import variants
 from flowprior.training import train
-from tests.cli.conftest import call_app
 
 pytestmark = pytest.mark.slow
 
@@ -144,24 +143,6 @@ def test_what_is_not_compared_is_what_the_library_refuses(prediction, tmp_path):
             parts = {"prior": SMALL.get(prior, prior), "coupling": coupling, "path": path}
             with pytest.raises(FlowpriorError):
                 train(DATA, model="mlp:width=8", prediction=prediction, **parts, **BUDGET)
-
-
-def test_the_command_lines_agree(compared, tmp_path):
-    out = tmp_path / "out"
-    parts = ["--data", DATA, "--prior", SMALL["latent-gmm"], "--coupling", "auto", "--model", "mlp:width=8"]
-    sizes = ["--steps", "3", "--samples", "40", "--nfe", "0,1,3", "--seeds", "1", "--set", "curve.points=0"]
-    budget = [f"training.{name}={BUDGET[name]}" for name in ("batch_size", "warmup", "device")]
-    options = [part for setting in budget for part in ("--set", setting)]
-    answer = call_app("compare", *parts, *sizes, *options, "--out", out)
-    assert answer.code == 0, answer.err
-    ((run, result),) = results(out)
-    assert result["setting"]["prediction"] == "preconditioned"
-    page = (out / "report.html").read_text()
-    assert "<td><code>posterior</code></td>" in page
-    assert "<td><code>preconditioned</code></td>" in page
-    answer = call_app("evaluate", run, "--samples", "40", "--nfe", "0,1,3", "--device", "cpu", "--json")
-    found = json.loads(answer.out)
-    assert timeless(found["rows"]) == timeless(result["rows"])
 
 
 def test_guidance_and_adaptive_samplers_are_those_of_evaluate(tmp_path, cache):

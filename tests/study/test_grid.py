@@ -55,10 +55,6 @@ def test_a_prior_auto_is_one_line_that_names_inspect(change):
         grid_from_dict(change)
 
 
-def test_the_prior_alone_is_asked_for_by_default():
-    assert Grid().nfe[0] == 0
-
-
 def test_a_number_of_seeds_counts_from_zero():
     assert grid_from_dict({"seeds": 3}).seeds == (0, 1, 2)
     assert grid_from_dict({"seeds": [4, 1]}).seeds == (4, 1)

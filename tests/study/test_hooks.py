@@ -18,8 +18,8 @@ from flowprior.evaluation.result import COLUMNS
 from flowprior.flow import Flow
 from flowprior.report import write_report
 from flowprior.study import Splits, grid_from_dict, run_grid, variants
-from flowprior.study.cells import plan_grid
 from flowprior.study.grid import dump_grid
+from flowprior.study.runs import plan_grid
 from tests.study import hooked
 from tests.study.conftest import QUALITY, TINY, tiny_grid
 

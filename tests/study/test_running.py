@@ -38,7 +38,7 @@ def forbidden(*_: Any, **__: Any) -> None:
 
 def test_a_finished_cell_is_never_run_again(copied, monkeypatch):
     before = result_files(copied)
-    for name in ("train_cell", "evaluate_cell"):
+    for name in ("train_run", "evaluate_run"):
         monkeypatch.setattr(running, name, forbidden)
     outcome = run_grid(tiny_grid(), copied)
     assert outcome.finished == len(before) == 8
@@ -159,17 +159,17 @@ def test_ctrl_c_in_evaluating_does_not_train_again(tmp_path, monkeypatch):
 
 
 def test_a_cell_that_fails_is_one_line_and_the_rest_goes_on(tmp_path, monkeypatch):
-    run_cell = running.run_cell
+    complete_run = running.complete_run
     told: list[str] = []
 
     def failing(cell: Any, *arguments: Any) -> Any:
         if cell.variant.coupling == "ot":
             raise CouplingError("the plan\nfailed") if cell.seed == 0 else ZeroDivisionError("a bug")
-        return run_cell(cell, *arguments)
+        return complete_run(cell, *arguments)
 
     grid = tiny_grid(**{**SMALL, "seeds": 2, "curve": {"points": 0}})
     with monkeypatch.context() as patch:
-        patch.setattr("flowprior.study.running.run_cell", failing)
+        patch.setattr("flowprior.study.running.complete_run", failing)
         outcome = run_grid(grid, tmp_path, notify=told.append)
     assert outcome.finished == 2
     assert outcome.failed["gaussian + ot, seed 0"] == "the plan failed"
@@ -269,7 +269,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_one(copied):
 def test_an_outcome_says_what_failed_and_why():
     outcome = Outcome(3, failed={"gmm + ot, seed 0": "InputError: <no>"}, skipped={"vp": "another prior"})
     assert repr(outcome).splitlines() == [
-        "Outcome: 3 cells finished, 1 failed, 1 skipped",
+        "Outcome: 3 runs finished, 1 failed, 1 skipped",
         "  failed: gmm + ot, seed 0: InputError: <no>",
         "  skipped: vp: another prior",
     ]

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
 from flowprior.extensions.latents.network import ConvolutionalVae
-from flowprior.flow.tensors import part_of
 from flowprior.models import Encoder, LatentEncoder
 from flowprior.storage import check_place, load_tensors, save_tensors
-from flowprior.storage.tensor_files import SizedBy, sizes_of
+from flowprior.storage.tensor_files import SizedBy, part_of, sizes_of
 from flowprior.storage.user_paths import existing_file
 
 SHIPPED = Path(__file__).parent / "weights" / "vae-emoji-32.safetensors"

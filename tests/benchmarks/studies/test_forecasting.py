@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks.studies import forecasting
-from flowprior.extensions.series import DAY, WeatherData
+from flowprior.extensions.series.data import DAY, WeatherData
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks.studies import STUDIES
 from flowprior.errors import DataNotFoundError
-from flowprior.study.cells import variants
 from flowprior.study.grid import Grid, load_grid
 from flowprior.study.running import run_grid
+from flowprior.study.runs import variants
 from tests.benchmarks.studies.conftest import cells_of
 from tests.data_folders import write_coco, write_imagenet64
 from tests.expected_warnings import FEW_REFERENCES

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from benchmarks.studies import STUDIES, tables
-from flowprior.study.cells import variants
 from flowprior.study.grid import load_grid
 from flowprior.study.running import run_grid
+from flowprior.study.runs import variants
 from flowprior.study.table import select
 from flowprior.study.variants import HOOKS, load_hook
 from tests.benchmarks.studies.conftest import cells_of

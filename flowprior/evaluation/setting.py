@@ -1,4 +1,4 @@
-"""A cell of an evaluation: one way of generating samples, the samples that it gives, and how many at once."""
+"""The settings of an evaluation: ways of generating samples, the samples that they give, how many at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import product
 from typing import Any, TypeVar
 
 import torch
@@ -32,7 +31,7 @@ R = TypeVar("R")
 
 
 @dataclass(frozen=True)
-class Cell:
+class Setting:
     """One way of generating samples.
 
     Attributes:
@@ -80,14 +79,14 @@ class Cell:
         return {"sampler": spec, "nfe": self.nfe, "guidance": self.guidance}
 
 
-def generate(cell: Cell, setup: Setup) -> tuple[Solution, float]:
+def generate(setting: Setting, setup: Setup) -> tuple[Solution, float]:
     """The solution and the seconds it took; ``setup.batch_size`` is halved where memory runs out.
 
     Raises:
         OptionError: evaluations that the sampler cannot spend.
     """
     solve = setup.generate or setup.solve or setup.flow.solve
-    terms = {"nfe": cell.nfe, "sampler": cell.sampler, "guidance": cell.guidance}
+    terms = {"nfe": setting.nfe, "sampler": setting.sampler, "guidance": setting.guidance}
 
     def timed(size: int) -> tuple[Solution, float]:
         start = time.perf_counter()
@@ -111,13 +110,13 @@ def as_compared(x: Tensor, setup: Setup) -> Tensor:
     return x.clamp(-1, 1) if setup.data.is_image else x
 
 
-def sampler_times(samplers: Iterable[Sampler], nfe: Iterable[int]) -> set[float]:
-    """The times between which fixed-step samplers step at any of ``nfe`` that they can spend."""
+def step_times_of(settings: Iterable[Setting]) -> set[float]:
+    """Return the times between which the fixed-step samplers of the settings step, where they can."""
     times: set[float] = set()
-    for sampler, count in product(samplers, nfe):
-        if isinstance(sampler, FixedStepSampler):
+    for setting in settings:
+        if isinstance(setting.sampler, FixedStepSampler) and setting.nfe is not None:
             with suppress(OptionError):
-                times.update(step_times(sampler, count))
+                times.update(step_times(setting.sampler, setting.nfe))
     return times
 
 

@@ -1,12 +1,12 @@
-"""What a study leaves on the disk, and how it is read: folders, the file of each trained cell, all of them.
+"""What a study leaves on the disk, and how it is read: folders, the file of each trained run, all of them.
 
-A cell file is one JSON object::
+A result file is one JSON object::
 
     format    3
     setting   what decides the training, as flat plain values: label, prior, coupling, path, seed, steps, …
     run       the machine, versions, costs, and what each evaluation was asked
     metrics   name of a metric -> what it is
-    rows      the long table of the cell's values, see flowprior.evaluation.Result
+    rows      the long table of the run's values, see flowprior.evaluation.Result
 
 In ``rows``, ``step`` is None for the trained flow and counts steps for the flows on the way to it.
 """
@@ -23,11 +23,11 @@ from flowprior.evaluation.result import REAL_DATA
 from flowprior.storage import FolderLock, write_json
 from flowprior.storage.digests import PATIENCE
 from flowprior.storage.user_paths import expanded
-from flowprior.study.records import CellFile, Failure, Plan, Record, read_record
+from flowprior.study.records import Failure, Plan, Record, ResultFile, read_record
 from flowprior.study.results import facts_of, rows_of_run
 
 MACHINE = ("version", "commit", "python", "torch", "device", "device_name", "threads")
-"""Keys of a cell file's ``run`` that tell of the machine."""
+"""Keys of a result file's ``run`` that tell of the machine."""
 
 
 class StudyFolder:
@@ -42,13 +42,13 @@ class StudyFolder:
         self.results = self.path / "results.csv"
 
     def lock(self) -> FolderLock:
-        """Context of who writes the files of the study itself, which is short; its cells have their own."""
+        """Context of who writes the files of the study itself, which is short; its runs have their own."""
         files = (self.grid, self.plan, self.report, self.values, self.results)
         return FolderLock(self.path, PATIENCE, quiet=True, own=[path.name for path in files])
 
-    def cell(self, name: str, key: str) -> CellFolder:
-        """The folder of one cell."""
-        return CellFolder(self.path / "cells" / name, key)
+    def run(self, name: str, key: str) -> RunFolder:
+        """The folder of one run."""
+        return RunFolder(self.path / "cells" / name, key)
 
     def read_plan(self) -> dict[str, Any]:
         """What the last run set out to do.
@@ -62,18 +62,18 @@ class StudyFolder:
             )
         return self.read(self.plan, Plan)
 
-    def read_result(self, place: CellFolder) -> dict[str, Any] | None:
-        """The cell file of a cell; None where it has none.
+    def read_result(self, place: RunFolder) -> dict[str, Any] | None:
+        """The result file of a run; None where it has none.
 
         Raises:
-            CheckpointError: as :meth:`read`, or it is that of another cell.
+            CheckpointError: as :meth:`read`, or it is that of another run.
         """
         if not place.result.is_file():
             return None
-        found = self.read(place.result, CellFile)
+        found = self.read(place.result, ResultFile)
         if found["key"] != place.key:
             raise CheckpointError(
-                f"{place.result} is another cell's: expected the key {place.key}, got {found['key']}; remove "
+                f"{place.result} is another run's: expected the key {place.key}, got {found['key']}; remove "
                 f"it and run again: flowprior compare --out {self.path}"
             )
         return found
@@ -87,12 +87,12 @@ class StudyFolder:
         return read_record(path, kind, f"flowprior compare --out {self.path}")
 
 
-class CellFolder:
-    """Names of the files of one cell.
+class RunFolder:
+    """Names of the files of one run.
 
     Args:
         path: OUT/cells/NAME.
-        key: of the cell; files of other keys are those of other ways of evaluating the same flow.
+        key: of the run; files of other keys are those of other ways of evaluating the same flow.
     """
 
     def __init__(self, path: Path, key: str) -> None:
@@ -108,7 +108,7 @@ class CellFolder:
         self.failure = path / f"failure-{key}.json"
 
     def lock(self) -> FolderLock:
-        """Context of the one process that runs this cell, whatever the key.
+        """Context of the one process that makes this run, whatever the key.
 
         Raises:
             OptionError: another process does.
@@ -127,16 +127,16 @@ class CellFolder:
 
 @dataclass
 class Collection:
-    """A study as it stands; a cell is known by its variant's label and its seed.
+    """A study as it stands; a run is known by its variant's label and its seed.
 
     Attributes:
         grid: as plan.json has it.
         samplers: label -> spec of every sampler; ``"auto"`` where variants have different ones.
         variants: as plan.json has them.
-        results: label -> seed -> content of the cell file.
+        results: label -> seed -> content of the result file.
         failures: (label, seed) -> message.
-        waiting: (label, seed) of the cells with neither result nor failure.
-        places: (label, seed) -> folder of every cell.
+        waiting: (label, seed) of the runs with neither result nor failure.
+        places: (label, seed) -> folder of every run.
     """
 
     grid: dict[str, Any]
@@ -145,22 +145,22 @@ class Collection:
     results: dict[str, dict[int, dict[str, Any]]] = field(default_factory=dict)
     failures: dict[tuple[str, int], str] = field(default_factory=dict)
     waiting: list[tuple[str, int]] = field(default_factory=list)
-    places: dict[tuple[str, int], CellFolder] = field(default_factory=dict)
+    places: dict[tuple[str, int], RunFolder] = field(default_factory=dict)
 
     @property
     def labels(self) -> list[str]:
         """Labels of the variants that the library does not refuse, in the grid's order."""
         return [variant["label"] for variant in self.variants if variant["skipped"] is None]
 
-    def cells(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
-        """Label, seed and content of every cell file, variant by variant."""
+    def runs(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
+        """Label, seed and content of every result file, variant by variant."""
         for label, row in self.results.items():
             yield from ((label, seed, result) for seed, result in row.items())
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The long table of all cells; ``flow`` is the variant's label, ``sampler`` the grid's label."""
+        """The long table of all runs; ``flow`` is the variant's label, ``sampler`` the grid's label."""
         of_variant = {v["label"]: {spec: name for name, spec in v["samplers"].items()} for v in self.variants}
-        for label, _, result in self.cells():
+        for label, _, result in self.runs():
             names = of_variant[label]
             for row in result["rows"]:
                 own = {} if row.get("flow") == REAL_DATA else {"flow": label}
@@ -169,7 +169,7 @@ class Collection:
 
     def result_rows(self) -> list[dict[str, Any]]:
         """The rows of results.csv: every value beside what is known of its run."""
-        runs = {result["key"]: result for _, _, result in self.cells()}  # two labels may stand for one run
+        runs = {result["key"]: result for _, _, result in self.runs()}  # two labels may stand for one run
         return [
             row
             for key, result in runs.items()
@@ -177,7 +177,7 @@ class Collection:
         ]
 
     def samples_file(self, label: str, seed: int) -> Path:
-        """File of the samples of the first evaluation of a cell that has a result."""
+        """File of the samples of the first evaluation of a run that has a result."""
         evaluation = self.results[label][seed]["run"]["evaluations"][0]
         return self.places[label, seed].path / evaluation["samples"]
 
@@ -193,8 +193,8 @@ def collect(folder: StudyFolder) -> Collection:
     for variant in plan["variants"]:
         label = variant["label"]
         row = found.results.setdefault(label, {})
-        for cell in variant["cells"]:
-            seed, place = cell["seed"], folder.cell(cell["name"], cell["key"])
+        for run in variant["cells"]:
+            seed, place = run["seed"], folder.run(run["name"], run["key"])
             found.places[label, seed] = place
             if (result := folder.read_result(place)) is not None:
                 row[seed] = result

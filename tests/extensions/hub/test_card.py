@@ -17,8 +17,11 @@ import torch
 
 from flowprior.conditions import Condition
 from flowprior.data import TensorData, load_data
+from flowprior.evaluation.result import Result, table_row
+from flowprior.extensions.hub.card import CARD, add_evaluation
+from flowprior.extensions.hub.contents import head_of
 from flowprior.flow import Flow
-from flowprior.flow.card import CARD, add_evaluation, digest_of, head_of
+from flowprior.flow.description import digest_of
 from flowprior.training import train
 from tests.cli.conftest import SHORT, call_app
 from tests.flow.test_flow_files import build
@@ -165,14 +168,7 @@ def test_the_card_is_not_read_to_load_a_flow(tmp_path: Path) -> None:
     assert Flow.load(tmp_path)
 
 
-class Distance:
-    """An evaluation that found a distance of 3."""
-
-    def card_section(self) -> str:
-        return "## Evaluation\n\nfid 3"
-
-    def card_metrics(self) -> list[str]:
-        return ["fid"]
+DISTANCE = Result([table_row("fid", 3.0, flow="gmm + ot", sampler="euler", nfe=4)])
 
 
 EDITED = ["# My thesis\n", "ours, and three years of work"]
@@ -203,11 +199,11 @@ def test_a_card_that_nobody_edited_is_written_anew(tmp_path: Path) -> None:
 
 def test_an_evaluation_stays_until_the_next_save(tmp_path: Path) -> None:
     build().save(tmp_path)
-    add_evaluation(tmp_path, Distance(), digest_of(tmp_path))
-    assert "fid 3" in (tmp_path / CARD).read_text()
+    add_evaluation(tmp_path, DISTANCE, digest_of(tmp_path))
+    assert "| `fid` | 3 |" in (tmp_path / CARD).read_text()
     assert head(tmp_path)["metrics"] == ["fid"]
     build("gaussian").save(tmp_path)
-    assert "fid 3" not in (tmp_path / CARD).read_text()
+    assert "| `fid` | 3 |" not in (tmp_path / CARD).read_text()
     assert "metrics" not in head(tmp_path)
 
 
@@ -216,8 +212,8 @@ def test_values_of_a_flow_that_was_replaced_meanwhile_are_not_written(tmp_path: 
     digest = digest_of(tmp_path)
     build("gaussian").save(tmp_path)
     with pytest.warns(RuntimeWarning, match="replaced meanwhile"):
-        add_evaluation(tmp_path, Distance(), digest)
-    assert "fid 3" not in (tmp_path / CARD).read_text()
+        add_evaluation(tmp_path, DISTANCE, digest)
+    assert "| `fid` | 3 |" not in (tmp_path / CARD).read_text()
 
 
 @pytest.fixture
@@ -238,7 +234,7 @@ def test_a_card_that_cannot_be_written_gives_one_warning(unwritable: Path) -> No
     with pytest.warns(
         RuntimeWarning, match=r"the model card of .* is not written: .*Permission denied"
     ) as caught:
-        add_evaluation(unwritable, Distance(), digest_of(unwritable))
+        add_evaluation(unwritable, DISTANCE, digest_of(unwritable))
     assert len(caught) == 1
     assert (unwritable / CARD).read_text() == before
 

@@ -10,7 +10,8 @@ from flowprior.data import Data, load_data
 from flowprior.data.splits import draw_indices
 from flowprior.errors import OptionError
 from flowprior.evaluation import sweep
-from flowprior.metrics import consistency, crps
+from flowprior.extensions.restoration.metrics import consistency
+from flowprior.metrics import crps
 
 PAIRED = ["crps", "energy-score", "member-spread", "psnr", "consistency"]
 SAMPLES, MEMBERS, SEED = 24, 4, 5

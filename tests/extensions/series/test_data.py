@@ -13,7 +13,7 @@ import torch
 
 from flowprior.data import load_data
 from flowprior.errors import DataNotFoundError, InputError, OptionError
-from flowprior.extensions.series import BEFORE, COLUMNS, DAY, STATIONS, weather
+from flowprior.extensions.series.data import BEFORE, COLUMNS, DAY, STATIONS, weather
 
 HEADER = ["origin", "temp", "dewp", "humid", "wind_dir", "wind_speed", "pressure", "time_hour"]
 FIRST = datetime(2013, 1, 1, 6, tzinfo=UTC)

@@ -11,8 +11,8 @@ import torch
 from flowprior.couplings.ot import OTCoupling
 from flowprior.data import TensorData
 from flowprior.errors import OptionError
-from flowprior.study import Grid, Splits, grid_from_dict, make_cell, variants
-from flowprior.study.cells import plan_grid
+from flowprior.study import Grid, Splits, grid_from_dict, make_run, variants
+from flowprior.study.runs import plan_grid
 from tests.study.conftest import TINY, tiny_grid
 
 IDENTITY = {"train": [1]}
@@ -20,7 +20,7 @@ IDENTITY = {"train": [1]}
 
 def key(grid: Grid, seed: int = 0, identity: dict[str, Any] | None = None) -> tuple[str, str]:
     variant = variants(grid)[0]
-    cell = make_cell(grid, variant, seed, variant.samplers, identity or IDENTITY)
+    cell = make_run(grid, variant, seed, variant.samplers, identity or IDENTITY)
     return cell.name, cell.key
 
 
@@ -189,7 +189,7 @@ def test_nothing_to_run_is_a_mistake():
 def test_a_cell_is_described_by_the_run_it_makes():
     grid = grid_from_dict(TINY)
     variant = variants(grid)[3]
-    cell = make_cell(grid, variant, 1, variant.samplers, IDENTITY)
+    cell = make_run(grid, variant, 1, variant.samplers, IDENTITY)
     assert cell.title == "low-rank + ot, seed 1"
     assert cell.name.startswith("gmm+ot+condot-seed1-")
     assert cell.config.prior == grid.priors["low-rank"]

@@ -1,134 +1,20 @@
-"""The model card of a saved flow: ``README.md`` beside ``flow.json``, as Hugging Face's site shows it.
-
-Its facts are those of ``flow.json``: the parts, the configuration, and what training wrote down of its data.
-Its last line holds the sha256 of the lines above. A card of which that holds is written anew with every save;
-a ``README.md`` that somebody has edited or written is kept. No flow is loaded by its card.
-"""
+"""The contents of a model card: the head in YAML; the training and how samples are drawn, in Markdown."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import shlex
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from flowprior.conditions import Condition
-from flowprior.errors import CheckpointError
 from flowprior.flow.captions import TEXTUAL, WHOLE, names_of
-from flowprior.flow.description import FILES, read_description
+from flowprior.flow.description import samples_ending, tensor_option, weights_digest
 from flowprior.priors.saved import KEPT
-from flowprior.storage import read_text, remove_files, write_text
-
-CARD = "README.md"
-LIMIT = 1 << 20
-"""Longest card that is read, in bytes."""
-MARK = "<!-- flowprior: "
-"""Begins the last line of a card, and the comments in those of older versions."""
-_SEAL = re.compile(rf"\n{MARK}sha256 of the lines above: ([0-9a-f]{{64}}) -->\n\Z")
-
-
-class Evaluation(Protocol):
-    """What of an evaluation goes into a card; a :class:`flowprior.evaluation.Result`."""
-
-    def card_section(self) -> str: ...
-
-    def card_metrics(self) -> list[str]: ...
-
-
-def write_card(folder: Path, description: Mapping[str, Any], evaluation: Evaluation | None = None) -> None:
-    """Write the card of the flow in ``folder``, in place of the one before.
-
-    Where somebody has edited that one, or it cannot be written, one warning says so.
-
-    Args:
-        folder: of the saved flow.
-        description: its ``flow.json``, with its files.
-        evaluation: of this flow.
-    """
-    path = folder / CARD
-    try:
-        if path.exists() and unsealed(read_card(path)) is None:
-            _warn(folder, f"{path} is your own or was edited, and is kept; remove it for a new one")
-        else:
-            write_text(path, sealed(card_of(description, evaluation)))
-    except CheckpointError as error:
-        _warn(folder, str(error))
-
-
-def card_of(description: Mapping[str, Any], evaluation: Evaluation | None = None) -> str:
-    """The text of a card: its head in YAML, the training, how to draw samples, and the evaluation."""
-    head, body = head_of(description), [body_of(description)]
-    if evaluation is not None:
-        head["metrics"] = [name for name in evaluation.card_metrics() if is_word(name)]
-        body += [evaluation.card_section(), f"weights sha256 {weights_digest(description)}"]
-    return "\n\n".join([f"---\n{yaml_of(head)}\n---", *body]) + "\n"
-
-
-def add_evaluation(folder: Path, evaluation: Evaluation, digest: str | None) -> None:
-    """Put what an evaluation found into the card of a saved flow, in place of what is there.
-
-    Where the flow is another one by now, or the card is not written, one warning says so.
-
-    Args:
-        folder: of the saved flow.
-        evaluation: of this flow alone.
-        digest: sha256 of its weights when it was read; None where it is no saved flow, which has no card.
-    """
-    if digest is None:
-        return None
-    try:
-        description = read_description(folder)
-    except CheckpointError as error:
-        return _warn(folder, str(error))
-    if weights_digest(description) != digest:
-        return _warn(folder, "the flow was replaced meanwhile; evaluate it again")
-    return write_card(folder, description, evaluation)
-
-
-def sealed(text: str) -> str:
-    """A text with a last line by which :func:`unsealed` sees that nobody has edited it."""
-    return f"{text}\n{MARK}sha256 of the lines above: {_digest(text)} -->\n"
-
-
-def unsealed(card: str) -> str | None:
-    """The text of a card that is as flowprior wrote it; None for one that somebody has edited or written."""
-    found = _SEAL.search(card)
-    text = card[: found.start()] if found else ""
-    return text if found and found[1] == _digest(text) else None
-
-
-def read_card(path: Path | str) -> str:
-    """The text of a file, with the ends of lines that flowprior writes.
-
-    Raises:
-        CheckpointError: it cannot be read, or is too long for a card.
-    """
-    return read_text(path, LIMIT).replace("\r\n", "\n")
-
-
-def remove_card(folder: Path) -> None:
-    """Remove the card of a flow that is to be removed, too; one of somebody else's stays."""
-    with suppress(CheckpointError):
-        if (folder / CARD).exists() and MARK in read_card(folder / CARD):
-            remove_files([folder / CARD])
-
-
-def digest_of(folder: Path) -> str | None:
-    """sha256 of the weights of a saved flow; None for a checkpoint, and where there is no flow."""
-    try:
-        description = read_description(folder)
-    except CheckpointError:
-        return None
-    return weights_digest(description) if set(description[FILES]) == {"weights"} else None
 
 
 def head_of(description: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of the head that follow from a flow; ``license`` only where the metadata name one."""
+    """Return the keys of the head that follow from a flow; ``license`` only where the metadata name one."""
     metadata, data = description["metadata"], _noted(description, "data")
     tag = _pipeline_tag(description, data)
     name = data.get("name")
@@ -141,7 +27,7 @@ def head_of(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def body_of(description: Mapping[str, Any]) -> str:
-    """The training as tables, the command that repeats it, and how to draw samples; in Markdown."""
+    """Return the training as tables, the command that repeats it, and how to draw samples; in Markdown."""
     name = _noted(description, "data").get("name")
     return "\n\n".join(
         [
@@ -156,34 +42,11 @@ def body_of(description: Mapping[str, Any]) -> str:
     )
 
 
-def weights_digest(description: Mapping[str, Any]) -> str:
-    """sha256 of the file of the weights."""
-    return description[FILES]["weights"]["sha256"]
-
-
-def tensor_option(condition: Condition) -> str:
-    """How ``flowprior sample`` is told a condition that is a tensor."""
-    return "--picture FILE " if condition.is_picture else "--cond FILE.npy "
-
-
 def label_option(metadata: Mapping[str, Any], size: int) -> str:
-    """How ``flowprior sample`` is told the first label: by its name, if it has one that a card can show."""
+    """Return how ``flowprior sample`` is given the first label: by its name, if a card can show that."""
     names = names_of(metadata, WHOLE, size) or ["0"]
     shown = names[0] if plain(names[0]) == names[0] and names.count(names[0]) == 1 else "0"
     return f"--cond {shlex.quote(shown)} "
-
-
-def samples_ending(event_shape: Sequence[int], data: Any = None) -> str:
-    """Of a file that such events fit in: pictures and points of the plane are drawn, cells keep their names.
-
-    Args:
-        event_shape: of one sample.
-        data: what the flow's metadata say of its data.
-    """
-    if isinstance(data, Mapping) and "annotation" in data:
-        return "h5ad"
-    picture = len(event_shape) == 3 and event_shape[0] in (1, 3, 4)
-    return "png" if picture or tuple(event_shape) == (2,) else "npz"
 
 
 def _pipeline_tag(description: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
@@ -260,14 +123,6 @@ def _noted(description: Mapping[str, Any], key: str) -> dict[str, Any]:
     """What the metadata hold under ``key``, such as ``"data"``; empty where that is no mapping."""
     found = description["metadata"].get(key)
     return dict(found) if isinstance(found, Mapping) else {}
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
-
-
-def _warn(folder: Path, reason: str) -> None:
-    warnings.warn(f"the model card of {folder} is not written: {reason}", RuntimeWarning, stacklevel=4)
 
 
 # -- Markdown ---------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flowprior.errors import InputError, OptionError
-from flowprior.pictures import fans
+from flowprior.extensions.series.fans import fans
 
 MEMBERS = torch.arange(101.0)[None, :, None].expand(2, 101, 3)
 """At each of three hours, the numbers 0 to 100."""

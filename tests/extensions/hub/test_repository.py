@@ -18,7 +18,7 @@ from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation.result import Result, table_row
 from flowprior.extensions.hub import from_pretrained, pull_flow, push_folder, push_to_hub
 from flowprior.models import build_model
-from tests.extensions.hub_server import TOKEN, Hub, hub
+from tests.extensions.hub.server import TOKEN, Hub, hub
 from tests.flow.test_wording import small_flow
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="the test extra is not installed")

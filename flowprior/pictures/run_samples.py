@@ -1,4 +1,4 @@
-"""Pictures of samples on the way: which conditions and source samples are drawn, and when there are none."""
+"""The figures that a run draws of its samples: which conditions and source samples they show."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from flowprior.conditions import Conditions, labels_in, moved
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
-from flowprior.pictures import beside, given_pictures, save_figure
+from flowprior.pictures.grid import beside, given_pictures
+from flowprior.pictures.saving import save_figure
 from flowprior.storage.writing import writing
 from flowprior.training.batches import Randomness, probe_indices
 from flowprior.training.config import TrainingConfig
@@ -25,8 +26,8 @@ MOST_ROWS = 16
 POINTS = 1024
 
 
-class SamplePictures:
-    """Draws the same source samples at every step, so that pictures of one run can be compared.
+class SampleImages:
+    """Draws the same source samples at every step, so that figures of one run can be compared.
 
     Args:
         data: the training set: which conditions there are, and what the real data look like.
@@ -37,6 +38,7 @@ class SamplePictures:
 
     def __init__(self, data: Data, folder: Path, config: TrainingConfig, device: torch.device) -> None:
         self.data, self.folder, self.config, self.device = data, folder, config, device
+        self._evaluations = f"flow, {config.sample_nfe} evaluation{'s' * (config.sample_nfe != 1)}"
 
     def draw(self, flow: Flow, step: int) -> Path | None:
         """Write ``step-XXXXXX.png``; None for events that are neither images nor points in the plane."""
@@ -55,26 +57,25 @@ class SamplePictures:
         return path
 
     def _images(self, flow: Flow, step: int) -> Figure:
-        """One row a class, or rows of real conditions where there are no classes."""
-        cond = self._conditions()
+        """Draw one row a class, or rows of real conditions where there are no classes."""
+        condition = self.data.condition
+        if condition.kind == "labels":
+            cond = torch.arange(min(condition.size, MOST_ROWS)).repeat_interleave(COLUMNS)
+        else:
+            cond = self.data.batch(probe_indices(len(self.data), COLUMNS * COLUMNS, self.config.seed))[1]
         source, x = self._sample(flow, cond, COLUMNS * COLUMNS if cond is None else len(cond))
-        shown = cond if isinstance(cond, Tensor) else labels_in(cond)
+        labels = cond if isinstance(cond, Tensor) else labels_in(cond)
         given = given_pictures(cond, self.data.event_shape)
-        panels = {} if given is None else {"given": (_shown(given), shown)}
-        panels |= {"prior alone": (_shown(source), shown), self._evaluations(): (_shown(x), shown)}
+        panels = {} if given is None else {"given": (_shown(given), labels)}
+        panels |= {"prior alone": (_shown(source), labels), self._evaluations: (_shown(x), labels)}
         return beside(panels, names=self.data.class_names, title=self._title(step), columns=COLUMNS)
 
-    def _conditions(self) -> Conditions | None:
-        if self._labelled():
-            return torch.arange(min(self.data.condition.size, MOST_ROWS)).repeat_interleave(COLUMNS)
-        return self.data.batch(probe_indices(len(self.data), COLUMNS * COLUMNS, self.config.seed))[1]
-
     def _points(self, flow: Flow, step: int) -> Figure:
-        """Source samples and samples for the conditions of real points, which are grey underneath."""
+        """Draw source samples and samples for the conditions of real points, which are grey underneath."""
         x1, cond = self.data.batch(probe_indices(len(self.data), POINTS, self.config.seed))
         labels = labels_in(cond)
         source, x = self._sample(flow, cond, len(x1))
-        panels = {"prior alone": (source, labels), self._evaluations(): (x, labels)}
+        panels = {"prior alone": (source, labels), self._evaluations: (x, labels)}
         return beside(panels, names=self.data.class_names, title=self._title(step), real=x1)
 
     def _sample(self, flow: Flow, cond: Conditions | None, count: int) -> tuple[Tensor, Tensor]:
@@ -88,17 +89,10 @@ class SamplePictures:
         )
         return source, x
 
-    def _labelled(self) -> bool:
-        return self.data.condition.kind == "labels"
-
     def _title(self, step: int) -> str:
         return f"{self.data.name}, step {step}"
 
-    def _evaluations(self) -> str:
-        nfe = self.config.sample_nfe
-        return f"flow, {nfe} evaluation{'s' * (nfe != 1)}"
-
 
 def _shown(x: Tensor) -> Tensor:
-    """The channels that a picture can show: three, or the first."""
+    """Return the channels that an image can show: three, or the first."""
     return x[:, :3] if x.shape[1] >= 3 else x[:, :1]

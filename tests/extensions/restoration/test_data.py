@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.nn.functional import avg_pool2d
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from flowprior.conditions import Condition, Parts
 from flowprior.data import Data, TensorData, load_data
 from flowprior.data.splits import split_validation
 from flowprior.errors import InputError, OptionError
-from flowprior.extensions.restoration import HiddenRectangle, LowResolution, Restoration
+from flowprior.extensions.restoration.data import HiddenRectangle, LowResolution, Restoration
+from flowprior.extensions.restoration.metrics import psnr, ssim
 
 X = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 DATA = TensorData(X, torch.arange(40) % 4, is_image=True, class_names=list("abcd"))
@@ -146,3 +148,14 @@ def test_a_restoration_is_held_against_the_caption_of_its_picture():
 def test_impossible_tasks_are_refused(spec, message):
     with pytest.raises((OptionError, InputError), match=message):
         load_data(spec)
+
+
+def test_scores_of_images_are_those_of_torchmetrics():
+    generator = torch.Generator().manual_seed(0)
+    x, y = 2 * torch.rand(2, 6, 3, 16, 20, generator=generator) - 1
+    x = 0.7 * y + 0.3 * x
+    expected = peak_signal_noise_ratio(x, y, data_range=2.0, reduction="none", dim=(1, 2, 3))
+    assert torch.allclose(psnr(x, y).float(), expected, atol=1e-4)
+    expected = structural_similarity_index_measure(x, y, data_range=2.0, reduction="none")
+    assert torch.allclose(ssim(x, y).float(), expected, atol=1e-4)
+    assert float(ssim(y, y).mean()) == pytest.approx(1.0)

@@ -1,4 +1,4 @@
-"""The variants of a grid, their cells of one seed each, and the plan of what is to be run of them."""
+"""The variants of a grid, their runs of one seed each, and the plan of what is to be run of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from flowprior.training.components import choose_defaults
 from flowprior.training.config import DEFAULT_PREDICTION, MAY_CHANGE, RunConfig
 
 EVALUATED = ["nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values"]
-"""Keys of a grid that decide how a trained cell is evaluated, beside ``evaluation_seed``."""
+"""Keys of a grid that decide how a trained run is evaluated, beside ``evaluation_seed``."""
 
 
 def variants(grid: Grid) -> list[Variant]:
@@ -70,7 +70,7 @@ def _variant(grid: Grid, label: str, labels: tuple[str, ...], parts: Mapping[str
 
 
 @dataclass(frozen=True)
-class Cell:
+class StudyRun:
     """One training run and what is asked of it.
 
     Attributes:
@@ -104,10 +104,10 @@ class Cell:
         return {"label": self.variant.label} | flat | own
 
 
-def make_cell(
+def make_run(
     grid: Grid, variant: Variant, seed: int, samplers: Mapping[str, str], identity: Mapping[str, Any]
-) -> Cell:
-    """The cell of one variant and seed of a grid.
+) -> StudyRun:
+    """The run of one variant and seed of a grid.
 
     Args:
         samplers: label -> spec of those that can serve the variant; without its first one there is no curve.
@@ -123,7 +123,7 @@ def make_cell(
     evaluated = {name: tree[name] for name in [*EVALUATED, "references", "evaluation_seed"] if name in tree}
     others = {name: identity[name] for name in grid.references}
     has_curve = every > 0 and next(iter(variant.samplers.values())) in specs
-    return Cell(
+    return StudyRun(
         variant=variant,
         seed=seed,
         config=config,
@@ -135,7 +135,7 @@ def make_cell(
 
 
 def _config_of(grid: Grid, variant: Variant, seed: int, every: int) -> RunConfig:
-    """What is trained; with a checkpoint every so many steps where the cell has a curve."""
+    """What is trained; with a checkpoint every so many steps where the run has a curve."""
     points = {"checkpoint_every": every, "keep_checkpoints": 1_000_000} if every else {}
     named = {"prediction": variant.prediction} if grid.variants else {}
     budget = replace(grid.training, seed=seed, **points, **named)
@@ -149,10 +149,10 @@ def _deciding(config: RunConfig) -> dict[str, Any]:
     return {key: value for key, value in config.flat().items() if key not in free}
 
 
-def plan_grid(grid: Grid, splits: Splits) -> tuple[dict[str, Any], list[Cell]]:
-    """What plan.json holds, and its cells, seed by seed, so that what an interrupted study has compares.
+def plan_grid(grid: Grid, splits: Splits) -> tuple[dict[str, Any], list[StudyRun]]:
+    """What plan.json holds, and its runs, seed by seed, so that what an interrupted study has compares.
 
-    A cell comes once: the coupling ``auto`` may stand for one that the grid names, too.
+    A run comes once: the coupling ``auto`` may stand for one that the grid names, too.
 
     Args:
         grid: of the study.
@@ -164,18 +164,18 @@ def plan_grid(grid: Grid, splits: Splits) -> tuple[dict[str, Any], list[Cell]]:
     identity = splits.identity()
     planned = (_plan_variant(grid, variant, identity) for variant in variants(grid))
     entries, rows = zip(*planned, strict=True)
-    cells = [cell for seed in grid.seeds for row in rows for cell in row if cell.seed == seed]
-    if not cells:
+    runs = [run for seed in grid.seeds for row in rows for run in row if run.seed == seed]
+    if not runs:
         raise OptionError(f"compare: no combination of the grid is possible: {entries[0]['skipped']}")
     samplers: dict[str, str] = {}
     for label, spec in chain.from_iterable(entry["samplers"].items() for entry in entries):
         samplers[label] = spec if samplers.get(label, spec) == spec else AUTO
     plan = {"format": FORMAT, "grid": grid.as_dict(), "samplers": samplers, "variants": list(entries)}
-    return plan, list({(cell.name, cell.key): cell for cell in cells}.values())
+    return plan, list({(run.name, run.key): run for run in runs}.values())
 
 
-def _plan_variant(grid: Grid, variant: Variant, identity: Any) -> tuple[dict[str, Any], list[Cell]]:
-    """A variant as plan.json has it, with why it is skipped, and its cells; none where it is."""
+def _plan_variant(grid: Grid, variant: Variant, identity: Any) -> tuple[dict[str, Any], list[StudyRun]]:
+    """A variant as plan.json has it, with why it is skipped, and its runs; none where it is."""
     skipped, refused = variant.refusal(grid.training), {}
     if not skipped:
         reasons = {name: variant.sampler_refusal(spec, grid.nfe) for name, spec in variant.samplers.items()}
@@ -187,9 +187,9 @@ def _plan_variant(grid: Grid, variant: Variant, identity: Any) -> tuple[dict[str
         reason = variant.sampler_refusal(next(iter(allowed.values())), grid.curve.nfe)
         if reason:
             raise OptionError(f"compare: curve.nfe={list(grid.curve.nfe)} is not possible: {reason}")
-    cells = [] if skipped else [make_cell(grid, variant, seed, allowed, identity) for seed in grid.seeds]
-    named = [{"seed": cell.seed, "name": cell.name, "key": cell.key} for cell in cells]
-    return asdict(variant) | {"skipped": skipped, "refused_samplers": refused, "cells": named}, cells
+    runs = [] if skipped else [make_run(grid, variant, seed, allowed, identity) for seed in grid.seeds]
+    named = [{"seed": run.seed, "name": run.name, "key": run.key} for run in runs]
+    return asdict(variant) | {"skipped": skipped, "refused_samplers": refused, "cells": named}, runs
 
 
 def find_baseline(variants: Sequence[dict[str, Any]], wanted: str) -> str:

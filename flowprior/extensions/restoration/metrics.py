@@ -1,11 +1,11 @@
-"""Restored pictures against the ones that they restore, and against what was observed of these.
+"""Scores of restored images against the ones that they restore, and against what was observed of these.
 
-Peak signal-to-noise ratio: 10 log₁₀(2² / mean squared error) decibels of pictures in [-1, 1], of each sample,
+Peak signal-to-noise ratio: 10 log₁₀(2² / mean squared error) decibels of images in [-1, 1], of each sample,
 and of the mean of the samples of one condition, which is what the ratio favours: the more a restoration
 dares, the lower it is.
 
 Structural similarity (Wang et al. 2004, eq. 13): means, variances and covariance under a Gaussian window of
-11 × 11 and deviation 1.5, K₁ = .01, K₂ = .03, range 2. Pictures are mirrored at their edges, as torchmetrics
+11 × 11 and deviation 1.5, K₁ = .01, K₂ = .03, range 2. Images are mirrored at their edges, as torchmetrics
 does; scikit-image leaves the edges out.
 
 Consistency: a restoration is made low-resolution again, or hidden again, and held against what was observed.
@@ -27,23 +27,23 @@ from flowprior.metrics.setup import Drawn, Setup
 from flowprior.streams.data import Observation
 
 PEAK = 2.0
-"""Range of the data."""
+"""The range of the data."""
 LEAST_ERROR = 1e-10
 OF_MEAN = "psnr_of_mean"
 SIDE, DEVIATION = 11, 1.5
 K1, K2 = 0.01, 0.03
 
 
-class PictureMetric(EnsembleMetric):
-    """Base class of scores of each restored picture against the one that it restores."""
+class ImageMetric(EnsembleMetric):
+    """Base class of scores of each restored image against the one that it restores."""
 
     better = "higher"
     side: ClassVar[int] = 1
-    """Pixels that a picture has at least, in height and width."""
+    """The least height and width of an image, in pixels."""
 
     @abc.abstractmethod
     def likeness(self, x: Tensor, truth: Tensor) -> Tensor:
-        """``[B]`` of pictures x and truths, both ``[B, C, H, W]``."""
+        """Return ``[B]`` of images x and truths, both ``[B, C, H, W]``."""
 
     def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
         every = truth.repeat_interleave(samples.shape[1], 0)
@@ -62,20 +62,20 @@ class PictureMetric(EnsembleMetric):
 
 
 def psnr(x: Tensor, truth: Tensor) -> Tensor:
-    """Decibels ``[B]`` of pictures x ``[B, C, H, W]`` in [-1, 1]; 106 at the most."""
+    """Return decibels ``[B]`` of images x ``[B, C, H, W]`` in [-1, 1]; 106 at the most."""
     error = (x.double() - truth.double()).square().flatten(1).mean(1)
     return 10 * (PEAK**2 / error.clamp_min(LEAST_ERROR)).log10()
 
 
 def ssim(x: Tensor, truth: Tensor) -> Tensor:
-    """Similarity ``[B]``, at most 1, of pictures ``[B, C, H, W]`` of 11 × 11 pixels or more."""
+    """Return the similarity ``[B]``, at most 1, of images ``[B, C, H, W]`` of 11 × 11 pixels or more."""
     channels = x.shape[1]
     place = torch.arange(SIDE, dtype=torch.float64) - SIDE // 2
     line = (-place.square() / (2 * DEVIATION**2)).exp()
     window = (line[:, None] * line) / line.sum() ** 2
     window = window.expand(channels, 1, SIDE, SIDE).to(x.device)
     a, b = x.double(), truth.double()
-    a, b = (functional.pad(picture, [SIDE // 2] * 4, mode="reflect") for picture in (a, b))
+    a, b = (functional.pad(image, [SIDE // 2] * 4, mode="reflect") for image in (a, b))
     maps = torch.cat([a, b, a * a, b * b, a * b])
     mean_a, mean_b, aa, bb, ab = functional.conv2d(maps, window, groups=channels).chunk(5)
     c1, c2 = (K1 * PEAK) ** 2, (K2 * PEAK) ** 2
@@ -86,11 +86,11 @@ def ssim(x: Tensor, truth: Tensor) -> Tensor:
 
 
 def consistency(observation: Observation, x: Tensor, cond: Conditions) -> Tensor:
-    """Root mean square difference ``[B]`` of what would be observed of x ``[B, *event]`` and what was.
+    """Return the root mean square difference ``[B]`` of what would be observed of x and what was.
 
     Args:
         observation: how events are seen.
-        x: samples.
+        x: samples ``[B, *event]``.
         cond: the observations, or parts of which one is.
     """
     expected, found = observation.of(x, _observed(cond))
@@ -98,8 +98,8 @@ def consistency(observation: Observation, x: Tensor, cond: Conditions) -> Tensor
 
 
 @Metric.register("psnr")
-class Psnr(PictureMetric):
-    """Peak signal-to-noise ratio of each restored picture, and of the mean of several, in decibels."""
+class Psnr(ImageMetric):
+    """Peak signal-to-noise ratio of each restored image, and of the mean of several, in decibels."""
 
     value = "psnr"
     names = ("psnr", OF_MEAN)
@@ -125,8 +125,8 @@ class Psnr(PictureMetric):
 
 
 @Metric.register("ssim")
-class Ssim(PictureMetric):
-    """Structural similarity of each restored picture with the one that it restores."""
+class Ssim(ImageMetric):
+    """Structural similarity of each restored image with the one that it restores."""
 
     value = "ssim"
     names = ("ssim",)

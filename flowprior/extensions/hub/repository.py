@@ -18,18 +18,16 @@ import torch
 from torch import nn
 
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError, pip_install
-from flowprior.flow import Flow
-from flowprior.flow.card import (
+from flowprior.extensions.hub.card import (
     CARD,
-    Evaluation,
     add_evaluation,
-    digest_of,
     read_card,
     sealed,
     unsealed,
     write_card,
 )
-from flowprior.flow.description import DESCRIPTION, bindings_of, read_description
+from flowprior.flow import Flow
+from flowprior.flow.description import DESCRIPTION, bindings_of, digest_of, read_description
 from flowprior.flow.files import save_flow
 from flowprior.flow.reading import load_flow, load_prior_of
 from flowprior.registry import package_version
@@ -39,6 +37,8 @@ from flowprior.storage.writing import one_line
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+
+    from flowprior.evaluation import Result
 
 WEIGHTS = f"weights-{'[0-9a-f]' * 16}.safetensors"
 """Pattern of the files of tensors that a flow binds; others with names alike are left alone."""
@@ -51,7 +51,7 @@ def push_to_hub(
     flow: Flow,
     repo_id: str,
     *,
-    evaluation: Evaluation | None = None,
+    evaluation: Result | None = None,
     revision: str | None = None,
     private: bool | None = None,
     token: str | None = None,

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from flowprior.data import load_data
-from flowprior.flow.card import CARD
+from flowprior.extensions.hub.card import CARD
 from tests.cli.conftest import SHORT, Call, call_app
 
 OPTIONS = ["--samples", "40", "--metrics", "w2", "--json"]

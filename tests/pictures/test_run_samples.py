@@ -14,10 +14,11 @@ from torchvision.io import decode_image
 from flowprior.data import TensorData
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
+from flowprior.pictures.run_samples import COLUMNS, SampleImages
 from flowprior.training import TrainingConfig
-from flowprior.training.pictures import COLUMNS, SamplePictures
+from tests.training.conftest import components, points, small_net
 
-from .conftest import components, small_net
+__all__ = ["points"]
 
 
 class Still(nn.Module):
@@ -34,12 +35,12 @@ class Still(nn.Module):
         return torch.zeros_like(x)
 
 
-def pictures_of(data: TensorData, folder: Path, **options: Any) -> tuple[SamplePictures, Flow, Still]:
+def pictures_of(data: TensorData, folder: Path, **options: Any) -> tuple[SampleImages, Flow, Still]:
     model = Still()
     parts = components(data, small_net())
     flow = Flow(model, parts.prior, parts.coupling, parts.path, data.condition)
     config = TrainingConfig(sample_nfe=1, **options)
-    return SamplePictures(data, folder, config, torch.device("cpu")), flow, model
+    return SampleImages(data, folder, config, torch.device("cpu")), flow, model
 
 
 def images(cond: Tensor | None, classes: int | None = None, channels: int = 1) -> TensorData:
@@ -61,7 +62,7 @@ def test_one_row_a_class(tmp_path: Path) -> None:
 def test_it_names_data_step_classes_and_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = []
     monkeypatch.setattr(
-        "flowprior.training.pictures.save_figure", lambda figure, path: figures.append(figure)
+        "flowprior.pictures.run_samples.save_figure", lambda figure, path: figures.append(figure)
     )
     data = images(torch.arange(70) % 3, 3)
     data.class_names = ["zero", "one", "two"]
@@ -73,8 +74,8 @@ def test_it_names_data_step_classes_and_evaluations(tmp_path: Path, monkeypatch:
 
 def test_the_prior_alone_is_where_the_flow_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
-    monkeypatch.setattr("flowprior.training.pictures.save_figure", lambda figure, path: None)
-    monkeypatch.setattr("flowprior.training.pictures.beside", lambda panels, **_: drawn.append(panels))
+    monkeypatch.setattr("flowprior.pictures.run_samples.save_figure", lambda figure, path: None)
+    monkeypatch.setattr("flowprior.pictures.run_samples.beside", lambda panels, **_: drawn.append(panels))
     pictures, flow, _ = pictures_of(images(torch.arange(70) % 3, 3), tmp_path)
     pictures.draw(flow, 500)
     (source, _), (x, _) = drawn[0].values()

@@ -2,7 +2,7 @@
 
 The condition is a picture, not a label: a low-resolution one, or one of which a rectangle is hidden. What was
 observed can be computed of any picture, so that a restoration can be held against its condition
-(:class:`flowprior.metrics.restorations.Consistency`).
+(:class:`flowprior.extensions.restoration.metrics.Consistency`).
 """
 
 from __future__ import annotations
