@@ -50,7 +50,8 @@ def coco(
     """
     check_split(split)
     check_shape("coco", size, 3)
-    advice = f"unpack {_archives(year)} of cocodataset.org in"
+    archives = f"annotations_trainval{year}.zip, train{year}.zip and val{year}.zip"
+    advice = f"unpack {archives} of cocodataset.org in"
     root = data_folder(path, "coco", "annotations and pictures", f"{advice} one folder")
     part = f"{PARTS[split]}{year}"
     annotations = root / "annotations" / f"captions_{part}.json"
@@ -96,7 +97,3 @@ def read_coco(file: Path) -> tuple[list[str], list[tuple[str, ...]]]:
     if lacking:
         raise InputError(f"{file}: {some(lacking, 'picture')} no caption; download the file again")
     return list(names.values()), [tuple(found) for found in captions.values()]
-
-
-def _archives(year: int) -> str:
-    return f"annotations_trainval{year}.zip, train{year}.zip and val{year}.zip"

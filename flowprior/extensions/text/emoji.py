@@ -42,7 +42,6 @@ EMBEDDED = Path(__file__).parent / "embedded" / "emoji.npz"
 ATTRIBUTIONS = EMBEDDED.with_name("emoji-attributions.md")
 ARRAYS = ("pictures", "caption_of", "style_of", "group_of", "embeddings", "empty_embedding")
 TEXTS = ("captions", "ids", "families", "styles", "groups")
-Part = Literal["seen", "unseen", "scorer"]
 UNSEEN_SHARE = 0.17
 """Share of the families that no flow and no scorer is trained on."""
 SCORER_SHARE = 0.24
@@ -83,17 +82,21 @@ def emoji(
     """
     check_split(split)
     choose("emoji", "captions", captions, list(PARTS))
-    _check_condition(condition)
+    parts = str(condition).split(BETWEEN)  # a spec string makes numbers of digits
+    for part in parts:
+        choose("emoji", "condition", part, CONDITIONS)
+    if len(set(parts)) < len(parts):
+        raise OptionError(f"emoji: condition='{condition}' names a part twice; write caption{BETWEEN}style")
     if captions == "scorer" and split == "test":
         raise OptionError("emoji: captions='scorer' has no test split; test on captions='unseen'")
     place = EMBEDDED if path is None else existing_file(path, "emoji", "file of emoji (.npz)")
     file = EmojiFile.read(place)
     wanted = f"{split}-seen" if split == "train" and captions != "scorer" else f"{split}-{captions}"
-    parts = parts_of(file)
-    chosen = np.flatnonzero(parts == wanted)
+    part_of_picture = parts_of(file)
+    chosen = np.flatnonzero(part_of_picture == wanted)
     if not len(chosen):
         raise InputError(f"{place}: no pictures for split={split}, captions={captions}; build a larger file")
-    has_scorer = captions != "scorer" and bool((parts == PARTS["scorer"]).any())
+    has_scorer = captions != "scorer" and bool((part_of_picture == PARTS["scorer"]).any())
     scorer = partial(emoji, captions="scorer", path=path) if has_scorer else None
     return EmojiData(file, chosen, condition, "emoji" if path is None else str(place), scorer)
 
@@ -254,8 +257,8 @@ def parts_of(file: EmojiFile) -> np.ndarray:
     return parts
 
 
-def part_of(family: str) -> Part:
-    """The part of a family of captions."""
+def part_of(family: str) -> str:
+    """Return the part of a family of captions: ``"seen"``, ``"unseen"`` or ``"scorer"``."""
     place = _chance("part", family)
     return "unseen" if place < UNSEEN_SHARE else "scorer" if place < UNSEEN_SHARE + SCORER_SHARE else "seen"
 
@@ -273,15 +276,6 @@ def is_held_out(family: str, captions: np.ndarray, groups: np.ndarray) -> np.nda
     chosen = min(set(groups.tolist()), key=lambda group: _chance(group, family))
     elsewhere = np.unique(captions[groups != chosen])
     return (groups == chosen) & np.isin(captions, elsewhere)
-
-
-def _check_condition(condition: str) -> None:
-    """Refuse what is no condition, or names one for the second time."""
-    parts = str(condition).split(BETWEEN)  # a spec string makes numbers of digits
-    for part in parts:
-        choose("emoji", "condition", part, CONDITIONS)
-    if len(set(parts)) < len(parts):
-        raise OptionError(f"emoji: condition='{condition}' names a part twice; write caption{BETWEEN}style")
 
 
 def _style_groups(file: EmojiFile) -> np.ndarray:

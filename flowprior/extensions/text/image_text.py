@@ -7,12 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from flowprior.conditions import Condition, Conditions
 from flowprior.data.base import DATA, METADATA, Split
-from flowprior.data.captions import DEFAULT_ENCODER, embed_captions, split_by_caption
+from flowprior.data.captions import DEFAULT_ENCODER, CaptionedData, split_by_caption
 from flowprior.data.folder import FolderData, check_shape, own_split, pictures_of
 from flowprior.data.picture_files import check_headers
 from flowprior.data.splits import check_split
@@ -79,14 +75,10 @@ def image_text(
     return CaptionedPictures(files, captions, encoder, name=str(root), size=sides, channels=channels)
 
 
-class CaptionedPictures(FolderData):
-    """Pictures in files, each with one caption or more; the conditions are the captions' embeddings.
+class CaptionedPictures(CaptionedData, FolderData):
+    """Images in files, each with one caption or more; the conditions are the captions' embeddings.
 
-    The condition of an event is the embedding of its first caption. A training step gets that of one of its
-    captions, drawn anew at each visit (:meth:`training_condition`); evaluation gets the first.
-
-    The headers of all pictures are read at once, pictures are decoded when a batch asks for them, and every
-    different caption is encoded once. The empty caption is the null condition, zeros.
+    The headers of all images are read at once, and images are decoded when a batch asks for them.
 
     Args:
         files: one picture each.
@@ -101,8 +93,6 @@ class CaptionedPictures(FolderData):
         OptionError: no encoder of that name, or one whose package or weights are missing.
     """
 
-    caption_id_kind = "texts"
-
     def __init__(
         self,
         files: list[Path],
@@ -115,31 +105,7 @@ class CaptionedPictures(FolderData):
     ) -> None:
         check_headers(files, name)
         super().__init__(files, name=name, size=size, channels=channels)
-        self.captions = [texts[0] for texts in captions]
-        counts = torch.tensor([len(texts) for texts in captions])
-        self._counts, self._first = counts, counts.cumsum(0) - counts
-        self.condition_counts = counts if int(counts.max()) > 1 else None
-        flat = [text for texts in captions for text in texts]
-        self.caption_ids = flat
-        self._table = None
-        if encoder is not None:
-            embedded = embed_captions(flat, encoder)
-            self._rows, self._table = embedded.rows, embedded.table
-            self.text_encoder, self.text_encoder_identity = embedded.encoder, embedded.identity
-            self.condition = Condition("embeddings", embedded.table.shape[1])
-
-    def conditions(self, indices: Tensor) -> Tensor | None:
-        """The embeddings ``[B, E]`` of the first captions alone; no picture is read."""
-        return self._embeddings(self._first[indices])
-
-    def training_condition(self, indices: Tensor, cond: Conditions | None, chance: Tensor) -> Tensor | None:
-        """The embeddings ``[B, E]`` of one caption of each picture, the one that ``chance`` stands for."""
-        counts = self._counts[indices]
-        place = (chance.double() * counts).long().clamp_max(counts - 1)
-        return self._embeddings(self._first[indices] + place)
-
-    def _embeddings(self, places: Tensor) -> Tensor | None:
-        return None if self._table is None else self._table[self._rows[places]]
+        self.take_captions(captions, encoder)
 
 
 def _read_captioned(place: Path, column: str) -> Captioned:
@@ -149,7 +115,8 @@ def _read_captioned(place: Path, column: str) -> Captioned:
         DataNotFoundError: no pictures.
         InputError: see :func:`_read_metadata` and :func:`_read_texts`.
     """
-    inside = [path for path in place.rglob("*") if not _is_hidden(path, place)]
+    every = (path.relative_to(place) for path in place.rglob("*"))
+    inside = [place / path for path in every if not any(part.startswith(".") for part in path.parts)]
     pictures = pictures_of(inside)
     if not pictures:
         raise DataNotFoundError(
@@ -218,7 +185,7 @@ def _read_texts(place: Path, inside: list[Path], pictures: list[Path]) -> Captio
 
 
 def _read_caption(file: Path) -> str:
-    """The caption in a text file: all of it, as one line. An empty file holds the empty caption.
+    """Return the caption in a text file: all of it, as one line. An empty file holds the empty caption.
 
     Raises:
         InputError: no UTF-8, or more than 100,000 characters.
@@ -251,11 +218,6 @@ def some(files: Sequence[Path], kind: str) -> str:
     """How many files lack something, and the first of them by name: ``3 pictures (a.png, …) have``."""
     named = ", ".join(file.name for file in files[:_NAMED]) + (", …" if len(files) > _NAMED else "")
     return f"1 {kind} ({named}) has" if len(files) == 1 else f"{len(files)} {kind}s ({named}) have"
-
-
-def _is_hidden(path: Path, place: Path) -> bool:
-    """Whether ``path`` or a folder above it, below ``place``, begins with a dot."""
-    return any(part.startswith(".") for part in path.relative_to(place).parts)
 
 
 def _object(line: str, where: str) -> Mapping[str, Any]:
