@@ -6,13 +6,14 @@ import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flowprior.data.base import Split
+from flowprior.conditions import Condition, Conditions
+from flowprior.data.base import Data, Split
 from flowprior.data.splits import split_indices
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.registry import spec_of
@@ -27,6 +28,50 @@ AT_ONCE = 1024
 """Captions that an encoder is given in one call."""
 MANY = 5000
 """From so many different captions on, their embeddings are kept in the cache."""
+
+
+class CaptionedData(Data):
+    """Base class of data with captions, one or more for each event; the conditions are their embeddings.
+
+    The condition of an event is the embedding of its first caption. A training step gets that of one of its
+    captions, drawn anew at each visit (:meth:`training_condition`); evaluation gets the first. The empty
+    caption is the null condition, zeros.
+    """
+
+    caption_id_kind = "texts"
+    _embedded: Embedded | None = None
+
+    def take_captions(self, captions: Sequence[Sequence[str]], encoder: str | TextEncoder | None) -> None:
+        """Encode every different caption once.
+
+        Args:
+            captions: one or more texts for each event, the first one first.
+            encoder: name, spec or instance of a text encoder; None leaves the events without a condition.
+
+        Raises:
+            OptionError: no encoder of that name, or one whose package or weights are missing.
+        """
+        self.captions = [texts[0] for texts in captions]
+        self.caption_ids = [text for texts in captions for text in texts]
+        counts = torch.tensor([len(texts) for texts in captions])
+        self._counts, self._first = counts, counts.cumsum(0) - counts
+        self.condition_counts = counts if int(counts.max()) > 1 else None
+        if encoder is not None:
+            self._embedded = embedded = embed_captions(self.caption_ids, encoder)
+            self.text_encoder, self.text_encoder_identity = embedded.encoder, embedded.identity
+            self.condition = Condition("embeddings", embedded.table.shape[1])
+
+    def conditions(self, indices: Tensor) -> Tensor | None:
+        """Return the embeddings ``[B, E]`` of the first captions; no event is read."""
+        return None if self._embedded is None else self._embedded.of(self._first[indices])
+
+    def training_condition(self, indices: Tensor, cond: Conditions | None, chance: Tensor) -> Any:
+        """Return the embeddings ``[B, E]`` of one caption of each event, which ``chance`` stands for."""
+        if self._embedded is None:
+            return cond
+        counts = self._counts[indices]
+        place = (chance.double() * counts).long().clamp_max(counts - 1)
+        return self._embedded.of(self._first[indices] + place)
 
 
 @dataclass(frozen=True)
@@ -44,6 +89,10 @@ class Embedded:
     table: Tensor
     encoder: str | None
     identity: str
+
+    def of(self, places: Tensor) -> Tensor:
+        """Return the embeddings ``[B, E]`` of the captions at ``places``, int64 ``[B]``."""
+        return self.table[self.rows[places]]
 
 
 def embed_captions(captions: Sequence[str], encoder: str | TextEncoder) -> Embedded:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from flowprior.conditions import MOST_LABELS, Condition
 from flowprior.data.arrays import array_of_bytes
-from flowprior.data.base import Data, Split
-from flowprior.data.captions import embed_captions, split_by_caption
+from flowprior.data.base import Split
+from flowprior.data.captions import CaptionedData, split_by_caption
 from flowprior.data.picture_files import MOST_EVENT_PIXELS, SUFFIXES, NamedBytes, picture_size, read_picture
 from flowprior.data.splits import split_indices
 from flowprior.errors import InputError
@@ -68,7 +68,7 @@ class RecordConditions:
         return rows[split_indices(len(rows), split, test_fraction=test_fraction, seed=seed, labels=labels)]
 
 
-class ConditionedRecords(Data):
+class ConditionedRecords(CaptionedData):
     """Records with labels or captions, of all those that there are.
 
     Args:
@@ -85,8 +85,6 @@ class ConditionedRecords(Data):
         OptionError: no encoder of that name, or one whose package or weights are missing.
     """
 
-    caption_id_kind = "texts"
-
     def __init__(
         self,
         name: str,
@@ -98,26 +96,18 @@ class ConditionedRecords(Data):
         self.name, self.rows, self.corrupt = name, rows, corrupt
         self.labels = None if conditions.labels is None else conditions.labels[rows]
         self.condition = Condition()
-        self._table: Tensor | None = None
         if conditions.classes is not None:
             self.condition = Condition("labels", conditions.classes.count)
             self.class_names = conditions.classes.names
         if conditions.texts is not None:
-            self.captions = [conditions.texts[row] for row in rows.tolist()]
-            if encoder is not None:
-                embedded = embed_captions(self.captions, encoder)
-                self._table, self._table_rows = embedded.table, embedded.rows
-                self.text_encoder, self.text_encoder_identity = embedded.encoder, embedded.identity
-                self.condition = Condition("embeddings", embedded.table.shape[1])
+            self.take_captions([[conditions.texts[row]] for row in rows.tolist()], encoder)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def conditions(self, indices: Tensor) -> Tensor | None:
         """Labels ``[B]`` or embeddings ``[B, E]``; no event is read."""
-        if self._table is None:
-            return None if self.labels is None else self.labels[indices]
-        return self._table[self._table_rows[indices]]
+        return super().conditions(indices) if self.labels is None else self.labels[indices]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from flowprior.storage.user_paths import data_folder
 from flowprior.storage.writing import one_line
 
 PARTS = {"train": "train", "test": "val"}
-"""COCO's names of the splits; the captions of its test pictures were never published."""
+"""COCO's names of the splits; the captions of its test images were never published."""
 
 
 @DATA.register("coco")
@@ -28,29 +28,30 @@ def coco(
 ) -> CaptionedPictures:
     """MS-COCO, photographs [3, size, size] in [-1, 1], conditions embed one of five captions.
 
-    Pictures and captions are those of torchvision's ``CocoCaptions``, in its order: by the pictures' numbers,
-    and captions as they stand in the file; its JSON is read without pycocotools. Of the captions of a picture
+    Images and captions are those of torchvision's ``CocoCaptions``, in its order: by the images' numbers,
+    and captions as they stand in the file; its JSON is read without pycocotools. Of the captions of an image
     a training step gets one, drawn anew at each visit, a function of the run's seed, the epoch and the
-    picture; a prior is fitted to all of them; evaluation gets the first, as results on COCO are commonly
-    given. Pictures are scaled on their shorter side and cropped at the centre.
+    image; a prior is fitted to all of them; evaluation gets the first, as results on COCO are commonly
+    given. Images are scaled on their shorter side and cropped at the centre.
 
     Args:
         split: ``"train"``, or ``"test"`` for COCO's ``val``.
         path: folder with ``annotations/captions_train2017.json``, ``annotations/captions_val2017.json`` and
-            the pictures in ``train2017`` and ``val2017`` (or in ``images/train2017`` and so on). None takes
+            the images in ``train2017`` and ``val2017`` (or in ``images/train2017`` and so on). None takes
             ``$FLOWPRIOR_DATA/coco``.
         size: side of every event, at most 2048.
-        encoder: of the captions, by name or spec; None leaves the pictures without a condition.
+        encoder: of the captions, by name or spec; None leaves the images without a condition.
         year: of the release, 2014 or 2017.
 
     Raises:
         DataNotFoundError: no such files; the message says what to put where.
-        InputError: no COCO file of captions, or pictures that lack captions, files or both.
+        InputError: no COCO file of captions, or images that lack captions, files or both.
         OptionError: impossible options, or an encoder that is not there.
     """
     check_split(split)
     check_shape("coco", size, 3)
-    advice = f"unpack {_archives(year)} of cocodataset.org in"
+    archives = f"annotations_trainval{year}.zip, train{year}.zip and val{year}.zip"
+    advice = f"unpack {archives} of cocodataset.org in"
     root = data_folder(path, "coco", "annotations and pictures", f"{advice} one folder")
     part = f"{PARTS[split]}{year}"
     annotations = root / "annotations" / f"captions_{part}.json"
@@ -69,10 +70,10 @@ def coco(
 
 
 def read_coco(file: Path) -> tuple[list[str], list[tuple[str, ...]]]:
-    """File names ``[N]`` and captions ``[N]`` of the pictures in a ``captions_*.json``.
+    """File names ``[N]`` and captions ``[N]`` of the images in a ``captions_*.json``.
 
     Raises:
-        InputError: none of COCO's captions, or pictures and captions that do not belong together.
+        InputError: none of COCO's captions, or images and captions that do not belong together.
     """
     expected = "expected COCO's captions, an object with lists 'images' and 'annotations'"
     try:
@@ -96,7 +97,3 @@ def read_coco(file: Path) -> tuple[list[str], list[tuple[str, ...]]]:
     if lacking:
         raise InputError(f"{file}: {some(lacking, 'picture')} no caption; download the file again")
     return list(names.values()), [tuple(found) for found in captions.values()]
-
-
-def _archives(year: int) -> str:
-    return f"annotations_trainval{year}.zip, train{year}.zip and val{year}.zip"

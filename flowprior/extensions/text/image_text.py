@@ -7,12 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from flowprior.conditions import Condition, Conditions
 from flowprior.data.base import DATA, METADATA, Split
-from flowprior.data.captions import DEFAULT_ENCODER, embed_captions, split_by_caption
+from flowprior.data.captions import DEFAULT_ENCODER, CaptionedData, split_by_caption
 from flowprior.data.folder import FolderData, check_shape, own_split, pictures_of
 from flowprior.data.picture_files import check_headers
 from flowprior.data.splits import check_split
@@ -24,7 +20,7 @@ LONGEST = 100_000
 """Characters of a caption; a file with more of them is no caption."""
 _NAMED = 3
 Captioned = dict[Path, tuple[str, ...]]
-"""Picture -> its captions, the first one first."""
+"""Image -> its captions, the first one first."""
 
 
 @DATA.register("image-text")
@@ -38,31 +34,31 @@ def image_text(
     test_fraction: float = 0.1,
     seed: int = 0,
 ) -> CaptionedPictures:
-    """Captioned pictures in a folder, [channels, size, size] in [-1, 1]; conditions embed the captions.
+    """Captioned images in a folder, [channels, size, size] in [-1, 1]; conditions embed the captions.
 
     The captions are those of ``metadata.jsonl``, as Hugging Face's imagefolder has it, one object a line with
-    ``file_name`` and ``text``; or, where there is none, those of a ``.txt`` beside each picture, whose whole
-    text is one caption. Every picture has a caption and every caption its picture. Captions may be empty (the
+    ``file_name`` and ``text``; or, where there is none, those of a ``.txt`` beside each image, whose whole
+    text is one caption. Every image has a caption and every caption its image. Captions may be empty (the
     null condition), in any script, and up to 100,000 characters long; what an encoder reads of a
-    long one is its own affair. A list of texts in place of one is several captions of a picture, of which
+    long one is its own affair. A list of texts in place of one is several captions of an image, of which
     training draws one at each visit and evaluation takes the first.
 
     Args:
         split: ``"train"`` or ``"test"``. A folder with sub-folders ``train`` and ``test`` (or ``val``,
-            ``validation``) has its own splits, taken as they are; any other is divided by caption: pictures
+            ``validation``) has its own splits, taken as they are; any other is divided by caption: images
             that share one are on the same side.
-        path: the folder; pictures and texts may lie in sub-folders.
+        path: the folder; images and texts may lie in sub-folders.
         size: side of every event, at most 2048; see :class:`FolderData`.
         channels: 1 or 3.
-        encoder: of the captions, by name or spec; None leaves the pictures without a condition.
+        encoder: of the captions, by name or spec; None leaves the images without a condition.
         column: key of ``metadata.jsonl`` with the caption.
-        test_fraction: share of the different captions held out, in [0, 1); 0 puts all pictures into both
+        test_fraction: share of the different captions held out, in [0, 1); 0 puts all images into both
             splits.
         seed: another seed gives another split.
 
     Raises:
-        DataNotFoundError: no such folder, or no pictures in it.
-        InputError: a picture without a caption, a caption without its picture, or what cannot be read of
+        DataNotFoundError: no such folder, or no images in it.
+        InputError: an image without a caption, a caption without its image, or what cannot be read of
             either.
         OptionError: impossible options, or an encoder that is not there.
     """
@@ -79,29 +75,23 @@ def image_text(
     return CaptionedPictures(files, captions, encoder, name=str(root), size=sides, channels=channels)
 
 
-class CaptionedPictures(FolderData):
-    """Pictures in files, each with one caption or more; the conditions are the captions' embeddings.
+class CaptionedPictures(CaptionedData, FolderData):
+    """Images in files, each with one caption or more; the conditions are the captions' embeddings.
 
-    The condition of an event is the embedding of its first caption. A training step gets that of one of its
-    captions, drawn anew at each visit (:meth:`training_condition`); evaluation gets the first.
-
-    The headers of all pictures are read at once, pictures are decoded when a batch asks for them, and every
-    different caption is encoded once. The empty caption is the null condition, zeros.
+    The headers of all images are read at once, and images are decoded when a batch asks for them.
 
     Args:
-        files: one picture each.
-        captions: one or more texts for each picture, the first one first.
-        encoder: name, spec or instance of a text encoder; None leaves the pictures without a condition.
+        files: one image each.
+        captions: one or more texts for each image, the first one first.
+        encoder: name, spec or instance of a text encoder; None leaves the images without a condition.
         name: for messages and tables.
         size: as for :class:`FolderData`.
         channels: as for :class:`FolderData`.
 
     Raises:
-        InputError: pictures that cannot be read, by number and name; or as :class:`FolderData`.
+        InputError: images that cannot be read, by number and name; or as :class:`FolderData`.
         OptionError: no encoder of that name, or one whose package or weights are missing.
     """
-
-    caption_id_kind = "texts"
 
     def __init__(
         self,
@@ -115,41 +105,18 @@ class CaptionedPictures(FolderData):
     ) -> None:
         check_headers(files, name)
         super().__init__(files, name=name, size=size, channels=channels)
-        self.captions = [texts[0] for texts in captions]
-        counts = torch.tensor([len(texts) for texts in captions])
-        self._counts, self._first = counts, counts.cumsum(0) - counts
-        self.condition_counts = counts if int(counts.max()) > 1 else None
-        flat = [text for texts in captions for text in texts]
-        self.caption_ids = flat
-        self._table = None
-        if encoder is not None:
-            embedded = embed_captions(flat, encoder)
-            self._rows, self._table = embedded.rows, embedded.table
-            self.text_encoder, self.text_encoder_identity = embedded.encoder, embedded.identity
-            self.condition = Condition("embeddings", embedded.table.shape[1])
-
-    def conditions(self, indices: Tensor) -> Tensor | None:
-        """The embeddings ``[B, E]`` of the first captions alone; no picture is read."""
-        return self._embeddings(self._first[indices])
-
-    def training_condition(self, indices: Tensor, cond: Conditions | None, chance: Tensor) -> Tensor | None:
-        """The embeddings ``[B, E]`` of one caption of each picture, the one that ``chance`` stands for."""
-        counts = self._counts[indices]
-        place = (chance.double() * counts).long().clamp_max(counts - 1)
-        return self._embeddings(self._first[indices] + place)
-
-    def _embeddings(self, places: Tensor) -> Tensor | None:
-        return None if self._table is None else self._table[self._rows[places]]
+        self.take_captions(captions, encoder)
 
 
 def _read_captioned(place: Path, column: str) -> Captioned:
-    """The pictures of a folder and their captions, by ``metadata.jsonl`` where it is there, else by ``.txt``.
+    """The images of a folder and their captions, by ``metadata.jsonl`` where it is there, else by ``.txt``.
 
     Raises:
-        DataNotFoundError: no pictures.
+        DataNotFoundError: no images.
         InputError: see :func:`_read_metadata` and :func:`_read_texts`.
     """
-    inside = [path for path in place.rglob("*") if not _is_hidden(path, place)]
+    every = (path.relative_to(place) for path in place.rglob("*"))
+    inside = [place / path for path in every if not any(part.startswith(".") for part in path.parts)]
     pictures = pictures_of(inside)
     if not pictures:
         raise DataNotFoundError(
@@ -173,7 +140,7 @@ def _read_metadata(file: Path, column: str) -> Captioned:
     in ``column``. Empty lines are passed over.
 
     Raises:
-        InputError: a line that is none, has no such keys, or names no picture or one for the second time.
+        InputError: a line that is none, has no such keys, or names no image or one for the second time.
     """
     found: Captioned = {}
     for number, line in enumerate(read_lines(file), 1):
@@ -191,15 +158,15 @@ def _read_metadata(file: Path, column: str) -> Captioned:
 
 
 def _read_texts(place: Path, inside: list[Path], pictures: list[Path]) -> Captioned:
-    """Captions by the ``.txt`` of each picture's own name; its whole text is one caption.
+    """Captions by the ``.txt`` of each image's own name; its whole text is one caption.
 
     Args:
         place: the folder, for messages.
         inside: all that lies in it and below.
-        pictures: those of these files that are pictures.
+        pictures: those of these files that are images.
 
     Raises:
-        InputError: a text without its picture, one with two of them, or one that is no caption.
+        InputError: a text without its image, one with two of them, or one that is no caption.
     """
     stems: dict[Path, Path] = {}
     for picture in pictures:
@@ -218,7 +185,7 @@ def _read_texts(place: Path, inside: list[Path], pictures: list[Path]) -> Captio
 
 
 def _read_caption(file: Path) -> str:
-    """The caption in a text file: all of it, as one line. An empty file holds the empty caption.
+    """Return the caption in a text file: all of it, as one line. An empty file holds the empty caption.
 
     Raises:
         InputError: no UTF-8, or more than 100,000 characters.
@@ -253,11 +220,6 @@ def some(files: Sequence[Path], kind: str) -> str:
     return f"1 {kind} ({named}) has" if len(files) == 1 else f"{len(files)} {kind}s ({named}) have"
 
 
-def _is_hidden(path: Path, place: Path) -> bool:
-    """Whether ``path`` or a folder above it, below ``place``, begins with a dot."""
-    return any(part.startswith(".") for part in path.relative_to(place).parts)
-
-
 def _object(line: str, where: str) -> Mapping[str, Any]:
     try:
         entry = json.loads(line)
@@ -271,7 +233,7 @@ def _object(line: str, where: str) -> Mapping[str, Any]:
 
 
 def _picture(name: Any, place: Path, where: str) -> Path:
-    """The picture that a line names, which lies in the folder ``place`` or below it."""
+    """The image that a line names, which lies in the folder ``place`` or below it."""
     if not isinstance(name, str) or not name:
         raise InputError(f"{where}: expected the name of a picture as file_name, got {name!r}")
     written = PurePosixPath(name)

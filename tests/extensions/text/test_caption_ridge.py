@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.extensions.text.scorers import CaptionRidge, fit_caption_ridge
+from flowprior.extensions.text.score import CaptionRidge, fit_caption_ridge
 
 
 def pairs(count: int = 120, captions: int = 30, noise: float = 0.5) -> tuple[Tensor, Tensor, Tensor]:
@@ -53,8 +53,6 @@ def test_the_strength_is_chosen_on_captions_that_are_left_out() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     numbers = torch.arange(4)
-    with pytest.raises(InputError, match=r"got \[4, 3\] and \[5, 2\]"):
-        fit_caption_ridge(torch.zeros(4, 3), torch.zeros(5, 2), numbers)
     with pytest.raises(InputError, match="two different captions"):
         fit_caption_ridge(torch.zeros(4, 3), torch.ones(4, 2), torch.zeros(4))
     with pytest.raises(InputError, match="finite"):

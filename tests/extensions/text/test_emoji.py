@@ -62,8 +62,8 @@ def pictures_of(data: EmojiData) -> list[bytes]:
 def test_the_docstring_counts_what_is_there(parts, file):
     text = emoji.__doc__ or ""
     for data in parts.values():
-        assert f"{len(data):,} pictures of {len(set(data.captions)):,} captions" in text
-    assert f"{len(file.pictures):,} pictures of {len(file.captions):,} captions" in text
+        assert f"{len(data):,} images of {len(set(data.captions)):,} captions" in text
+    assert f"{len(file.pictures):,} images of {len(file.captions):,} captions" in text
 
 
 def test_pictures_lie_on_white_in_the_range_of_pictures(parts):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from flowprior.data import TensorData
-from flowprior.errors import InputError
-from flowprior.extensions.text.score import caption_ranks
-from flowprior.extensions.text.scorers import DistinctCaptions, embedded_captions, texts_of
+from flowprior.extensions.text.score import DistinctCaptions, caption_ranks, embedded_captions, texts_of
 
 OTHERS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
 
@@ -30,14 +27,10 @@ def test_a_scorer_that_tells_none_apart_finds_nothing() -> None:
     assert caption_ranks(images, OTHERS, numbers, OTHERS).tolist() == [2, 2, 2]
 
 
-def test_shapes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(InputError, match=r"expected embeddings \[N, E\], \[N, E\] and \[K, E\]"):
-        caption_ranks(torch.zeros(2, 3), torch.zeros(2, 2), torch.arange(2), OTHERS)
-
-
 def test_different_captions_keep_their_order_whatever_the_order_of_events() -> None:
     captions = ["cat", "dog", "cat", "a 猫", ""]
-    one, other = DistinctCaptions(captions), DistinctCaptions(captions[::-1])
+    data = TensorData(torch.zeros(5, 1))
+    one, other = DistinctCaptions(data, captions), DistinctCaptions(data, captions[::-1])
     assert len(one) == 4
     assert [captions[place] for place in one.first] == [captions[::-1][place] for place in other.first]
     for found, texts in ((one, captions), (other, captions[::-1])):
@@ -58,7 +51,8 @@ def test_texts_are_captions_or_the_names_of_classes() -> None:
 
 def test_embeddings_without_texts_are_told_apart_by_their_numbers() -> None:
     cond = torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]])
-    found = DistinctCaptions(embedded_captions(TensorData(torch.zeros(3, 1), cond), torch.arange(3)))
+    data = TensorData(torch.zeros(3, 1), cond)
+    found = DistinctCaptions(data, embedded_captions(data, torch.arange(3)))
     assert len(found) == 2
     assert found.numbers[0] == found.numbers[2] != found.numbers[1]
 
