@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import torch
@@ -12,6 +11,7 @@ from flowprior.conditions import Conditions, label_groups
 from flowprior.couplings.base import Coupling
 from flowprior.couplings.plans import squared_distances
 from flowprior.errors import InputError
+from flowprior.mixtures.grouped import groups
 from flowprior.priors import Prior
 
 
@@ -93,15 +93,17 @@ def compare_samples(
     x, y = drawn.detach().flatten(1).double(), sampled.detach().flatten(1).double()
     n = len(x)
     energies = torch.zeros(permutations + 1, dtype=torch.float64)
-    cross, moments, groups = 0.0, torch.zeros(4, dtype=torch.float64), 0
-    for rows in _groups(cond, n):
+    cross, moments, conditions = 0.0, torch.zeros(4, dtype=torch.float64), 0
+    labels = label_groups(cond)
+    keys = torch.zeros(n, dtype=torch.long) if labels is None else labels.cpu()
+    for rows, _, _ in groups(keys, torch.zeros_like(keys)):
         a, b = x[rows], y[rows]
         distances = squared_distances(torch.cat([a, b]), torch.cat([a, b])).fill_diagonal_(0.0).sqrt_()
         cross += 2.0 * float(distances[: len(a), len(a) :].sum()) / len(a) / n
         signs = _relabellings(len(a), permutations, generator).to(distances)
         energies += ((signs @ distances) * signs).sum(1).cpu() / (-len(a) * n)
         moments += _moments(a, b).cpu() * (len(a) / n)
-        groups += 1
+        conditions += 1
     energy = max(float(energies[0]), 0.0)
     exceed = int((energies[1:] >= energies[0] * (1.0 - 1e-9)).sum())
     mean, spread, variance, scale = moments.tolist()
@@ -112,20 +114,9 @@ def compare_samples(
         mean_gap=(mean / spread) ** 0.5 if spread > 0 else 0.0,
         variance_gap=(variance / scale) ** 0.5 if scale > 0 else 0.0,
         samples=n,
-        conditions=groups,
+        conditions=conditions,
         permutations=permutations,
     )
-
-
-def _groups(cond: Conditions | None, n: int) -> Iterator[Tensor]:
-    """Rows of each label; all rows where the condition is no label."""
-    found = label_groups(cond)
-    if found is None:
-        yield torch.arange(n)
-        return
-    labels = found.cpu()
-    for label in labels.unique():
-        yield (labels == label).nonzero()[:, 0]
 
 
 def _relabellings(n: int, permutations: int, generator: torch.Generator | None) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TypeVar
 
 import torch
@@ -31,6 +30,7 @@ from flowprior.couplings.plans import (
     weighted_cost,
 )
 from flowprior.errors import CouplingError, OptionError
+from flowprior.mixtures.grouped import groups
 from flowprior.registry import choose
 
 V = TypeVar("V")
@@ -113,7 +113,8 @@ class OTCoupling(PairingCoupling):
             permutation = self._pair_rows(x1, x0, weighted, generator)
         else:
             permutation = torch.empty(len(x1), dtype=torch.long)
-            for rows in _groups(within):
+            keys = (within.unique(dim=0, return_inverse=True)[1] if within.dim() > 1 else within).cpu()
+            for rows, _, _ in groups(keys, torch.zeros_like(keys)):
                 here = rows.to(x1.device)
                 near = None if weighted is None else weighted.index_select(0, here)
                 part = self._pair_rows(x1.index_select(0, here), x0.index_select(0, here), near, generator)
@@ -171,14 +172,6 @@ class OTCoupling(PairingCoupling):
             return assign(cost)
         plan = PlanSolver(self.method, self.reg, self.reg_m, self.mass).solve(cost, scale)
         return round_plan(plan, generator)
-
-
-def _groups(cond: Tensor) -> Iterator[Tensor]:
-    """Row numbers of each distinct condition, on the CPU, from one sort."""
-    keys = cond.unique(dim=0, return_inverse=True)[1] if cond.dim() > 1 else cond
-    order = keys.argsort(stable=True).cpu()
-    counts = keys.unique(return_counts=True)[1]
-    yield from order.split(counts.tolist())
 
 
 def _within(option: str, value: V, possible: bool, expected: str) -> V:

@@ -8,8 +8,7 @@ which ``grouped`` hands out condition by condition. Nothing here knows what a mi
 from __future__ import annotations
 
 from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Parameters
-from flowprior.mixtures.families import Diagonal, Full, Spherical, Tied
-from flowprior.mixtures.lowrank import LowRank
+from flowprior.mixtures.families import Diagonal, Full, LowRank, Spherical, Tied
 
 COVARIANCES = ("diag", "spherical", "full", "tied", "lowrank")
 

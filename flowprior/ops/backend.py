@@ -101,8 +101,15 @@ def announce_fallback(device_type: str) -> None:
 def _native(record: dict[str, Any]) -> Backend:
     if not record or find_spec(EXTENSION) is None:
         raise _UnfitError(_absence(record))
-    _check_torch(record)
-    _check_version(record.get("flowprior"))
+    major, minor = re.findall(r"\d+", torch.__version__)[:2]
+    if (int(major), int(minor)) < MINIMUM_TORCH:
+        needed = ".".join(map(str, MINIMUM_TORCH))
+        raise _UnfitError(
+            f"{_built_for(record)} and needs {needed} or newer, found torch {torch.__version__}"
+        )
+    built, running = record.get("flowprior"), package_version()
+    if built is not None and running not in (built, "unknown"):
+        raise _UnfitError(f"the native extension was built for flowprior {built}, found {running}; {AGAIN}")
     try:
         extension = import_module(EXTENSION)
     except ImportError as error:
@@ -129,21 +136,6 @@ def _absence(record: dict[str, Any]) -> str:
     if record["variant"]:
         return f"the native extension was built for another Python; {AGAIN}"
     return f"the native extension was not built: {record['reason']}"
-
-
-def _check_torch(record: dict[str, Any]) -> None:
-    major, minor = re.findall(r"\d+", torch.__version__)[:2]
-    if (int(major), int(minor)) < MINIMUM_TORCH:
-        needed = ".".join(map(str, MINIMUM_TORCH))
-        raise _UnfitError(
-            f"{_built_for(record)} and needs {needed} or newer, found torch {torch.__version__}"
-        )
-
-
-def _check_version(built: str | None) -> None:
-    running = package_version()
-    if built is not None and running not in (built, "unknown"):
-        raise _UnfitError(f"the native extension was built for flowprior {built}, found {running}; {AGAIN}")
 
 
 def _built_for(record: dict[str, Any]) -> str:

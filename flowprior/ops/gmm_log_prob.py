@@ -63,18 +63,7 @@ def gmm_log_prob(
     Raises:
         InputError: shapes, dtypes or devices that do not fit, or (on the CPU) an unknown label.
     """
-    if mean.dim() == 3 and is_plain(x, logits, mean, scale, cond):
-        density = attempt("gmm_log_prob", x, logits, mean, scale, cond)
-        if density is not None:
-            return density
-    flat_mean, flat_scale = flat_mixture("gmm_log_prob", logits, mean, scale)
-    _check_events("gmm_log_prob", x, mean)
-    cond = check_labels("gmm_log_prob", cond, logits.shape[0], mean)
-    if cond.shape != x.shape[:1]:
-        raise InputError(
-            f"gmm_log_prob: expected one label for each row of x, got {list(cond.shape)} for {list(x.shape)}"
-        )
-    return operators(x.device).gmm_log_prob(flat(x), logits, flat_mean, flat_scale, cond)
+    return _densities("gmm_log_prob", x, logits, mean, scale, cond)
 
 
 def gmm_log_prob_all(x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,22 +78,29 @@ def gmm_log_prob_all(x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor) -> 
     Raises:
         InputError: shapes, dtypes or devices that do not fit.
     """
-    if mean.dim() == 3 and is_plain(x, logits, mean, scale):
-        density = attempt("gmm_log_prob_all", x, logits, mean, scale)
-        if density is not None:
-            return density
-    flat_mean, flat_scale = flat_mixture("gmm_log_prob_all", logits, mean, scale)
-    _check_events("gmm_log_prob_all", x, mean)
-    return operators(x.device).gmm_log_prob_all(flat(x), logits, flat_mean, flat_scale)
+    return _densities("gmm_log_prob_all", x, logits, mean, scale)
 
 
-def _check_events(owner: str, x: Tensor, mean: Tensor) -> None:
+def _densities(
+    name: str, x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor, *cond: Tensor
+) -> tuple[Tensor, Tensor]:
+    if mean.dim() == 3 and is_plain(x, logits, mean, scale, *cond):
+        found = attempt(name, x, logits, mean, scale, *cond)
+        if found is not None:
+            return found
+    flat_mean, flat_scale = flat_mixture(name, logits, mean, scale)
     if x.dim() < 2 or x.shape[1:] != mean.shape[2:]:
         raise InputError(
-            f"{owner}: expected x [B, *event] with the event of mean [C, K, *event], got {list(x.shape)} and "
+            f"{name}: expected x [B, *event] with the event of mean [C, K, *event], got {list(x.shape)} and "
             f"{list(mean.shape)}"
         )
-    check_alike(owner, x=x, mean=mean)
+    check_alike(name, x=x, mean=mean)
+    rows = [check_labels(name, labels, logits.shape[0], mean) for labels in cond]
+    if rows and rows[0].shape != x.shape[:1]:
+        raise InputError(
+            f"{name}: expected one label for each row of x, got {list(rows[0].shape)} for {list(x.shape)}"
+        )
+    return getattr(operators(x.device), name)(flat(x), logits, flat_mean, flat_scale, *rows)
 
 
 # -- the pure-torch operators ------------------------------------------------------------------

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.ops.shapes import chunks, compute_dtype
+from flowprior.ops.shapes import chunks
 
 LEAST, MOST = -(1 << 63), (1 << 63) - 1
 Randomness = torch.Generator | Tensor | int | None
@@ -200,15 +200,6 @@ def normal_rows(seed: Tensor, stream: int, rows: slice, dim: int, dtype: torch.d
     for column, pair in enumerate(pairs):
         numbers[..., column] = pair.movedim(0, -1)
     return numbers.view(len(numbers), 4 * groups)[:, :dim]
-
-
-def fill_with_normals(out: Tensor, seed: Tensor, stream: int) -> Tensor:
-    """``out`` ``[B, D]`` of any floating-point dtype, filled with rows 0 … B − 1 of the stream."""
-    if not out.numel():
-        return out
-    for rows in noise_chunks(out.shape[0], out.shape[1], out.device):
-        out[rows] = normal_rows(seed, stream, rows, out.shape[1], compute_dtype(out.dtype))
-    return out
 
 
 def noise_chunks(rows: int, dim: int, device: torch.device) -> list[slice]:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from flowprior.errors import InputError
 from flowprior.ops.operators import Context, Grad, attempt, fake, gradient, is_plain, operators, reference
-from flowprior.ops.random import Randomness, Stream, as_seed, fill_with_normals
+from flowprior.ops.random import Randomness, Stream, as_seed, noise_chunks, normal_rows
+from flowprior.ops.shapes import compute_dtype
 
 
 def standard_normal(
@@ -54,7 +55,10 @@ def noise_and_latents(n: int, dim: int, rank: int, like: Tensor, seed: Tensor) -
 @reference("standard_normal")
 def reference_standard_normal(like: Tensor, seed: Tensor, n: int, dim: int, stream: int) -> Tensor:
     """The pure-torch operator behind :func:`standard_normal`."""
-    return fill_with_normals(torch.empty(n, dim, dtype=like.dtype, device=like.device), seed, stream)
+    drawn = torch.empty(n, dim, dtype=like.dtype, device=like.device)
+    for rows in noise_chunks(n, dim, like.device) if dim else ():
+        drawn[rows] = normal_rows(seed, stream, rows, dim, compute_dtype(like.dtype))
+    return drawn
 
 
 @fake("standard_normal")

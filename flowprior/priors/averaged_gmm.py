@@ -150,7 +150,11 @@ class AveragedGmmPrior(ConditionedPrior):
         first, cond = data.peek()
         check_fit_labels("averaged-gmm", cond, "embeddings need the prior 'flow'")
         self._learn_conditions(data, generator)
-        tasks = self._tasks(self._sampled(data, first, generator))
+        rows, dim = self._sampled(data, first, generator), first[0].numel()
+        still = Blur(torch.ones(len(rows), dim), torch.zeros(len(rows), dim))
+        blur = self._blur or still
+        laws = zip(rows, *_gaussians(rows), strict=True)
+        tasks = [_Task(*law, blur.of(label)) for label, law in enumerate(laws)]
         rows_each = self.rows_each or self._choose(tasks, generator)
         averages = [self._average(task.x, task, rows_each, self.members, generator) for task in tasks]
         self._store(averages, first)
@@ -166,13 +170,6 @@ class AveragedGmmPrior(ConditionedPrior):
             labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
             kept.update(x.cpu(), labels, generator)
         return [rows[filled] for rows, filled in zip(kept.rows, kept.filled, strict=True)]
-
-    def _tasks(self, rows: Sequence[Tensor]) -> list[_Task]:
-        dim = rows[0].shape[1]
-        still = Blur(torch.ones(len(rows), dim), torch.zeros(len(rows), dim))
-        blur = self._blur or still
-        laws = zip(rows, *_gaussians(rows), strict=True)
-        return [_Task(*law, blur.of(label)) for label, law in enumerate(laws)]
 
     def _choose(self, tasks: Sequence[_Task], generator: torch.Generator | None) -> int:
         """The fewest rows a component that the half that was not fitted, and the lack of copies, allow."""

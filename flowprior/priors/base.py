@@ -133,10 +133,7 @@ class Prior(nn.Module, Registered, abc.ABC):
             NotFittedError: the prior was not fitted.
             InputError: unseen labels, or a condition of another kind than the fitted one.
         """
-        self._require_fitted("sample")
-        given: Conditions | None = as_value(cond)
-        n = count_of(self.name, given, n)
-        read = self._checked(given, "sample")
+        read, n = self._asked(cond, n, "sample")
         return self._sample_any(read, n, generator).reshape(n, *self.event_shape)
 
     def log_prob(self, x: Tensor, cond: Conditions | Mapping[str, Any] | None = None) -> Tensor:
@@ -146,19 +143,13 @@ class Prior(nn.Module, Registered, abc.ABC):
             NotFittedError: the prior was not fitted.
             InputError: x of another event shape, unseen labels, or not one condition for each row.
         """
-        self._require_fitted("log_prob")
-        given: Conditions | None = as_value(cond)
-        self._check_event(x, "log_prob", given)
-        read, rows = self._checked(given, "log_prob"), event_rows(x)
+        rows, read = self._rows_asked(x, cond, "log_prob")
         null, found = self._null_rows(read), self._log_prob(rows, self._seen_in_place_of_null(read))
         return found if null is None else torch.where(null, self._log_prob_marginal(rows), found)
 
     def mean(self, cond: Conditions | Mapping[str, Any] | None = None, n: int | None = None) -> Tensor:
         """Mean of p0(· | c), ``[B, *event]``, one for each row of ``cond``."""
-        self._require_fitted("mean")
-        given: Conditions | None = as_value(cond)
-        n = count_of(self.name, given, n)
-        read = self._checked(given, "mean")
+        read, n = self._asked(cond, n, "mean")
         null, found = self._null_rows(read), self._mean(self._seen_in_place_of_null(read), n)
         if null is not None:
             found = torch.where(null[:, None], self._marginal_mean(), found)
@@ -182,7 +173,7 @@ class Prior(nn.Module, Registered, abc.ABC):
     def log_prob_marginal(self, x: Tensor) -> Tensor:
         """Log-density of the marginal source, ``[B]``, for x ``[B, *event]``."""
         self._require_fitted("log_prob_marginal")
-        self._check_event(x, "log_prob_marginal")
+        check_events(f"{self.name}.log_prob_marginal", x, self.event_shape)
         return self._log_prob_marginal(event_rows(x))
 
     def reading(self, cond: Conditions | None, method: str = "reading") -> Tensor | None:
@@ -373,8 +364,23 @@ class Prior(nn.Module, Registered, abc.ABC):
         """Whether p0(·|c) is N(0, I) whatever c; score-based paths accept nothing else."""
         return False
 
-    def _check_event(self, x: Tensor, method: str, cond: Conditions | None = None) -> None:
-        check_events(f"{self.name}.{method}", x, self.event_shape, cond)
+    def _asked(
+        self, cond: Conditions | Mapping[str, Any] | None, n: int | None, method: str
+    ) -> tuple[Tensor | None, int]:
+        """The condition in the form the prior works with, and the number of samples."""
+        self._require_fitted(method)
+        given: Conditions | None = as_value(cond)
+        n = count_of(self.name, given, n)
+        return self._checked(given, method), n
+
+    def _rows_asked(
+        self, x: Tensor, cond: Conditions | Mapping[str, Any] | None, method: str
+    ) -> tuple[Tensor, Tensor | None]:
+        """Events as rows ``[B, D]``, and their condition in the form the prior works with."""
+        self._require_fitted(method)
+        given: Conditions | None = as_value(cond)
+        check_events(f"{self.name}.{method}", x, self.event_shape, given)
+        return event_rows(x), self._checked(given, method)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any

@@ -30,7 +30,7 @@ from flowprior.ops import (
     uniform,
 )
 from flowprior.priors.asked import check_examples, check_fit_labels, named, table_rows
-from flowprior.priors.base import Prior, event_rows
+from flowprior.priors.base import Prior
 from flowprior.priors.last_results import Derived
 from flowprior.priors.latent import LatentPrior
 from flowprior.registry import check_counts, choose, spec_of
@@ -257,10 +257,8 @@ class GmmPrior(LatentPrior):
 
     def responsibilities(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """p(k | x, c) ``[B, K]`` for x ``[B, *event]``."""
-        self._require_fitted("responsibilities")
-        self._check_event(x, "responsibilities", cond)
-        rows = self._rows(self._checked(cond, "responsibilities"), len(x))
-        return self._responsibilities(event_rows(x), rows)
+        rows, read = self._rows_asked(x, cond, "responsibilities")
+        return self._responsibilities(rows, self._rows(read, len(x)))
 
     def _responsibilities(self, x: Tensor, rows: Tensor) -> Tensor:
         if self._has_axes:

@@ -58,7 +58,8 @@ class Holdout:
 
     def _choose(self, period: int, whole_conditions: bool) -> None:
         if whole_conditions:
-            digests = _digests_of_embeddings(self.data)
+            found = [condition_digests(c) for _, c in self.data if c is not None and c.is_floating_point()]
+            digests = torch.cat(found) if found else torch.empty(0, dtype=torch.long)
             distinct = digests.unique()
             repeat = len(distinct) < MOST_DISTINCT * len(digests)
             self.by_condition = repeat and len(distinct) // period >= LEAST_CONDITIONS
@@ -146,12 +147,6 @@ def _limit(digests: Tensor, period: int) -> int | None:
     wanted = len(digests) // period
     limit = int(digests[wanted])
     return limit if wanted and limit > int(digests[0]) else None
-
-
-def _digests_of_embeddings(data: CheckedBatches) -> Tensor:
-    """Of all rows, int64 ``[N]``; none where the condition is no embedding."""
-    digests = [condition_digests(c) for _, c in data if c is not None and c.is_floating_point()]
-    return torch.cat(digests) if digests else torch.empty(0, dtype=torch.long)
 
 
 def _mixed(number: Tensor) -> Tensor:

@@ -122,7 +122,11 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         rows = list(conditioned(thinned(partial(self._measured, data), most)))
         apart = [self._without_condition(x, cond) for x, cond in rows]
         beside = [part for x, cond in rows for part in self._without_row(x, cond)]
-        self._choose(apart, beside)
+        neighbours = None if self.neighbours == "auto" else int(self.neighbours)
+        bandwidth = None if self.bandwidth == "auto" else float(self.bandwidth)
+        chosen = choose_kernel(self.table.means, apart, beside, neighbours, bandwidth)
+        self.neighbours_chosen = torch.as_tensor(chosen[0]).to(self.neighbours_chosen)
+        self.bandwidth_chosen = torch.as_tensor(chosen[1]).to(self.center)
         left = beside or apart
         self.spread.fit_noise(part.x - self.center - self._deviation_of(part) for part in left)
         if self.far == "widen" and len(self.table.conditions) >= LEAST_CONDITIONS:
@@ -192,13 +196,6 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         mean, rest = self.table.means[place], (self.table.count.sum() - 1).clamp_min(1)
         without = mean + (mean - x.to(mean)) / others.clamp_min(1)
         return torch.where(others > 0, without, self.center + (self.center - x.to(mean)) / rest)
-
-    def _choose(self, apart: list[LeftOut], beside: list[LeftOut]) -> None:
-        neighbours = None if self.neighbours == "auto" else int(self.neighbours)
-        bandwidth = None if self.bandwidth == "auto" else float(self.bandwidth)
-        chosen = choose_kernel(self.table.means, apart, beside, neighbours, bandwidth)
-        self.neighbours_chosen = torch.as_tensor(chosen[0]).to(self.neighbours_chosen)
-        self.bandwidth_chosen = torch.as_tensor(chosen[1]).to(self.center)
 
     def _deviation_of(self, part: LeftOut) -> Tensor:
         """m(c) − m̄ ``[n, D]`` where the rows are left out."""

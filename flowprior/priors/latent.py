@@ -12,7 +12,7 @@ from torch import Tensor
 from flowprior.conditions import Conditions, as_value
 from flowprior.errors import InputError
 from flowprior.priors.asked import check_finite
-from flowprior.priors.base import Prior, event_rows
+from flowprior.priors.base import Prior
 from flowprior.priors.frame import Frame
 from flowprior.streams.batches import Batch
 
@@ -81,10 +81,9 @@ class LatentPrior(Prior, abc.ABC):
                 f"{self.name}.infer: this prior has no latent variables to infer from a datum; "
                 "use the coupling 'condot', or a prior with components, a low-rank factor or a latent z"
             )
-        given: Conditions | None = as_value(cond)
-        self._check_event(x1, "infer", given)
+        rows, read = self._rows_asked(x1, cond, "infer")
         check_finite(x1, f"{self.name}.infer")
-        return self._infer(event_rows(x1), self._checked(given, "infer"), generator).reshape(x1.shape)
+        return self._infer(rows, read, generator).reshape(x1.shape)
 
     def smoothed(
         self,
@@ -147,14 +146,11 @@ class LeaveOneOutPrior(Prior, abc.ABC):
             NotFittedError: the prior was not fitted.
             InputError: x1 is not finite or of another event shape, or the condition is not that of the fit.
         """
-        self._require_fitted("sample_without")
-        given: Conditions | None = as_value(cond)
-        self._check_event(x1, "sample_without", given)
+        rows, read = self._rows_asked(x1, cond, "sample_without")
         check_finite(x1, f"{self.name}.sample_without")
-        read = self._checked(given, "sample_without")
         if read is None:
             raise InputError(f"{self.name}.sample_without: expected the condition of each datum, got None")
-        x0 = self._sample_without(event_rows(x1), read, generator)
+        x0 = self._sample_without(rows, read, generator)
         null = self._null_rows(read)
         if null is not None:
             x0[null] = self._sample_any(read[null], int(null.sum()), generator)

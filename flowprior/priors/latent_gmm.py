@@ -124,7 +124,10 @@ class LatentGmmPrior(SubspacePrior):
         self._fit_subspace(data, FitSettings(self.reg_covar, 0.0, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
         if self.law == AUTO:
-            self.latents = AveragedGmmPrior() if self._affords_an_average() else self._mixture("full")
+            rows, rank = self.seen_weight.tolist(), self.subspace.spread.shape[1]
+            size = AveragedGmmPrior.size_of(rows, rank) * 4
+            averages = self.components is None and len(rows) <= AVERAGED_LABELS and size <= AVERAGED_BYTES
+            self.latents = AveragedGmmPrior() if averages else self._mixture("full")
         if isinstance(self.latents, AveragedGmmPrior):
             slope, variance = latent_noise(self.subspace.spread)
             still = self._latents_of(data, seed, noised=False)
@@ -139,11 +142,6 @@ class LatentGmmPrior(SubspacePrior):
             size *= 1 if alone else max(self.condition.size, 1)
             self.latents = self._mixture("full" if size <= FULL_BYTES else "diag")
         self.latents.fit(latents, generator=generator)
-
-    def _affords_an_average(self) -> bool:
-        rows, rank = self.seen_weight.tolist(), self.subspace.spread.shape[1]
-        small = len(rows) <= AVERAGED_LABELS and AveragedGmmPrior.size_of(rows, rank) * 4 <= AVERAGED_BYTES
-        return small and self.components is None
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any

@@ -164,11 +164,6 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         self.register_buffer("condition_dims", torch.empty(0, dtype=torch.long))
 
     @property
-    def training_options(self) -> MapperTraining:
-        """How the mapper is trained."""
-        return MapperTraining(self.epochs, self.batch_size, self.lr)
-
-    @property
     def has_latents(self) -> bool:
         return self.latent > 0 or self.fits_latents
 
@@ -205,12 +200,13 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         self.center = center.to(first)
         split = Holdout(data, self.holdout, whole_conditions=True)
         options = DensityTraining(self.steps, self.batch_size, DENSITY_RATE)
+        training = MapperTraining(self.epochs, self.batch_size, self.lr)
         if isinstance(self.network, LinearMapper):
             self.network.fit(split, self.center)
         elif self.network.by_steps:
             train_by_steps(self.network, split, self.center, bounded(options, split), generator)
         else:
-            train_mapper(self.network, split, self.center, self.training_options, generator)
+            train_mapper(self.network, split, self.center, training, generator)
         if isinstance(self.residuals, LowRankResiduals):
             settings = FitSettings(self.reg_covar, 0.0, generator)
             self.residuals.fit(split, self.network, self.center, settings, options)

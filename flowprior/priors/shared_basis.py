@@ -47,8 +47,8 @@ import torch
 from torch import Tensor
 
 from flowprior.mixtures import FitSettings
+from flowprior.mixtures.families import LEAST_NOISE
 from flowprior.mixtures.grouped import segments
-from flowprior.mixtures.lowrank import LEAST_NOISE
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.row_sample import PIECE, first_rows, in_pieces, sample_rows
 from flowprior.priors.subspace import Subspace

@@ -124,7 +124,9 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
             return
         self._learn_conditions(data, settings.generator)
         labelled = self.condition.kind == "labels"
-        if labelled and self.basis == AUTO and self._shares(self.condition.size, first.shape[1]):
+        labels, dim = self.condition.size, first.shape[1]
+        is_large = labels * dim * min(self.rank, dim) > OWN_NUMBERS
+        if labelled and self.basis == AUTO and is_large and self._span(labels, dim) < dim:
             self._fit_shared(data, settings)
             return
         if labelled:
@@ -132,10 +134,6 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         self.subspace = Subspace.fit(data, self.rank, settings, labelled=labelled)
         if labelled:
             self._give(first)
-
-    def _shares(self, labels: int, dim: int) -> bool:
-        """Whether labels share a basis where the fit chooses: own ones are large, and this is smaller."""
-        return labels * dim * min(self.rank, dim) > OWN_NUMBERS and self._span(labels, dim) < dim
 
     def _span(self, labels: int, dim: int) -> int:
         return default_span(self.rank, labels, dim) if self.span is None else self.span

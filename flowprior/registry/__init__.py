@@ -1,6 +1,8 @@
 """Registries of named components, their specs, and the checks of what users give as options."""
 
-from flowprior.registry.checks import (
+from flowprior.registry.options import (
+    Record,
+    Spec,
     check_count,
     check_counts,
     check_numbers,
@@ -9,18 +11,14 @@ from flowprior.registry.checks import (
     did_you_mean,
     is_number,
     is_whole,
-)
-from flowprior.registry.plugins import is_foreign, load_point, points_of
-from flowprior.registry.registry import Registered, Registry, package_version, spec_of
-from flowprior.registry.spec import (
-    Record,
-    Spec,
     listed_names,
     option_meanings,
     parse_spec,
     parse_value,
     plain,
 )
+from flowprior.registry.plugins import is_foreign, load_point, package_version, points_of
+from flowprior.registry.registry import Registered, Registry, spec_of
 
 __all__ = [
     "Record",

@@ -1,10 +1,10 @@
-"""Entry points through which other packages, and flowprior's own extensions, add components and commands."""
+"""What installed packages say: the components and commands that they add, and of which version they are."""
 
 from __future__ import annotations
 
 import tomllib
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +51,11 @@ def _declared() -> dict[str, dict[str, str]]:
         return {}
     project = tomllib.loads(PYPROJECT.read_text(encoding="utf-8")).get("project", {})
     return project["entry-points"] if project.get("name") == "flowprior" else {}
+
+
+def package_version(package: str = "flowprior", missing: str = "unknown") -> str:
+    """The installed version of ``package``; ``missing`` where it is not installed, or runs from a folder."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return missing

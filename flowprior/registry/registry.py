@@ -12,15 +12,14 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from importlib.metadata import EntryPoint, PackageNotFoundError, version
+from importlib.metadata import EntryPoint
 from numbers import Real
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from flowprior.display import short
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError, UnknownComponentError
-from flowprior.registry.checks import check_option_types, did_you_mean
+from flowprior.registry.options import Record, Spec, check_option_types, did_you_mean, parse_spec, record_of
 from flowprior.registry.plugins import points_of
-from flowprior.registry.spec import Record, Spec, parse_spec, record_of
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[..., Any])
@@ -89,7 +88,12 @@ class Registry(Generic[T]):
         if not self._knows(name):
             self._load_plugins()  # for it may be an alias
         if not self._knows(name):
-            raise UnknownComponentError(self._unknown(name))
+            # mnist is no misspelt fmnist, but another data set than fashion-mnist.
+            aliases = [alias for alias, proper in self._aliases.items() if name not in proper.split("-")]
+            near = did_you_mean(name, [*self._records, *aliases])
+            raise UnknownComponentError(
+                f"unknown {self.family} '{name}'{near} known: {', '.join(sorted(self._records))}"
+            )
         return self._records[self._aliases.get(name, name)]
 
     def knows(self, name: str) -> bool:
@@ -113,7 +117,10 @@ class Registry(Generic[T]):
                 gives, too; or what was built is none of this family.
         """
         if isinstance(name, str) and ":" in name:
-            name, options = self._with_spec(name, options)
+            spec = self.parse(name)
+            for option in sorted(spec.options.keys() & options.keys()):
+                raise OptionError(f"{self.family} '{name}': option '{option}' is given twice; give it once")
+            name, options = spec.name, {**spec.options, **options}
         record = self.record(name)
         for option in options:
             if option not in record.options:
@@ -144,13 +151,6 @@ class Registry(Generic[T]):
             raise
         except (TypeError, ValueError, OverflowError) as error:
             raise OptionError(f"{self.family} '{record.name}' cannot be built: {error}") from error
-
-    def _with_spec(self, text: str, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """The name and the options of a spec, with the other ``options``."""
-        spec = self.parse(text)
-        for option in sorted(spec.options.keys() & options.keys()):
-            raise OptionError(f"{self.family} '{text}': option '{option}' is given twice; give it once")
-        return spec.name, {**spec.options, **options}
 
     def resolve(self, component: str | Spec | T) -> T:
         """An instance as it is; a name or spec string (``name:key=value,…``) built.
@@ -201,12 +201,6 @@ class Registry(Generic[T]):
 
     def _knows(self, name: str) -> bool:
         return name in self._records or name in self._aliases
-
-    def _unknown(self, name: str) -> str:
-        # mnist is no misspelt fmnist, but another data set than fashion-mnist.
-        aliases = [alias for alias, proper in self._aliases.items() if name not in proper.split("-")]
-        near = did_you_mean(name, [*self._records, *aliases])
-        return f"unknown {self.family} '{name}'{near} known: {', '.join(sorted(self._records))}"
 
     def _load_plugins(self, name: str | None = None) -> None:
         """Import every entry point once, or the one of this name; a broken one warns and is skipped."""
@@ -320,11 +314,3 @@ class Registered:
     def _told(self) -> str:
         """What else ``repr`` says of a component, such as what it was fitted to."""
         return ""
-
-
-def package_version(package: str = "flowprior", missing: str = "unknown") -> str:
-    """The installed version of ``package``; ``missing`` where it is not installed, or runs from a folder."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return missing

@@ -275,6 +275,19 @@ def every_condition(data: Data) -> Data:
     return data if data.condition_counts is None else EveryCondition(data, data.condition_counts)
 
 
+COPIED = (
+    "name",
+    "condition",
+    "event_shape",
+    "is_image",
+    "class_names",
+    "label_names",
+    "text_encoder",
+    "text_encoder_identity",
+)
+"""What stays as it is where each event comes as often as it has conditions."""
+
+
 class EveryCondition(Data):
     """Each event of ``data`` as often as it has conditions, one after the other.
 
@@ -285,14 +298,8 @@ class EveryCondition(Data):
 
     def __init__(self, data: Data, counts: Tensor) -> None:
         self.data = data
-        self.name = data.name
-        self.condition = data.condition
-        self.event_shape = data.event_shape
-        self.is_image = data.is_image
-        self.class_names = data.class_names
-        self.label_names = data.label_names
-        self.text_encoder = data.text_encoder
-        self.text_encoder_identity = data.text_encoder_identity
+        for name in COPIED:
+            setattr(self, name, getattr(data, name))
         self._events = torch.arange(len(counts)).repeat_interleave(counts)
         self.groups = None if data.groups is None else data.groups[self._events]
         first = (counts.cumsum(0) - counts)[self._events]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flowprior.mixtures import FitSettings, LowRank
 from flowprior.mixtures.em import SUBSPACE_PASSES
-from flowprior.mixtures.lowrank import LEAST_NOISE
+from flowprior.mixtures.families import LEAST_NOISE
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import lowrank_log_density, lowrank_posterior_sample
 
