@@ -44,7 +44,12 @@ def split_indices(
     check_test_fraction(test_fraction)
     if test_fraction == 0:
         return torch.arange(count)
-    is_test = _choose_test(count, test_fraction, seed, labels)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    groups = torch.zeros(count, dtype=torch.long) if labels is None else labels
+    is_test = torch.zeros(count, dtype=torch.bool)
+    for group in groups.unique().tolist():
+        members = order[groups[order] == group]
+        is_test[members[: round(test_fraction * len(members))]] = True
     chosen = torch.nonzero(is_test if split == "test" else ~is_test).flatten()
     if not len(chosen):
         raise InputError(
@@ -186,16 +191,6 @@ def check_test_fraction(test_fraction: object) -> None:
     """
     if not isinstance(test_fraction, (int, float)) or not 0 <= test_fraction < 1:
         raise OptionError(f"test_fraction={test_fraction!r} is not possible; give a share in [0, 1)")
-
-
-def _choose_test(count: int, fraction: float, seed: int, labels: Tensor | None) -> Tensor:
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    groups = torch.zeros(count, dtype=torch.long) if labels is None else labels
-    is_test = torch.zeros(count, dtype=torch.bool)
-    for group in groups.unique().tolist():
-        members = order[groups[order] == group]
-        is_test[members[: round(fraction * len(members))]] = True
-    return is_test
 
 
 def _some(of_events: Tensor | None, indices: Tensor) -> Tensor | None:

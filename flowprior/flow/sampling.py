@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Conditions
-from flowprior.conditions import rows as rows_of
+from flowprior.conditions import Conditions, rows
 from flowprior.errors import OptionError
 from flowprior.processes.group import Group, compact
 from flowprior.samplers import Solution, Velocity
@@ -54,8 +53,8 @@ def batches(
     check_batch_size(batch_size)
     size = batch_size or max(len(x), 1)
     for start in range(0, max(len(x), 1), size):
-        rows = slice(start, start + size)
-        yield x[rows], rows_of(cond, rows)
+        part = slice(start, start + size)
+        yield x[part], rows(cond, part)
 
 
 def in_batches(velocity: Velocity, batch_size: int | None, group: Group) -> Velocity:
@@ -66,13 +65,13 @@ def in_batches(velocity: Velocity, batch_size: int | None, group: Group) -> Velo
 
     def evaluate(x: Tensor, t: Tensor, cond: Conditions | None) -> Tensor:
         size = for_group(batch_size, len(x), group)
-        rows: list[Any] = list(zip(batches(x, cond, size), batches(t, None, size), strict=True))
+        parts: list[Any] = list(zip(batches(x, cond, size), batches(t, None, size), strict=True))
 
         def work(row: Any) -> Tensor:
             (part, c), (times, _) = row
             return sent(velocity(part, times, c), group)
 
-        return torch.cat(group.in_parts(work, rows)).to(x.device)
+        return torch.cat(group.in_parts(work, parts)).to(x.device)
 
     return evaluate
 

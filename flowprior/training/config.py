@@ -177,17 +177,6 @@ class TrainingConfig:
         choose("training", "compile", self.compile, COMPILED)
         choose("training", "pair_within", self.pair_within, PAIRED_WITHIN)
         choose("training", "prediction", self.prediction, ("auto", *PREDICTIONS))
-        self._check_ranges()
-        if self.time != DEFAULT_TIME:
-            TimeDistribution.registry.resolve(self.time)
-        LossWeight.registry.resolve(self.loss_weight)
-
-    @property
-    def dropped_share(self) -> float:
-        """Share of conditions that are dropped; none where ``"auto"`` is not resolved yet."""
-        return 0.0 if isinstance(self.condition_dropout, str) else self.condition_dropout
-
-    def _check_ranges(self) -> None:
         if self.lr <= 0:
             raise _bad("lr", self.lr, "a positive number")
         for name, (least, most) in _RANGES.items():
@@ -202,6 +191,14 @@ class TrainingConfig:
         dropped = self.condition_dropout
         if dropped != DEFAULT_DROPOUT and (isinstance(dropped, str) or not 0 <= dropped <= 1):
             raise _bad("condition_dropout", dropped, f"a number in [0, 1], or '{DEFAULT_DROPOUT}'")
+        if self.time != DEFAULT_TIME:
+            TimeDistribution.registry.resolve(self.time)
+        LossWeight.registry.resolve(self.loss_weight)
+
+    @property
+    def dropped_share(self) -> float:
+        """Share of conditions that are dropped; none where ``"auto"`` is not resolved yet."""
+        return 0.0 if isinstance(self.condition_dropout, str) else self.condition_dropout
 
 
 @dataclass(frozen=True)
