@@ -68,7 +68,7 @@ def evaluate(
     from flowprior.data import load_data
     from flowprior.evaluation import joined, sweep_each
     from flowprior.flow.card import add_evaluation, digest_of
-    from flowprior.flow.reading import find_flow
+    from flowprior.flow.files import find_flow
     from flowprior.report.figures import check_suffix, save_plot
     from flowprior.report.terminal import result_table
     from flowprior.storage import check_place

@@ -30,8 +30,7 @@ from flowprior.flow.card import (
     write_card,
 )
 from flowprior.flow.description import DESCRIPTION, bindings_of, read_description
-from flowprior.flow.files import save_flow
-from flowprior.flow.reading import load_flow, load_prior_of
+from flowprior.flow.files import load_flow, load_prior_of, save_flow
 from flowprior.registry import package_version
 from flowprior.storage import write_text
 from flowprior.storage.user_paths import expanded

@@ -92,10 +92,14 @@ def solve_batches(
         return Solution(sent(found.x, group), found.nfe, sent(found.times, group), path)
 
     held = list(rows)
-    found = joined(group.in_parts(work, held))
-    device = held[0][0].device
-    path = None if found.trajectory is None else found.trajectory.to(device)
-    return Solution(found.x.to(device), found.nfe, found.times.to(device), path)
+    parts, device = group.in_parts(work, held), held[0][0].device
+    paths = [part.trajectory for part in parts if part.trajectory is not None]
+    return Solution(
+        x=torch.cat([part.x for part in parts]).to(device),
+        nfe=max(part.nfe for part in parts),  # those of the most expensive batch
+        times=parts[0].times.to(device),
+        trajectory=torch.cat(paths, dim=1).to(device) if paths else None,
+    )
 
 
 def for_group(batch_size: int | None, rows: int, group: Group) -> int | None:
@@ -113,14 +117,3 @@ def sent(x: Tensor, group: Group) -> Tensor:
 def unmoved(x0: Tensor, trajectory: bool) -> Solution:
     """The solution that spends no evaluation: the source samples ``[B, *event]`` at time 0."""
     return Solution(x0, 0, x0.new_zeros(1), x0[None] if trajectory else None)
-
-
-def joined(parts: list[Solution]) -> Solution:
-    """One solution from those of the batches; the evaluations are those of the most expensive batch."""
-    trajectories = [part.trajectory for part in parts if part.trajectory is not None]
-    return Solution(
-        x=torch.cat([part.x for part in parts]),
-        nfe=max(part.nfe for part in parts),
-        times=parts[0].times,
-        trajectory=torch.cat(trajectories, dim=1) if trajectories else None,
-    )

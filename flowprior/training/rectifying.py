@@ -19,7 +19,7 @@ from flowprior.errors import CouplingError
 from flowprior.flow import Flow
 from flowprior.flow.card import weights_digest
 from flowprior.flow.description import read_description
-from flowprior.flow.reading import find_flow
+from flowprior.flow.files import find_flow
 from flowprior.flow.sampling import batches, evaluating
 from flowprior.models import LatentEncoder
 from flowprior.priors import Prior

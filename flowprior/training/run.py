@@ -21,8 +21,7 @@ import torch
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.card import remove_card
-from flowprior.flow.files import check_target, sweep_flow
-from flowprior.flow.reading import CHECKPOINTS, FLOW, FLOW_DIGEST, INFO, digest_of
+from flowprior.flow.files import CHECKPOINTS, FLOW, FLOW_DIGEST, INFO, check_target, digest_of, sweep_flow
 from flowprior.registry import package_version
 from flowprior.storage import (
     FolderLock,

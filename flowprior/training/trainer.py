@@ -18,7 +18,7 @@ from flowprior.encoding.cache import remove_latents
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.description import describe, load_plain
-from flowprior.flow.reading import step_folders
+from flowprior.flow.files import step_folders
 from flowprior.models import LatentEncoder
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.paths import check_prediction
@@ -177,10 +177,9 @@ def train_parts(
     with engine.processes.first_goes_ahead():
         if replace and run is not None and engine.is_main:
             remove_latents(run.latents)
-        if isinstance(parts.data, EncodedData):
-            parts.data.prepare(_say if progress else None)
-        if isinstance(parts.held, EncodedData):
-            parts.held.prepare(_say if progress else None)
+        for data in (parts.data, parts.held):
+            if isinstance(data, EncodedData):
+                data.prepare(_say if progress else None)
         if run is not None and not replace:
             state.resume(run.checkpoints, recover)
     engine.check_same(state.step)
