@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from flowprior.data import Data, load_data
-from flowprior.data.small_pictures import DEBIAN_FOLDER
+from flowprior.data.small import DEBIAN_FOLDER
 
 
 def fashion_mnist(split: Literal["train", "test"] = "train") -> Data:

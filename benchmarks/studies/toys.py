@@ -18,7 +18,7 @@ from torch import Tensor
 from benchmarks.studies import Row, everything, generator, rows_of
 from flowprior.couplings import transport_cost
 from flowprior.data import Data, circle_of_centres, load_data
-from flowprior.data.toys import sample_eight_gaussians
+from flowprior.data.small import sample_eight_gaussians
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
 from flowprior.metrics import frechet_distance, wasserstein2_per_condition, wasserstein2_squared

@@ -68,8 +68,7 @@ def evaluate(
     from flowprior.data import load_data
     from flowprior.evaluation import joined, sweep_each
     from flowprior.flow.description import digest_of
-    from flowprior.flow.files import cards
-    from flowprior.flow.reading import find_flow
+    from flowprior.flow.files import cards, find_flow
     from flowprior.report.figures import check_plot, save_plot
     from flowprior.report.terminal import result_table
     from flowprior.storage import check_place

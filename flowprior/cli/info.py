@@ -45,7 +45,7 @@ def info(run: Saved = None, json: Json = False) -> None:
 
 def _held_by(run: Path) -> dict[str, Any]:
     """The prior of a run, a saved flow or a saved prior, and what it holds of its training data."""
-    from flowprior.flow.reading import load_prior_of
+    from flowprior.flow.files import load_prior_of
     from flowprior.priors import Prior
     from flowprior.priors.saved import DESCRIPTION
     from flowprior.registry import spec_of

@@ -6,19 +6,20 @@ from flowprior.data.folder import FolderData, PicturePairs, folder, picture_pair
 from flowprior.data.huggingface import HuggingFaceData, huggingface
 from flowprior.data.imagenet64 import ImageNet64, imagenet64
 from flowprior.data.latents import LatentRows, latents
-from flowprior.data.small_pictures import digits, fashion_mnist
-from flowprior.data.splits import Subset, split_indices, split_validation
-from flowprior.data.toys import (
+from flowprior.data.small import (
     checkerboard,
     circle_of_centres,
+    digits,
     eight_gaussians,
     eight_gaussians_to_moons,
     eight_gaussians_to_moons_continuous,
     eight_modes,
+    fashion_mnist,
     moons,
     sample_eight_gaussians,
     sample_moons,
 )
+from flowprior.data.splits import Subset, split_indices, split_validation
 from flowprior.streams.data import Data, DataBatches, EveryCondition, TensorData, every_condition
 from flowprior.streams.datasets import DatasetData
 from flowprior.streams.user_tensors import tensor_data

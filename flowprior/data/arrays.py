@@ -11,7 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -139,14 +139,9 @@ def _unpacked_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
     if not member.filename.endswith(".npy"):
         return member.file_size
     with archive.open(member) as stream:
-        return max(member.file_size, FLOAT_BYTES * math.prod(_shape(stream)))
-
-
-def _shape(stream: IO[bytes]) -> tuple[int, ...]:
-    """The shape that the header of a ``.npy`` promises."""
-    is_first = np.lib.format.read_magic(stream) == (1, 0)
-    read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
-    return read(stream)[0]
+        is_first = np.lib.format.read_magic(stream) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+        return max(member.file_size, FLOAT_BYTES * math.prod(read(stream)[0]))
 
 
 def check_unpacked(file: Path, unpacked: int, advice: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -165,17 +164,12 @@ def caption_facts(data: Data) -> dict[str, Any] | None:
     ids = data.captions if data.caption_ids is None else data.caption_ids
     if ids is None:
         return None
-    different = set(ids)
+    different = sorted(set(ids))
     kind = "texts" if data.caption_ids is None else data.caption_id_kind
-    return {"count": len(different), "ids": kind, "sha256": lines_digest(different)}
-
-
-def lines_digest(lines: Iterable[str]) -> str:
-    """sha256 of the lines in UTF-8, sorted by code points, as ``LC_ALL=C sort lines.txt | sha256sum``."""
-    digest = hashlib.sha256()
-    for line in sorted(lines):
+    digest = hashlib.sha256()  # as ``LC_ALL=C sort lines.txt | sha256sum`` shows
+    for line in different:
         digest.update(f"{line}\n".encode("utf-8", "backslashreplace"))
-    return digest.hexdigest()
+    return {"count": len(different), "ids": kind, "sha256": digest.hexdigest()}
 
 
 def data_set_of_path(text: str) -> str | None:
@@ -191,16 +185,14 @@ def data_set_of_path(text: str) -> str | None:
     """
     path = user_path(text, "data")
     by_suffix = DATA_SET_OF_SUFFIX.get(path.suffix.lower())
-    return by_suffix or (_data_set_of_folder(path) if is_there(path, "is_dir") else None)
-
-
-def _data_set_of_folder(folder: Path) -> str:
+    if by_suffix or not is_there(path, "is_dir"):
+        return by_suffix
     for pattern, name in DATA_SET_OF_CONTENT.items():
-        if next(folder.glob(pattern), None) is not None:
+        if next(path.glob(pattern), None) is not None:
             return name
-    if _has_shards(folder) or _has_shards(folder / "train"):
+    if _has_shards(path) or _has_shards(path / "train"):
         return "shards"
-    return "image-text" if _has_texts(folder) or _has_texts(folder / "train") else "folder"
+    return "image-text" if _has_texts(path) or _has_texts(path / "train") else "folder"
 
 
 def _has_shards(folder: Path) -> bool:

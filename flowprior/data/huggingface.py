@@ -121,12 +121,18 @@ class HuggingFaceData(ConditionedRecords):
         corrupt: CorruptRecords,
         name: str,
     ) -> None:
+        import datasets
+
         super().__init__(name, rows, conditions, encoder, corrupt)
         self.dataset, self.columns, self.decoder = dataset, columns, decoder
         self.is_image = decoder.is_image
         self._known_shape: torch.Size | None = None  # until the first event has been read
         self.licences = [dataset.info.license] if dataset.info.license else []
-        self._events = _event_column(dataset, columns)
+        self._events = dataset.with_format(None).select_columns([columns.event])
+        if columns.is_image:  # as their bytes
+            self._events = self._events.cast_column(columns.event, datasets.Image(decode=False))
+        else:
+            self._events = self._events.with_format("numpy")
         self._known_shape = self.event_shape = self._read(torch.zeros(1, dtype=torch.long))[0].shape
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -213,7 +219,9 @@ def choose_columns(dataset: Any, event: str, label: str, text: str, owner: str) 
             f"{owner}: expected a column of events, got {', '.join(features)}; name it as event="
         )
     if label == AUTO:
-        label = (_label(features) if text in (AUTO, NONE) else None) or NONE
+        classes = [name for name, feature in features.items() if _kind(feature) == "ClassLabel"]
+        likely = _found(LABELS, list(features)) or (classes[0] if len(classes) == 1 else NONE)
+        label = likely if text in (AUTO, NONE) else NONE
     if text == AUTO:
         text = (_found(TEXTS, list(features)) if label == NONE else None) or NONE
     named = (None if column == NONE else column for column in (label, text))
@@ -269,16 +277,6 @@ def saved_splits(folder: Path, split: Split) -> tuple[Any, Any | None]:
     )
 
 
-def _event_column(dataset: Any, columns: Columns) -> Any:
-    """The column of events alone, pictures as their bytes, arrays as those of numpy."""
-    import datasets
-
-    events = dataset.with_format(None).select_columns([columns.event])
-    if columns.is_image:
-        return events.cast_column(columns.event, datasets.Image(decode=False))
-    return events.with_format("numpy")
-
-
 def _picture_bytes(value: Any, name: str) -> bytes:
     """The bytes of a picture that lies in the data set, or in a file that it names."""
     held = value if isinstance(value, dict) else {}
@@ -300,11 +298,6 @@ def _kind(feature: Any) -> str:
 
 def _found(names: tuple[str, ...], columns: list[str]) -> str | None:
     return next((name for name in names if name in columns), None)
-
-
-def _label(features: Any) -> str | None:
-    classes = [name for name, feature in features.items() if _kind(feature) == "ClassLabel"]
-    return _found(LABELS, list(features)) or (classes[0] if len(classes) == 1 else None)
 
 
 def _texts(dataset: Any, column: str, owner: str) -> list[str]:

@@ -62,9 +62,10 @@ def latents(
     own = own_split(root, split) if root.is_dir() else None
     files = latent_files(own or root, labels)
     known = files.labels if own is None else latent_files(root / "train", labels).labels
-    rows = torch.arange(len(files))
+    count = len(files.events)
+    rows = torch.arange(count)
     if own is None:
-        rows = split_indices(len(files), split, test_fraction=test_fraction, seed=seed, labels=files.labels)
+        rows = split_indices(count, split, test_fraction=test_fraction, seed=seed, labels=files.labels)
     classes = 0 if known is None else int(known.max()) + 1
     if files.labels is not None and int(files.labels.max()) >= classes:
         raise InputError(
@@ -151,9 +152,6 @@ class LatentFiles:
     labels: Tensor | None = None
     embeddings: MappedRows | None = None
 
-    def __len__(self) -> int:
-        return len(self.events)
-
 
 def latent_files(place: Path, labels: str) -> LatentFiles:
     """The arrays of a folder or one file, and the conditions that ``labels`` names.
@@ -166,13 +164,22 @@ def latent_files(place: Path, labels: str) -> LatentFiles:
     paths = _events_in(place)
     events = [mapped_rows(path) for path in paths]
     for path, array in zip(paths, events, strict=True):
-        _check_events(path, array, events[0])
+        check_floating(array.dtype, str(path))
+        if array.ndim < 2 or not array.size:
+            raise InputError(f"{path}: expected events [N, *event] with N >= 1, got {list(array.shape)}")
+        if array.shape[1:] != events[0].shape[1:]:
+            raise InputError(
+                f"{path}: expected events {list(events[0].shape[1:])} as in the first part, got "
+                f"{list(array.shape[1:])}"
+            )
     conditions = _conditions_of(paths, events, labels)
     if conditions is None:
         return LatentFiles(paths, MappedRows(events))
-    if conditions[0].dtype.kind in "iu":
-        return LatentFiles(paths, MappedRows(events), labels=_labels(conditions, place))
-    return LatentFiles(paths, MappedRows(events), embeddings=MappedRows(conditions))
+    if conditions[0].dtype.kind not in "iu":
+        return LatentFiles(paths, MappedRows(events), embeddings=MappedRows(conditions))
+    known = torch.cat([torch.from_numpy(array.astype(np.int64)) for array in conditions])
+    check_labels(known, str(place))
+    return LatentFiles(paths, MappedRows(events), labels=known)
 
 
 def _events_in(place: Path) -> list[Path]:
@@ -187,17 +194,6 @@ def _events_in(place: Path) -> list[Path]:
         f"latents: no {' or '.join(f'{name}.npy' for name in EVENTS)} in {place}, and none in parts such as "
         "latents-000.npy; name the file itself"
     )
-
-
-def _check_events(path: Path, array: np.ndarray, first: np.ndarray) -> None:
-    check_floating(array.dtype, str(path))
-    if array.ndim < 2 or not array.size:
-        raise InputError(f"{path}: expected events [N, *event] with N >= 1, got {list(array.shape)}")
-    if array.shape[1:] != first.shape[1:]:
-        raise InputError(
-            f"{path}: expected events {list(first.shape[1:])} as in the first part, got "
-            f"{list(array.shape[1:])}"
-        )
 
 
 def _conditions_of(paths: list[Path], events: list[np.ndarray], labels: str) -> list[np.ndarray] | None:
@@ -248,9 +244,3 @@ def _condition(file: Path, count: int) -> np.ndarray:
         f"{file}: expected labels [{count}] of whole numbers or embeddings [{count}, E], got {array.dtype} "
         f"{list(array.shape)}; pass labels=none to leave them out"
     )
-
-
-def _labels(arrays: list[np.ndarray], place: Path) -> Tensor:
-    labels = torch.cat([torch.from_numpy(array.astype(np.int64)) for array in arrays])
-    check_labels(labels, str(place))
-    return labels

@@ -81,7 +81,7 @@ def read_picture(file: PictureFile, size: tuple[int, int] | None, channels: int)
             is_short = opened.mode in _SIXTEEN_BITS or (
                 opened.mode == "I" and opened.format in ("PNG", "PPM")
             )
-            picture = _grey(opened) if is_short else _in_bytes(_on_white(_upright(opened)), file)
+            picture = _grey(opened) if is_short else _in_bytes(_upright(opened), file)
         if size is not None:
             picture = _fit(picture, size)
         return _tensor(picture, channels) / 127.5 - 1
@@ -168,11 +168,16 @@ def _grey(picture: Image) -> Image:
 
 
 def _in_bytes(picture: Image, file: PictureFile) -> Image:
-    """The picture as grey or red, green and blue of 8 bits.
+    """The picture as grey or red, green and blue of 8 bits; transparency is laid on white.
 
     Raises:
         InputError: 32-bit or floating-point numbers, of which nobody says which is white.
     """
+    from PIL import Image
+
+    if picture.has_transparency_data:
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
     if picture.mode in ("I", "F"):
         kind = "floating-point" if picture.mode == "F" else "32-bit"
         raise InputError(
@@ -186,16 +191,6 @@ def _upright(picture: Image) -> Image:
     from PIL import ImageOps
 
     return ImageOps.exif_transpose(picture) if picture.format in TURNED else picture.copy()
-
-
-def _on_white(picture: Image) -> Image:
-    from PIL import Image
-
-    if not picture.has_transparency_data:
-        return picture
-    picture = picture.convert("RGBA")
-    white = Image.new("RGBA", picture.size, "white")
-    return Image.alpha_composite(white, picture).convert("RGB")
 
 
 def _fit(picture: Image, size: tuple[int, int]) -> Image:

@@ -45,6 +45,8 @@ class RecordConditions:
     ) -> Tensor:
         """Numbers int64 of those of ``count`` records that can be used; where ``divided``, those of a split.
 
+        Each label is divided on its own, captions by caption.
+
         Raises:
             OptionError: ``split``, ``test_fraction`` or ``seed`` is not possible.
             InputError: there are none, or the part would be empty.
@@ -52,20 +54,13 @@ class RecordConditions:
         known = torch.arange(count) if self.labels is None else (self.labels != UNKNOWN).nonzero().flatten()
         if not len(known):
             raise InputError(f"{owner}: expected records with a known label, got none of {count:,}")
-        return self._part(known, split, test_fraction, seed) if divided else known
-
-    def _part(self, rows: Tensor, split: Split, test_fraction: float, seed: int) -> Tensor:
-        """Those of the records ``rows`` that belong to a split: each label on its own, captions by caption.
-
-        Raises:
-            OptionError: ``split``, ``test_fraction`` or ``seed`` is not possible.
-            InputError: the part would be empty.
-        """
+        if not divided:
+            return known
         if self.texts is not None:
-            captions = [[self.texts[row]] for row in rows.tolist()]
-            return rows[split_by_caption(captions, split, test_fraction=test_fraction, seed=seed)]
-        labels = None if self.labels is None else self.labels[rows]
-        return rows[split_indices(len(rows), split, test_fraction=test_fraction, seed=seed, labels=labels)]
+            captions = [[self.texts[row]] for row in known.tolist()]
+            return known[split_by_caption(captions, split, test_fraction=test_fraction, seed=seed)]
+        labels = None if self.labels is None else self.labels[known]
+        return known[split_indices(len(known), split, test_fraction=test_fraction, seed=seed, labels=labels)]
 
 
 class ConditionedRecords(CaptionedData):

@@ -44,7 +44,12 @@ def split_indices(
     check_test_fraction(test_fraction)
     if test_fraction == 0:
         return torch.arange(count)
-    is_test = _choose_test(count, test_fraction, seed, labels)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    groups = torch.zeros(count, dtype=torch.long) if labels is None else labels
+    is_test = torch.zeros(count, dtype=torch.bool)
+    for group in groups.unique().tolist():
+        members = order[groups[order] == group]
+        is_test[members[: round(test_fraction * len(members))]] = True
     chosen = torch.nonzero(is_test if split == "test" else ~is_test).flatten()
     if not len(chosen):
         raise InputError(
@@ -68,15 +73,16 @@ def split_validation(data: Data, count: int, seed: int = 0) -> tuple[Subset, Sub
             f"validation={count} is not possible: '{data.name}' has {len(data)} events; hold fewer out"
         )
     if data.groups is not None:
-        return _split_groups(data, data.groups, count, seed)
-    options: dict[str, Any] = {"test_fraction": count / len(data), "seed": seed, "labels": _labels(data)}
-    try:
-        kept, held = (split_indices(len(data), split, **options) for split in ("train", "test"))
-    except InputError as error:
-        raise OptionError(
-            f"validation={count} is not possible: of '{data.name}' it takes less than half an event of every "
-            "class, or all but that; hold another number out"
-        ) from error
+        kept, held = _split_groups(data, data.groups, count, seed)
+    else:
+        options: dict[str, Any] = {"test_fraction": count / len(data), "seed": seed, "labels": _labels(data)}
+        try:
+            kept, held = (split_indices(len(data), split, **options) for split in ("train", "test"))
+        except InputError as error:
+            raise OptionError(
+                f"validation={count} is not possible: of '{data.name}' it takes less than half an event of "
+                "every class, or all but that; hold another number out"
+            ) from error
     train = Subset(data, kept, f"{data.name}-train{len(kept)}")
     return train, Subset(data, held, f"{data.name}-validation{len(held)}")
 
@@ -188,22 +194,15 @@ def check_test_fraction(test_fraction: object) -> None:
         raise OptionError(f"test_fraction={test_fraction!r} is not possible; give a share in [0, 1)")
 
 
-def _choose_test(count: int, fraction: float, seed: int, labels: Tensor | None) -> Tensor:
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    groups = torch.zeros(count, dtype=torch.long) if labels is None else labels
-    is_test = torch.zeros(count, dtype=torch.bool)
-    for group in groups.unique().tolist():
-        members = order[groups[order] == group]
-        is_test[members[: round(fraction * len(members))]] = True
-    return is_test
-
-
 def _some(of_events: Tensor | None, indices: Tensor) -> Tensor | None:
     return None if of_events is None else of_events[indices]
 
 
-def _split_groups(data: Data, groups: Tensor, count: int, seed: int) -> tuple[Subset, Subset]:
-    """Whole groups, in an order drawn from ``seed``, until ``count`` events are held out."""
+def _split_groups(data: Data, groups: Tensor, count: int, seed: int) -> list[Tensor]:
+    """Indices of the events that are kept and that are held out.
+
+    These are whole groups, in an order drawn from ``seed``, until ``count`` events are held out.
+    """
     names, place, sizes = groups.unique(return_inverse=True, return_counts=True)
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
     held = torch.zeros(len(names), dtype=torch.bool)
@@ -213,9 +212,7 @@ def _split_groups(data: Data, groups: Tensor, count: int, seed: int) -> tuple[Su
             f"validation={count} is not possible: the {len(names)} groups of '{data.name}' would all be held "
             "out; hold fewer out"
         )
-    parts = [part.nonzero()[:, 0] for part in (~held[place], held[place])]
-    train = Subset(data, parts[0], f"{data.name}-train{len(parts[0])}")
-    return train, Subset(data, parts[1], f"{data.name}-validation{len(parts[1])}")
+    return [part.nonzero()[:, 0] for part in (~held[place], held[place])]
 
 
 def _labels(data: Data) -> Tensor | None:

@@ -19,13 +19,12 @@ from flowprior.flow.asked import (
     guided,
     unseen_as_null,
 )
-from flowprior.flow.files import save_flow
+from flowprior.flow.files import load_flow, save_flow
 from flowprior.flow.latents import decoded
 from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.linear_velocity import Solve, averaging, from_source
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.prediction_kinds import check_sampler
-from flowprior.flow.reading import load_flow
 from flowprior.flow.sampling import (
     batches,
     check_batch_size,

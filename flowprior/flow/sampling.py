@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Conditions
-from flowprior.conditions import rows as rows_of
+from flowprior.conditions import Conditions, rows
 from flowprior.errors import OptionError
 from flowprior.processes.group import Group, compact
 from flowprior.samplers import Solution, Velocity
@@ -54,8 +53,8 @@ def batches(
     check_batch_size(batch_size)
     size = batch_size or max(len(x), 1)
     for start in range(0, max(len(x), 1), size):
-        rows = slice(start, start + size)
-        yield x[rows], rows_of(cond, rows)
+        part = slice(start, start + size)
+        yield x[part], rows(cond, part)
 
 
 def in_batches(velocity: Velocity, batch_size: int | None, group: Group) -> Velocity:
@@ -66,13 +65,13 @@ def in_batches(velocity: Velocity, batch_size: int | None, group: Group) -> Velo
 
     def evaluate(x: Tensor, t: Tensor, cond: Conditions | None) -> Tensor:
         size = for_group(batch_size, len(x), group)
-        rows: list[Any] = list(zip(batches(x, cond, size), batches(t, None, size), strict=True))
+        parts: list[Any] = list(zip(batches(x, cond, size), batches(t, None, size), strict=True))
 
         def work(row: Any) -> Tensor:
             (part, c), (times, _) = row
             return sent(velocity(part, times, c), group)
 
-        return torch.cat(group.in_parts(work, rows)).to(x.device)
+        return torch.cat(group.in_parts(work, parts)).to(x.device)
 
     return evaluate
 
@@ -93,10 +92,14 @@ def solve_batches(
         return Solution(sent(found.x, group), found.nfe, sent(found.times, group), path)
 
     held = list(rows)
-    found = joined(group.in_parts(work, held))
-    device = held[0][0].device
-    path = None if found.trajectory is None else found.trajectory.to(device)
-    return Solution(found.x.to(device), found.nfe, found.times.to(device), path)
+    parts, device = group.in_parts(work, held), held[0][0].device
+    paths = [part.trajectory for part in parts if part.trajectory is not None]
+    return Solution(
+        x=torch.cat([part.x for part in parts]).to(device),
+        nfe=max(part.nfe for part in parts),  # those of the most expensive batch
+        times=parts[0].times.to(device),
+        trajectory=torch.cat(paths, dim=1).to(device) if paths else None,
+    )
 
 
 def for_group(batch_size: int | None, rows: int, group: Group) -> int | None:
@@ -114,14 +117,3 @@ def sent(x: Tensor, group: Group) -> Tensor:
 def unmoved(x0: Tensor, trajectory: bool) -> Solution:
     """The solution that spends no evaluation: the source samples ``[B, *event]`` at time 0."""
     return Solution(x0, 0, x0.new_zeros(1), x0[None] if trajectory else None)
-
-
-def joined(parts: list[Solution]) -> Solution:
-    """One solution from those of the batches; the evaluations are those of the most expensive batch."""
-    trajectories = [part.trajectory for part in parts if part.trajectory is not None]
-    return Solution(
-        x=torch.cat([part.x for part in parts]),
-        nfe=max(part.nfe for part in parts),
-        times=parts[0].times,
-        trajectory=torch.cat(trajectories, dim=1) if trajectories else None,
-    )

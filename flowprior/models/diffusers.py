@@ -87,19 +87,6 @@ def parts_of(condition: Condition) -> dict[str, Condition]:
     return {} if condition.kind == "none" else condition.named
 
 
-def _check_parts(condition: Condition) -> None:
-    """Refuse conditions that these networks are not given.
-
-    Raises:
-        OptionError: a tensor, such as a picture.
-    """
-    if any(part.kind == "tensor" for part in parts_of(condition).values()):
-        raise OptionError(
-            f"diffusers: expected labels, embeddings or tokens as condition, got {condition.describe()}; use "
-            "model 'unet'"
-        )
-
-
 def attention_width(condition: Condition) -> int:
     """Width of the cross-attention: that of the widest embedding or token state, 0 without one."""
     return max((part.size for part in parts_of(condition).values() if part.kind != "labels"), default=0)
@@ -132,7 +119,11 @@ def diffusers(
             condition has several parts of labels, or a tensor such as a picture.
     """
     check_picture("diffusers", event_shape)
-    _check_parts(condition)
+    if any(part.kind == "tensor" for part in parts_of(condition).values()):
+        raise OptionError(
+            f"diffusers: expected labels, embeddings or tokens as condition, got {condition.describe()}; use "
+            "model 'unet'"
+        )
     labels = {name: part for name, part in parts_of(condition).items() if part.kind == "labels"}
     if len(labels) > 1:
         raise OptionError(
@@ -169,18 +160,15 @@ def _compact(widths: str | int | tuple[int, ...], blocks: int, embeddings: bool)
     levels = parse_widths(widths, "diffusers")
     check_counts("diffusers", blocks=blocks)
     above = len(levels) - 1
+    groups = next(number for number in (32, 16, 8, 4, 2, 1) if all(width % number == 0 for width in levels))
     attention = "CrossAttn" if embeddings else "Attn"
     return {
         "block_out_channels": levels,
         "layers_per_block": blocks,
         "down_block_types": ("DownBlock2D",) * above + (f"{attention}DownBlock2D",),
         "up_block_types": (f"{attention}UpBlock2D",) + ("UpBlock2D",) * above,
-        "norm_num_groups": _groups(levels),
+        "norm_num_groups": groups,
     }
-
-
-def _groups(widths: tuple[int, ...]) -> int:
-    return next(groups for groups in (32, 16, 8, 4, 2, 1) if all(width % groups == 0 for width in widths))
 
 
 def _stored(config: str) -> dict[str, Any]:

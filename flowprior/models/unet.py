@@ -175,7 +175,14 @@ class UNet(nn.Module):
         levels = parse_widths(widths, "unet")
         check_counts("unet", blocks=blocks, patch=patch, heads=heads, inputs=inputs, attend=attend)
         attending = levels[-attend:] if token_parts(condition) else ()
-        _check(event_shape, levels, heads, attending)
+        check_picture("unet", event_shape)
+        if levels[-1] % heads:
+            raise OptionError(f"unet: heads={heads} does not divide the last width {levels[-1]}")
+        if undivided := [width for width in attending if width % heads]:
+            raise OptionError(
+                f"unet: heads={heads} does not divide the width {undivided[0]}, which attends to token "
+                "states; change widths or heads, or lower attend"
+            )
         hidden = 2 * levels[0]
         self.patch = patch
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
@@ -207,9 +214,16 @@ class UNet(nn.Module):
 
     def forward(self, x: Tensor, t: Tensor, cond: Conditions | None = None) -> Tensor:
         """Velocity of x ``[B, C, H, W]`` at times ``[B]`` under the condition, in the dtype of x."""
+        if x.dim() != 4:
+            raise InputError(f"unet: expected x [B, C, H, W], got {list(x.shape)}")
         embedding = functional.silu(self.embedding(t, self.pictures.rest(cond)))
         context = None if self.context is None else self.context(cond)
-        hidden = self.input(self._fold(x, cond))
+        folded = self.pictures.beside(x, cond)
+        right, bottom = -x.shape[3] % self.multiple, -x.shape[2] % self.multiple
+        if right or bottom:
+            folded = functional.pad(folded, (0, right, 0, bottom))
+        folded = functional.pixel_unshuffle(folded, self.patch)
+        hidden = self.input(folded.contiguous(memory_format=self.memory_format))
         skips = []
         for encoder in self.encoders:
             skip, hidden = encoder(hidden, embedding, context)
@@ -220,28 +234,6 @@ class UNet(nn.Module):
         velocity = self.output(functional.silu(self.norm(hidden)))
         velocity = functional.pixel_shuffle(velocity, self.patch)
         return velocity[..., : x.shape[2], : x.shape[3]].to(x.dtype).contiguous()
-
-    def _fold(self, x: Tensor, cond: Conditions | None) -> Tensor:
-        if x.dim() != 4:
-            raise InputError(f"unet: expected x [B, C, H, W], got {list(x.shape)}")
-        x = self.pictures.beside(x, cond)
-        right, bottom = -x.shape[3] % self.multiple, -x.shape[2] % self.multiple
-        if right or bottom:
-            x = functional.pad(x, (0, right, 0, bottom))
-        x = functional.pixel_unshuffle(x, self.patch)
-        return x.contiguous(memory_format=self.memory_format)
-
-
-def _check(event_shape: torch.Size, levels: tuple[int, ...], heads: int, attending: tuple[int, ...]) -> None:
-    check_picture("unet", event_shape)
-    if levels[-1] % heads:
-        raise OptionError(f"unet: heads={heads} does not divide the last width {levels[-1]}")
-    for width in attending:
-        if width % heads:
-            raise OptionError(
-                f"unet: heads={heads} does not divide the width {width}, which attends to token states; "
-                "change widths or heads, or lower attend"
-            )
 
 
 def _group_norm(channels: int) -> nn.GroupNorm:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import abc
 import copy
 import math
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -26,7 +25,7 @@ from flowprior.errors import OptionError
 from flowprior.paths import Path, ends_of_velocity
 from flowprior.priors import Prior
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
-from flowprior.samplers.fixed import DEFAULT_NFE, TimeGrid, make_grid
+from flowprior.samplers.fixed import DEFAULT_NFE, TimeGrid, along, make_grid
 
 
 class Place(NamedTuple):
@@ -104,31 +103,26 @@ class DiffusionSampler(Sampler):
             raise OptionError(f"sampler '{self.name}': nfe={nfe} is not possible; choose 1 or more")
         grid = self._grid.times(nfe or DEFAULT_NFE)
         alpha, sigma, *_ = path.coefficients(grid)
-        places = [Place(*place) for place in zip(alpha.tolist(), sigma.tolist(), strict=True)]
+        places = map(Place, alpha.tolist(), sigma.tolist())
+        at = dict(zip(grid.tolist(), places, strict=True))
         counted = CountedVelocity(velocity, cond)
-        states = [x0]
-        for t, (now, then) in zip(grid.tolist(), pairwise(places), strict=False):
-            x = self._step(path, counted, states[-1], t, now, then)
-            states = [*states, x] if trajectory else [x]
-        kept = grid if trajectory else grid[[0, -1]]
-        return Solution(states[-1], counted.nfe, kept.to(x0), torch.stack(states) if trajectory else None)
 
-    def _step(
-        self, path: Path, velocity: CountedVelocity, x: Tensor, t: float, now: Place, then: Place
-    ) -> Tensor:
-        """The state at the later time ``then`` from the state ``x`` at t."""
-        times = torch.full((len(x),), t, dtype=x.dtype, device=x.device)
-        x0, x1 = ends_of_velocity(path, velocity(x, t), x, times)
-        if self.clip:
-            x1 = x1.clamp(-self.clip, self.clip)
-            x0 = (x - now.alpha * x1) / now.sigma
-        exchanged = self.noise(now, then)
-        kept = math.sqrt(max(then.sigma**2 - exchanged**2, 0.0))
-        x = then.alpha * x1 + kept * x0
-        if not exchanged:
-            return x
-        fresh = torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=x.device)
-        return x + exchanged * fresh
+        def step(x: Tensor, t: float, end: float) -> Tensor:
+            now, then = at[t], at[end]
+            times = torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+            noise, datum = ends_of_velocity(path, counted(x, t), x, times)
+            if self.clip:
+                datum = datum.clamp(-self.clip, self.clip)
+                noise = (x - now.alpha * datum) / now.sigma
+            exchanged = self.noise(now, then)
+            x = then.alpha * datum + math.sqrt(max(then.sigma**2 - exchanged**2, 0.0)) * noise
+            if not exchanged:
+                return x
+            fresh = torch.randn(x.shape, generator=self.generator, dtype=x.dtype, device=x.device)
+            return x + exchanged * fresh
+
+        x, times, states = along(grid, x0, step, trajectory)
+        return Solution(x, counted.nfe, times, states)
 
     def _check(self, path: Path, prior: Prior | None, coupling: Coupling | None) -> None:
         """Refuse what new Gaussian noise is not valid for."""

@@ -7,6 +7,7 @@ Grid, loop and count are shared. The methods are Euler's of order 1, the midpoin
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -75,16 +76,13 @@ class FixedStepSampler(Sampler):
         trajectory: bool = False,
     ) -> Solution:
         """See :meth:`Sampler.solve`; ``nfe=None`` spends the most that fits into 15 evaluations."""
-        grid = self.times(nfe)
         counted = CountedVelocity(velocity, cond)
-        times = grid.tolist()
-        states = [x0]
-        for t, end in pairwise(times):
-            x = self.step(counted, states[-1], t, end - t)
-            states = [*states, x] if trajectory else [x]
-        kept = grid if trajectory else grid[[0, -1]]
-        path = torch.stack(states) if trajectory else None
-        return Solution(states[-1], counted.nfe, kept.to(x0), path)
+
+        def step(x: Tensor, t: float, end: float) -> Tensor:
+            return self.step(counted, x, t, end - t)
+
+        x, times, states = along(self.times(nfe), x0, step, trajectory)
+        return Solution(x, counted.nfe, times, states)
 
     def times(self, nfe: int | None) -> Tensor:
         """The times between which it steps, from :attr:`start` to 1, float64; see :meth:`steps`."""
@@ -107,6 +105,28 @@ class FixedStepSampler(Sampler):
                 f"{self.stages}; choose {nearest}"
             )
         return nfe // self.stages
+
+
+def along(
+    grid: Tensor, x0: Tensor, step: Callable[[Tensor, float, float], Tensor], trajectory: bool
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Step from each time of a grid to the next.
+
+    Args:
+        grid: times, ``[steps + 1]``.
+        x0: the state at the first of them.
+        step: from a state, its time and the next one to the state there.
+        trajectory: whether all states are kept.
+
+    Returns:
+        The last state; the times that are kept, all or the two ends; all states ``[steps + 1, …]`` or None.
+    """
+    states = [x0]
+    for t, end in pairwise(grid.tolist()):
+        x = step(states[-1], t, end)
+        states = [*states, x] if trajectory else [x]
+    kept = grid if trajectory else grid[[0, -1]]
+    return states[-1], kept.to(x0), torch.stack(states) if trajectory else None
 
 
 @Sampler.register("euler")

@@ -24,8 +24,7 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, moved, pinned
-from flowprior.conditions import rows as rows_of
+from flowprior.conditions import Conditions, moved, pinned, rows
 from flowprior.couplings import Coupling
 from flowprior.data.base import Data
 from flowprior.errors import InputError, OptionError
@@ -142,9 +141,9 @@ class PairStream:
             drawn = self._drawn[together] = (number, self._draw(number, together))
             self.seconds_waited += time.perf_counter() - begun
         first = offset + (part * self.size if self.whole else 0)
-        rows = slice(first, first + self.size)
+        own = slice(first, first + self.size)
         x0, x1, cond = drawn[1]
-        return x0[rows], x1[rows], rows_of(cond, rows)
+        return x0[own], x1[own], rows(cond, own)
 
     def _draw(self, number: int, part: int) -> Pairs:
         """The superbatch of this number: one part, or all of them, of consecutive steps."""

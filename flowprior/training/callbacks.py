@@ -213,7 +213,7 @@ class Monitor:
             images = load_point("flowprior.hooks", "sample-images", "train")
             self._images = images(shown, run.samples, state.config, parts.device)
         self._start = TrainingStart(parts.config, state.step, run.path if run else None)
-        self._watch = Stopwatch(state.step)
+        self._lap = (state.step, 0.0, time.perf_counter())
 
     def __enter__(self) -> Monitor:
         try:
@@ -247,13 +247,15 @@ class Monitor:
         """
         loss, norm = state.engine.mean(state.means.tensor()).tolist()
         state.means.reset()
-        speed, wait = self._watch.lap(state.step, waited)
+        step, before, begun = self._lap
+        self._lap = (state.step, waited, time.perf_counter())
+        seconds = max(self._lap[2] - begun, 1e-9)
         values = {
             "loss": loss,
             "grad_norm": norm,
             "lr": state.config.lr * learning_rate_factor(state.step - 1, state.config),
-            "steps_per_second": speed,
-            "data_wait": wait,
+            "steps_per_second": (state.step - step) / seconds,
+            "data_wait": min((waited - before) / seconds, 1.0),
             "peak_memory": peak_memory(state.parts.device),
         }
         for callback in self._callbacks:
@@ -301,26 +303,6 @@ def ending(error: BaseException | None) -> str:
     if isinstance(error, TrainingInterrupted):
         return "interrupted"
     return "diverged" if isinstance(error, TrainingDiverged) else "failed"
-
-
-class Stopwatch:
-    """Steps a second, and the share of the time that was spent waiting, since the last lap."""
-
-    def __init__(self, step: int) -> None:
-        self._step, self._waited, self._time = step, 0.0, time.perf_counter()
-
-    def lap(self, step: int, waited: float = 0.0) -> tuple[float, float]:
-        """(steps a second, share of waiting) since the last lap, which ends here.
-
-        Args:
-            step: steps that are done.
-            waited: seconds of waiting, of all laps.
-        """
-        now = time.perf_counter()
-        seconds = max(now - self._time, 1e-9)
-        found = (step - self._step) / seconds, min((waited - self._waited) / seconds, 1.0)
-        self._step, self._waited, self._time = step, waited, now
-        return found
 
 
 def peak_memory(device: torch.device) -> int:

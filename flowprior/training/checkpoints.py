@@ -27,8 +27,7 @@ from flowprior.flow.description import (
     refuse_non_finite,
     tensors_of,
 )
-from flowprior.flow.files import is_flow_file, write_flow
-from flowprior.flow.reading import read_flow, step_folders
+from flowprior.flow.files import is_flow_file, read_flow, step_folders, write_flow
 from flowprior.storage import (
     is_leftover,
     parse_state,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -72,7 +72,16 @@ _RANGES: dict[str, tuple[float, float]] = {
     "validation": (0, math.inf),
     "max_minutes": (0, math.inf),
 }
-_BELOW_ONE = ("beta1", "beta2", "ema")
+_BELOW_ONE = (lambda value: 0 <= value < 1, "a number in [0, 1)")
+_POSSIBLE: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "lr": (lambda value: value > 0, "a positive number"),
+    **dict.fromkeys(("beta1", "beta2", "ema"), _BELOW_ONE),
+    "final_lr": (lambda value: 0 <= value <= 1, "a number in [0, 1]"),
+    "condition_dropout": (
+        lambda value: value == DEFAULT_DROPOUT or (not isinstance(value, str) and 0 <= value <= 1),
+        f"a number in [0, 1], or '{DEFAULT_DROPOUT}'",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -177,7 +186,13 @@ class TrainingConfig:
         choose("training", "compile", self.compile, COMPILED)
         choose("training", "pair_within", self.pair_within, PAIRED_WITHIN)
         choose("training", "prediction", self.prediction, ("auto", *PREDICTIONS))
-        self._check_ranges()
+        for name, (is_possible, expected) in _POSSIBLE.items():
+            if not is_possible(getattr(self, name)):
+                raise _bad(name, getattr(self, name), expected)
+        for name, (least, most) in _RANGES.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise _bad(name, value, f"{least:g} or more" if value < least else f"{most} or less")
         if self.time != DEFAULT_TIME:
             TimeDistribution.registry.resolve(self.time)
         LossWeight.registry.resolve(self.loss_weight)
@@ -186,22 +201,6 @@ class TrainingConfig:
     def dropped_share(self) -> float:
         """Share of conditions that are dropped; none where ``"auto"`` is not resolved yet."""
         return 0.0 if isinstance(self.condition_dropout, str) else self.condition_dropout
-
-    def _check_ranges(self) -> None:
-        if self.lr <= 0:
-            raise _bad("lr", self.lr, "a positive number")
-        for name, (least, most) in _RANGES.items():
-            value = getattr(self, name)
-            if not least <= value <= most:
-                raise _bad(name, value, f"{least:g} or more" if value < least else f"{most} or less")
-        for name in _BELOW_ONE:
-            if not 0 <= getattr(self, name) < 1:
-                raise _bad(name, getattr(self, name), "a number in [0, 1)")
-        if not 0 <= self.final_lr <= 1:
-            raise _bad("final_lr", self.final_lr, "a number in [0, 1]")
-        dropped = self.condition_dropout
-        if dropped != DEFAULT_DROPOUT and (isinstance(dropped, str) or not 0 <= dropped <= 1):
-            raise _bad("condition_dropout", dropped, f"a number in [0, 1], or '{DEFAULT_DROPOUT}'")
 
 
 @dataclass(frozen=True)

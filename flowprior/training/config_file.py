@@ -67,7 +67,12 @@ def read_tree(
         key, equals, value = override.partition("=")
         if not equals:
             raise OptionError(f"{owner}: expected {form}, got '{override}'")
-        _put(tree, key.strip(), parse_value(value.strip()), owner)
+        section, dot, name = key.strip().partition(".")
+        inner = tree.get(section, {})
+        if dot and not isinstance(inner, Mapping):
+            raise OptionError(f"{owner}: '{key.strip()}' has no sections; write {section}=value")
+        parsed = parse_value(value.strip())
+        tree[section] = {**inner, name: parsed} if dot else parsed  # a copy: it may be the caller's
     return tree
 
 
@@ -186,12 +191,3 @@ def _parse_toml(text: str, source: str | Path, owner: str = "config") -> dict[st
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
         raise OptionError(f"{owner}: {source} is not TOML: {error}") from error
-
-
-def _put(tree: dict[str, Any], key: str, value: Any, owner: str) -> None:
-    """Set ``key`` or ``section.key``; the section is copied, for it may be the caller's."""
-    section, dot, name = key.partition(".")
-    inner = tree.get(section, {})
-    if dot and not isinstance(inner, Mapping):
-        raise OptionError(f"{owner}: '{key}' has no sections; write {section}=value")
-    tree[section] = {**inner, name: value} if dot else value

@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, pieces
-from flowprior.conditions import rows as rows_of
+from flowprior.conditions import Conditions, pieces, rows
 from flowprior.couplings import source_gap, transport_cost
 from flowprior.data import Data
 from flowprior.training.batches import PairStream, Randomness, fetch, probe_indices
@@ -52,10 +51,10 @@ class Validation:
             generator = self.randomness.generator("validation", number)
             x0, x1 = state.parts.coupling.pairs_of_new(state.parts.prior, x1, cond, generator=generator)
             for part in range(TIMES):
-                rows = slice((part - number * size) % TIMES, None, TIMES)
-                x, c = x1[rows], rows_of(cond, rows)
+                every = slice((part - number * size) % TIMES, None, TIMES)
+                x, c = x1[every], rows(cond, every)
                 if len(x):
-                    sums[part] += len(x) * self._loss(state, x0[rows], x, c, (part + 0.5) / TIMES)
+                    sums[part] += len(x) * self._loss(state, x0[every], x, c, (part + 0.5) / TIMES)
         counts = torch.bincount(torch.arange(len(self.held)) % TIMES, minlength=TIMES)
         losses = {LOSS: float(sums.sum()) / len(self.held)}
         for part, (total, count) in enumerate(zip(sums.tolist(), counts.tolist(), strict=True)):

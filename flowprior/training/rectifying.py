@@ -16,7 +16,7 @@ from flowprior.data.base import Data
 from flowprior.errors import CouplingError
 from flowprior.flow import Flow
 from flowprior.flow.description import read_description, weights_digest
-from flowprior.flow.reading import find_flow
+from flowprior.flow.files import find_flow
 from flowprior.flow.sampling import batches, evaluating
 from flowprior.models import EncodedData, LatentEncoder
 from flowprior.priors import Prior

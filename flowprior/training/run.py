@@ -20,8 +20,16 @@ import torch
 
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
-from flowprior.flow.files import cards, check_target, sweep_flow
-from flowprior.flow.reading import CHECKPOINTS, FLOW, FLOW_DIGEST, INFO, digest_of
+from flowprior.flow.files import (
+    CHECKPOINTS,
+    FLOW,
+    FLOW_DIGEST,
+    INFO,
+    cards,
+    check_target,
+    digest_of,
+    sweep_flow,
+)
 from flowprior.registry import package_version
 from flowprior.storage import (
     FolderLock,
@@ -95,7 +103,7 @@ class RunDirectory:
             if overwrite:
                 self._refuse_what_no_run_wrote()
             elif self.config.exists():
-                self._compare(self.read_config(), config)
+                self._refuse_changes(config)
             check_target(self.flow)
         elif self.path.exists() and not self.path.is_dir():
             raise OptionError(f"train: {self.path} is a file; choose a directory")
@@ -147,12 +155,13 @@ class RunDirectory:
                 f"train: {self.config} was written by no run, and is not removed; choose another directory"
             )
 
-    def _compare(self, old: RunConfig, new: RunConfig) -> None:
-        before, after = old.flat(), new.flat()
+    def _refuse_changes(self, new: RunConfig) -> None:
+        """Refuse to go on with a configuration that trains something else."""
+        before, after = self.read_config().flat(), new.flat()
         open_yet = {DROPOUT} if after[DROPOUT] == DEFAULT_DROPOUT else set()  # until the data are read
         differing = [key for key in {**before, **after} if before.get(key) != after.get(key)]
         changed = [key for key in differing if key not in MAY_CHANGE | open_yet]
-        if new.training.steps < old.training.steps:
+        if after["training.steps"] < before["training.steps"]:
             changed.append("training.steps")
         if changed:
             shown = ", ".join(f"{key} {before.get(key)!r} -> {after.get(key)!r}" for key in changed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.description import describe, load_plain
-from flowprior.flow.reading import step_folders
+from flowprior.flow.files import step_folders
 from flowprior.models import EncodedData, LatentEncoder
 from flowprior.models.encoders import LATENTS
 from flowprior.paths import Path as ProbabilityPath
@@ -222,7 +222,8 @@ def train_parts(
             monitor.note(0, "start", prior_fit_seconds=fit_seconds, **measured)
             info.update(**measured)
         measure = None if parts.held is None else Validation(parts.held, randomness).measure
-        with _prefetched(pairs, state) as batches:
+        ahead, own_parts = config.prefetch, engine.parts(config.accumulate)
+        with Prefetched(pairs, own_parts, ahead, config.steps) if ahead else nullcontext(pairs) as batches:
             run_steps(state, batches, randomness, monitor, run, measure)
         flow = state.flow().to(parts.device)
         if own is not None:
@@ -269,14 +270,6 @@ def fit_prior(
 def _folder(cache: str | Path | bool | None) -> Path | None:
     """The folder that is named; None for memory."""
     return None if cache is None or isinstance(cache, bool) else Path(cache).expanduser()
-
-
-def _prefetched(pairs: PairStream, state: TrainingState) -> AbstractContextManager[PairStream | Prefetched]:
-    """The stream itself, or with a worker that prepares what comes next."""
-    config = state.config
-    if not config.prefetch:
-        return nullcontext(pairs)
-    return Prefetched(pairs, state.engine.parts(config.accumulate), config.prefetch, config.steps)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from flowprior.errors import CheckpointError
 from flowprior.flow.description import plain_names, refuse_non_finite
-from flowprior.flow.reading import find_flow, read_flow
+from flowprior.flow.files import find_flow, read_flow
 from flowprior.storage import load_tensors
 from flowprior.storage.tensor_files import part_of
 

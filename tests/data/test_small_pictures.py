@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flowprior.data import fashion_mnist as module_function
 from flowprior.data import load_data
-from flowprior.data.small_pictures import CLASS_NAMES
+from flowprior.data.small import CLASS_NAMES
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from tests.debian_data import fashion_mnist
 

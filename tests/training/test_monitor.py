@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from flowprior.data import TensorData
 from flowprior.training import RunDirectory, read_metrics
-from flowprior.training.callbacks import Monitor, Stopwatch
+from flowprior.training.callbacks import Callback, Monitor
 from flowprior.training.optimiser import learning_rate_factor
 from flowprior.training.state import TrainingState
 
@@ -76,9 +77,19 @@ def test_pictures_only_with_a_directory(points: TensorData, tmp_path: Path) -> N
     assert [path.name for path in (tmp_path / "samples").iterdir()] == ["step-000004.png"]
 
 
-def test_speed_and_waiting_are_of_the_time_since_the_last_lap(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter([10.0, 12.0, 13.0])
+def test_speed_and_waiting_are_of_the_time_since_the_last_log(
+    points: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[Mapping[str, float]] = []
+
+    class Noted(Callback):
+        def on_log(self, step: int, values: Mapping[str, float]) -> None:
+            logged.append(values)
+
+    state, times = at_step(points, 100), iter([10.0, 12.0, 13.0])
     monkeypatch.setattr("time.perf_counter", lambda: next(times))
-    watch = Stopwatch(step=100)
-    assert watch.lap(110, waited=0.5) == (pytest.approx(5.0), pytest.approx(0.25))
-    assert watch.lap(113, waited=1.3) == (pytest.approx(3.0), pytest.approx(0.8))
+    monitor = Monitor(state, None, False, [Noted()])
+    for state.step, waited in ((110, 0.5), (113, 1.3)):
+        monitor.log(state, waited)
+    assert [values["steps_per_second"] for values in logged] == pytest.approx([5.0, 3.0])
+    assert [values["data_wait"] for values in logged] == pytest.approx([0.25, 0.8])

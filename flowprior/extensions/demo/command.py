@@ -30,7 +30,7 @@ def demo(
     from flowprior.extensions.demo.fields import fields_of
     from flowprior.extensions.demo.page import build_page
     from flowprior.extensions.demo.serving import check_extra, serve
-    from flowprior.flow.reading import find_flow
+    from flowprior.flow.files import find_flow
     from flowprior.pictures import check_drawable
 
     find_flow(run)  # before what it needs is imported, which takes seconds

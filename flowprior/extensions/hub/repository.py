@@ -28,8 +28,7 @@ from flowprior.extensions.hub.card import (
 )
 from flowprior.flow import Flow
 from flowprior.flow.description import DESCRIPTION, bindings_of, digest_of, read_description
-from flowprior.flow.files import save_flow
-from flowprior.flow.reading import load_flow, load_prior_of
+from flowprior.flow.files import load_flow, load_prior_of, save_flow
 from flowprior.registry import package_version
 from flowprior.storage import write_text
 from flowprior.storage.user_paths import expanded
