@@ -99,25 +99,6 @@ def test_an_unfinished_run_is_named_in_one_line(call: Call, run: Path, tmp_path:
     assert "unfinished" not in call(command, run, "--nfe", "1", *options).err
 
 
-@pytest.mark.parametrize("name", ["s.npz", "s.pt", "s.png"])
-def test_a_file_that_is_there_survives_a_failure(
-    call: Call, run: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "out" / name
-    options = ["--cond", "3", "--count", "2", "--nfe", "1", "--out", file]
-    assert call("sample", run, *options).code == 0
-    before = file.read_bytes()
-
-    def fail(self: Path, target: Path) -> Path:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    answer = call("sample", run, *options, "--seed", "1")
-    assert (answer.code, "No space left" in answer.err) == (2, True)
-    assert file.read_bytes() == before
-    assert [path.name for path in file.parent.iterdir()] == [name]
-
-
 def test_a_flow_without_condition(call: Call, tmp_path: Path) -> None:
     np.savez(tmp_path / "p.npz", x=np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32))
     call(

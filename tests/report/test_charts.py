@@ -124,13 +124,6 @@ def test_a_drawn_picture_holds_the_samples_and_its_own_size():
     assert 0.05 < change.mean() < 0.3  # one of four images, and the names and gaps about them
 
 
-def test_points_of_the_plane_are_drawn_as_points():
-    x = torch.randn(30, 2)
-    html = draw((x, torch.arange(30) % 3), x, "points")
-    found = picture(html)
-    assert len(np.unique(np.asarray(found.convert("RGB")).reshape(-1, 3), axis=0)) > 3
-
-
 @pytest.mark.parametrize("cond", [torch.arange(30) % 3, torch.linspace(0, 1, 30)[:, None], None])
 def test_points_fill_a_square_without_words_and_are_not_enlarged_pixel_by_pixel(cond):
     x = torch.randn(30, 2)

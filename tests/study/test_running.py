@@ -83,13 +83,6 @@ def test_cells_train_what_train_trains_and_the_curve_is_on_its_schedule(finished
         assert all(torch.equal(found[name], expected[name]) for name in found)
 
 
-def test_every_cell_starts_from_the_same_network(finished):
-    settings = [json.loads(path.read_text())["setting"] for path in finished.glob("cells/*/result-*.json")]
-    own = ("label", "prior", "coupling", "seed")
-    shared = [{key: value for key, value in setting.items() if key not in own} for setting in settings]
-    assert all(one == shared[0] for one in shared)
-
-
 def test_only_the_newest_checkpoint_stays(finished):
     for run in finished.glob("cells/*/run"):
         assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-000012"]
