@@ -201,7 +201,8 @@ def train_classifier(data: Data, *, seed: int = 0) -> Classifier:
     for layer in classifier.modules():  # He's uniform initialisation (He et al. 2015)
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     _set_scale(classifier, data)
     size = min(BATCH, len(data))
     steps = min(STEPS, MOST_EPOCHS * (len(data) // size))

@@ -165,7 +165,7 @@ def weights_digest(description: Mapping[str, Any]) -> str:
     return description[FILES]["weights"]["sha256"]
 
 
-def digest_of(folder: Path) -> str | None:
+def digest_of(folder: FilePath) -> str | None:
     """Return the sha256 of the weights of a saved flow; None for a checkpoint, and where there is no flow."""
     try:
         description = read_description(folder)
