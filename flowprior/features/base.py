@@ -7,7 +7,7 @@ Values are comparable only under one set of weights, so each has a name, which g
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -155,14 +155,3 @@ def as_rgb(x: Tensor, owner: str) -> Tensor:
         expected = "pictures [B, 1 or 3, H, W] in [-1, 1]"
         raise InputError(f"features '{owner}': expected {expected}, got {list(x.shape)}")
     return x.expand(-1, 3, -1, -1)
-
-
-def initialise(
-    network: nn.Module, generator: torch.Generator, nonlinearity: Literal["relu", "linear"]
-) -> None:
-    """Give every weight He's uniform initialisation (He et al. 2015), every bias zero."""
-    for layer in network.modules():
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            nn.init.kaiming_uniform_(layer.weight, nonlinearity=nonlinearity, generator=generator)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition, labels_in
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError, InputError
-from flowprior.features.base import initialise, short_identity
+from flowprior.features.base import short_identity
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.progress import stage
 from flowprior.storage import load_tensors, save_tensors
@@ -198,7 +198,11 @@ def train_classifier(data: Data, *, seed: int = 0) -> Classifier:
         raise InputError(f"classifier: expected data with labels, '{data.name}' has {found}")
     classifier = Classifier(data.event_shape, data.condition.size)
     generator = torch.Generator().manual_seed(seed)
-    initialise(classifier, generator, "relu")
+    for layer in classifier.modules():  # He's uniform initialisation (He et al. 2015)
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu", generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     _set_scale(classifier, data)
     size = min(BATCH, len(data))
     steps = min(STEPS, MOST_EPOCHS * (len(data) // size))

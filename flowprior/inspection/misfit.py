@@ -57,7 +57,6 @@ class Misfit:
 
 
 Witness = Callable[[Tensor], Tensor]
-Coordinates = Callable[[Tensor], Tensor]
 
 
 @torch.no_grad()
@@ -141,27 +140,17 @@ def fit_witness(x: Tensor, y: Tensor) -> Witness:
         y: draws ``[m, D]``.
     """
     rows, target = torch.cat([x, y]), torch.cat([x.new_ones(len(x)), -y.new_ones(len(y))])
-    found = [_fit_kernel(rows, target, see) for see in (_axes_of(rows), _equal_axes_of(rows))]
-    return min(found, key=lambda pair: pair[1])[0]
-
-
-def _axes_of(rows: Tensor) -> Coordinates:
-    basis = principal_axes(rows)
-    return lambda x: x @ basis
-
-
-def _equal_axes_of(rows: Tensor) -> Coordinates:
-    """In units of the median deviation, which heavy tails leave alone."""
     basis = principal_axes(rows)
     along = rows @ basis
+    # In units of the median deviation, which heavy tails leave alone.
     scale = (along - along.median(0).values).abs().median(0).values
-    basis = basis / torch.where(scale > 0, scale, along.std(0).clamp_min(1e-12))
-    return lambda x: x @ basis
+    equal = basis / torch.where(scale > 0, scale, along.std(0).clamp_min(1e-12))
+    return min((_fit_kernel(rows, target, axes) for axes in (basis, equal)), key=lambda pair: pair[1])[0]
 
 
-def _fit_kernel(rows: Tensor, target: Tensor, see: Coordinates) -> tuple[Witness, float]:
-    """Kernel ridge regression of ``target`` ``[n]``, and its leave-one-out error."""
-    seen = see(rows)
+def _fit_kernel(rows: Tensor, target: Tensor, axes: Tensor) -> tuple[Witness, float]:
+    """Return the kernel ridge regression of ``target`` ``[n]`` along axes, and its leave-one-out error."""
+    seen = rows @ axes
     distances = squared_distances(seen, seen)
     median = distances[distances > 0].median() if bool((distances > 0).any()) else distances.new_ones(())
     best, chosen, weights = math.inf, WIDTHS[0], torch.zeros_like(target)
@@ -176,6 +165,6 @@ def _fit_kernel(rows: Tensor, target: Tensor, see: Coordinates) -> tuple[Witness
                 best, chosen, weights = error, width, found
 
     def witness(new: Tensor) -> Tensor:
-        return torch.exp(-squared_distances(see(new), seen) / (chosen * median)) @ weights
+        return torch.exp(-squared_distances(new @ axes, seen) / (chosen * median)) @ weights
 
     return witness, best

@@ -105,8 +105,10 @@ def simulate_flow(
         crossing += share * lost
         shift += share * _shift(group)
         for count in counts:
-            samples = _euler(group.source, denoisers[:: steps // count])
-            distances[count] += share * energy_coefficient(samples, group.held_out)
+            x = group.source
+            for step, denoiser in enumerate(denoisers[:: steps // count]):
+                x = x + (denoiser(x) - x) / (count - step)  # along (E[x1 | x] − x) / (1 − t)
+            distances[count] += share * energy_coefficient(x, group.held_out)
     return SimulatedFlow(distances, crossing, max(shift, 0.0), len(groups))
 
 
@@ -141,14 +143,6 @@ def _shift(group: _Group) -> float:
     deviation = group.source.std(0).clamp_min(1e-12)
     moved = ((group.x0.mean(0) - group.source.mean(0)) / deviation).square().sum()
     return float(moved) - group.x0.shape[1] * (1 / len(group.x0) + 1 / len(group.source))
-
-
-def _euler(x: Tensor, denoisers: list[Denoiser]) -> Tensor:
-    """Euler steps of equal length along (E[x1 | x] − x) / (1 − t)."""
-    count = len(denoisers)
-    for step, denoiser in enumerate(denoisers):
-        x = x + (denoiser(x) - x) / (count - step)
-    return x
 
 
 def _groups(

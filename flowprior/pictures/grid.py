@@ -81,7 +81,10 @@ def image_sheet(
 ) -> Sheet:
     """The images and names of :func:`image_panels`."""
     for x, _ in panels.values():
-        _check_images(x)
+        if x.dim() != 4 or len(x) == 0 or x.shape[1] not in CHANNELS:
+            raise InputError(
+                f"picture: expected images [N, C, H, W] with 1, 3 or 4 channels, got {list(x.shape)}"
+            )
     classes = _classes(panels)
     row_names = ["" if label is None else class_name(label, names) for label in classes]
     rows = {name: _by_class(*panel, classes) for name, panel in panels.items()}
@@ -106,13 +109,6 @@ def first_of_each(labels: Tensor | None, count: int, each: int = 6, most: int = 
         return torch.arange(min(count, each**2))
     rows = [torch.nonzero(labels == label).flatten() for label in labels.unique()[:most]]
     return torch.cat([row[:each] for row in rows])
-
-
-def _check_images(x: Tensor) -> None:
-    if x.dim() != 4 or len(x) == 0 or x.shape[1] not in CHANNELS:
-        raise InputError(
-            f"picture: expected images [N, C, H, W] with 1, 3 or 4 channels, got {list(x.shape)}"
-        )
 
 
 def _classes(panels: Mapping[str, Panel]) -> list[int | None]:

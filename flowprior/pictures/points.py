@@ -258,7 +258,15 @@ def densities(
     check_points(around)
     figure, places = plane_axes(list(panels), title, [around])
     grid = _grid(places[0], side).to(around)
-    values = [_values(name, log_prob, grid, side) for name, log_prob in panels.items()]
+    values = []
+    for name, log_prob in panels.items():
+        found = log_prob(grid).detach().double().cpu()
+        if found.shape != (len(grid),):
+            raise InputError(
+                f"densities: expected log p of {len(grid)} points [{len(grid)}] from '{name}', "
+                f"got {list(found.shape)}; give the condition once for each point"
+            )
+        values.append(found.view(side, side))
     finite = torch.cat([value[value.isfinite()] for value in values])
     top = float(finite.max()) if len(finite) else 0.0
     images = [_draw(axes, value, top, depth) for axes, value in zip(places, values, strict=True)]
@@ -275,17 +283,6 @@ def _grid(axes: Axes, side: int) -> Tensor:
     middles = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     x, y = (float(a) + middles * float(b - a) for a, b in zip(low, high, strict=True))
     return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1).view(-1, 2)
-
-
-def _values(name: str, log_prob: LogDensity, grid: Tensor, side: int) -> Tensor:
-    """log p on the grid, ``[side, side]``."""
-    found = log_prob(grid).detach().double().cpu()
-    if found.shape != (len(grid),):
-        raise InputError(
-            f"densities: expected log p of {len(grid)} points [{len(grid)}] from '{name}', "
-            f"got {list(found.shape)}; give the condition once for each point"
-        )
-    return found.view(side, side)
 
 
 def _draw(axes: Axes, values: Tensor, top: float, depth: float) -> AxesImage:

@@ -126,7 +126,12 @@ def sheet_of(blocks: Sequence[Block], row_names: Sequence[str], captions: Sequen
     lines = [
         max(-(-len(block.rows[row]) // block.columns) for block in blocks) for row in range(len(row_names))
     ]
-    _refuse_more_than_fits(sum(lines) * down, sum(block.columns for block in blocks) * across)
+    tall, wide = sum(lines) * down, sum(block.columns for block in blocks) * across
+    if max(tall, wide) > MOST_PIXELS // 2:
+        raise InputError(
+            f"picture: so many images make {wide:,} x {tall:,} pixels, more than a picture can hold; draw "
+            "fewer, or write an .npz or .pt file instead"
+        )
 
     canvases, texts, left = [], [], 0
     for top, name in zip(accumulate(lines, initial=0), row_names, strict=False):
@@ -160,14 +165,6 @@ def _grid(block: Block, lines: Sequence[int], beside: int, above: int) -> Tensor
     if len(images) == 1:  # around which make_grid leaves nothing
         return pad(images[0], (GAP,) * 4, value=WHITE)
     return make_grid(images, nrow=block.columns, padding=GAP, pad_value=WHITE)
-
-
-def _refuse_more_than_fits(height: int, width: int) -> None:
-    if max(height, width) > MOST_PIXELS // 2:
-        raise InputError(
-            f"picture: so many images make {width:,} x {height:,} pixels, more than a picture can hold; draw "
-            "fewer, or write an .npz or .pt file instead"
-        )
 
 
 def draw_sheet(sheet: Sheet, title: str = "") -> Figure:

@@ -15,6 +15,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flowprior.display import counted
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import REAL_DATA, Result
 from flowprior.pictures import SUFFIXES, figure_bytes, save_figure
@@ -30,7 +31,7 @@ from flowprior.pictures.quality import (
     short_names,
 )
 from flowprior.report.terminal import lines_of, title_of
-from flowprior.report.wording import ARROWS, counted, number
+from flowprior.report.wording import ARROWS, number
 from flowprior.storage import check_place
 from flowprior.study.statistics import grouped
 from flowprior.study.summary import Rows
@@ -159,7 +160,7 @@ def convergence_charts(summary: Mapping[str, Any]) -> Rows:
         places = (goal["metric"], goal["nfe"])
         rows = [row for row in summary["curve"] if (row["metric"], row["nfe"]) == places]
         better = summary["metrics"][goal["metric"]]["better"]
-        texts = {"better": better, "about": f"with {counted(goal['nfe'], 'evaluation')}"}
+        texts = {"better": better, "about": f"with {counted(round(goal['nfe']), 'evaluation')}"}
         options = {"level": goal["target"], "level_name": "baseline's end", "doubling": False}
         charts.append(line_chart(rows, names, x="step", **texts, **options))
     return charts

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions, labels_in
+from flowprior.display import counted
 from flowprior.errors import FlowpriorError
 from flowprior.pictures import figure_bytes, first_of_each, is_drawable, points, sample_grid
-from flowprior.report.wording import counted
 from flowprior.study import evaluating
 from flowprior.study.evaluating import conditions_of
 from flowprior.study.folders import Collection

@@ -212,11 +212,11 @@ def inspection_tables(found: Inspection) -> list[Table]:
         rows = [{"prior": c.prior, "density": c.log_density, "seconds": c.seconds} for c in own.candidates]
         tables.append((title, rows, ""))
     look = {"title_justify": "left", "padding": (0, 1, 0, 0), "box": None}
-    found = []
+    shown = []
     for title, rows, caption in tables:
         texts = [[v if isinstance(v, str) else f"{v:.3g}" for v in row.values()] for row in rows]
-        found.append(_table(title, rows[0], [texts], caption, **look))
-    return found
+        shown.append(_table(title, rows[0], [texts], caption, **look))
+    return shown
 
 
 def _prior_row(fitted: FittedPrior) -> dict[str, str | float]:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+from flowprior.display import counted
 from flowprior.study.statistics import LEVEL
 
 ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
@@ -34,11 +35,6 @@ def with_spread(mean: float, std: float | None) -> str:
 def count(value: float) -> str:
     """A number of evaluations or steps: whole where it is."""
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
-
-
-def counted(number: float, thing: str) -> str:
-    """``1 seed`` or ``3 seeds``."""
-    return f"{number:.0f} {thing}{'' if number == 1 else 's'}"
 
 
 def comma_list(words: Iterable[str]) -> str:
@@ -170,7 +166,7 @@ def convergence_sentence(row: dict[str, Any], baseline: str) -> str:
     """How soon the quickest variant reaches the baseline's final quality."""
     reached = {label: steps for label, steps in row["steps"].items() if label != baseline and steps}
     goal = f"{baseline}'s final {row['metric']} of {number(row['target'])} after {row['budget']} steps"
-    goal += f" with {counted(row['nfe'], 'evaluation')}"
+    goal += f" with {counted(round(row['nfe']), 'evaluation')}"
     if not reached:
         return f"No other variant reaches {goal}."
     least = min(reached.values())

@@ -77,7 +77,9 @@ def evaluate_run(run: StudyRun, place: RunFolder, grid: Grid, splits: Splits) ->
         recorder.save_samples(path)
         rows += kept_rows(found, number, flow=run.variant.label, step=step, seed=run.seed)
         metrics = {name: asdict(info) for name, info in found.metrics.items()} | metrics
-        evaluations.append({"step": step, "samples": path.name} | _described(request, found))
+        told = {"adaptive": Sampler.registry.resolve(request["sampler"]).adaptive, "request": request}
+        told |= {"settings": found.settings, "notes": found.notes}
+        evaluations.append({"step": step, "samples": path.name, **told})
     own_rows, own_metrics = _further_values(flow, run, grid, splits)
     return {"metrics": metrics | own_metrics, "rows": rows + own_rows, "evaluations": evaluations}
 
@@ -158,16 +160,6 @@ def _further_values(
     found = function(flow, run, splits)
     rows = [empty | {name: value for name, value in row.items() if value is not None} for row in found]
     return rows, {name: asdict(info) for name, info in getattr(function, "metrics", {}).items()}
-
-
-def _described(request: Request, found: Result) -> dict[str, Any]:
-    """What was asked, and in what terms it was measured."""
-    return {
-        "adaptive": Sampler.registry.resolve(request["sampler"]).adaptive,
-        "request": request,
-        "settings": found.settings,
-        "notes": found.notes,
-    }
 
 
 _SPENT = TypeAdapter(dict[str, Count])

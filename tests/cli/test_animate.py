@@ -55,16 +55,3 @@ def test_a_mistake_is_one_line(call: Call, run: Path, options: list[str], words:
     assert answer.code == 2
     assert words in " ".join(answer.err.split())
     assert len(answer.err.strip().splitlines()) == 1
-
-
-@pytest.mark.parametrize("suffix", [".svg", ".pdf"])
-def test_pictures_are_vectors_by_the_files_ending(call: Call, run: Path, tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"samples{suffix}"
-    answers = [
-        call("sample", run, "--cond", "3", "--nfe", "1", "--seed", "1", "--out", path) for _ in range(2)
-    ]
-    assert [answer.code for answer in answers] == [0, 0], answers[0].err
-    data = path.read_bytes()
-    assert data.startswith(b"%PDF") if suffix == ".pdf" else b"1 evaluation, " in data
-    call("sample", run, "--cond", "3", "--nfe", "1", "--seed", "1", "--out", path)
-    assert path.read_bytes() == data

@@ -5,28 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 from flowprior.cli.commands import print_rich
-from flowprior.data import load_data
 from tests.cli.conftest import SHORT, Call
 
 ODD = "x[/b] [red] $\\frac$ \\1 :smile:"
 BRACKETS = "x[/b].npz"
-
-
-@pytest.fixture
-def odd_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Some digits in a file whose name looks like markup, in the current folder."""
-    monkeypatch.chdir(tmp_path)
-    digits = load_data("digits")
-    x, labels = digits.batch(torch.arange(300))
-    assert labels is not None
-    Path("x[").mkdir()
-    np.savez(Path(BRACKETS), x=x.numpy(), cond=labels.numpy())
-    return BRACKETS
 
 
 def test_text_and_tables_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,14 +22,6 @@ def test_text_and_tables_are_printed_as_they_are(capsys: pytest.CaptureFixture[s
     table.add_row(ODD)
     print_rich(ODD, table)
     assert capsys.readouterr().out.count(ODD) == 5
-
-
-def test_evaluate_prints_the_name_of_its_data(call: Call, run: Path, odd_file: str) -> None:
-    options = ["--nfe", "0,1", "--samples", "20", "--metrics", "w2", "--data", odd_file]
-    answer = call("evaluate", run, *options, "--plot", "p.svg", "--out", "e[/b].json")
-    assert answer.code == 0, answer.err
-    assert BRACKETS in answer.out
-    assert Path("e[/b].json").is_file()
 
 
 @pytest.mark.parametrize("label", ["[/b]", "a\\1", "$\\frac$"])

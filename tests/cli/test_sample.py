@@ -1,4 +1,4 @@
-"""flowprior sample: which samples, how many, in which file."""
+"""flowprior sample: which samples, how many, in which file; arrays that read back, names that are refused."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from flowprior.cli.samples_file import save_samples
+from flowprior.data import load_data
+from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from tests.cli.conftest import SHORT, Call
 
@@ -99,25 +102,6 @@ def test_an_unfinished_run_is_named_in_one_line(call: Call, run: Path, tmp_path:
     assert "unfinished" not in call(command, run, "--nfe", "1", *options).err
 
 
-@pytest.mark.parametrize("name", ["s.npz", "s.pt", "s.png"])
-def test_a_file_that_is_there_survives_a_failure(
-    call: Call, run: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "out" / name
-    options = ["--cond", "3", "--count", "2", "--nfe", "1", "--out", file]
-    assert call("sample", run, *options).code == 0
-    before = file.read_bytes()
-
-    def fail(self: Path, target: Path) -> Path:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    answer = call("sample", run, *options, "--seed", "1")
-    assert (answer.code, "No space left" in answer.err) == (2, True)
-    assert file.read_bytes() == before
-    assert [path.name for path in file.parent.iterdir()] == [name]
-
-
 def test_a_flow_without_condition(call: Call, tmp_path: Path) -> None:
     np.savez(tmp_path / "p.npz", x=np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32))
     call(
@@ -175,3 +159,29 @@ def test_a_title_says_the_guidance(
     answer = call("sample", guided_run, *parts, *options)
     assert answer.code == 0, answer.err
     assert re.search(f">\\s*{re.escape(title)}\\s*</text>", file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".pt"])
+def test_arrays_read_back_as_a_data_set(tmp_path: Path, generator: torch.Generator, suffix: str) -> None:
+    x, cond = torch.randn(20, 3, generator=generator), torch.arange(20) % 4
+    file = tmp_path / "new" / f"s{suffix}"
+    save_samples(file, x, cond)
+    data = load_data(f"arrays:path={file},test_fraction=0")
+    read, labels = data.batch(torch.arange(20))
+    assert torch.equal(read, x)
+    assert labels is not None
+    assert torch.equal(labels, cond)
+
+
+def test_samples_without_condition_hold_none(tmp_path: Path) -> None:
+    save_samples(tmp_path / "s.npz", torch.zeros(3, 2))
+    with np.load(tmp_path / "s.npz") as stored:
+        assert stored.files == ["x"]
+
+
+def test_other_files_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"cannot write '.*s\.txt'; choose a name that ends in \.png"):
+        save_samples(tmp_path / "s.txt", torch.zeros(3, 2))
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(CheckpointError, match="cannot write"):
+        save_samples(tmp_path / "file" / "s.npz", torch.zeros(3, 2))

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from flowprior.storage import FolderLock
 from flowprior.training import RunConfig, TrainingConfig
 from tests.cli.conftest import SHORT, Call
 from tests.flow_folder import weights_of
@@ -66,16 +65,6 @@ def test_what_is_set_most_has_options_of_its_own(call: Call, tmp_path: Path) -> 
     ]
 
 
-def test_a_run_is_replaced_on_request(call: Call, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    options = ["--data", "eight-modes:n=200", "--steps", "2", *SMALL]
-    call("train", "--out", out, "--prior", "gaussian", *options)
-    assert call("train", "--out", out, "--prior", "gmm", *options).code == 2
-    answer = call("train", "--out", out, "--prior", "gmm", *options, "--overwrite")
-    assert answer.code == 0, answer.err
-    assert config(out)["prior"] == "gmm"
-
-
 def test_it_ends_by_saying_where_the_picture_is_and_what_to_type_next(call: Call, tmp_path: Path) -> None:
     out = tmp_path / "my run"
     drawn = ["--set", "training.sample_every=2"]
@@ -111,14 +100,6 @@ def test_resume_goes_on_with_the_runs_own_configuration(call: Call, tmp_path: Pa
     assert answer.code == 0, answer.err
     first, second = (weights_of(path / "flow") for path in (whole, halves))
     assert first.read_bytes() == second.read_bytes()
-
-
-def test_resume_where_there_is_no_run_starts_one(call: Call, tmp_path: Path) -> None:
-    answer = call(
-        "train", "--out", tmp_path / "run", "--prior", "gaussian", "--steps", "2", "--resume", *SMALL
-    )
-    assert answer.code == 0, answer.err
-    assert (tmp_path / "run" / "flow").is_dir()
 
 
 @pytest.mark.parametrize("logged", [True, False])
@@ -194,15 +175,6 @@ def test_resume_wants_to_know_which_run(call: Call, tmp_path: Path) -> None:
     (out / "config.toml").unlink()
     answer = call("train", "--resume", "--out", out)
     assert (answer.code, "config.toml is missing" in answer.err) == (2, True)
-
-
-def test_a_run_that_another_process_trains_is_refused_in_one_line(call: Call, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    with FolderLock(out):
-        answer = call("train", "--out", out, "--prior", "gaussian", "--steps", "2", *SMALL)
-    assert answer.code == 2
-    (line,) = answer.err.splitlines()
-    assert line.startswith(f"flowprior: error: {out} is being written by another process")
 
 
 def _remove(folder: Path) -> None:

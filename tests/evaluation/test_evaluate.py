@@ -1,7 +1,8 @@
-"""evaluate: every value computed again from the same seed, notes, kinds of data, what is refused."""
+"""evaluate: every value computed again from the same seed, kinds of data, notes and what is refused."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,17 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
+from flowprior import train
 from flowprior.couplings import Coupling
 from flowprior.data import Data, TensorData, load_data
 from flowprior.data.splits import draw_indices
 from flowprior.errors import InputError, OptionError, UnknownComponentError
 from flowprior.evaluation import Result, evaluate
+from flowprior.evaluation.request import FEW, warn_of_few
 from flowprior.features import Classifier
 from flowprior.flow import Flow
+from flowprior.metrics import Metric
+from flowprior.metrics.setup import Reference
 from flowprior.paths import Path
 from flowprior.priors import Prior
 
@@ -254,3 +259,29 @@ def test_impossible_calls_are_refused(
 def test_a_classifier_of_other_data_is_refused(tiny_flow: Flow, digits: tuple[Data, Data]) -> None:
     with pytest.raises(InputError, match="not one for 'digits'"):
         evaluate(tiny_flow, digits[0], classifier=Classifier(torch.Size([1, 9, 9]), 10))
+
+
+def split(count: int, name: str) -> TensorData:
+    return TensorData(torch.randn(count, 2, generator=torch.Generator().manual_seed(0)), name=name)
+
+
+def test_an_evaluation_against_six_examples_warns_once_and_says_what_is_usual():
+    flow = train(split(50, "whole"), prior="gaussian", coupling="condot", model="mlp:width=8", steps=1)
+    options = {"nfe": [1], "samples": 8, "metrics": ["w2", "sliced-w2"], "progress": False}
+    with pytest.warns(RuntimeWarning) as caught:
+        evaluate(flow, split(50, "whole"), reference=split(6, "six"), **options)
+    (message,) = [str(one.message) for one in caught if "evaluate" in str(one.message)]
+    assert "got 6 test examples of six" in message
+    assert "w2 some hundred of each label" in message
+    assert "hold more out (test_fraction=)" in message
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        evaluate(flow, split(50, "whole"), reference=split(6, "six"), **options)
+
+
+@pytest.mark.parametrize(("count", "metric"), [(FEW, "sliced-w2"), (FEW - 1, "curvature"), (FEW - 1, "nll")])
+def test_enough_examples_and_metrics_that_see_none_are_not_warned_of(count, metric):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        warn_of_few([Reference(split(count, "enough"), "test")], [Metric.create(metric)])
+    assert not caught

@@ -16,7 +16,7 @@ from flowprior.evaluation.result import table_row
 from flowprior.metrics import MetricInfo
 from flowprior.report.figures import evaluation_figure, save_plot
 from flowprior.report.terminal import lines_of, result_table
-from flowprior.study import Spread
+from flowprior.study.statistics import Spread
 from tests.evaluation.test_result import FID, RESULT, SHARE, real_rows, rows_of
 
 

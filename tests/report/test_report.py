@@ -134,20 +134,6 @@ def test_the_best_has_the_best_mean(report):
         assert best["candidates"] == len(group) == 4
 
 
-def test_every_metric_of_samples_begins_with_the_prior_alone(finished, report):
-    """NFE 0 is the prior: the same for every coupling that starts there, and not among the best flows."""
-    for metric in ("fid-cnn128", "kid-cnn128", "accuracy", "w2_squared"):
-        alone = {row["variant"]: row for row in rows(report, metric) if row["nfe"] == 0}
-        assert list(alone) == LABELS
-        for prior in ("gaussian", "low-rank"):
-            figures = [alone[f"{prior} + {coupling}"]["by_seed"] for coupling in ("condot", "ot")]
-            assert figures[0] == figures[1]
-    assert {best["nfe"] for best in report["best"]} == {1, 2}
-    page = (finished / "report.html").read_text()
-    assert page.count('<th scope="col">0 (prior)</th>') == 4
-    assert "The prior alone, 0 evaluations, seed 0" in page
-
-
 def test_the_report_says_where_a_flow_is_worse_than_its_prior_alone(finished, report):
     expected = []
     for metric, about in report["metrics"].items():

@@ -1,4 +1,4 @@
-"""Cells are run once, resumed, kept apart from those that fail; and they train what ``train`` trains."""
+"""Runs are made once, resumed, kept apart from those that fail; a preview says before what would be made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flowprior.errors import CouplingError, FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.report import write_report
 from flowprior.storage import load_tensors
-from flowprior.study import Outcome, evaluating, run_grid, running
+from flowprior.study import Outcome, evaluating, preview_grid, run_grid, running
 from flowprior.study.evaluating import check_metric
 from flowprior.training import loop, train
 from tests.study.conftest import QUALITY, TINY, tiny_grid
@@ -81,13 +81,6 @@ def test_cells_train_what_train_trains_and_the_curve_is_on_its_schedule(finished
         found = Flow.load(ours).state_dict()
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[name], expected[name]) for name in found)
-
-
-def test_every_cell_starts_from_the_same_network(finished):
-    settings = [json.loads(path.read_text())["setting"] for path in finished.glob("cells/*/result-*.json")]
-    own = ("label", "prior", "coupling", "seed")
-    shared = [{key: value for key, value in setting.items() if key not in own} for setting in settings]
-    assert all(one == shared[0] for one in shared)
 
 
 def test_only_the_newest_checkpoint_stays(finished):
@@ -274,3 +267,31 @@ def test_an_outcome_says_what_failed_and_why():
         "  skipped: vp: another prior",
     ]
     assert "&lt;no&gt;" in outcome._repr_html_()
+
+
+def test_of_a_new_grid_everything_waits_and_nothing_is_written(tmp_path: Path) -> None:
+    found = preview_grid(tiny_grid(), tmp_path / "out")
+    assert [(run.variant, run.seed) for run in found.runs[:2]] == [
+        ("gaussian + condot", 0),
+        ("gaussian + ot", 0),
+    ]
+    assert {run.state for run in found.runs} == {"waiting"}
+    assert len(found.to_run) == 8
+    assert not (tmp_path / "out").exists()
+
+
+def test_finished_cells_are_left_and_nothing_is_written(copied: Path) -> None:
+    before = sorted(copied.rglob("*"))
+    found = preview_grid(tiny_grid(seeds=3), copied)
+    states = {(run.seed, run.state) for run in found.runs}
+    assert states == {(0, "finished"), (1, "finished"), (2, "waiting")}
+    assert preview_grid(tiny_grid(), copied).to_run == []
+    assert sorted(copied.rglob("*")) == before
+
+
+def test_cells_that_were_begun_or_have_failed_are_told_apart(copied: Path) -> None:
+    first, second, *_ = sorted(copied.glob("cells/*/result-*.json"))
+    first.rename(first.with_name(first.name.replace("result", "failure")))
+    second.unlink()
+    states = [run.state for run in preview_grid(tiny_grid(), copied).runs]
+    assert sorted(states) == ["begun", "failed", *["finished"] * 6]

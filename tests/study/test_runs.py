@@ -1,4 +1,4 @@
-"""What a cell is keyed by, and which combinations there are."""
+"""What a run is keyed by, and which combinations there are."""
 
 from __future__ import annotations
 

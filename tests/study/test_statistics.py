@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flowprior.study import paired_test, sign_flip_p, spread
-from flowprior.study.statistics import paired_t_p
+from flowprior.study.statistics import paired_t_p, paired_test, sign_flip_p, spread
 
 
 def by_seed(values: list[float]) -> dict[int, float]:
