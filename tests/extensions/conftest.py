@@ -1,5 +1,6 @@
 """Fixtures of the tests of extensions."""
 
+from tests.cli.conftest import call, run
 from tests.words import words
 
-__all__ = ["words"]
+__all__ = ["call", "run", "words"]

@@ -10,7 +10,7 @@ from flowprior.conditions import Condition, Parts
 from flowprior.data import Data, TensorData, load_data
 from flowprior.data.splits import split_validation
 from flowprior.errors import InputError, OptionError
-from flowprior.extensions.restoration import HiddenRectangle, LowResolution, Restoration
+from flowprior.extensions.restoration.data import HiddenRectangle, LowResolution, Restoration
 
 X = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 DATA = TensorData(X, torch.arange(40) % 4, is_image=True, class_names=list("abcd"))
