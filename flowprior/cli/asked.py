@@ -143,14 +143,14 @@ def read_asked(flow: Flow, cond: str | None, count: int | None, labels: Mapping[
     from flowprior.conditions import as_value
 
     if not labels:
-        names = flow.captions.label_names()
+        names = flow.words.label_names()
         conditions = parse_conditions(cond, flow.condition, count, names)
         n = (count or SINGLE) if conditions is None else None
         return Asked(conditions, n, conditions, class_names=names)
     if cond is not None:
         raise OptionError("--part (--style) and --cond exclude each other; write labels as --part NAME=VALUE")
     words = rows_of_parts(flow, labels)
-    value = as_value(flow.captions.read(words, None, "sample"))
+    value = as_value(flow.words.read(words, None, "sample"))
     rows = rows_for(len(value), count)
     return Asked(value[rows], None, rows, words)
 
@@ -182,7 +182,7 @@ def rows_of_parts(
 def _all_of(flow: Flow, name: str) -> list[str]:
     """The names of all labels of a part, or their numbers."""
     size = flow.condition[name].size
-    return flow.captions.label_names(name) or [str(label) for label in range(size)]
+    return flow.words.label_names(name) or [str(label) for label in range(size)]
 
 
 def _check_parts(flow: Flow, others: Sequence[str] | None, labels: Mapping[str, str]) -> None:
@@ -201,7 +201,7 @@ def _check_parts(flow: Flow, others: Sequence[str] | None, labels: Mapping[str, 
             )
     missing = [name for name in known if name not in labels]
     if missing:
-        name, words = missing[0], flow.captions.label_names(missing[0])
+        name, words = missing[0], flow.words.label_names(missing[0])
         some = ", ".join(words) if words else f"0..{flow.condition[name].size - 1}"
         option = "--style NAME" if name == STYLE else f"--part {name}=NAME"
         raise OptionError(

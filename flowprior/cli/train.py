@@ -212,8 +212,8 @@ def _asked(flow: Flow) -> str:
 
 def _option_of(flow: Flow, name: str, condition: Condition) -> str:
     """Return the option of ``sample`` for a condition, or for its part of this name; empty with a default."""
-    from flowprior.flow.captions import TEXT_ENCODER
     from flowprior.flow.card import tensor_option
+    from flowprior.flow.readers import TEXT_ENCODER
 
     if condition.kind == "tensor":
         return tensor_option(condition)

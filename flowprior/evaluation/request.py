@@ -120,7 +120,7 @@ def check_flow(
     for reference in references:
         data = reference.data
         check_events("evaluate", flow.event_shape, flow.condition, data)
-        flow.captions.check_identity(data.text_encoder_identity, f"evaluate, '{data.name}'")
+        flow.words.check_identity(data.text_encoder_identity, f"evaluate, '{data.name}'")
         check_comparable(flow, data)
 
 
@@ -150,7 +150,7 @@ def check_comparable(flow: Flow, data: Data) -> None:
     Raises:
         InputError: another order of the labels' names, or other units or names of the numbers.
     """
-    names = flow.captions.label_names()
+    names = flow.words.label_names()
     given = list(data.class_names or ())
     if names and given and given != names[: len(given)]:
         raise InputError(

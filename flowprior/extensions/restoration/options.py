@@ -60,7 +60,7 @@ class GivenImages(Given):
         name, shape = _image_of(flow)
         _check_labels(flow, name, labels)
         given = torch.stack([_read_image(file, shape) for file in self.files])
-        value = as_value(flow.captions.read({name: given, **labels}, None, "sample")) if name else given
+        value = as_value(flow.words.read({name: given, **labels}, None, "sample")) if name else given
         rows = rows_for(len(self.files), count)
         words = {part: [label] * len(self.files) for part, label in labels.items()}
         return Asked(value[rows], None, rows, {"picture": [file.stem for file in self.files], **words})

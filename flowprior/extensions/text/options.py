@@ -81,7 +81,7 @@ class GivenCaptions(Given):
             words = rows_of_parts(flow, labels, texts)
             texts = words.pop(OTHERS)
             asked = {name: texts for name in flow.condition.names if name not in words} | words
-        value = as_value(flow.captions.read(asked, None, "sample"))
+        value = as_value(flow.words.read(asked, None, "sample"))
         rows = rows_for(len(value), count)
         return Asked(value[rows], None, rows, {"caption" + "s" * (len(texts) > 1): texts, **words})
 

@@ -82,7 +82,7 @@ def test_texts_stand_for_their_token_states() -> None:
 def test_the_empty_text_is_the_null_condition_of_each_part_of_texts() -> None:
     for condition in (TOKENS, PLAIN):
         flow = flow_of(condition)
-        null = condition.null(as_value(flow.captions.read(["a cat on a mat"] * 2, None, "test")))
+        null = condition.null(as_value(flow.words.read(["a cat on a mat"] * 2, None, "test")))
         torch.testing.assert_close(drawn(flow, ["", " "]), drawn(flow, null))
         beside = drawn(flow, ["", "a cat"], guidance=0)
         torch.testing.assert_close(drawn(flow, ["", ""])[0], beside[0])
@@ -115,12 +115,10 @@ def test_a_part_of_labels_has_to_be_named() -> None:
 
 def test_a_negative_caption_leaves_the_other_parts_as_they_are() -> None:
     flow, style = flow_of(STYLED), torch.tensor([3, 1])
-    wanted = flow.captions.read({"caption": "a cat", "words": "a cat", "style": style}, None, "test")
-    unwanted = flow.captions.read(
-        {"caption": "very long", "words": "very long", "style": style}, None, "test"
-    )
+    wanted = flow.words.read({"caption": "a cat", "words": "a cat", "style": style}, None, "test")
+    unwanted = flow.words.read({"caption": "very long", "words": "very long", "style": style}, None, "test")
     x, t = torch.zeros(2, 2), torch.full((2,), 0.5)
-    away = flow.captions.negative("very long", "test")
+    away = flow.words.negative("very long", "test")
     assert sorted(away) == ["caption", "words"]
     expected = flow.velocity(x, t, Parts(unwanted)) + 2 * (
         flow.velocity(x, t, Parts(wanted)) - flow.velocity(x, t, Parts(unwanted))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import sys
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -16,11 +17,12 @@ from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.errors import FlowpriorError, InputError, OptionError
 from flowprior.flow import Flow
-from flowprior.flow.captions import TEXT_ENCODER, labels_of
+from flowprior.flow.readers import TEXT_ENCODER
 from flowprior.models import Encoder, TextEncoder, TextEncoding
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.training import train
+from tests.text_models import save_bert
 
 SIZE = 4
 
@@ -274,24 +276,13 @@ def test_captions_are_dropped_in_training_by_default_and_the_share_is_recorded(
         trained(captioned(generator), tmp_path / "run", resume=True)
 
 
-def labels(words: list[str], names: list[str]) -> list[int]:
-    return labels_of(words, Condition("labels", len(names)), names, "sample").tolist()
-
-
-def test_names_and_numbers_are_labels() -> None:
-    assert labels(["NK cell", "B cell", "1"], ["B cell", "NK cell"]) == [1, 0, 1]
-
-
-def test_where_names_are_numbers_a_word_is_a_name_alone() -> None:
-    """Clusters 0, 1, 3 and 4: the word 3 is the third cluster, and there is no cluster 2 to draw."""
-    assert labels(["3", "0"], ["0", "1", "3", "4"]) == [2, 0]
-    with pytest.raises(InputError, match=r"no label is named '2'.* known: 0, 1, 3, 4$"):
-        labels(["2"], ["0", "1", "3", "4"])
-
-
-def test_a_name_of_two_labels_is_told_with_the_number_of_the_first() -> None:
-    with pytest.raises(
-        InputError, match="2 labels are named 'crane'; give their numbers, of which the first is 1"
-    ):
-        labels(["crane"], ["owl", "crane", "crane"])
-    assert labels(["2"], ["owl", "crane", "crane"]) == [2]
+def test_where_transformers_is_missing_texts_alone_are_refused(
+    flow: Flow, tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow.metadata[TEXT_ENCODER] = {"spec": f"hugging-face:path={save_bert(tmp_path)}", "identity": None}
+    for module in ("transformers", "transformers.utils"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert drawn(flow, torch.rand(2, SIZE)).shape == (2, 2)
+    with pytest.raises(OptionError, match="needs transformers; run `pip install transformers`") as refused:
+        flow.sample(["a cat"])
+    assert "\n" not in str(refused.value)
