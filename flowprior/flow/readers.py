@@ -98,9 +98,10 @@ class Words:
         Raises:
             OptionError: no installed package has it.
         """
-        if self._reader is None:
-            reader = load_point(GROUP, _remembered(self._metadata)[0], "a condition of texts")
-            self._reader = reader(self._condition, self._metadata)
+        if self._reader is not None:
+            return self._reader
+        made: type[Reader] = load_point(GROUP, _remembered(self._metadata)[0], "a condition of texts")
+        self._reader = made(self._condition, self._metadata)
         return self._reader
 
     def label_names(self, part: str = WHOLE) -> list[str]:
@@ -152,14 +153,6 @@ class Words:
         if isinstance(asked, str) and self._condition.kind == "parts":
             return self.reader.negative(asked, owner)
         return self.read(asked, 1, owner)
-
-    def check_identity(self, identity: str | None, owner: str) -> None:
-        """Refuse conditions of another encoder than made those of the data, as far as both are known.
-
-        Raises:
-            InputError: it is another one.
-        """
-        check_identity(self._metadata, identity, owner)
 
     def _part(self, name: str, texts: Sequence[str], owner: str) -> Conditions:
         """Return what texts are as the part ``name``: labels by their names, or a condition of texts."""

@@ -12,37 +12,15 @@ from flowprior.conditions import Condition, Parts, TokenStates, as_value
 from flowprior.couplings import Coupling
 from flowprior.errors import InputError
 from flowprior.flow import Flow
-from flowprior.models import TextEncoder, TextEncoding
 from flowprior.paths import Path
 from flowprior.priors import Prior
+from tests.words import WordEncoder
 
-TOKENS = Condition("tokens", 2)
-TEXTS = (("caption", Condition("embeddings", 3)), ("words", TOKENS))
+SIZE = WordEncoder().size
+TOKENS = Condition("tokens", SIZE)
+TEXTS = (("caption", Condition("embeddings", SIZE)), ("words", TOKENS))
 STYLED = Condition("parts", parts=(*TEXTS, ("style", Condition("labels", 4))))
 PLAIN = Condition("parts", parts=TEXTS)
-
-
-class Lengths(TextEncoder):
-    """A token for each word, of its length and its first letter; their mean and number."""
-
-    @property
-    def size(self) -> int:
-        return 3
-
-    @property
-    def token_size(self) -> int:
-        return 2
-
-    def identity(self) -> str:
-        return "lengths"
-
-    def _encode(self, texts: list[str]) -> TextEncoding:
-        rows = [[[len(w) / 9, ord(w[0]) / 99] for w in text.split()] or [[0.5, 0.5]] for text in texts]
-        longest = max(map(len, rows))
-        mask = torch.tensor([[place < len(row) for place in range(longest)] for row in rows])
-        tokens = torch.tensor([row + [[0.0, 0.0]] * (longest - len(row)) for row in rows])
-        count = mask.sum(1, keepdim=True)
-        return TextEncoding(torch.cat([tokens.sum(1) / count, count / 9], 1), tokens, mask)
 
 
 class Net(nn.Module):
@@ -62,7 +40,7 @@ class Net(nn.Module):
 def flow_of(condition: Condition) -> Flow:
     prior = Prior.create("gaussian").fit(torch.randn(32, 2, generator=torch.Generator().manual_seed(0)))
     flow = Flow(Net(), prior, Coupling.create("condot"), Path.create("condot"), condition)
-    flow.text_encoder = Lengths()
+    flow.text_encoder = WordEncoder()
     return flow
 
 
@@ -72,7 +50,7 @@ def drawn(flow: Flow, cond: Any, n: int | None = None, **options: Any) -> Tensor
 
 def test_texts_stand_for_their_token_states() -> None:
     flow, captions = flow_of(TOKENS), ["a cat", "dogs", "a very sleepy cat"]
-    encoding = Lengths().encode(captions)
+    encoding = WordEncoder().encode(captions)
     expected = drawn(flow, TokenStates(encoding.tokens, encoding.mask))
     torch.testing.assert_close(drawn(flow, captions), expected)
     torch.testing.assert_close(drawn(flow, captions, batch_size=1), expected)
@@ -89,14 +67,14 @@ def test_the_empty_text_is_the_null_condition_of_each_part_of_texts() -> None:
 
 
 def test_texts_alone_fill_all_parts_that_are_of_texts() -> None:
-    encoding = Lengths().encode(["a cat", "dogs"])
+    encoding = WordEncoder().encode(["a cat", "dogs"])
     parts = {"caption": encoding.pooled, "words": TokenStates(encoding.tokens, encoding.mask)}
     torch.testing.assert_close(drawn(flow_of(PLAIN), ["a cat", "dogs"]), drawn(flow_of(PLAIN), parts))
 
 
 def test_texts_by_the_name_of_their_part() -> None:
     flow, style = flow_of(STYLED), torch.tensor([3, 1])
-    encoding = Lengths().encode(["a cat", "dogs"])
+    encoding = WordEncoder().encode(["a cat", "dogs"])
     parts = {"caption": encoding.pooled, "words": TokenStates(encoding.tokens, encoding.mask), "style": style}
     texts = {"caption": ["a cat", "dogs"], "words": ["a cat", "dogs"], "style": style}
     torch.testing.assert_close(drawn(flow, texts), drawn(flow, parts))
