@@ -110,6 +110,7 @@ def test_an_installed_package_adds_commands(environment, tmp_path):
     assert (
         "warning: command 'broken-command' (flowprior_test_plugin_broken:broken) is skipped" in shown.stderr
     )
+    assert "Train for a single step." in flowprior("train", "--help").stdout
     refused = flowprior("count-letters", "4")
     assert refused.returncode == 2
     assert refused.stderr == "flowprior: error: count-letters: expected a word of letters, got '4'\n"

@@ -71,7 +71,8 @@ def test_the_table_of_components_lists_what_flowprior_registers(family):
 
 
 def test_entry_points_are_shown_under_groups_that_exist():
-    groups = {"flowprior.commands", *(registry.group for registry in FAMILIES.values())}
+    groups = {registry.group for registry in FAMILIES.values()}
+    groups |= {"flowprior.commands", "flowprior.options", "flowprior.readers"}
     shown = [tomllib.loads(block)["project"] for block in blocks(PLUGINS, "toml")]
     assert shown
     for project in shown:

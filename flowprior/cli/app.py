@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flowprior.cli.commands import Command, Commands
+from flowprior.cli.commands import Commands
 from flowprior.cli.compare import compare
 from flowprior.cli.evaluate import evaluate
 from flowprior.cli.info import info
@@ -20,7 +20,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-for name, command in {
+Commands.functions |= {
     "train": train,
     "sample": sample,
     "evaluate": evaluate,
@@ -28,8 +28,7 @@ for name, command in {
     "inspect": inspect,
     "list": list_components,
     "info": info,
-}.items():
-    app.command(name, cls=Command)(command)
+}
 
 
 def main(args: list[str] | None = None) -> None:

@@ -1,7 +1,7 @@
-"""The conditions of ``flowprior sample``: captions, labels, labels of parts, pictures, or other ones.
+"""The conditions of ``flowprior sample``: labels, labels of parts, arrays, or what extensions ask for.
 
-Labels of parts are asked for by ``--style noto``, or ``--part NAME=VALUE`` for a part of any name. Pictures
-of which a flow makes others, such as low-resolution ones, are given as ``--picture FILE``.
+Labels of parts are asked for by ``--style noto``, or ``--part NAME=VALUE`` for a part of any name. Extensions
+add options of their own, such as ``--text``, for the condition or for the parts that are no labels.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowprior.cli.options import SINGLE, parse_conditions, rows_for
 from flowprior.errors import OptionError
@@ -21,19 +20,14 @@ if TYPE_CHECKING:
 
     from flowprior.conditions import Conditions
     from flowprior.flow import Flow
+    from flowprior.pictures.grid import Panel
 
-PROMPTS_LIMIT = 1 << 20
-"""Longest file of captions that is read, in bytes."""
 NAMELESS = "(empty)"
-"""The name of the empty caption in a picture."""
+"""The name of a row without a word, such as the empty caption, in a figure."""
 STYLE = "style"
-CAPTION = ""
-"""The key of the caption among the words of a row, which are listed by part."""
+OTHERS = ""
+"""The key of the words that stand for all parts that are no labels, among the words of rows."""
 ALL = "all"
-COLOURS = (1, 3)
-"""Channels of a picture that is given whole; one more where a part of it may be hidden."""
-OPAQUE = 0.99
-"""The least opacity of a known pixel; below it the white under the transparency shines through."""
 
 
 @dataclass(frozen=True)
@@ -43,47 +37,73 @@ class Asked:
     Attributes:
         cond: condition of each sample ``[N, …]``; None for a flow without.
         n: number of samples, where ``cond`` does not say.
-        rows: which row of a picture each sample stands in, ``[N]``, or its embedding; None for no rows.
-        captions: one for each row, or None.
-        labels: part -> the word that asks for its label, one for each row.
+        rows: which row of a figure each sample stands in, ``[N]``, or its embedding; None for no rows.
+        words: what rows are asked for by, one word for each row: the labels of a part, or captions.
         class_names: where ``rows`` are labels, one for each label that the flow knows; else empty.
     """
 
     cond: Conditions | None
     n: int | None
     rows: Tensor | None
-    captions: list[str] | None = None
-    labels: Mapping[str, list[str]] = field(default_factory=dict)
+    words: Mapping[str, Sequence[str]] = field(default_factory=dict)
     class_names: Sequence[str] = ()
 
     @property
     def names(self) -> list[str] | None:
-        """The text beside each row of a picture: a caption, or the names of labels; None for neither."""
+        """The text beside each row of a figure: its words, or the names of labels; None for neither."""
         if self.class_names:
             return list(self.class_names)
-        captions = [] if self.captions is None else [[text.strip() or NAMELESS for text in self.captions]]
-        rows = zip(*captions, *self.labels.values(), strict=True)
-        return [", ".join(words) for words in rows] or None
+        rows = zip(*self.words.values(), strict=True)
+        return [", ".join(word.strip() or NAMELESS for word in words) for words in rows] or None
 
 
-def read_captions(texts: Sequence[str] | None, prompts: Path | None, cond: str | None) -> list[str] | None:
-    """The captions that are asked for, or None where it is none of them.
+class Given:
+    """What a provider of options returns for ``sample``: a subclass overrides what its options change.
+
+    Attributes:
+        option: the option that asks for conditions, such as ``--text``; empty where none of them does.
+        settings: arguments of :meth:`flowprior.Flow.solve`.
+    """
+
+    option: str = ""
+    settings: Mapping[str, Any] = {}
+
+    def prepare(self, flow: Flow) -> None:
+        """Change what the flow is sampled with, such as its text encoder, before a condition is read."""
+
+    def read(self, flow: Flow, count: int | None, labels: Mapping[str, str]) -> Asked:
+        """Return the samples that :attr:`option` asks for.
+
+        Args:
+            flow: to be sampled.
+            count: samples of each condition; None for 64 of a single one, 8 of several.
+            labels: part -> its labels, as :func:`read_parts` gives them.
+
+        Raises:
+            FlowpriorError: a condition that the flow does not have.
+        """
+        raise NotImplementedError
+
+    def panels(self, flow: Flow, asked: Asked, x: Tensor, panels: dict[str, Panel]) -> dict[str, Panel]:
+        """Return the panels of a figure of samples x ``[N, *event]``; ``panels`` are those of the prior."""
+        return panels
+
+
+def asking_for_conditions(given: Sequence[Given], cond: str | None) -> Given | None:
+    """Return the one that asks for conditions, or None.
 
     Args:
-        texts: of ``--text``, which may be given again and again.
-        prompts: file of ``--prompts``, one caption a line; empty lines are skipped.
-        cond: of ``--cond``, which excludes both.
+        given: by the providers of options.
+        cond: of ``--cond``.
 
     Raises:
-        OptionError: two of the three, or a file that is missing, empty or no text.
+        OptionError: two of them do, or one beside ``--cond``.
     """
-    given = {"--text": texts or None, "--prompts": prompts, "--cond": cond}
-    named = [name for name, value in given.items() if value is not None]
+    found = [each for each in given if each.option]
+    named = [*(each.option for each in found), *(["--cond"] if cond is not None else [])]
     if len(named) > 1:
         raise OptionError(f"{named[0]} and {named[1]} exclude each other; choose one of them")
-    if prompts is not None:
-        return _captions_of(prompts)
-    return list(texts) if texts else None
+    return found[0] if found else None
 
 
 def read_parts(parts: Sequence[str] | None, style: str | None) -> dict[str, str]:
@@ -107,118 +127,52 @@ def read_parts(parts: Sequence[str] | None, style: str | None) -> dict[str, str]
     return found
 
 
-def read_asked(
-    flow: Flow,
-    captions: list[str] | None,
-    cond: str | None,
-    count: int | None,
-    labels: Mapping[str, str] | None = None,
-) -> Asked:
-    """Return the samples that ``--cond``, captions and labels of parts ask for.
+def read_asked(flow: Flow, cond: str | None, count: int | None, labels: Mapping[str, str]) -> Asked:
+    """Return the samples that ``--cond`` or labels of parts ask for.
 
     Args:
         flow: to be sampled.
-        captions: texts.
         cond: of ``--cond``.
         count: samples of each condition; None for 64 of a single one, 8 of several.
         labels: part -> its labels, as :func:`read_parts` gives them.
 
     Raises:
         OptionError: a condition that the flow does not have.
-        InputError: captions where the flow has no text encoder, or another one than made its embeddings.
+        InputError: no label of that name.
     """
     from flowprior.conditions import as_value
 
-    if labels and cond is not None:
-        raise OptionError("--part (--style) and --cond exclude each other; write labels as --part NAME=VALUE")
-    if labels or (flow.condition.kind == "parts" and captions is not None):
-        words = _rows_of_parts(flow, captions, labels or {})
-        texts = words.pop(CAPTION, None)
-        given = {**{name: texts for name, part in flow.condition.parts if name not in words}, **words}
-        value = as_value(flow.captions.read(given, None, "sample"))
-        rows = rows_for(len(value), count)
-        return Asked(value[rows], None, rows, texts, words)
-    if captions is None:
-        names = flow.captions.label_names()
+    if not labels:
+        names = flow.words.label_names()
         conditions = parse_conditions(cond, flow.condition, count, names)
         n = (count or SINGLE) if conditions is None else None
         return Asked(conditions, n, conditions, class_names=names)
-    rows = rows_for(len(captions), count)
-    value = as_value(flow.captions.read(captions, None, "sample"))
-    return Asked(value[rows], None, rows, captions)
+    if cond is not None:
+        raise OptionError("--part (--style) and --cond exclude each other; write labels as --part NAME=VALUE")
+    words = rows_of_parts(flow, labels)
+    value = as_value(flow.words.read(words, None, "sample"))
+    rows = rows_for(len(value), count)
+    return Asked(value[rows], None, rows, words)
 
 
-def refuse_beside_pictures(cond: str | None, captions: list[str] | None) -> None:
-    """Refuse other conditions beside ``--picture`` than labels of parts.
-
-    Raises:
-        OptionError: there are some.
-    """
-    for option, value in {"--cond": cond, "--text": captions}.items():
-        if value is not None:
-            raise OptionError(f"--picture and {option} exclude each other; choose one of them")
-
-
-def read_given(
-    flow: Flow, files: Sequence[Path], count: int | None, labels: Mapping[str, str] | None = None
-) -> Asked:
-    """Return the samples that pictures in files ask for; to a flow that fills holes, transparent is hidden.
+def rows_of_parts(
+    flow: Flow, labels: Mapping[str, str], others: Sequence[str] | None = None
+) -> dict[str, list[str]]:
+    """Return the words of each row: each of ``others`` with every label of each part.
 
     Args:
-        flow: whose condition is a picture, or has one as a part beside labels.
-        files: one condition each, scaled to the condition's size.
-        count: samples of each; None for 64 of a single one, 8 of several.
-        labels: part -> its label, for all pictures.
-
-    Raises:
-        OptionError: the flow's condition has no picture, or a part that is not asked for, or no such part.
-        InputError: a file that cannot be decoded.
-    """
-    import torch
-
-    from flowprior.conditions import as_value
-
-    labels = labels or {}
-    name, shape = _picture_of(flow)
-    _check_labels(flow, name, labels)
-    given = torch.stack([_read_picture(file, shape) for file in files])
-    value = as_value(flow.captions.read({name: given, **labels}, None, "sample")) if name else given
-    rows = rows_for(len(files), count)
-    words = {part: [label] * len(files) for part, label in labels.items()}
-    return Asked(value[rows], None, rows, labels={"picture": [file.stem for file in files], **words})
-
-
-def _captions_of(file: Path) -> list[str]:
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(PROMPTS_LIMIT + 1)
-    except (OSError, ValueError) as error:
-        raise OptionError(f"--prompts {file} cannot be read ({error}); check the path") from error
-    if len(data) > PROMPTS_LIMIT:
-        raise OptionError(f"--prompts {file} has more than {PROMPTS_LIMIT:,} bytes; split it")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise OptionError(f"--prompts {file} is no UTF-8 text; save it as UTF-8") from error
-    captions = [line.strip() for line in text.split("\n") if line.strip()]
-    if not captions:
-        raise OptionError(f"--prompts {file} holds no caption; write one a line")
-    return captions
-
-
-def _rows_of_parts(
-    flow: Flow, captions: Sequence[str] | None, labels: Mapping[str, str]
-) -> dict[str, list[str]]:
-    """The words of each row: every caption with every label of each part.
+        flow: whose condition has parts.
+        labels: part -> its labels, as :func:`read_parts` gives them.
+        others: words for the parts that are no labels, such as captions.
 
     Returns:
-        Part -> one word a row; the captions, where there are some, under :data:`CAPTION`.
+        Part -> one word a row; the others, where there are some, under :data:`OTHERS`.
 
     Raises:
         OptionError: a part that the flow does not have, or one that nothing is asked of.
     """
-    _check_parts(flow, captions, labels)
-    asked = {} if captions is None else {CAPTION: list(captions)}
+    _check_parts(flow, others, labels)
+    asked = {} if others is None else {OTHERS: list(others)}
     for name, text in labels.items():
         asked[name] = _all_of(flow, name) if text == ALL else [word.strip() for word in text.split(",")]
     rows = list(product(*asked.values()))
@@ -228,10 +182,10 @@ def _rows_of_parts(
 def _all_of(flow: Flow, name: str) -> list[str]:
     """The names of all labels of a part, or their numbers."""
     size = flow.condition[name].size
-    return flow.captions.label_names(name) or [str(label) for label in range(size)]
+    return flow.words.label_names(name) or [str(label) for label in range(size)]
 
 
-def _check_parts(flow: Flow, captions: Sequence[str] | None, labels: Mapping[str, str]) -> None:
+def _check_parts(flow: Flow, others: Sequence[str] | None, labels: Mapping[str, str]) -> None:
     kinds = {name: part.kind for name, part in flow.condition.parts}
     known = [name for name, kind in kinds.items() if kind == "labels"]
     for name in labels:
@@ -247,51 +201,14 @@ def _check_parts(flow: Flow, captions: Sequence[str] | None, labels: Mapping[str
             )
     missing = [name for name in known if name not in labels]
     if missing:
-        name, words = missing[0], flow.captions.label_names(missing[0])
+        name, words = missing[0], flow.words.label_names(missing[0])
         some = ", ".join(words) if words else f"0..{flow.condition[name].size - 1}"
         option = "--style NAME" if name == STYLE else f"--part {name}=NAME"
         raise OptionError(
             f"this flow's condition has a part '{name}', too; add {option}, one of {some}, or all"
         )
-    if captions is None and len(known) < len(kinds):
+    if others is None and len(known) < len(kinds):
         texts = next(name for name in kinds if name not in known)
         if kinds[texts] == "tensor":
             raise OptionError(f"this flow's condition has a part '{texts}', too; add --picture FILE")
         raise OptionError(f"this flow's condition has a part '{texts}' of texts, too; add --text")
-
-
-def _picture_of(flow: Flow) -> tuple[str, tuple[int, ...]]:
-    """Name and shape of the part that is a picture; the name is empty where it is the whole condition."""
-    shapes = {name: part.shape for name, part in flow.condition.named.items() if part.is_picture}
-    found = {name: shape for name, shape in shapes.items() if _colours(shape) in COLOURS}
-    if len(found) != 1:
-        raise OptionError(
-            f"--picture is not possible: this flow's condition is {flow.condition.describe()}; leave it out"
-        )
-    return next(iter(found.items()))
-
-
-def _colours(shape: tuple[int, ...]) -> int:
-    return shape[0] - (shape[0] not in COLOURS)
-
-
-def _check_labels(flow: Flow, picture: str, labels: Mapping[str, str]) -> None:
-    others = [name for name in flow.condition.names if name != picture]
-    missing = [name for name in others if name not in labels]
-    unknown = [name for name in labels if name not in others]
-    if missing or unknown:
-        problem = f"add --part {missing[0]}=NAME" if missing else f"leave --part {unknown[0]} out"
-        raise OptionError(f"this flow's condition is {flow.condition.describe()}; {problem}")
-
-
-def _read_picture(file: Path, shape: tuple[int, ...]) -> Tensor:
-    import torch
-
-    from flowprior.data.picture_files import read_opacity, read_picture
-
-    channels, *sides = shape
-    size = (sides[0], sides[1])
-    if channels in COLOURS:
-        return read_picture(file, size, channels)
-    known = (read_opacity(file, size) > OPAQUE).float()
-    return torch.cat([read_picture(file, size, channels - 1) * known, 2 * known - 1])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 from tqdm import tqdm
@@ -28,6 +30,10 @@ ClickException: type[Exception] = next(
 
 GROUP = "flowprior.commands"
 """The entry-point group of commands."""
+OPTIONS = "flowprior.options"
+"""The entry-point group of providers of options, each named ``COMMAND.NAME``."""
+GIVEN = "given"
+"""The parameter of a command that takes what the providers of its options return."""
 USER_ERROR = 2
 INTERRUPTED = 130
 MOST_CHARACTERS = 2000
@@ -57,22 +63,27 @@ class Commands(TyperGroup):
 
     Packages add commands by entry points of the group ``flowprior.commands``, functions as typer takes them.
     One is imported when it is called or when help lists it.
+
+    Attributes:
+        functions: flowprior's own commands by name, in the order of the help.
     """
+
+    functions: ClassVar[dict[str, Callable[..., None]]] = {}
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands in the order of the help, those of entry points last."""
-        return [*super().list_commands(ctx), *sorted({point.name for point in points_of(GROUP)})]
+        return [*self.functions, *sorted({point.name for point in points_of(GROUP)})]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command of this name, or None; a broken entry point warns and is skipped."""
-        found = super().get_command(ctx, cmd_name)
-        for point in () if found else points_of(GROUP):
+        if cmd_name in self.functions:
+            return _built(cmd_name, with_options(cmd_name, self.functions[cmd_name]))
+        found = None
+        for point in points_of(GROUP):
             if point.name != cmd_name:
                 continue
-            app = typer.Typer(add_completion=False)
             try:
-                app.command(cmd_name, cls=Command)(point.load())
-                found = typer.main.get_command(app)
+                found = _built(cmd_name, point.load())
             except (Exception, SystemExit) as error:
                 warnings.warn(f"command '{cmd_name}' ({point.value}) is skipped: {error}", stacklevel=2)
         return found
@@ -116,6 +127,67 @@ class Commands(TyperGroup):
         if code == INTERRUPTED:
             _report("interrupted", INTERRUPTED)
         sys.exit(code)
+
+
+def _built(name: str, function: Callable[..., None]) -> Any:
+    app = typer.Typer(add_completion=False)
+    app.command(name, cls=Command)(function)
+    return typer.main.get_command(app)
+
+
+def with_options(name: str, function: Callable[..., None]) -> Callable[..., None]:
+    """Return the function of a command with the options of its providers among its parameters.
+
+    A provider is an entry point of the group :data:`OPTIONS`, a function of options as typer takes them. What
+    each of them makes of its options, unless that is None, is in the list that ``function`` is given as
+    :data:`GIVEN`. A broken one, or one with an option that is taken already, warns and is skipped.
+
+    Args:
+        name: of the command.
+        function: of the command; one without the parameter :data:`GIVEN` has no providers.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    parameters = dict(signature.parameters)
+    if parameters.pop(GIVEN, None) is None:
+        return function
+    providers: list[tuple[Callable[..., Any], Iterable[str]]] = []
+    for point in points_of(OPTIONS):
+        if not point.name.startswith(f"{name}."):
+            continue
+        try:
+            provider = point.load()
+            own = inspect.signature(provider, eval_str=True).parameters
+            for taken in sorted(_names_of(own.values()) & _names_of(parameters.values())):
+                raise OptionError(f"'{taken}' is an option of {name} already; give it another name")
+        except (Exception, SystemExit) as error:
+            warnings.warn(f"options '{point.name}' ({point.value}) are skipped: {error}", stacklevel=2)
+            continue
+        parameters |= own
+        providers.append((provider, own))
+
+    @functools.wraps(function)
+    def command(**values: Any) -> None:
+        found = [provider(**{option: values.pop(option) for option in own}) for provider, own in providers]
+        function(**values, **{GIVEN: [given for given in found if given is not None]})
+
+    named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters.values()]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in named}
+    command.__dict__["__signature__"] = signature.replace(parameters=named)
+    return command
+
+
+def _names_of(parameters: Iterable[inspect.Parameter]) -> set[str]:
+    """Return the options by which parameters are given, such as ``--show-prior``, and their own names."""
+    found = set()
+    for parameter in parameters:
+        declared = [
+            option
+            for info in getattr(parameter.annotation, "__metadata__", ())
+            for option in (info.default, *(info.param_decls or ()))
+            if isinstance(option, str)
+        ]
+        found |= {parameter.name, *(declared or [f"--{parameter.name.replace('_', '-')}"])}
+    return found
 
 
 def _report(message: str, code: int) -> int:

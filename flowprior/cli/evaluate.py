@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -63,6 +64,7 @@ def evaluate(
         Path | None, typer.Option(help="Draw quality against NFE into this file (.png, .svg, .pdf).")
     ] = None,
     json: Json = False,
+    given: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Compare samples of RUN with the test split of its data; finished values are kept in RUN/evaluation."""
     from flowprior.data import load_data
@@ -87,18 +89,23 @@ def evaluate(
     engine = make_engine(device, "evaluate")
     flow = load_run(run, device)
     spec = data_spec(flow, data)
+    settings = {
+        "nfe": counts,
+        "samplers": None if sampler is None else specs(sampler),
+        "guidances": guidances,
+        "seeds": numbers,
+        "samples": samples,
+        "members": members,
+        "metrics": specs(metrics),
+        "features": specs(features),
+    }
+    for others in given:
+        settings |= others
     results = sweep_each(
         flow,
         load_data(spec, "train"),
         {name: load_data(part, "test") for name, part in references(reference, spec).items()},
-        nfe=counts,
-        samplers=None if sampler is None else specs(sampler),
-        guidances=guidances,
-        seeds=numbers,
-        samples=samples,
-        members=members,
-        metrics=specs(metrics),
-        features=specs(features),
+        **settings,
         folder=run / FOLDER,
         group=engine.group,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from flowprior.cli.asked import read_asked, read_captions, read_given, read_parts, refuse_beside_pictures
+from flowprior.cli.asked import Given, asking_for_conditions, read_asked, read_parts
 from flowprior.cli.commands import print_json, print_rich
 from flowprior.cli.options import Device, Guidance, Json, Run, Sampler, Seed, load_run
 from flowprior.display import counted
@@ -34,12 +35,6 @@ def sample(
             ".npy of conditions."
         ),
     ] = None,
-    text: Annotated[
-        list[str] | None, typer.Option(help="Caption, for a flow of captions; can be repeated.")
-    ] = None,
-    prompts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File of captions, one a line.")
-    ] = None,
     style: Annotated[
         str | None,
         typer.Option(help="Label of the part 'style', by name or number; several with commas, or all."),
@@ -47,17 +42,6 @@ def sample(
     part: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="The same of a part of any name; can be repeated."),
-    ] = None,
-    picture: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Picture to restore, for a flow of pictures; can be repeated."),
-    ] = None,
-    negative: Annotated[
-        str | None, typer.Option(help="Caption to guide away from; needs --guidance.")
-    ] = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(help="Text encoder (flowprior list encoders); by default the one of the training data."),
     ] = None,
     nfe: Annotated[
         int | None,
@@ -92,12 +76,12 @@ def sample(
     ] = False,
     device: Device = "auto",
     json: Json = False,
+    given: Sequence[Given] = (),
 ) -> None:
     """Draw samples of RUN and write them to a file."""
     from flowprior.cli.samples_file import (
         check_events,
         check_files,
-        given_panels,
         notes_of,
         prior_panels,
         save_motion,
@@ -109,38 +93,33 @@ def sample(
     from flowprior.training.engine import make_engine
 
     check_files(out, animate)
-    captions = read_captions(text, prompts, cond)
+    asking = asking_for_conditions(given, cond)
     labels = read_parts(part, style)
     engine = make_engine(device, "sample")
     flow = load_run(run, device)
     check_events(out, animate, flow.event_shape, show_prior)
-    if encoder is not None:
-        flow.text_encoder = encoder
-    if picture:
-        refuse_beside_pictures(cond, captions)
-        asked = read_given(flow, picture, count, labels)
-    else:
-        with stage("read the condition"):
-            asked = read_asked(flow, captions, cond, count, labels)
+    for each in given:
+        each.prepare(flow)
+    with stage("read the condition"):
+        asked = asking.read(flow, count, labels) if asking else read_asked(flow, cond, count, labels)
     settings = {
         "sampler": sampler or flow.default_sampler,
         "temperature": temperature,
         "prior_guidance": prior_guidance,
         "guidance": guidance,
-        "negative": negative,
     }
+    for each in given:
+        settings |= each.settings
     draw_samples = partial(draw, flow, asked.cond, asked.n, seed=seed, **settings)
     start = time.perf_counter()
     with stage("draw samples"):
         solution = draw_samples(nfe=nfe, trajectory=animate is not None, group=engine.group)
     seconds = time.perf_counter() - start
-    panels = None
     if not engine.is_main:
         return
-    if show_prior:
-        panels = prior_panels(flow, asked, draw_samples(nfe=0).x, solution.x)
-    if picture:
-        panels = given_panels(flow, asked, panels or {"restored": (solution.x, asked.rows)})
+    panels = prior_panels(flow, asked, draw_samples(nfe=0).x, solution.x) if show_prior else {}
+    for each in given:
+        panels = each.panels(flow, asked, solution.x, panels)
     title = title_of(run.name, asked, solution.nfe, settings)
     if out is not None:
         save_samples(

@@ -22,7 +22,6 @@ from flowprior.pictures import (
     beside,
     check_animation,
     check_drawable,
-    given_pictures,
     save_animation,
     save_figure,
 )
@@ -217,15 +216,6 @@ def prior_panels(flow: Flow, asked: Asked, source: Tensor, x: Tensor) -> dict[st
     return {"prior mean": means, "prior samples": (source, asked.rows), "flow": (x, asked.rows)}
 
 
-def given_panels(flow: Flow, asked: Asked, panels: dict[str, Panel]) -> dict[str, Panel]:
-    """``panels`` with the pictures that were given, once each, before them."""
-    assert asked.rows is not None
-    first = torch.tensor([int((asked.rows == row).nonzero()[0]) for row in asked.rows.unique()])
-    cond = None if asked.cond is None else asked.cond[first]
-    shown = given_pictures(cond, flow.event_shape)
-    return panels if shown is None else {"given": (shown, asked.rows[first]), **panels}
-
-
 def title_of(run: str, asked: Asked, nfe: int, settings: Mapping[str, Any]) -> str:
     """What stands above a picture: whose samples these are, and all that they were drawn with but the seed.
 
@@ -241,20 +231,18 @@ def title_of(run: str, asked: Asked, nfe: int, settings: Mapping[str, Any]) -> s
     for name, plain in PLAIN.items():
         if settings[name] not in (None, plain) and (nfe or name != "guidance"):
             said.append(f"{name.replace('_', ' ')} {settings[name]:g}")
-    if settings["negative"] is not None and nfe:
-        said.append(f"away from '{settings['negative'] or NAMELESS}'")
+    negative = settings.get("negative")
+    if negative is not None and nfe:
+        said.append(f"away from '{negative or NAMELESS}'")
     return f"{run}: {', '.join(said)}"
 
 
 def notes_of(asked: Asked, **settings: Any) -> dict[str, str]:
-    """What a picture's text chunks say: one caption as it is, several as a JSON list, and the settings."""
-    about: dict[str, Any] = {}
-    if asked.captions is not None:
-        several = len(asked.captions) > 1
-        words = json.dumps(asked.captions, ensure_ascii=False) if several else asked.captions[0]
-        about = {"captions" if several else "caption": words}
-    for name, words in asked.labels.items():
-        about[name] = json.dumps(words, ensure_ascii=False) if len(words) > 1 else words[0]
+    """What a picture's text chunks say: one word as it is, several as a JSON list, and the settings."""
+    about = {
+        name: json.dumps(words, ensure_ascii=False) if len(words) > 1 else words[0]
+        for name, words in asked.words.items()
+    }
     values = {**about, **settings, "flowprior": package_version()}
     return {name: str(value) for name, value in values.items() if value is not None}
 

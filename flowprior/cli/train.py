@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -158,6 +159,7 @@ def train(
         ),
     ] = None,
     json: Json = False,
+    given: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Train a flow and leave it in RUN. What is not given comes from --config, else from the defaults."""
     from flowprior.processes import process_count, process_rank
@@ -170,13 +172,15 @@ def train(
         config = _config_of_the_run(out, config)
     if overwrite and out is None:
         raise OptionError("--overwrite needs --out RUN, the directory of the run to replace")
-    given: dict[str, Any] = {"data": data, "prior": prior, "coupling": coupling, "path": path, "model": model}
-    given["latent"] = latent
+    parts: dict[str, Any] = {"data": data, "prior": prior, "coupling": coupling, "path": path, "model": model}
+    parts["latent"] = latent
     place = _cache(cache, no_cache)
     options: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "lr": lr, "prediction": prediction}
     options |= {"device": device, "seed": seed, "max_minutes": max_minutes}
     options = {name: value for name, value in options.items() if value is not None}
-    keys = [name for name, value in given.items() if value is not None]
+    for settings in given:
+        options |= settings
+    keys = [name for name, value in parts.items() if value is not None]
     keys += [f"training.{name}" for name in options]
     refuse_given_twice(keys, overrides or [])
     base = load_config(config, overrides or [])
@@ -184,12 +188,11 @@ def train(
         raise OptionError(
             "train: several processes need --out RUN, for each of them would take another folder"
         )
-    made = new_run_folder(resolve_config(base, options, **given)) if out is None else None
+    made = new_run_folder(resolve_config(base, options, **parts)) if out is None else None
     run = RunDirectory(out or made or "")
     try:
-        parts = {**given, "cache": place, "callbacks": callbacks or []}
-        goes_on = {"resume": resume, "overwrite": overwrite}
-        flow = train_flow(**parts, out=run.path, **goes_on, config=base, **options)
+        how = {"cache": place, "callbacks": callbacks or [], "resume": resume, "overwrite": overwrite}
+        flow = train_flow(**parts, out=run.path, **how, config=base, **options)
     finally:
         if made is not None:
             with suppress(OSError):
@@ -209,8 +212,8 @@ def _asked(flow: Flow) -> str:
 
 def _option_of(flow: Flow, name: str, condition: Condition) -> str:
     """Return the option of ``sample`` for a condition, or for its part of this name; empty with a default."""
-    from flowprior.flow.captions import TEXT_ENCODER
     from flowprior.flow.description import tensor_option
+    from flowprior.flow.readers import TEXT_ENCODER
 
     if condition.kind == "tensor":
         return tensor_option(condition)

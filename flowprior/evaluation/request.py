@@ -19,6 +19,7 @@ from flowprior.features.base import FeatureExtractor, as_extractor, short
 from flowprior.features.classifier import Classifier, accuracy_on, data_classifier, load_classifier
 from flowprior.flow import Flow
 from flowprior.flow.asked import check_guidance
+from flowprior.flow.readers import check_identity
 from flowprior.metrics.base import Metric, SampleMetric
 from flowprior.metrics.setup import Reference
 from flowprior.registry import Registered, check_count, choose, is_whole, package_version, spec_of
@@ -120,7 +121,7 @@ def check_flow(
     for reference in references:
         data = reference.data
         check_events("evaluate", flow.event_shape, flow.condition, data)
-        flow.captions.check_identity(data.text_encoder_identity, f"evaluate, '{data.name}'")
+        check_identity(flow.metadata, data.text_encoder_identity, f"evaluate, '{data.name}'")
         check_comparable(flow, data)
 
 
@@ -150,7 +151,7 @@ def check_comparable(flow: Flow, data: Data) -> None:
     Raises:
         InputError: another order of the labels' names, or other units or names of the numbers.
     """
-    names = flow.captions.label_names()
+    names = flow.words.label_names()
     given = list(data.class_names or ())
     if names and given and given != names[: len(given)]:
         raise InputError(

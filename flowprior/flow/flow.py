@@ -86,11 +86,11 @@ class Flow(FlowParts):
         Raises:
             FlowpriorError: no text encoder, or one that cannot be had on this machine.
         """
-        return self.captions.encoder
+        return self.words.reader.encoder
 
     @text_encoder.setter
     def text_encoder(self, encoder: str | TextEncoder | None) -> None:
-        self.captions.choose(encoder)
+        self.words.reader.choose(encoder)
 
     def velocity(
         self,
@@ -316,7 +316,7 @@ class Flow(FlowParts):
         """The condition of one row to guide away from, or some of its parts; None for the null condition."""
         if negative is None:
             return None
-        value = as_value(self.captions.negative(negative, "flow.sample"))
+        value = as_value(self.words.negative(negative, "flow.sample"))
         if isinstance(value, Parts):
             parts = value.items()
             value = Parts({name: self.condition[name].check(part, "flow.sample") for name, part in parts})
@@ -333,7 +333,7 @@ class Flow(FlowParts):
 
     def _conditions(self, cond: Any, n: int | None, owner: str) -> Conditions | None:
         """The condition, cond once, on the prior's device; texts are encoded."""
-        cond = self.condition.check(self.captions.read(cond, n, owner), owner)
+        cond = self.condition.check(self.words.read(cond, n, owner), owner)
         if cond is None:
             if n is None or n < 0:
                 raise InputError(f"{owner}: this flow has no condition; expected n >= 0, got n={n}")

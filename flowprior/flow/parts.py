@@ -13,8 +13,8 @@ from flowprior.couplings import Coupling
 from flowprior.display import Table, counted, html_of, shape_of, size_of
 from flowprior.display.shown import MOST_CHARACTERS
 from flowprior.errors import InputError
-from flowprior.flow.captions import Captions
 from flowprior.flow.prediction_kinds import make_prediction, suited_sampler
+from flowprior.flow.readers import Words
 from flowprior.models import LatentEncoder, built_by
 from flowprior.paths import Path
 from flowprior.priors import Prior
@@ -26,7 +26,8 @@ class FlowParts(nn.Module):
 
     Attributes:
         specs: part -> name and options to rebuild it by; empty where the instance says them itself.
-        captions: the text encoder of a flow of embeddings, where one is known, and what it makes of texts.
+        missing_encoder: spec of the encoder that was missing when the flow was loaded; empty where none was.
+        words: what words are as the condition: labels by their names, other texts by the flow's reader.
 
     Raises:
         CouplingError: the prior cannot serve the coupling.
@@ -50,6 +51,7 @@ class FlowParts(nn.Module):
         metadata: Mapping[str, Any] | None = None,
         encoder: LatentEncoder | None = None,
         picture_shape: torch.Size | None = None,
+        missing_encoder: str = "",
     ) -> None:
         super().__init__()
         coupling.check(prior)
@@ -64,9 +66,10 @@ class FlowParts(nn.Module):
         model_spec = model_spec or built_by(model)
         self.specs = {"model": model_spec, "prior": prior_spec, "coupling": coupling_spec, "path": path_spec}
         self.metadata = dict(metadata or {})
-        self.captions = Captions(condition, self.metadata)
+        self.words = Words(condition, self.metadata)
         self.encoder = encoder
         self.picture_shape = picture_shape
+        self.missing_encoder = missing_encoder
         if prior.is_fitted:
             self.check_encoder()
 

@@ -65,7 +65,7 @@ def stages(
         InputError: a condition that does not fit the flow.
         OptionError: an impossible option.
     """
-    value = as_value(flow.captions.read(cond, n, owner))
+    value = as_value(flow.words.read(cond, n, owner))
     solution = draw(flow, value, n if value is None else None, seed=seed, trajectory=True, **options)
     assert solution.trajectory is not None
     count = len(solution.trajectory)

@@ -29,14 +29,16 @@ def load_point(group: str, name: str, owner: str) -> Any:
     """Load the entry point ``name`` of a group.
 
     Raises:
-        OptionError: no installed package has it; ``owner`` says who needs it.
+        OptionError: no installed package has it, or it cannot be imported; ``owner`` says who needs it.
     """
-    for point in points_of(group):
-        if point.name == name:
-            return point.load()
-    raise OptionError(
-        f"{owner} needs '{name}' of {group}, which no installed package has; install one that does"
-    )
+    point = next((point for point in points_of(group) if point.name == name), None)
+    needed = f"{owner} needs '{name}' of {group}, which"
+    if point is None:
+        raise OptionError(f"{needed} no installed package has; install one that does")
+    try:
+        return point.load()
+    except ImportError as error:
+        raise OptionError(f"{needed} cannot be imported ({error}); install what it needs") from error
 
 
 def is_foreign(point: EntryPoint) -> bool:

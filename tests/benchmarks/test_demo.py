@@ -58,5 +58,5 @@ def test_the_last_line_can_be_typed_where_the_demo_was_started(
     monkeypatch.chdir(tmp_path)
     words = shlex.split(demo.next_command(Path("runs/demo")))
     assert Path(words[0]).absolute() == program
-    sample = typer.main.get_command(app).commands[words[1]]  # type: ignore[attr-defined]
+    sample = typer.main.get_command(app).get_command(None, words[1])  # type: ignore[attr-defined]
     assert sample.make_context("sample", words[2:]).params["run"] == Path("runs/demo/default")

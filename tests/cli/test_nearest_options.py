@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import typer.main
 
 from flowprior.cli import app
 from flowprior.cli.mistakes import nearest_option, options_of, unknown_command
 
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS: Any = typer.main.get_command(app)
 
 
 def near(command: str, wrong: str) -> str | None:
-    return nearest_option(wrong, options_of(COMMANDS[command]))
+    return nearest_option(wrong, options_of(COMMANDS.get_command(None, command)))
 
 
 @pytest.mark.parametrize(
@@ -49,5 +51,6 @@ def test_nothing_is_suggested_that_is_spelt_otherwise(command: str, wrong: str) 
 
 
 def test_a_command_of_nearly_the_same_spelling_is_suggested() -> None:
-    assert unknown_command("trian", list(COMMANDS)) == "no such command 'trian'; did you mean 'train'?"
+    names = COMMANDS.list_commands(None)
+    assert unknown_command("trian", names) == "no such command 'trian'; did you mean 'train'?"
     assert unknown_command("qqq", ["train", "sample"]) == "no such command 'qqq'; there are train, sample"

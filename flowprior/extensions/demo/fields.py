@@ -11,7 +11,8 @@ import torch
 from flowprior.conditions import Condition
 from flowprior.errors import InputError
 from flowprior.flow import Flow
-from flowprior.flow.captions import TEXTUAL, WHOLE
+from flowprior.flow.label_names import WHOLE
+from flowprior.flow.readers import TEXTUAL
 
 OWNER = "demo"
 MOST_CHARACTERS = 10_000
@@ -51,7 +52,7 @@ def fields_of(flow: Flow) -> list[Field]:
     parts = condition.parts if condition.kind == "parts" else ((WHOLE, condition),)
     fields = [] if condition.kind == "none" else [_field(flow, name, part) for name, part in parts]
     if any(field.kind == "caption" for field in fields):
-        flow.captions.read(condition_of(fields, ["" for _ in fields], 1), 1, OWNER)
+        flow.words.read(condition_of(fields, ["" for _ in fields], 1), 1, OWNER)
     return fields
 
 
@@ -63,7 +64,7 @@ def _field(flow: Flow, name: str, part: Condition) -> Field:
         )
     if part.kind in TEXTUAL:
         return Field(name, "caption")
-    names = flow.captions.label_names(name)
+    names = flow.words.label_names(name)
     return Field(name, "class", tuple(names or map(str, range(part.size))))
 
 

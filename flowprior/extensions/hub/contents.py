@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flowprior.conditions import Condition
-from flowprior.flow.captions import TEXTUAL, WHOLE, names_of
 from flowprior.flow.description import samples_ending, tensor_option, weights_digest
+from flowprior.flow.label_names import WHOLE, names_of
+from flowprior.flow.readers import TEXT_ENCODER, TEXTUAL
 from flowprior.priors.saved import KEPT
 
 
@@ -56,7 +57,7 @@ def _pipeline_tag(description: Mapping[str, Any], data: Mapping[str, Any]) -> st
     parts = Condition.from_dict(description["condition"]).named.values()
     if any(part.is_picture for part in parts):
         return "image-to-image"
-    captioned = "captions" in data or "text_encoder" in description["metadata"]
+    captioned = "captions" in data or TEXT_ENCODER in description["metadata"]
     textual = any(part.kind in TEXTUAL for part in parts)
     return "text-to-image" if captioned and textual else "unconditional-image-generation"
 
@@ -68,7 +69,7 @@ def _rows(description: Mapping[str, Any]) -> list[tuple[str, str]]:
         **_data_rows(description),
         **{name: description[name] for name in ("prior", "coupling", "path", "model", "prediction")},
         "condition": Condition.from_dict(description["condition"]).describe(),
-        "text encoder": dict(metadata.get("text_encoder") or {}).get("identity"),
+        "text encoder": dict(metadata.get(TEXT_ENCODER) or {}).get("identity"),
         "latents of": dict(description.get("encoder", {})).get("identity"),
         "steps": metadata.get("step"),
         "batch size": training.get("batch_size"),
@@ -106,7 +107,7 @@ def _repeat(description: Mapping[str, Any]) -> list[str]:
 
 def _sampling(description: Mapping[str, Any]) -> list[str]:
     condition = Condition.from_dict(description["condition"])
-    known = "text_encoder" in description["metadata"]
+    known = TEXT_ENCODER in description["metadata"]
     option, argument = {
         "none": ("", "n=8"),
         "labels": (label_option(description["metadata"], condition.size), "torch.tensor([0] * 8)"),

@@ -1,1 +1,1 @@
-"""Images to be restored: data whose conditions are degraded images, and scores of restorations."""
+"""Images to be restored: data whose conditions are degraded images, scores, and files to be restored."""

@@ -10,10 +10,7 @@ import torch
 from flowprior.data import TensorData
 from flowprior.flow import Flow
 from flowprior.training import train
-from tests.cli.conftest import call
 from tests.words import WordEncoder
-
-__all__ = ["call"]
 
 TRAINING = {"steps": 4, "batch_size": 16, "warmup": 1, "device": "cpu", "sample_every": 0}
 COLOURS = {"red": (1.0, -1.0, -1.0), "blue": (-1.0, -1.0, 1.0)}

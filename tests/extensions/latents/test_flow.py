@@ -142,7 +142,6 @@ def test_a_flow_without_an_encoder_is_written_as_before(tmp_path: Path, flow: Fl
     "entry",
     [
         {"spec": "vae", "identity": "vae sha256 0", "event_shape": [3, 8, 8]},
-        {"spec": "vea", "identity": "", "event_shape": [3, 8, 8]},
         {"spec": "vae", "identity": ""},
         {"spec": 3, "identity": "", "event_shape": [3, 8, 8]},
         {"spec": "vae", "identity": "", "event_shape": "large"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import hashlib
+import sys
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -16,38 +16,15 @@ from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.errors import FlowpriorError, InputError, OptionError
 from flowprior.flow import Flow
-from flowprior.flow.captions import TEXT_ENCODER, labels_of
-from flowprior.models import Encoder, TextEncoder, TextEncoding
+from flowprior.flow.readers import TEXT_ENCODER
+from flowprior.models import Encoder
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.training import train
+from tests.text_models import save_bert
+from tests.words import WordEncoder
 
-SIZE = 4
-
-
-class Hashed(TextEncoder):
-    """Embeddings by a digest of each text; counts what it encodes."""
-
-    def __init__(self, size: int = SIZE) -> None:
-        self.width = size
-        self.seen: list[str] = []
-
-    @property
-    def size(self) -> int:
-        return self.width
-
-    @property
-    def token_size(self) -> int:
-        return self.width
-
-    def identity(self) -> str:
-        return f"hashed {self.width} sha256 0"
-
-    def _encode(self, texts: list[str]) -> TextEncoding:
-        self.seen += texts
-        rows = [[b / 255 for b in hashlib.sha256(t.encode()).digest()[: self.width]] for t in texts]
-        pooled = torch.tensor(rows).reshape(-1, self.width)
-        return TextEncoding(pooled, pooled[:, None], torch.ones(len(texts), 1, dtype=torch.bool))
+SIZE = WordEncoder().size
 
 
 class Net(nn.Module):
@@ -77,7 +54,7 @@ def drawn(flow: Flow, cond: Any, n: int | None = None, **options: Any) -> Tensor
 
 
 def test_captions_stand_for_their_embeddings(flow: Flow) -> None:
-    flow.text_encoder = encoder = Hashed()
+    flow.text_encoder = encoder = WordEncoder()
     captions = ["a cat", "a dog", "a cat"]
     pooled = encoder.encode(captions).pooled
     assert torch.equal(drawn(flow, captions), drawn(flow, pooled))
@@ -88,13 +65,13 @@ def test_captions_stand_for_their_embeddings(flow: Flow) -> None:
 
 
 def test_each_caption_is_encoded_once(flow: Flow) -> None:
-    flow.text_encoder = encoder = Hashed()
+    flow.text_encoder = encoder = WordEncoder()
     drawn(flow, ["a cat", "a dog", "a cat"])
-    assert encoder.seen == ["a cat", "a dog"]
+    assert encoder.calls == [["a cat", "a dog"]]
 
 
 def test_a_list_of_captions_and_n_have_to_agree(flow: Flow) -> None:
-    flow.text_encoder = Hashed()
+    flow.text_encoder = WordEncoder()
     with pytest.raises(InputError, match="expected one condition for each of 3 samples, got 2"):
         flow.sample(["a", "b"], 3)
     with pytest.raises(InputError, match="for each of -1 samples"):
@@ -108,20 +85,20 @@ def test_without_an_encoder_it_is_said_how_to_name_one(flow: Flow) -> None:
 
 
 def test_an_encoder_of_another_width_is_refused(flow: Flow) -> None:
-    flow.text_encoder = Hashed(7)
-    with pytest.raises(InputError, match=r"encoder 'Hashed' gives 7 numbers, .*embeddings \[B, 4\]"):
+    flow.text_encoder = WordEncoder(7)
+    with pytest.raises(InputError, match=r"encoder 'WordEncoder' gives 7 numbers, .*embeddings \[B, 6\]"):
         flow.sample(["a cat"])
 
 
 def test_an_encoder_of_another_identity_is_refused_whenever_it_is_named(flow: Flow) -> None:
-    flow.metadata[TEXT_ENCODER] = {"spec": "no-such", "identity": "hashed 9 sha256 1"}
-    flow.text_encoder = Hashed()
+    flow.metadata[TEXT_ENCODER] = {"spec": "no-such", "identity": "words of 9 numbers"}
+    flow.text_encoder = WordEncoder()
     for _ in range(2):
         with pytest.raises(
-            InputError, match="trained on embeddings of 'hashed 9 sha256 1', got encoder 'hashed 4"
+            InputError, match="trained on embeddings of 'words of 9 numbers', got encoder 'words of 6"
         ):
             flow.sample(["a cat"])
-    flow.metadata[TEXT_ENCODER]["identity"] = "hashed 4 sha256 0"
+    flow.metadata[TEXT_ENCODER]["identity"] = "words of 6 numbers"
     assert drawn(flow, ["a cat"]).isfinite().all()
 
 
@@ -149,7 +126,7 @@ def test_an_encoder_of_other_things_is_no_text_encoder(flow: Flow) -> None:
 
 
 def test_guidance_leads_away_from_a_negative_caption(flow: Flow, generator: torch.Generator) -> None:
-    flow.text_encoder = encoder = Hashed()
+    flow.text_encoder = encoder = WordEncoder()
     cond, negative = encoder.encode(["a cat", "a dog"]).pooled.split(1)
     x, t = torch.randn(1, 2, generator=generator), torch.tensor([0.3])
     wanted, unwanted = flow.velocity(x, t, cond), flow.velocity(x, t, negative)
@@ -165,7 +142,7 @@ def test_guidance_leads_away_from_a_negative_caption(flow: Flow, generator: torc
 
 
 def test_a_negative_caption_needs_guidance_and_no_dropout(flow: Flow) -> None:
-    flow.text_encoder = Hashed()
+    flow.text_encoder = WordEncoder()
     flow.metadata["config"] = {"training": {"condition_dropout": 0.0}}
     with pytest.raises(OptionError, match="does nothing at guidance=1; choose guidance=2"):
         flow.sample(["a cat"], negative="a dog")
@@ -178,7 +155,7 @@ def test_a_negative_caption_needs_guidance_and_no_dropout(flow: Flow) -> None:
 
 
 def test_a_copy_has_the_encoder_too(flow: Flow) -> None:
-    flow.text_encoder = Hashed()
+    flow.text_encoder = WordEncoder()
     other = copy.deepcopy(flow)
     assert torch.equal(drawn(other, ["a cat"]), drawn(flow, ["a cat"]))
     other.text_encoder = None
@@ -190,22 +167,6 @@ def test_a_copy_has_the_encoder_too(flow: Flow) -> None:
 # -- from the data to the file and back ----------------------------------------------------------
 
 
-@pytest.fixture
-def registered(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The encoder under a name, for this test alone."""
-    for part in ("_records", "_aliases"):
-        monkeypatch.setattr(Encoder.registry, part, dict(getattr(Encoder.registry, part)))
-
-    @Encoder.register("hashed")
-    class Named(Hashed):
-        """Embeddings by a digest of each text."""
-
-        def __init__(self) -> None:
-            super().__init__()
-
-    return "hashed"
-
-
 def trained(data: TensorData, out: FilePath | None = None, **options: Any) -> Flow:
     """A few steps."""
     short: dict[str, Any] = {"steps": 3, "batch_size": 8, "warmup": 1, "device": "cpu", "sample_every": 0}
@@ -215,16 +176,16 @@ def trained(data: TensorData, out: FilePath | None = None, **options: Any) -> Fl
 
 def captioned(generator: torch.Generator) -> TensorData:
     captions = ["a cat", "a dog", "", "a red dog"] * 8
-    return TensorData(torch.randn(32, 2, generator=generator), Hashed().encode(captions).pooled)
+    return TensorData(torch.randn(32, 2, generator=generator), WordEncoder().encode(captions).pooled)
 
 
 def test_a_flow_remembers_the_encoder_of_its_data(
-    registered: str, generator: torch.Generator, tmp_path: FilePath
+    words: type[WordEncoder], generator: torch.Generator, tmp_path: FilePath
 ) -> None:
     data = captioned(generator)
-    data.text_encoder, data.text_encoder_identity = registered, Hashed().identity()
+    data.text_encoder, data.text_encoder_identity = "words", WordEncoder().identity()
     flow = trained(data, tmp_path / "run")
-    assert flow.metadata[TEXT_ENCODER] == {"spec": "hashed", "identity": "hashed 4 sha256 0"}
+    assert flow.metadata[TEXT_ENCODER] == {"spec": "words", "identity": "words of 6 numbers"}
     again = Flow.load(tmp_path / "run")
     assert again.text_encoder is not None
     assert torch.equal(drawn(again, ["a cat"], guidance=2), drawn(flow, ["a cat"], guidance=2))
@@ -234,37 +195,40 @@ def test_a_flow_remembers_the_encoder_of_its_data(
 
 
 def test_what_is_named_afterwards_is_saved_with_the_flow(
-    registered: str, generator: torch.Generator, tmp_path: FilePath
+    words: type[WordEncoder], generator: torch.Generator, tmp_path: FilePath
 ) -> None:
     flow = trained(captioned(generator))
-    flow.text_encoder = registered
+    flow.text_encoder = "words"
     flow.save(tmp_path / "flow")
     again = Flow.load(tmp_path / "flow")
     assert torch.equal(drawn(again, ["a cat"]), drawn(flow, ["a cat"]))
 
 
 def test_an_encoder_that_moved_away_can_be_named_where_it_is(flow: Flow) -> None:
-    flow.metadata[TEXT_ENCODER] = {"spec": "hugging-face:path=/no/where", "identity": Hashed().identity()}
+    flow.metadata[TEXT_ENCODER] = {
+        "spec": "hugging-face:path=/no/where",
+        "identity": WordEncoder().identity(),
+    }
     with pytest.raises(
         FlowpriorError, match=r"that this flow remembers cannot be had: .*no /no/where.*--encoder"
     ):
         flow.sample(["a cat"])
-    flow.text_encoder = Hashed()
+    flow.text_encoder = WordEncoder()
     assert drawn(flow, ["a cat"]).isfinite().all()
 
 
-@pytest.mark.parametrize("strange", ["hashed", {"spec": 3}, [1], {"identity": "x"}])
+@pytest.mark.parametrize("strange", ["words", {"spec": 3}, [1], {"identity": "x"}])
 def test_metadata_of_another_form_name_no_encoder(flow: Flow, strange: Any) -> None:
     flow.metadata[TEXT_ENCODER] = strange
     assert flow.text_encoder is None
 
 
 def test_captions_are_dropped_in_training_by_default_and_the_share_is_recorded(
-    registered: str, generator: torch.Generator, tmp_path: FilePath
+    words: type[WordEncoder], generator: torch.Generator, tmp_path: FilePath
 ) -> None:
     data = captioned(generator)
     assert trained(data).metadata["config"]["training"]["condition_dropout"] == 0
-    data.text_encoder = registered
+    data.text_encoder = "words"
     flow = trained(data, tmp_path / "run")
     assert flow.metadata["config"]["training"]["condition_dropout"] == 0.1
     assert "condition_dropout = 0.1" in (tmp_path / "run" / "config.toml").read_text()
@@ -274,24 +238,13 @@ def test_captions_are_dropped_in_training_by_default_and_the_share_is_recorded(
         trained(captioned(generator), tmp_path / "run", resume=True)
 
 
-def labels(words: list[str], names: list[str]) -> list[int]:
-    return labels_of(words, Condition("labels", len(names)), names, "sample").tolist()
-
-
-def test_names_and_numbers_are_labels() -> None:
-    assert labels(["NK cell", "B cell", "1"], ["B cell", "NK cell"]) == [1, 0, 1]
-
-
-def test_where_names_are_numbers_a_word_is_a_name_alone() -> None:
-    """Clusters 0, 1, 3 and 4: the word 3 is the third cluster, and there is no cluster 2 to draw."""
-    assert labels(["3", "0"], ["0", "1", "3", "4"]) == [2, 0]
-    with pytest.raises(InputError, match=r"no label is named '2'.* known: 0, 1, 3, 4$"):
-        labels(["2"], ["0", "1", "3", "4"])
-
-
-def test_a_name_of_two_labels_is_told_with_the_number_of_the_first() -> None:
-    with pytest.raises(
-        InputError, match="2 labels are named 'crane'; give their numbers, of which the first is 1"
-    ):
-        labels(["crane"], ["owl", "crane", "crane"])
-    assert labels(["2"], ["owl", "crane", "crane"]) == [2]
+def test_where_transformers_is_missing_texts_alone_are_refused(
+    flow: Flow, tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow.metadata[TEXT_ENCODER] = {"spec": f"hugging-face:path={save_bert(tmp_path)}", "identity": None}
+    for module in ("transformers", "transformers.utils"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert drawn(flow, torch.rand(2, SIZE)).shape == (2, 2)
+    with pytest.raises(OptionError, match="needs transformers; run `pip install transformers`") as refused:
+        flow.sample(["a cat"])
+    assert "\n" not in str(refused.value)

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from flowprior import train
-from flowprior.cli.asked import read_given
 from flowprior.data import Subset, load_data
 from flowprior.errors import InputError, OptionError
 from flowprior.extensions.demo.fields import fields_of
+from flowprior.extensions.restoration.options import GivenImages
 from flowprior.flow import Flow
 from flowprior.pictures import given_pictures
 from tests.cli.conftest import call_app
@@ -75,7 +75,7 @@ def test_the_picture_shows_what_was_given(saved, tmp_path):
 
 def test_what_is_transparent_is_hidden(tmp_path):
     flow = trained("inpainting")
-    asked = read_given(flow, [picture(tmp_path / "part.png", "LA")], 1)
+    asked = GivenImages([picture(tmp_path / "part.png", "LA")]).read(flow, 1, {})
     assert asked.cond.shape == (1, 2, 8, 8)
     known = asked.cond[0, 1] > 0
     assert not known[:4].any()
@@ -111,7 +111,7 @@ def test_emoji_are_restored_and_shown_in_colour(task, tmp_path):
         tmp_path / "x.png",
     )
     assert found.code == 0, found.err
-    asked = read_given(flow, [tmp_path / "red.png"], 1)
+    asked = GivenImages([tmp_path / "red.png"]).read(flow, 1, {})
     assert asked.cond.shape[1:] == emoji.condition.shape
     assert asked.cond[0, :3, -1, -1].tolist() == [1, -1, -1]
     with Image.open(tmp_path / "x.png") as drawn:
@@ -139,21 +139,21 @@ def test_a_flow_of_labels_and_a_file_that_is_no_picture_are_refused(saved, tmp_p
     text = tmp_path / "low.png"
     text.write_text("no picture")
     with pytest.raises(InputError, match="cannot be decoded as a picture"):
-        read_given(flow, [text], 1)
+        GivenImages([text]).read(flow, 1, {})
     labels = train("digits", prior="gmm", coupling="condot", model="mlp:width=8,depth=1", **SHORT)
     with pytest.raises(OptionError, match="--picture is not possible: this flow's condition is int64 labels"):
-        read_given(labels, [picture(tmp_path / "other.png")], 1)
+        GivenImages([picture(tmp_path / "other.png")]).read(labels, 1, {})
 
 
 def test_a_label_goes_beside_the_picture(tmp_path):
     flow = trained("super-resolution", ",reads=picture")
-    files = [picture(tmp_path / f"low{i}.png") for i in range(2)]
-    asked = read_given(flow, files, 3, {"label": "4"})
+    given = GivenImages([picture(tmp_path / f"low{i}.png") for i in range(2)])
+    asked = given.read(flow, 3, {"label": "4"})
     assert asked.cond["label"].tolist() == [4] * 6
     assert asked.cond["picture"].shape == (6, 1, 4, 4)
     assert asked.names == ["low0, 4", "low1, 4"]
     with pytest.raises(OptionError, match="add --part label=NAME"):
-        read_given(flow, files, 1)
+        given.read(flow, 1, {})
 
 
 def test_white_does_not_shine_through_at_the_edge_of_what_is_hidden(tmp_path):
@@ -162,7 +162,7 @@ def test_white_does_not_shine_through_at_the_edge_of_what_is_hidden(tmp_path):
     black[..., 1] = 255
     black[31:72, 31:72, 1] = 0
     Image.fromarray(black, "LA").save(file)
-    cond = read_given(flow, [file], 1).cond
+    cond = GivenImages([file]).read(flow, 1, {}).cond
     known = cond[0, 1] > 0
     assert 0 < int((~known).sum()) < 64
     assert float(cond[0, 0][known].max()) < -0.9

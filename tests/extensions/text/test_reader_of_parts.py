@@ -12,37 +12,15 @@ from flowprior.conditions import Condition, Parts, TokenStates, as_value
 from flowprior.couplings import Coupling
 from flowprior.errors import InputError
 from flowprior.flow import Flow
-from flowprior.models import TextEncoder, TextEncoding
 from flowprior.paths import Path
 from flowprior.priors import Prior
+from tests.words import WordEncoder
 
-TOKENS = Condition("tokens", 2)
-TEXTS = (("caption", Condition("embeddings", 3)), ("words", TOKENS))
+SIZE = WordEncoder().size
+TOKENS = Condition("tokens", SIZE)
+TEXTS = (("caption", Condition("embeddings", SIZE)), ("words", TOKENS))
 STYLED = Condition("parts", parts=(*TEXTS, ("style", Condition("labels", 4))))
 PLAIN = Condition("parts", parts=TEXTS)
-
-
-class Lengths(TextEncoder):
-    """A token for each word, of its length and its first letter; their mean and number."""
-
-    @property
-    def size(self) -> int:
-        return 3
-
-    @property
-    def token_size(self) -> int:
-        return 2
-
-    def identity(self) -> str:
-        return "lengths"
-
-    def _encode(self, texts: list[str]) -> TextEncoding:
-        rows = [[[len(w) / 9, ord(w[0]) / 99] for w in text.split()] or [[0.5, 0.5]] for text in texts]
-        longest = max(map(len, rows))
-        mask = torch.tensor([[place < len(row) for place in range(longest)] for row in rows])
-        tokens = torch.tensor([row + [[0.0, 0.0]] * (longest - len(row)) for row in rows])
-        count = mask.sum(1, keepdim=True)
-        return TextEncoding(torch.cat([tokens.sum(1) / count, count / 9], 1), tokens, mask)
 
 
 class Net(nn.Module):
@@ -62,7 +40,7 @@ class Net(nn.Module):
 def flow_of(condition: Condition) -> Flow:
     prior = Prior.create("gaussian").fit(torch.randn(32, 2, generator=torch.Generator().manual_seed(0)))
     flow = Flow(Net(), prior, Coupling.create("condot"), Path.create("condot"), condition)
-    flow.text_encoder = Lengths()
+    flow.text_encoder = WordEncoder()
     return flow
 
 
@@ -72,7 +50,7 @@ def drawn(flow: Flow, cond: Any, n: int | None = None, **options: Any) -> Tensor
 
 def test_texts_stand_for_their_token_states() -> None:
     flow, captions = flow_of(TOKENS), ["a cat", "dogs", "a very sleepy cat"]
-    encoding = Lengths().encode(captions)
+    encoding = WordEncoder().encode(captions)
     expected = drawn(flow, TokenStates(encoding.tokens, encoding.mask))
     torch.testing.assert_close(drawn(flow, captions), expected)
     torch.testing.assert_close(drawn(flow, captions, batch_size=1), expected)
@@ -82,21 +60,21 @@ def test_texts_stand_for_their_token_states() -> None:
 def test_the_empty_text_is_the_null_condition_of_each_part_of_texts() -> None:
     for condition in (TOKENS, PLAIN):
         flow = flow_of(condition)
-        null = condition.null(as_value(flow.captions.read(["a cat on a mat"] * 2, None, "test")))
+        null = condition.null(as_value(flow.words.read(["a cat on a mat"] * 2, None, "test")))
         torch.testing.assert_close(drawn(flow, ["", " "]), drawn(flow, null))
         beside = drawn(flow, ["", "a cat"], guidance=0)
         torch.testing.assert_close(drawn(flow, ["", ""])[0], beside[0])
 
 
 def test_texts_alone_fill_all_parts_that_are_of_texts() -> None:
-    encoding = Lengths().encode(["a cat", "dogs"])
+    encoding = WordEncoder().encode(["a cat", "dogs"])
     parts = {"caption": encoding.pooled, "words": TokenStates(encoding.tokens, encoding.mask)}
     torch.testing.assert_close(drawn(flow_of(PLAIN), ["a cat", "dogs"]), drawn(flow_of(PLAIN), parts))
 
 
 def test_texts_by_the_name_of_their_part() -> None:
     flow, style = flow_of(STYLED), torch.tensor([3, 1])
-    encoding = Lengths().encode(["a cat", "dogs"])
+    encoding = WordEncoder().encode(["a cat", "dogs"])
     parts = {"caption": encoding.pooled, "words": TokenStates(encoding.tokens, encoding.mask), "style": style}
     texts = {"caption": ["a cat", "dogs"], "words": ["a cat", "dogs"], "style": style}
     torch.testing.assert_close(drawn(flow, texts), drawn(flow, parts))
@@ -115,12 +93,10 @@ def test_a_part_of_labels_has_to_be_named() -> None:
 
 def test_a_negative_caption_leaves_the_other_parts_as_they_are() -> None:
     flow, style = flow_of(STYLED), torch.tensor([3, 1])
-    wanted = flow.captions.read({"caption": "a cat", "words": "a cat", "style": style}, None, "test")
-    unwanted = flow.captions.read(
-        {"caption": "very long", "words": "very long", "style": style}, None, "test"
-    )
+    wanted = flow.words.read({"caption": "a cat", "words": "a cat", "style": style}, None, "test")
+    unwanted = flow.words.read({"caption": "very long", "words": "very long", "style": style}, None, "test")
     x, t = torch.zeros(2, 2), torch.full((2,), 0.5)
-    away = flow.captions.negative("very long", "test")
+    away = flow.words.negative("very long", "test")
     assert sorted(away) == ["caption", "words"]
     expected = flow.velocity(x, t, Parts(unwanted)) + 2 * (
         flow.velocity(x, t, Parts(wanted)) - flow.velocity(x, t, Parts(unwanted))

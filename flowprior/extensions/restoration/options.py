@@ -1,0 +1,117 @@
+"""The option of ``flowprior sample`` for images to restore: ``--picture FILE``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flowprior.cli.asked import Asked, Given
+from flowprior.cli.options import rows_for
+from flowprior.errors import OptionError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from flowprior.flow import Flow
+    from flowprior.pictures.grid import Panel
+
+CHANNELS = (1, 3)
+"""Channels of an image that is given whole; one more where a part of it may be hidden."""
+OPAQUE = 0.99
+"""The least opacity of a known pixel; below it the white under the transparency shines through."""
+
+
+def pictures(
+    picture: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Picture to restore, for a flow of pictures; can be repeated."),
+    ] = None,
+) -> GivenImages | None:
+    """Return the images in the files, or None where there is none."""
+    return GivenImages(picture) if picture else None
+
+
+class GivenImages(Given):
+    """Images in files as conditions, each scaled to the condition's size; what is transparent is hidden.
+
+    Args:
+        files: one condition each.
+    """
+
+    option = "--picture"
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = files
+
+    def read(self, flow: Flow, count: int | None, labels: Mapping[str, str]) -> Asked:
+        """Return the samples that the images ask for, each with the same label of every other part.
+
+        Raises:
+            OptionError: the flow's condition has no image, or a part that is not asked for, or no such part.
+            InputError: a file that cannot be decoded.
+        """
+        import torch
+
+        from flowprior.conditions import as_value
+
+        name, shape = _image_of(flow)
+        _check_labels(flow, name, labels)
+        given = torch.stack([_read_image(file, shape) for file in self.files])
+        value = as_value(flow.words.read({name: given, **labels}, None, "sample")) if name else given
+        rows = rows_for(len(self.files), count)
+        words = {part: [label] * len(self.files) for part, label in labels.items()}
+        return Asked(value[rows], None, rows, {"picture": [file.stem for file in self.files], **words})
+
+    def panels(self, flow: Flow, asked: Asked, x: Tensor, panels: dict[str, Panel]) -> dict[str, Panel]:
+        """Return the panels with the images that were given, once each, before them."""
+        import torch
+
+        from flowprior.pictures import given_pictures
+
+        panels = panels or {"restored": (x, asked.rows)}
+        assert asked.rows is not None
+        first = torch.tensor([int((asked.rows == row).nonzero()[0]) for row in asked.rows.unique()])
+        cond = None if asked.cond is None else asked.cond[first]
+        shown = given_pictures(cond, flow.event_shape)
+        return panels if shown is None else {"given": (shown, asked.rows[first]), **panels}
+
+
+def _image_of(flow: Flow) -> tuple[str, tuple[int, ...]]:
+    """Return name and shape of the part that is an image; the name is empty for the whole condition."""
+    shapes = {name: part.shape for name, part in flow.condition.named.items() if part.is_picture}
+    found = {name: shape for name, shape in shapes.items() if shape[0] - _is_masked(shape) in CHANNELS}
+    if len(found) != 1:
+        raise OptionError(
+            f"--picture is not possible: this flow's condition is {flow.condition.describe()}; leave it out"
+        )
+    return next(iter(found.items()))
+
+
+def _is_masked(shape: tuple[int, ...]) -> bool:
+    """Return whether an image has one channel more, which says what is known of it."""
+    return shape[0] not in CHANNELS
+
+
+def _check_labels(flow: Flow, image: str, labels: Mapping[str, str]) -> None:
+    others = [name for name in flow.condition.names if name != image]
+    missing = [name for name in others if name not in labels]
+    unknown = [name for name in labels if name not in others]
+    if missing or unknown:
+        problem = f"add --part {missing[0]}=NAME" if missing else f"leave --part {unknown[0]} out"
+        raise OptionError(f"this flow's condition is {flow.condition.describe()}; {problem}")
+
+
+def _read_image(file: Path, shape: tuple[int, ...]) -> Tensor:
+    import torch
+
+    from flowprior.data.picture_files import read_opacity, read_picture
+
+    channels, height, width = shape
+    size = height, width
+    if not _is_masked(shape):
+        return read_picture(file, size, channels)
+    known = (read_opacity(file, size) > OPAQUE).float()
+    return torch.cat([read_picture(file, size, channels - 1) * known, 2 * known - 1])

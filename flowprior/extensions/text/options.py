@@ -1,0 +1,109 @@
+"""The options of ``flowprior sample`` for captions: them, one to guide away from, and the encoder of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flowprior.cli.asked import OTHERS, Asked, Given, rows_of_parts
+from flowprior.cli.options import rows_for
+from flowprior.errors import OptionError
+
+if TYPE_CHECKING:
+    from flowprior.flow import Flow
+
+PROMPTS_LIMIT = 1 << 20
+"""The longest file of captions that is read, in bytes."""
+
+
+def captions(
+    text: Annotated[
+        list[str] | None, typer.Option(help="Caption, for a flow of captions; can be repeated.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File of captions, one a line.")
+    ] = None,
+    negative: Annotated[
+        str | None, typer.Option(help="Caption to guide away from; needs --guidance.")
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Text encoder (flowprior list encoders); by default the one of the training data."),
+    ] = None,
+) -> GivenCaptions | None:
+    """Return the captions that are asked for, or None where no option is given.
+
+    Raises:
+        OptionError: captions by two options, or a file that is missing, empty or no text.
+    """
+    if text and prompts is not None:
+        raise OptionError("--text and --prompts exclude each other; choose one of them")
+    if not text and prompts is None and negative is None and encoder is None:
+        return None
+    if prompts is not None:
+        return GivenCaptions("--prompts", _captions_of(prompts), negative, encoder)
+    return GivenCaptions("--text" if text else "", text or [], negative, encoder)
+
+
+class GivenCaptions(Given):
+    """Captions as conditions, a caption to guide away from, and the encoder of both.
+
+    Args:
+        option: by which they are given; empty where none is.
+        texts: captions.
+        negative: to guide away from, or None.
+        encoder: spec of a text encoder; None for the one that the flow remembers.
+    """
+
+    def __init__(self, option: str, texts: Sequence[str], negative: str | None, encoder: str | None) -> None:
+        self.option, self.texts, self.encoder = option, texts, encoder
+        self.settings: Mapping[str, Any] = {} if negative is None else {"negative": negative}
+
+    def prepare(self, flow: Flow) -> None:
+        """Give the flow the encoder that is named."""
+        if self.encoder is not None:
+            flow.text_encoder = self.encoder
+
+    def read(self, flow: Flow, count: int | None, labels: Mapping[str, str]) -> Asked:
+        """Return the samples that the captions ask for, each with every label of the other parts.
+
+        Raises:
+            OptionError: labels of a part that the flow does not have, or of which none is asked for.
+            InputError: the flow has no text encoder, or another one than made its embeddings.
+        """
+        from flowprior.conditions import as_value
+
+        texts, words, asked = self.texts, {}, self.texts
+        if labels or flow.condition.kind == "parts":
+            words = rows_of_parts(flow, labels, texts)
+            texts = words.pop(OTHERS)
+            asked = {name: texts for name in flow.condition.names if name not in words} | words
+        value = as_value(flow.words.read(asked, None, "sample"))
+        rows = rows_for(len(value), count)
+        return Asked(value[rows], None, rows, {"caption" + "s" * (len(texts) > 1): texts, **words})
+
+
+def _captions_of(file: Path) -> list[str]:
+    """Return the captions of a file, one a line; empty lines are skipped.
+
+    Raises:
+        OptionError: a file that is missing, too long, empty or no text.
+    """
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(PROMPTS_LIMIT + 1)
+    except (OSError, ValueError) as error:
+        raise OptionError(f"--prompts {file} cannot be read ({error}); check the path") from error
+    if len(data) > PROMPTS_LIMIT:
+        raise OptionError(f"--prompts {file} has more than {PROMPTS_LIMIT:,} bytes; split it")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise OptionError(f"--prompts {file} is no UTF-8 text; save it as UTF-8") from error
+    captions = [line.strip() for line in text.split("\n") if line.strip()]
+    if not captions:
+        raise OptionError(f"--prompts {file} holds no caption; write one a line")
+    return captions

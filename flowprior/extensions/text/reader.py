@@ -1,0 +1,136 @@
+"""The reader of captions: conditions of texts, by the encoder that made the embeddings of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from flowprior.conditions import Condition, Conditions, TokenStates
+from flowprior.errors import CheckpointError, FlowpriorError, InputError, OptionError
+from flowprior.flow.readers import TEXT, TEXT_ENCODER, Reader, check_identity, remembered
+from flowprior.models import Encoder, TextEncoder
+from flowprior.models.encoders import check_texts, is_empty
+from flowprior.registry import spec_of
+
+
+class TextReader(Reader):
+    """The text encoder of a flow, read when a text first needs it, and what it makes of texts.
+
+    The arguments are those of :class:`flowprior.flow.readers.Reader`.
+    """
+
+    name = TEXT
+
+    def __init__(self, condition: Condition, metadata: dict[str, Any]) -> None:
+        super().__init__(condition, metadata)
+        self._encoder: TextEncoder | None = None
+
+    @property
+    def encoder(self) -> TextEncoder | None:
+        """The encoder that was chosen, or that the metadata name; None where there is neither.
+
+        Raises:
+            FlowpriorError: it cannot be had on this machine; the message says what is missing.
+        """
+        spec = remembered(self.metadata, "spec")
+        if self._encoder is None and spec is not None:
+            self._encoder = text_encoder(spec)
+        return self._encoder
+
+    def choose(self, encoder: str | TextEncoder | None) -> None:
+        """Take this encoder, by name, spec or as it is, and remember its spec; None forgets the former.
+
+        The identity that the metadata hold stays, for the embeddings of the data do: an encoder of another
+        one is refused when it is used.
+
+        Raises:
+            FlowpriorError: no text encoder, or one that cannot be had on this machine.
+        """
+        self._encoder = None if encoder is None else text_encoder(encoder)
+        if self._encoder is None:
+            self.metadata.pop(TEXT_ENCODER, None)
+            return
+        spec = None
+        with suppress(CheckpointError):  # One that is not registered is this process's alone.
+            spec = spec_of(Encoder.registry, self._encoder)
+        self.metadata[TEXT_ENCODER] = {"spec": spec, "identity": remembered(self.metadata, "identity")}
+
+    def value(self, texts: Sequence[str], condition: Condition, owner: str) -> Conditions:
+        """Return what texts are as a condition of embeddings or of token states.
+
+        Each text is encoded once; empty ones are the null condition.
+        """
+        texts = check_texts(texts, owner)
+        encoder = self._fitting_encoder(condition, owner)
+        known: dict[str, tuple[Tensor, Tensor]] = {}
+        if said := [text for text in dict.fromkeys(texts) if not is_empty(text)]:
+            made = encoder.encode(said)
+            for text, pooled, tokens, mask in zip(said, made.pooled, made.tokens, made.mask, strict=True):
+                known[text] = (pooled, tokens[mask])
+        null = torch.zeros(encoder.size), torch.zeros(1, encoder.token_size)
+        found = [known.get(text, null) for text in texts]
+        pooled, tokens = zip(*found, strict=True) if texts else ((), ())
+        if condition.kind == "embeddings":
+            return torch.stack(pooled) if texts else torch.zeros(0, encoder.size)
+        if not texts:
+            return TokenStates(torch.zeros(0, 1, encoder.token_size), torch.zeros(0, 1, dtype=torch.bool))
+        states = pad_sequence(list(tokens), batch_first=True)
+        lengths = torch.tensor([len(states) for states in tokens])
+        return TokenStates(states, torch.arange(states.shape[1]) < lengths[:, None])
+
+    def negative(self, text: str, owner: str) -> dict[str, Conditions]:
+        """Return the parts of the condition that a caption to guide away from stands for."""
+        encoder = self._known_encoder(owner)
+        sizes = {"embeddings": encoder.size, "tokens": encoder.token_size}
+        parts = {name: part for name, part in self.condition.parts if sizes.get(part.kind) == part.size}
+        if not parts:
+            raise InputError(
+                f"{owner}: got a negative text, but this flow's condition is {self.condition.describe()}"
+            )
+        return {name: self.value([text], part, owner) for name, part in parts.items()}
+
+    def _fitting_encoder(self, condition: Condition, owner: str) -> TextEncoder:
+        """Return the encoder, where it is the one that made the embeddings, as far as that is known."""
+        encoder = self._known_encoder(owner)
+        size = encoder.size if condition.kind == "embeddings" else encoder.token_size
+        if size != condition.size:
+            raise InputError(
+                f"{owner}: encoder '{encoder.name}' gives {size} numbers, this flow's condition is "
+                f"{condition.describe()}; name the encoder that made them (flow.text_encoder, --encoder)"
+            )
+        check_identity(self.metadata, encoder.identity(), owner)
+        return encoder
+
+    def _known_encoder(self, owner: str) -> TextEncoder:
+        try:
+            encoder = self.encoder
+        except FlowpriorError as error:
+            raise type(error)(
+                f"{owner}: the text encoder that this flow remembers cannot be had: {error}; or say "
+                "where it is now (flow.text_encoder, --encoder)"
+            ) from error
+        if encoder is None:
+            raise InputError(
+                f"{owner}: got texts, but this flow does not say which encoder made its embeddings; name it: "
+                'flow.text_encoder = "minilm" (--encoder minilm)'
+            )
+        return encoder
+
+
+def text_encoder(encoder: str | TextEncoder) -> TextEncoder:
+    """Return a text encoder by name, by spec, or as it is.
+
+    Raises:
+        UnknownComponentError: no encoder of that name.
+        OptionError: options that it cannot take, no encoder of texts, or a package that is not installed.
+        DataNotFoundError: a folder that is not there.
+    """
+    built = Encoder.registry.resolve(encoder)
+    if not isinstance(built, TextEncoder):
+        raise OptionError(f"encoder '{built.name}' encodes no texts; choose another, such as minilm")
+    return built
