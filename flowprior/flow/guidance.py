@@ -8,7 +8,7 @@ flow with a condition can be guided.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -19,7 +19,6 @@ from flowprior.conditions import Condition, Conditions, Parts, joined, rows
 from flowprior.display import short
 from flowprior.errors import OptionError
 from flowprior.registry import is_number
-from flowprior.samplers import Velocity
 
 UNGUIDED = 1.0
 
@@ -78,10 +77,9 @@ def check_negative(negative: object, guidance: float) -> None:
 
 
 def guided(
-    velocity: Velocity,
+    velocity: Callable[..., Tensor],
     condition: Condition,
-    x: Tensor,
-    t: Tensor,
+    asked: Sequence[Tensor],
     cond: Conditions | None,
     guidance: float,
     negative: Conditions | None,
@@ -89,9 +87,10 @@ def guided(
     """v_null + guidance (v_c − v_null) ``[B, *event]``, both halves in one call on a doubled batch.
 
     Args:
-        velocity: v(x, t, cond), unguided.
+        velocity: unguided, of ``asked`` and the condition, such as v(x, t, cond).
         condition: of the flow.
-        x, t, cond: points, times and conditions of B rows.
+        asked: points and times of B rows.
+        cond: their conditions.
         guidance: its strength; 1 asks for no other half.
         negative: takes the place of the null condition; see :func:`away_from`.
 
@@ -99,13 +98,13 @@ def guided(
         OptionError: guidance without a condition.
     """
     if guidance == UNGUIDED:
-        return velocity(x, t, cond)
+        return velocity(*asked, cond)
     null = condition.null(cond) if negative is None else away_from(cond, negative)
     if cond is None or null is None:
         raise OptionError(
             f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
         )
-    both = velocity(torch.cat([x, x]), torch.cat([t, t]), joined([cond, null]))
+    both = velocity(*(torch.cat([part, part]) for part in asked), joined([cond, null]))
     toward, away = both.chunk(2)
     return away + guidance * (toward - away)
 

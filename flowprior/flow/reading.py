@@ -22,10 +22,8 @@ from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.flow.description import DESCRIPTION, bindings_of, dtype_of, read_description
 from flowprior.flow.latents import rebuild_encoder
 from flowprior.flow.parts import FlowParts
-from flowprior.flow.prediction_kinds import make_prediction
-from flowprior.flow.predictions import Prediction
+from flowprior.flow.predictions import Prediction, make_prediction
 from flowprior.flow.tensors import assign_tensors, check_prior, part_of, refuse_non_finite
-from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.saved import kinds_of, refuse_shifted
@@ -233,6 +231,6 @@ def _build_model(description: dict[str, Any], condition: Condition, predicted: P
     if not description["model"]:
         raise CheckpointError("its model is not one of flowprior's; pass it as Flow.load(…, model=network)")
     shape = torch.Size(description["event_shape"])
-    model = build_model(description["model"], shape, condition, predicted.inputs, predicted.interval)
+    model = predicted.network(description["model"], shape, condition)
     dtype = dtype_of(description)
     return model.to(dtype) if dtype else model

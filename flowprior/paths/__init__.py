@@ -6,7 +6,6 @@ from flowprior.paths.base import (
     Ends,
     Path,
     PathSample,
-    check_prediction,
     ends_of_velocity,
     velocity_of_source,
 )
@@ -19,7 +18,6 @@ __all__ = [
     "Path",
     "PathSample",
     "VPPath",
-    "check_prediction",
     "ends_of_velocity",
     "velocity_of_source",
 ]

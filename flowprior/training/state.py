@@ -18,7 +18,7 @@ from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.asked import GIVEN_PRIOR
 from flowprior.flow.captions import LABEL_NAMES, TEXT_ENCODER
-from flowprior.flow.prediction_kinds import make_prediction
+from flowprior.flow.predictions import make_prediction
 from flowprior.flow.tensors import load_plain, part_of
 from flowprior.registry import package_version
 from flowprior.training.checkpoints import (

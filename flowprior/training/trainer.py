@@ -23,9 +23,9 @@ from flowprior.flow.reading import step_folders
 from flowprior.flow.tensors import load_plain
 from flowprior.models import LatentEncoder
 from flowprior.paths import Path as ProbabilityPath
-from flowprior.paths import check_prediction
 from flowprior.priors import Prior
 from flowprior.progress import showing, shows_progress, stage
+from flowprior.registry.plugins import load_point
 from flowprior.streams.data import every_condition
 from flowprior.training.batches import PairStream, Prefetched, Randomness
 from flowprior.training.callbacks import Callback
@@ -41,7 +41,6 @@ from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
 from flowprior.training.run import RunDirectory, clear_run
 from flowprior.training.run_info import RunInfo, save_run_flow
 from flowprior.training.state import TrainingState
-from flowprior.training.warm_start import start_from
 
 
 def train(
@@ -173,6 +172,7 @@ def train_parts(
     config = parts.config.training
     # Where a checkpoint has the weights, what they began with is not asked for again.
     if config.init and (replace or run is None or not step_folders(run.checkpoints)):
+        start_from = load_point("flowprior.training", "init", "training.init")
         start_from(parts.model, Path(config.init).expanduser())
     state = TrainingState(parts, engine)
     if progress:
@@ -264,7 +264,6 @@ def fit_prior(
             parts.prior.to(parts.device)
         seconds = time.perf_counter() - start
     parts.path.check(parts.prior)
-    check_prediction(parts.path, parts.config.training.prediction)
     parts.coupling.check(parts.prior)
     return seconds
 
