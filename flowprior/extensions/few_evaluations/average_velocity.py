@@ -25,7 +25,6 @@ Where the moments of the pairs are known, the linear velocity is taken out, whos
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -187,8 +186,9 @@ class AverageVelocity(Prediction):
             for before, after in zip(view, then, strict=True)
         ]
         turned = torch.stack([torch.ones_like(short), torch.zeros_like(short)], 1)
-        call = partial(_called, network, cond)
-        output, change = _along(call, (view.inputs, told), (rates[0], turned), short)
+        output, change = _along(
+            lambda inputs, told: network(inputs, told, cond), (view.inputs, told), (rates[0], turned), short
+        )
         return view.scaled(change) + rates[1] + rates[2] * output
 
 
@@ -204,10 +204,6 @@ def _looked_at(times: Interval) -> Tensor:
 def _columns(times: Tensor, x: Tensor) -> Tensor:
     """Times ``[B]`` shaped to multiply x ``[B, *event]``."""
     return times.view(-1, *[1] * (x.dim() - 1))
-
-
-def _called(network: Network, cond: Conditions | None, inputs: Tensor, told: Tensor) -> Tensor:
-    return network(inputs, told, cond)
 
 
 def _along(
