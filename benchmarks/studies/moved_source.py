@@ -69,7 +69,7 @@ def values(flow: Flow, cell: Any, data: Any) -> list[Row]:
                 x0 = centre + scale * (x0 - centre) + shift * unit
             for nfe in NFES:
                 solver: Sampler = Sampler.registry.resolve(own.default_sampler)
-                x = solver.solve(own.velocity, x0, cond, nfe=nfe).x.clamp(-1, 1)
+                x = solver.solve(own.guided(), x0, cond, nfe=nfe).x.clamp(-1, 1)
                 share = float((judge(x).argmax(1) == cond).float().mean())
                 found = {DISTANCE: polynomial_mmd2(judge.features(x), real), RECOGNISED: share}
                 told = {"sampler": f"moved {what}", "condition": move, "samples": SAMPLES, "split": "test"}

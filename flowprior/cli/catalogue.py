@@ -43,7 +43,7 @@ GROUPS = {"weights": "loss_weights"}
 """Family -> the name of its entry-point group, where that is another one."""
 FILE = "components.json"
 LIMIT = 16 << 20
-NOT_FOR_USERS = {"models": ("event_shape", "condition", "inputs", "interval"), "data": ("split",)}
+NOT_FOR_USERS = {"models": ("event_shape", "condition", "inputs"), "data": ("split",)}
 Catalogue = dict[str, list[dict[str, Any]]]
 """Family -> its components: name, aliases, description, options (name -> default) and their meanings."""
 _REGISTERED = re.compile(r'^@(\w+)\.register\(\s*"([^"]+)"', re.MULTILINE)

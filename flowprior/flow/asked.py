@@ -12,7 +12,7 @@ flow with a condition can be guided.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -25,7 +25,6 @@ from flowprior.errors import OptionError
 from flowprior.flow.parts import FlowParts
 from flowprior.priors.asked import named
 from flowprior.registry import is_number
-from flowprior.samplers import Velocity
 from flowprior.streams.user_tensors import check_finite
 
 GIVEN_PRIOR = "prior_was_given"
@@ -134,10 +133,9 @@ def check_negative(negative: object, guidance: float) -> None:
 
 
 def guided(
-    velocity: Velocity,
+    velocity: Callable[..., Tensor],
     condition: Condition,
-    x: Tensor,
-    t: Tensor,
+    asked: Sequence[Tensor],
     cond: Conditions | None,
     guidance: float,
     negative: Conditions | None,
@@ -145,9 +143,10 @@ def guided(
     """v_null + guidance (v_c − v_null) ``[B, *event]``, both halves in one call on a doubled batch.
 
     Args:
-        velocity: v(x, t, cond), unguided.
+        velocity: unguided, of ``asked`` and the condition, such as v(x, t, cond).
         condition: of the flow.
-        x, t, cond: points, times and conditions of B rows.
+        asked: points and times of B rows.
+        cond: their conditions.
         guidance: its strength; 1 asks for no other half.
         negative: takes the place of the null condition; see :func:`away_from`.
 
@@ -155,13 +154,13 @@ def guided(
         OptionError: guidance without a condition.
     """
     if guidance == UNGUIDED:
-        return velocity(x, t, cond)
+        return velocity(*asked, cond)
     null = condition.null(cond) if negative is None else away_from(cond, negative)
     if cond is None or null is None:
         raise OptionError(
             f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
         )
-    both = velocity(torch.cat([x, x]), torch.cat([t, t]), joined([cond, null]))
+    both = velocity(*(torch.cat([part, part]) for part in asked), joined([cond, null]))
     toward, away = both.chunk(2)
     return away + guidance * (toward - away)
 

@@ -37,8 +37,7 @@ from flowprior.flow.description import (
 )
 from flowprior.flow.latents import rebuild_encoder
 from flowprior.flow.parts import FlowParts
-from flowprior.flow.prediction_kinds import make_prediction
-from flowprior.models import build_model
+from flowprior.flow.predictions import make_prediction
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.saved import kinds_of, refuse_shifted
@@ -384,7 +383,7 @@ def _rebuild(
         predicted = make_prediction(description["prediction"], prior, coupling, path)
         spec, shape = description["model"], torch.Size(description["event_shape"])
         with SizedBy(sizes_of(part_of(tensors, "model")), f"model '{spec}'"):
-            model = build_model(spec, shape, condition, predicted.inputs, predicted.interval)
+            model = predicted.network(spec, shape, condition)
             model = model.to(dtype_of(description))
     return cls(
         model,

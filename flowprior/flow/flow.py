@@ -24,7 +24,7 @@ from flowprior.flow.latents import decoded
 from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.linear_velocity import Solve, averaging, from_source
 from flowprior.flow.parts import FlowParts
-from flowprior.flow.prediction_kinds import check_sampler
+from flowprior.flow.predictions import check_sampler
 from flowprior.flow.sampling import (
     batches,
     check_batch_size,
@@ -37,7 +37,7 @@ from flowprior.flow.sampling import (
 from flowprior.models import TextEncoder
 from flowprior.models.encoders import is_empty
 from flowprior.processes.group import group_of
-from flowprior.samplers import Sampler, Solution, Velocity, draw_source
+from flowprior.samplers import AveragedVelocity, Sampler, Solution, Velocity, draw_source
 from flowprior.storage.user_paths import expanded
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ class Flow(FlowParts):
         path: the path it was trained on.
         condition: kind and size of the condition.
         prediction: what the model gives: ``"velocity"``; ``"residual"``, what is left of it beyond
-            :class:`~flowprior.flow.linear_velocity.LinearVelocity`; the ``"average-velocity"`` of an interval
-            (:mod:`flowprior.flow.average_velocity`); or ``"epsilon"``, the source
-            sample x0 that is noise under N(0, I), from which :meth:`velocity` follows.
+            :class:`~flowprior.flow.linear_velocity.LinearVelocity`; ``"epsilon"``, the source sample x0 that
+            is noise under N(0, I), from which :meth:`velocity` follows; or another registered one
+            (:mod:`flowprior.flow.predictions`).
         model_spec, prior_spec, coupling_spec, path_spec: names and options to rebuild the parts by; those of
             registered components, and of a network of :func:`flowprior.models.build_model`, are read off the
             instances where they are left out.
@@ -103,30 +103,48 @@ class Flow(FlowParts):
         """v(x, t, c) ``[B, *event]``, guided: v_null + guidance (v_c − v_null) (Ho & Salimans 2022).
 
         Both halves are evaluated in one call on a doubled batch, and count as one evaluation. ``negative``,
-        one condition of one row, or some of its parts, takes the place of the null condition. Times may be
-        ``[B, 2]``: the average over these intervals, which a flow of ``average-velocity`` has learned; for
-        others it follows from v at the beginning and the linear velocity
-        (:meth:`flowprior.flow.linear_velocity.LinearVelocity.carrying`).
+        one condition of one row, or some of its parts, takes the place of the null condition.
 
         Raises:
-            OptionError: guidance of a flow without a condition, or of one trained without dropping it; an
-                interval where neither network nor moments tell the average.
+            OptionError: guidance of a flow without a condition, or of one trained without dropping it.
         """
         check_guidance(guidance, None, self.metadata if negative is None else None)
-        return guided(self._unguided, self.condition, x, t, cond, guidance, negative)
+        answer = partial(self.predicted.answer, self.model)
+        return guided(answer, self.condition, (x, t), cond, guidance, negative)
 
-    def _unguided(self, x: Tensor, t: Tensor, cond: Conditions | None) -> Tensor:
-        """v(x, t, c) ``[B, *event]``, or its average over intervals ``[B, 2]``, in one call of the model."""
-        if t.dim() > 1 and not self.predicted.interval:
-            linear = averaging(self.prior, self.coupling, self.path)
-            return linear.carrying(self._unguided(x, t[:, 0], cond), x, t, cond)
-        view = self.predicted.view(x, t, cond)
-        return self.predicted.velocity(self.model(view.inputs, t, cond), view, x, t)
+    def average_velocity(
+        self,
+        x: Tensor,
+        begin: Tensor,
+        end: Tensor,
+        cond: Conditions | None = None,
+        guidance: float = 1.0,
+        negative: Conditions | None = None,
+    ) -> Tensor:
+        """Return the average of the velocity ``[B, *event]`` from x at ``begin`` to ``end``, ``[B]`` each.
 
-    def _foretold(self, x: Tensor, t: Tensor, cond: Conditions | None, **guidance: Any) -> Tensor:
-        """What the pairs' moments say of the average over intervals ``[B, 2]``, guided as velocities are."""
+        It follows from v at the beginning and the linear velocity of the pairs
+        (:meth:`flowprior.flow.linear_velocity.LinearVelocity.carrying`), or is what the network has learned.
+        Guidance is that of :meth:`velocity`.
+
+        Raises:
+            OptionError: neither network nor moments tell it, or guidance as in :meth:`velocity`.
+        """
+        check_guidance(guidance, None, self.metadata if negative is None else None)
+        average = partial(self.predicted.average, self.model)
+        return guided(average, self.condition, (x, begin, end), cond, guidance, negative)
+
+    def guided(self, guidance: float = 1.0, negative: Conditions | None = None) -> AveragedVelocity:
+        """Return :meth:`velocity` and :meth:`average_velocity` under this guidance, as samplers take them."""
+        given = {"guidance": guidance, "negative": negative}
+        return AveragedVelocity(partial(self.velocity, **given), partial(self.average_velocity, **given))
+
+    def _foretold(
+        self, x: Tensor, begin: Tensor, end: Tensor, cond: Conditions | None, **guidance: Any
+    ) -> Tensor:
+        """What the pairs' moments say of the average over intervals, guided as velocities are."""
         linear = averaging(self.prior, self.coupling, self.path)
-        return guided(linear.average, self.condition, x, t, cond, **guidance)
+        return guided(linear.average, self.condition, (x, begin, end), cond, **guidance)
 
     def sample(self, cond: Asked | None = None, n: int | None = None, **options: Any) -> Tensor:
         """Draw samples ``[B, *event]``; takes what :meth:`solve` takes, except ``trajectory``.
@@ -208,7 +226,7 @@ class Flow(FlowParts):
             source = self.coupling, self.prior, cond, n
             x0 = draw_source(*source, options=solver.source_options, generator=generator)
             x0 = x0.to(self.dtype or x0.dtype)
-            velocity: Velocity = partial(self.velocity, guidance=guidance, negative=away)
+            velocity: Velocity = self.guided(guidance, away)
             if nfe == 0:
                 found = unmoved(x0, trajectory)
             elif solver.stochastic:

@@ -30,11 +30,11 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
-from flowprior.errors import InputError
 from flowprior.flow.pair_moments import Chord, PairMoments, check_moments
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.samplers import Solution, Velocity
+from flowprior.samplers import Solution
+from flowprior.samplers.base import AverageOf
 
 Solve = Callable[[Tensor, Conditions | None], Solution]
 """Integrates states ``[B, *event]`` under their condition from some time on to t = 1."""
@@ -61,14 +61,15 @@ class LinearVelocity:
         flat, moments = self._at(x, t, cond)
         return moments.velocity(flat).view_as(x).to(x.dtype)
 
-    def average(self, x: Tensor, times: Tensor, cond: Conditions | None) -> Tensor:
-        """Its average ``[B, *event]`` over intervals ``[B, 2]``, at whose beginning it is at x."""
-        begin, end = _ends(times)
+    def average(self, x: Tensor, begin: Tensor, end: Tensor, cond: Conditions | None) -> Tensor:
+        """Its average ``[B, *event]`` over the way from x at ``begin`` to ``end``, ``[B]`` each."""
         flat, moments = self._at(x, begin, cond)
         average = moments.average_velocity(flat, Chord.of(self.path, begin, end, flat.dtype))
         return average.view_as(x).to(x.dtype)
 
-    def carrying(self, velocity: Tensor, x: Tensor, times: Tensor, cond: Conditions | None) -> Tensor:
+    def carrying(
+        self, velocity: Tensor, x: Tensor, begin: Tensor, end: Tensor, cond: Conditions | None
+    ) -> Tensor:
         """The average ``[B, *event]`` over intervals of a velocity whose nonlinear part does not change.
 
         The flow of the linear velocity carries along what that part adds on the way.
@@ -76,10 +77,9 @@ class LinearVelocity:
         Args:
             velocity: at the beginning, ``[B, *event]``.
             x: where the intervals begin, ``[B, *event]``.
-            times: beginning and end, ``[B, 2]``.
+            begin, end: of the intervals, ``[B]`` each.
             cond: of the rows.
         """
-        begin, end = _ends(times)
         flat, moments = self._at(x, begin, cond)
         chord = Chord.of(self.path, begin, end, flat.dtype)
         beyond = velocity.flatten(1).to(flat.dtype) - moments.velocity(flat)
@@ -103,21 +103,20 @@ def averaging(prior: Prior, coupling: Coupling, path: Path) -> LinearVelocity:
     return LinearVelocity(prior, coupling, path)
 
 
-def carried(x0: Tensor, cond: Conditions | None, time: float, foretold: Velocity) -> Tensor:
+def carried(x0: Tensor, cond: Conditions | None, time: float, foretold: AverageOf) -> Tensor:
     """Where source samples x0 ``[B, *event]`` are at ``time``, in [0, 1), along the linear velocity.
 
     Args:
         x0: at t = 0.
         cond: their conditions.
         time: to which they are carried.
-        foretold: the average of the linear velocity, asked for x ``[B, *event]``, intervals ``[B, 2]`` and
-            the condition.
+        foretold: the average of the linear velocity over an interval.
     """
-    interval = x0.new_tensor([0.0, time]).expand(len(x0), 2)
-    return x0 + time * foretold(x0, interval, cond)
+    end = x0.new_full((len(x0),), time)
+    return x0 + time * foretold(x0, torch.zeros_like(end), end, cond)
 
 
-def from_source(solve: Solve, start: float, foretold: Velocity) -> Solve:
+def from_source(solve: Solve, start: float, foretold: AverageOf) -> Solve:
     """``solve``, which begins at the time ``start``, as one from source samples at t = 0."""
     if start == 0:
         return solve
@@ -131,9 +130,3 @@ def from_source(solve: Solve, start: float, foretold: Velocity) -> Solve:
         return Solution(found.x, found.nfe, torch.cat([source, found.times]), path)
 
     return solved
-
-
-def _ends(times: Tensor) -> tuple[Tensor, Tensor]:
-    if times.dim() != 2 or times.shape[1] != 2:
-        raise InputError(f"velocity: expected times [B], or intervals [B, 2], got {list(times.shape)}")
-    return times[:, 0], times[:, 1]

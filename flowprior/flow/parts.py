@@ -13,7 +13,7 @@ from flowprior.couplings import Coupling
 from flowprior.display import Table, counted, html_of, shape_of, size_of
 from flowprior.display.shown import MOST_CHARACTERS
 from flowprior.errors import InputError
-from flowprior.flow.prediction_kinds import make_prediction, suited_sampler
+from flowprior.flow.predictions import make_prediction
 from flowprior.flow.readers import Words
 from flowprior.models import LatentEncoder, built_by
 from flowprior.paths import Path
@@ -86,7 +86,7 @@ class FlowParts(nn.Module):
     @property
     def default_sampler(self) -> str:
         """Spec of the sampler that suits what the network predicts, where none is chosen."""
-        return suited_sampler(self.prediction, self.coupling)
+        return self.predicted.suited_sampler(self.coupling)
 
     @property
     def dtype(self) -> torch.dtype | None:

@@ -116,7 +116,7 @@ def local_error(
         OptionError: an ``nfe`` that the sampler cannot spend exactly.
         InputError: trajectories without the sampler's times.
     """
-    velocity, squares = partial(flow.velocity, guidance=guidance), []
+    velocity, squares = flow.guided(guidance), []
     with torch.no_grad(), evaluating(flow.model):
         for start, end in pairwise(step_times(sampler, nfe)):
             parts = batches(trajectories.at(start), cond, batch_size)

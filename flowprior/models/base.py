@@ -7,9 +7,7 @@ zeros. Any other ``nn.Module`` with this call works just as well. Every model ha
 which it is shown some parts of the condition.
 
 Under prediction ``preconditioned`` (:mod:`flowprior.flow.predictions`) a model sees several tensors of
-the event's shape side by side along their first dimension, as many as its argument ``inputs`` says. Under
-prediction ``average-velocity`` (:mod:`flowprior.flow.average_velocity`) its times are ``[B, 2]``, beginning
-and end of an interval, for which its argument ``interval`` makes room.
+the event's shape side by side along their first dimension, as many as its argument ``inputs`` says.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from flowprior.errors import InputError, OptionError
 from flowprior.registry import Registry, Spec, did_you_mean
 
 MODELS: Registry[nn.Module] = Registry("model", "flowprior.models", nn.Module)
-GIVEN = ("event_shape", "condition", "inputs", "interval")
+GIVEN = ("event_shape", "condition", "inputs")
 READS = "reads"
 """Option of every model, beside those of its constructor."""
 READS_MEANING = "parts of the condition that it is shown, with + between; empty for all."
@@ -35,9 +33,7 @@ BFLOAT16 = "bfloat16"
 PRECISIONS = ("float32", BFLOAT16)
 
 
-def build_model(
-    spec: str, event_shape: torch.Size, condition: Condition, inputs: int = 1, interval: bool = False
-) -> nn.Module:
+def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs: int = 1) -> nn.Module:
     """Build the model ``spec`` for events of ``event_shape`` and their ``condition``.
 
     The network remembers what it was built by (:func:`built_by`), so that a saved flow of it can be read.
@@ -47,7 +43,6 @@ def build_model(
         event_shape: of what it gives.
         condition: kind and size of the condition.
         inputs: tensors of the event's shape that it sees side by side along their first dimension.
-        interval: whether its times are ``[B, 2]``, beginning and end of an interval.
 
     Raises:
         UnknownComponentError: no such model.
@@ -70,13 +65,6 @@ def build_model(
                 "prediction 'residual' (--set training.prediction=residual)"
             )
         given["inputs"] = inputs
-    if interval:
-        if "interval" not in MODELS.record(name).options:
-            raise OptionError(
-                f"model '{name}' is told one time alone (it has no argument interval); choose another model, "
-                "or another prediction (--set training.prediction=auto)"
-            )
-        given["interval"] = True
     net = MODELS.create(name, **given, **options)
     net = ReadingModel(net, tuple(reads.split(BETWEEN))) if reads else net
     setattr(net, BUILT_BY, str(Spec(name, parsed.options)))

@@ -72,7 +72,6 @@ class DiT(nn.Module):
         depth: number of blocks.
         heads: of all attention.
         inputs: tensors of the event's shape that it sees side by side, along their channels.
-        interval: whether its times are ``[B, 2]``, beginning and end of an interval.
     """
 
     positions: Tensor
@@ -86,7 +85,6 @@ class DiT(nn.Module):
         depth: int = 6,
         heads: int = 4,
         inputs: int = 1,
-        interval: bool = False,
     ) -> None:
         super().__init__()
         check_picture("dit", event_shape)
@@ -100,7 +98,7 @@ class DiT(nn.Module):
         self.event_shape = torch.Size(event_shape)
         self.grid = (-(-sides[0] // patch), -(-sides[1] // patch))
         tokens = bool(token_parts(condition))
-        self.embedding = TimeConditionEmbedding(condition, width, interval)
+        self.embedding = TimeConditionEmbedding(condition, width)
         self.context = TokenContext(condition, width) if tokens else None
         self.input = nn.Linear(inputs * channels * patch**2, width)
         self.register_buffer("positions", grid_positions(*self.grid, width), persistent=False)

@@ -42,7 +42,6 @@ class MLP(nn.Module):
         width: hidden width.
         depth: number of residual blocks.
         inputs: tensors of the event's shape that it sees side by side.
-        interval: whether its times are ``[B, 2]``, beginning and end of an interval.
     """
 
     def __init__(
@@ -52,13 +51,12 @@ class MLP(nn.Module):
         width: int = 256,
         depth: int = 3,
         inputs: int = 1,
-        interval: bool = False,
     ) -> None:
         super().__init__()
         check_counts("mlp", width=width, depth=depth, inputs=inputs)
         size = math.prod(event_shape)
         self.event_shape = torch.Size(event_shape)
-        self.embedding = TimeConditionEmbedding(condition, width, interval)
+        self.embedding = TimeConditionEmbedding(condition, width)
         self.input = nn.Linear(inputs * size, width)
         self.blocks = nn.ModuleList(_Block(width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)

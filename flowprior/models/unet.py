@@ -155,7 +155,6 @@ class UNet(nn.Module):
         attend: how many of the lowest resolutions attend to token states, where the condition has some.
         channels_last: compute in channels-last memory format, faster on CPUs and tensor cores.
         inputs: tensors of the event's shape that it sees side by side, along their channels.
-        interval: whether its times are ``[B, 2]``, beginning and end of an interval.
     """
 
     def __init__(
@@ -169,7 +168,6 @@ class UNet(nn.Module):
         channels_last: bool = True,
         inputs: int = 1,
         attend: int = 2,
-        interval: bool = False,
     ) -> None:
         super().__init__()
         levels = parse_widths(widths, "unet")
@@ -188,7 +186,7 @@ class UNet(nn.Module):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.multiple = patch * 2 ** (len(levels) - 1)
         self.pictures = ConditionPictures(condition)
-        self.embedding = TimeConditionEmbedding(self.pictures.left, hidden, interval)
+        self.embedding = TimeConditionEmbedding(self.pictures.left, hidden)
         self.context = TokenContext(condition, hidden) if attending else None
         folded = event_shape[0] * patch**2
         beside = self.pictures.channels * patch**2

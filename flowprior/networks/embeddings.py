@@ -17,8 +17,6 @@ from flowprior.errors import InputError
 N = TypeVar("N", bound=nn.Module)
 
 TIME_SCALE = 1000.0
-INTERVAL_SCALE = 20.0
-"""Of times in networks of average velocities, whose derivative in time is part of what they learn."""
 MAX_PERIOD = 10000.0
 CHANNELS = 8
 """Of the convolutions over a series, each of which halves it."""
@@ -121,25 +119,15 @@ class TimeConditionEmbedding(nn.Module):
     Args:
         condition: kind and size of the condition.
         hidden: width of the embeddings.
-        interval: whether times may be ``[B, 2]``, beginning and end of an interval; the interval's length is
-            embedded, too, by what starts at zero. Times ``[B]`` are intervals of length 0.
     """
 
-    def __init__(self, condition: Condition, hidden: int, interval: bool = False) -> None:
+    def __init__(self, condition: Condition, hidden: int) -> None:
         super().__init__()
-        scale = INTERVAL_SCALE if interval else TIME_SCALE
-        self.time = TimeEmbedding(hidden, scale=scale)
-        self.length = TimeEmbedding(hidden, scale=scale) if interval else None
-        if self.length is not None:
-            zeroed(self.length.second)
+        self.time = TimeEmbedding(hidden)
         self.condition = ConditionEmbedding(condition, hidden)
 
     def forward(self, t: Tensor, cond: Conditions | None) -> Tensor:
-        begin = t if t.dim() == 1 else t[:, 0]
-        embedded = self.time(begin)
-        if self.length is not None:
-            embedded = embedded + self.length(torch.zeros_like(t) if t.dim() == 1 else t[:, 1] - begin)
-        condition = self.condition(cond)
+        embedded, condition = self.time(t), self.condition(cond)
         return embedded if condition is None else embedded + condition
 
 

@@ -8,7 +8,6 @@ from flowprior.paths.base import (
     Path,
     PathSample,
     VPPath,
-    check_prediction,
     ends_of_velocity,
     velocity_of_source,
 )
@@ -21,7 +20,6 @@ __all__ = [
     "Path",
     "PathSample",
     "VPPath",
-    "check_prediction",
     "ends_of_velocity",
     "velocity_of_source",
 ]

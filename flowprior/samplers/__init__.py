@@ -2,6 +2,7 @@
 
 from flowprior.samplers.base import (
     PLAIN,
+    AveragedVelocity,
     CountedVelocity,
     Sampler,
     Solution,
@@ -11,8 +12,17 @@ from flowprior.samplers.base import (
     draw_source,
 )
 from flowprior.samplers.diffusion import DDIM, Ancestral, DiffusionSampler
-from flowprior.samplers.fixed import RK4, Euler, FixedStepSampler, Heun, Heun3, Midpoint, TimeGrid, time_grid
-from flowprior.samplers.intervals import Exponential, FlowMap
+from flowprior.samplers.fixed import (
+    RK4,
+    Euler,
+    Exponential,
+    FixedStepSampler,
+    Heun,
+    Heun3,
+    Midpoint,
+    TimeGrid,
+    time_grid,
+)
 from flowprior.samplers.torchdiffeq import (
     AdaptiveHeun,
     AdaptiveSampler,
@@ -31,6 +41,7 @@ __all__ = [
     "AdaptiveHeun",
     "AdaptiveSampler",
     "Ancestral",
+    "AveragedVelocity",
     "Bosh3",
     "CountedVelocity",
     "DiffusionSampler",
@@ -41,7 +52,6 @@ __all__ = [
     "Exponential",
     "Fehlberg2",
     "FixedStepSampler",
-    "FlowMap",
     "Heun",
     "Heun3",
     "ImplicitAdams",

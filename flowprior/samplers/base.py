@@ -21,6 +21,25 @@ from flowprior.registry import Registered, Registry, is_number, is_whole
 
 Velocity = Callable[[Tensor, Tensor, Any], Tensor]
 """v(x ``[B, *event]``, t ``[B]``, cond) -> ``[B, *event]``."""
+AverageOf = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
+"""average(x ``[B, *event]``, begin ``[B]``, end ``[B]``, cond) -> ``[B, *event]``, from x at ``begin`` on."""
+
+
+@dataclass(frozen=True)
+class AveragedVelocity:
+    """A velocity that is also asked for its average over an interval of time, which some samplers step by.
+
+    Attributes:
+        velocity: v(x, t, cond).
+        average: over the interval from ``begin`` to ``end``: average(x, begin, end, cond).
+    """
+
+    velocity: Velocity
+    average: AverageOf
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Any) -> Tensor:
+        """v(x, t, cond) ``[B, *event]``."""
+        return self.velocity(x, t, cond)
 
 
 @dataclass(frozen=True, repr=False)
@@ -84,10 +103,10 @@ class Sampler(Registered, abc.ABC):
         "sampler", "flowprior.samplers", shared={"temperature": 1.0, "prior_guidance": 1.0}
     )
     adaptive: ClassVar[bool] = False
-    over_intervals: ClassVar[bool] = False
-    """Asks for average velocities: its times are ``[B, 2]``, beginning and end of an interval."""
     bends_by_moments: ClassVar[bool] = False
-    """Its averages are made of velocities, by what the moments of the pairs foretell."""
+    """Steps by averages of the velocity, which follow from the moments of the pairs."""
+    predictions: ClassVar[tuple[str, ...]] = ()
+    """The predictions whose flows it can sample; empty for all."""
     stochastic: bool = False
     """Draws noise on the way, so that all samples of a call have to be solved side by side."""
     start: float = 0.0
@@ -181,7 +200,7 @@ class Sampler(Registered, abc.ABC):
 
 
 class CountedVelocity:
-    """A velocity that counts its evaluations and takes a scalar time, or the two of an interval."""
+    """A velocity that counts its evaluations and takes scalar times."""
 
     def __init__(self, velocity: Velocity, cond: Conditions | None) -> None:
         self.velocity = velocity
@@ -190,9 +209,26 @@ class CountedVelocity:
 
     def __call__(self, x: Tensor, t: Tensor | float) -> Tensor:
         self.nfe += 1
-        time = torch.as_tensor(t, dtype=x.dtype, device=x.device)
-        time = time.expand(len(x), *time.shape)
-        return self.velocity(x, time, self.cond)
+        return self.velocity(x, _rows(t, x), self.cond)
+
+    def average(self, x: Tensor, begin: float, end: float) -> Tensor:
+        """Return the average over the interval from ``begin`` to ``end``, for one evaluation.
+
+        Raises:
+            OptionError: the velocity does not tell it.
+        """
+        if not isinstance(self.velocity, AveragedVelocity):
+            raise OptionError(
+                "this sampler asks for averages of the velocity over intervals of time, which a function of "
+                "one time does not tell; give it AveragedVelocity(velocity, average), or sample a flow"
+            )
+        self.nfe += 1
+        return self.velocity.average(x, _rows(begin, x), _rows(end, x), self.cond)
+
+
+def _rows(t: Tensor | float, x: Tensor) -> Tensor:
+    """Return the time ``t`` for each row of x."""
+    return torch.as_tensor(t, dtype=x.dtype, device=x.device).expand(len(x))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
-from flowprior.flow.prediction_kinds import suited_sampler
+from flowprior.flow.predictions import kind_of
 from flowprior.registry import package_version
 from flowprior.study.grid import Grid
 from flowprior.study.records import FORMAT
@@ -56,7 +56,7 @@ def _variant(grid: Grid, label: str, labels: tuple[str, ...], parts: Mapping[str
     names = {spec: name for name, spec in grid.samplers.items()}
     samplers = {names.get(sampler, sampler): sampler} if sampler else grid.samplers
     coupling = Coupling.registry.resolve(chosen.coupling)
-    suited = suited_sampler(chosen.training.prediction, coupling)
+    suited = kind_of(chosen.training.prediction).suited_sampler(coupling)
     return Variant(
         label=label,
         prior=chosen.prior,

@@ -14,12 +14,11 @@ import torch
 from flowprior.couplings import Coupling
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.evaluation.result import REAL_DATA
-from flowprior.flow.prediction_kinds import check_sampler, make_prediction
+from flowprior.flow.predictions import check_name, check_sampler, make_prediction
 from flowprior.paths import Path
-from flowprior.paths.base import PREDICTIONS
 from flowprior.priors import Prior
-from flowprior.registry import Registry, choose
-from flowprior.samplers import Sampler
+from flowprior.registry import Registry
+from flowprior.samplers import AveragedVelocity, Sampler
 from flowprior.training.components import resolve_coupling, times_and_weight
 from flowprior.training.config import (
     DEFAULT_COUPLING,
@@ -106,7 +105,7 @@ class Variant:
         sampler = sampler.prepare(path, prior, coupling, generator=generator)
         if not sampler.adaptive:
             spent = [count for count in counts if count]  # 0 is the prior alone, which no sampler touches
-            reasons = [_refusal(sampler.solve, _still, torch.zeros(1, 1), nfe=count) for count in spent]
+            reasons = [_refusal(sampler.solve, STILL, torch.zeros(1, 1), nfe=count) for count in spent]
             if reasons and all(reasons):
                 raise OptionError(reasons[0])
 
@@ -137,7 +136,7 @@ def _checked_variant(label: str, parts: Mapping[str, Any]) -> dict[str, str]:
                 f"{', '.join(VARIANT)}"
             )
     check_hook(f"variants.{label}.trainer", parts["trainer"])
-    choose("compare", f"variants.{label}.prediction", parts["prediction"], ("auto", *PREDICTIONS))
+    check_name("compare", f"variants.{label}.prediction", parts["prediction"], "auto")
     specs = {key: _canonical(f"{key}s", spec) for key, spec in parts.items() if spec and f"{key}s" in AXES}
     return {**parts, **specs}
 
@@ -242,5 +241,8 @@ def _refusal(check: Callable[..., Any], *arguments: Any, **options: Any) -> str 
     return None
 
 
-def _still(x: torch.Tensor, t: torch.Tensor, cond: Any) -> torch.Tensor:
+def _still(x: torch.Tensor, *_: Any) -> torch.Tensor:
     return torch.zeros_like(x)
+
+
+STILL = AveragedVelocity(_still, _still)

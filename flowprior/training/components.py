@@ -5,6 +5,7 @@ What ``"auto"`` stands for is chosen here, too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
@@ -13,13 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from flowprior.conditions import Condition
 from flowprior.couplings import Coupling, LeaveOneOutCoupling, ReflowCoupling
 from flowprior.data import as_data, split_validation
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError, CouplingError, OptionError, UnknownComponentError
 from flowprior.flow.pair_moments import are_known
-from flowprior.flow.prediction_kinds import check_precision, make_prediction, suited_times
-from flowprior.flow.predictions import Prediction
+from flowprior.flow.predictions import Prediction, kind_of, make_prediction
 from flowprior.models import EncodedData, Encoder, LatentEncoder, build_model
 from flowprior.models.base import takes_inputs, warn_of_emulation
 from flowprior.paths import Path
@@ -134,7 +135,7 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
         undecided = config.training.prediction == DEFAULT_PREDICTION
         name = "velocity" if undecided else config.training.prediction
         prediction = make_prediction(name, prior, coupling, path)
-        model = seeded_model(model, data, config.training.seed, prediction.inputs, prediction.interval)
+        model = seeded_model(model, data, config.training.seed, prediction.network)
     model = model.to(device)
     if config.training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -158,14 +159,20 @@ def in_latents(data: Data, latent: str | LatentEncoder, cache: FilePath | None, 
     return encoder.to(device).encoded(data, cache)
 
 
-def seeded_model(spec: str, data: Data, seed: int, inputs: int = 1, interval: bool = False) -> nn.Module:
+def seeded_model(
+    spec: str, data: Data, seed: int, build: Callable[[str, torch.Size, Condition], nn.Module] = build_model
+) -> nn.Module:
     """The network ``spec`` names, initialised by ``seed`` alone, whatever prior and coupling are.
 
-    It is shown ``inputs`` tensors of the event's shape side by side, and with ``interval`` told two times.
+    Args:
+        spec: name and options of the network.
+        data: whose events and conditions it takes.
+        seed: of the run.
+        build: makes it of spec, shape of the events and condition.
     """
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(mix(seed, "initial weights"))
-        return build_model(spec, data.event_shape, data.condition, inputs, interval)
+        return build(spec, data.event_shape, data.condition)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -204,7 +211,7 @@ def choose_defaults(
         network = config.model if model is None else model
         training = replace(training, prediction=_prediction_for(start, paired, network))
     if training.time == DEFAULT_TIME:
-        training = replace(training, time=suited_times(training.prediction, paired))
+        training = replace(training, time=kind_of(training.prediction).suited_times(paired))
     if config.latent != NO_LATENT and config.model == DEFAULT_MODEL:
         config = replace(config, model=LATENT_MODEL)
     return replace(config, training=training)
@@ -235,10 +242,10 @@ def times_and_weight(
     Raises:
         OptionError: times, a weight or a precision that this prediction cannot be trained with.
     """
-    check_precision(config.prediction, config.precision)
-    suited = suited_times(config.prediction, coupling)
+    prediction.check_precision(config.precision)
+    suited = prediction.suited_times(coupling)
     times = TimeDistribution.registry.resolve(suited if config.time == DEFAULT_TIME else config.time)
-    times.check(config.prediction, intervals=prediction.interval)
+    times.check(prediction)
     weight = LossWeight.registry.resolve(config.loss_weight)
     weight.check(config.prediction)
     return times, weight

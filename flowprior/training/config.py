@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from flowprior.errors import OptionError
+from flowprior.flow.predictions import check_name
 from flowprior.models.base import PRECISIONS
-from flowprior.paths.base import PREDICTIONS
 from flowprior.registry import choose, did_you_mean, is_number
 from flowprior.training.loss_weights import LossWeight
 from flowprior.training.times import TimeDistribution
@@ -110,7 +110,7 @@ class TrainingConfig:
         prediction: of the network: ``"velocity"``; ``"residual"``, what the linear velocity of the pairs'
             moments leaves of it (:mod:`flowprior.flow.linear_velocity`); ``"preconditioned"``, the same in
             units of its own standard deviation (:mod:`flowprior.flow.predictions`); ``"average-velocity"``,
-            that of an interval of time (:mod:`flowprior.flow.average_velocity`); ``"epsilon"``, DDPM's
+            that of an interval of time, from the extension ``few_evaluations``; ``"epsilon"``, DDPM's
             noise, on path ``vp``. ``"auto"`` takes ``"preconditioned"`` where prior and coupling tell those
             moments (``"residual"`` for a network of your own, which is shown x_t alone, and for a
             prior whose source samples lie as the data do, :attr:`~flowprior.Prior.is_narrow`), else
@@ -139,7 +139,8 @@ class TrainingConfig:
             Their loss is measured wherever a checkpoint is due, and the checkpoint where it was lowest is
             kept, too; 0 holds none out.
         init: weights that the network starts with, in place of random ones: the path of a run or saved flow,
-            or of a ``.safetensors`` or ``.pt`` file; empty for none (:mod:`flowprior.training.warm_start`).
+            or of a ``.safetensors`` or ``.pt`` file; empty for none. The entry point ``init`` of the group
+            ``flowprior.training`` reads them.
         max_minutes: limit of the run's time, from the fit of its prior on: the step under way is finished
             and saved, and the process ends with code 124; 0 for as long as it takes.
 
@@ -162,9 +163,7 @@ class TrainingConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
     seed: int = 0
-    prediction: Literal["auto", "velocity", "residual", "preconditioned", "epsilon", "average-velocity"] = (
-        DEFAULT_PREDICTION
-    )
+    prediction: str = DEFAULT_PREDICTION
     time: str = DEFAULT_TIME
     loss_weight: str = "none"
     device: str = "auto"
@@ -185,7 +184,7 @@ class TrainingConfig:
         choose("training", "precision", self.precision, PRECISIONS)
         choose("training", "compile", self.compile, COMPILED)
         choose("training", "pair_within", self.pair_within, PAIRED_WITHIN)
-        choose("training", "prediction", self.prediction, ("auto", *PREDICTIONS))
+        check_name("training", "prediction", self.prediction, DEFAULT_PREDICTION)
         for name, (is_possible, expected) in _POSSIBLE.items():
             if not is_possible(getattr(self, name)):
                 raise _bad(name, getattr(self, name), expected)

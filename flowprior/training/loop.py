@@ -92,7 +92,7 @@ def training_step(state: TrainingState, pairs: PairStream | Prefetched, randomne
     """
     config, device, step = state.config, randomness.device, state.step
     generator = randomness.generator("time", step)
-    t = state.times.draw(config.batch_size, step / config.steps, generator, device)
+    times = state.times.draw(config.batch_size, step / config.steps, generator, device)
     dropped = dropped_rows(config.batch_size, config.dropped_share, step, randomness)
     state.optimizer.zero_grad(set_to_none=True)
     results = []
@@ -102,7 +102,7 @@ def training_step(state: TrainingState, pairs: PairStream | Prefetched, randomne
         randomness.seed_model(step, part)
         given = None if dropped is None else dropped[rows]
         with state.engine.gathering(state.forward, now=part == parts[-1]):
-            results.append(micro_step(state, pairs.micro_batch(step, part), t[rows], given))
+            results.append(micro_step(state, pairs.micro_batch(step, part), times[rows], given))
     result = results[0] if len(results) == 1 else mean_of(results)
     norm = torch.nn.utils.clip_grad_norm_(state.weights, config.clip or math.inf)
     state.means.add(result.loss, norm)
@@ -115,21 +115,21 @@ def training_step(state: TrainingState, pairs: PairStream | Prefetched, randomne
     return result
 
 
-def micro_step(state: TrainingState, pairs: Pairs, t: Tensor, dropped: Tensor | None) -> StepResult:
+def micro_step(state: TrainingState, pairs: Pairs, times: Tensor, dropped: Tensor | None) -> StepResult:
     """Loss of one micro-batch, and its gradient on top of what the weights have of the others before.
 
     Args:
         state: of the training.
         pairs: (x0, x1, condition) of B rows.
-        t: times ``[B]``, or intervals ``[B, 3]``.
+        times: of the rows, as the prediction knows them.
         dropped: which rows lose their condition, bool ``[B]``; None for none.
     """
     x0, x1, cond = pairs
     cond = drop_conditions(cond, state.parts.data.condition, dropped)
     x0 = x0.float()
     with compiling(state.config.compile):
-        x_t, u_t, _ = state.parts.path.interpolate(x0, x1.float(), t if t.dim() == 1 else t[:, 0])
-        loss = batch_loss(state, state.forward, x0, x_t, u_t, t, cond)
+        x_t, u_t, _ = state.parts.path.interpolate(x0, x1.float(), state.prediction.instant(times))
+        loss = batch_loss(state, state.forward, x0, x_t, u_t, times, cond)
         count = state.config.accumulate
         (loss if count == 1 else loss / count).backward()
     return StepResult(loss.detach(), x_t.detach())
@@ -147,7 +147,7 @@ def batch_loss(
     x0: Tensor,
     x_t: Tensor,
     u_t: Tensor,
-    t: Tensor,
+    times: Tensor,
     cond: Conditions | None,
     weigh_errors: bool = True,
 ) -> Tensor:
@@ -159,23 +159,23 @@ def batch_loss(
         x0: source samples ``[B, *event]``.
         x_t: points of the path.
         u_t: its velocities there.
-        t: times ``[B]``, or intervals ``[B, 3]``.
+        times: of the rows, as the prediction knows them.
         cond: condition of each row.
         weigh_errors: whether weights that follow the errors apply, as in training.
     """
     config = state.config
 
-    def network(inputs: Tensor, times: Tensor, cond: Conditions | None) -> Tensor:
+    def network(inputs: Tensor, told: Tensor, cond: Conditions | None) -> Tensor:
         if config.channels_last and inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         with in_precision(config.precision, x_t.device):
-            return model(inputs, times, cond)
+            return model(inputs, told, cond)
 
-    said, target, scale = state.prediction.compared(network, x0, x_t, u_t, t, cond)
+    said, target, scale = state.prediction.compared(network, x0, x_t, u_t, times, cond)
     if isinstance(state.loss_weight, ErrorWeight) and weigh_errors:
         errors = flow_matching_loss(said.detach(), target.detach(), reduction="none")
         return flow_matching_loss(said, target, state.loss_weight.of_errors(errors))
-    weight = state.loss_weight.weight(t, scale)
+    weight = state.loss_weight.weight(state.prediction.instant(times), scale)
     if weight is None:
         return flow_matching_loss(said, target)
     root = weight.sqrt()

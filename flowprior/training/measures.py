@@ -27,8 +27,8 @@ EXAMPLES = 2048
 class Validation:
     """Measures the averaged weights on events that no step sees.
 
-    The loss is that of the training, but at the middles of eight equal parts of [0, 1], whatever the law of
-    the training's times is (of average velocities that of the velocity), and without weights that follow the
+    The loss is that of the training, but at the middles of eight equal parts of [0, 1], whatever the
+    distribution of the training's times is, and without weights that follow the
     errors: event i of a fixed order is looked at at time i mod 8. Pairs are those of the
     coupling for new data, the same ones at every call, so that two values differ by their weights alone.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -133,7 +132,7 @@ class FlowTeacher:
             OptionError: guidance of a flow without a condition, or of one trained without dropping it.
         """
         sampler = Sampler.registry.resolve(self.flow.default_sampler)
-        return self._solved(sampler, partial(self.flow.velocity, guidance=guidance), x0, cond, nfe)
+        return self._solved(sampler, self.flow.guided(guidance), x0, cond, nfe)
 
     def back(self, x1: Tensor, cond: Conditions | None, *, nfe: int, guidance: float) -> Tensor:
         """The source samples ``[B, *event]`` of events: x' = −v(x, 1 − s, c) from s = 0 to 1.

@@ -19,7 +19,7 @@ from flowprior.flow import Flow
 from flowprior.flow.asked import GIVEN_PRIOR
 from flowprior.flow.description import load_plain
 from flowprior.flow.label_names import LABEL_NAMES
-from flowprior.flow.prediction_kinds import make_prediction
+from flowprior.flow.predictions import make_prediction
 from flowprior.flow.readers import TEXT_ENCODER
 from flowprior.registry import package_version
 from flowprior.storage.tensor_files import part_of

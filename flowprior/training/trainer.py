@@ -20,7 +20,6 @@ from flowprior.flow.files import step_folders
 from flowprior.models import EncodedData, LatentEncoder
 from flowprior.models.encoders import LATENTS
 from flowprior.paths import Path as ProbabilityPath
-from flowprior.paths import check_prediction
 from flowprior.priors import Prior
 from flowprior.progress import showing, shows_progress, stage
 from flowprior.registry import load_point
@@ -37,7 +36,6 @@ from flowprior.training.optimiser import warm_up_note
 from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
 from flowprior.training.run import RunDirectory, RunInfo, clear_run, save_run_flow
 from flowprior.training.state import TrainingState
-from flowprior.training.warm_start import start_from
 
 
 def train(
@@ -169,6 +167,7 @@ def train_parts(
     config = parts.config.training
     # Where a checkpoint has the weights, what they began with is not asked for again.
     if config.init and (replace or run is None or not step_folders(run.checkpoints)):
+        start_from = load_point("flowprior.training", "init", "training.init")
         start_from(parts.model, Path(config.init).expanduser())
     state = TrainingState(parts, engine)
     if progress:
@@ -262,7 +261,6 @@ def fit_prior(
             parts.prior.to(parts.device)
         seconds = time.perf_counter() - start
     parts.path.check(parts.prior)
-    check_prediction(parts.path, parts.config.training.prediction)
     parts.coupling.check(parts.prior)
     return seconds
 

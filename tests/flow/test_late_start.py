@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from flowprior import Coupling, Flow, Path, Prior, evaluate
 from flowprior.conditions import Condition
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import OptionError
 from flowprior.flow.linear_velocity import LinearVelocity, carried
 from flowprior.flow.pair_moments import PairMoments
 from flowprior.models import MLP
@@ -50,9 +50,9 @@ class Bent(nn.Module):
         return (x[:, :DIMS] + 2 * t[:, None] + cond[:, None]).sin()
 
 
-def integrated(linear: LinearVelocity, x: Tensor, end: float, cond: Tensor) -> Tensor:
-    """Sixty Heun steps of the linear velocity from 0 to ``end``."""
-    for t, s in pairwise(torch.linspace(0, end, 61)):
+def integrated(linear: LinearVelocity, x: Tensor, end: float, cond: Tensor, begin: float = 0) -> Tensor:
+    """A hundred Heun steps of the linear velocity from ``begin`` to ``end``."""
+    for t, s in pairwise(torch.linspace(begin, end, 101)):
         here = linear(x, t.expand(len(x)), cond)
         there = linear(x + (s - t) * here, s.expand(len(x)), cond)
         x = x + (s - t) * (here + there) / 2
@@ -68,13 +68,18 @@ def even(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("coupling", ["condot", "posterior"])
 @pytest.mark.parametrize("path", ["condot", "condot:sigma_min=0.1", "cosine"])
-def test_a_late_start_is_where_the_linear_velocity_leads(data, prior, coupling, path, even):
+@pytest.mark.parametrize(("begin", "end"), [(0.0, 0.4), (0.0, 1.0), (0.3, 0.4)])
+def test_the_linear_velocity_leads_where_its_average_says(data, prior, coupling, path, begin, end, even):
+    """A late start, from 0 on, is where it leads."""
     linear = LinearVelocity(prior, Coupling.create(coupling), Path.registry.resolve(path))
     cond = data.cond[:64]
-    x0 = prior.sample(cond, generator=seeded())
-    expected = integrated(linear, x0, 0.4, cond)
-    error = carried(x0, cond, 0.4, linear.average) - expected
-    assert float(error.norm()) < 1e-3 * float((expected - x0).norm())
+    x = prior.sample(cond, generator=seeded())
+    expected = integrated(linear, x, end, cond, begin)
+    now, then = torch.full((64,), begin), torch.full((64,), end)
+    found = x + (end - begin) * linear.average(x, now, then, cond)
+    assert float((found - expected).norm()) < 1e-3 * float((expected - x).norm())
+    if begin == 0:
+        assert torch.equal(found, carried(x, cond, end, linear.average))
 
 
 @pytest.mark.parametrize("coupling", ["condot", "posterior"])
@@ -150,7 +155,7 @@ def test_what_does_not_change_beside_the_linear_part_costs_no_accuracy(data, pri
             there = flow.velocity(many + (s - t) * here, s.expand(64), cond)
             many = many + (s - t) * (here + there) / 2
         for t, s in pairwise(times):
-            few = few + (s - t) * flow.velocity(few, torch.stack([t, s]).expand(64, 2), cond)
+            few = few + (s - t) * flow.average_velocity(few, t.expand(64), s.expand(64), cond)
             crude = crude + (s - t) * flow.velocity(crude, t.expand(64), cond)
     way = float((many - x0).norm())
     error = float((few - many).norm())
@@ -158,12 +163,20 @@ def test_what_does_not_change_beside_the_linear_part_costs_no_accuracy(data, pri
     assert float((crude - many).norm()) > 5 * error
 
 
-def test_without_length_an_interval_has_the_velocity_itself(data, prior):
-    flow, cond, t = flow_of(prior, "posterior", Bent()), data.cond[:16], torch.full((16,), 0.4)
-    found = flow.velocity(data.x[:16], torch.stack([t, t], 1), cond)
+@pytest.mark.parametrize("path", ["condot", "cosine"])
+def test_without_length_an_interval_has_the_velocity_itself(data, prior, path):
+    flow, cond, t = (
+        flow_of(prior, "posterior", Bent(), path=path),
+        data.cond[:16],
+        torch.linspace(0.1, 0.9, 16),
+    )
+    found = flow.average_velocity(data.x[:16], t, t, cond)
     torch.testing.assert_close(found, flow.velocity(data.x[:16], t, cond), rtol=1e-4, atol=1e-4)
-    with pytest.raises(InputError, match=r"intervals \[B, 2\], got \[16, 3\]"):
-        flow.velocity(data.x[:16], torch.stack([t, t, t], 1), cond)
+
+
+def test_a_function_of_one_time_is_no_velocity_of_whole_steps():
+    with pytest.raises(OptionError, match=r"asks for averages of the velocity over intervals.*sample a flow"):
+        Sampler.create("exponential").solve(lambda x, t, cond: x, torch.zeros(2, 1), nfe=2)
 
 
 def test_guidance_moves_the_late_start_as_it_moves_the_network(data, prior):
@@ -178,11 +191,14 @@ def test_guidance_moves_the_late_start_as_it_moves_the_network(data, prior):
 
     toward = at_start(one)
     source = flow.sample(one, nfe=0, generator=seeded())
-    linear, interval = LinearVelocity(prior, flow.coupling, flow.path), torch.tensor([[0.0, 0.5]] * 8)
-    away = source + 0.5 * linear.average(source, interval, other)
+    linear, interval = (
+        LinearVelocity(prior, flow.coupling, flow.path),
+        (torch.zeros(8), torch.full((8,), 0.5)),
+    )
+    away = source + 0.5 * linear.average(source, *interval, other)
     found = at_start(one, guidance=3.0, negative=torch.tensor([1]))
     torch.testing.assert_close(found, away + 3.0 * (toward - away), rtol=1e-4, atol=1e-4)
-    ignored = source + 0.5 * linear.average(source, interval, flow.condition.null(one))
+    ignored = source + 0.5 * linear.average(source, *interval, flow.condition.null(one))
     torch.testing.assert_close(at_start(one, guidance=0.0), ignored, rtol=1e-4, atol=1e-4)
 
 
@@ -215,27 +231,11 @@ def test_the_grid_is_that_of_what_is_left(grid, times):
 def test_on_the_grid_last_the_last_step_begins_where_it_did():
     late = Sampler.registry.resolve("euler:start=0.2,grid=last,at=0.7").times(5)
     assert late.tolist() == pytest.approx([0.2, 0.325, 0.45, 0.575, 0.7, 1.0])
-    averages = Sampler.registry.resolve("flow-map:start=0.2,grid=last,at=0.7")
-    assert averages.times(2).tolist() == pytest.approx([0.2, 0.7, 1.0])
-    assert averages.times(1).tolist() == pytest.approx([0.2, 1.0])
 
 
 @pytest.mark.parametrize("spec", ["euler:start=0.3", "exponential:grid=power,exponent=1.5,start=0.1"])
 def test_a_start_is_written_down(spec):
     assert spec_of(Sampler.registry, Sampler.registry.resolve(spec)) == spec
-
-
-def test_average_velocities_start_late_too(data, prior):
-    seen = []
-
-    class Watched(nn.Module):
-        def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-            seen.append(t[0].tolist())
-            return x[:, : x.shape[1] // 3]
-
-    flow = flow_of(prior, "posterior", Watched(), prediction="average-velocity")
-    flow.sample(data.cond[:4], nfe=1, sampler="flow-map:start=0.25", generator=seeded())
-    assert seen == [[0.25, 1.0]]
 
 
 @pytest.mark.parametrize(("spec", "says"), [
@@ -258,7 +258,7 @@ def test_a_prior_that_tells_no_moments_is_refused(data, spec, says):
     with pytest.raises(OptionError, match=says):
         flow.sample(data.cond[:4], nfe=2, sampler=spec)
     with pytest.raises(OptionError, match="the average velocity of an interval needs the moments"):
-        flow.velocity(data.x[:2], torch.tensor([[0.0, 0.5]] * 2), data.cond[:2])
+        flow.average_velocity(data.x[:2], torch.zeros(2), torch.ones(2), data.cond[:2])
 
 
 def test_pairs_of_a_flow_have_other_moments_and_are_refused(data, prior, tmp_path):
@@ -270,13 +270,7 @@ def test_pairs_of_a_flow_have_other_moments_and_are_refused(data, prior, tmp_pat
             flow.sample(data.cond[:4], nfe=2, sampler=spec)
         assert flow.sample(data.cond[:4], nfe=0, sampler=spec).shape == (4, DIMS)
     with pytest.raises(OptionError, match="coupling 'reflow' does not tell"):
-        flow.velocity(data.x[:2], torch.tensor([[0.0, 0.5]] * 2), data.cond[:2])
-
-
-def test_learned_averages_are_left_to_the_flow_map(data, prior):
-    flow = flow_of(prior, "posterior", Bent(), prediction="average-velocity")
-    with pytest.raises(OptionError, match=r"makes averages of velocities.*--sampler flow-map"):
-        flow.sample(data.cond[:4], nfe=2, sampler="exponential")
+        flow.average_velocity(data.x[:2], torch.zeros(2), torch.ones(2), data.cond[:2])
 
 
 def test_a_sampler_that_draws_noise_cannot_start_late(data, prior):

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from flowprior import Coupling, Flow, Path, Prior
 from flowprior.errors import OptionError
-from flowprior.flow.prediction_kinds import KINDS, make_prediction
-from flowprior.paths.base import PREDICTIONS
+from flowprior.flow.predictions import Prediction, make_prediction
 from flowprior.samplers import time_grid
 
 from .two_classes import DIMS
@@ -17,11 +16,7 @@ from .two_classes import DIMS
 PATHS = ["condot", "cosine", "vp"]
 
 
-def test_every_prediction_has_a_class() -> None:
-    assert set(KINDS) == set(PREDICTIONS)
-
-
-@pytest.mark.parametrize("name", PREDICTIONS)
+@pytest.mark.parametrize("name", Prediction.available())
 def test_the_velocity_of_a_perfect_output_is_the_velocity(name, data, prior) -> None:
     """Whatever the network should say, training's target, is read back as u."""
     path = Path.create("vp" if name == "epsilon" else "condot")
@@ -90,6 +85,17 @@ def test_a_flow_adds_offset_and_scale_to_what_its_network_says(prediction, data,
 def test_pairs_without_known_moments_are_refused(prediction, prior) -> None:
     with pytest.raises(OptionError, match="needs the moments of the pairs"):
         make_prediction(prediction, prior, Coupling.create("ot"), Path.create("condot"))
+
+
+@pytest.mark.parametrize("path", ["condot", "cosine"])
+def test_epsilon_needs_a_trace_of_the_datum_at_the_start(path, prior) -> None:
+    with pytest.raises(OptionError, match=f"'epsilon' needs a path that keeps a trace.*'{path}'.*path 'vp'"):
+        make_prediction("epsilon", prior, Coupling.create("condot"), Path.create(path))
+
+
+def test_an_unknown_prediction_is_refused_with_the_nearest(prior) -> None:
+    with pytest.raises(OptionError, match="prediction='residul' is not possible; did you mean 'residual'"):
+        make_prediction("residul", prior, Coupling.create("condot"), Path.create("vp"))
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowprior.errors import OptionError
-from flowprior.paths import Path, check_prediction, ends_of_velocity, velocity_of_source
+from flowprior.paths import Path, ends_of_velocity, velocity_of_source
 
 TIMES = torch.tensor([0.0, 0.1, 0.37, 0.5, 0.82, 0.99], dtype=torch.float64)
 
@@ -35,16 +34,3 @@ def test_the_velocity_follows_from_the_start_on_vp(dtype: torch.dtype) -> None:
     found = velocity_of_source(path, x0.to(dtype), x_t, t)
     assert found.dtype == dtype
     torch.testing.assert_close(found, u_t, rtol=1e-3 if dtype == torch.float32 else 1e-9, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", ["condot", "cosine"])
-def test_epsilon_needs_a_trace_of_the_datum_at_the_start(name: str) -> None:
-    with pytest.raises(OptionError, match=f"'epsilon' needs a path that keeps a trace.*'{name}'.*path 'vp'"):
-        check_prediction(Path.create(name), "epsilon")
-    assert check_prediction(Path.create(name), "velocity") == "velocity"
-    assert check_prediction(Path.create("vp"), "epsilon") == "epsilon"
-
-
-def test_unknown_prediction() -> None:
-    with pytest.raises(OptionError, match="prediction='noise' is not possible"):
-        check_prediction(Path.create("vp"), "noise")

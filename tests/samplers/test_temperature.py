@@ -55,9 +55,9 @@ def serving(name: str) -> tuple[Flow, Tensor]:
         rows = torch.randn(60, 3, generator=seeded())
         prior = Prior.create("latent-gmm", components=1, rank=2).fit((rows, torch.arange(60) % 3))
         return Flow(flow.model, prior, Coupling.create("condot"), flow.path, Condition("labels", 3)), LABELS
-    if Sampler.create(name).over_intervals:
+    if predictions := Sampler.create(name).predictions:
         return Flow(Averages(), flow.prior, flow.coupling, flow.path, Condition("labels", 3),
-                    prediction="average-velocity"), LABELS  # fmt: skip
+                    prediction=predictions[0]), LABELS  # fmt: skip
     if name != "ancestral":
         return flow, LABELS
     prior = Prior.create("gaussian").fit(torch.randn(20, 3, generator=seeded()))

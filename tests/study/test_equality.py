@@ -18,8 +18,8 @@ from flowprior import Flow, evaluate
 from flowprior.couplings import Coupling
 from flowprior.data import load_data
 from flowprior.errors import FlowpriorError
+from flowprior.flow.predictions import Prediction
 from flowprior.paths import Path as ProbabilityPath
-from flowprior.paths.base import PREDICTIONS
 from flowprior.priors import Prior
 from flowprior.report import write_report
 from flowprior.study import StudyFolder, grid_from_dict, run_grid
@@ -29,6 +29,7 @@ from flowprior.training import train
 
 pytestmark = pytest.mark.slow
 
+PREDICTIONS = Prediction.available()
 DATA = "eight-modes:n=120"
 SMALL = {"gmm": "gmm:components=2", "latent-gmm": "latent-gmm:rank=1,components=2"}
 """Options that make a prior quick to fit; the others have their defaults."""

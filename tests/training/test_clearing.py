@@ -102,10 +102,9 @@ def test_an_impossible_option_leaves_the_old_run(run: RunDirectory) -> None:
     [
         {"accumulate": 7},
         {"data": torch.zeros(64, 2), "prior": "kernel-mean"},
-        {"init": "nowhere"},
         {"prior": "gmm", "path": "vp"},
     ],
-    ids=["sizes", "prior", "init", "path"],
+    ids=["sizes", "prior", "path"],
 )
 def test_what_is_refused_late_leaves_the_old_run(run: RunDirectory, refused: dict[str, Any]) -> None:
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
@@ -113,11 +112,6 @@ def test_what_is_refused_late_leaves_the_old_run(run: RunDirectory, refused: dic
         train(**{**SMALL, **refused}, steps=2, out=run.path, overwrite=True)
     after = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     assert after == before
-
-
-def test_a_run_may_begin_with_the_weights_of_the_one_that_it_replaces(run: RunDirectory) -> None:
-    train(**SMALL, steps=2, out=run.path, overwrite=True, init=str(run.flow))
-    assert json.loads(run.info.read_text())["step"] == 2
 
 
 def test_a_folder_with_the_names_of_a_run_that_none_wrote_stays(tmp_path: Path) -> None:

@@ -67,13 +67,6 @@ def test_micro_batches_and_dropped_conditions_are_in_it(points: TensorData) -> N
     assert_same(plain, graph)
 
 
-def test_networks_of_average_velocities_keep_few_graphs(points: TensorData) -> None:
-    """As many rows are looked at in every step, whatever the times: else each number would be a graph."""
-    options = {**DESIGNS["preconditioned"], "prediction": "average-velocity", "steps": 8, "batch_size": 32}
-    plain, graph = (run_on(points, choice, **options) for choice in ("none", "model"))
-    assert_same(plain, graph, rtol=1e-4, atol=1e-5)
-
-
 def test_a_run_may_go_on_with_another_choice(points: TensorData, tmp_path: Path) -> None:
     options: dict[str, Any] = {**DESIGNS["preconditioned"], "warmup": 1, "final_lr": 1.0}
     ends = []

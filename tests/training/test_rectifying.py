@@ -57,12 +57,9 @@ def distance(flow: Flow, nfe: int) -> float:
     return fmean(wasserstein2_per_condition(generated, labels, x, labels).values())
 
 
-@pytest.mark.parametrize("prediction", ["auto", "average-velocity"])
-def test_a_coupling_that_is_given_is_recorded_like_one_that_is_named(
-    designed: Path, tmp_path: Path, prediction: str
-) -> None:
-    """So that its flow can be loaded, and is trained at the times that its sampler asks for."""
-    options = {**TINY, "prior": LATENT["prior"], "prediction": prediction}
+def test_a_coupling_that_is_given_is_recorded_like_one_that_is_named(designed: Path, tmp_path: Path) -> None:
+    """So that its flow can be loaded."""
+    options = {**TINY, "prior": LATENT["prior"]}
     given = ReflowCoupling(flow=str(designed), pool=40, nfe=2)
     train(DATA, coupling=given, out=tmp_path / "given", **options)
     train(DATA, coupling=f"reflow:flow={designed},pool=40,nfe=2", out=tmp_path / "named", **options)
@@ -78,7 +75,7 @@ def test_a_coupling_that_is_given_is_recorded_like_one_that_is_named(
 
 def test_one_evaluation_is_enough_after_a_round(base: Path, tmp_path: Path) -> None:
     first = Flow.load(base)
-    parts = {"coupling": f"reflow:flow={base},pool=4000", "init": str(base), "out": tmp_path / "run"}
+    parts = {"coupling": f"reflow:flow={base},pool=4000", "out": tmp_path / "run"}
     second = train(DATA, prior="gaussian", **parts, **SMALL)
     assert distance(second, 1) < 0.25 * distance(first, 1)
     assert distance(second, 1) < 2 * distance(first, 15)
@@ -97,7 +94,7 @@ def test_a_datum_that_is_carried_back_is_carried_to_itself(base: Path) -> None:
 @pytest.mark.parametrize("pool", [0, 60])
 def test_a_run_in_pieces_is_the_run_in_one(designed: Path, tmp_path: Path, pool: int) -> None:
     coupling = f"reflow:flow={designed},pool={pool},nfe=2,real=0.5"
-    parts = {"prior": LATENT["prior"], "coupling": coupling, "init": str(designed), **TINY}
+    parts = {"prior": LATENT["prior"], "coupling": coupling, **TINY}
     whole = train(DATA, out=tmp_path / "whole", **parts)
     for _ in range(2):
         with pytest.raises(TrainingInterrupted):

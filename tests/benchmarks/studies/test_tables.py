@@ -10,7 +10,7 @@ import pytest
 from benchmarks.studies import STUDIES, tables
 from benchmarks.studies.tables import SCHEDULE, at_best, at_best_schedule, far_enough, over_baselines, shown
 from flowprior.couplings import Coupling
-from flowprior.flow.prediction_kinds import suited_sampler
+from flowprior.flow.predictions import Preconditioned
 from flowprior.study.grid import load_grid
 from flowprior.study.table import DataFrame
 
@@ -50,7 +50,7 @@ def test_baselines_stand_at_the_schedule_that_held_out_images_prefer_and_the_def
 
 
 def test_the_schedule_of_the_default_is_the_librarys_and_one_of_the_studys() -> None:
-    assert suited_sampler("preconditioned", Coupling.create("posterior")) == SCHEDULE
+    assert Preconditioned.suited_sampler(Coupling.create("posterior")) == SCHEDULE
     assert SCHEDULE in load_grid(STUDIES / "lead.toml").samplers.values()
 
 

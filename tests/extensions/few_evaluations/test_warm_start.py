@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from flowprior import train
 from flowprior.conditions import Condition
 from flowprior.errors import CheckpointError
+from flowprior.extensions.few_evaluations.warm_start import read_weights, start_from
 from flowprior.models import build_model
-from flowprior.training.warm_start import read_weights, start_from
 
 MODEL = "mlp:width=16,depth=1"
 SHORT = {"model": MODEL, "steps": 30, "batch_size": 32, "sample_every": 0, "lr": 1e-3, "warmup": 5}
@@ -117,6 +117,24 @@ def test_a_resumed_run_goes_on_from_its_own_weights_without_the_others(base, tmp
     shutil.rmtree(copy)
     longer = train(DATA, out=str(tmp_path / "run"), resume=True, **(common | {"steps": 40}))
     assert longer.metadata["step"] == 40
+
+
+def test_a_run_may_begin_with_the_weights_of_the_one_that_it_replaces(base, tmp_path):
+    run = shutil.copytree(base, tmp_path / "run")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    options = {
+        **SHORT,
+        "steps": 2,
+        "prior": "gaussian",
+        "coupling": "condot",
+        "out": str(run),
+        "overwrite": True,
+    }
+    with pytest.raises(CheckpointError, match="nowhere"):
+        train(DATA, init="nowhere", **options)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    flow = train(DATA, init=str(run / "flow"), **options)
+    assert flow.metadata["step"] == 2
 
 
 @pytest.mark.parametrize(

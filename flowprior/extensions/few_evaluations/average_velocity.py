@@ -14,9 +14,9 @@ without its gradient. The derivative is a difference over the interval's first p
 
     ū = u + (s − m) (ū(x_t + (m − t) v, m, s) − ū(x_t, t, s)) / (m − t),   v = ū(x_t, t, t),
 
-where the law of the times says how long that is (:class:`flowprior.training.times.IntervalTimes`): all of
-the interval at first, which leaves u alone, and ever less of it (α-Flow, arXiv 2510.20771, section 3.3). At
-m = t it is a Jacobian-vector product of the network.
+where the distribution of the times (:class:`~flowprior.extensions.few_evaluations.intervals.IntervalTimes`)
+says how long that is: all of the interval at first, which leaves u alone, and ever less of it (α-Flow, arXiv
+2510.20771, section 3.3). At m = t it is a Jacobian-vector product of the network.
 
 Where the moments of the pairs are known, the linear velocity is taken out, whose average has a closed form
 (:mod:`flowprior.flow.pair_moments`), and the network's output is in units of c_out at the beginning.
@@ -25,19 +25,32 @@ Where the moments of the pairs are known, the linear velocity is taken out, whos
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from flowprior.conditions import Conditions
+from flowprior.conditions import Condition, Conditions
 from flowprior.conditions import rows as rows_of
 from flowprior.couplings import Coupling
+from flowprior.errors import OptionError
+from flowprior.extensions.few_evaluations.intervals import INTERVALS, tell_intervals
 from flowprior.flow.pair_moments import Chord, PairMoments, are_known
-from flowprior.flow.predictions import Compared, Network, Preconditioned, Prediction, View
+from flowprior.flow.predictions import (
+    LAST,
+    LAST_STEP_LONG,
+    Compared,
+    Network,
+    Preconditioned,
+    Prediction,
+    View,
+    follows_data,
+)
+from flowprior.models.base import BFLOAT16
 from flowprior.paths import Path
 from flowprior.priors import Prior
+from flowprior.registry import parse_spec
+from flowprior.samplers import Sampler
 
 LEAST_STEP = 1e-6
 """In time, of a difference along the path."""
@@ -69,18 +82,52 @@ class Interval(NamedTuple):
         return Interval(*(times[index] for times in self))
 
 
+@Prediction.register("average-velocity")
 class AverageVelocity(Prediction):
     """The average velocity over [t, s], for times ``[B, 2]``; the velocity for times ``[B]``."""
 
-    interval: bool = True
-    times: str = "interval"
+    trained_on: ClassVar[str] = INTERVALS
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         super().__init__(prior, coupling, path)
-        self.prior, self.coupling = prior, coupling
         known = are_known(prior, coupling)
         self.moments = Preconditioned(prior, coupling, path) if known else None
         self.inputs = 1 if self.moments is None else self.moments.inputs
+
+    @classmethod
+    def suited_times(cls, coupling: Coupling) -> str:
+        return f"interval:last={LAST}" if follows_data(coupling) else "interval"
+
+    @classmethod
+    def suited_sampler(cls, coupling: Coupling) -> str:
+        return f"flow-map:{LAST_STEP_LONG}" if follows_data(coupling) else "flow-map"
+
+    @classmethod
+    def check_sampler(cls, sampler: Sampler) -> None:
+        if sampler.bends_by_moments:
+            raise OptionError(
+                f"sampler '{sampler.name}' makes averages of velocities, this flow predicts them; use "
+                "sampler 'flow-map' (--sampler flow-map)"
+            )
+
+    def check_precision(self, precision: str) -> None:
+        if precision == BFLOAT16:
+            raise OptionError(
+                f"prediction '{self.name}' learns from differences of the network's own output, of which "
+                "bfloat16 keeps too few digits; choose precision float32 (--set training.precision=float32)"
+            )
+
+    def network(self, spec: str, event_shape: torch.Size, condition: Condition) -> nn.Module:
+        network = super().network(spec, event_shape, condition)
+        if not tell_intervals(network):
+            raise OptionError(
+                f"model '{parse_spec(spec, 'model').name}' is told one time alone; choose another model, or "
+                "another prediction (--set training.prediction=auto)"
+            )
+        return network
+
+    def instant(self, times: Tensor) -> Tensor:
+        return Interval.of(times).begin
 
     def view(self, x: Tensor, t: Tensor, cond: Conditions | None) -> View:
         if self.moments is None:
@@ -108,22 +155,23 @@ class AverageVelocity(Prediction):
             target[rows] += _columns((times.end - times.split)[rows], x) * rate
         return Compared(said, target, view.scale)
 
+    def average(
+        self, network: Network, x: Tensor, begin: Tensor, end: Tensor, cond: Conditions | None
+    ) -> Tensor:
+        """Return the network's own ū ``[B, *event]``."""
+        return self.answer(network, x, torch.stack([begin, end], 1), cond)
+
     @torch.no_grad()
     def _rate(
         self, network: Network, here: Tensor, x: Tensor, times: Interval, cond: Conditions | None
     ) -> Tensor:
         """How fast ū ``[B, *event]``, which is ``here`` at x, changes along the flow."""
-        v = self._said(network, x, Interval(times.begin, times.begin, times.begin), cond)
+        v = self.average(network, x, times.begin, times.begin, cond)
         if bool(((times.split == times.begin) & (times.end - times.begin > STEP)).any()):
             return self._derivative(network, x, v, times, cond)
         step = _columns((times.split - times.begin).clamp_min(LEAST_STEP), x)
-        later = self._said(network, x + step * v, Interval(times.split, times.split, times.end), cond)
+        later = self.average(network, x + step * v, times.split, times.end, cond)
         return (later - here) / step
-
-    def _said(self, network: Network, x: Tensor, times: Interval, cond: Conditions | None) -> Tensor:
-        """The network's own ū ``[B, *event]``."""
-        view = self.view(x, times.told, cond)
-        return self.velocity(network(view.inputs, times.told, cond), view, x, times.told)
 
     def _derivative(
         self, network: Network, x: Tensor, v: Tensor, times: Interval, cond: Conditions | None
@@ -138,8 +186,9 @@ class AverageVelocity(Prediction):
             for before, after in zip(view, then, strict=True)
         ]
         turned = torch.stack([torch.ones_like(short), torch.zeros_like(short)], 1)
-        call = partial(_called, network, cond)
-        output, change = _along(call, (view.inputs, told), (rates[0], turned), short)
+        output, change = _along(
+            lambda inputs, told: network(inputs, told, cond), (view.inputs, told), (rates[0], turned), short
+        )
         return view.scaled(change) + rates[1] + rates[2] * output
 
 
@@ -155,10 +204,6 @@ def _looked_at(times: Interval) -> Tensor:
 def _columns(times: Tensor, x: Tensor) -> Tensor:
     """Times ``[B]`` shaped to multiply x ``[B, *event]``."""
     return times.view(-1, *[1] * (x.dim() - 1))
-
-
-def _called(network: Network, cond: Conditions | None, inputs: Tensor, told: Tensor) -> Tensor:
-    return network(inputs, told, cond)
 
 
 def _along(

@@ -1,8 +1,9 @@
-"""The average velocity over an interval: its closed form, what a network is trained on, one evaluation."""
+"""The average velocity over an interval: what a network is trained on, and one evaluation."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+from pathlib import Path as FilePath
+from typing import Any
 
 import pytest
 import torch
@@ -10,50 +11,17 @@ from torch import Tensor, nn
 
 from flowprior import Coupling, Flow, Path, Prior, train
 from flowprior.conditions import Condition
+from flowprior.couplings import ReflowCoupling
 from flowprior.data import TensorData
 from flowprior.errors import OptionError
-from flowprior.flow.average_velocity import AverageVelocity
-from flowprior.flow.linear_velocity import LinearVelocity
-from flowprior.flow.pair_moments import Chord, PairMoments
+from flowprior.extensions.few_evaluations.average_velocity import AverageVelocity
+from flowprior.models import MODELS
 from flowprior.samplers import Sampler
+from flowprior.training import state
+from flowprior.training.components import resolve_config
 
 MEAN, DEVIATION = 2.0, 0.5
 """Of the data of one dimension that a flow from N(0, 1) leads to."""
-
-
-@pytest.mark.parametrize("coupling", ["condot", "posterior"])
-@pytest.mark.parametrize("path", ["condot", "condot:sigma_min=0.1", "cosine"])
-@pytest.mark.parametrize(("begin", "end"), [(0.0, 1.0), (0.3, 0.4)])
-def test_the_linear_velocity_leads_where_its_average_says(
-    data, prior, coupling, path, begin, end, monkeypatch
-):
-    """Two hundred Heun steps of the linear velocity end where one step by its closed-form average does.
-
-    The variance outside of the subspace is made the same everywhere: else the axes of the linear velocity
-    turn a little on the way, by up to a hundredth of it here.
-    """
-    monkeypatch.setattr(PairMoments, "outside", property(lambda self: torch.full_like(self.frame.loc, 0.3)))
-    paired, route = Coupling.create(coupling), Path.registry.resolve(path)
-    linear, x, cond = LinearVelocity(prior, paired, route), data.x[:64], data.cond[:64]
-    times = torch.linspace(begin, end, 201)
-    state = x
-    for t, s in pairwise(times):
-        here = linear(state, t.expand(64), cond)
-        there = linear(state + (s - t) * here, s.expand(64), cond)
-        state = state + (s - t) * (here + there) / 2
-    now, then = torch.full((64,), begin), torch.full((64,), end)
-    moments = PairMoments.at(prior, paired, route, now, cond)
-    average = moments.average_velocity(x, Chord.of(route, now, then, x.dtype))
-    error, way = x + (end - begin) * average - state, state - x
-    assert float(error.norm()) < 1e-3 * float(way.norm())
-
-
-@pytest.mark.parametrize("path", ["condot", "cosine", "vp"])
-def test_an_interval_without_length_has_the_velocity_itself(data, prior, path):
-    route, t = Path.create(path), torch.rand(64, generator=torch.Generator().manual_seed(0))
-    moments = PairMoments.at(prior, Coupling.create("posterior"), route, t, data.cond[:64])
-    average = moments.average_velocity(data.x[:64], Chord.of(route, t, t, torch.float32))
-    torch.testing.assert_close(average, moments.velocity(data.x[:64]), rtol=1e-4, atol=1e-4)
 
 
 class Exact(nn.Module):
@@ -92,7 +60,7 @@ def test_steps_by_the_exact_average_have_no_error(nfe):
     flow = normal_flow(Exact().double()).double()
     x0 = torch.randn(100, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     solver = Sampler.registry.resolve(flow.default_sampler)
-    found = solver.solve(flow.velocity, x0, None, nfe=nfe)
+    found = solver.solve(flow.guided(), x0, None, nfe=nfe)
     assert found.nfe == nfe
     torch.testing.assert_close(found.x, MEAN + DEVIATION * x0, rtol=1e-3, atol=1e-3)
 
@@ -166,7 +134,7 @@ def test_a_trained_network_carries_a_normal_law_onto_another_in_one_evaluation(s
         prediction="average-velocity", time=f"interval:deviation=2,split={split}", batch_size=256, ema=0.99,
     )  # fmt: skip
     x0 = torch.linspace(-2, 2, 41)[:, None]
-    said = flow.velocity(x0, torch.tensor([[0.0, 1.0]]).expand(41, 2)).detach()
+    said = flow.average_velocity(x0, torch.zeros(41), torch.ones(41)).detach()
     exact = MEAN + (DEVIATION - 1) * x0
     assert float((said - exact).abs().mean()) < 0.1
     found = flow.sample(n=20_000, nfe=1, generator=torch.Generator().manual_seed(1))
@@ -219,6 +187,22 @@ def test_half_precision_is_refused():
         train("moons", steps=1, prediction="average-velocity", precision="bfloat16")
 
 
+def test_it_starts_late_too_and_leaves_averages_of_velocities_to_others(data, prior):
+    seen = []
+
+    class Watched(nn.Module):
+        def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+            seen.append(t[0].tolist())
+            return x[:, : x.shape[1] // 3]
+
+    parts = prior, Coupling.create("posterior"), Path.create("condot"), Condition("labels", 2)
+    flow = Flow(Watched(), *parts, prediction="average-velocity")
+    flow.sample(data.cond[:4], nfe=1, sampler="flow-map:start=0.25")
+    assert seen == [[0.25, 1.0]]
+    with pytest.raises(OptionError, match=r"makes averages of velocities.*--sampler flow-map"):
+        flow.sample(data.cond[:4], nfe=2, sampler="exponential")
+
+
 def test_a_sampler_of_averages_is_refused_to_flows_without_them():
     flow = Flow(nn.Identity(), normal_prior(), Coupling.create("condot"), Path.create("condot"), Condition())
     with pytest.raises(
@@ -233,3 +217,49 @@ def test_a_sampler_of_averages_is_refused_to_flows_without_them():
 def test_times_that_a_prediction_is_not_trained_on_are_refused(prediction, time):
     with pytest.raises(OptionError, match="is not trained on; use time 'auto'"):
         train("moons", prior="gaussian", coupling="condot", steps=1, prediction=prediction, time=time)
+
+
+SMALL: dict[str, Any] = {
+    "data": "moons",
+    "prior": "latent-gmm:rank=1,components=2",
+    "coupling": "posterior",
+    "model": "mlp:width=8,depth=1",
+    "steps": 8,
+    "warmup": 1,
+    "batch_size": 32,
+    "device": "cpu",
+}
+
+
+def test_a_network_is_compiled_to_few_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many rows are looked at in every step, whatever the times: else each number would be a graph."""
+    monkeypatch.setattr(state, "BACKEND", "aot_eager")
+    torch._dynamo.reset()
+    plain, graph = (train(**SMALL, prediction="average-velocity", compile=what) for what in ("none", "model"))
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(graph.state_dict()[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_times_suit_the_sampler_also_of_a_coupling_that_is_given(tmp_path: FilePath) -> None:
+    train(**SMALL, out=tmp_path)
+    coupling, options = f"reflow:flow={tmp_path}", {"prediction": "average-velocity"}
+    for given in (coupling, ReflowCoupling(flow=str(tmp_path))):
+        config = resolve_config(None, options, prior=SMALL["prior"], coupling=given)
+        assert config.training.time == "interval:last=0.7"
+    assert AverageVelocity.suited_sampler(Coupling.create("posterior")) == "flow-map:grid=last,at=0.7"
+
+
+def test_a_flow_is_saved_with_what_its_network_is_told(tmp_path: FilePath) -> None:
+    flow = train(**SMALL, prediction="average-velocity")
+    flow.save(tmp_path)
+    loaded, labels = Flow.load(tmp_path), torch.arange(6) % 2
+    samples = [f.sample(labels, nfe=2, generator=torch.Generator().manual_seed(0)) for f in (flow, loaded)]
+    assert torch.equal(*samples)
+
+
+def test_a_network_that_cannot_be_told_intervals_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODELS, "_records", dict(MODELS._records))
+    MODELS.register("alone")(lambda event_shape, condition: nn.Identity())
+    prediction = AverageVelocity(normal_prior(), Coupling.create("condot"), Path.create("condot"))
+    with pytest.raises(OptionError, match="model 'alone' is told one time alone; choose another model"):
+        prediction.network("alone", torch.Size([1]), Condition())
