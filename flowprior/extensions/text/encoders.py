@@ -294,8 +294,10 @@ class HuggingFaceEncoder(TextEncoder):
         """The most tokens of a text, special ones included; None where no file names a number."""
         network, file = self._network, self._folder / SENTENCE_CONFIG
         stored: Mapping[str, Any] = read_json(file) if file.is_file() else {}
-        positions = getattr(network.config, "max_position_embeddings", 0)
-        positions -= _positions_before_the_first(network)
+        tables = (part for name, part in network.named_modules() if name.endswith("position_embeddings"))
+        padding = getattr(next(tables, None), "padding_idx", None)
+        unused = 0 if padding is None else padding + 1  # RoBERTa and its like begin behind that of padding
+        positions = getattr(network.config, "max_position_embeddings", 0) - unused
         found = (stored.get("max_seq_length"), self._tokenizer.model_max_length, positions)
         return min((limit for limit in found if type(limit) is int and 0 < limit < 1 << 20), default=None)
 
@@ -395,11 +397,3 @@ def _padded(rows: list[Tensor], value: float = 0) -> tuple[Tensor, Tensor]:
 
 def _beginning(text: str) -> str:
     return " ".join(text.split())[:LONGEST_SHOWN]
-
-
-def _positions_before_the_first(network: nn.Module) -> int:
-    """Return the number of positions that RoBERTa and its like leave unused: those up to that of padding."""
-    for name, part in network.named_modules():
-        if name.endswith("position_embeddings") and isinstance(part, nn.Embedding):
-            return 0 if part.padding_idx is None else part.padding_idx + 1
-    return 0

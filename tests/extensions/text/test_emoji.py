@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from flowprior.cli import app
 from flowprior.data import Subset, TensorData, load_data
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.extensions.text.emoji import (
@@ -160,12 +159,6 @@ def test_the_file_says_which_encoder_its_embeddings_are_of(file):
     encoder = file.about["encoder"]
     assert encoder["name"] == "minilm"
     assert len(encoder["sha256"]) == 64
-
-
-def test_flowprior_list_shows_it(capsys):
-    with pytest.raises(SystemExit):
-        app(["list", "data"])
-    assert "emoji" in capsys.readouterr().out
 
 
 # -- how it is parted ---------------------------------------------------------------------------
