@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -38,16 +38,10 @@ def _refused_value(error: Any) -> str | None:
         return None
     refusals: Any = told()
     first = refusals[0]
-    name, value = option.opts[0], first["input"]
-    return f"{name}={value!r} is not possible; expected {_expected(first)}"
-
-
-def _expected(refusal: Mapping[str, Any]) -> str:
-    """What pydantic expected, in our words as far as they are known."""
-    kind, bounds = refusal["type"], refusal.get("ctx", {})
-    if kind in EXPECTED:
-        return EXPECTED[kind].format(**bounds)
-    return refusal["msg"].removeprefix("Input should be ").split(", ")[0]
+    expected = first["msg"].removeprefix("Input should be ").split(", ")[0]
+    if first["type"] in EXPECTED:
+        expected = EXPECTED[first["type"]].format(**first.get("ctx", {}))
+    return f"{option.opts[0]}={first['input']!r} is not possible; expected {expected}"
 
 
 def options_of(command: Any) -> list[str]:

@@ -174,7 +174,9 @@ def train(
         raise OptionError("--overwrite needs --out RUN, the directory of the run to replace")
     parts: dict[str, Any] = {"data": data, "prior": prior, "coupling": coupling, "path": path, "model": model}
     parts["latent"] = latent
-    place = _cache(cache, no_cache)
+    if cache is not None and no_cache:
+        raise OptionError("--cache and --no-cache exclude each other; leave one of them out")
+    place = False if no_cache else cache
     options: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "lr": lr, "prediction": prediction}
     options |= {"device": device, "seed": seed, "max_minutes": max_minutes}
     options = {name: value for name, value in options.items() if value is not None}
@@ -220,17 +222,6 @@ def _option_of(flow: Flow, name: str, condition: Condition) -> str:
     if condition.kind == "embeddings" and TEXT_ENCODER in flow.metadata:
         return "--text 'a caption' "
     return f"--part {name}=0 " if name and condition.kind == "labels" else ""
-
-
-def _cache(folder: Path | None, off: bool) -> Path | bool | None:
-    """What ``train`` takes for the two options.
-
-    Raises:
-        OptionError: both are given.
-    """
-    if folder is not None and off:
-        raise OptionError("--cache and --no-cache exclude each other; leave one of them out")
-    return False if off else folder
 
 
 def _config_of_the_run(out: Path | None, config: Path | None) -> Path | None:

@@ -59,13 +59,6 @@ def test_the_table_names_them_too(call: Call, family: str) -> None:
         assert name in answer.out
 
 
-def test_options_come_with_their_defaults(call: Call) -> None:
-    (gmm,) = [c for c in json.loads(call("list", "priors", "--json").out)["priors"] if c["name"] == "gmm"]
-    assert gmm["options"]["components"] == 1
-    assert gmm["options"]["covariance"] == "diag"
-    assert "components=1" in call("list", "priors").out
-
-
 def test_the_choices_of_an_option_are_listed_to_the_last(call: Call) -> None:
     said = " ".join(call("list", "priors").out.split())
     for choice in ("standard", "scalar", "diagonal"):

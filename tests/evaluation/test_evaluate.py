@@ -113,12 +113,6 @@ def test_transport_cost_of_an_unpaired_coupling_is_the_prior_and_data_moments(
     assert result.value("transport_cost_unpaired") == pytest.approx(expected, rel=0.1)
 
 
-def test_a_coupling_that_pairs_lowers_the_transport_cost(tiny_flow: Flow, digits: tuple[Data, Data]) -> None:
-    parts = (tiny_flow.model, tiny_flow.prior, Coupling.create("ot"), tiny_flow.path, tiny_flow.condition)
-    found = evaluate(Flow(*parts), digits[0], nfe=[1], samples=200, classifier=None)
-    assert found.value("transport_cost") < 0.95 * found.value("transport_cost_unpaired")
-
-
 def test_the_same_seed_gives_the_same_values_in_other_batches(
     result: Result, tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
 ) -> None:

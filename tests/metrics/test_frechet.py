@@ -8,9 +8,7 @@ from torch import nn
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from flowprior.data import Data
 from flowprior.errors import InputError
-from flowprior.features import Classifier
 from flowprior.metrics import FeatureMoments, frechet_distance
 
 
@@ -76,19 +74,3 @@ def test_impossible_features_are_refused() -> None:
         FeatureMoments.of([torch.full((2, 3), float("inf"))])
     with pytest.raises(InputError, match=r"covariances \[F, F\]"):
         frechet_distance(torch.zeros(2), torch.eye(2), torch.zeros(3), torch.eye(3))
-
-
-def test_real_pictures_are_near_and_worse_ones_further(
-    digits: tuple[Data, Data], classifier: Classifier, generator: torch.Generator
-) -> None:
-    (x, _), (y, _) = (split.batch(torch.arange(len(split))) for split in digits)
-    moments = [FeatureMoments.of([classifier.features(part)]) for part in spoiled(x, generator)]
-    reference = FeatureMoments.of([classifier.features(y)])
-    real, grainy, noise = (part.distance(reference) for part in moments)
-    assert real < 0.2 * grainy < 0.2 * noise
-
-
-def spoiled(x: torch.Tensor, generator: torch.Generator) -> list[torch.Tensor]:
-    """The pictures, the pictures with noise on them, nothing but noise."""
-    noise = torch.randn(x.shape, generator=generator)
-    return [x, (x + 0.7 * noise).clamp(-1, 1), noise.clamp(-1, 1)]

@@ -10,7 +10,6 @@ from flowprior.report.wording import (
     against,
     comma_list,
     convergence_sentence,
-    counted,
     data_size,
     duration,
     in_short,
@@ -50,7 +49,6 @@ def test_a_deviation_has_the_decimals_of_its_mean():
 def test_units():
     assert [data_size(n) for n in (536, 50836, 3_210_000, 4.2e9)] == ["536 B", "50.8 kB", "3.21 MB", "4.2 GB"]
     assert [duration(s) for s in (0.00158, 12.3, 7200)] == ["1.58 ms", "12.3 s", "120 min"]
-    assert [counted(n, "evaluation") for n in (1, 4.0)] == ["1 evaluation", "4 evaluations"]
     assert [comma_list(list(w)) for w in ("", "a", "ab", "abc")] == ["", "a", "a and b", "a, b and c"]
     assert [p_value(p) for p in (0.25, 0.03125, 1e-6)] == ["0.25", "0.031", "< 0.0001"]
 
