@@ -197,16 +197,6 @@ def test_a_caption_becomes_pictures_that_diffusers_decodes_alike(
     torch.testing.assert_close(torch.from_numpy(found["x"]), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_sheet_shows_the_prior_beside_the_result(call: Call, paper: Paper, tmp_path: Path) -> None:
-    captions = ["--text", "a cat", "--text", "two dogs"]
-    answer = call(
-        "sample", paper.run, *captions, "--n", "2", "--nfe", "1", "--show-prior", "--out", tmp_path / "s.png"
-    )
-    assert answer.code == 0, answer.err
-    with Image.open(tmp_path / "s.png") as picture:
-        assert json.loads(picture.text["captions"]) == ["a cat", "two dogs"]  # type: ignore[attr-defined]
-
-
 # -- evaluate ------------------------------------------------------------------------------------
 
 

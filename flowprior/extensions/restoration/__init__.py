@@ -1,1 +1,1 @@
-"""Images to be restored: data sets of what is left of each image, and files that are to be restored."""
+"""Images to be restored: data whose conditions are degraded images, and scores of restorations."""
