@@ -13,7 +13,14 @@ import torch
 from PIL import Image
 
 from flowprior.flow import Flow
-from tests.cli.conftest import SHORT, Call, drawn, succeed
+from tests.cli.conftest import SHORT, Call
+
+
+def drawn(call: Call, run: Path, file: Path, *options: str) -> dict[str, np.ndarray]:
+    answer = call("sample", run, "--out", file, *options)
+    assert answer.code == 0, answer.err
+    with np.load(file) as stored:
+        return dict(stored)
 
 
 @pytest.mark.parametrize(
@@ -26,9 +33,10 @@ from tests.cli.conftest import SHORT, Call, drawn, succeed
     ],
 )
 def test_a_picture_has_one_row_a_label(
-    run: Path, tmp_path: Path, options: list[str], rows: int, columns: int
+    call: Call, run: Path, tmp_path: Path, options: list[str], rows: int, columns: int
 ) -> None:
-    succeed("sample", run, "--nfe", "2", "--out", tmp_path / "g.png", *options)
+    answer = call("sample", run, "--nfe", "2", "--out", tmp_path / "g.png", *options)
+    assert answer.code == 0, answer.err
     with Image.open(tmp_path / "g.png") as image:
         assert image.format == "PNG"
         assert image.size[0] >= columns * 52 + 4
@@ -36,8 +44,8 @@ def test_a_picture_has_one_row_a_label(
         assert image.size[1] < (rows + 1) * 52 + 30, "the title is all that stands above the rows"
 
 
-def test_samples_are_the_librarys_own(run: Path, tmp_path: Path) -> None:
-    found = drawn(run, tmp_path / "s.npz", "--cond", "3,7", "--count", "5", "--nfe", "4", "--seed", "9")
+def test_samples_are_the_librarys_own(call: Call, run: Path, tmp_path: Path) -> None:
+    found = drawn(call, run, tmp_path / "s.npz", "--cond", "3,7", "--count", "5", "--nfe", "4", "--seed", "9")
     cond = torch.tensor([3] * 5 + [7] * 5)
     generator = torch.Generator().manual_seed(9)
     expected = Flow.load(run / "flow").sample(cond, nfe=4, generator=generator)
@@ -45,11 +53,11 @@ def test_samples_are_the_librarys_own(run: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(found["x"], expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_sampler_and_guidance_are_passed_on(guided_run: Path, tmp_path: Path) -> None:
+def test_sampler_and_guidance_are_passed_on(call: Call, guided_run: Path, tmp_path: Path) -> None:
     run = guided_run
-    plain = drawn(run, tmp_path / "a.npz", "--cond", "3", "--nfe", "4")["x"]
-    heun = drawn(run, tmp_path / "b.npz", "--cond", "3", "--nfe", "4", "--sampler", "heun")["x"]
-    guided = drawn(run, tmp_path / "c.npz", "--cond", "3", "--nfe", "4", "--guidance", "3")["x"]
+    plain = drawn(call, run, tmp_path / "a.npz", "--cond", "3", "--nfe", "4")["x"]
+    heun = drawn(call, run, tmp_path / "b.npz", "--cond", "3", "--nfe", "4", "--sampler", "heun")["x"]
+    guided = drawn(call, run, tmp_path / "c.npz", "--cond", "3", "--nfe", "4", "--guidance", "3")["x"]
     assert not np.allclose(plain, heun)
     assert not np.allclose(plain, guided)
 
@@ -63,14 +71,14 @@ def test_json_reports_what_was_spent(call: Call, run: Path, tmp_path: Path) -> N
     assert torch.load(tmp_path / "s.pt", weights_only=True)["x"].shape == (3, 1, 8, 8)
 
 
-def test_a_saved_flow_and_a_run_cut_short_will_do(run: Path, tmp_path: Path) -> None:
+def test_a_saved_flow_and_a_run_cut_short_will_do(call: Call, run: Path, tmp_path: Path) -> None:
     cut = tmp_path / "cut"
     shutil.copytree(run, cut)
     shutil.rmtree(cut / "flow")
     options = ["--cond", "3", "--count", "2", "--nfe", "1"]
-    whole = drawn(run, tmp_path / "a.npz", *options)["x"]
+    whole = drawn(call, run, tmp_path / "a.npz", *options)["x"]
     for index, place in enumerate((run / "flow", cut)):
-        assert np.array_equal(drawn(place, tmp_path / f"{index}.npz", *options)["x"], whole)
+        assert np.array_equal(drawn(call, place, tmp_path / f"{index}.npz", *options)["x"], whole)
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate"])
@@ -81,7 +89,8 @@ def test_an_unfinished_run_is_named_in_one_line(call: Call, run: Path, tmp_path:
     info = json.loads((cut / "info.json").read_text())
     (cut / "info.json").write_text(json.dumps({**info, "status": "interrupted", "step": 12}))
     options = {"sample": ["--out", tmp_path / "s.npz"], "evaluate": ["--samples", "20"]}[command]
-    answer = succeed(command, cut, "--nfe", "1", *options)
+    answer = call(command, cut, "--nfe", "1", *options)
+    assert answer.code == 0, answer.err
     said = [line for line in answer.err.splitlines() if "unfinished" in line]
     assert said == [
         f"flowprior: warning: the run {cut} is unfinished (interrupted at step 12): its newest checkpoint, "
@@ -123,16 +132,16 @@ def test_a_flow_without_condition(call: Call, tmp_path: Path) -> None:
         "2",
         *SHORT,
     )
-    assert drawn(tmp_path / "r", tmp_path / "s.npz")["x"].shape == (64, 2)
-    assert drawn(tmp_path / "r", tmp_path / "s.npz", "--count", "5")["x"].shape == (5, 2)
+    assert drawn(call, tmp_path / "r", tmp_path / "s.npz")["x"].shape == (64, 2)
+    assert drawn(call, tmp_path / "r", tmp_path / "s.npz", "--count", "5")["x"].shape == (5, 2)
     answer = call("sample", tmp_path / "r", "--cond", "1", "--out", tmp_path / "s.npz")
     assert (answer.code, "no condition" in answer.err) == (2, True)
 
 
 def test_the_temperature_is_passed_on_and_written_down(call: Call, run: Path, tmp_path: Path) -> None:
     options = ["--cond", "3", "--nfe", "0", "--count", "6"]
-    warm = drawn(run, tmp_path / "a.npz", *options)["x"]
-    cold = drawn(run, tmp_path / "b.npz", *options, "--temperature", "0")["x"]
+    warm = drawn(call, run, tmp_path / "a.npz", *options)["x"]
+    cold = drawn(call, run, tmp_path / "b.npz", *options, "--temperature", "0")["x"]
     mean = Flow.load(run / "flow").prior.mean(torch.tensor([3])).numpy()
     np.testing.assert_allclose(cold, np.broadcast_to(mean, cold.shape), rtol=1e-5, atol=1e-6)
     assert np.abs(warm - mean).max() > 0.1
@@ -158,8 +167,11 @@ def test_the_temperature_is_passed_on_and_written_down(call: Call, run: Path, tm
         ([], "guided: 2 evaluations, euler"),
     ],
 )
-def test_a_title_says_the_guidance(options: list[str], title: str, guided_run: Path, tmp_path: Path) -> None:
+def test_a_title_says_the_guidance(
+    options: list[str], title: str, call: Call, guided_run: Path, tmp_path: Path
+) -> None:
     file = tmp_path / "g.svg"
     parts = ["--cond", "3,4", "--n", "2", "--nfe", "2", "--sampler", "euler", "--out", file]
-    succeed("sample", guided_run, *parts, *options)
+    answer = call("sample", guided_run, *parts, *options)
+    assert answer.code == 0, answer.err
     assert re.search(f">\\s*{re.escape(title)}\\s*</text>", file.read_text(encoding="utf-8"))
