@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer.testing
 from typer.testing import CliRunner
@@ -50,6 +51,20 @@ def call_app(*arguments: str | Path) -> Answer:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Answer(result.exit_code, result.stdout, result.stderr)
+
+
+def succeed(*arguments: str | Path) -> Answer:
+    """Run the command line, which is to succeed."""
+    answer = call_app(*arguments)
+    assert answer.code == 0, answer.err
+    return answer
+
+
+def drawn(run: Path, file: Path, *options: str | Path) -> dict[str, np.ndarray]:
+    """Draw samples of a run into a file of arrays, and read it."""
+    succeed("sample", run, "--out", file, *options)
+    with np.load(file) as stored:
+        return dict(stored)
 
 
 @pytest.fixture
@@ -107,6 +122,5 @@ def guided_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _trained(out: Path, *options: str) -> Path:
     parts = ["--data", "digits", "--prior", "gmm", "--coupling", "condot", "--model", "mlp:width=32"]
-    answer = call_app("train", *parts, "--out", out, "--steps", "12", *SHORT, *options)
-    assert answer.code == 0, answer.err
+    succeed("train", *parts, "--out", out, "--steps", "12", *SHORT, *options)
     return out

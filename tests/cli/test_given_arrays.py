@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flowprior import train
-from tests.cli.conftest import call_app
+from tests.cli.conftest import call_app, succeed
 
 SHORT = {"coupling": "condot", "steps": 3, "batch_size": 16, "sample_every": 0, "progress": False}
 
@@ -37,8 +37,7 @@ def write(path: Path, values: np.ndarray) -> Path:
 def test_each_row_is_asked_for_as_often_as_said(run, series, tmp_path, dtype):
     file = write(tmp_path / "before.npy", series[:4, :, :9].numpy().astype(dtype))
     out = tmp_path / "ahead.npz"
-    found = call_app("sample", run, "--cond", file, "--count", "5", "--nfe", "2", "--out", out)
-    assert found.code == 0
+    succeed("sample", run, "--cond", file, "--count", "5", "--nfe", "2", "--out", out)
     written = np.load(out)
     assert written["x"].shape == (20, 2, 3)
     assert np.allclose(written["cond"], series[:4, :, :9].repeat_interleave(5, 0))
@@ -87,6 +86,5 @@ def test_labels_in_a_file_serve_too(tmp_path):
     out = tmp_path / "run"
     train((x, labels), prior="gmm", model="mlp:width=8,depth=1", out=str(out), **SHORT)
     file = write(tmp_path / "labels.npy", np.array([3, 1]))
-    found = call_app("sample", out, "--cond", file, "--count", "2", "--out", tmp_path / "y.npz")
-    assert found.code == 0
+    succeed("sample", out, "--cond", file, "--count", "2", "--out", tmp_path / "y.npz")
     assert np.load(tmp_path / "y.npz")["cond"].tolist() == [3, 3, 1, 1]

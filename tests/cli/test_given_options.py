@@ -13,7 +13,7 @@ from PIL import Image
 
 from flowprior.cli import commands
 from flowprior.registry import points_of
-from tests.cli.conftest import SHORT, Answer, Call
+from tests.cli.conftest import SHORT, Call, succeed
 
 PLUGIN = Path(__file__).parents[1] / "plugin"
 
@@ -31,30 +31,25 @@ def plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commands, "points_of", points)
 
 
-def succeeded(answer: Answer) -> Answer:
-    assert answer.code == 0, answer.err
-    return answer
-
-
 def test_settings_of_training(call: Call, tmp_path: Path) -> None:
     parts = ["--data", "digits", "--prior", "gaussian", "--model", "mlp:width=8", *SHORT]
-    succeeded(call("train", *parts, "--brief", "--out", tmp_path / "run"))
+    succeed("train", *parts, "--brief", "--out", tmp_path / "run")
     assert json.loads((tmp_path / "run" / "info.json").read_text())["step"] == 1
     answer = call("train", *parts, "--brief", "--set", "training.steps=2", "--out", tmp_path / "other")
     assert "--set training.steps=…: an option of the command gives training.steps, too" in answer.err
 
 
-def test_settings_of_an_evaluation(call: Call, run: Path) -> None:
-    answer = call("evaluate", run, "--nfe", "1", "--metrics", "w2", "--few", "32", "--json")
-    assert json.loads(succeeded(answer).out)["settings"]["samples"] == 32
+def test_settings_of_an_evaluation(run: Path) -> None:
+    answer = succeed("evaluate", run, "--nfe", "1", "--metrics", "w2", "--few", "32", "--json")
+    assert json.loads(answer.out)["settings"]["samples"] == 32
 
 
 def test_conditions_and_settings_of_samples(call: Call, run: Path, tmp_path: Path) -> None:
     cold = ["--temperature", "0.5", "--cond", "4", "--n", "3"]
     for name, options in {"own": ["--label", "4"], "core": cold}.items():
-        succeeded(call("sample", run, *options, "--nfe", "1", "--out", tmp_path / f"{name}.npz"))
+        succeed("sample", run, *options, "--nfe", "1", "--out", tmp_path / f"{name}.npz")
     assert np.array_equal(*(np.load(tmp_path / f"{name}.npz")["x"] for name in ("own", "core")))
-    succeeded(call("sample", run, "--label", "4", "--nfe", "1", "--out", tmp_path / "s.png"))
+    succeed("sample", run, "--label", "4", "--nfe", "1", "--out", tmp_path / "s.png")
     with Image.open(tmp_path / "s.png") as image:
         assert {"label": "4", "temperature": "0.5"}.items() <= image.text.items()  # type: ignore[attr-defined]
     for other in (["--cond", "4"], ["--text", "a four"]):
@@ -62,8 +57,8 @@ def test_conditions_and_settings_of_samples(call: Call, run: Path, tmp_path: Pat
         assert (refused.code, "exclude each other; choose one of them" in refused.err) == (2, True)
 
 
-def test_a_broken_provider_and_an_option_that_is_taken_are_skipped_with_a_line(call: Call) -> None:
-    answer = succeeded(call("sample", "--help"))
+def test_a_broken_provider_and_an_option_that_is_taken_are_skipped_with_a_line() -> None:
+    answer = succeed("sample", "--help")
     assert "Label of which cold samples are drawn." in " ".join(answer.out.replace("│", "").split())
     assert answer.err.splitlines() == [
         "flowprior: warning: options 'sample.seed' (flowprior_test_plugin_command:seed_of_mine) are skipped: "

@@ -23,7 +23,7 @@ from flowprior.flow import Flow
 from flowprior.priors import Prior
 from flowprior.storage.digests import file_sha256
 from flowprior.training.batches import Randomness
-from tests.cli.conftest import SHORT, Answer, Call, call_app
+from tests.cli.conftest import SHORT, Answer, Call, call_app, succeed
 from tests.data_folders import write_coco, write_imagenet64
 from tests.diffusers_models import save_kl
 from tests.text_models import save_clip, transformers
@@ -176,13 +176,10 @@ def test_the_flow_says_what_it_was_made_of(paper: Paper) -> None:
 # -- sample --------------------------------------------------------------------------------------
 
 
-def test_a_caption_becomes_pictures_that_diffusers_decodes_alike(
-    call: Call, paper: Paper, tmp_path: Path
-) -> None:
+def test_a_caption_becomes_pictures_that_diffusers_decodes_alike(paper: Paper, tmp_path: Path) -> None:
     caption = "a cat on a mat"
     options = ["--text", caption, "--n", "3", "--nfe", "2", "--guidance", "2", "--seed", "4"]
-    answer = call("sample", paper.run, *options, "--out", tmp_path / "cat.npz")
-    assert answer.code == 0, answer.err
+    succeed("sample", paper.run, *options, "--out", tmp_path / "cat.npz")
     found = np.load(tmp_path / "cat.npz")
     assert found["x"].shape == (3, 3, SIDE, SIDE)
     torch.testing.assert_close(torch.from_numpy(found["cond"]), embedded(paper, [caption] * 3))
@@ -197,16 +194,6 @@ def test_a_caption_becomes_pictures_that_diffusers_decodes_alike(
     torch.testing.assert_close(torch.from_numpy(found["x"]), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_sheet_shows_the_prior_beside_the_result(call: Call, paper: Paper, tmp_path: Path) -> None:
-    captions = ["--text", "a cat", "--text", "two dogs"]
-    answer = call(
-        "sample", paper.run, *captions, "--n", "2", "--nfe", "1", "--show-prior", "--out", tmp_path / "s.png"
-    )
-    assert answer.code == 0, answer.err
-    with Image.open(tmp_path / "s.png") as picture:
-        assert json.loads(picture.text["captions"]) == ["a cat", "two dogs"]  # type: ignore[attr-defined]
-
-
 # -- evaluate ------------------------------------------------------------------------------------
 
 
@@ -214,8 +201,7 @@ def test_a_sheet_shows_the_prior_beside_the_result(call: Call, paper: Paper, tmp
 def rows(paper: Paper) -> list[dict[str, Any]]:
     metrics = ["--metrics", "fid,kid,image-text", "--features", paper.features]
     counts = ["--nfe", "0,2", "--samples", str(PICTURES), "--guidance", "1,2"]
-    answer = call_app("evaluate", paper.run, *counts, *metrics, "--json")
-    assert answer.code == 0, answer.err
+    answer = succeed("evaluate", paper.run, *counts, *metrics, "--json")
     return json.loads(answer.out)["rows"]
 
 
@@ -247,8 +233,7 @@ def imagenet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         "unet:widths=8-16,patch=4",
     ]
     steps = ["--steps", "2", *SHORT, "--set", "training.sample_every=0"]
-    answer = call_app("train", "--data", data, *parts, *steps, "--out", root / "run")
-    assert answer.code == 0, answer.err
+    succeed("train", "--data", data, *parts, *steps, "--out", root / "run")
     return root / "data", root / "run"
 
 
@@ -257,8 +242,7 @@ def test_a_class_of_imagenet_is_sampled_by_its_label_less_one(
     call: Call, imagenet: tuple[Path, Path], tmp_path: Path
 ) -> None:
     folder, run = imagenet
-    answer = call("sample", run, "--cond", "0,999", "--n", "2", "--nfe", "2", "--out", tmp_path / "x.npz")
-    assert answer.code == 0, answer.err
+    succeed("sample", run, "--cond", "0,999", "--n", "2", "--nfe", "2", "--out", tmp_path / "x.npz")
     found = np.load(tmp_path / "x.npz")
     assert found["x"].shape == (4, 3, 64, 64)
     assert found["cond"].tolist() == [0, 0, 999, 999]

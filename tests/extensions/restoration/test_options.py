@@ -17,7 +17,7 @@ from flowprior.extensions.demo.fields import fields_of
 from flowprior.extensions.restoration.options import GivenImages
 from flowprior.flow import Flow
 from flowprior.pictures import given_pictures
-from tests.cli.conftest import call_app
+from tests.cli.conftest import call_app, succeed
 
 SHORT = {"steps": 2, "batch_size": 8, "warmup": 1, "checkpoint_every": 0, "sample_every": 0, "device": "cpu"}
 
@@ -55,8 +55,7 @@ def test_each_file_is_a_row_of_the_picture(saved, tmp_path):
     files = [picture(tmp_path / f"low{i}.png") for i in range(2)]
     out = tmp_path / "restored.npz"
     options = [word for file in files for word in ("--picture", str(file))]
-    found = call_app("sample", saved, "--out", out, *options, "--count", "3", "--nfe", "2")
-    assert found.code == 0, found.err
+    succeed("sample", saved, "--out", out, *options, "--count", "3", "--nfe", "2")
     with np.load(out) as stored:
         assert stored["x"].shape == (6, 1, 8, 8)
         assert stored["cond"].shape == (6, 1, 4, 4)
@@ -66,8 +65,7 @@ def test_each_file_is_a_row_of_the_picture(saved, tmp_path):
 def test_the_picture_shows_what_was_given(saved, tmp_path):
     out = tmp_path / "restored.png"
     file = picture(tmp_path / "low.png")
-    found = call_app("sample", saved, "--out", out, "--picture", file, "--count", "2", "--show-prior")
-    assert found.code == 0, found.err
+    succeed("sample", saved, "--out", out, "--picture", file, "--count", "2", "--show-prior")
     with Image.open(out) as drawn:
         assert drawn.text["picture"] == "low"
         assert drawn.width > drawn.height
@@ -100,7 +98,7 @@ def test_emoji_are_restored_and_shown_in_colour(task, tmp_path):
     red = np.full((64, 64, 4), (255, 0, 0, 255), np.uint8)
     red[:32, :32, 3] = 0
     Image.fromarray(red if task == "inpainting" else red[..., :3]).save(tmp_path / "red.png")
-    found = call_app(
+    succeed(
         "sample",
         tmp_path / "flow",
         "--picture",
@@ -110,7 +108,6 @@ def test_emoji_are_restored_and_shown_in_colour(task, tmp_path):
         "--out",
         tmp_path / "x.png",
     )
-    assert found.code == 0, found.err
     asked = GivenImages([tmp_path / "red.png"]).read(flow, 1, {})
     assert asked.cond.shape[1:] == emoji.condition.shape
     assert asked.cond[0, :3, -1, -1].tolist() == [1, -1, -1]
@@ -183,13 +180,11 @@ def test_the_next_command_of_training_can_be_typed(tmp_path, with_label):
         prior = prior.removesuffix(",reads=picture")
     parts = ["--data", data, "--prior", prior, "--coupling", "condot", "--model", "unet:widths=8-16,patch=1"]
     budget = ["--steps", "2", "--batch-size", "8", "--device", "cpu", "--set", "training.warmup=1"]
-    trained_run = call_app("train", *parts, *budget, "--out", tmp_path / "run")
-    assert trained_run.code == 0, trained_run.err
+    trained_run = succeed("train", *parts, *budget, "--out", tmp_path / "run")
     (line,) = [line for line in trained_run.out.splitlines() if line.startswith("next: flowprior ")]
     files = {"FILE": str(picture(tmp_path / "hidden.png", "LA")), "grid.png": str(tmp_path / "grid.png")}
     words = [files.get(word, word) for word in shlex.split(line.removeprefix("next: flowprior "))]
-    found = call_app(*words)
-    assert found.code == 0, found.err
+    succeed(*words)
     assert (tmp_path / "grid.png").is_file()
 
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from flowprior.data import TensorData
 from flowprior.flow import Flow
-from flowprior.models import Encoder
 from flowprior.priors import Prior
 from flowprior.training import train
 from tests.words import WordEncoder
@@ -45,9 +44,7 @@ def fitted(name: str) -> Prior:
 
 
 @pytest.fixture
-def flow(generator: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> Flow:
-    monkeypatch.setattr(Encoder.registry, "_records", dict(Encoder.registry._records))
-    Encoder.register("words")(WordEncoder)
+def flow(generator: torch.Generator, words: type[WordEncoder]) -> Flow:
     data = TensorData(*events(generator), name="captioned points")
     data.text_encoder, data.text_encoder_identity = "words", WordEncoder().identity()
     prior = {"prior": Prior.create("learned-mean", **PRIORS["learned-mean"]), "coupling": "condot"}

@@ -15,7 +15,7 @@ from flowprior.data import TensorData
 from flowprior.extensions.text.encoders import HuggingFaceEncoder
 from flowprior.flow import Flow
 from flowprior.training import train
-from tests.cli.conftest import Call
+from tests.cli.conftest import Call, drawn, succeed
 from tests.text_models import save_bert, save_clip
 
 COLOURS = {"red": (1.0, -1.0, -1.0), "blue": (-1.0, -1.0, 1.0)}
@@ -61,16 +61,9 @@ def notes(file: Path) -> dict[str, str]:
         return dict(image.text)  # type: ignore[attr-defined]
 
 
-def samples(call: Call, run: Path, file: Path, *options: str | Path) -> dict[str, np.ndarray]:
-    answer = call("sample", run, "--out", file, *options)
-    assert answer.code == 0, answer.err
-    with np.load(file) as stored:
-        return dict(stored)
-
-
-def test_python_and_the_command_line_draw_the_same(call: Call, caption_run: Path, tmp_path: Path) -> None:
+def test_python_and_the_command_line_draw_the_same(caption_run: Path, tmp_path: Path) -> None:
     options = ["--text", "a sleepy red cat", "--n", "4", "--nfe", "3", "--guidance", "2", "--seed", "5"]
-    found = samples(call, caption_run, tmp_path / "s.npz", *options)
+    found = drawn(caption_run, tmp_path / "s.npz", *options)
     flow = Flow.load(caption_run)
     generator = torch.Generator().manual_seed(5)
     expected = flow.sample("a sleepy red cat", 4, nfe=3, guidance=2, generator=generator)
@@ -88,12 +81,9 @@ def test_a_caption_decides_the_picture(caption_run: Path) -> None:
     assert (blue[:, 2] > blue[:, 0]).all()
 
 
-def test_the_picture_says_what_it_was_made_from(call: Call, caption_run: Path, tmp_path: Path) -> None:
+def test_the_picture_says_what_it_was_made_from(caption_run: Path, tmp_path: Path) -> None:
     options = ["--text", "a sleepy red cat", "--negative", "a blue dog", "--n", "4", "--nfe", "3"]
-    answer = call(
-        "sample", caption_run, *options, "--guidance", "2", "--seed", "7", "--out", tmp_path / "cat.png"
-    )
-    assert answer.code == 0, answer.err
+    succeed("sample", caption_run, *options, "--guidance", "2", "--seed", "7", "--out", tmp_path / "cat.png")
     found = notes(tmp_path / "cat.png")
     expected = {
         "caption": "a sleepy red cat",
@@ -116,22 +106,21 @@ def test_labels_are_noted_too(call: Call, run: Path, tmp_path: Path) -> None:
 def test_a_file_of_captions_one_a_line(call: Call, caption_run: Path, tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_text("\ufeffa red cat\r\n\n  a blue dog \n", encoding="utf-8")
-    found = samples(call, caption_run, tmp_path / "s.npz", "--prompts", file, "--n", "2", "--nfe", "1")
+    found = drawn(caption_run, tmp_path / "s.npz", "--prompts", file, "--n", "2", "--nfe", "1")
     several = ["--text", "a red cat", "--text", "a blue dog"]
     assert np.array_equal(
-        found["x"], samples(call, caption_run, tmp_path / "t.npz", *several, "--n", "2", "--nfe", "1")["x"]
+        found["x"], drawn(caption_run, tmp_path / "t.npz", *several, "--n", "2", "--nfe", "1")["x"]
     )
     assert found["x"].shape == (4, 3, 4, 4)
     assert call("sample", caption_run, "--prompts", file, "--nfe", "1", "--out", tmp_path / "s.png").code == 0
     assert json.loads(notes(tmp_path / "s.png")["captions"]) == ["a red cat", "a blue dog"]
 
 
-def test_the_prior_is_shown_beside_the_result(call: Call, caption_run: Path, tmp_path: Path) -> None:
+def test_the_prior_is_shown_beside_the_result(caption_run: Path, tmp_path: Path) -> None:
     options = ["--text", "a red cat", "--text", "a blue dog", "--n", "6", "--nfe", "1"]
     widths = {}
     for name, more in {"plain": [], "prior": ["--show-prior"]}.items():
-        answer = call("sample", caption_run, *options, *more, "--out", tmp_path / f"{name}.png")
-        assert answer.code == 0, answer.err
+        succeed("sample", caption_run, *options, *more, "--out", tmp_path / f"{name}.png")
         with Image.open(tmp_path / f"{name}.png") as image:
             widths[name] = image.size[0]
     assert widths["prior"] > widths["plain"] + 6 * 52, "thirteen columns of pictures in place of six"
@@ -139,12 +128,11 @@ def test_the_prior_is_shown_beside_the_result(call: Call, caption_run: Path, tmp
 
 @pytest.mark.parametrize("source", ["run", "caption_run"])
 def test_the_prior_of_labels_and_of_one_embedding_too(
-    call: Call, source: str, tmp_path: Path, request: pytest.FixtureRequest
+    source: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     cond = ["--cond", ",".join(["0.5"] * 32)] if source == "caption_run" else ["--cond", "0,1"]
     run = request.getfixturevalue(source)
-    answer = call("sample", run, *cond, "--nfe", "1", "--n", "2", "--show-prior", "--out", tmp_path / "s.png")
-    assert answer.code == 0, answer.err
+    succeed("sample", run, *cond, "--nfe", "1", "--n", "2", "--show-prior", "--out", tmp_path / "s.png")
 
 
 @pytest.mark.parametrize(
@@ -158,14 +146,13 @@ def test_the_prior_of_labels_and_of_one_embedding_too(
     ],
 )
 def test_letters_that_no_font_has_are_escaped(
-    call: Call, caption_run: Path, tmp_path: Path, caption: str, known: bool
+    caption_run: Path, tmp_path: Path, caption: str, known: bool
 ) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # Matplotlib's, of letters that a font lacks.
-        answer = call(
+        answer = succeed(
             "sample", caption_run, "--text", caption, "--n", "1", "--nfe", "1", "--out", tmp_path / "s.png"
         )
-    assert answer.code == 0
     lines = answer.err.splitlines()
     assert len(lines) == (not known), answer.err
     assert known or "knows no word of 1 of 1 texts" in lines[0]

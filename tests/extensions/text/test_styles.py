@@ -21,7 +21,7 @@ from flowprior.extensions.demo.fields import Field, fields_of
 from flowprior.flow import Flow
 from flowprior.models import Encoder
 from flowprior.pictures import figure_bytes, sample_grid
-from tests.cli.conftest import SHORT, Call, call_app
+from tests.cli.conftest import SHORT, Call, drawn, succeed
 from tests.words import WordEncoder
 
 DATA = "emoji:condition=caption+style"
@@ -50,16 +50,8 @@ def without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def styled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "styled"
-    answer = call_app("train", "--data", DATA, "--out", out, *PARTS)
-    assert answer.code == 0, answer.err
+    succeed("train", "--data", DATA, "--out", out, *PARTS)
     return out
-
-
-def samples(call: Call, run: Path, file: Path, *options: str) -> dict[str, Any]:
-    answer = call("sample", run, "--nfe", "2", "--out", file, *options)
-    assert answer.code == 0, answer.err
-    with np.load(file) as stored:
-        return dict(stored)
 
 
 def test_the_data_have_both_parts() -> None:
@@ -81,47 +73,44 @@ def test_other_parts_are_refused(condition: str) -> None:
         load_data(f"emoji:condition={condition}")
 
 
-def test_a_caption_in_a_style_by_name_number_and_from_python(
-    call: Call, styled: Path, tmp_path: Path
-) -> None:
+def test_a_caption_in_a_style_by_name_number_and_from_python(styled: Path, tmp_path: Path) -> None:
     label = STYLES.index("noto")
-    options = ["--text", "a sleepy cat", "--n", "2", "--seed", "3"]
-    found = samples(call, styled, tmp_path / "a.npz", *options, "--style", "noto")
+    options = ["--text", "a sleepy cat", "--n", "2", "--seed", "3", "--nfe", "2"]
+    found = drawn(styled, tmp_path / "a.npz", *options, "--style", "noto")
     assert found["x"].shape == (2, 3, 32, 32)
     assert found["cond.style"].tolist() == [label, label]
     np.testing.assert_allclose(found["cond.caption"], Stand().encode(["a sleepy cat"] * 2).pooled)
     for style in (["--style", str(label)], ["--part", "style=noto"]):
-        assert np.array_equal(samples(call, styled, tmp_path / "b.npz", *options, *style)["x"], found["x"])
-    other = samples(call, styled, tmp_path / "c.npz", *options, "--style", "twemoji")
+        assert np.array_equal(drawn(styled, tmp_path / "b.npz", *options, *style)["x"], found["x"])
+    other = drawn(styled, tmp_path / "c.npz", *options, "--style", "twemoji")
     assert not np.array_equal(other["x"], found["x"])
     flow = Flow.load(styled)
 
-    def drawn(cond: dict[str, Any]) -> Tensor:
+    def sampled(cond: dict[str, Any]) -> Tensor:
         return flow.sample(cond, 2, nfe=2, generator=torch.Generator().manual_seed(3))
 
-    by_name = drawn({"caption": "a sleepy cat", "style": "noto"})
+    by_name = sampled({"caption": "a sleepy cat", "style": "noto"})
     np.testing.assert_allclose(by_name.numpy(), found["x"], rtol=1e-5, atol=1e-6)
-    by_label = drawn({"caption": "a sleepy cat", "style": torch.tensor([label] * 2)})
+    by_label = sampled({"caption": "a sleepy cat", "style": torch.tensor([label] * 2)})
     assert torch.equal(by_name, by_label)
 
 
-def test_several_styles_are_rows_of_their_own(call: Call, styled: Path, tmp_path: Path) -> None:
-    captions = ["--text", "a cat", "--text", "a dog"]
-    found = samples(call, styled, tmp_path / "s.npz", *captions, "--style", "noto,twemoji", "--n", "2")
+def test_several_styles_are_rows_of_their_own(styled: Path, tmp_path: Path) -> None:
+    captions = ["--nfe", "2", "--text", "a cat", "--text", "a dog"]
+    found = drawn(styled, tmp_path / "s.npz", *captions, "--style", "noto,twemoji", "--n", "2")
     noto, twemoji = STYLES.index("noto"), STYLES.index("twemoji")
     assert found["cond.style"].tolist() == 2 * [noto, noto, twemoji, twemoji]
     cats, dogs = found["cond.caption"][:4], found["cond.caption"][4:]
     assert (cats == cats[0]).all()
     assert not (cats[0] == dogs[0]).all()
-    every = samples(call, styled, tmp_path / "t.npz", "--text", "a cat", "--style", "all", "--n", "1")
+    every = drawn(styled, tmp_path / "t.npz", "--text", "a cat", "--style", "all", "--n", "1", "--nfe", "2")
     assert every["cond.style"].tolist() == list(range(len(STYLES)))
 
 
-def test_a_sheet_names_caption_and_style(call: Call, styled: Path, tmp_path: Path) -> None:
+def test_a_sheet_names_caption_and_style(styled: Path, tmp_path: Path) -> None:
     options = ["--text", "a cat", "--style", "noto,twemoji", "--negative", "a dog", "--guidance", "2"]
     out = ["--n", "2", "--nfe", "1", "--show-prior", "--out", tmp_path / "s.png"]
-    answer = call("sample", styled, *options, *out)
-    assert answer.code == 0, answer.err
+    succeed("sample", styled, *options, *out)
     with Image.open(tmp_path / "s.png") as picture:
         notes = dict(picture.text)  # type: ignore[attr-defined]
     assert json.loads(notes["captions"]) == ["a cat", "a cat"]
