@@ -72,8 +72,9 @@ def difference(one: np.ndarray, other: np.ndarray) -> str | None:
 
 
 def extract(commit: str, folder: Path) -> None:
-    """Write the package as it is in ``commit`` into ``folder``."""
-    command = ["git", "-C", str(REPOSITORY), "archive", "--format=tar", commit, "flowprior"]
+    """Write the package as it is in ``commit``, and what names its extensions, into ``folder``."""
+    parts = ["flowprior", "pyproject.toml"]
+    command = ["git", "-C", str(REPOSITORY), "archive", "--format=tar", commit, *parts]
     archive = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         files.extractall(folder, filter="data")

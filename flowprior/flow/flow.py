@@ -107,8 +107,14 @@ class Flow(FlowParts):
 
         Raises:
             OptionError: guidance of a flow without a condition, or of one trained without dropping it.
+            InputError: times of another shape.
         """
         check_guidance(guidance, None, self.metadata if negative is None else None)
+        if t.dim() > 1:
+            raise InputError(
+                f"flow.velocity: expected times [B], got {list(t.shape)}; averages are those of "
+                "flow.average_velocity(x, begin, end, cond)"
+            )
         answer = partial(self.predicted.answer, self.model)
         return guided(answer, self.condition, (x, t), cond, guidance, negative)
 

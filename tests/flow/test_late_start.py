@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from flowprior import Coupling, Flow, Path, Prior, evaluate
 from flowprior.conditions import Condition
-from flowprior.errors import OptionError
+from flowprior.errors import InputError, OptionError
 from flowprior.flow.linear_velocity import LinearVelocity, carried
 from flowprior.flow.pair_moments import PairMoments
 from flowprior.models import MLP
@@ -172,6 +172,8 @@ def test_without_length_an_interval_has_the_velocity_itself(data, prior, path):
     )
     found = flow.average_velocity(data.x[:16], t, t, cond)
     torch.testing.assert_close(found, flow.velocity(data.x[:16], t, cond), rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match=r"times \[B\], got \[16, 2\].*average_velocity"):
+        flow.velocity(data.x[:16], torch.stack([t, t], 1), cond)
 
 
 def test_a_function_of_one_time_is_no_velocity_of_whole_steps():
