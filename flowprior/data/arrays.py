@@ -109,8 +109,7 @@ def _read(file: Path) -> dict[str, Tensor]:
             "save a tensor, a pair or a dictionary of tensors"
         ) from error
     except Exception as error:  # the parsers of damaged files raise a dozen kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{file}: cannot be read ({reason}); write the file again") from error
+        raise InputError(f"{file}: cannot be read ({one_line(error)}); write the file again") from error
 
 
 def _read_npz(file: Path) -> dict[str, Tensor]:

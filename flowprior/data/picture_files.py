@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
+from flowprior.storage.writing import one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -141,8 +142,9 @@ def _reading(file: PictureFile) -> Iterator[None]:
     except (InputError, MemoryError):  # Short of memory is the machine, not the picture.
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{file}: cannot be decoded as a picture ({reason}); repair or remove it") from error
+        raise InputError(
+            f"{file}: cannot be decoded as a picture ({one_line(error)}); repair or remove it"
+        ) from error
 
 
 def _opened(file: PictureFile) -> Image:

@@ -194,8 +194,9 @@ def assign_tensors(
     except FlowpriorError as error:
         raise CheckpointError(f"{source}: {error}") from error
     except Exception as error:  # Whatever a part makes of tensors that are not its own.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CheckpointError(f"{source}: the tensors do not fit the {described}: {reason}") from error
+        raise CheckpointError(
+            f"{source}: the tensors do not fit the {described}: {one_line(error)}"
+        ) from error
 
 
 def load_plain(module: nn.Module, tensors: Mapping[str, Tensor], assign: bool = False) -> None:

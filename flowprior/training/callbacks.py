@@ -25,7 +25,7 @@ from flowprior.storage import read_bytes, write_text
 from flowprior.storage.user_paths import expanded
 from flowprior.storage.writing import writing
 from flowprior.training.config import RunConfig
-from flowprior.training.interrupt import TrainingInterrupted
+from flowprior.training.engine import TrainingInterrupted
 from flowprior.training.optimiser import learning_rate_factor
 from flowprior.training.pictures import SamplePictures
 from flowprior.training.run import RunDirectory

@@ -29,8 +29,7 @@ from flowprior.training.batches import PairStream, Prefetched, Randomness
 from flowprior.training.callbacks import Callback, Monitor, ending
 from flowprior.training.components import Components, resolve_components, resolve_config
 from flowprior.training.config import BATCH, NO_LATENT, RunConfig, TrainingConfig
-from flowprior.training.engine import Engine, make_engine
-from flowprior.training.interrupt import TrainingInterrupted
+from flowprior.training.engine import Engine, TrainingInterrupted, make_engine
 from flowprior.training.loop import run_steps
 from flowprior.training.measures import Validation, measure_starts
 from flowprior.training.optimiser import warm_up_note

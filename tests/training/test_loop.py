@@ -103,18 +103,6 @@ def test_only_the_forward_pass_is_in_bfloat16(
     assert {weight.dtype for weight in state.weights} == {torch.float32}
 
 
-def test_times_are_uniform_and_new_at_every_step(points: TensorData) -> None:
-    model = Recorder()
-    state, pairs, randomness = start(components(points, model, batch_size=40, steps=50))
-    for _ in range(50):
-        training_step(state, pairs, randomness)
-    times = torch.stack([t for _, t, _ in model.calls])
-    assert len(times.unique()) == times.numel()
-    # Kolmogorov-Smirnov: 1.95 / sqrt(n) is exceeded with probability 0.001.
-    grid = (torch.arange(times.numel()) + 0.5) / times.numel()
-    assert (times.flatten().sort().values - grid).abs().max() < 1.95 / math.sqrt(times.numel())
-
-
 def test_condition_dropout_only_changes_what_the_model_sees(points: TensorData) -> None:
     model = Recorder()
     state, pairs, randomness = start(components(points, model, condition_dropout=0.5, batch_size=25))
