@@ -25,8 +25,7 @@ from flowprior.data.records import UNKNOWN, Classes, ConditionedRecords, EventDe
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
 from flowprior.registry import did_you_mean, is_whole
-from flowprior.storage.user_paths import existing_folder
-from flowprior.storage.writing import one_line
+from flowprior.storage import existing_folder, one_line
 from flowprior.streams.corrupt import MOST_CORRUPT, CorruptRecords
 
 AUTO, NONE = "auto", "none"

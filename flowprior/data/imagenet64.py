@@ -19,9 +19,8 @@ from flowprior.data.image_text import read_lines
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError
 from flowprior.registry import check_count
-from flowprior.storage.digests import settings_digest
-from flowprior.storage.user_paths import cache_folder, existing_folder
-from flowprior.storage.writing import one_line, replacing
+from flowprior.storage import cache_folder, existing_folder, one_line, settings_digest
+from flowprior.storage.writing import replacing
 
 SIDE = 64
 NUMBERS = 3 * SIDE * SIDE

@@ -23,9 +23,17 @@ from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.saved import KEPT, check_types, draw_some
 from flowprior.registry import Registry, package_version, spec_of
-from flowprior.storage import Binding, read_json, signed, unsigned, write_json
-from flowprior.storage.tensor_files import SizedBy, part_of, sizes_of
-from flowprior.storage.writing import one_line
+from flowprior.storage import (
+    Binding,
+    SizedBy,
+    one_line,
+    part_of,
+    read_json,
+    signed,
+    sizes_of,
+    unsigned,
+    write_json,
+)
 
 FORMAT, IN_LATENTS = 3, 4
 """Of a flow, and of one in the latents of an encoder."""

@@ -43,12 +43,24 @@ from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.saved import kinds_of, refuse_shifted
-from flowprior.storage import FolderLock, bind, is_leftover, parse_tensors, read_json, remove_files
-from flowprior.storage.digests import DIGEST, PATIENCE, save_by_digest
+from flowprior.storage import (
+    DIGEST,
+    PATIENCE,
+    FolderLock,
+    SizedBy,
+    bind,
+    explaining,
+    is_leftover,
+    parse_tensors,
+    part_of,
+    read_json,
+    remove_files,
+    save_by_digest,
+    sizes_of,
+    sync,
+    unreadable,
+)
 from flowprior.storage.lock import NAME as LOCK
-from flowprior.storage.reading import unreadable
-from flowprior.storage.tensor_files import SizedBy, part_of, sizes_of
-from flowprior.storage.writing import explaining, sync
 
 _BOUND = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 F = TypeVar("F", bound=FlowParts)

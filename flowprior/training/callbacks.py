@@ -21,8 +21,7 @@ from flowprior.encoding import pictures_of
 from flowprior.errors import TrainingDiverged
 from flowprior.progress import Stage
 from flowprior.registry import Registered, Registry
-from flowprior.storage import read_bytes, write_text
-from flowprior.storage.user_paths import expanded
+from flowprior.storage import expanded, read_bytes, write_text
 from flowprior.storage.writing import writing
 from flowprior.training.config import RunConfig
 from flowprior.training.engine import TrainingInterrupted

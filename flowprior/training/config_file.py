@@ -12,8 +12,7 @@ from typing import Any
 
 from flowprior.errors import OptionError
 from flowprior.registry import parse_value
-from flowprior.storage.reading import bounded_bytes
-from flowprior.storage.user_paths import expanded
+from flowprior.storage import bounded_bytes, expanded
 from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig, check_keys, flatten
 
 CONFIG_LIMIT = 1 << 20

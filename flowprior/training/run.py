@@ -25,6 +25,7 @@ from flowprior.flow.files import CHECKPOINTS, FLOW, FLOW_DIGEST, INFO, check_tar
 from flowprior.registry import package_version
 from flowprior.storage import (
     FolderLock,
+    expanded,
     is_leftover,
     read_json,
     read_text,
@@ -33,7 +34,6 @@ from flowprior.storage import (
     write_json,
     write_text,
 )
-from flowprior.storage.user_paths import expanded
 from flowprior.storage.writing import writing
 from flowprior.training.checkpoints import list_checkpoints, remove_checkpoint, remove_unfinished
 from flowprior.training.config import DEFAULT_DROPOUT, MAY_CHANGE, RunConfig
