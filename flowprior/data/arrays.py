@@ -26,7 +26,6 @@ from flowprior.storage import existing_file, one_line
 from flowprior.streams.data import TensorData
 from flowprior.streams.user_tensors import is_array, plain_tensor, tensor_data
 
-CONDITION_KEYS = ("cond", "y", "labels")
 MOST_UNPACKED_BYTES = 1 << 30
 MOST_PACKING = 100
 """A file that unpacks to more than 1 GiB and to more than 100 times its own size is refused unread."""
@@ -89,7 +88,7 @@ def _own_test_split(stored: Mapping[str, Tensor], train: TensorData) -> TensorDa
 
 def _condition(stored: Mapping[str, Tensor], file: str, ending: str = "") -> Any:
     """A tensor, token states, a dictionary of parts, or None."""
-    found = (value_of_tensors(stored, key + ending, file) for key in CONDITION_KEYS)
+    found = (value_of_tensors(stored, key + ending, file) for key in ("cond", "y", "labels"))
     return next((value for value in found if value is not None), None)
 
 

@@ -204,7 +204,5 @@ def _has_shards(folder: Path) -> bool:
 
 def _has_texts(folder: Path) -> bool:
     """Return whether there are captions: a ``metadata.jsonl``, or a picture with a ``.txt`` of its name."""
-    if is_there(folder / METADATA, "is_file"):
-        return True
-    texts = folder.glob("*.txt")
-    return any(is_there(text.with_suffix(suffix), "is_file") for text in texts for suffix in SUFFIXES)
+    pictures = (text.with_suffix(suffix) for text in folder.glob("*.txt") for suffix in SUFFIXES)
+    return is_there(folder / METADATA, "is_file") or any(is_there(file, "is_file") for file in pictures)

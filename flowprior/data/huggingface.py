@@ -262,7 +262,19 @@ def saved_splits(folder: Path, split: Split) -> tuple[Any, Any | None]:
         DataNotFoundError: ``datasets`` is not installed.
         InputError: no such folder's contents, or damaged ones.
     """
-    saved = _load(folder)
+    try:
+        import datasets
+    except ImportError as error:
+        raise DataNotFoundError(
+            f"huggingface: reading what save_to_disk wrote needs datasets; run `{pip_install('datasets')}`"
+        ) from error
+    try:
+        saved = datasets.load_from_disk(str(folder))
+    except Exception as error:  # datasets and pyarrow raise a dozen kinds for damaged files
+        raise InputError(
+            f"{folder}: cannot be read as a Hugging Face data set ({one_line(error)}); write it with "
+            "Dataset.save_to_disk"
+        ) from error
     if not isinstance(saved, Mapping):
         return saved, None
     test = next((saved[name] for name in TEST_FOLDERS if name in saved), None)
@@ -311,22 +323,6 @@ def _texts(dataset: Any, column: str, owner: str) -> list[str]:
             "another column as label= or text="
         )
     return ["" if value is None else str(value).strip() for value in values]
-
-
-def _load(folder: Path) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise DataNotFoundError(
-            f"huggingface: reading what save_to_disk wrote needs datasets; run `{pip_install('datasets')}`"
-        ) from error
-    try:
-        return datasets.load_from_disk(str(folder))
-    except Exception as error:  # datasets and pyarrow raise a dozen kinds for damaged files
-        raise InputError(
-            f"{folder}: cannot be read as a Hugging Face data set ({one_line(error)}); write it with "
-            "Dataset.save_to_disk"
-        ) from error
 
 
 def column_values(dataset: Any, column: str) -> list[Any]:

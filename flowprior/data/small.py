@@ -40,7 +40,6 @@ CLASS_NAMES = [
     "Bag",
     "Ankle boot",
 ]
-_STEMS = {"train": "train", "test": "t10k"}
 EIGHT_GAUSSIANS_STD = math.sqrt(0.1)
 MOST_POINTS = 10_000_000
 
@@ -84,7 +83,7 @@ def fashion_mnist(split: Split = "train", root: str | None = None) -> TensorData
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
     check_split(split)
-    images_file, labels_file = _find_files(_STEMS[split], root)
+    images_file, labels_file = _find_files("train" if split == "train" else "t10k", root)
     images, labels = _read(images_file, read_image_file), _read(labels_file, read_label_file)
     if len(labels) != len(images):
         raise InputError(

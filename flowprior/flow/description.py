@@ -41,7 +41,6 @@ LAST_READER = "aedbeeba"
 """The last commit of flowprior that reads flows of formats 1 and 2, whose files nothing bound."""
 DESCRIPTION = "flow.json"
 FILES = "files"
-_DTYPES = ("float16", "bfloat16", "float32", "float64")
 COMPILED = "_orig_mod."
 """What ``torch.compile`` puts into the names of the tensors of a module that it wraps."""
 TRIED_LABELS = 64
@@ -140,7 +139,7 @@ def _check_values(description: Mapping[str, Any]) -> None:
     encoder = dict(description.get("encoder", {}))  # with a spec, an identity and the shape of its pictures
     _expect(all(type(encoder[name]) is str for name in ("spec", "identity") if encoder), "encoder")
     _expect(not encoder or is_shape(encoder["event_shape"]), "encoder")
-    _expect(description["dtype"] is None or description["dtype"] in _DTYPES, "dtype")
+    _expect(description["dtype"] in (None, "float16", "bfloat16", "float32", "float64"), "dtype")
     _expect(isinstance(description["metadata"], dict), "metadata")
     _expect(type(description.get(KEPT, "")) is str, KEPT)
     _expect(isinstance(description[FILES], dict), FILES)

@@ -22,7 +22,6 @@ from flowprior.samplers import Solution, Velocity
 from flowprior.samplers.base import CountedVelocity
 from flowprior.samplers.torchdiffeq import Limited, integrate
 
-DIVERGENCES = ("exact", "hutchinson")
 METHODS = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
 Divergence = Callable[[Tensor, Tensor], Tensor]
 """div(x ``[B, *event]``, v(x) with its graph) -> ``[B]``."""
@@ -134,7 +133,7 @@ def unmoved(x0: Tensor, trajectory: bool) -> Solution:
 
 def check_options(divergence: str, method: str, probes: int) -> None:
     """Raise OptionError where ``log_prob`` is asked for what it cannot do."""
-    choose("flow.log_prob", "divergence", divergence, DIVERGENCES)
+    choose("flow.log_prob", "divergence", divergence, ("exact", "hutchinson"))
     choose("flow.log_prob", "method", method, METHODS)
     if probes < 1:
         raise OptionError(f"flow.log_prob: probes={probes} is not possible; choose 1 or more")
