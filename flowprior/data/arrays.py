@@ -93,8 +93,7 @@ def _condition(stored: Mapping[str, Tensor], file: str, ending: str = "") -> Any
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    readers = {".npz": _read_npz, ".pt": _read_pt}
-    reader = readers.get(file.suffix.lower())
+    reader = {".npz": _read_npz, ".pt": _read_pt}.get(file.suffix.lower())
     if reader is None:
         raise InputError(f"{file}: expected a .npz or .pt file, got '{file.suffix}'")
     try:

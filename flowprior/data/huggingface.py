@@ -85,8 +85,9 @@ def huggingface(
     if conditions.labels is not None:
         unknown = (conditions.labels == UNKNOWN).nonzero().flatten().tolist()
         corrupt.add({f"row {row}": "it has no known label" for row in unknown})
-    divided = {"divided": training is None, "test_fraction": test_fraction, "seed": seed}
-    rows = conditions.rows(len(dataset), split, name, **divided)
+    rows = conditions.rows(
+        len(dataset), split, name, divided=training is None, test_fraction=test_fraction, seed=seed
+    )
     decoder = EventDecoder(columns.is_image, size, channels)
     return HuggingFaceData(dataset, columns, rows, conditions, decoder, encoder, corrupt, name)
 

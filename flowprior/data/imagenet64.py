@@ -54,8 +54,7 @@ class ImageNet64(Data):
         self.class_names = class_names
         labels = [_labels(file) for file in files]
         self._labels = torch.cat(labels)
-        pixels = [_pixels(file, len(own)) for file, own in zip(files, labels, strict=True)]
-        self._pixels = MappedRows(pixels)
+        self._pixels = MappedRows([_pixels(file, len(own)) for file, own in zip(files, labels, strict=True)])
 
     def __len__(self) -> int:
         return len(self._labels)

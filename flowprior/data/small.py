@@ -168,8 +168,7 @@ def eight_gaussians(
         seed: seed of the points.
         labels: False leaves the condition out.
     """
-    generator = _generator("8gaussians", split, n, seed)
-    x, modes = _sample_modes(n, generator)
+    x, modes = _sample_modes(n, _generator("8gaussians", split, n, seed))
     return TensorData(x, modes if labels else None, name="8gaussians", classes=8 if labels else None)
 
 
@@ -191,8 +190,7 @@ def moons(
             torchdyn and so torchcfm and C²OT do.
         labels: False leaves the condition out.
     """
-    generator = _generator("moons", split, n, seed)
-    x, which = sample_moons(n, noise, generator=generator)
+    x, which = sample_moons(n, noise, generator=_generator("moons", split, n, seed))
     return TensorData(x, which if labels else None, name="moons", classes=2 if labels else None)
 
 

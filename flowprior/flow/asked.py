@@ -161,8 +161,7 @@ def guided(
         raise OptionError(
             f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
         )
-    both = velocity(torch.cat([x, x]), torch.cat([t, t]), joined([cond, null]))
-    toward, away = both.chunk(2)
+    toward, away = velocity(torch.cat([x, x]), torch.cat([t, t]), joined([cond, null])).chunk(2)
     return away + guidance * (toward - away)
 
 

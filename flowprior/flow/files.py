@@ -178,9 +178,8 @@ def sweep_flow(directory: FilePath) -> None:
         kept = _files_of(directory)
     except CheckpointError:
         return
-    for path in directory.iterdir() if directory.is_dir() else ():
-        if path.name != LOCK and is_flow_file(path) and path.name not in kept:
-            remove_files([path])
+    paths = directory.iterdir() if directory.is_dir() else ()
+    remove_files(path for path in paths if is_flow_file(path) and path.name not in (LOCK, *kept))
 
 
 def _files_of(directory: FilePath) -> list[str]:
@@ -197,8 +196,8 @@ def _files_of(directory: FilePath) -> list[str]:
 
 def is_flow_file(path: FilePath) -> bool:
     """Whether only a save of a flow gives such a name."""
-    named = _BOUND.fullmatch(path.name) or is_leftover(path) or path.name == LOCK
-    return path.is_file() and bool(named)
+    is_bound = _BOUND.fullmatch(path.name) is not None
+    return path.is_file() and (is_bound or is_leftover(path) or path.name == LOCK)
 
 
 @dataclass(frozen=True)
@@ -312,10 +311,9 @@ def load_flow(cls: type[F], path: FilePath, model: nn.Module | None) -> F:
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         raise unreadable(location.folder / DESCRIPTION, error) from error
     kinds = kinds_of(flow.prior)
-    parts: dict[str, Any] = {"model": flow.model, "prior": flow.prior}
-    for name, part in parts.items():
-        if isinstance(part, nn.Module):
-            assign_tensors(part, tensors, name, f"{name} '{flow.specs[name]}'", location.folder)
+    if isinstance(flow.model, nn.Module):
+        assign_tensors(flow.model, tensors, "model", f"model '{flow.specs['model']}'", location.folder)
+    assign_tensors(flow.prior, tensors, "prior", f"prior '{flow.specs['prior']}'", location.folder)
     check_prior(flow.prior, kinds, description["event_shape"], flow.condition, location.folder)
     try:
         flow.check_encoder()

@@ -146,8 +146,8 @@ def load_latest(folder: Path, load: Callable[[Path], None]) -> Path | None:
         except CheckpointError as error:
             broken.append(f"{path.name}: {error}")
             warnings.warn(f"checkpoint {path} is skipped: {error}", RuntimeWarning, stacklevel=3)
-            continue
-        return path
+        else:
+            return path
     if broken:
         raise CheckpointError(
             f"no checkpoint in {folder} can be read ({'; '.join(broken)}); remove the run and train again"

@@ -130,10 +130,8 @@ def train_command(config: RunConfig, data: str | None) -> str | None:
     Returns:
         None where data or another part were given as an instance that no name leads back to.
     """
-    if data is None:
-        return None
-    parts = {"data": data, **{name: getattr(config, name) for name in PARTS}}
-    if any(text.startswith("<") for text in parts.values()):
+    parts: dict[str, Any] = {"data": data, **{name: getattr(config, name) for name in PARTS}}
+    if data is None or any(text.startswith("<") for text in parts.values()):
         return None
     words = ["flowprior", "train"]
     for name, text in parts.items():

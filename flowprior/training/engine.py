@@ -236,10 +236,10 @@ class StopRequests:
     def __enter__(self) -> StopRequests:
         if self._watches:
             # None marks a handler that was not installed from Python; it cannot be put back.
-            handlers = {number: signal.getsignal(number) for number in SIGNALS}
-            self._previous = {number: handler for number, handler in handlers.items() if handler is not None}
-            for number in self._previous:
-                signal.signal(number, self._receive)
+            for number in SIGNALS:
+                if (handler := signal.getsignal(number)) is not None:
+                    self._previous[number] = handler
+                    signal.signal(number, self._receive)
         return self
 
     def __exit__(

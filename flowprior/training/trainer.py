@@ -245,8 +245,7 @@ def fit_prior(
     seconds = None
     own = parts.coupling.own_prior
     if own is not None and not parts.prior.is_fitted:
-        copied = {name: value.clone() for name, value in own.state_dict().items()}
-        load_plain(parts.prior, copied, assign=True)
+        load_plain(parts.prior, {k: v.clone() for k, v in own.state_dict().items()}, assign=True)
     if not parts.prior.is_fitted:
         start = time.perf_counter()
         engine = engine or Engine()
