@@ -5,6 +5,7 @@ Numbers come out as float32, also those of bfloat16 as ``ml_dtypes`` stores it.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import pickle
 import warnings
@@ -168,6 +169,15 @@ def _read_pt(file: Path) -> dict[str, Tensor]:
             flat |= {f"{name}.{part}": value for part, value in parts.items()}
     held = {name: value for name, value in flat.items() if is_array(value)}
     return {name: plain_tensor(value, f"'{name}'", str(file)) for name, value in held.items()}
+
+
+def stamps_digest(files: Sequence[Path], start: bytes = b"") -> str:
+    """The sha256 over ``start``, and names, sizes and times of change of files."""
+    digest = hashlib.sha256(start)
+    for file in files:
+        status = file.stat()
+        digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def mapped_rows(file: Path) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import zipfile
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition
-from flowprior.data.arrays import MappedRows
+from flowprior.data.arrays import MappedRows, stamps_digest
 from flowprior.data.base import DATA, Data, Split
 from flowprior.data.image_text import read_lines
 from flowprior.data.splits import check_split
@@ -70,11 +69,7 @@ class ImageNet64(Data):
 
     def fingerprint(self) -> str:
         """sha256 over names, sizes and times of change of the files."""
-        digest = hashlib.sha256()
-        for file in self.files:
-            status = file.stat()
-            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
-        return digest.hexdigest()
+        return stamps_digest(self.files)
 
 
 @DATA.register("imagenet64")

@@ -13,7 +13,7 @@ from typing import Any
 from flowprior.errors import OptionError
 from flowprior.registry import parse_value
 from flowprior.storage import bounded_bytes, expanded
-from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig, check_keys, flatten
+from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig, check_keys
 
 CONFIG_LIMIT = 1 << 20
 """Longest configuration file that is read, in bytes."""
@@ -140,15 +140,14 @@ def train_command(config: RunConfig, data: str | None) -> str | None:
     values, usual = asdict(config.training), asdict(TrainingConfig())
     for name in OPTIONS:
         words += [f"--{name}", str(values.pop(name))]
-    for key, value in flatten({"training": values}).items():
-        name = key.removeprefix("training.")
+    for name, value in values.items():
         if value == usual[name] or name in HOW_IT_RAN:
             continue
         if name in NAMED:
             words += [f"--{name.replace('_', '-')}", str(value)]
         else:
             text = value if isinstance(value, str) else json.dumps(value)  # texts may go without quotes
-            words += ["--set", f"{key}={text}"]
+            words += ["--set", f"training.{name}={text}"]
     return shlex.join([*words, "--out", "RUN"])
 
 

@@ -104,11 +104,12 @@ def train(
             "train: resume=True (--resume) goes on with a run and overwrite=True (--overwrite) replaces it; "
             "choose one of them"
         )
-    if _folder(cache) is not None and resolved.latent == NO_LATENT:
+    encoded = None if cache is None or isinstance(cache, bool) else Path(cache).expanduser()
+    if encoded is not None and resolved.latent == NO_LATENT:
         raise OptionError("train: a cache is for encoded data; choose an encoder with latent (--latent) too")
     run = RunDirectory(out) if out is not None else None
     progress = shows_progress(progress)
-    place = run.latents if run is not None and cache is None else _folder(cache)
+    place = run.latents if run is not None and cache is None else encoded
     engine = make_engine(resolved.training.device)
     told: list[Callback] = [Callback.registry.resolve(callback) for callback in callbacks]
     for callback in told:
@@ -263,11 +264,6 @@ def fit_prior(
     check_prediction(parts.path, parts.config.training.prediction)
     parts.coupling.check(parts.prior)
     return seconds
-
-
-def _folder(cache: str | Path | bool | None) -> Path | None:
-    """The folder that is named; None for memory."""
-    return None if cache is None or isinstance(cache, bool) else Path(cache).expanduser()
 
 
 @contextmanager

@@ -132,17 +132,6 @@ def test_condition_dropout_of_embeddings_and_of_nothing() -> None:
     assert torch.equal(everything, torch.zeros(200, 3))  # type: ignore[arg-type]
 
 
-def test_the_callers_random_state_decides_nothing(points: TensorData) -> None:
-    weights = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        state, pairs, randomness = start(components(points, small_net(dropout=0.5)))
-        for _ in range(3):
-            training_step(state, pairs, randomness)
-        weights.append(torch.cat([weight.detach().flatten() for weight in state.weights]))
-    assert torch.equal(*weights)
-
-
 def test_channels_last_reaches_model_and_pictures() -> None:
     class Convolution(nn.Module):
         def __init__(self) -> None:
