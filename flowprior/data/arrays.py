@@ -5,6 +5,7 @@ Numbers come out as float32, also those of bfloat16 as ``ml_dtypes`` stores it.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import pickle
 import warnings
@@ -22,12 +23,10 @@ from flowprior.data.base import DATA, Split
 from flowprior.data.picture_files import NamedBytes
 from flowprior.data.splits import check_split, split_indices
 from flowprior.errors import InputError
-from flowprior.storage.user_paths import existing_file
-from flowprior.storage.writing import one_line
+from flowprior.storage import existing_file, one_line
 from flowprior.streams.data import TensorData
 from flowprior.streams.user_tensors import is_array, plain_tensor, tensor_data
 
-CONDITION_KEYS = ("cond", "y", "labels")
 MOST_UNPACKED_BYTES = 1 << 30
 MOST_PACKING = 100
 """A file that unpacks to more than 1 GiB and to more than 100 times its own size is refused unread."""
@@ -90,13 +89,12 @@ def _own_test_split(stored: Mapping[str, Tensor], train: TensorData) -> TensorDa
 
 def _condition(stored: Mapping[str, Tensor], file: str, ending: str = "") -> Any:
     """A tensor, token states, a dictionary of parts, or None."""
-    found = (value_of_tensors(stored, key + ending, file) for key in CONDITION_KEYS)
+    found = (value_of_tensors(stored, key + ending, file) for key in ("cond", "y", "labels"))
     return next((value for value in found if value is not None), None)
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    readers = {".npz": _read_npz, ".pt": _read_pt}
-    reader = readers.get(file.suffix.lower())
+    reader = {".npz": _read_npz, ".pt": _read_pt}.get(file.suffix.lower())
     if reader is None:
         raise InputError(f"{file}: expected a .npz or .pt file, got '{file.suffix}'")
     try:
@@ -109,8 +107,7 @@ def _read(file: Path) -> dict[str, Tensor]:
             "save a tensor, a pair or a dictionary of tensors"
         ) from error
     except Exception as error:  # the parsers of damaged files raise a dozen kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{file}: cannot be read ({reason}); write the file again") from error
+        raise InputError(f"{file}: cannot be read ({one_line(error)}); write the file again") from error
 
 
 def _read_npz(file: Path) -> dict[str, Tensor]:
@@ -172,6 +169,15 @@ def _read_pt(file: Path) -> dict[str, Tensor]:
             flat |= {f"{name}.{part}": value for part, value in parts.items()}
     held = {name: value for name, value in flat.items() if is_array(value)}
     return {name: plain_tensor(value, f"'{name}'", str(file)) for name, value in held.items()}
+
+
+def stamps_digest(files: Sequence[Path], start: bytes = b"") -> str:
+    """The sha256 over ``start``, and names, sizes and times of change of files."""
+    digest = hashlib.sha256(start)
+    for file in files:
+        status = file.stat()
+        digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
 
 
 def mapped_rows(file: Path) -> np.ndarray:

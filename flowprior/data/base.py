@@ -13,8 +13,7 @@ from flowprior.conditions import named_tensors
 from flowprior.data.picture_files import SUFFIXES
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.registry import Registry, Spec
-from flowprior.storage.digests import tensor_bytes
-from flowprior.storage.user_paths import is_there, user_path
+from flowprior.storage import is_there, tensor_bytes, user_path
 from flowprior.streams.data import Data
 from flowprior.streams.datasets import data_of_dataset
 from flowprior.streams.user_tensors import is_array, tensor_data
@@ -205,7 +204,5 @@ def _has_shards(folder: Path) -> bool:
 
 def _has_texts(folder: Path) -> bool:
     """Return whether there are captions: a ``metadata.jsonl``, or a picture with a ``.txt`` of its name."""
-    if is_there(folder / METADATA, "is_file"):
-        return True
-    texts = folder.glob("*.txt")
-    return any(is_there(text.with_suffix(suffix), "is_file") for text in texts for suffix in SUFFIXES)
+    pictures = (text.with_suffix(suffix) for text in folder.glob("*.txt") for suffix in SUFFIXES)
+    return is_there(folder / METADATA, "is_file") or any(is_there(file, "is_file") for file in pictures)

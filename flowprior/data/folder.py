@@ -176,9 +176,8 @@ def picture_pairs(
         chosen = split_indices(len(names), split, test_fraction=test_fraction, seed=seed)
         names = [names[index] for index in chosen.tolist()]
     sides = [None if side is None else (side, side) for side in (size, input_size)]
-    told = {"name": str(root), "channels": channels}
     made = [
-        FolderData([files[name] for name in names], size=side, **told)
+        FolderData([files[name] for name in names], name=str(root), size=side, channels=channels)
         for files, side in zip((targets, inputs), sides, strict=True)
     ]
     return PicturePairs(made[0], made[1], str(root))

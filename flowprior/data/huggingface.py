@@ -25,8 +25,7 @@ from flowprior.data.records import UNKNOWN, Classes, ConditionedRecords, EventDe
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
 from flowprior.registry import did_you_mean, is_whole
-from flowprior.storage.user_paths import existing_folder
-from flowprior.storage.writing import one_line
+from flowprior.storage import existing_folder, one_line
 from flowprior.streams.data import MOST_CORRUPT, CorruptRecords
 
 AUTO, NONE = "auto", "none"
@@ -86,8 +85,9 @@ def huggingface(
     if conditions.labels is not None:
         unknown = (conditions.labels == UNKNOWN).nonzero().flatten().tolist()
         corrupt.add({f"row {row}": "it has no known label" for row in unknown})
-    divided = {"divided": training is None, "test_fraction": test_fraction, "seed": seed}
-    rows = conditions.rows(len(dataset), split, name, **divided)
+    rows = conditions.rows(
+        len(dataset), split, name, divided=training is None, test_fraction=test_fraction, seed=seed
+    )
     decoder = EventDecoder(columns.is_image, size, channels)
     return HuggingFaceData(dataset, columns, rows, conditions, decoder, encoder, corrupt, name)
 
@@ -263,7 +263,19 @@ def saved_splits(folder: Path, split: Split) -> tuple[Any, Any | None]:
         DataNotFoundError: ``datasets`` is not installed.
         InputError: no such folder's contents, or damaged ones.
     """
-    saved = _load(folder)
+    try:
+        import datasets
+    except ImportError as error:
+        raise DataNotFoundError(
+            f"huggingface: reading what save_to_disk wrote needs datasets; run `{pip_install('datasets')}`"
+        ) from error
+    try:
+        saved = datasets.load_from_disk(str(folder))
+    except Exception as error:  # datasets and pyarrow raise a dozen kinds for damaged files
+        raise InputError(
+            f"{folder}: cannot be read as a Hugging Face data set ({one_line(error)}); write it with "
+            "Dataset.save_to_disk"
+        ) from error
     if not isinstance(saved, Mapping):
         return saved, None
     test = next((saved[name] for name in TEST_FOLDERS if name in saved), None)
@@ -312,22 +324,6 @@ def _texts(dataset: Any, column: str, owner: str) -> list[str]:
             "another column as label= or text="
         )
     return ["" if value is None else str(value).strip() for value in values]
-
-
-def _load(folder: Path) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise DataNotFoundError(
-            f"huggingface: reading what save_to_disk wrote needs datasets; run `{pip_install('datasets')}`"
-        ) from error
-    try:
-        return datasets.load_from_disk(str(folder))
-    except Exception as error:  # datasets and pyarrow raise a dozen kinds for damaged files
-        raise InputError(
-            f"{folder}: cannot be read as a Hugging Face data set ({one_line(error)}); write it with "
-            "Dataset.save_to_disk"
-        ) from error
 
 
 def column_values(dataset: Any, column: str) -> list[Any]:

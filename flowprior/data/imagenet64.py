@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import zipfile
 from pathlib import Path
@@ -12,14 +11,14 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition
-from flowprior.data.arrays import MappedRows
+from flowprior.data.arrays import MappedRows, stamps_digest
 from flowprior.data.base import DATA, Data, Split
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError
 from flowprior.registry import check_count
-from flowprior.storage.digests import settings_digest
-from flowprior.storage.user_paths import cache_folder, data_folder, read_lines
-from flowprior.storage.writing import one_line, replacing
+from flowprior.storage import cache_folder, one_line, settings_digest
+from flowprior.storage.user_paths import data_folder, read_lines
+from flowprior.storage.writing import replacing
 
 SIDE = 64
 NUMBERS = 3 * SIDE * SIDE
@@ -53,8 +52,7 @@ class ImageNet64(Data):
         self.class_names = class_names
         labels = [_labels(file) for file in files]
         self._labels = torch.cat(labels)
-        pixels = [_pixels(file, len(own)) for file, own in zip(files, labels, strict=True)]
-        self._pixels = MappedRows(pixels)
+        self._pixels = MappedRows([_pixels(file, len(own)) for file, own in zip(files, labels, strict=True)])
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -70,11 +68,7 @@ class ImageNet64(Data):
 
     def fingerprint(self) -> str:
         """sha256 over names, sizes and times of change of the files."""
-        digest = hashlib.sha256()
-        for file in self.files:
-            status = file.stat()
-            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
-        return digest.hexdigest()
+        return stamps_digest(self.files)
 
 
 @DATA.register("imagenet64")

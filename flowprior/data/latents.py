@@ -5,7 +5,6 @@ Files of events, and those of the labels or embeddings that belong to them, are 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition
-from flowprior.data.arrays import MappedRows, check_floating, mapped_rows
+from flowprior.data.arrays import MappedRows, check_floating, mapped_rows, stamps_digest
 from flowprior.data.base import DATA, Data, Split
 from flowprior.data.folder import own_split
 from flowprior.data.splits import check_split, split_indices
@@ -129,11 +128,7 @@ class LatentRows(Data):
 
     def fingerprint(self) -> str:
         """sha256 over names, sizes and times of change of the files, and the rows."""
-        digest = hashlib.sha256(self._rows.numpy().tobytes())
-        for file in self.files.paths:
-            status = file.stat()
-            digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
-        return digest.hexdigest()
+        return stamps_digest(self.files.paths, self._rows.numpy().tobytes())
 
 
 @dataclass(frozen=True)

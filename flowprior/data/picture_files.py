@@ -7,16 +7,15 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from flowprior.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from flowprior.storage.writing import one_line
 
 T = TypeVar("T")
 
@@ -81,7 +80,10 @@ def read_picture(file: PictureFile, size: tuple[int, int] | None, channels: int)
             is_short = opened.mode in _SIXTEEN_BITS or (
                 opened.mode == "I" and opened.format in ("PNG", "PPM")
             )
-            picture = _grey(opened) if is_short else _in_bytes(_upright(opened), file)
+            if is_short:  # in units of 0 … 255, in floating point, so that no bit is lost
+                picture = Image.fromarray(np.asarray(opened).astype(np.float32) / 257.0)
+            else:
+                picture = _in_bytes(_upright(opened), file)
         if size is not None:
             picture = _fit(picture, size)
         return _tensor(picture, channels) / 127.5 - 1
@@ -141,14 +143,13 @@ def _reading(file: PictureFile) -> Iterator[None]:
     except (InputError, MemoryError):  # Short of memory is the machine, not the picture.
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{file}: cannot be decoded as a picture ({reason}); repair or remove it") from error
+        raise InputError(
+            f"{file}: cannot be decoded as a picture ({one_line(error)}); repair or remove it"
+        ) from error
 
 
-def _opened(file: PictureFile) -> Image:
+def _opened(file: PictureFile) -> Image.Image:
     """The file, its header read and its size checked, nothing decoded yet."""
-    from PIL import Image
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is lower
         picture = Image.open(file, formats=FORMATS)
@@ -160,21 +161,12 @@ def _opened(file: PictureFile) -> Image:
     return picture
 
 
-def _grey(picture: Image) -> Image:
-    """Grey of 16 bits in units of 0 … 255, in floating point, so that no bit is lost."""
-    from PIL import Image
-
-    return Image.fromarray(np.asarray(picture).astype(np.float32) / 257.0)
-
-
-def _in_bytes(picture: Image, file: PictureFile) -> Image:
+def _in_bytes(picture: Image.Image, file: PictureFile) -> Image.Image:
     """The picture as grey or red, green and blue of 8 bits; transparency is laid on white.
 
     Raises:
         InputError: 32-bit or floating-point numbers, of which nobody says which is white.
     """
-    from PIL import Image
-
     if picture.has_transparency_data:
         white = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
@@ -187,20 +179,16 @@ def _in_bytes(picture: Image, file: PictureFile) -> Image:
     return picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
 
 
-def _upright(picture: Image) -> Image:
-    from PIL import ImageOps
-
+def _upright(picture: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(picture) if picture.format in TURNED else picture.copy()
 
 
-def _fit(picture: Image, size: tuple[int, int]) -> Image:
-    from PIL import Image, ImageOps
-
+def _fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
     height, width = size
     return ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
 
 
-def _tensor(picture: Image, channels: int) -> Tensor:
+def _tensor(picture: Image.Image, channels: int) -> Tensor:
     """float32 ``[channels, height, width]`` in 0 … 255."""
     if picture.mode == "F":
         grey = torch.from_numpy(np.array(picture)).clamp(0, 255)

@@ -40,7 +40,6 @@ CLASS_NAMES = [
     "Bag",
     "Ankle boot",
 ]
-_STEMS = {"train": "train", "test": "t10k"}
 EIGHT_GAUSSIANS_STD = math.sqrt(0.1)
 MOST_POINTS = 10_000_000
 
@@ -84,7 +83,7 @@ def fashion_mnist(split: Split = "train", root: str | None = None) -> TensorData
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
     check_split(split)
-    images_file, labels_file = _find_files(_STEMS[split], root)
+    images_file, labels_file = _find_files("train" if split == "train" else "t10k", root)
     images, labels = _read(images_file, read_image_file), _read(labels_file, read_label_file)
     if len(labels) != len(images):
         raise InputError(
@@ -169,8 +168,7 @@ def eight_gaussians(
         seed: seed of the points.
         labels: False leaves the condition out.
     """
-    generator = _generator("8gaussians", split, n, seed)
-    x, modes = _sample_modes(n, generator)
+    x, modes = _sample_modes(n, _generator("8gaussians", split, n, seed))
     return TensorData(x, modes if labels else None, name="8gaussians", classes=8 if labels else None)
 
 
@@ -192,8 +190,7 @@ def moons(
             torchdyn and so torchcfm and C²OT do.
         labels: False leaves the condition out.
     """
-    generator = _generator("moons", split, n, seed)
-    x, which = sample_moons(n, noise, generator=generator)
+    x, which = sample_moons(n, noise, generator=_generator("moons", split, n, seed))
     return TensorData(x, which if labels else None, name="moons", classes=2 if labels else None)
 
 

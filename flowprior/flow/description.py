@@ -23,9 +23,17 @@ from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.saved import KEPT, check_types, draw_some
 from flowprior.registry import Registry, package_version, spec_of
-from flowprior.storage import Binding, read_json, signed, unsigned, write_json
-from flowprior.storage.tensor_files import SizedBy, part_of, sizes_of
-from flowprior.storage.writing import one_line
+from flowprior.storage import (
+    Binding,
+    SizedBy,
+    one_line,
+    part_of,
+    read_json,
+    signed,
+    sizes_of,
+    unsigned,
+    write_json,
+)
 
 FORMAT, IN_LATENTS = 3, 4
 """Of a flow, and of one in the latents of an encoder."""
@@ -33,7 +41,6 @@ LAST_READER = "aedbeeba"
 """The last commit of flowprior that reads flows of formats 1 and 2, whose files nothing bound."""
 DESCRIPTION = "flow.json"
 FILES = "files"
-_DTYPES = ("float16", "bfloat16", "float32", "float64")
 COMPILED = "_orig_mod."
 """What ``torch.compile`` puts into the names of the tensors of a module that it wraps."""
 TRIED_LABELS = 64
@@ -132,7 +139,7 @@ def _check_values(description: Mapping[str, Any]) -> None:
     encoder = dict(description.get("encoder", {}))  # with a spec, an identity and the shape of its pictures
     _expect(all(type(encoder[name]) is str for name in ("spec", "identity") if encoder), "encoder")
     _expect(not encoder or is_shape(encoder["event_shape"]), "encoder")
-    _expect(description["dtype"] is None or description["dtype"] in _DTYPES, "dtype")
+    _expect(description["dtype"] in (None, "float16", "bfloat16", "float32", "float64"), "dtype")
     _expect(isinstance(description["metadata"], dict), "metadata")
     _expect(type(description.get(KEPT, "")) is str, KEPT)
     _expect(isinstance(description[FILES], dict), FILES)
@@ -194,8 +201,9 @@ def assign_tensors(
     except FlowpriorError as error:
         raise CheckpointError(f"{source}: {error}") from error
     except Exception as error:  # Whatever a part makes of tensors that are not its own.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CheckpointError(f"{source}: the tensors do not fit the {described}: {reason}") from error
+        raise CheckpointError(
+            f"{source}: the tensors do not fit the {described}: {one_line(error)}"
+        ) from error
 
 
 def load_plain(module: nn.Module, tensors: Mapping[str, Tensor], assign: bool = False) -> None:

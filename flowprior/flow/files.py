@@ -42,12 +42,24 @@ from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.saved import kinds_of, refuse_shifted
 from flowprior.registry import points_of
-from flowprior.storage import FolderLock, bind, is_leftover, parse_tensors, read_json, remove_files
-from flowprior.storage.digests import DIGEST, PATIENCE, save_by_digest
+from flowprior.storage import (
+    DIGEST,
+    PATIENCE,
+    FolderLock,
+    SizedBy,
+    bind,
+    explaining,
+    is_leftover,
+    parse_tensors,
+    part_of,
+    read_json,
+    remove_files,
+    save_by_digest,
+    sizes_of,
+    sync,
+    unreadable,
+)
 from flowprior.storage.lock import NAME as LOCK
-from flowprior.storage.reading import unreadable
-from flowprior.storage.tensor_files import SizedBy, part_of, sizes_of
-from flowprior.storage.writing import explaining, sync
 
 _BOUND = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 F = TypeVar("F", bound=FlowParts)
@@ -184,9 +196,8 @@ def sweep_flow(directory: FilePath) -> None:
         kept = _files_of(directory)
     except CheckpointError:
         return
-    for path in directory.iterdir() if directory.is_dir() else ():
-        if path.name != LOCK and is_flow_file(path) and path.name not in kept:
-            remove_files([path])
+    paths = directory.iterdir() if directory.is_dir() else ()
+    remove_files(path for path in paths if is_flow_file(path) and path.name not in (LOCK, *kept))
 
 
 def _files_of(directory: FilePath) -> list[str]:
@@ -203,8 +214,8 @@ def _files_of(directory: FilePath) -> list[str]:
 
 def is_flow_file(path: FilePath) -> bool:
     """Whether only a save of a flow gives such a name."""
-    named = _BOUND.fullmatch(path.name) or is_leftover(path) or path.name == LOCK
-    return path.is_file() and bool(named)
+    is_bound = _BOUND.fullmatch(path.name) is not None
+    return path.is_file() and (is_bound or is_leftover(path) or path.name == LOCK)
 
 
 @dataclass(frozen=True)
@@ -318,10 +329,9 @@ def load_flow(cls: type[F], path: FilePath, model: nn.Module | None) -> F:
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         raise unreadable(location.folder / DESCRIPTION, error) from error
     kinds = kinds_of(flow.prior)
-    parts: dict[str, Any] = {"model": flow.model, "prior": flow.prior}
-    for name, part in parts.items():
-        if isinstance(part, nn.Module):
-            assign_tensors(part, tensors, name, f"{name} '{flow.specs[name]}'", location.folder)
+    if isinstance(flow.model, nn.Module):
+        assign_tensors(flow.model, tensors, "model", f"model '{flow.specs['model']}'", location.folder)
+    assign_tensors(flow.prior, tensors, "prior", f"prior '{flow.specs['prior']}'", location.folder)
     check_prior(flow.prior, kinds, description["event_shape"], flow.condition, location.folder)
     try:
         flow.check_encoder()

@@ -21,17 +21,19 @@ from flowprior.flow.asked import (
 )
 from flowprior.flow.files import load_flow, save_flow
 from flowprior.flow.latents import decoded
-from flowprior.flow.likelihood import check_options, estimator, trace_back
 from flowprior.flow.linear_velocity import Solve, averaging, from_source
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.predictions import check_sampler
 from flowprior.flow.sampling import (
     batches,
     check_batch_size,
+    check_options,
+    estimator,
     evaluating,
     for_group,
     in_batches,
     solve_batches,
+    trace_back,
     unmoved,
 )
 from flowprior.models import TextEncoder

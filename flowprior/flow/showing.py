@@ -34,16 +34,6 @@ class Stages:
     times: list[float]
     nfe: int
 
-    @property
-    def source(self) -> Tensor:
-        """The source samples ``[n, *event]``."""
-        return self.states[0]
-
-    @property
-    def result(self) -> Tensor:
-        """The samples ``[n, *event]``."""
-        return self.states[-1]
-
 
 def stages(
     flow: Flow, cond: Any, n: int, *, seed: int, most: int = MOST_STATES, owner: str, **options: Any

@@ -70,8 +70,9 @@ class DiffusersModel(nn.Module):
                 states.append(value.to(dtype)[:, None])
                 masks.append(torch.ones(len(value), 1, dtype=torch.bool, device=value.device))
             else:
-                got = describe_value(cond)
-                raise InputError(f"diffusers: expected {self.condition.describe()}, got {got}")
+                raise InputError(
+                    f"diffusers: expected {self.condition.describe()}, got {describe_value(cond)}"
+                )
         if not states:
             return found
         if hasattr(self, "maps"):

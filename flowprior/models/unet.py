@@ -34,8 +34,7 @@ class ResidualBlock(nn.Module):
         self.modulation = nn.Linear(hidden, 2 * channels)
         self.norm2 = _group_norm(channels)
         self.conv2 = zeroed(nn.Conv2d(channels, channels, 3, padding=1))
-        same = channels_in == channels
-        self.skip = nn.Identity() if same else nn.Conv2d(channels_in, channels, 1)
+        self.skip = nn.Identity() if channels_in == channels else nn.Conv2d(channels_in, channels, 1)
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)

@@ -103,8 +103,7 @@ class DiffusionSampler(Sampler):
             raise OptionError(f"sampler '{self.name}': nfe={nfe} is not possible; choose 1 or more")
         grid = self._grid.times(nfe or DEFAULT_NFE)
         alpha, sigma, *_ = path.coefficients(grid)
-        places = map(Place, alpha.tolist(), sigma.tolist())
-        at = dict(zip(grid.tolist(), places, strict=True))
+        at = dict(zip(grid.tolist(), map(Place, alpha.tolist(), sigma.tolist()), strict=True))
         counted = CountedVelocity(velocity, cond)
 
         def step(x: Tensor, t: float, end: float) -> Tensor:

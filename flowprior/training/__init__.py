@@ -11,7 +11,7 @@ from flowprior.training.config import (
     TrainingConfig,
 )
 from flowprior.training.config_file import config_from_dict, load_config
-from flowprior.training.interrupt import TrainingInterrupted
+from flowprior.training.engine import TrainingInterrupted
 from flowprior.training.loss_weights import LossWeight
 from flowprior.training.run import RunDirectory
 from flowprior.training.times import TimeDistribution

@@ -219,8 +219,7 @@ def fetch(
 
 def probe_indices(examples: int, count: int, seed: int) -> Tensor:
     """Up to ``count`` distinct indices, the same ones for one seed, for measurements and pictures."""
-    generator = Randomness(seed).generator("probe")
-    return torch.randperm(examples, generator=generator)[:count]
+    return torch.randperm(examples, generator=Randomness(seed).generator("probe"))[:count]
 
 
 class Randomness:

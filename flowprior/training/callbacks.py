@@ -1,6 +1,6 @@
 """Callbacks: what is told of a training while it runs, and who tells it.
 
-Among them are the line of progress and metrics.jsonl.
+Among them is metrics.jsonl.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from flowprior.errors import TrainingDiverged
 from flowprior.models import EncodedData
 from flowprior.progress import Stage
 from flowprior.registry import Registered, Registry, load_point
-from flowprior.storage import read_bytes, write_text
-from flowprior.storage.user_paths import expanded
+from flowprior.storage import expanded, read_bytes, write_text
 from flowprior.storage.writing import writing
 from flowprior.training.config import RunConfig
-from flowprior.training.interrupt import TrainingInterrupted
+from flowprior.training.engine import TrainingInterrupted
 from flowprior.training.optimiser import learning_rate_factor
 from flowprior.training.run import RunDirectory
 from flowprior.training.state import TrainingState
@@ -106,28 +105,6 @@ class Callback(Registered):
         """
 
 
-class ProgressBar(Callback):
-    """A line with the steps, the loss, steps a second and the time that is left.
-
-    Args:
-        step: where the run starts or resumes.
-        steps: of the whole run.
-        shown: False shows nothing.
-    """
-
-    def __init__(self, step: int, steps: int, shown: bool = True) -> None:
-        self._line = Stage("train", steps, first=step, shown=shown, everywhere=True, kept=True)
-
-    def on_step(self, step: int) -> None:
-        self._line.update(step)
-
-    def on_log(self, step: int, values: Mapping[str, float]) -> None:
-        self._line.update(step, f"loss {values['loss']:.4g}")
-
-    def on_end(self, step: int, status: str) -> None:
-        self._line.stop()  # as it stands
-
-
 class MetricsFile(Callback):
     """RUN/metrics.jsonl: one JSON object a line, each with its step and kind, flushed as it is written.
 
@@ -185,13 +162,15 @@ def _parse(text: bytes) -> dict[str, Any] | None:
 
 
 class Monitor:
-    """Says what happens in a run to each of its callbacks; a context.
+    """Reports what happens in a run to each of its callbacks, and on a line of progress; a context.
+
+    The line has the steps, the loss, steps a second and the time that is left.
 
     Args:
         state: standing at the step where the run starts or resumes.
         run: where files go; None writes none.
         progress: show how far it has come.
-        callbacks: told after the bar and metrics.jsonl.
+        callbacks: told after metrics.jsonl.
     """
 
     def __init__(
@@ -203,8 +182,10 @@ class Monitor:
     ) -> None:
         self._state = state
         self._metrics = MetricsFile(run.metrics, state.step) if run else None
-        bar = ProgressBar(state.step, state.config.steps, shown=progress)
-        self._callbacks: list[Callback] = [bar, *filter(None, [self._metrics]), *callbacks]
+        self._line = Stage(
+            "train", state.config.steps, first=state.step, shown=progress, everywhere=True, kept=True
+        )
+        self._callbacks: list[Callback] = [*filter(None, [self._metrics]), *callbacks]
         self._started: list[Callback] = []
         parts = state.parts
         shown = parts.data.images if isinstance(parts.data, EncodedData) else parts.data
@@ -235,6 +216,7 @@ class Monitor:
 
     def advance(self, step: int) -> None:
         """``step`` steps are done."""
+        self._line.update(step)
         for callback in self._callbacks:
             callback.on_step(step)
 
@@ -258,6 +240,7 @@ class Monitor:
             "data_wait": min((waited - before) / seconds, 1.0),
             "peak_memory": peak_memory(state.parts.device),
         }
+        self._line.update(state.step, f"loss {loss:.4g}")
         for callback in self._callbacks:
             callback.on_log(state.step, values)
 
@@ -281,6 +264,7 @@ class Monitor:
 
     def _end(self, error: BaseException | None) -> None:
         """Tell every callback that was started how the training ended, also where one of them raises."""
+        self._line.stop()  # as it stands
         status = ending(error)
         started, self._started = self._started, []
         failed: list[Exception] = []

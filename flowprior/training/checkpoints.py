@@ -93,7 +93,15 @@ def save_checkpoint(
                 "training": (STATE, lambda path: save_state(path, training | {"step": step})),
             }
             write_flow(temporary, describe(flow), tensors_of(flow), files)
-            _move(temporary, final)
+            if final.exists():
+                remove_checkpoint(final)
+            if not final.exists():
+                temporary.rename(final)
+            else:  # something of somebody else's is in it
+                for path in sorted(temporary.iterdir(), key=lambda path: path.name == DESCRIPTION):
+                    path.replace(final / path.name)
+                sync(final)
+            sync(folder)
     finally:
         remove_checkpoint(temporary)
     # A later one can only be one that a resume could not read: it counts for nothing.
@@ -138,8 +146,8 @@ def load_latest(folder: Path, load: Callable[[Path], None]) -> Path | None:
         except CheckpointError as error:
             broken.append(f"{path.name}: {error}")
             warnings.warn(f"checkpoint {path} is skipped: {error}", RuntimeWarning, stacklevel=3)
-            continue
-        return path
+        else:
+            return path
     if broken:
         raise CheckpointError(
             f"no checkpoint in {folder} can be read ({'; '.join(broken)}); remove the run and train again"
@@ -166,19 +174,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} was saved at step {training['step']}; give it its own name back")
     refuse_non_finite({**flow, **{f"model.{name}": value for name, value in weights.items()}}, str(path))
     return Checkpoint(description, flow, weights, training)
-
-
-def _move(temporary: Path, final: Path) -> None:
-    """Rename ``temporary`` to ``final``, or its files where an unreadable checkpoint stands there."""
-    if final.exists():
-        remove_checkpoint(final)
-    if not final.exists():
-        temporary.rename(final)
-    else:
-        for path in sorted(temporary.iterdir(), key=lambda path: path.name == DESCRIPTION):
-            path.replace(final / path.name)
-        sync(final)
-    sync(final.parent)
 
 
 def _is_own(path: Path) -> bool:

@@ -33,8 +33,7 @@ LATENT_MODEL = "unet:patch=1"
 COMPILED = ("none", "model")
 """What ``torch.compile`` may make one graph of (:func:`flowprior.training.state.compiled_network`)."""
 BATCH = "batch"
-PAIRED_WITHIN = ("micro-batch", BATCH)
-"""Of what source samples are drawn and paired together."""
+"""Source samples are drawn and paired over the whole batch."""
 DEFAULT_PATH = "condot"
 DEFAULT_MODEL = "auto"
 
@@ -183,7 +182,7 @@ class TrainingConfig:
         _check_types(self, "training")
         choose("training", "precision", self.precision, PRECISIONS)
         choose("training", "compile", self.compile, COMPILED)
-        choose("training", "pair_within", self.pair_within, PAIRED_WITHIN)
+        choose("training", "pair_within", self.pair_within, ("micro-batch", BATCH))
         check_name("training", "prediction", self.prediction, DEFAULT_PREDICTION)
         for name, (is_possible, expected) in _POSSIBLE.items():
             if not is_possible(getattr(self, name)):

@@ -12,9 +12,8 @@ from typing import Any
 
 from flowprior.errors import OptionError
 from flowprior.registry import parse_value
-from flowprior.storage.reading import bounded_bytes
-from flowprior.storage.user_paths import expanded
-from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig, check_keys, flatten
+from flowprior.storage import bounded_bytes, expanded
+from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig, check_keys
 
 CONFIG_LIMIT = 1 << 20
 """Longest configuration file that is read, in bytes."""
@@ -131,10 +130,8 @@ def train_command(config: RunConfig, data: str | None) -> str | None:
     Returns:
         None where data or another part were given as an instance that no name leads back to.
     """
-    if data is None:
-        return None
-    parts = {"data": data, **{name: getattr(config, name) for name in PARTS}}
-    if any(text.startswith("<") for text in parts.values()):
+    parts: dict[str, Any] = {"data": data, **{name: getattr(config, name) for name in PARTS}}
+    if data is None or any(text.startswith("<") for text in parts.values()):
         return None
     words = ["flowprior", "train"]
     for name, text in parts.items():
@@ -143,15 +140,14 @@ def train_command(config: RunConfig, data: str | None) -> str | None:
     values, usual = asdict(config.training), asdict(TrainingConfig())
     for name in OPTIONS:
         words += [f"--{name}", str(values.pop(name))]
-    for key, value in flatten({"training": values}).items():
-        name = key.removeprefix("training.")
+    for name, value in values.items():
         if value == usual[name] or name in HOW_IT_RAN:
             continue
         if name in NAMED:
             words += [f"--{name.replace('_', '-')}", str(value)]
         else:
             text = value if isinstance(value, str) else json.dumps(value)  # texts may go without quotes
-            words += ["--set", f"{key}={text}"]
+            words += ["--set", f"training.{name}={text}"]
     return shlex.join([*words, "--out", "RUN"])
 
 

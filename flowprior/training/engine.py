@@ -1,12 +1,20 @@
-"""Engine: the process that trains a flow, or several that were launched together, and what they say."""
+"""The process of a training: alone or launched with others, and what ends it before its last step.
+
+That is Ctrl-C, the signals of batch schedulers, or a limit of time. The step under way is finished and a
+checkpoint saved, so that nothing is lost and a resumed run goes on.
+"""
 
 from __future__ import annotations
 
 import atexit
+import signal
+import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from types import FrameType, TracebackType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, distributed, nn
@@ -15,7 +23,6 @@ from torch.nn.parallel import DistributedDataParallel
 from flowprior.errors import OptionError, pip_install
 from flowprior.processes import process_count
 from flowprior.processes.group import Group, group_of
-from flowprior.training.interrupt import StopReason
 
 ASK_EVERY = 16
 """Steps between two questions whether to stop on GPUs, which wait for each other then."""
@@ -23,6 +30,10 @@ PATIENCE = timedelta(days=7)
 """How long processes wait for each other: the first one may fit a prior for hours."""
 GRACE = 0.2
 """Seconds: a collective's thread lets go of its tensors in microseconds, once the machine lets it run."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""Slurm sends SIGUSR1 some time before the end of a job to those who ask for it (``--signal=USR1@120``)."""
+LIMIT_CODE = 124
+"""Exit code of a run that has reached its limit of time: that of ``timeout``."""
 
 
 class Engine:
@@ -168,3 +179,89 @@ def leave(destroy: Callable[[], None]) -> None:
     """
     destroy()
     time.sleep(GRACE)  # without Python's lock, so that a thread that waits for it gets it
+
+
+class StopReason(NamedTuple):
+    """Why a run stops: in words that follow "stopped by", and the exit code of the process."""
+
+    text: str
+    code: int
+
+
+class TrainingInterrupted(SystemExit):
+    """Training stopped before its last step, after saving a checkpoint.
+
+    A ``SystemExit``: a script that does not catch it ends without a stack trace, and what waits for it does
+    not go on with half a training. Its code is the one that shells give to a process that a signal ended (130
+    for SIGINT, 138 for SIGUSR1, 143 for SIGTERM), or 124 at the limit of time, as ``timeout`` has it.
+
+    Args:
+        message: one line.
+        code: of the process.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(code)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class StopRequests:
+    """Context that notes whether the run should stop.
+
+    The first of ``SIGNALS`` is only noted; a second one does what it did before the context, but for SIGTERM
+    and SIGUSR1 where they may come twice, from a batch scheduler and from a launcher. Outside the main
+    thread, where Python allows no handlers, signals are left alone. The previous handlers come back at the
+    end.
+
+    Args:
+        enabled: False notes nothing, for a run that cannot be saved.
+        minutes: of the run; 0 for as long as it takes.
+        begun: when it began, by ``time.monotonic``.
+        launched: by a launcher, which passes signals on.
+    """
+
+    def __init__(
+        self, enabled: bool = True, minutes: float = 0.0, begun: float = 0.0, launched: bool = False
+    ) -> None:
+        self._launched = launched
+        self.received: signal.Signals | None = None
+        self._watches = enabled and threading.current_thread() is threading.main_thread()
+        self._minutes = minutes
+        self._end = begun + 60 * minutes if enabled and minutes else float("inf")
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopRequests:
+        if self._watches:
+            # None marks a handler that was not installed from Python; it cannot be put back.
+            for number in SIGNALS:
+                if (handler := signal.getsignal(number)) is not None:
+                    self._previous[number] = handler
+                    signal.signal(number, self._receive)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._restore()
+
+    def reason(self) -> StopReason | None:
+        """Why the run should stop now; None where it should go on."""
+        received = self.received
+        if received is not None:
+            return StopReason(received.name, 128 + received)
+        if time.monotonic() >= self._end:
+            return StopReason(f"its limit of {self._minutes:g} minutes", LIMIT_CODE)
+        return None
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+        if not self._launched or number == signal.SIGINT:
+            self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}

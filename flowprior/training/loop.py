@@ -15,7 +15,7 @@ from flowprior.models.base import in_precision
 from flowprior.ops import flow_matching_loss
 from flowprior.training.batches import Pairs, PairStream, Prefetched, Randomness
 from flowprior.training.callbacks import Monitor
-from flowprior.training.interrupt import StopReason, StopRequests, TrainingInterrupted
+from flowprior.training.engine import StopReason, StopRequests, TrainingInterrupted
 from flowprior.training.loss_weights import ErrorWeight
 from flowprior.training.optimiser import learning_rate_factor
 from flowprior.training.run import RunDirectory

@@ -75,12 +75,7 @@ def build_ema(model: nn.Module, highest: float) -> AveragedModel:
         torch._foreach_lerp_(list(averages), same, 1 - decay)
 
     ema = AveragedModel(model, multi_avg_fn=blend)
-    for parameter in ema.parameters():
-        parameter.requires_grad_(False)
-        if parameter.dtype in SHORT:
-            parameter.data = parameter.data.float()
-    for buffer in ema.module.buffers():
-        if buffer.dtype in SHORT:
-            buffer.data = buffer.data.float()
-    ema.eval()
-    return ema
+    for tensor in (*ema.parameters(), *ema.module.buffers()):
+        if tensor.dtype in SHORT:
+            tensor.data = tensor.data.float()
+    return ema.requires_grad_(False).eval()

@@ -33,6 +33,7 @@ from flowprior.flow.files import (
 from flowprior.registry import package_version
 from flowprior.storage import (
     FolderLock,
+    expanded,
     is_leftover,
     read_json,
     read_text,
@@ -41,7 +42,6 @@ from flowprior.storage import (
     write_json,
     write_text,
 )
-from flowprior.storage.user_paths import expanded
 from flowprior.storage.writing import writing
 from flowprior.training.checkpoints import list_checkpoints, remove_checkpoint, remove_unfinished
 from flowprior.training.config import DEFAULT_DROPOUT, MAY_CHANGE, RunConfig
@@ -50,7 +50,6 @@ from flowprior.training.config_file import CONFIG_LIMIT, parse_config
 _MARK = "# The configuration of a run; change it by options of train, not here."
 """Begins every config.toml that a run has written."""
 DROPOUT = "training.condition_dropout"
-RUNS = Path("runs")
 LONGEST = 40
 """Characters of each component in the name of a new run."""
 PICTURE = re.compile(r"step-\d{6,}\.png")
@@ -171,7 +170,7 @@ class RunDirectory:
             )
 
 
-def new_run_folder(config: RunConfig, parent: Path = RUNS) -> Path:
+def new_run_folder(config: RunConfig, parent: Path = Path("runs")) -> Path:
     """Make ``parent/DATA-PRIOR-COUPLING-N`` with the first N from 1 that is free, and return it.
 
     Two processes that ask at once get two folders, for each of them makes its own or goes on counting.

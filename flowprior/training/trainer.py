@@ -28,8 +28,7 @@ from flowprior.training.batches import PairStream, Prefetched, Randomness
 from flowprior.training.callbacks import Callback, Monitor, ending
 from flowprior.training.components import Components, resolve_components, resolve_config
 from flowprior.training.config import BATCH, NO_LATENT, RunConfig, TrainingConfig
-from flowprior.training.engine import Engine, make_engine
-from flowprior.training.interrupt import TrainingInterrupted
+from flowprior.training.engine import Engine, TrainingInterrupted, make_engine
 from flowprior.training.loop import run_steps
 from flowprior.training.measures import Validation, measure_starts
 from flowprior.training.optimiser import warm_up_note
@@ -103,11 +102,12 @@ def train(
             "train: resume=True (--resume) goes on with a run and overwrite=True (--overwrite) replaces it; "
             "choose one of them"
         )
-    if _folder(cache) is not None and resolved.latent == NO_LATENT:
+    encoded = None if cache is None or isinstance(cache, bool) else Path(cache).expanduser()
+    if encoded is not None and resolved.latent == NO_LATENT:
         raise OptionError("train: a cache is for encoded data; choose an encoder with latent (--latent) too")
     run = RunDirectory(out) if out is not None else None
     progress = shows_progress(progress)
-    place = run.latents if run is not None and cache is None else _folder(cache)
+    place = run.latents if run is not None and cache is None else encoded
     engine = make_engine(resolved.training.device)
     told: list[Callback] = [Callback.registry.resolve(callback) for callback in callbacks]
     for callback in told:
@@ -245,8 +245,7 @@ def fit_prior(
     seconds = None
     own = parts.coupling.own_prior
     if own is not None and not parts.prior.is_fitted:
-        copied = {name: value.clone() for name, value in own.state_dict().items()}
-        load_plain(parts.prior, copied, assign=True)
+        load_plain(parts.prior, {k: v.clone() for k, v in own.state_dict().items()}, assign=True)
     if not parts.prior.is_fitted:
         start = time.perf_counter()
         engine = engine or Engine()
@@ -263,11 +262,6 @@ def fit_prior(
     parts.path.check(parts.prior)
     parts.coupling.check(parts.prior)
     return seconds
-
-
-def _folder(cache: str | Path | bool | None) -> Path | None:
-    """The folder that is named; None for memory."""
-    return None if cache is None or isinstance(cache, bool) else Path(cache).expanduser()
 
 
 @contextmanager

@@ -76,10 +76,6 @@ def shares(data: TensorData, count: int, generator: torch.Generator) -> list[int
     return torch.bincount(chosen, minlength=data.condition.size).tolist()
 
 
-def test_balanced_data_give_balanced_draws(generator: torch.Generator) -> None:
-    assert shares(labelled([50] * 4, generator), 100, generator) == [25] * 4
-
-
 @pytest.mark.parametrize("count", [10, 37, 100, 250])
 def test_every_label_gets_its_share_to_within_one(generator: torch.Generator, count: int) -> None:
     counts = [60, 30, 9, 1]

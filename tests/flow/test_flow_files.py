@@ -158,14 +158,14 @@ def test_a_network_that_was_built_by_a_spec_says_it_itself(spec: str, wrap: Any,
     assert torch.equal(*drawn)
 
 
-@pytest.mark.filterwarnings("ignore:flow.save. the network is a function:RuntimeWarning")
 def test_a_function_as_the_model(tmp_path: FilePath) -> None:
     def velocity(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
         return -x
 
     flow = build()
     plain = Flow(velocity, flow.prior, flow.coupling, flow.path, LABELS)
-    plain.save(tmp_path / "flow")
+    with pytest.warns(RuntimeWarning, match=r"flow\.save: the network is a function, .* not saved"):
+        plain.save(tmp_path / "flow")
     assert_same(plain, Flow.load(tmp_path / "flow", model=velocity))  # type: ignore[arg-type]
 
 
@@ -234,15 +234,6 @@ def test_damaged_files(kind: str, damage: str, tmp_path: FilePath) -> None:
         Flow.load(path.parent)
     assert "\n" not in str(caught.value)
     assert name in str(caught.value)
-
-
-def test_a_flipped_bit_in_the_weights(tmp_path: FilePath) -> None:
-    path = weights_of(damaged(tmp_path))
-    contents = bytearray(path.read_bytes())
-    contents[-9] ^= 4
-    path.write_bytes(contents)
-    with pytest.raises(CheckpointError, match=f"{path.name} does not belong to"):
-        Flow.load(path.parent)
 
 
 def test_no_such_directory(tmp_path: FilePath) -> None:
@@ -316,13 +307,6 @@ def test_every_registered_component_can_be_rebuilt_from_what_it_stores(
     family: type[Prior], name: str
 ) -> None:
     assert spec_of(family.registry, family.create(name)) == name
-
-
-def test_a_network_behind_a_function_is_not_saved_and_that_is_said(tmp_path):
-    prior = Prior.create("gaussian").fit(torch.randn(50, 2))
-    flow = Flow(lambda x, t, cond: -x, prior, Coupling.create("condot"), Path.create("condot"), Condition())
-    with pytest.warns(RuntimeWarning, match=r"flow\.save: the network is a function, .* not saved"):
-        flow.save(tmp_path / "flow")
 
 
 @pytest.mark.filterwarnings("ignore:learned-mean.fit. the mapper has not converged")

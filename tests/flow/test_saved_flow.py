@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError
@@ -370,28 +369,6 @@ def test_a_copy_holds_the_flow_alone(tmp_path: Path) -> None:
     copy_flow(tmp_path / "flow", tmp_path / "copy")
     assert_same(build(), Flow.load(tmp_path / "copy"))
     assert names(tmp_path / "copy") == ["README.md", "flow.json", weights_of(tmp_path / "flow").name]
-
-
-class Noting(nn.Module):
-    """Notes the mode it was called in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = nn.Linear(4, 4)
-        self.modes: list[bool] = []
-
-    def forward(self, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor | None) -> torch.Tensor:
-        self.modes += [self.training, self.inner.training]
-        return -x
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_sampling_evaluates_the_model_and_leaves_it_in_its_mode(training: bool) -> None:
-    model = Noting().train(training)
-    model.inner.eval()
-    build(model=model).sample(torch.arange(6) % 3, nfe=2)
-    assert (model.training, model.inner.training) == (training, False)
-    assert model.modes == [False] * 4
 
 
 def test_nothing_temporary_bears_a_name_that_somebody_gives(tmp_path: Path) -> None:

@@ -31,12 +31,6 @@ def test_back_is_of_second_order() -> None:
     assert 3 < float(errors[0] / errors[1]) < 5
 
 
-def test_what_is_carried_back_and_forth_is_the_datum() -> None:
-    teacher, x1 = FlowTeacher(flow_of(LinearVelocity(3))), rows()
-    x0 = teacher.back(x1, None, nfe=400, **PLAIN)
-    torch.testing.assert_close(teacher.forth(x0, None, nfe=4000, **PLAIN), x1, atol=2e-3, rtol=0)
-
-
 def test_evaluations_are_counted_dropout_is_off_and_rows_come_in_batches() -> None:
     model = ClassVelocity(3, 3).double().train()
     teacher, labels = FlowTeacher(flow_of(model, classes=3)), torch.arange(AT_ONCE + 10) % 3

@@ -81,11 +81,6 @@ def test_sizes_are_padded_for_the_levels_and_cropped():
     assert net.x.shape == (2, 1, 8, 12)
 
 
-def test_a_missing_condition_is_refused():
-    with pytest.raises(InputError, match="expected int64 labels"):
-        DiffusersModel(Recorder(), Condition("labels", 3))(torch.randn(2, 1, 8, 8), torch.rand(2))
-
-
 def test_without_the_library_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(OptionError, match="pip install diffusers"):
@@ -104,17 +99,6 @@ def test_broken_configs_are_named(content, message, tmp_path):
 def test_a_config_without_an_end_is_refused_before_it_is_read():
     with little_memory(), pytest.raises(OptionError, match="cannot be read: it is no regular file"):
         build_model("diffusers:config=/dev/zero", EVENT, Condition())
-
-
-def test_token_states_are_hidden_states_with_their_mask():
-    net = Recorder()
-    states, mask = torch.randn(2, 3, 5), torch.tensor([[True, False, False], [True, True, True]])
-    DiffusersModel(net, Condition("tokens", 5))(
-        torch.zeros(2, 1, 8, 8), torch.zeros(2), TokenStates(states, mask)
-    )
-    cleared = states.masked_fill(~mask[..., None], 0)
-    assert torch.equal(net.conditioning["encoder_hidden_states"], cleared)
-    assert torch.equal(net.conditioning["encoder_attention_mask"], mask)
 
 
 def test_parts_are_class_labels_and_one_sequence_of_tokens():

@@ -57,15 +57,6 @@ def test_moved_patches_are_seen_where_they_are():
     assert not torch.allclose(rolled, model(x, t), atol=1e-3)
 
 
-def test_it_grows_with_width_and_depth():
-    def count(**options) -> int:
-        return sum(parameter.numel() for parameter in small(**options).parameters())
-
-    assert count(width=32) > 2 * count()
-    assert count(depth=4) > count()
-    assert count(condition=TOKENS) > count()
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -32,11 +32,6 @@ def test_attention_matches_the_formula():
     torch.testing.assert_close(attention(rows, Context(told.states, told.mask)), expected)
 
 
-def test_it_starts_at_zero():
-    told = tokens(3, 4, 6)
-    assert not CrossAttention(8, 6, 2)(torch.randn(3, 5, 8), Context(told.states, told.mask)).any()
-
-
 def test_the_tokens_of_several_parts_are_one_sequence():
     context = TokenContext(TWO, 8)
     cond = Parts({"short": tokens(3, 2, 6), "long": tokens(3, 4, 5)})
@@ -63,11 +58,6 @@ def test_the_unet_attends_at_the_lowest_resolutions(attend, places):
     }
     assert len(names) == places
     assert any(name.startswith("bottleneck") for name in names)
-
-
-def test_a_unet_without_token_states_is_as_it_was():
-    net = build_model("unet:widths=8-16", torch.Size([1, 8, 8]), Condition("embeddings", 6))
-    assert not [name for name in net.state_dict() if "token" in name or "context" in name]
 
 
 def test_heads_that_do_not_divide_an_attending_width_are_refused():

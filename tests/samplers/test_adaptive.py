@@ -97,22 +97,24 @@ def test_a_singular_or_undefined_velocity_ends_in_one_clear_line(name: str) -> N
         Sampler.create(name).solve(lambda x, t, c: x * float("nan"), source_samples())
 
 
-@pytest.mark.parametrize("options", [{"rtol": 0, "atol": 0}, {"rtol": -1}, {"max_nfe": 0}, {"points": 1}])
-def test_impossible_options(options: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "dopri5:rtol=0,atol=0",
+        "dopri5:rtol=-1",
+        "dopri5:max_nfe=0",
+        "dopri5:points=1",
+        "implicit_adams:steps=0",
+    ],
+)
+def test_impossible_options(spec: str) -> None:
     with pytest.raises(OptionError, match="choose"):
-        Sampler.create("dopri5", **options)
+        Sampler.registry.resolve(spec)
 
 
 @pytest.mark.parametrize("nfe", [4, 8, 9, 15, 30])
 def test_explicit_adams_spends_exactly(nfe: int) -> None:
-    calls = []
-
-    def watched(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
-        calls.append(t)
-        return velocity(x, t)
-
-    result = Sampler.create("explicit_adams").solve(watched, source_samples(), nfe=nfe)
-    assert result.nfe == len(calls) == nfe
+    assert Sampler.create("explicit_adams").solve(velocity, source_samples(), nfe=nfe).nfe == nfe
 
 
 @pytest.mark.parametrize(("nfe", "nearest"), [(0, "4"), (3, "4"), (5, "4 or 8"), (7, "4 or 8")])
@@ -136,8 +138,3 @@ def test_adams_converge_at_their_order() -> None:
                 errors[name].append(float((result.x - solution(x0)).abs().max()))
     assert 2**2.7 < errors["explicit_adams"][0] / errors["explicit_adams"][1] < 2**3.4
     assert 2**3.5 < errors["implicit_adams"][0] / errors["implicit_adams"][1] < 2**4.5
-
-
-def test_implicit_adams_refuses_no_steps() -> None:
-    with pytest.raises(OptionError, match="steps=0"):
-        Sampler.create("implicit_adams", steps=0)

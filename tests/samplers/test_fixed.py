@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import Tensor
 
 from flowprior.errors import OptionError
-from flowprior.samplers import CountedVelocity, FixedStepSampler, Sampler, time_grid
+from flowprior.samplers import FixedStepSampler, Sampler, time_grid
 
 from .ode import solution, source_samples, velocity
 from .test_grid import CONVERGING
@@ -95,12 +93,3 @@ def test_trajectory_has_every_state_and_its_time(grid: str) -> None:
     assert plain.trajectory is None
     assert plain.times.tolist() == [0.0, 1.0]
     torch.testing.assert_close(plain.x, result.x, rtol=0, atol=0)
-
-
-def test_counted_velocity_counts_and_broadcasts_time() -> None:
-    counted = CountedVelocity(velocity, None)
-    x = source_samples(torch.float32)
-    torch.testing.assert_close(counted(x, 0.25), velocity(x, torch.full((7,), 0.25)))
-    assert counted.nfe == 1
-    assert math.isfinite(float(counted(x, torch.tensor(0.5, dtype=torch.float64)).sum()))
-    assert counted.nfe == 2

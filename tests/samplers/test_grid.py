@@ -23,10 +23,6 @@ def test_a_grid_runs_from_0_to_1_and_only_forward(grid: str, steps: int) -> None
     assert (times.diff() > 0).all()
 
 
-def test_uniform_steps_are_equal() -> None:
-    torch.testing.assert_close(time_grid(8).diff(), torch.full((8,), 0.125, dtype=torch.float64))
-
-
 def test_cosine_steps_are_symmetric_and_short_at_both_ends() -> None:
     steps = time_grid(9, "cosine").diff()
     torch.testing.assert_close(steps, steps.flip(0))
@@ -94,10 +90,3 @@ def test_a_grid_of_ones_own_by_name_and_as_an_instance() -> None:
         assert DDIM(grid="halves")._grid.times(2).tolist() == [0, 0.5, 1]
     finally:
         TimeGrid.registry._records.pop("halves")
-
-
-def test_the_path_of_a_solution_follows_the_grid() -> None:
-    solver = Sampler.create("euler", grid="last", at=0.5)
-    found = solver.solve(lambda x, t, c: t[:, None].expand_as(x), torch.zeros(2, 1), nfe=3, trajectory=True)
-    assert found.times.tolist() == [0, 0.25, 0.5, 1]
-    torch.testing.assert_close(found.x[:, 0], torch.full((2,), 0.25 * 0.25 + 0.5 * 0.5))

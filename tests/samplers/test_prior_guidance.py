@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
-from flowprior.data import TensorData
-from flowprior.errors import CouplingError, OptionError
-from flowprior.evaluation import sweep
+from flowprior.errors import CouplingError
 from flowprior.flow import Flow
 from flowprior.paths import Path
 from flowprior.priors import Prior, merge
 from flowprior.registry import spec_of
 from flowprior.samplers import Sampler
-from tests.expected_warnings import FEW_REFERENCES, UNCONVERGED
-from tests.gaussian_flow import ClassVelocity, flow_of
+from tests.expected_warnings import UNCONVERGED
 
-LABELS = torch.arange(12) % 3
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def class_flow() -> Flow:
-    return flow_of(ClassVelocity(3, 3), prior="gmm", classes=3, dtype=torch.float32)
+from .test_temperature import LABELS, class_flow, seeded
 
 
 def fitted(spec: str, labels: int = 2) -> tuple[Prior, Tensor]:
@@ -85,18 +72,6 @@ def test_every_sampler_has_the_option_in_its_spec(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("wrong", [-0.1, float("nan"), float("inf"), True, "much"])
-def test_impossible_strengths_are_refused(wrong: Any) -> None:
-    for attempt in (
-        lambda: Sampler.create("euler", prior_guidance=wrong),
-        lambda: class_flow().sample(LABELS, nfe=1, prior_guidance=wrong),
-    ):
-        with pytest.raises(
-            OptionError, match=r"prior_guidance=.* is not possible; (choose|expected) a number"
-        ):
-            attempt()
-
-
 @UNCONVERGED
 @pytest.mark.parametrize(
     "spec",
@@ -145,19 +120,6 @@ def test_an_unconditional_prior_and_marginal_source_samples_are_refused() -> Non
         parts = prior, Coupling.create(coupling), Path.create("condot"), Condition("labels", 2)
         with pytest.raises(CouplingError, match=message):
             Flow(flow.model, *parts).sample(torch.zeros(2, dtype=torch.long), nfe=0, prior_guidance=2)
-
-
-@FEW_REFERENCES
-def test_an_evaluation_tells_strengths_apart_also_where_nothing_is_evaluated() -> None:
-    flow = class_flow()
-    x = torch.randn(60, 3, generator=seeded()) + torch.arange(60)[:, None] % 3
-    data = TensorData(x, torch.arange(60) % 3)
-    samplers = ["euler", "euler:prior_guidance=2"]
-    found = sweep(
-        flow, data, samplers=samplers, nfe=(0, 2), samples=60, metrics=["sliced-w2"], classifier=None
-    )
-    values = {(row["sampler"], row["nfe"]): row["value"] for row in found.select(metric="sliced_w2_squared")}
-    assert len(set(values.values())) == 4
 
 
 def test_the_mean_of_all_follows_labels_that_are_merged_and_is_in_no_file() -> None:

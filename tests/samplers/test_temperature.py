@@ -87,13 +87,6 @@ def test_at_one_nothing_changes_and_at_none_all_samples_of_a_condition_are_one()
         assert plain[label == LABELS].std(0).min() > 0
 
 
-def test_an_exact_flow_between_gaussians_has_samples_of_that_share_of_their_spread() -> None:
-    flow, (mean, scale) = gaussian_flow()
-    x = flow.sample(n=20_000, sampler="rk4", nfe=80, temperature=0.5, generator=seeded())
-    torch.testing.assert_close(x.mean(0), mean, rtol=0, atol=0.05)
-    torch.testing.assert_close(x.std(0), 0.5 * scale, rtol=0.02, atol=0)
-
-
 @pytest.mark.parametrize("name", Sampler.available())
 def test_every_sampler_has_the_option_and_the_call_says_it_over_again(name: str) -> None:
     flow, cond = serving(name)
@@ -111,13 +104,14 @@ def test_a_sampler_that_was_given_keeps_its_own_temperature() -> None:
     assert sampler.temperature == 0.9
 
 
+@pytest.mark.parametrize("option", ["temperature", "prior_guidance"])
 @pytest.mark.parametrize("wrong", [-0.1, float("nan"), float("inf"), True, "cold"])
-def test_impossible_temperatures_are_refused(wrong: Any) -> None:
+def test_impossible_temperatures_and_strengths_are_refused(option: str, wrong: Any) -> None:
     for attempt in (
-        lambda: Sampler.create("euler", temperature=wrong),
-        lambda: class_flow().sample(LABELS, nfe=1, temperature=wrong),
+        lambda: Sampler.create("euler", **{option: wrong}),
+        lambda: class_flow().sample(LABELS, nfe=1, **{option: wrong}),
     ):
-        with pytest.raises(OptionError, match=r"temperature=.* is not possible; (choose|expected) a number"):
+        with pytest.raises(OptionError, match=rf"{option}=.* is not possible; (choose|expected) a number"):
             attempt()
 
 

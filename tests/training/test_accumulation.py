@@ -51,12 +51,6 @@ def test_the_gradient_is_that_of_the_whole_batch(points: TensorData, accumulate:
         torch.testing.assert_close(first, whole.optimizer.state[theirs]["exp_avg"], rtol=1e-5, atol=1e-7)
 
 
-def test_the_weights_stay_together(points: TensorData) -> None:
-    whole, parts = (after_steps(points, count, steps=6) for count in (1, 4))
-    for mine, theirs in zip(parts.weights, whole.weights, strict=True):
-        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
-
-
 class Superbatches(CondOTCoupling):
     """Draws three micro-batches at once, or so many pairs."""
 

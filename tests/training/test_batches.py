@@ -156,18 +156,6 @@ def test_what_is_drawn_hangs_on_seed_epoch_and_event_alone() -> None:
     assert visits(data, 8, seed=1) != first
 
 
-def test_a_resumed_run_draws_the_same_conditions() -> None:
-    data = Captioned(10)
-    prior = Prior.create("gaussian").fit(data.batches())
-    streams = [PairStream(data, prior, Superbatch(), 8, Randomness(0)) for _ in range(2)]
-    for step in range(30):
-        streams[0].micro_batch(step)
-    for whole, resumed in zip(streams[0].micro_batch(30), streams[1].micro_batch(30), strict=True):
-        assert whole is not None
-        assert resumed is not None
-        assert torch.equal(whole, resumed)
-
-
 def test_events_go_to_a_gpu_from_pinned_memory(points: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told by what is called: there is no GPU here."""
     called: list[str] = []

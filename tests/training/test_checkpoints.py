@@ -59,9 +59,11 @@ def test_an_unreadable_later_one_does_not_count_among_the_kept(state: TrainingSt
 
 
 @pytest.mark.parametrize("function", ["save_state", "save_tensors"])
+@pytest.mark.parametrize("step", [2, 1])
 def test_a_full_disk_leaves_the_previous_checkpoint(
-    state: TrainingState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
+    state: TrainingState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, step: int
 ) -> None:
+    """Also the one of the step that is written again."""
     save_at(state, tmp_path, 1)
 
     def full(path: Path, *values: Any) -> None:
@@ -70,23 +72,9 @@ def test_a_full_disk_leaves_the_previous_checkpoint(
 
     monkeypatch.setattr(checkpoints, function, full)
     with pytest.raises(CheckpointError, match="No space left on device") as caught:
-        save_at(state, tmp_path, 2)
+        save_at(state, tmp_path, step)
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == ["step-000001"]
-    assert read_checkpoint(tmp_path / "step-000001").training["step"] == 1
-
-
-def test_a_full_disk_while_a_checkpoint_is_written_again(
-    state: TrainingState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save_at(state, tmp_path, 1)
-
-    def full(*values: Any) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(checkpoints, "save_state", full)
-    with pytest.raises(CheckpointError, match="No space left on device"):
-        save_at(state, tmp_path, 1)
     assert read_checkpoint(tmp_path / "step-000001").training["step"] == 1
 
 
@@ -104,18 +92,11 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + 16] = bytes(value ^ 0xFF for value in data[middle : middle + 16])
-    path.write_bytes(bytes(data))
-
-
 def remove(path: Path) -> None:
     path.unlink()
 
 
-@pytest.mark.parametrize("damage", [truncate, flip, remove])
+@pytest.mark.parametrize("damage", [truncate, remove])
 @pytest.mark.parametrize("file", ["weights", "model.safetensors", "training.pt", "flow.json"])
 def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     state: TrainingState, tmp_path: Path, damage: Callable[[Path], None], file: str

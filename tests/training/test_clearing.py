@@ -80,13 +80,6 @@ def test_a_flow_beside_which_something_else_lies_is_not_replaced(run: RunDirecto
     assert run.config.is_file(), "it still counts as a run"
 
 
-def test_a_configuration_that_no_run_wrote_is_not_removed(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text('prior = "gmm"\n')
-    with pytest.raises(OptionError, match="was written by no run"):
-        train(**SMALL, steps=2, out=tmp_path, overwrite=True)
-    assert (tmp_path / "config.toml").is_file()
-
-
 def test_an_impossible_option_leaves_the_old_run(run: RunDirectory) -> None:
     with pytest.raises(ValueError, match="unknown prior"):
         train(**{**SMALL, "prior": "gmn"}, out=run.path, overwrite=True)

@@ -103,18 +103,6 @@ def test_only_the_forward_pass_is_in_bfloat16(
     assert {weight.dtype for weight in state.weights} == {torch.float32}
 
 
-def test_times_are_uniform_and_new_at_every_step(points: TensorData) -> None:
-    model = Recorder()
-    state, pairs, randomness = start(components(points, model, batch_size=40, steps=50))
-    for _ in range(50):
-        training_step(state, pairs, randomness)
-    times = torch.stack([t for _, t, _ in model.calls])
-    assert len(times.unique()) == times.numel()
-    # Kolmogorov-Smirnov: 1.95 / sqrt(n) is exceeded with probability 0.001.
-    grid = (torch.arange(times.numel()) + 0.5) / times.numel()
-    assert (times.flatten().sort().values - grid).abs().max() < 1.95 / math.sqrt(times.numel())
-
-
 def test_condition_dropout_only_changes_what_the_model_sees(points: TensorData) -> None:
     model = Recorder()
     state, pairs, randomness = start(components(points, model, condition_dropout=0.5, batch_size=25))
@@ -142,17 +130,6 @@ def test_condition_dropout_of_embeddings_and_of_nothing() -> None:
     assert drop_conditions(None, Condition(), mask) is None
     everything = drop_conditions(embeddings, condition, dropped_rows(200, 1.0, 0, randomness))
     assert torch.equal(everything, torch.zeros(200, 3))  # type: ignore[arg-type]
-
-
-def test_the_callers_random_state_decides_nothing(points: TensorData) -> None:
-    weights = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        state, pairs, randomness = start(components(points, small_net(dropout=0.5)))
-        for _ in range(3):
-            training_step(state, pairs, randomness)
-        weights.append(torch.cat([weight.detach().flatten() for weight in state.weights]))
-    assert torch.equal(*weights)
 
 
 def test_channels_last_reaches_model_and_pictures() -> None:

@@ -29,14 +29,3 @@ def test_one_bad_value_is_not_forgotten(bad: float) -> None:
     assert not means.is_finite()
     means.reset()
     assert means.is_finite()
-
-
-def test_going_on_from_a_state() -> None:
-    whole, first, second = RunningMean(), RunningMean(), RunningMean()
-    for value in (0.1, 0.2):
-        whole.add(torch.tensor(value), torch.tensor(value))
-        first.add(torch.tensor(value), torch.tensor(value))
-    second.load_state(first.state())
-    for means in (whole, second):
-        means.add(torch.tensor(0.3), torch.tensor(0.3))
-    assert torch.equal(whole.tensor(), second.tensor())

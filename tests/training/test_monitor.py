@@ -68,15 +68,6 @@ def test_the_bar_shows_no_loss_before_there_is_one(
     assert "nan" not in shown
 
 
-def test_pictures_only_with_a_directory(points: TensorData, tmp_path: Path) -> None:
-    state = at_step(points, 4)
-    with Monitor(state, None, progress=False) as monitor:
-        monitor.draw(state)
-    with Monitor(state, RunDirectory(tmp_path), progress=False) as monitor:
-        monitor.draw(state)
-    assert [path.name for path in (tmp_path / "samples").iterdir()] == ["step-000004.png"]
-
-
 def test_speed_and_waiting_are_of_the_time_since_the_last_log(
     points: TensorData, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from flowprior.couplings import CondOTCoupling
 from flowprior.data import TensorData
 from flowprior.errors import InputError
-from flowprior.training import TrainingInterrupted, train
+from flowprior.training import train
 from flowprior.training.batches import PairStream, Prefetched, Randomness
 
 from .conftest import SHORT, components, small_net
@@ -46,16 +46,6 @@ def test_the_weights_are_those_of_pairs_made_in_line(points: TensorData, parts: 
         for name, value in inline.state_dict().items():
             assert torch.equal(value, threaded[name]), name
     assert threads() == []
-
-
-def test_a_run_in_pieces_is_the_run_in_one(points: TensorData, tmp_path: Path) -> None:
-    """With and without a worker, from piece to piece."""
-    whole = run_on(points, tmp_path / "whole")
-    for ahead in (2, 0):
-        with pytest.raises(TrainingInterrupted):
-            run_on(points, tmp_path / "run", resume=True, prefetch=ahead, max_minutes=1e-9)
-    pieces = run_on(points, tmp_path / "run", resume=True, prefetch=3)
-    assert all(torch.equal(value, pieces.state_dict()[name]) for name, value in whole.state_dict().items())
 
 
 class Noted(CondOTCoupling):

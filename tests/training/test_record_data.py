@@ -16,7 +16,7 @@ from flowprior.priors import Prior
 from flowprior.storage import load_tensors
 from flowprior.training.batches import PairStream, Randomness
 from tests.cli.conftest import call_app
-from tests.data_records import numbered, picture, reds, write_shards, write_tar
+from tests.data_records import picture, reds, write_shards, write_tar
 from tests.flow_folder import weights_of
 from tests.training.test_several_processes import ENVIRONMENT, alone, largest_difference, launch
 
@@ -123,15 +123,6 @@ def test_a_run_on_shards_notes_its_corrupt_records_in_its_card_and_is_evaluated(
     )
     assert refused.code == 2
     assert "that is more than max_corrupt=0.001 allows (0)" in " ".join(refused.err.split())
-
-
-def test_a_prior_that_is_fitted_to_shards_is_that_of_the_same_events_in_memory(tmp_path: Path) -> None:
-    write_tar(tmp_path / "a.tar", numbered(range(20)))
-    data = load_data(str(tmp_path / "a.tar"), test_fraction=0)
-    x, cond = data.batch(torch.arange(20))
-    fits = [Prior.create("gaussian").fit(source) for source in (data, (x, cond))]
-    states = [fit.state_dict() for fit in fits]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 @pytest.mark.slow

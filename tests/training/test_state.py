@@ -88,11 +88,3 @@ def test_another_model_or_data_set_does_not_fit(points: TensorData, tmp_path: Pa
         pytest.raises(CheckpointError, match=r"size \[50, 2\], got \[40, 2\]; resume on the same data"),
     ):
         TrainingState(components(fewer)).resume(tmp_path)
-
-
-def test_the_flow_says_where_it_comes_from(points: TensorData) -> None:
-    flow = stepped(points).flow()
-    assert flow.metadata["step"] == 2
-    assert flow.metadata["config"]["training"]["steps"] == 12
-    assert flow.metadata["version"]
-    assert not flow.model.training

@@ -20,16 +20,13 @@ from flowprior.flow import Flow
 from flowprior.priors import Prior
 from flowprior.storage import load_tensors, parse_state
 from flowprior.training import (
-    RunConfig,
     RunDirectory,
-    TrainingConfig,
     TrainingInterrupted,
     list_checkpoints,
     load_config,
     read_metrics,
     train,
 )
-from flowprior.training import checkpoints as checkpoint_files
 from tests.flow_folder import weights_of
 
 from .conftest import SHORT, SmallNet, small_net
@@ -123,28 +120,6 @@ def test_resuming_a_finished_run_changes_nothing(points: TensorData, tmp_path: P
     assert equal(first.state_dict(), again.state_dict())
 
 
-def test_resume_without_a_run_starts_one(points: TensorData, tmp_path: Path) -> None:
-    run_on(points, tmp_path / "run", resume=True)
-    assert (tmp_path / "run" / "flow").is_dir()
-
-
-def test_an_existing_run_is_refused_and_untouched(points: TensorData, tmp_path: Path) -> None:
-    run_on(points, tmp_path / "run")
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
-    with pytest.raises(OptionError, match=r"already holds a run; pass resume=True"):
-        run_on(points, tmp_path / "run")
-    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
-
-
-def test_a_changed_configuration_is_named(points: TensorData, tmp_path: Path) -> None:
-    run_on(points, tmp_path / "run")
-    with pytest.raises(OptionError, match=r"coupling 'condot' -> 'ot', training\.lr 0\.001 -> 0\.5\)"):
-        run_on(points, tmp_path / "run", resume=True, lr=0.5, coupling="ot")
-    with pytest.raises(OptionError, match=r"training\.steps 12 -> 11"):
-        run_on(points, tmp_path / "run", resume=True, steps=11)
-    run_on(points, tmp_path / "run", resume=True, log_every=1, keep_checkpoints=3)
-
-
 def test_a_bad_loss_stops_and_keeps_the_last_good_checkpoint(points: TensorData, tmp_path: Path) -> None:
     with pytest.raises(
         TrainingDiverged, match=r"step 8: loss nan.*last good checkpoint is .*step-000006"
@@ -155,26 +130,6 @@ def test_a_bad_loss_stops_and_keeps_the_last_good_checkpoint(points: TensorData,
     weights, _ = load_tensors(tmp_path / "run" / "checkpoints" / "step-000006" / "model.safetensors")
     assert all(torch.isfinite(value).all() for value in weights.values())
     assert json.loads((tmp_path / "run" / "info.json").read_text())["status"] == "diverged"
-
-
-def test_a_full_disk_at_the_second_checkpoint(
-    points: TensorData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    save_state, calls = checkpoint_files.save_state, []
-
-    def full(path: Path, state: dict[str, Any]) -> None:
-        calls.append(path)
-        if len(calls) == 2:
-            raise OSError(28, "No space left on device")
-        save_state(path, state)
-
-    monkeypatch.setattr(checkpoint_files, "save_state", full)
-    with pytest.raises(CheckpointError, match="No space left on device"):
-        run_on(points, tmp_path / "run", checkpoint_every=5)
-    assert [step for step, _ in list_checkpoints(tmp_path / "run" / "checkpoints")] == [5]
-    assert json.loads((tmp_path / "run" / "info.json").read_text())["status"] == "failed"
-    run_on(points, tmp_path / "run", checkpoint_every=5, resume=True)
-    assert [step for step, _ in list_checkpoints(tmp_path / "run" / "checkpoints")] == [10, 12]
 
 
 def test_ctrl_c_without_a_directory_is_an_ordinary_ctrl_c(points: TensorData) -> None:
@@ -216,53 +171,12 @@ def test_a_fitted_prior_is_left_alone(points: TensorData) -> None:
     assert equal(before, dict(prior.state_dict()))
 
 
-def test_initial_weights_are_the_same_for_every_prior_and_coupling(points: TensorData) -> None:
-    start: list[dict[str, Tensor]] = []
-    for prior, coupling in [("gaussian", "condot"), ("gmm:components=3", "ot")]:
-        torch.manual_seed(len(start))
-        flow = run_on(
-            points, prior=prior, coupling=coupling, model="mlp:width=8", steps=1, lr=1e-30, weight_decay=0
-        )
-        start.append(dict(flow.model.state_dict()))
-    other = run_on(points, model="mlp:width=8", steps=1, lr=1e-30, weight_decay=0, seed=1)
-    for key, value in start[0].items():
-        torch.testing.assert_close(value, start[1][key], rtol=0, atol=1e-29)
-    assert not torch.equal(start[0]["input.weight"], other.model.state_dict()["input.weight"])
-
-
 def test_training_leaves_the_callers_random_state_alone(points: TensorData) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
     run_on(points, model=small_net(0.5))
     assert torch.equal(torch.rand(3), expected)
-
-
-def test_components_from_a_configuration_and_keywords_that_win(points: TensorData, tmp_path: Path) -> None:
-    config = RunConfig(
-        prior="gaussian", coupling="independent", model="mlp:width=8", training=TrainingConfig(**SHORT)
-    )
-    flow = train(points, config=config, out=tmp_path / "run", steps=3, coupling="condot")
-    written = load_config(tmp_path / "run" / "config.toml")
-    assert (written.prior, written.coupling, written.data) == ("gaussian", "condot", "points")
-    assert (written.training.steps, written.training.batch_size) == (3, 8)
-    assert (flow.specs["prior"], flow.specs["coupling"]) == ("gaussian", "condot")
-
-
-def test_the_run_directory_can_be_loaded(points: TensorData, tmp_path: Path) -> None:
-    flow = run_on(points, tmp_path / "run", model="mlp:width=8", prior="gmm", sample_every=6)
-    loaded = Flow.load(tmp_path / "run" / "flow")
-    cond = torch.tensor([0, 2])
-    samples = [f.sample(cond, nfe=3, generator=torch.Generator().manual_seed(0)) for f in (flow, loaded)]
-    assert torch.equal(*samples)
-    assert {path.name for path in (tmp_path / "run").iterdir()} >= {
-        "config.toml",
-        "info.json",
-        "metrics.jsonl",
-        "checkpoints",
-        "flow",
-        "samples",
-    }
 
 
 def test_without_conditions(tmp_path: Path) -> None:
@@ -336,8 +250,3 @@ def test_a_part_that_could_not_be_rebuilt_is_refused_before_the_first_step(
         run_on(points, tmp_path / "run", coupling=Unregistered())
     assert not (tmp_path / "run").exists()
     assert run_on(points, coupling=Unregistered(), steps=1)
-
-
-def test_a_coupling_instance_serves(points: TensorData) -> None:
-    coupling = Coupling.create("ot")
-    assert run_on(points, coupling=coupling).coupling is coupling

@@ -186,9 +186,9 @@ def _images(found: Stages) -> dict[str, Figure]:
     places = torch.arange(len(found.times)).repeat_interleave(columns)
     return {
         "prior mean": sample_grid(found.mean, columns=columns),
-        "prior samples": sample_grid(found.source, columns=columns),
+        "prior samples": sample_grid(found.states[0], columns=columns),
         "trajectory": sample_grid(found.states.flatten(0, 1), places, columns=columns, names=names),
-        "result": sample_grid(found.result, columns=columns),
+        "result": sample_grid(found.states[-1], columns=columns),
     }
 
 
@@ -198,7 +198,7 @@ def _points(found: Stages) -> dict[str, Figure]:
     panels: dict[str, Panel] = {name: (x, None) for name, x in zip(times, found.states, strict=True)}
     return {
         "prior mean": points(found.mean, frame=seen),
-        "prior samples": points(found.source, frame=seen),
+        "prior samples": points(found.states[0], frame=seen),
         "trajectory": point_panels(panels, frame=seen),
-        "result": points(found.result, frame=seen),
+        "result": points(found.states[-1], frame=seen),
     }

@@ -25,9 +25,9 @@ def test_the_result_is_what_the_flow_samples_with_that_seed(caption_flow: Flow) 
     found = stages(caption_flow, TEXT, 3, seed=5, nfe=4, guidance=2.0, owner="demo")
     generator = torch.Generator().manual_seed(5)
     expected = caption_flow.sample([TEXT] * 3, nfe=4, guidance=2.0, generator=generator)
-    torch.testing.assert_close(found.result, expected, rtol=0, atol=0)
+    torch.testing.assert_close(found.states[-1], expected, rtol=0, atol=0)
     start = caption_flow.sample([TEXT] * 3, nfe=0, generator=torch.Generator().manual_seed(5))
-    torch.testing.assert_close(found.source, start, rtol=0, atol=0)
+    torch.testing.assert_close(found.states[0], start, rtol=0, atol=0)
     encoder = caption_flow.text_encoder
     assert encoder is not None
     mean = caption_flow.prior.mean(encoder.encode([TEXT]).pooled)
@@ -39,7 +39,7 @@ def test_the_states_on_the_way_follow_the_velocity(label_flow: Flow) -> None:
     """Euler's method by hand, from the same source samples."""
     labels = torch.tensor([1, 1])
     found = stages(label_flow, labels, 2, seed=0, nfe=3, sampler="euler", owner="demo")
-    x = found.source
+    x = found.states[0]
     for step in range(3):
         with torch.no_grad():
             x = x + label_flow.velocity(x, torch.full((2,), step / 3), labels) / 3
