@@ -171,9 +171,7 @@ def read_part(
         return cond
     if not takes:
         return None
-    if isinstance(cond, TokenStates):
-        raise InputError(f"{owner}: expected {_either(takes)}, got {describe_value(cond)}")
-    part = cond[_named(cond, reads, takes, owner, name)]
+    part = cond if isinstance(cond, TokenStates) else cond[_named(cond, reads, takes, owner, name)]
     if isinstance(part, TokenStates):
         raise InputError(f"{owner}: expected {_either(takes)}, got {describe_value(cond)}")
     return part

@@ -162,9 +162,14 @@ class ReflowCoupling(Coupling):
             return self
         stream = CheckedBatches(data, self.name, self._labels)
         first = stream.peek()[0]
-        check_bytes(self.pool, first[0])
+        if 2 * self.pool * first[0].numel() * first.element_size() > MOST_BYTES:
+            raise CouplingError(
+                f"{OWNER}: {self.pool} pairs take more than {MOST_BYTES >> 30} GiB; use a smaller pool, or "
+                "pool=0, which makes pairs for each batch"
+            )
         counts = label_counts(stream)
-        sizes = shares(self.pool, counts)
+        total = sum(counts.values())
+        sizes = {label: max(1, round(self.pool * count / total)) for label, count in counts.items()}
         real = {label: min(round(self.real * size), counts[label]) for label, size in sizes.items()}
         ends = some_events(stream, counts, real, generator)
         pairs = {
@@ -355,12 +360,6 @@ def some_events(
     return {label: torch.cat(parts).unflatten(1, shape) for label, parts in found.items()}
 
 
-def shares(total: int, counts: Mapping[int, int]) -> dict[int, int]:
-    """``total`` divided as ``counts`` are, at least one each."""
-    everything = sum(counts.values())
-    return {label: max(1, round(total * count / everything)) for label, count in counts.items()}
-
-
 def check_labels(cond: Conditions | None) -> None:
     """Refuse conditions whose pairs cannot be told apart by a label.
 
@@ -373,16 +372,3 @@ def check_labels(cond: Conditions | None) -> None:
         f"{OWNER}: expected labels or no condition for a pool of pairs, got {describe_value(cond)}; use "
         "pool=0, which makes pairs for each batch"
     )
-
-
-def check_bytes(pairs: int, event: Tensor) -> None:
-    """Refuse more pairs of events like ``event`` than may be held.
-
-    Raises:
-        CouplingError: it says what to do.
-    """
-    if 2 * pairs * event.numel() * event.element_size() > MOST_BYTES:
-        raise CouplingError(
-            f"{OWNER}: {pairs} pairs take more than {MOST_BYTES >> 30} GiB; use a smaller pool, or pool=0, "
-            "which makes pairs for each batch"
-        )

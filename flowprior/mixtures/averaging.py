@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowprior.mixtures.kmeans import nearest_centre
+from flowprior.mixtures.em import nearest_centre
 from flowprior.ops.mixture import LOG_2PI
 
 LLOYD_PASSES = 8

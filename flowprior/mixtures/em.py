@@ -1,8 +1,12 @@
-"""Expectation–maximisation of Gaussian mixtures, all conditions in the same passes over the data."""
+"""Expectation–maximisation of Gaussian mixtures, all conditions in the same passes over the data.
+
+It starts from k-means++ on a bounded uniform sample of every condition, which makes the memory of the start
+independent of the number of examples; EM itself sees them all.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,15 +14,19 @@ import torch
 from torch import Tensor
 
 from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Parameters
-from flowprior.mixtures.grouped import segments
-from flowprior.mixtures.kmeans import Reservoirs, kmeans_centres, nearest_centre
+from flowprior.mixtures.grouped import joined, segments
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.streams.batches import CheckedBatches
+from flowprior.streams.batches import Batch, CheckedBatches
 
 SUBSPACE_PASSES = 10
 
 Segments = Callable[[Tensor], Iterator[tuple[Tensor, int]]]
 """Given the active conditions (bool ``[C]``), their rows ``[n, D]``, one condition at a time."""
+SAMPLE_SIZE = 1024
+SAMPLE_BUDGET = 1 << 25
+LLOYD_ITERATIONS = 10
+SAME = 1e-4
+"""The largest distance along a random direction at which two rows count as one, in standard deviations."""
 
 
 @dataclass
@@ -70,22 +78,10 @@ def fit_mixture(
     sample = Reservoirs.over(data, conditions, dim, dtype, least=components, generator=settings.generator)
     centres = kmeans_centres(sample, components, settings.generator)
     logits = _assign(sample.segments, fitter, centres)
-    everything = partial(segments, data, conditions)
-    return _iterate(everything, fitter, logits, moments.count, tol, max_iter)
-
-
-def _iterate(
-    rows_of: Segments,
-    fitter: Fitter,
-    logits: Tensor,
-    count: Tensor,
-    tol: float,
-    max_iter: int,
-) -> Mixture:
-    """EM passes from the fitter's parameters until every condition has converged."""
+    count, rows_of = moments.count, partial(segments, data, conditions)
     active = count > 0
-    previous = torch.full((len(count),), -torch.inf, dtype=torch.float64)
-    iterations = torch.zeros(len(count), dtype=torch.long)
+    previous = torch.full((conditions,), -torch.inf, dtype=torch.float64)
+    iterations = torch.zeros(conditions, dtype=torch.long)
     for _ in range(max_iter):
         bound = _pass(rows_of, fitter, logits, active) / count.clamp_min(1)
         logits = torch.where(active[:, None], _log_weights(fitter), logits)
@@ -148,3 +144,160 @@ def _log_weights(fitter: Fitter) -> Tensor:
     count = fitter.statistics.count
     total = count.sum(1, keepdim=True)
     return torch.where(total > 0, count / total.clamp_min(1e-300), 1 / count.shape[1]).log()
+
+
+class Reservoirs:
+    """A uniform sample without replacement of at most ``size`` rows of every condition.
+
+    Every row gets a random key; the rows with the smallest keys stay (Efraimidis & Spirakis 2006).
+
+    Attributes:
+        rows: ``[C, size, D]``.
+        filled: whether a place holds a row, ``[C, size]``.
+    """
+
+    def __init__(self, conditions: int, size: int, dim: int, dtype: torch.dtype) -> None:
+        self.keys = torch.full((conditions, size), torch.inf, dtype=torch.float64)
+        self.rows = torch.zeros(conditions, size, dim, dtype=dtype)
+
+    @classmethod
+    def over(
+        cls,
+        batches: Iterable[Batch],
+        conditions: int,
+        dim: int,
+        dtype: torch.dtype,
+        *,
+        least: int,
+        generator: torch.Generator | None = None,
+    ) -> Reservoirs:
+        """Sample one pass over the data; at least ``least`` rows a condition, as memory allows more."""
+        size = max(least, min(SAMPLE_SIZE, SAMPLE_BUDGET // max(conditions * dim, 1)))
+        reservoirs = cls(conditions, size, dim, dtype)
+        for x, cond in joined(batches, conditions):
+            labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
+            reservoirs.update(x.cpu(), labels, generator)
+        return reservoirs
+
+    def segments(self, active: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """The kept rows ``[n, D]`` of each ``active`` condition (bool ``[C]``) that has any."""
+        filled = self.filled
+        for label in (active & filled.any(1)).nonzero()[:, 0].tolist():
+            yield self.rows[label][filled[label]], label
+
+    @property
+    def filled(self) -> Tensor:
+        return self.keys.isfinite()
+
+    def update(self, x: Tensor, labels: Tensor, generator: torch.Generator | None) -> None:
+        """Offer rows x ``[B, D]`` with labels ``[B]``."""
+        keys = torch.rand(len(x), generator=generator, dtype=torch.float64)
+        highest = self.keys.amax(1)
+        competing = keys < highest[labels]
+        for label in labels[competing].unique().tolist():
+            offered = ((labels == label) & competing).nonzero()[:, 0]
+            candidates = torch.cat([self.keys[label], keys[offered]])
+            kept = candidates.topk(self.keys.shape[1], largest=False).indices
+            old = kept < self.keys.shape[1]
+            rows = torch.empty_like(self.rows[label])
+            rows[old] = self.rows[label][kept[old]]
+            rows[~old] = x[offered[kept[~old] - self.keys.shape[1]]].to(rows)
+            self.keys[label], self.rows[label] = candidates[kept], rows
+
+
+def kmeans_centres(reservoirs: Reservoirs, components: int, generator: torch.Generator | None) -> Tensor:
+    """Centres ``[C, K, D]`` by k-means++ (Arthur & Vassilvitskii 2007) and Lloyd's iterations.
+
+    A condition with fewer distinct rows than K repeats some of them.
+    """
+    rows, filled = reservoirs.rows, reservoirs.filled
+    filled[~filled.any(1)] = True
+    return _lloyd(rows, filled, _plus_plus(rows, filled, components, generator))
+
+
+def _plus_plus(rows: Tensor, filled: Tensor, components: int, generator: torch.Generator | None) -> Tensor:
+    """Greedy D² seeding: of a few candidates the one that lowers the potential most is taken."""
+    conditions, _, dim = rows.shape
+    trials = 2 + components.bit_length()
+    index = torch.arange(conditions)[:, None]
+    first = torch.multinomial(filled.double(), 1, generator=generator)
+    centres = rows[index, first].expand(-1, components, -1).clone()
+    nearest = _distances(rows, centres[:, :1])[..., 0].masked_fill(~filled, 0)
+    for k in range(1, components):
+        weight = torch.where(nearest.sum(1, keepdim=True) > 0, nearest, filled.to(nearest.dtype))
+        chosen = torch.multinomial(weight.double(), trials, replacement=True, generator=generator)
+        candidates = rows[index, chosen]
+        lowered = torch.minimum(nearest[..., None], _distances(rows, candidates))
+        best = lowered.masked_fill(~filled[..., None], 0).sum(1).argmin(1)
+        centres[:, k] = candidates[torch.arange(conditions), best]
+        nearest = lowered[torch.arange(conditions), :, best].masked_fill(~filled, 0)
+    return centres.view(conditions, components, dim)
+
+
+def _lloyd(rows: Tensor, filled: Tensor, centres: Tensor) -> Tensor:
+    """Lloyd's iterations; a centre that owns no row stays where it is."""
+    components = centres.shape[1]
+    for _ in range(LLOYD_ITERATIONS):
+        owner = _distances(rows, centres).argmin(-1)
+        membership = torch.nn.functional.one_hot(owner, components).to(rows.dtype) * filled[..., None]
+        count = membership.sum(1)[..., None]
+        moved = torch.where(count > 0, membership.mT @ rows / count.clamp_min(1), centres)
+        if torch.equal(moved, centres):
+            break
+        centres = moved
+    return centres
+
+
+def nearest_centre(x: Tensor, centres: Tensor) -> Tensor:
+    """Index ``[n]`` of the nearest of the centres ``[K, D]`` for rows x ``[n, D]``."""
+    return _distances(x[None], centres[None].to(x.dtype))[0].argmin(1)
+
+
+def _distances(rows: Tensor, centres: Tensor) -> Tensor:
+    """Squared distances ``[C, M, K]`` about the first centre, which keeps the product form accurate."""
+    origin = centres[:, :1]
+    rows, centres = rows - origin, centres - origin
+    cross = rows @ centres.mT
+    return (rows.square().sum(-1)[..., None] - 2 * cross + centres.square().sum(-1)[:, None]).clamp_min(0)
+
+
+def guarded_centres(rows: Tensor, most: int, least: int) -> tuple[Tensor, Tensor]:
+    """Return centres ``[K, D]`` of ``rows`` ``[n, D]``, and the place of each row's centre, ``[n]``.
+
+    Each centre is the mean of at least ``least`` different rows, so that no row can be read from it: clusters
+    with fewer are joined to their neighbours. Rows that differ by rounding count as one. The same rows have
+    the same centres.
+
+    Args:
+        rows: are clustered.
+        most: the largest K.
+        least: different rows behind a centre; of fewer in all there is no centre, and no place.
+    """
+    group, first = _different(rows)
+    own = rows[first]
+    if len(own) < max(least, 1):
+        return rows[:0], group[:0]
+    filled, generator = torch.ones(1, len(own), dtype=torch.bool), torch.Generator().manual_seed(0)
+    started = _plus_plus(own[None], filled, min(most, len(own) // least), generator)
+    owner = nearest_centre(own, _lloyd(own[None], filled, started)[0])
+    while True:
+        owner = owner.unique(return_inverse=True)[1]
+        count = torch.bincount(owner)
+        centres = own.new_zeros(len(count), own.shape[1]).index_add_(0, owner, own) / count[:, None]
+        smallest = int(count.argmin())
+        if count[smallest] >= least:
+            return centres, owner[group]
+        members, others = owner == smallest, torch.arange(len(count)) != smallest
+        owner[members] = others.nonzero()[:, 0][nearest_centre(own[members], centres[others])]
+
+
+def _different(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the group of each row ``[n]``, of those that are the same up to rounding, and a row of each."""
+    generator = torch.Generator().manual_seed(0)
+    along = rows.double() @ torch.randn(rows.shape[1], generator=generator, dtype=torch.float64)
+    value, order = along.sort()
+    spread = value.std(correction=0) if len(value) else value.sum()
+    starts = torch.cat([torch.ones_like(value[:1], dtype=torch.bool), value.diff() > SAME * spread])
+    group = torch.empty_like(order)
+    group[order] = starts.cumsum(0) - 1
+    return group, order[starts]

@@ -204,7 +204,10 @@ class FullFitter(Fitter):
         second = pooled + offset[:, :, None] * offset[:, None, :]
         count, first, covariance = self.statistics.regularised(offset, second, self.settings.shrinkage)
         if self.family.tied:
-            share = self._shares(count)
+            # An empty component has no weight in the tied matrix, unless all are empty.
+            gathered = self.statistics.count + self.settings.shrinkage
+            share = torch.where(gathered.sum(1, keepdim=True) > 0, gathered, count)
+            share = share / share.sum(1, keepdim=True)
             covariance = (share[:, :, None, None] * covariance).sum(1, keepdim=True)
         mean = self.reference[:, None] + first
         factor = _cholesky(covariance, self.settings.reg_covar)
@@ -213,12 +216,6 @@ class FullFitter(Fitter):
         self.mean[active] = mean[active]
         self.covariance["cholesky"][active] = factor[active]
         self.statistics.clear()
-
-    def _shares(self, count: Tensor) -> Tensor:
-        """Weights ``[C, K]`` of the components in a tied matrix: an empty one has none, unless all are."""
-        gathered = self.statistics.count + self.settings.shrinkage
-        share = torch.where(gathered.sum(1, keepdim=True) > 0, gathered, count)
-        return share / share.sum(1, keepdim=True)
 
 
 def _cholesky(covariance: Tensor, reg_covar: float) -> Tensor:

@@ -19,8 +19,7 @@ from flowprior.ops.mixture import (
 from flowprior.ops.operators import complete_libraries
 from flowprior.ops.random import Stream, draw_seed, uniform
 from flowprior.ops.standard_normal import noise_and_latents, standard_normal
-from flowprior.ops.subspace_source import subspace_source
-from flowprior.ops.subspace_tables import SubspaceTables, transposed_bases
+from flowprior.ops.subspace_source import SubspaceTables, subspace_source, transposed_bases
 from flowprior.ops.subspace_view import subspace_view
 
 complete_libraries()

@@ -49,11 +49,20 @@ _transforms_active: Callable[[], bool] = torch._C._are_functorch_transforms_acti
 
 
 def reference(name: str) -> Callable[[Function], Function]:
-    """Register a pure-torch function as the reference operator ``name``, on every device."""
+    """Register a pure-torch function as the reference operator ``name``, on every device.
+
+    It runs on the CPU for tensors of a device that has no float64.
+    """
 
     def register(function: Function) -> Function:
+        def run(*arguments: Any) -> Any:
+            device = next(value.device for value in arguments if isinstance(value, Tensor))
+            if device.type not in WITHOUT_FLOAT64:
+                return function(*arguments)
+            return tree_map_only(Tensor, lambda x: x.to(device), function(*_on_cpu(arguments)))
+
         LIBRARY.define(name + torch.library.infer_schema(function, mutates_args=()))
-        LIBRARY.impl(name, _with_float64(function), "CompositeExplicitAutograd")
+        LIBRARY.impl(name, run, "CompositeExplicitAutograd")
         return function
 
     return register
@@ -172,18 +181,6 @@ def run(name: str, *arguments: Any) -> Any:
     """What the native operator makes of simple tensors, without a graph."""
     with _below_autograd():
         return _overload(name)(*arguments)
-
-
-def _with_float64(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, run on the CPU for tensors of a device that has no float64."""
-
-    def run(*arguments: Any) -> Any:
-        device = next(value.device for value in arguments if isinstance(value, Tensor))
-        if device.type not in WITHOUT_FLOAT64:
-            return function(*arguments)
-        return tree_map_only(Tensor, lambda x: x.to(device), function(*_on_cpu(arguments)))
-
-    return run
 
 
 def _on_cpu(arguments: tuple[Any, ...]) -> Any:

@@ -47,12 +47,14 @@ def flat_mixture(owner: str, logits: Tensor, mean: Tensor, scale: Tensor) -> tup
     Raises:
         InputError: shapes, dtypes or devices that do not fit.
     """
+    # [C, K, 1], or [C, K, 1, …, 1] with as many dimensions as the mean.
+    one_each = scale.shape[:2] == logits.shape and scale.shape.numel() == logits.shape.numel()
     fits = (
         logits.dim() == 2
         and mean.dim() >= 3
         and mean.shape[:2] == logits.shape
         and mean.shape.numel() > 0
-        and (scale.shape == mean.shape or _one_a_component(scale, mean))
+        and (scale.shape == mean.shape or (one_each and scale.dim() in (3, mean.dim())))
     )
     if not fits:
         raise InputError(
@@ -64,15 +66,6 @@ def flat_mixture(owner: str, logits: Tensor, mean: Tensor, scale: Tensor) -> tup
     dim = math.prod(mean.shape[2:])
     width = dim if scale.shape == mean.shape else 1
     return mean.reshape(conditions, components, dim), scale.reshape(conditions, components, width)
-
-
-def _one_a_component(scale: Tensor, mean: Tensor) -> bool:
-    """Whether ``scale`` is ``[C, K, 1]``, or ``[C, K, 1, …, 1]`` with as many dimensions as ``mean``."""
-    return (
-        scale.shape[:2] == mean.shape[:2]
-        and scale.dim() in (3, mean.dim())
-        and all(size == 1 for size in scale.shape[2:])
-    )
 
 
 def check_tensors(owner: str, **values: object) -> None:

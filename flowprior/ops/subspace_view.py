@@ -8,7 +8,7 @@ from torch import Tensor
 from flowprior.errors import InputError
 from flowprior.ops.operators import attempt, fake, is_plain, operators, reference, refuse_gradient
 from flowprior.ops.shapes import check_alike, contiguous_like, known_labels
-from flowprior.ops.subspace_tables import LEAST_ROOM, SubspaceTables, check_tables
+from flowprior.ops.subspace_source import LEAST_ROOM, SubspaceTables, check_tables
 
 
 def subspace_view(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.errors import InputError
 from flowprior.mixtures import Full
@@ -24,8 +24,8 @@ from flowprior.mixtures.averaging import (
     fit_average,
     nearer_share,
 )
+from flowprior.mixtures.em import Reservoirs
 from flowprior.mixtures.grouped import gathers, groups, in_gathered
-from flowprior.mixtures.kmeans import Reservoirs
 from flowprior.ops import draw_component, draw_seed, standard_normal
 from flowprior.priors.asked import check_fit_labels
 from flowprior.priors.base import Prior
@@ -92,10 +92,7 @@ class AveragedGmmPrior(ConditionedPrior):
         reg_covar: variance floor: added to every variance.
     """
 
-    logits: Tensor
     takes: ClassVar[tuple[str, ...]] = ("labels",)
-    loc: Tensor
-    factors: Tensor
 
     def __init__(
         self,
@@ -112,8 +109,9 @@ class AveragedGmmPrior(ConditionedPrior):
         self.shrinkage = shrinkage
         self.reg_covar = reg_covar
         self._blur: Blur | None = None
-        for name in ("logits", "loc", "factors"):
-            self.register_buffer(name, torch.empty(0))
+        self.logits = nn.Buffer(torch.empty(0))
+        self.loc = nn.Buffer(torch.empty(0))
+        self.factors = nn.Buffer(torch.empty(0))
 
     @staticmethod
     def size_of(rows: Sequence[float], dim: int) -> float:
@@ -150,7 +148,13 @@ class AveragedGmmPrior(ConditionedPrior):
         first, cond = data.peek()
         check_fit_labels("averaged-gmm", cond, "embeddings need the prior 'flow'")
         self._learn_conditions(data, generator)
-        rows, dim = self._sampled(data, first, generator), first[0].numel()
+        conditions, dim = max(self.condition.size, 1), first[0].numel()
+        kept = Reservoirs(conditions, max(min(ROWS, BUDGET // (conditions * dim)), FEWEST), dim, first.dtype)
+        for x, cond in data.labelled():
+            labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
+            kept.update(x.cpu(), labels, generator)
+        # Of no row where a label has none.
+        rows = [own[filled] for own, filled in zip(kept.rows, kept.filled, strict=True)]
         still = Blur(torch.ones(len(rows), dim), torch.zeros(len(rows), dim))
         blur = self._blur or still
         laws = zip(rows, *_gaussians(rows), strict=True)
@@ -158,18 +162,6 @@ class AveragedGmmPrior(ConditionedPrior):
         rows_each = self.rows_each or self._choose(tasks, generator)
         averages = [self._average(task.x, task, rows_each, self.members, generator) for task in tasks]
         self._store(averages, first)
-
-    def _sampled(
-        self, data: CheckedBatches, first: Tensor, generator: torch.Generator | None
-    ) -> list[Tensor]:
-        """Rows ``[n, D]`` of each condition; of no row where a label has none."""
-        conditions = max(self.condition.size, 1)
-        dim = first[0].numel()
-        kept = Reservoirs(conditions, max(min(ROWS, BUDGET // (conditions * dim)), FEWEST), dim, first.dtype)
-        for x, cond in data.labelled():
-            labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
-            kept.update(x.cpu(), labels, generator)
-        return [rows[filled] for rows, filled in zip(kept.rows, kept.filled, strict=True)]
 
     def _choose(self, tasks: Sequence[_Task], generator: torch.Generator | None) -> int:
         """The fewest rows a component that the half that was not fitted, and the lack of copies, allow."""

@@ -58,15 +58,12 @@ class Prior(nn.Module, Registered, abc.ABC):
     fitted_to: str = ""
     """What fit has read, in words; ``save`` keeps it, and it is empty where the state came otherwise."""
 
-    event_dims: Tensor
-    mean_of_all: Tensor
-
     def __init__(self) -> None:
         super().__init__()
         # -1 marks an unfitted prior; a buffer, so that the shape travels in the state_dict.
-        self.register_buffer("event_dims", torch.full((1,), -1, dtype=torch.long))
+        self.event_dims = nn.Buffer(torch.full((1,), -1, dtype=torch.long))
         # Mean of the marginal source, once it was asked for; empty before. No file holds it.
-        self.register_buffer("mean_of_all", torch.empty(0), persistent=False)
+        self.mean_of_all = nn.Buffer(torch.empty(0), persistent=False)
 
     # -- what a prior is asked for ------------------------------------------------------------
 

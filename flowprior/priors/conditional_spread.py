@@ -64,31 +64,21 @@ class ConditionalSpread(nn.Module):
         depth: residual blocks of the network.
     """
 
-    noise: Tensor
-    basis: Tensor
-    spread: Tensor
-    outside: Tensor
-    factors: Tensor
-    floor: Tensor
-    null_loc: Tensor
-    null_noise: Tensor
-    null_spread: Tensor
-    null_rotation: Tensor
-
     def __init__(self, condition: Condition, dim: int, rank: int, hidden: int = 256, depth: int = 2) -> None:
         super().__init__()
         self.condition = condition
         self.sizes = [rank, rank * (rank - 1) // 2, dim]
         self.network = Mapper(condition, sum(self.sizes), hidden, depth)
-        for name in ("noise", "outside", "null_noise"):
-            self.register_buffer(name, torch.ones(dim))
-        for name in ("spread", "null_spread"):
-            self.register_buffer(name, torch.ones(rank))
-        self.register_buffer("basis", torch.zeros(dim, rank))
-        self.register_buffer("null_loc", torch.zeros(dim))
-        self.register_buffer("null_rotation", torch.eye(rank))
-        self.register_buffer("factors", torch.ones(rank + 1))
-        self.register_buffer("floor", torch.zeros(()))
+        self.noise = nn.Buffer(torch.ones(dim))
+        self.outside = nn.Buffer(torch.ones(dim))
+        self.null_noise = nn.Buffer(torch.ones(dim))
+        self.spread = nn.Buffer(torch.ones(rank))
+        self.null_spread = nn.Buffer(torch.ones(rank))
+        self.basis = nn.Buffer(torch.zeros(dim, rank))
+        self.null_loc = nn.Buffer(torch.zeros(dim))
+        self.null_rotation = nn.Buffer(torch.eye(rank))
+        self.factors = nn.Buffer(torch.ones(rank + 1))
+        self.floor = nn.Buffer(torch.zeros(()))
         self._last = LastResults()
 
     # -- use ----------------------------------------------------------------------------------
@@ -237,18 +227,15 @@ class ConditionalSpread(nn.Module):
             residual = x - means(cond)
             outside, _, _ = self._squares(residual, cond)
             outside = (outside * counted).sum(1, keepdim=True) / counted.sum().clamp_min(1)
-            squares = torch.cat([self._along_axes(residual, cond).square(), outside], dim=1)
+            precision, rotation, ratio = self._axes(cond)
+            along = (residual * self._noise(ratio).rsqrt()) @ self.basis
+            white = (rotation.mT @ along[:, :, None])[:, :, 0] * precision.sqrt()
+            squares = torch.cat([white.square(), outside], dim=1)
             total += squares.sum(0).double().cpu()
             count += len(x)
         shared = total[:-1].mean() / count
         total[:-1] = (total[:-1] + PSEUDO_ROWS * shared) * count / (count + PSEUDO_ROWS)
         self.factors = torch.where(total > 0, total / count, 1.0).to(self.noise)
-
-    def _along_axes(self, residual: Tensor, cond: Tensor) -> Tensor:
-        """White coordinates ``[B, r]`` along the principal axes of each row, before the factors."""
-        precision, rotation, ratio = self._axes(cond)
-        along = (residual * self._noise(ratio).rsqrt()) @ self.basis
-        return (rotation.mT @ along[:, :, None])[:, :, 0] * precision.sqrt()
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.conditions import Condition, Kind
 from flowprior.errors import InputError
-from flowprior.mixtures.kmeans import Reservoirs, guarded_centres
+from flowprior.mixtures.em import Reservoirs, guarded_centres
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import select_component, standard_normal
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.base import CONDITIONS_OF_THE_MEAN, POOLED, Prior
-from flowprior.priors.row_sample import thinned
+from flowprior.priors.holdout import thinned
 from flowprior.streams.batches import CheckedBatches
 
 EMBEDDINGS, NUMBERS, LEAST = 4096, 1 << 24, 256
@@ -132,25 +132,19 @@ class ConditionedPrior(Prior, abc.ABC):
 
     keep_conditions: bool = False
     """True if embeddings are kept as they were, in place of centres."""
-    condition_size: Tensor
-    seen: Tensor
-    seen_weight: Tensor
-    seen_spread: Tensor
-    saw_zero: Tensor
-    pooled: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         # Place of the kind in KINDS, and number of classes or E.
-        self.register_buffer("condition_size", torch.zeros(2, dtype=torch.long))
+        self.condition_size = nn.Buffer(torch.zeros(2, dtype=torch.long))
         # Labels [M], or centres of embeddings [M, E], and how often each came; and the standard deviations
         # [M, E] of what is behind a centre, none where embeddings are kept as they were.
-        self.register_buffer("seen", torch.empty(0))
-        self.register_buffer("seen_weight", torch.empty(0))
-        self.register_buffer("seen_spread", torch.empty(0))
-        self.register_buffer("saw_zero", torch.zeros((), dtype=torch.bool))
+        self.seen = nn.Buffer(torch.empty(0))
+        self.seen_weight = nn.Buffer(torch.empty(0))
+        self.seen_spread = nn.Buffer(torch.empty(0))
+        self.saw_zero = nn.Buffer(torch.zeros((), dtype=torch.bool))
         # Mean and variances of the marginal source, [2, D], where nothing is kept of embeddings or tensors.
-        self.register_buffer("pooled", torch.empty(0))
+        self.pooled = nn.Buffer(torch.empty(0))
 
     @property
     def condition(self) -> Condition:

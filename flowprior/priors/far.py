@@ -82,13 +82,10 @@ class Part(NamedTuple):
 class FarConditions(nn.Module):
     """ρ and w at a distance, once :meth:`fit` has seen held-out rows; before, both are 1. Three numbers."""
 
-    lengths: Tensor
-    most: Tensor
-
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("lengths", torch.zeros(2))
-        self.register_buffer("most", torch.ones(()))
+        self.lengths = nn.Buffer(torch.zeros(2))
+        self.most = nn.Buffer(torch.ones(()))
 
     @property
     def is_fitted(self) -> bool:

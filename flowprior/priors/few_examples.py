@@ -33,7 +33,7 @@ from torch import Tensor
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.covariance import ShrunkCovariances
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.priors.row_sample import first_rows, in_pieces, sample_rows
+from flowprior.priors.holdout import first_rows, in_pieces, sample_rows
 from flowprior.priors.tables import NEGLIGIBLE, fit_rows
 from flowprior.streams.batches import CheckedBatches
 

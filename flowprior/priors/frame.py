@@ -33,7 +33,7 @@ from flowprior.mixtures.grouped import Grouping, by_group, there_and_back, times
 from flowprior.ops import SubspaceTables, subspace_source
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.ops.operators import runs_natively
-from flowprior.ops.subspace_tables import LEAST_ROOM
+from flowprior.ops.subspace_source import LEAST_ROOM
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures.moments import ConditionMoments
@@ -28,8 +28,6 @@ class GaussianPrior(Prior):
     """
 
     takes: ClassVar[tuple[str, ...]] = ()
-    loc: Tensor
-    var: Tensor
 
     def __init__(self, moments: str = "standard", reg_covar: float = 1e-6) -> None:
         super().__init__()
@@ -39,8 +37,8 @@ class GaussianPrior(Prior):
                 f"prior 'gaussian': expected reg_covar to be a finite number >= 0, got {reg_covar!r}"
             )
         self.reg_covar = reg_covar
-        self.register_buffer("loc", torch.empty(0))
-        self.register_buffer("var", torch.empty(0))
+        self.loc = nn.Buffer(torch.empty(0))
+        self.var = nn.Buffer(torch.empty(0))
 
     @property
     def is_standard_normal(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.mixtures import COVARIANCES, FitSettings, Full, LowRank, covariance_family
@@ -67,10 +67,7 @@ class GmmPrior(LatentPrior):
             and ``"tied"``. Of one component, and not under ``"lowrank"``.
     """
 
-    logits: Tensor
     takes: ClassVar[tuple[str, ...]] = ("labels",)
-    loc: Tensor
-    count: Tensor
     kept_mean: Tensor
     kept_scatter: Tensor
 
@@ -111,10 +108,12 @@ class GmmPrior(LatentPrior):
             )
         for name in ("kept_mean", "kept_scatter") if keep_moments else ():
             self.register_buffer(name, torch.empty(0, dtype=torch.float64))
-        for name in ("logits", "loc", *self.family.parameters):
+        self.logits = nn.Buffer(torch.empty(0))
+        self.loc = nn.Buffer(torch.empty(0))
+        for name in self.family.parameters:
             self.register_buffer(name, torch.empty(0))
         # Examples of each condition, [C]; empty for a prior fitted without a condition.
-        self.register_buffer("count", torch.empty(0, dtype=torch.float64))
+        self.count = nn.Buffer(torch.empty(0, dtype=torch.float64))
         self._scales = Derived(torch.sqrt)
         self.speaker = "gmm"  # whose name warnings carry; another one's where this prior is a part of it
 

@@ -13,18 +13,20 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.errors import InputError, OptionError
+from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior
 from flowprior.priors.far import CHOICES, Around, FarConditions, Part
 from flowprior.priors.frame import Frame
-from flowprior.priors.holdout import LEAST_CONDITIONS, conditioned
+from flowprior.priors.holdout import LEAST_CONDITIONS, conditioned, thinned
 from flowprior.priors.latent import LeaveOneOutPrior
 from flowprior.priors.nearest import (
     MOST,
+    DistinctEmbeddings,
     LeftOut,
     Neighbours,
     Representatives,
@@ -32,7 +34,6 @@ from flowprior.priors.nearest import (
     kernel_weights,
 )
 from flowprior.priors.residuals import FixedResiduals, check_sigma
-from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, choose
 from flowprior.streams.batches import Batch, CheckedBatches
 
@@ -66,10 +67,6 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
             (:mod:`flowprior.priors.far`); ``"as-near"`` takes them as any other.
     """
 
-    center: Tensor
-    bandwidth_chosen: Tensor
-    neighbours_chosen: Tensor
-
     def __init__(
         self,
         neighbours: int | str = "auto",
@@ -90,9 +87,9 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         self.sigma = sigma
         self.representatives = representatives
         self.far = choose(OWNER, "far", far, CHOICES)
-        self.register_buffer("center", torch.empty(0))
-        self.register_buffer("bandwidth_chosen", torch.ones(()))
-        self.register_buffer("neighbours_chosen", torch.ones((), dtype=torch.long))
+        self.center = nn.Buffer(torch.empty(0))
+        self.bandwidth_chosen = nn.Buffer(torch.ones(()))
+        self.neighbours_chosen = nn.Buffer(torch.ones((), dtype=torch.long))
         self.table = Representatives()
         self.widening = FarConditions()
         self.spread = FixedResiduals(0, sigma, 0)
@@ -109,11 +106,14 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         self.spread.fit_total(data)
         self.widening = FarConditions().to(first)
         if self.condition.kind == "labels":
-            self.table.fit_labels(data, first)
+            moments = ConditionMoments.over(data.labelled())
+            labels = moments.count.nonzero()[:, 0]
+            self.table.keep(labels, moments.count[labels], moments.mean[labels], first)
             rows = conditioned(data)
             self.spread.fit_noise(x.to(self.center) - self._mean_without(x, labels) for x, labels in rows)
             return
-        self.table.fit_embeddings(self._measured(data), self.representatives, first)
+        found = DistinctEmbeddings.over(self._measured(data), self.representatives, events=True)
+        self.table.keep(found.rows, found.count, found.means, first)
         self._fit_kernel(data)
 
     def _fit_kernel(self, data: CheckedBatches) -> None:

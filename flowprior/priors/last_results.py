@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
-from torch.autograd import forward_ad
+
+from flowprior.ops.operators import is_differentiated, is_transformed
 
 KEPT = 4
 """How many results: those of the loop and of a thread that works ahead of it."""
@@ -37,7 +37,8 @@ class LastResults:
 
     def get(self, values: Sequence[Tensor], parameters: Sequence[Tensor], find: Callable[[], T]) -> T:
         """A result that was found for the same ``values`` and ``parameters``; else that of ``find``."""
-        if torch.compiler.is_compiling() or _may_be_followed([*values, *parameters]):
+        tensors = (*values, *parameters)
+        if torch.compiler.is_compiling() or is_differentiated(*tensors) or is_transformed(*tensors):
             return find()
         state = (torch.is_autocast_enabled(values[0].device.type), *map(_place, parameters))
         kept: Any = self._kept
@@ -54,15 +55,6 @@ class LastResults:
 
     def __reduce__(self) -> tuple[type[LastResults], tuple[()]]:
         return LastResults, ()
-
-
-def _may_be_followed(tensors: Sequence[Tensor]) -> bool:
-    """Whether a derivative may be asked for, or tensors stand for others, as inside of ``torch.func``."""
-    if any(map(is_functorch_wrapped_tensor, tensors)):
-        return True
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return True
-    return any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in tensors)
 
 
 def _bounded(entries: tuple[_Entry, ...]) -> tuple[_Entry, ...]:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.errors import InputError, OptionError
@@ -24,7 +24,7 @@ from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior, condition_of, rows_looked_at
 from flowprior.priors.far import CHOICES, Around, FarConditions, Part
 from flowprior.priors.frame import Frame
-from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout, conditioned
+from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout, conditioned, thinned
 from flowprior.priors.latent import LatentPrior
 from flowprior.priors.lowrank_residuals import LowRankResiduals
 from flowprior.priors.mappers import MAPPERS, LinearMapper, make_mapper
@@ -38,7 +38,6 @@ from flowprior.priors.network_training import (
     train_mapper,
 )
 from flowprior.priors.residuals import DiagonalResiduals, FixedResiduals, check_sigma
-from flowprior.priors.row_sample import thinned
 from flowprior.registry import check_counts, check_numbers, choose
 from flowprior.streams.batches import CheckedBatches
 
@@ -103,8 +102,6 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
 
     network: MapperNetwork | None
     residuals: FixedResiduals | DiagonalResiduals | LowRankResiduals | None
-    center: Tensor
-    condition_dims: Tensor
 
     def __init__(
         self,
@@ -159,9 +156,9 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         self.network = None
         self.residuals = None
         self.distance = FarConditions()
-        self.register_buffer("center", torch.empty(0))
+        self.center = nn.Buffer(torch.empty(0))
         # Shape of a condition that is a tensor.
-        self.register_buffer("condition_dims", torch.empty(0, dtype=torch.long))
+        self.condition_dims = nn.Buffer(torch.empty(0, dtype=torch.long))
 
     @property
     def has_latents(self) -> bool:

@@ -84,16 +84,13 @@ class LinearMapper(MapperNetwork):
         dim: D, numbers in an event.
     """
 
-    loc: Tensor
-    scale: Tensor
-
     def __init__(self, condition: Condition, dim: int) -> None:
         super().__init__()
         self.shape = condition.shape
         size = self.shape[0] if condition.is_series else condition.size
         self.out = zeroed(nn.Linear(size, dim))
-        self.register_buffer("loc", torch.zeros(size))
-        self.register_buffer("scale", torch.ones(size))
+        self.loc = nn.Buffer(torch.zeros(size))
+        self.scale = nn.Buffer(torch.ones(size))
 
     def forward(self, cond: Tensor) -> Tensor:
         """Means ``[B, D]``; zero before the fit."""
@@ -107,15 +104,12 @@ class LinearMapper(MapperNetwork):
         """Read conditions in the units that another mapper was fitted in."""
         self.loc, self.scale = other.loc.clone(), other.scale.clone()
 
-    def _origin(self, data: Holdout) -> Tensor:
-        """The mean of the first batch, so that sums of squares of numbers far from zero lose no digits."""
-        _, cond = next(conditioned(data.rows(held_out=False)))
-        return self._read(cond).double().cpu().mean(0)
-
     @torch.no_grad()
     def fit(self, data: Holdout, center: Tensor) -> None:
         """Ridge regression of x − ``center`` on the rows to train on; λ by those held out."""
-        size, origin = len(self.loc), self._origin(data)
+        _, first = next(conditioned(data.rows(held_out=False)))
+        # About the mean of the first batch sums of squares of numbers far from zero lose no digits.
+        size, origin = len(self.loc), self._read(first).double().cpu().mean(0)
         products = torch.zeros(size + 1, size + 1, dtype=torch.float64)
         shared = torch.zeros(size + 1, len(center), dtype=torch.float64)
         for x, cond in conditioned(data.rows(held_out=False)):

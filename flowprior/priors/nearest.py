@@ -22,9 +22,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.holdout import condition_digests, conditioned
-from flowprior.streams.batches import Batch, CheckedBatches
+from flowprior.streams.batches import Batch
 
 MOST = 4096
 """Distinct embeddings that are kept unless another number is asked for."""
@@ -154,28 +153,15 @@ class LeftOut(NamedTuple):
 class Representatives(nn.Module):
     """M conditions, how many events each had and what they average to: M·(E + D + 1) numbers."""
 
-    conditions: Tensor
-    count: Tensor
-    means: Tensor
-
     def __init__(self) -> None:
         super().__init__()
-        for name in ("conditions", "count", "means"):
-            self.register_buffer(name, torch.empty(0))
+        self.conditions = nn.Buffer(torch.empty(0))
+        self.count = nn.Buffer(torch.empty(0))
+        self.means = nn.Buffer(torch.empty(0))
 
-    def fit_embeddings(self, batches: Iterable[Batch], most: int, like: Tensor) -> None:
-        """One pass over (x ``[B, D]``, embeddings ``[B, E]``); at most ``most`` distinct ones stay."""
-        found = DistinctEmbeddings.over(batches, most, events=True)
-        self._keep(found.rows.to(like), found.count, found.means, like)
-
-    def fit_labels(self, data: CheckedBatches, like: Tensor) -> None:
-        """One pass over (x ``[B, D]``, labels ``[B]``), all of which stay."""
-        moments = ConditionMoments.over(data.labelled())
-        labels = moments.count.nonzero()[:, 0]
-        self._keep(labels.to(like.device), moments.count[labels], moments.mean[labels], like)
-
-    def _keep(self, conditions: Tensor, count: Tensor, means: Tensor, like: Tensor) -> None:
-        self.conditions, self.count, self.means = conditions, count.to(like), means.to(like)
+    def keep(self, conditions: Tensor, count: Tensor, means: Tensor, like: Tensor) -> None:
+        """Keep conditions ``[M, …]``, the counts ``[M]`` of their events and the means ``[M, D]`` of them."""
+        self.conditions, self.count, self.means = conditions.to(like.device), count.to(like), means.to(like)
 
     def own(self, labels: Tensor) -> Tensor:
         """Place in the table of each of the labels ``[B]``, which are all in it."""

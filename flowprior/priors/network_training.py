@@ -213,10 +213,8 @@ def _epoch(
 ) -> None:
     for x, cond in conditioned(data.rows(held_out=False)):
         for rows in torch.randperm(len(x), generator=generator).split(batch_size):
-            optimiser.zero_grad()
-            nn.functional.mse_loss(mapper(cond[rows]), x[rows] - center).backward()
-            nn.utils.clip_grad_norm_(mapper.parameters(), CLIP_NORM)
-            optimiser.step()
+            loss = nn.functional.mse_loss(mapper(cond[rows]), x[rows] - center)
+            _step(optimiser, list(mapper.parameters()), loss)
 
 
 @torch.no_grad()

@@ -61,19 +61,14 @@ class FixedResiduals(nn.Module):
         latent: dimensions of z; 0 for none.
     """
 
-    factor: Tensor
-    noise: Tensor
-    left: Tensor
-    total: Tensor
-
     def __init__(self, dim: int, sigma: float | str, latent: int) -> None:
         super().__init__()
         self.sigma = sigma
-        self.register_buffer("factor", torch.zeros(dim, latent))
-        self.register_buffer("noise", torch.ones(dim))
+        self.factor = nn.Buffer(torch.zeros(dim, latent))
+        self.noise = nn.Buffer(torch.ones(dim))
         # Variances of the data, ``[D]`` each: what the mean leaves, and of all data together.
-        self.register_buffer("left", torch.ones(dim))
-        self.register_buffer("total", torch.ones(dim))
+        self.left = nn.Buffer(torch.ones(dim))
+        self.total = nn.Buffer(torch.ones(dim))
 
     @torch.no_grad()
     def fit(self, data: Holdout, mean: Means, generator: torch.Generator | None) -> None:
@@ -130,13 +125,15 @@ class FixedResiduals(nn.Module):
 
     def sample(self, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` around ``loc``, from ``seed``."""
-        epsilon, z = noise_and_latents(len(around.loc), *self.factor.shape, self.noise, seed)
+        epsilon, z = noise_and_latents(
+            len(around.loc), len(self.noise), self.factor.shape[1], self.noise, seed
+        )
         return self._place(around, z, epsilon)
 
     def infer(self, x1: Tensor, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` with z ~ p(z | x1) of x1 ``[B, D]``, from ``seed``."""
         loc = around.loc
-        epsilon, xi = noise_and_latents(len(loc), *self.factor.shape, self.noise, seed)
+        epsilon, xi = noise_and_latents(len(loc), len(self.noise), self.factor.shape[1], self.noise, seed)
         residual = (x1.to(loc.dtype) - loc) / around.width
         z = lowrank_posterior_sample(residual, torch.zeros_like(loc[0]), self.factor, self.noise, xi)
         return self._place(around, z, epsilon)
@@ -201,13 +198,6 @@ class DiagonalResiduals(nn.Module):
         floor: f, added to the variances of source samples.
     """
 
-    level: Tensor
-    factor: Tensor
-    left: Tensor
-    total: Tensor
-    means: Tensor
-    shared: Tensor
-
     def __init__(self, network: MapperNetwork, dim: int, floor: float) -> None:
         super().__init__()
         self.network = network
@@ -215,12 +205,12 @@ class DiagonalResiduals(nn.Module):
         # Logarithms of the variances that the mean leaves over all rows, ``[D]``; a; and second moments about
         # the mean of all data, ``[D]`` each: what the mean leaves, on average; of all data; of the means; and
         # of means with data.
-        self.register_buffer("level", torch.zeros(dim))
-        self.register_buffer("factor", torch.ones(()))
-        self.register_buffer("left", torch.ones(dim))
-        self.register_buffer("total", torch.ones(dim))
-        self.register_buffer("means", torch.zeros(dim))
-        self.register_buffer("shared", torch.zeros(dim))
+        self.level = nn.Buffer(torch.zeros(dim))
+        self.factor = nn.Buffer(torch.ones(()))
+        self.left = nn.Buffer(torch.ones(dim))
+        self.total = nn.Buffer(torch.ones(dim))
+        self.means = nn.Buffer(torch.zeros(dim))
+        self.shared = nn.Buffer(torch.zeros(dim))
 
     def fit(
         self,
@@ -298,7 +288,7 @@ class DiagonalResiduals(nn.Module):
 
     def sample(self, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` around ``loc``, from ``seed``."""
-        epsilon = standard_normal(*around.loc.shape, around.loc, seed)
+        epsilon = standard_normal(len(around.loc), around.loc.shape[1], around.loc, seed)
         deviation = (self.variance(around.cond) + self.floor).sqrt()
         return torch.addcmul(around.loc, around.width * deviation, epsilon)
 

@@ -50,7 +50,7 @@ from flowprior.mixtures import FitSettings
 from flowprior.mixtures.families import LEAST_NOISE
 from flowprior.mixtures.grouped import segments
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.priors.row_sample import PIECE, first_rows, in_pieces, sample_rows
+from flowprior.priors.holdout import PIECE, first_rows, in_pieces, sample_rows
 from flowprior.priors.subspace import Subspace
 from flowprior.priors.tables import canonical_basis, fit_rows
 from flowprior.streams.batches import Batch, CheckedBatches
@@ -92,7 +92,17 @@ def fit_shared(
         x -= loc[c]
     table = fit_rows(rows, span, settings, data.owner)
     del rows
-    subspace = _start(loc, table, like)
+    span = table["basis"].shape[2]
+    subspace = Subspace.of(
+        like,
+        loc=loc,
+        noise=table["noise"].expand(len(loc), -1),
+        basis=table["basis"],
+        spread=torch.ones(len(loc), span),
+        group=torch.zeros(len(loc), dtype=torch.long),
+        rotation=torch.zeros(0, span, span),
+        common=table["noise"],
+    )
     subspace.noise = _noise_outside(data, subspace, moments, settings.reg_covar)
     rank = null["spread"].shape[1]
     rotation, spread = _axes(data, subspace, moments.count, rank)
@@ -102,21 +112,6 @@ def fit_shared(
         rotation, spread = _axes(data, subspace, moments.count, rank)
     subspace.loc = moments.mean.to(like)
     return _with_null(subspace, rotation, spread, null)
-
-
-def _start(loc: Tensor, table: dict[str, Tensor], like: Tensor) -> Subspace:
-    """Labels with their means and the noise and basis of all; not turned yet."""
-    conditions, span = len(loc), table["basis"].shape[2]
-    return Subspace.of(
-        like,
-        loc=loc,
-        noise=table["noise"].expand(conditions, -1),
-        basis=table["basis"],
-        spread=torch.ones(conditions, span),
-        group=torch.zeros(conditions, dtype=torch.long),
-        rotation=torch.zeros(0, span, span),
-        common=table["noise"],
-    )
 
 
 def _axes(data: CheckedBatches, subspace: Subspace, count: Tensor, rank: int) -> tuple[Tensor, Tensor]:

@@ -16,11 +16,11 @@ from flowprior.mixtures import FitSettings, LowRank
 from flowprior.mixtures.em import fit_mixture
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import transposed_bases
-from flowprior.ops.subspace_tables import MOST_AXES
+from flowprior.ops.subspace_source import MOST_AXES
 from flowprior.priors.few_examples import are_few, shrunk_covariances
 from flowprior.priors.frame import Frame
+from flowprior.priors.holdout import sample_rows
 from flowprior.priors.last_results import Derived
-from flowprior.priors.row_sample import sample_rows
 from flowprior.priors.tables import (
     covariances_of,
     explaining_degenerate,
@@ -58,11 +58,6 @@ class Subspace(nn.Module):
 
     loc: Tensor
     noise: Tensor
-    basis: Tensor
-    spread: Tensor
-    group: Tensor
-    rotation: Tensor
-    common: Tensor
 
     def __init__(
         self,
@@ -75,16 +70,16 @@ class Subspace(nn.Module):
     ) -> None:
         super().__init__()
         self.is_shared = bases is not None
-        self.register_buffer("loc", torch.zeros(conditions, dim, dtype=dtype))
-        self.register_buffer("noise", torch.ones(conditions, dim, dtype=dtype))
+        self.loc = nn.Buffer(torch.zeros(conditions, dim, dtype=dtype))
+        self.noise = nn.Buffer(torch.ones(conditions, dim, dtype=dtype))
         span = rank if span is None else span
         size = (conditions if bases is None else bases, dim, span)
-        self.register_buffer("basis", torch.zeros(size, dtype=dtype))
-        self.register_buffer("spread", torch.ones(conditions, rank, dtype=dtype))
+        self.basis = nn.Buffer(torch.zeros(size, dtype=dtype))
+        self.spread = nn.Buffer(torch.ones(conditions, rank, dtype=dtype))
         if self.is_shared:
-            self.register_buffer("group", torch.zeros(conditions, dtype=torch.long))
-            self.register_buffer("rotation", torch.zeros(conditions, span, rank, dtype=dtype))
-            self.register_buffer("common", torch.ones(self.basis.shape[:2], dtype=dtype))
+            self.group = nn.Buffer(torch.zeros(conditions, dtype=torch.long))
+            self.rotation = nn.Buffer(torch.zeros(conditions, span, rank, dtype=dtype))
+            self.common = nn.Buffer(torch.ones(self.basis.shape[:2], dtype=dtype))
         self._lengths = Derived(squared_lengths if bases is None else self._turned_lengths)
         self._stretch = Derived(self._stretched)
         self._transposed = Derived(transposed_bases)
@@ -109,7 +104,7 @@ class Subspace(nn.Module):
 
         Where the rank reaches the dimensions and no label has few examples, the latents hold the whole
         covariance (:mod:`flowprior.priors.tables`). The Gaussian of all rows beside labels is fitted to
-        a sample of them (:mod:`flowprior.priors.row_sample`).
+        a sample of them (:mod:`flowprior.priors.holdout`).
 
         Raises:
             InputError: no spread in some dimension, and no ``reg_covar``.

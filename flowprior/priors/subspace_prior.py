@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
@@ -22,9 +22,9 @@ from flowprior.priors.asked import warn_of_singles
 from flowprior.priors.conditioned import ConditionedPrior, SeenConditions
 from flowprior.priors.few_examples import examples_given, shares_given
 from flowprior.priors.frame import Frame
+from flowprior.priors.holdout import first_rows, in_pieces
 from flowprior.priors.last_results import Derived
 from flowprior.priors.latent import InferredLatents, LatentPrior
-from flowprior.priors.row_sample import first_rows, in_pieces
 from flowprior.priors.shared_basis import fit_shared
 from flowprior.priors.subspace import Subspace
 from flowprior.registry import check_counts, check_numbers, choose
@@ -65,8 +65,6 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         span: R, dimensions of a basis that labels share; None for :func:`default_span`.
     """
 
-    given: Tensor
-
     def __init__(self, owner: str, rank: int, reg_covar: float, basis: str, span: int | None) -> None:
         super().__init__()
         check_counts(owner, rank=rank)
@@ -79,7 +77,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         self.span = span
         self.subspace = Subspace()
         # Of each row of the subspace's tables; see flowprior.priors.few_examples.
-        self.register_buffer("given", torch.empty(0))
+        self.given = nn.Buffer(torch.empty(0))
         self._gives = Derived(_any_above_zero)
 
     @property
@@ -193,27 +191,22 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         the most are kept in memory: all, or the first ones of each label, as many as fit and at least 200.
         """
         more = self._given_latents(seed) if given else []
-        infer = self._latents_and_condition if noised else self._coordinates_and_condition
-        rows = int(self.seen_weight.sum())
+
+        def infer(x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
+            if noised:
+                return self._source_coordinates(x, cond, generator), cond
+            return self.frame(cond, len(x)).coordinates(x), cond
+
+        rows, each = int(self.seen_weight.sum()), self.subspace.spread[0].numel()
+        each *= self.subspace.spread.element_size()
         if not rows or not self.subspace.is_shared:
             return InferredLatents(data, infer, seed, more)
-        if rows * self._bytes_each <= KEPT_BYTES:
+        if rows * each <= KEPT_BYTES:
             latents = InferredLatents(data, infer, seed, more)
             return list(latents) if noised else latents  # a law without noise looks at them twice
         labels = max(self.condition.size, 1)
-        few = in_pieces(first_rows(data, labels, max(LEAST_KEPT, KEPT_BYTES // (labels * self._bytes_each))))
+        few = in_pieces(first_rows(data, labels, max(LEAST_KEPT, KEPT_BYTES // (labels * each))))
         return list(InferredLatents(few, infer, seed, more))
-
-    @property
-    def _bytes_each(self) -> int:
-        """Bytes that the latents of one row take."""
-        return self.subspace.spread.shape[1] * self.subspace.spread.element_size()
-
-    def _latents_and_condition(self, x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
-        return self._source_coordinates(x, cond, generator), cond
-
-    def _coordinates_and_condition(self, x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
-        return self.frame(cond, len(x)).coordinates(x), cond
 
     def _source_coordinates(
         self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None
@@ -228,7 +221,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         """h0 ~ p(h0 | x1, c) under the low-rank Gaussian, then x0 = μ_c + ψ_c^½ (Q λ^½ h0 + (I − QQᵀ) ε)."""
         seed, like = draw_seed(generator, self.subspace.loc.device), self.subspace.loc
         frame = self.frame(cond, len(x1))
-        epsilon, noise = noise_and_latents(*x1.shape, frame.spread.shape[1], like, seed)
+        epsilon, noise = noise_and_latents(len(x1), x1.shape[1], frame.spread.shape[1], like, seed)
         return frame.source(x1.to(like), noise, epsilon)
 
     def _placed(self, cond: Tensor | None, h: Tensor, epsilon: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from flowprior.errors import InputError
 from flowprior.mixtures import FitSettings, LowRank, Parameters
 from flowprior.mixtures.em import SUBSPACE_PASSES
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.priors.row_sample import in_pieces
+from flowprior.priors.holdout import in_pieces
 
 SEED = 20250612
 NEGLIGIBLE = 1e-6

@@ -89,12 +89,10 @@ def read_json(path: Path | str, limit: int = TEXT_LIMIT) -> dict[str, Any]:
     Raises:
         CheckpointError: it is missing, too long, no JSON, nested too deeply, or no object.
     """
-    path = Path(path)
+    path, text = Path(path), read_text(path, limit)
     try:
-        value = json.loads(read_text(path, limit))
-    except (json.JSONDecodeError, RecursionError, ValueError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+        value = json.loads(text)
+    except (RecursionError, ValueError) as error:
         raise unreadable(path, error) from error
     if not isinstance(value, dict):
         raise unreadable(path, ValueError(f"expected a JSON object, got {type(value).__name__}"))

@@ -77,7 +77,9 @@ class DatasetData(Data):
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
         if not len(indices):
-            return torch.empty(0, *self.event_shape), self._no_conditions()
+            shape = () if self.condition.kind == "labels" else self.condition.event_shape
+            none = torch.empty(0, *shape, dtype=None if shape else torch.long)
+            return torch.empty(0, *self.event_shape), None if self.condition.kind == "none" else none
         items = [self._item(index) for index in indices.tolist()]
         for event, _ in items:
             if event.shape != self.event_shape:
@@ -93,12 +95,6 @@ class DatasetData(Data):
             return x, None
         cond = check_condition(self._stacked([cond for _, cond in items]), len(x), self.name)
         return x, self.condition.check(cond, self.name)
-
-    def _no_conditions(self) -> Tensor | None:
-        if self.condition.kind == "none":
-            return None
-        labelled = self.condition.kind == "labels"
-        return torch.empty(0, dtype=torch.long) if labelled else torch.empty(0, *self.condition.event_shape)
 
     def _stacked(self, conditions: list[Tensor | None]) -> Tensor:
         """One row for each item: a label, or numbers in their own shape."""

@@ -99,7 +99,11 @@ def plain_rows(cond: Any, owner: str) -> Tensor:
         return (cond[:, 0] if cond.dim() == 2 and cond.shape[1] == 1 else cond).long()
     if cond.dim() != 1:
         return cond
-    check_no_labels(cond, owner)
+    if len(cond) and bool((cond == cond.round()).all()):  # they would pass as embeddings of one number
+        raise InputError(
+            f"{owner}: got whole numbers as {cond.dtype} {list(cond.shape)}; pass labels as integers "
+            "(.long()), or an embedding of one number as [N, 1]"
+        )
     return cond[:, None]
 
 
@@ -214,19 +218,6 @@ def check_labels(labels: Tensor, owner: str) -> None:
         raise InputError(
             f"{owner}: cond has label {most}, too high where at most {MOST_LABELS:,} labels are possible; "
             "number the labels 0, 1, 2, …"
-        )
-
-
-def check_no_labels(cond: Tensor, owner: str) -> None:
-    """Refuse floating-point numbers ``[N]`` that are whole: they would pass as embeddings of one number.
-
-    Raises:
-        InputError: all of them are.
-    """
-    if len(cond) and bool((cond == cond.round()).all()):
-        raise InputError(
-            f"{owner}: got whole numbers as {cond.dtype} {list(cond.shape)}; pass labels as integers "
-            "(.long()), or an embedding of one number as [N, 1]"
         )
 
 

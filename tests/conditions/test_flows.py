@@ -264,19 +264,6 @@ def test_priors_fit_on_parts_what_they_fit_on_the_part():
         )
 
 
-def test_a_prior_is_saved_with_the_name_of_what_it_reads(tmp_path):
-    data = {"style": conditions()["style"], "group": torch.arange(COUNT) % 2}
-    prior = Prior.create("gmm", reads="group").fit((points(), data))
-    prior.save(tmp_path / "prior")
-    loaded = Prior.load(tmp_path / "prior")
-    assert loaded.reads == "group"
-    assert torch.equal(loaded.mean(data), prior.mean(data["group"]))
-    with pytest.raises(
-        InputError, match=r"gmm.mean: expected one condition|gmm.mean: reads='group' names no"
-    ):
-        loaded.mean({"style": data["style"]})
-
-
 def test_arrays_hold_parts_under_names_of_their_own(tmp_path):
     import numpy as np
 

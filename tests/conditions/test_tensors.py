@@ -47,11 +47,6 @@ def test_shape_is_read_off_the_data_and_survives_a_file():
     assert found.null(torch.ones(2, 1, 2, 2)).tolist() == torch.zeros(2, 1, 2, 2).tolist()
 
 
-def test_older_conditions_are_written_as_before():
-    assert repr(Condition("embeddings", 3)) == "Condition(kind='embeddings', size=3)"
-    assert Condition("labels", 3).as_dict() == {"kind": "labels", "size": 3}
-
-
 @pytest.mark.parametrize("given", [("tensor", 4, ()), ("tensor", 5, (1, 2, 2)), ("labels", 4, (2, 2))])
 def test_a_shape_belongs_to_tensors_and_has_their_size(given):
     kind, size, shape = given

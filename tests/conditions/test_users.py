@@ -16,7 +16,6 @@ from flowprior.data import Subset, TensorData, as_data, split_validation
 from flowprior.errors import InputError, OptionError
 from flowprior.evaluation.setting import fitting_batch_size
 from flowprior.inspection import inspect_priors
-from flowprior.metrics.base import Metric
 from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
@@ -50,14 +49,6 @@ def test_a_flow_is_evaluated_for_the_conditions_of_the_data(flow, data):
     with pytest.raises(InputError, match=r"the flow makes events .* from parts caption"):
         evaluate(flow, other, nfe=(1,), samples=8, metrics="w2")
     assert fitting_batch_size(flow, COND, guidance=2.0) >= 1
-
-
-def test_metrics_take_batches_of_parts():
-    metric = Metric.create("w2")
-    for part in (slice(0, 20), slice(20, None)):
-        metric.update(points()[part], rows(COND, part), real=True)
-        metric.update(points()[part] + 1, rows(COND, part), real=False)
-    assert metric.compute()["w2_squared"] == pytest.approx(2.0, abs=0.5)
 
 
 def test_a_recorded_call_is_kept_with_its_parts(flow, tmp_path):

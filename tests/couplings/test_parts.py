@@ -57,17 +57,18 @@ def test_token_states_count_by_their_mean():
     assert torch.equal(pair(cond, reads="words"), pair(cond["words"].means()))
 
 
-def test_what_it_cannot_read_is_refused():
-    _, _, cond = batch()
-    sketch = Parts({"sketch": torch.zeros(COUNT, 1, 2, 2, dtype=torch.long)})
-    with pytest.raises(CouplingError, match="expected labels, embeddings or token states, got sketch"):
-        pair(sketch)
-    with pytest.raises(InputError, match=r"reads='size' names no part 'size'; there are caption, group"):
-        pair(cond, reads="size")
-    with pytest.raises(InputError, match=r"reads='style' .* there are no parts in this condition"):
-        pair(cond["style"], reads="style")
-    with pytest.raises(CouplingError, match="expected one condition for each of 48 rows, got 4"):
-        pair(cond[:4])
+@pytest.mark.parametrize(
+    ("cond", "options", "message"),
+    [
+        (Parts({"sketch": torch.zeros(COUNT, 1, 2, 2, dtype=torch.long)}), {}, "or token states, got sketch"),
+        (batch()[2], {"reads": "size"}, r"reads='size' names no part 'size'; there are caption, group"),
+        (batch()[2]["style"], {"reads": "style"}, r"reads='style' .* there are no parts in this condition"),
+        (batch()[2][:4], {}, "expected one condition for each of 48 rows, got 4"),
+    ],
+)
+def test_what_it_cannot_read_is_refused(cond, options, message):
+    with pytest.raises((CouplingError, InputError), match=message):
+        pair(cond, **options)
 
 
 @pytest.mark.parametrize("name", Coupling.available())

@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowprior import train
 from flowprior.couplings import Coupling, SemidiscreteCoupling, transport_cost
 from flowprior.errors import CouplingError, NotFittedError
-from flowprior.flow import Flow
 from flowprior.priors import Prior
 
 from .laws import fitted, two_classes
@@ -87,20 +85,6 @@ def test_source_samples_are_those_of_the_prior() -> None:
     coupling = SemidiscreteCoupling().fit(prior, (x1, labels), generator=generator())
     x0, _ = coupling.pairs(prior, x1, labels, generator=generator(1))
     torch.testing.assert_close(x0, prior.sample(labels, generator=generator(1)), rtol=0, atol=0)
-
-
-@pytest.mark.slow
-def test_a_flow_is_trained_twice_alike_and_saved(tmp_path) -> None:
-    options = {"prior": "latent-gmm:rank=2,components=2", "coupling": "semidiscrete:batch=16"}
-    x1, labels = two_classes(80, 3)
-    data = (x1.float(), labels)
-    small = {"model": "mlp:width=8,depth=1", "batch_size": 32, "steps": 4}
-    once = train(data, **options, **small)
-    again = train(data, **options, **small, out=tmp_path / "run")
-    loaded = Flow.load(tmp_path / "run" / "flow")
-    samples = [flow.sample(torch.arange(2), nfe=2, generator=generator()) for flow in (once, again, loaded)]
-    torch.testing.assert_close(samples[0], samples[1], rtol=0, atol=0)
-    torch.testing.assert_close(samples[0], samples[2], rtol=0, atol=0)
 
 
 def test_refusals() -> None:

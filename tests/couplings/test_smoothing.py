@@ -124,24 +124,6 @@ def test_draws_of_few_examples_are_no_copies():
     assert prior.frame(asked, 2000).coordinates(draws).var(0).min() > 0.43, "0.38 without what is given"
 
 
-def test_a_flow_over_latents_is_trained_on_what_labels_are_given(monkeypatch):
-    """By half of its latents' law at least, for three examples are given sixteen."""
-    seen: list[Tensor] = []
-    prior = Prior.create("flow", rank=8, reg_covar=0.01, steps=1, batch_size=512)
-    loss = type(prior)._with_given
-
-    def watched(self: Prior, h: Tensor, cond: Tensor, generator: torch.Generator) -> Tensor:
-        found = loss(self, h, cond, generator)
-        seen.append((found != h).any(1).double() + 2 * cond)
-        return found
-
-    monkeypatch.setattr(type(prior), "_with_given", watched)
-    prior.fit(three_beside_many(), generator=torch.Generator().manual_seed(0))
-    rows = torch.cat(seen)
-    assert not (rows == 1).any(), "a label with many examples is given nothing"
-    assert (rows == 3).sum() > (rows == 2).sum()
-
-
 def test_a_file_from_before_smoothing_loads_and_smooths_nothing():
     prior, x, labels = fitted([200, FEW])
     state: dict[str, Any] = dict(prior.state_dict())

@@ -114,25 +114,6 @@ def test_low_rank_components_beat_diagonal_ones_on_correlated_clusters(generator
     assert (lowrank < full + 1e-3).all()
 
 
-def test_every_condition_is_fitted_as_if_alone(generator):
-    """All conditions share the passes, nothing else: from one start the result is the same."""
-    x, labels = blobs(400, generator, apart=12.0)
-    together = fit(x, labels, "diag", tol=1e-8)
-    for label in range(2):
-        alone = fit(x[labels == label], None, "diag", tol=1e-8)
-        for ours, theirs in (
-            (together.mean[label], alone.mean[0]),
-            (dense(together)[label], dense(alone)[0]),
-        ):
-            a, b = (table[order] for table, order in _ordered((ours, together, label), (theirs, alone, 0)))
-            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
-
-
-def _ordered(*tables: tuple[Tensor, Mixture, int]):
-    """Each table with the order of its mixture's components along the second axis."""
-    return [(table, mixture.mean[row, :, 1].argsort()) for table, mixture, row in tables]
-
-
 def test_a_condition_stops_when_it_has_converged_and_the_rest_go_on(generator):
     easy, _ = blobs(400, generator, apart=30.0, classes=1)
     hard, _ = blobs(400, generator, apart=2.0, classes=1)
@@ -171,12 +152,3 @@ def test_duplicates_and_constant_dimensions_survive(covariance, components, gene
     torch.testing.assert_close(weight @ mixture.mean[1], torch.tensor([1.0, 2.0, 3.0]).double())
     used = dense(mixture)[1][weight > 0]
     torch.testing.assert_close(used, 1e-6 * torch.eye(3).double().expand_as(used), rtol=0, atol=1e-8)
-
-
-@pytest.mark.parametrize("covariance", COVARIANCES)
-def test_shrinkage_lets_components_outnumber_the_rows_of_a_class(covariance, generator):
-    x = torch.randn(52, 3, generator=generator)
-    labels = torch.tensor([0] * 50 + [1] * 2)
-    mixture = fit(x, labels, covariance, 4, shrinkage=1.0)
-    assert mixture.mean.isfinite().all()
-    assert (torch.linalg.eigvalsh(dense(mixture)) > 0.05).all(), "as wide as the pooled data lets them be"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flowprior.mixtures.kmeans import (
+from flowprior.mixtures.em import (
     SAMPLE_BUDGET,
     SAMPLE_SIZE,
     Reservoirs,
     kmeans_centres,
-    nearest_centre,
 )
 
 
@@ -94,13 +93,6 @@ def test_an_empty_condition_does_not_disturb_the_others(generator):
     found = centres_of(x, labels, 3, generator)
     assert found.isfinite().all()
     assert (torch.cdist(truth[0], found[2]).amin(1) < 0.01).all()
-
-
-def test_nearest_centre_is_the_nearest(generator):
-    x = 100 + torch.randn(200, 5, generator=generator)
-    centres = 100 + torch.randn(7, 5, generator=generator)
-    expected = (x.double()[:, None] - centres.double()).square().sum(-1).argmin(1)
-    assert torch.equal(nearest_centre(x, centres), expected)
 
 
 def test_the_sample_is_bounded_by_memory_but_never_below_the_components():

@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 
-from flowprior.errors import InputError
-from flowprior.ops import gmm_log_prob, gmm_sample, interpolate
+from flowprior.ops import gmm_log_prob, gmm_sample
 from flowprior.ops.backend import native_devices
-from flowprior.ops.operators import attempt, is_plain, is_simple
+from flowprior.ops.operators import is_plain, is_simple
 
 from .mixtures import mixture
 
@@ -44,14 +43,3 @@ def test_both_ways_give_the_same(generator):
         (gmm_log_prob(x, logits, mean, scale, cond), gmm_log_prob(x, logits, mean, scale, cond.int())),
     ):
         assert all(torch.equal(a, b) for a, b in zip(result, expected, strict=True))
-
-
-def test_what_the_operator_refuses_is_said_in_words(generator):
-    logits, mean, scale = mixture(generator)
-    mean, scale = mean.flatten(2), scale.flatten(2)
-    assert attempt("gmm_sample", logits, mean, scale, torch.tensor([12]), torch.tensor([1])) is None
-    with pytest.raises(InputError, match="cond has label 12, but the tables hold conditions"):
-        gmm_sample(logits, mean, scale, torch.tensor([12]), 1)
-    x = torch.zeros(2, 3)
-    with pytest.raises(InputError, match=r"x0 and x1 of one shape \[B, \*event\] and t \[B\]"):
-        interpolate(x, x, torch.zeros(5))

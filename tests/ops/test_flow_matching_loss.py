@@ -10,13 +10,6 @@ from flowprior.ops import flow_matching_loss
 from flowprior.ops.backend import native_devices
 
 
-@pytest.mark.parametrize("event", [(1,), (5,), (3, 4, 2)])
-def test_loss_is_the_mean_over_batch_and_event(event, generator):
-    v, u = torch.randn(2, 6, *event, generator=generator).double()
-    expected = sum(float((v[i] - u[i]).square().mean()) for i in range(6)) / 6
-    assert flow_matching_loss(v, u).item() == pytest.approx(expected, rel=1e-12)
-
-
 def test_weights_multiply_each_example(generator):
     v, u = torch.randn(2, 4, 3, 2, generator=generator).double()
     weight = torch.tensor([0.0, 1.0, 2.5, 0.5]).double()
@@ -42,13 +35,6 @@ def test_half_precision_is_subtracted_and_summed_in_float32(dtype, generator):
 def test_large_errors_in_half_precision_do_not_overflow():
     v = torch.full((2, 8), 6e4, dtype=torch.float16)
     assert flow_matching_loss(v, -v).item() == pytest.approx((2 * float(v[0, 0])) ** 2, rel=1e-6)
-
-
-def test_float64_stays_float64():
-    v = torch.tensor([[1.0 + 1e-12]], dtype=torch.float64)
-    loss = flow_matching_loss(v, torch.ones(1, 1))
-    assert loss.dtype == torch.float64
-    assert 0 < loss.item() < 1e-20
 
 
 @pytest.mark.parametrize(
@@ -94,18 +80,6 @@ def test_gradients_of_everything(reduction, weighted, straight, generator):
         return flow_matching_loss(v, **chosen, weight=given[-1] if weighted else None, reduction=reduction)
 
     assert torch.autograd.gradcheck(loss, inputs)
-
-
-@pytest.mark.parametrize("retained", [1, 2, 3])
-def test_a_kept_graph_gives_the_same_gradient_every_time(retained, generator):
-    """The gradient is computed once and must not be handed out to be added to."""
-    v, u = torch.randn(2, 4, 5, generator=generator)
-    v.requires_grad_()
-    loss = flow_matching_loss(v, u)
-    for time in range(retained):
-        loss.backward(retain_graph=time < retained - 1)
-        v.grad.mul_(1)
-    torch.testing.assert_close(v.grad, retained * 2 * (v - u).detach() / 20)
 
 
 def test_a_gradient_taken_twice_and_changed_in_between(generator):

@@ -154,18 +154,19 @@ def test_strides_do_not_matter(generator):
 
 
 def test_inputs_that_do_not_fit(generator):
-    logits, mean, scale = mixture(generator)
+    tables = mixture(generator)
     x, cond = torch.zeros(4, 5).double(), torch.zeros(4, dtype=torch.long)
-    with pytest.raises(InputError, match=r"gmm_log_prob: expected x \[B, \*event\] with the event of mean"):
-        gmm_log_prob(x[:, :4], logits, mean, scale, cond)
-    with pytest.raises(InputError, match=r"expected one label for each row of x, got \[3\] for \[4, 5\]"):
-        gmm_log_prob(x, logits, mean, scale, cond[:3])
+    wrong = {
+        r"gmm_log_prob: expected x \[B, \*event\] with the event of mean": (x[:, :4], *tables, cond),
+        r"expected one label for each row of x, got \[3\] for \[4, 5\]": (x, *tables, cond[:3]),
+        r"expected one floating-point dtype .* x torch.float32": (x.float(), *tables, cond),
+        r"gmm_log_prob: cond has label 3, but the tables hold conditions 0..2": (x, *tables, cond + 3),
+    }
+    for message, arguments in wrong.items():
+        with pytest.raises(InputError, match=message):
+            gmm_log_prob(*arguments)
     with pytest.raises(InputError, match=r"expected one floating-point dtype .* x torch.float32"):
-        gmm_log_prob_all(x.float(), logits, mean, scale)
-    with pytest.raises(
-        InputError, match=r"gmm_log_prob: cond has label 3, but the tables hold conditions 0..2"
-    ):
-        gmm_log_prob(x, logits, mean, scale, cond + 3)
+        gmm_log_prob_all(x.float(), *tables)
 
 
 class Largest(TorchDispatchMode):

@@ -30,12 +30,6 @@ def test_it_is_the_path_from_the_draw(dtype, sigma_min, event, spherical, genera
         torch.testing.assert_close(result.double(), exact, rtol=BOUND[dtype], atol=4 * BOUND[dtype])
 
 
-def test_no_rows(generator):
-    tables = mixture(generator)
-    x1, none = torch.zeros(0, 5).double(), torch.zeros(0)
-    assert [part.shape for part in gmm_path(*tables, none.long(), x1, none, 1)] == [(0, 5), (0, 5), (0,)]
-
-
 def test_it_is_not_differentiable_and_says_so(generator):
     tables = mixture(generator)
     x1 = torch.zeros(2, 5).double().requires_grad_()

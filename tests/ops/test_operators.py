@@ -19,13 +19,6 @@ def test_the_native_library_serves_its_devices_and_the_reference_the_others():
     assert operators.operators(torch.device("meta")) is torch.ops.flowprior_reference
 
 
-def test_shapes_on_the_meta_device(generator):
-    """Tensors without data go through the fakes."""
-    like = torch.empty(0, device="meta")
-    assert standard_normal(3, 4, like, 1).shape == (3, 4)
-    assert standard_normal(3, 4, like, torch.Generator()).device.type == "meta"
-
-
 def test_devices_without_float64_are_served_on_the_cpu(monkeypatch, generator):
     """As if the CPU were one: every tensor goes there and back."""
     moved = []

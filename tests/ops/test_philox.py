@@ -41,12 +41,6 @@ def in_order(x, y):
     return [int(x[0, 0]), int(y[0, 0]), int(x[1, 0]), int(y[1, 0])]
 
 
-@pytest.mark.parametrize("key", [(5, 7), (0xFEDCBA98, 0xF7654321), (0xFFFFFFFF, 0xFFFFFFFF)])
-def test_keys_as_tensors_are_those_as_arrays(key):
-    """Those of a device, made without reading the seed back."""
-    assert tensor_keys(seed_of(key)).tolist() == round_keys(seed_of(key)).tolist()
-
-
 def test_words_are_those_of_the_counter_and_the_same_whatever_they_are_computed_with():
     seed = seed_of((3, 0x80000001))
     start = (1 << 33) + 5  # rows beyond 32 bits

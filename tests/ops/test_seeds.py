@@ -32,22 +32,11 @@ def test_a_generator_of_the_cpu_serves_tensors_of_another_device():
     assert torch.equal(generator.get_state(), other.get_state())
 
 
-def test_none_is_the_default_generator():
-    torch.manual_seed(9)
-    first = draw_seed(None, "cpu")
-    torch.manual_seed(9)
-    assert torch.equal(first, draw_seed(None, "cpu"))
-
-
 @pytest.mark.parametrize(("number", "bits"), [(5, 5), (-1, -1), ((1 << 64) - 1, -1), (1 << 63, -(1 << 63))])
 def test_integers_of_64_bits(number, bits):
-    assert as_seed(number, CPU).tolist() == [bits]
+    assert as_seed(number, CPU).tolist() == as_seed(torch.tensor(bits), CPU).tolist() == [bits]
     like = torch.empty(0)
     assert torch.equal(standard_normal(2, 3, like, number), standard_normal(2, 3, like, torch.tensor([bits])))
-
-
-def test_a_seed_without_dimension_is_taken():
-    assert as_seed(torch.tensor(4), CPU).tolist() == [4]
 
 
 @pytest.mark.parametrize("number", [1 << 64, -(1 << 63) - 1])

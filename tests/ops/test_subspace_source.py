@@ -55,17 +55,25 @@ def test_it_is_not_differentiable_and_says_so(generator):
 def test_inputs_that_do_not_fit(generator):
     tables, _ = subspace(generator)
     x1, latent, epsilon = normal(generator, 11, 20), normal(generator, 11, 3), normal(generator, 11, 20)
-    with pytest.raises(InputError, match=r"expected epsilon \[11, 20\] and latent \[11, 3\]"):
-        subspace_source(x1, latent[:, :2], epsilon, tables)
-    with pytest.raises(InputError, match="transposed_bases makes such a basis"):
-        subspace_source(x1, latent, epsilon, tables._replace(basis=tables.basis[..., :20]))
-    with pytest.raises(InputError, match="subspace_source: expected one floating-point dtype"):
-        subspace_source(x1.float(), latent, epsilon, tables)
-    with pytest.raises(InputError, match="subspace_source: cond has label 9"):
-        subspace_source(x1, latent, epsilon, tables._replace(cond=tables.cond * 0 + 9))
     wide = tables._replace(basis=torch.zeros(3, 513, 32).double(), spread=torch.ones(11, 513).double())
-    with pytest.raises(InputError, match="1 <= r <= 512"):
-        subspace_source(x1, normal(generator, 11, 513), epsilon, wide)
     half = type(tables)(*(t.half() for t in tables[:4]), tables.cond)
-    with pytest.raises(InputError, match=r"subspace_source: expected float32 or float64, got torch\.float16"):
-        subspace_source(x1.half(), latent.half(), epsilon.half(), half)
+    wrong = {
+        r"expected epsilon \[11, 20\] and latent \[11, 3\]": (x1, latent[:, :2], epsilon, tables),
+        "transposed_bases makes such a basis": (
+            *(x1, latent, epsilon),
+            tables._replace(basis=tables.basis[..., :20]),
+        ),
+        "subspace_source: expected one floating-point dtype": (x1.float(), latent, epsilon, tables),
+        "subspace_source: cond has label 9": (
+            *(x1, latent, epsilon),
+            tables._replace(cond=tables.cond * 0 + 9),
+        ),
+        "1 <= r <= 512": (x1, normal(generator, 11, 513), epsilon, wide),
+        r"subspace_source: expected float32 or float64, got torch\.float16": (
+            *(x1.half(), latent.half(), epsilon.half()),
+            half,
+        ),
+    }
+    for message, arguments in wrong.items():
+        with pytest.raises(InputError, match=message):
+            subspace_source(*arguments)

@@ -27,15 +27,6 @@ def test_derivatives_are_those_of_the_coefficients(name: str) -> None:
     torch.testing.assert_close(torch.autograd.grad(sigma.sum(), t)[0], sigma_dot)
 
 
-@pytest.mark.parametrize("sigma_min", [0.0, 0.01, 0.3])
-def test_condot_leaves_sigma_min_of_the_start(sigma_min: float) -> None:
-    x0, x1 = torch.randn(2, 6, 2, dtype=torch.float64)
-    t = torch.linspace(0, 1, 6, dtype=torch.float64)
-    sample = CondOTPath(sigma_min).interpolate(x0, x1, t)
-    torch.testing.assert_close(sample.x_t, t[:, None] * x1 + (1 - (1 - sigma_min) * t[:, None]) * x0)
-    torch.testing.assert_close(sample.u_t, x1 - (1 - sigma_min) * x0)
-
-
 @pytest.mark.parametrize("name", ["vp", "cosine"])
 def test_variance_is_preserved(name: str) -> None:
     alpha, sigma, *_ = Path.create(name).coefficients(TIMES)

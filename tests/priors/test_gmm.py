@@ -97,35 +97,6 @@ def test_density_is_that_of_the_mixture_of_torch_normals(covariance, components,
         torch.testing.assert_close(log_prob[labels == label], torch.stack(joint, 1).logsumexp(1))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_density_is_asked_for_in_the_dtype_of_x(dtype, three_classes):
-    x, labels = three_classes
-    prior = fitted((x.float(), labels), components=2)
-    log_prob = prior.log_prob(x.to(dtype), labels)
-    assert log_prob.dtype == dtype
-    torch.testing.assert_close(log_prob.double(), prior.double().log_prob(x, labels), rtol=1e-5, atol=1e-5)
-
-
-def test_gradient_of_the_density_reaches_x(three_classes):
-    x, labels = three_classes
-    prior = fitted(three_classes)
-    x = x.clone().requires_grad_()
-    (score,) = torch.autograd.grad(prior.log_prob(x, labels).sum(), x)
-    expected = -(x - prior.loc[labels, 0]) / prior.get_buffer("var")[labels, 0]
-    torch.testing.assert_close(score, expected.detach())
-
-
-@pytest.mark.parametrize("components", [1, 3])
-def test_mean_is_that_of_the_mixture_and_keeps_the_shape_of_an_event(components, three_classes):
-    x, labels = three_classes
-    prior = fitted((x.view(-1, 2, 1, 2), labels), components=components)
-    mean = prior.mean(torch.tensor([2, 0, 1, 2]))
-    assert mean.shape == (4, 2, 1, 2)
-    for row, label in enumerate([2, 0, 1, 2]):
-        torch.testing.assert_close(mean[row].flatten(), moments_of(prior, label)[0])
-        torch.testing.assert_close(mean[row].flatten(), x[labels == label].mean(0), rtol=0, atol=1e-3)
-
-
 # -- the marginal -----------------------------------------------------------------------------
 
 
@@ -171,13 +142,6 @@ def test_responsibilities_are_bayes_rule(covariance, three_classes):
         ]
     )
     torch.testing.assert_close(responsibilities[0], joint / joint.sum())
-
-
-def test_latents_exist_where_there_is_a_component_or_a_factor_to_infer():
-    assert not Prior.create("gmm").has_latents
-    assert not Prior.create("gmm", covariance="full").has_latents
-    assert Prior.create("gmm", components=2).has_latents
-    assert Prior.create("gmm", covariance="lowrank").has_latents
 
 
 @pytest.mark.parametrize("covariance", ["diag", "full", "tied", "spherical"])
@@ -349,13 +313,6 @@ def test_conditions_of_another_kind_are_refused(cond, message, three_classes):
     n = 2 if cond is None else None
     with pytest.raises(InputError, match=rf"^gmm\.sample: .*{message}"):
         prior.sample(cond, n)
-
-
-def test_any_integer_type_of_label_is_taken(three_classes):
-    x, labels = three_classes
-    prior = fitted((x, labels.to(torch.uint8)))
-    assert torch.equal(prior.loc, fitted(three_classes).loc)
-    assert torch.equal(prior.log_prob(x, labels.int()), prior.log_prob(x, labels))
 
 
 @pytest.mark.parametrize(

@@ -26,13 +26,6 @@ def test_of_labels_it_is_the_table_of_means(generator):
         prior.mean(torch.tensor([3]))
 
 
-def test_with_one_neighbour_a_known_embedding_has_the_mean_of_its_events():
-    x, cond = captions(60, 1)
-    prior = fitted(x, cond, neighbours=1, far="as-near")
-    own = torch.stack([x[(cond == c).all(1)].mean(0) for c in cond[:10]])
-    torch.testing.assert_close(prior.mean(cond[:10]), own)
-
-
 def test_it_is_the_average_of_nadaraya_and_watson():
     x, cond = captions(60, 1)
     asked = captions(7, 2, each=1)[1]

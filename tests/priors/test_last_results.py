@@ -147,10 +147,6 @@ def test_a_low_rank_prior_answers_for_the_conditions_asked_for(prior, generator)
     kept = first.rotation.clone()
     cond.neg_()
     assert not torch.allclose(prior.frame(cond, 4).rotation, kept)
-    changed = cond.clone().requires_grad_()
-    gradients = [torch.autograd.grad(prior.log_prob(torch.zeros(4, 5), changed).sum(), changed) for _ in "ab"]
-    assert torch.equal(gradients[0][0], gradients[1][0])
-    assert float(gradients[0][0].abs().max()) > 0
     fresh = Prior.create("learned-mean", covariance="lowrank", hidden=16, rank=3, components=2)
     fresh.load_state_dict(prior.state_dict())
     assert torch.allclose(prior.frame(cond, 4).rotation, fresh.frame(cond, 4).rotation, atol=1e-5)

@@ -68,12 +68,6 @@ def test_the_mapper_approaches_the_conditional_mean(make, by_embedding, by_label
     assert error < 0.01 * mean.var(0).mean()
 
 
-def test_it_generalises_to_embeddings_it_has_not_seen(by_embedding):
-    _, e, mean = embedded(500, torch.Generator().manual_seed(2))
-    error = (by_embedding[0].mean(e) - mean).square().mean()
-    assert error < 0.1 * SPREAD.square().mean()
-
-
 # -- the spread -------------------------------------------------------------------------------
 
 
@@ -85,13 +79,6 @@ def test_diagonal_spread_is_that_of_the_held_out_residuals(by_embedding):
     residual = torch.cat([rows - prior.mean(c) for rows, c in held_out])
     assert len(residual) == 200
     torch.testing.assert_close(prior.residuals.noise, residual.square().mean(0) + 1e-6, rtol=1e-4, atol=0.0)
-
-
-def test_scalar_spread_is_one_number_over_all_dimensions(generator):
-    x, e, _ = embedded(2000, generator)
-    prior = fitted(x, e, sigma="scalar", epochs=12)
-    assert prior.residuals.noise.unique().numel() == 1
-    assert prior.residuals.noise[0].item() == pytest.approx(SPREAD.square().mean().item(), rel=0.25)
 
 
 @pytest.mark.parametrize("sigma", [0.7, 2])
@@ -142,13 +129,6 @@ def test_density_is_the_normal_around_the_mean(small):
     log_prob = prior.log_prob(x, labels)
     torch.testing.assert_close(log_prob, law.log_prob(x), rtol=1e-10, atol=1e-10)
     assert not log_prob.requires_grad, "a fitted prior is a constant"
-
-
-def test_marginal_density_is_the_weighted_sum_over_labels(small):
-    prior, x, labels = small
-    share = torch.bincount(labels).double() / len(labels)
-    joint = [share[c].log() + prior.log_prob(x, torch.full_like(labels, c)) for c in range(5)]
-    torch.testing.assert_close(prior.log_prob_marginal(x), torch.stack(joint, 1).logsumexp(1))
 
 
 @pytest.mark.parametrize("keep", [False, True])
@@ -255,6 +235,12 @@ def test_conditions_that_cannot_be_learned_are_refused_at_fit(cond, message):
         ({"lr": "fast"}, "lr='fast' is not possible; expected a finite number"),
         ({"holdout": 1.0}, r"expected holdout in \[0, 0.5\], got 1.0"),
         ({"holdout": "some"}, "holdout='some' is not possible; expected a finite number"),
+        ({"covariance": "full"}, "covariance"),
+        ({"covariance": "lowrank", "latent": 2}, "expected latent=0 with covariance='lowrank', got 2"),
+        ({"rank": 0}, "rank=0 is not possible"),
+        ({"components": 0}, "components=0 is not possible"),
+        ({"steps": 0}, "steps=0 is not possible"),
+        ({"reg_covar": -1.0}, "expected reg_covar to be a number from 0"),
     ],
 )
 def test_impossible_options_are_refused(options, message):
@@ -269,18 +255,13 @@ def slow_to_learn(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     return mean + 0.1 * torch.randn(800, 6, generator=generator), e
 
 
-def test_a_mapper_that_has_not_converged_says_so(generator):
-    with pytest.warns(RuntimeWarning, match=r"learned-mean.fit: the mapper has not converged in epochs=4"):
-        fitted(*slow_to_learn(generator), epochs=4)
-
-
 def test_the_mapper_trains_until_held_out_rows_gain_no_more(generator):
     """Twenty passes are not enough, and nobody had to say how many are."""
     x, e = slow_to_learn(generator)
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         prior = fitted(x[:600], e[:600], epochs=400)
-    with pytest.warns(RuntimeWarning, match="not converged"):
+    with pytest.warns(RuntimeWarning, match="learned-mean.fit: the mapper has not converged in epochs=20"):
         short = fitted(x[:600], e[:600], epochs=20)
     errors = [(x[600:] - found.mean(e[600:])).square().mean() for found in (short, prior)]
     assert errors[1] < 0.8 * errors[0]

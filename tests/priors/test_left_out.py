@@ -98,15 +98,16 @@ def test_the_null_condition_is_drawn_from_all_data():
 
 def test_what_cannot_be_left_out_is_refused():
     x, cond = uneven()
-    prior = Prior.create("kernel-mean", **EXACT)
-    single = Prior.create("kernel-mean", **EXACT).fit((x[:1], torch.zeros(1, dtype=torch.long)))
-    with pytest.raises(InputError, match="two data or more"):
-        single.sample_without(x[:1], torch.zeros(1, dtype=torch.long))
-    prior.fit((x, cond))
-    with pytest.raises(InputError, match="expected finite x1"):
-        prior.sample_without(x.log(), cond)
-    with pytest.raises(InputError, match="expected floating-point x of shape"):
-        prior.sample_without(x[:, :2], cond)
+    prior = Prior.create("kernel-mean", **EXACT).fit((x, cond))
+    one = torch.zeros(1, dtype=torch.long)
+    single = Prior.create("kernel-mean", **EXACT).fit((x[:1], one))
+    for asked, rows, labels, message in (
+        (single, x[:1], one, "two data or more"),
+        (prior, x.log(), cond, "expected finite x1"),
+        (prior, x[:, :2], cond, "expected floating-point x of shape"),
+    ):
+        with pytest.raises(InputError, match=message):
+            asked.sample_without(rows, labels)
     other = Prior.create("gmm").fit((x, None))
     with pytest.raises(CouplingError, match="use the prior 'kernel-mean', or couple with 'condot'"):
         Coupling.create("leave-one-out").check(other)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
-from flowprior.errors import OptionError
 from flowprior.flow.linear_velocity import LinearVelocity
 from flowprior.flow.pair_moments import are_known
 from flowprior.paths import Path
@@ -226,22 +225,6 @@ def test_its_pairs_have_a_linear_velocity(fitted, generator):
     found = linear(sample.x_t, t, cond)
     assert (sample.u_t - found).square().mean() < 0.95 * sample.u_t.square().mean()
     assert linear(sample.x_t, t, torch.zeros_like(cond)).isfinite().all()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"covariance": "full"}, "covariance"),
-        ({"covariance": "lowrank", "latent": 2}, "expected latent=0 with covariance='lowrank', got 2"),
-        ({"rank": 0}, "rank=0 is not possible"),
-        ({"components": 0}, "components=0 is not possible"),
-        ({"steps": 0}, "steps=0 is not possible"),
-        ({"reg_covar": -1.0}, "expected reg_covar to be a number from 0"),
-    ],
-)
-def test_impossible_options_of_the_covariance_are_refused(options, message):
-    with pytest.raises(OptionError, match=message):
-        Prior.create("learned-mean", **options)
 
 
 # -- the law alone ----------------------------------------------------------------------------------

@@ -60,6 +60,8 @@ def test_a_wider_basis_holds_subspaces_that_differ():
     two, held_out = turning(16_000, bases=2), turning(4000, bases=2, seed=1)
     own, wide = fitted(two), fitted(two, basis="shared", span=2 * RANK)
     assert wide.subspace.spread.shape == (LABELS + 1, RANK)
+    assert wide.subspace.basis.shape == (2, DIM, 2 * RANK)
+    assert wide.subspace.rotation.shape == (LABELS + 1, 2 * RANK, RANK)
     assert wide.log_prob(*held_out).mean() > own.log_prob(*held_out).mean() - 0.1
     assert_same_covariances(own, wide)
 
@@ -114,12 +116,6 @@ def test_pairs_have_the_moments_that_the_linear_velocity_assumes(data, basis, sp
         datum = left - FLOOR / frame.noise[0]  # what variance_outside reads off the frame, times left
         torch.testing.assert_close(e1.square().mean(0), datum, rtol=0.2, atol=0.04)
         assert (e0 * e1).mean(0).abs().max() < 0.06
-
-
-def test_no_table_holds_a_basis_for_each_label(data):
-    state = fitted(data, basis="shared", span=5).state_dict()
-    assert state["subspace.basis"].shape == (2, DIM, 5)
-    assert state["subspace.rotation"].shape == (LABELS + 1, 5, RANK)
 
 
 def test_a_label_of_few_examples_has_nearly_the_pooled_covariance(data):

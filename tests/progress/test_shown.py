@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import sys
 from typing import Any
 
 import pytest
@@ -21,13 +19,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
     monkeypatch.setattr(std, "time", lambda: now[0])
     return now
-
-
-class Terminal(io.StringIO):
-    """A stderr that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 @pytest.mark.parametrize("value", ["0", "off", "No", " false "])
@@ -88,14 +79,6 @@ def test_what_is_hidden_or_short_writes_nothing(
         clock[0] = 0.9
         line.update(5, "read")
     assert capsys.readouterr().err == ""
-
-
-def test_a_terminal_gets_a_bar_with_the_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
-    with showing(True), stage("train", 50, kept=True) as line:
-        line.update(50, "loss [bold] 0.3")
-    assert "50/50" in terminal.getvalue()
-    assert "loss [bold] 0.3" in terminal.getvalue()
 
 
 def test_a_run_that_goes_on_counts_its_own_steps_alone(

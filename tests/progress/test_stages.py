@@ -31,8 +31,6 @@ def test_a_stage_and_one_within_it_are_shown_by_their_titles(
 def test_nothing_is_shown_unless_somebody_asks(terminal: None, capsys: pytest.CaptureFixture[str]) -> None:
     with stage("unasked", 3) as under_way:
         under_way.advance()
-    with showing(False), stage("refused"):
-        pass
     with showing(True):
         pass
     with stage("too late"):

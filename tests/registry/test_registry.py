@@ -65,11 +65,6 @@ def test_create_builds_with_options_and_by_alias(shapes):
     assert shapes.create("unit-square").corners == 4
 
 
-def test_decorator_returns_the_class_itself():
-    registry: Registry[Shape] = Registry("shape")
-    assert registry.register("base")(Shape) is Shape
-
-
 def test_available_lists_names_sorted_and_matches_patterns(shapes):
     assert shapes.available() == ["circle", "polygon", "unit-square"]
     assert shapes.available("*o*") == ["polygon"]
@@ -282,15 +277,6 @@ def test_a_plugin_that_registers_itself_on_import_is_not_registered_twice(plugge
     assert registry.record("hoop").name == "ring"
 
 
-@pytest.mark.parametrize(
-    "broken", [ImportError("no such library"), ZeroDivisionError("oops"), "not callable"]
-)
-def test_a_broken_plugin_warns_and_the_others_live(plugged, broken):
-    registry = plugged(FakePoint("bad", broken), FakePoint("ring", Shape))
-    with pytest.warns(RuntimeWarning, match=r"shape plug-in 'bad' \(package.module:thing\) is skipped: "):
-        assert registry.available() == ["ring"]
-
-
 class Half(Shape, abc.ABC):
     """A shape that lacks its area."""
 
@@ -302,18 +288,22 @@ class Half(Shape, abc.ABC):
     ("loaded", "reason"),
     [
         (SystemExit(3), "SystemExit: 3"),
+        (ImportError("no such library"), "ImportError: no such library"),
+        ("not callable", "expected a class or a function, got 'not callable'"),
         (dict, "expected a Shape, got dict"),
         (Half, "got Half, which lacks area"),
         (Shape(), "expected a class or a function, got <"),
         (None, "expected a class or a function, got None"),
         (type, "expected a Shape, got type"),
     ],
-    ids=["exits", "class", "abstract", "instance", "nothing", "type"],
+    ids=["exits", "lacks", "text", "class", "abstract", "instance", "nothing", "type"],
 )
 def test_a_plugin_that_exits_or_brings_no_component_warns_and_is_skipped(plugged, loaded, reason):
     registry = plugged(FakePoint("bad", loaded), FakePoint("ring", Shape))
     registry.kind = Shape
-    with pytest.warns(RuntimeWarning, match=rf"shape plug-in 'bad' .*is skipped: .*{reason}"):
+    with pytest.warns(
+        RuntimeWarning, match=rf"shape plug-in 'bad' \(package.module:thing\) is skipped: .*{reason}"
+    ):
         assert registry.available() == ["ring"]
 
 
@@ -389,13 +379,13 @@ def test_a_plugin_that_takes_a_name_of_ours_warns_and_is_skipped(plugged):
 
 
 def test_options_that_a_family_shares_are_attributes_of_what_is_built():
-    registry = Registry("shape", shared={"reads": ""})
+    registry = Registry("shape", shared={"reads": "", "weight": 1.0})
 
     @registry.register("dot")
     class Dot:
         """A dot."""
 
-        reads = ""
+        reads, weight = "", 1.0
 
         def __init__(self, size: int = 1) -> None:
             self.size = size
@@ -407,33 +397,16 @@ def test_options_that_a_family_shares_are_attributes_of_what_is_built():
         def __init__(self, reads: str = "itself") -> None:
             self.reads = reads
 
-    assert dict(registry.record("dot").options) == {"size": 1, "reads": ""}
-    assert registry.create("dot").reads == ""
-    built = registry.resolve("dot:size=2,reads=caption")
-    assert (built.size, built.reads) == (2, "caption")
-    assert spec_of(registry, built) == "dot:size=2,reads=caption"
+    assert dict(registry.record("dot").options) == {"size": 1, "reads": "", "weight": 1.0}
+    assert (registry.create("dot").reads, registry.create("dot").weight) == ("", 1.0)
+    built = registry.resolve("dot:size=2,reads=caption,weight=2")
+    assert (built.size, built.reads, built.weight) == (2, "caption", 2)
+    assert spec_of(registry, built) == "dot:size=2,reads=caption,weight=2"
     assert registry.create("own").reads == "itself"
     assert registry.create("own", reads="other").reads == "other"
-    with pytest.raises(OptionError, match="shape 'dot': reads=3 is not possible; expected text"):
-        registry.resolve("dot:reads=3")
-
-
-def test_an_option_that_a_family_shares_may_be_a_number():
-    registry = Registry("shape", shared={"weight": 1.0})
-
-    @registry.register("dot")
-    class Dot:
-        """A dot."""
-
-        weight = 1.0
-
-    assert registry.create("dot").weight == 1.0
-    built = registry.resolve("dot:weight=2")
-    assert built.weight == 2
-    assert spec_of(registry, built) == "dot:weight=2"
-    for wrong in ("heavy", "true"):
-        with pytest.raises(OptionError, match=r"shape 'dot': weight=.* is not possible; expected a number"):
-            registry.resolve(f"dot:weight={wrong}")
+    for wrong, expected in {"reads=3": "text", "weight=heavy": "a number", "weight=true": "a number"}.items():
+        with pytest.raises(OptionError, match=rf"shape 'dot': .* is not possible; expected {expected}"):
+            registry.resolve(f"dot:{wrong}")
 
 
 @pytest.mark.parametrize("text", ["", '[project]\nname = "other"\n', "[tool.poetry]\n"])

@@ -149,10 +149,11 @@ def test_bad_data_is_refused_in_one_line_that_says_what_came(case):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("case", [case for case in BAD if "later" not in case and "change" not in case])
+LATER = ("nan later", "shape changes", "dtype changes", "kind changes", "labels end", "labels begin")
+
+
+@pytest.mark.parametrize("case", sorted(BAD.keys() - LATER))
 def test_even_a_prior_that_reads_no_data_refuses_a_bad_first_batch(case):
-    if case in ("labels end", "labels begin"):
-        return
     with pytest.raises(InputError, match=r"^gaussian\.fit: "):
         Prior.create("gaussian").fit(BAD[case][0])
 

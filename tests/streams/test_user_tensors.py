@@ -169,11 +169,6 @@ def test_non_finite_events_are_counted_and_placed(bad):
         tensor_data(x, name="mine")
 
 
-def test_non_finite_embeddings_are_refused():
-    with pytest.raises(InputError, match="mine: condition has NaN"):
-        tensor_data(torch.zeros(2, 2), torch.tensor([[0.0], [float("nan")]]), name="mine")
-
-
 @pytest.mark.parametrize(
     ("x", "cond", "message"),
     [

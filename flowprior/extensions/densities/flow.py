@@ -28,9 +28,8 @@ from flowprior.ops import standard_normal
 from flowprior.ops.random import quasi_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import rows_looked_at
-from flowprior.priors.holdout import Holdout
+from flowprior.priors.holdout import Holdout, thinned
 from flowprior.priors.network_training import DensityTraining, train_density
-from flowprior.priors.row_sample import thinned
 from flowprior.priors.subspace import Subspace
 from flowprior.priors.subspace_prior import SubspacePrior
 from flowprior.registry import check_counts, check_numbers, choose

@@ -12,6 +12,7 @@ from flowprior.conditions import Condition
 from flowprior.couplings import Coupling, source_gap
 from flowprior.errors import FlowpriorError, InputError, OptionError
 from flowprior.priors import Prior
+from tests.couplings.test_smoothing import three_beside_many
 from tests.priors.known_laws import SHARES, along, excess, mass, moments_off, two_modes
 
 pytest.importorskip("zuko", reason="the flows extra is not installed")
@@ -142,3 +143,21 @@ def test_without_zuko_the_error_names_the_extra(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", fail)
     with pytest.raises(FlowpriorError, match=r"pip install zuko"):
         fit("flow", rings(100), **QUICK)
+
+
+def test_a_flow_over_latents_is_trained_on_what_labels_are_given(monkeypatch):
+    """By half of its latents' law at least, for three examples are given sixteen."""
+    seen: list[Tensor] = []
+    prior = Prior.create("flow", rank=8, reg_covar=0.01, steps=1, batch_size=512)
+    loss = type(prior)._with_given
+
+    def watched(self: Prior, h: Tensor, cond: Tensor, generator: torch.Generator) -> Tensor:
+        found = loss(self, h, cond, generator)
+        seen.append((found != h).any(1).double() + 2 * cond)
+        return found
+
+    monkeypatch.setattr(type(prior), "_with_given", watched)
+    prior.fit(three_beside_many(), generator=torch.Generator().manual_seed(0))
+    rows = torch.cat(seen)
+    assert not (rows == 1).any(), "a label with many examples is given nothing"
+    assert (rows == 3).sum() > (rows == 2).sum()
