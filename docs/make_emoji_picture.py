@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from flowprior.extensions.text.emoji import EMBEDDED, EmojiFile
@@ -35,7 +34,7 @@ def main() -> None:
         for style, place in enumerate(row):
             place.axis("off")
             of = (file.caption_of == file.captions.index(caption)) & (file.style_of == style)
-            for picture in file.pictures[np.flatnonzero(of)]:
+            for picture in file.pictures[of]:
                 place.imshow(picture, interpolation="nearest")
         row[0].text(-0.3, 0.5, caption, transform=row[0].transAxes, ha="right", va="center", fontsize=8)
     for name, place in zip(file.styles, axes[0], strict=True):
