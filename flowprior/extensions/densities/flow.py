@@ -212,17 +212,14 @@ class LatentFlow(nn.Module):
         FlowpriorError: zuko is not installed.
     """
 
-    shift: Tensor
-    triangle: Tensor
-
     def __init__(
         self, condition: Condition, features: int, transforms: int, hidden: int, kind: str, conditions: int
     ) -> None:
         super().__init__()
         self.embed = ConditionEmbedding(condition, CONTEXT)
         self.flow = _couplings(features, CONTEXT if condition.kind != "none" else 0, transforms, hidden, kind)
-        self.register_buffer("shift", torch.zeros(conditions, features))
-        self.register_buffer("triangle", torch.eye(features).repeat(conditions, 1, 1))
+        self.shift = nn.Buffer(torch.zeros(conditions, features))
+        self.triangle = nn.Buffer(torch.eye(features).repeat(conditions, 1, 1))
 
     def log_prob(self, h: Tensor, cond: Tensor | None, rows: Tensor) -> Tensor:
         """log p(h | c) ``[n]``; ``rows`` ``[n]`` say whose moments were fixed."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.extensions.densities.network import VaeNetwork
 from flowprior.mixtures.moments import ConditionMoments
@@ -68,9 +68,6 @@ class VaePrior(ConditionedPrior, LatentPrior):
         importance: S, draws behind the bound that ``log_prob`` returns.
     """
 
-    loc: Tensor
-    average: Tensor
-
     def __init__(
         self,
         latent: int = 32,
@@ -115,8 +112,8 @@ class VaePrior(ConditionedPrior, LatentPrior):
         )
         self.latents.speaker = self.name
         # Centres μ_c and means of the prior, [C, D]; one row where the condition is no label.
-        self.register_buffer("loc", torch.empty(0))
-        self.register_buffer("average", torch.empty(0))
+        self.loc = nn.Buffer(torch.empty(0))
+        self.average = nn.Buffer(torch.empty(0))
 
     # -- fit ----------------------------------------------------------------------------------
 
