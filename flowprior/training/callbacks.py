@@ -189,8 +189,9 @@ class Monitor:
         self._callbacks: list[Callback] = [*filter(None, [self._metrics]), *callbacks]
         self._started: list[Callback] = []
         parts = state.parts
-        shown = pictures_of(parts.data)
-        self._pictures = SamplePictures(shown, run.samples, state.config, parts.device) if run else None
+        self._pictures = (
+            SamplePictures(pictures_of(parts.data), run.samples, state.config, parts.device) if run else None
+        )
         self._start = TrainingStart(parts.config, state.step, run.path if run else None)
         self._lap = (state.step, 0.0, time.perf_counter())
 
@@ -271,11 +272,10 @@ class Monitor:
                 callback.on_end(self._state.step, status)
             except Exception as raised:
                 failed.append(raised)
-        if failed and error is None:
-            raise failed[0]
-        if error is not None:
-            for raised in failed:
-                warnings.warn(f"a callback failed at the end, too: {raised}", RuntimeWarning, stacklevel=2)
+        for raised in failed:
+            if error is None:
+                raise raised
+            warnings.warn(f"a callback failed at the end, too: {raised}", RuntimeWarning, stacklevel=2)
 
 
 def ending(error: BaseException | None) -> str:
