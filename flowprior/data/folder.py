@@ -241,8 +241,9 @@ def own_split(root: Path, split: Split) -> Path | None:
 def _scan(place: Path, root: Path) -> tuple[list[Path], Tensor | None, list[str] | None]:
     """Files in a fixed order, their labels and class names; classes are those of the training split."""
     flat = pictures_of(place.iterdir())
-    classes = {child.name: pictures_of(child.rglob("*")) for child in sorted(_subfolders(place))}
-    classes = {name: files for name, files in classes.items() if files}
+    classes = {
+        child.name: files for child in sorted(_subfolders(place)) if (files := pictures_of(child.rglob("*")))
+    }
     if flat and classes:
         raise InputError(
             f"{place}: expected pictures either directly in it or in one sub-folder a class, "

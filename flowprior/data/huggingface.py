@@ -170,10 +170,8 @@ class HuggingFaceData(ConditionedRecords):
 
     def fingerprint(self) -> str:
         """sha256 over the fingerprint that ``datasets`` keeps, the rows and the shape of events."""
-        digest = hashlib.sha256(f"{self.dataset._fingerprint} {self.columns}".encode())
-        digest.update(f"{list(self.event_shape)} {self.decoder.sides}".encode())
-        digest.update(self.rows.numpy().tobytes())
-        return digest.hexdigest()
+        known = f"{self.dataset._fingerprint} {self.columns}{list(self.event_shape)} {self.decoder.sides}"
+        return hashlib.sha256(known.encode() + self.rows.numpy().tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)

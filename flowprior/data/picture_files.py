@@ -97,8 +97,7 @@ def read_opacity(file: PictureFile, size: tuple[int, int]) -> Tensor:
     """
     with _reading(file), _opened(file) as opened:
         opened.load()
-        opacity = _upright(opened).convert("RGBA").getchannel("A")
-        return _tensor(_fit(opacity, size), 1) / 255
+        return _tensor(_fit(_upright(opened).convert("RGBA").getchannel("A"), size), 1) / 255
 
 
 def check_headers(files: Sequence[Path], name: str) -> None:

@@ -125,9 +125,7 @@ class Subset(Data):
 
     def fingerprint(self) -> str:
         """Which events these are: that of the whole, and the indices."""
-        whole = hashlib.sha256(self.data.fingerprint().encode())
-        whole.update(tensor_bytes(self.indices))
-        return whole.hexdigest()
+        return hashlib.sha256(self.data.fingerprint().encode() + tensor_bytes(self.indices)).hexdigest()
 
     def scorer_split(self) -> Data | None:
         """That of the whole."""

@@ -41,8 +41,7 @@ class DiffusersModel(nn.Module):
         self.multiple = 2 ** (len(config.block_out_channels) - 1)
         attended = [part for part in parts_of(condition).values() if part.kind != "labels"]
         if len({part.size for part in attended}) > 1:
-            width = attention_width(condition)
-            self.maps = nn.ModuleList(nn.Linear(part.size, width) for part in attended)
+            self.maps = nn.ModuleList(nn.Linear(part.size, attention_width(condition)) for part in attended)
 
     def forward(self, x: Tensor, t: Tensor, cond: Conditions | None = None) -> Tensor:
         """Velocity of x ``[B, C, H, W]`` at times ``[B]`` under the condition, in the dtype of x.

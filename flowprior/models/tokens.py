@@ -90,6 +90,7 @@ class CrossAttention(nn.Module):
         query = self.query(rows).view(batch, count, self.heads, -1).transpose(1, 2)
         key_value = self.key_value(context.states.to(rows.dtype))
         key, value = key_value.view(batch, -1, 2, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mask = context.mask[:, None, None, :]
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        mixed = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=context.mask[:, None, None, :]
+        )
         return self.projection(mixed.transpose(1, 2).reshape(batch, count, width))

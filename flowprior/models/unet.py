@@ -71,8 +71,7 @@ class TokenAttention(nn.Module):
     def forward(self, x: Tensor, context: Context) -> Tensor:
         batch, channels, height, width = x.shape
         rows = self.norm(x).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
-        told = self.attention(rows, context)
-        return x + told.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return x + self.attention(rows, context).view(batch, height, width, channels).permute(0, 3, 1, 2)
 
 
 class _Encoder(nn.Module):
@@ -228,8 +227,7 @@ class UNet(nn.Module):
         hidden = self.bottleneck(hidden, embedding, context)
         for decoder in self.decoders:
             hidden = decoder(hidden, skips.pop(), embedding, context)
-        velocity = self.output(functional.silu(self.norm(hidden)))
-        velocity = functional.pixel_shuffle(velocity, self.patch)
+        velocity = functional.pixel_shuffle(self.output(functional.silu(self.norm(hidden))), self.patch)
         return velocity[..., : x.shape[2], : x.shape[3]].to(x.dtype).contiguous()
 
 

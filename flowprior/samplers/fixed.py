@@ -129,8 +129,9 @@ def along(
     for t, end in pairwise(grid.tolist()):
         x = step(states[-1], t, end)
         states = [*states, x] if trajectory else [x]
-    kept = grid if trajectory else grid[[0, -1]]
-    return states[-1], kept.to(x0), torch.stack(states) if trajectory else None
+    if trajectory:
+        return states[-1], grid.to(x0), torch.stack(states)
+    return states[-1], grid[[0, -1]].to(x0), None
 
 
 @Sampler.register("euler")

@@ -69,8 +69,7 @@ class AdaptiveSampler(Sampler):
         _refuse_nfe(self.method, nfe, "rtol, atol and max_nfe")
         counted = CountedVelocity(velocity, cond)
         limited = Limited(lambda t, x: counted(x, t), f"sampler '{self.method}'", self.max_nfe)
-        count = self.points if trajectory else 2
-        times = torch.linspace(0.0, 1.0, count, dtype=x0.dtype, device=x0.device)
+        times = torch.linspace(0.0, 1.0, self.points if trajectory else 2, dtype=x0.dtype, device=x0.device)
         states = integrate(limited, x0, times, method=self.method, rtol=self.rtol, atol=self.atol)
         return Solution(states[-1], counted.nfe, times, states if trajectory else None)
 
@@ -130,9 +129,13 @@ class AdamsSampler(Sampler):
 
         steps, counted = self._count(nfe), CountedVelocity(velocity, cond)
         times = torch.linspace(0.0, 1.0, steps + 1, dtype=x0.dtype, device=x0.device)
-        options = {"max_order": 4}
         states = odeint(
-            lambda t, x: counted(x, t), x0, times, method=self.method, rtol=self.rtol, options=options
+            lambda t, x: counted(x, t),
+            x0,
+            times,
+            method=self.method,
+            rtol=self.rtol,
+            options={"max_order": 4},
         )
         kept = times if trajectory else times[[0, -1]]
         return Solution(states[-1], counted.nfe, kept, states if trajectory else None)  # type: ignore[index]
@@ -152,9 +155,6 @@ class ExplicitAdams(AdamsSampler):
     method: ClassVar[str] = "explicit_adams"
     order: ClassVar[int] = 3
 
-    def _count(self, nfe: int | None) -> int:
-        return self.steps(nfe)
-
     def steps(self, nfe: int | None) -> int:
         """Number of steps that spend exactly ``nfe`` evaluations.
 
@@ -172,6 +172,8 @@ class ExplicitAdams(AdamsSampler):
                 f"each; choose {nearest}"
             )
         return nfe - STARTERS * (RUNGE_KUTTA_EVALUATIONS - 1)
+
+    _count = steps
 
 
 @Sampler.register("implicit_adams")

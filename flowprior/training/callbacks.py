@@ -273,11 +273,10 @@ class Monitor:
                 callback.on_end(self._state.step, status)
             except Exception as raised:
                 failed.append(raised)
-        if failed and error is None:
-            raise failed[0]
-        if error is not None:
-            for raised in failed:
-                warnings.warn(f"a callback failed at the end, too: {raised}", RuntimeWarning, stacklevel=2)
+        for raised in failed:
+            if error is None:
+                raise raised
+            warnings.warn(f"a callback failed at the end, too: {raised}", RuntimeWarning, stacklevel=2)
 
 
 def ending(error: BaseException | None) -> str:

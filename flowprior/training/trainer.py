@@ -197,9 +197,9 @@ def train_parts(
         whole=config.pair_within == BATCH,
     )
     fit_seconds = fit_prior(parts, randomness, engine, progress)
+    events = every_condition(parts.data).batches(device=parts.device)
     with stage(f"fit coupling {parts.coupling.name}"):
         generator = randomness.generator("coupling fit")
-        events = every_condition(parts.data).batches(device=parts.device)
         parts.coupling.fit(parts.prior, events, generator=generator)
     if own is not None:
         describe(state.flow())  # What could not be saved after the last step is refused before the first.
