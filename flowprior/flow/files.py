@@ -86,8 +86,15 @@ class Card(Protocol):
 
 
 def cards() -> list[Card]:
-    """Return what extensions keep beside saved flows."""
-    return [point.load() for point in points_of("flowprior.cards")]
+    """Return what extensions keep beside saved flows; one that cannot be imported warns and is skipped."""
+    found = []
+    for point in points_of("flowprior.cards"):
+        try:
+            found.append(point.load())
+        except Exception as error:
+            message = f"card '{point.name}' ({point.value}) is skipped: {type(error).__name__}: {error}"
+            warnings.warn(message, RuntimeWarning, stacklevel=3)
+    return found
 
 
 def save_flow(flow: FlowParts, directory: FilePath) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shlex
+import sys
 import tomllib
 import warnings
 from collections.abc import Iterator
@@ -158,6 +159,16 @@ def test_a_flow_put_together_by_hand_has_a_card_of_what_is_known(tmp_path: Path)
 
 def build_spec(folder: Path) -> str:
     return json.loads((folder / "flow.json").read_text())["prior"]
+
+
+def test_a_card_that_cannot_be_imported_is_skipped_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "flowprior.extensions.hub.card", None)
+    with pytest.warns(RuntimeWarning, match=r"card 'model-card' .* is skipped: ModuleNotFoundError"):
+        build().save(tmp_path)
+    assert Flow.load(tmp_path)
+    assert not (tmp_path / CARD).exists()
 
 
 def test_the_card_is_not_read_to_load_a_flow(tmp_path: Path) -> None:
