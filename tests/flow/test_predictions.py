@@ -87,17 +87,6 @@ def test_pairs_without_known_moments_are_refused(prediction, prior) -> None:
         make_prediction(prediction, prior, Coupling.create("ot"), Path.create("condot"))
 
 
-@pytest.mark.parametrize("path", ["condot", "cosine"])
-def test_epsilon_needs_a_trace_of_the_datum_at_the_start(path, prior) -> None:
-    with pytest.raises(OptionError, match=f"'epsilon' needs a path that keeps a trace.*'{path}'.*path 'vp'"):
-        make_prediction("epsilon", prior, Coupling.create("condot"), Path.create(path))
-
-
-def test_an_unknown_prediction_is_refused_with_the_nearest(prior) -> None:
-    with pytest.raises(OptionError, match="prediction='residul' is not possible; did you mean 'residual'"):
-        make_prediction("residul", prior, Coupling.create("condot"), Path.create("vp"))
-
-
 @pytest.mark.parametrize(
     ("prediction", "grid", "options"), [("velocity", "uniform", {}), ("preconditioned", "last", {"at": 0.7})]
 )

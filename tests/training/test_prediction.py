@@ -88,8 +88,8 @@ def test_trained_on_a_gaussian_it_predicts_the_noise_that_is_there() -> None:
 def test_the_path_has_to_fit_the_prediction(points: TensorData) -> None:
     with pytest.raises(OptionError, match=r"'epsilon' needs a path that keeps a trace.*got path 'condot'"):
         train(points, prior="gaussian", coupling="condot", prediction="epsilon", model=small_net(), **SHORT)
-    with pytest.raises(OptionError, match="prediction='noise' is not possible"):
-        train(points, prediction="noise", **SHORT)
+    with pytest.raises(OptionError, match="prediction='residul' is not possible; did you mean 'residual'"):
+        train(points, prediction="residul", **SHORT)
 
 
 def test_a_run_does_not_change_its_prediction(points: TensorData, tmp_path: FilePath) -> None:

@@ -29,10 +29,11 @@ NEAREST = 0.01
 class IntervalTimes(TimeDistribution):
     """Beginning, split and end ``[B, 3]`` of intervals, for prediction ``average-velocity``.
 
-    Beginning and end are two times of a logit-normal law, in order, for a share of the rows; the others are
-    intervals of length 0 (Geng et al. 2025, section 4.3). The split is where the derivative of the average
-    velocity is taken to, as a finite difference: after a share of the interval that falls geometrically from
-    1, at which the network learns the velocity, to ``split`` (α-Flow, arXiv 2510.20771, section 3.3).
+    Beginning and end are two times of a logit-normal distribution, in order, for a share of the rows; the
+    others are intervals of length 0 (Geng et al. 2025, section 4.3). The split is where the derivative of the
+    average velocity is taken to, as a finite difference: after a share of the interval that falls
+    geometrically from 1, at which the network learns the velocity, to ``split`` (α-Flow, arXiv 2510.20771,
+    section 3.3).
 
     Args:
         mean: of the logits; above 0 favours times near the data.

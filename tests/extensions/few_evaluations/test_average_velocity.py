@@ -187,28 +187,12 @@ def test_half_precision_is_refused():
         train("moons", steps=1, prediction="average-velocity", precision="bfloat16")
 
 
-def test_it_starts_late_too_and_leaves_averages_of_velocities_to_others(data, prior):
-    seen = []
-
-    class Watched(nn.Module):
-        def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-            seen.append(t[0].tolist())
-            return x[:, : x.shape[1] // 3]
-
-    parts = prior, Coupling.create("posterior"), Path.create("condot"), Condition("labels", 2)
-    flow = Flow(Watched(), *parts, prediction="average-velocity")
-    flow.sample(data.cond[:4], nfe=1, sampler="flow-map:start=0.25")
-    assert seen == [[0.25, 1.0]]
+def test_samplers_of_learned_averages_and_of_made_ones_are_told_apart(data, prior):
+    parts = nn.Identity(), prior, Coupling.create("posterior"), Path.create("condot"), Condition("labels", 2)
     with pytest.raises(OptionError, match=r"makes averages of velocities.*--sampler flow-map"):
-        flow.sample(data.cond[:4], nfe=2, sampler="exponential")
-
-
-def test_a_sampler_of_averages_is_refused_to_flows_without_them():
-    flow = Flow(nn.Identity(), normal_prior(), Coupling.create("condot"), Path.create("condot"), Condition())
-    with pytest.raises(
-        OptionError, match="'flow-map' needs a flow of prediction 'average-velocity', got 'velo"
-    ):
-        flow.sample(n=2, nfe=1, sampler="flow-map")
+        Flow(*parts, prediction="average-velocity").sample(data.cond[:4], nfe=2, sampler="exponential")
+    with pytest.raises(OptionError, match="needs a flow of prediction 'average-velocity', got 'velocity'"):
+        Flow(*parts).sample(data.cond[:4], nfe=1, sampler="flow-map")
 
 
 @pytest.mark.parametrize(
@@ -241,20 +225,13 @@ def test_a_network_is_compiled_to_few_graphs(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_times_suit_the_sampler_also_of_a_coupling_that_is_given(tmp_path: FilePath) -> None:
-    train(**SMALL, out=tmp_path)
-    coupling, options = f"reflow:flow={tmp_path}", {"prediction": "average-velocity"}
-    for given in (coupling, ReflowCoupling(flow=str(tmp_path))):
-        config = resolve_config(None, options, prior=SMALL["prior"], coupling=given)
+    flow = train(**SMALL, prediction="average-velocity", out=tmp_path)
+    assert flow.default_sampler == Flow.load(tmp_path).default_sampler == "flow-map:grid=last,at=0.7"
+    for given in (f"reflow:flow={tmp_path}", ReflowCoupling(flow=str(tmp_path))):
+        config = resolve_config(
+            None, {"prediction": "average-velocity"}, prior=SMALL["prior"], coupling=given
+        )
         assert config.training.time == "interval:last=0.7"
-    assert AverageVelocity.suited_sampler(Coupling.create("posterior")) == "flow-map:grid=last,at=0.7"
-
-
-def test_a_flow_is_saved_with_what_its_network_is_told(tmp_path: FilePath) -> None:
-    flow = train(**SMALL, prediction="average-velocity")
-    flow.save(tmp_path)
-    loaded, labels = Flow.load(tmp_path), torch.arange(6) % 2
-    samples = [f.sample(labels, nfe=2, generator=torch.Generator().manual_seed(0)) for f in (flow, loaded)]
-    assert torch.equal(*samples)
 
 
 def test_a_network_that_cannot_be_told_intervals_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

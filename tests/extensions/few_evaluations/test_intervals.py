@@ -1,14 +1,19 @@
-"""The intervals of a training step, and how a network is told them."""
+"""The intervals of a training step, how a network is told them, and steps over them by exact averages."""
 
 from __future__ import annotations
 
+import math
+from functools import partial
+
 import pytest
 import torch
+from torch import Tensor, nn
 
 from flowprior.conditions import Condition, Parts
 from flowprior.errors import OptionError
 from flowprior.extensions.few_evaluations.intervals import tell_intervals
 from flowprior.models import build_model
+from flowprior.samplers import AveragedVelocity, Sampler, time_grid
 from flowprior.training.times import TimeDistribution
 
 CPU = torch.device("cpu")
@@ -49,11 +54,8 @@ def test_the_split_comes_nearer_to_the_beginning_as_the_training_goes_on() -> No
         long = apart & (end - begin > 0.1)
         shares.append(float(((split - begin) / (end - begin))[long].mean()))
     assert shares == pytest.approx([1.0, 0.1, 0.01, 0.01], rel=1e-3)
-
-
-def test_without_annealing_the_split_is_where_it_stays() -> None:
     begin, split, *_ = intervals(0.0, split=0.0)
-    assert torch.equal(begin, split)
+    assert torch.equal(begin, split), "there is nothing that could fall"
 
 
 def test_intervals_into_the_last_step_end_with_it() -> None:
@@ -81,13 +83,89 @@ def test_a_network_of_the_library_is_told_the_length_of_an_interval(spec: str, r
     network = build_model(spec, torch.Size([1, 4, 4]), parts).eval()
     assert tell_intervals(network)
     for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
+        nn.init.normal_(parameter, std=0.1)
     x, t = torch.randn(5, 1, 4, 4), torch.rand(5)
     cond = Parts({"a": torch.arange(5) % 3, "b": torch.arange(5) % 2})
-    with torch.no_grad():
-        alone, none, long = (
-            network(x, told, cond) for told in (t, *(torch.stack([t, t + h], 1) for h in (0, 1)))
-        )
-    torch.testing.assert_close(alone, none)
-    assert not torch.allclose(alone, long)
-    assert not tell_intervals(torch.nn.Identity())
+    alone = network(x, t, cond)
+    torch.testing.assert_close(network(x, torch.stack([t, t], 1), cond), alone)
+    assert not torch.allclose(network(x, torch.stack([t, t + 1], 1), cond), alone)
+    assert not tell_intervals(nn.Identity())
+
+
+RATE = 1.7
+
+
+def average(x: Tensor, begin: Tensor, end: Tensor, cond: None) -> Tensor:
+    """Of dx/dt = RATE x over the interval: (exp(RATE length) − 1) x / length, RATE x at length 0."""
+    length = (end - begin)[:, None]
+    return torch.where(length > 0, torch.expm1(RATE * length) / length, RATE) * x
+
+
+averaged = partial(AveragedVelocity, nn.Identity())
+"""A velocity of which only averages can be asked."""
+
+
+@pytest.mark.parametrize("grid", ["uniform", "cosine", "power"])
+@pytest.mark.parametrize("nfe", [1, 2, 9])
+def test_steps_by_exact_averages_end_at_the_solution(grid: str, nfe: int) -> None:
+    x0 = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = Sampler.create("flow-map", grid=grid).solve(averaged(average), x0, nfe=nfe, trajectory=True)
+    assert found.nfe == nfe
+    assert found.trajectory is not None
+    torch.testing.assert_close(found.x, math.exp(RATE) * x0)
+    expected = torch.exp(RATE * found.times)[:, None, None] * x0
+    torch.testing.assert_close(found.trajectory, expected)
+
+
+def test_each_evaluation_is_told_where_its_step_begins_and_ends() -> None:
+    told = []
+
+    def watched(x: Tensor, begin: Tensor, end: Tensor, cond: Tensor) -> Tensor:
+        assert begin.shape == end.shape == (4,)
+        told.append(torch.stack([begin[0], end[0]]))
+        assert cond is labels
+        return torch.zeros_like(x)
+
+    labels = torch.arange(4)
+    Sampler.create("meanflow", grid="power").solve(averaged(watched), torch.zeros(4, 2), labels, nfe=3)
+    times = time_grid(3, "power").float()
+    torch.testing.assert_close(torch.stack(told), torch.stack([times[:-1], times[1:]], 1))
+
+
+@pytest.mark.parametrize(
+    ("nfe", "told"),
+    [
+        (1, [(0.0, 1.0)]),
+        (2, [(0.0, 0.7), (0.7, 0.7)]),
+        (3, [(0.0, 0.35), (0.35, 0.7), (0.7, 0.7)]),
+    ],
+)
+def test_on_the_grid_last_a_step_of_the_velocity_ends_whatever_the_number_of_steps(
+    nfe: int, told: list[tuple[float, float]]
+) -> None:
+    """Of intervals of length 0 the average is the velocity; one evaluation asks for the average of it all."""
+    seen: list[Tensor] = []
+
+    def watched(x: Tensor, begin: Tensor, end: Tensor, cond: None) -> Tensor:
+        seen.append(torch.stack([begin[0], end[0]]))
+        return torch.ones_like(x)
+
+    found = Sampler.create("flow-map", grid="last", at=0.7).solve(
+        averaged(watched), torch.zeros(4, 2), nfe=nfe
+    )
+    torch.testing.assert_close(torch.stack(seen), torch.tensor(told))
+    torch.testing.assert_close(found.x, torch.ones(4, 2))
+
+
+def test_steps_before_the_last_one_are_exact_where_averages_are() -> None:
+    """Two evaluations end where the exact solution at 0.7 and one step of the velocity from there do."""
+    x0 = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for nfe in (2, 5):
+        found = Sampler.create("flow-map", grid="last", at=0.7).solve(averaged(average), x0, nfe=nfe).x
+        torch.testing.assert_close(found, math.exp(0.7 * RATE) * (1 + 0.3 * RATE) * x0)
+
+
+def test_a_late_start_leaves_the_last_step_where_it_begins() -> None:
+    late = Sampler.registry.resolve("flow-map:start=0.2,grid=last,at=0.7")
+    assert late.times(2).tolist() == pytest.approx([0.2, 0.7, 1.0])
+    assert late.times(1).tolist() == pytest.approx([0.2, 1.0])

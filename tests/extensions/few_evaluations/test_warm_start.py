@@ -55,35 +55,18 @@ def test_files_of_other_programs_serve(base, tmp_path, wrapper):
         assert all(torch.equal(found[name], weights[name]) for name in weights)
 
 
-def test_a_network_that_is_shown_more_gives_at_first_what_the_other_gave(base):
-    one, three = (build_model(MODEL, torch.Size([2]), Condition("labels", 8), inputs) for inputs in (1, 3))
-    start_from(one, base)
-    start_from(three, base)
-    x, t, cond = torch.randn(20, 2), torch.rand(20), torch.arange(20) % 8
-    shown = torch.cat([x, torch.randn(20, 4)], 1)
-    assert torch.allclose(one(x, t, cond), three(shown, t, cond), atol=1e-6)
-    unet = [
-        build_model("unet:widths=16-16", torch.Size([2, 8, 8]), Condition("labels", 8), inputs)
-        for inputs in (1, 3)
-    ]
-    torch.nn.init.normal_(unet[0].output.weight)
-    path = base.parent / "unet.pt"
-    torch.save(unet[0].state_dict(), path)
-    start_from(unet[1], path)
-    x = torch.randn(20, 2, 8, 8)
-    shown = torch.cat([x, torch.randn(20, 4, 8, 8)], 1)
-    assert torch.allclose(unet[0](x, t, cond), unet[1](shown, t, cond), atol=1e-5)
-
-
-def test_pictures_of_the_condition_keep_their_place_behind_what_is_shown_more(tmp_path):
-    condition = Condition.of_shape((1, 4, 4))
-    one, three = (
-        build_model("unet:widths=16-16", torch.Size([1, 8, 8]), condition, inputs) for inputs in (1, 3)
-    )
+@pytest.mark.parametrize("spec", [MODEL, "unet:widths=16-16"])
+@pytest.mark.parametrize(
+    "condition", [Condition("labels", 8), Condition.of_shape((1, 4, 4))], ids=["labels", "image"]
+)
+def test_a_network_that_is_shown_more_gives_at_first_what_the_other_gave(spec, condition, tmp_path):
+    """Images of the condition keep their place behind what is shown more."""
+    one, three = (build_model(spec, torch.Size([1, 8, 8]), condition, inputs) for inputs in (1, 3))
     torch.nn.init.normal_(one.output.weight)
-    torch.save(one.state_dict(), tmp_path / "unet.pt")
-    start_from(three, tmp_path / "unet.pt")
-    x, t, cond = torch.randn(6, 1, 8, 8), torch.rand(6), torch.randn(6, 1, 4, 4)
+    torch.save(one.state_dict(), tmp_path / "weights.pt")
+    start_from(three, tmp_path / "weights.pt")
+    x, t = torch.randn(6, 1, 8, 8), torch.rand(6)
+    cond = torch.arange(6) if condition.kind == "labels" else torch.randn(6, 1, 4, 4)
     shown = torch.cat([x, torch.randn(6, 2, 8, 8)], 1)
     assert torch.allclose(one(x, t, cond), three(shown, t, cond), atol=1e-5)
 
@@ -133,8 +116,7 @@ def test_a_run_may_begin_with_the_weights_of_the_one_that_it_replaces(base, tmp_
     with pytest.raises(CheckpointError, match="nowhere"):
         train(DATA, init="nowhere", **options)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
-    flow = train(DATA, init=str(run / "flow"), **options)
-    assert flow.metadata["step"] == 2
+    assert train(DATA, init=str(run / "flow"), **options).metadata["step"] == 2
 
 
 @pytest.mark.parametrize(
