@@ -1,31 +1,29 @@
-"""From what the page was told to the labelled pictures that it shows; knows no gradio."""
+"""What the page asks for, and from that the labelled pictures that it shows; knows no gradio."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from torch import Tensor
 
-from flowprior.errors import OptionError
-from flowprior.extensions.demo.fields import OWNER, WHOLE, Field, condition_of
+from flowprior.conditions import Condition
+from flowprior.errors import InputError
 from flowprior.flow import Flow
-from flowprior.flow.asked import check_guidance
+from flowprior.flow.label_names import WHOLE
+from flowprior.flow.readers import TEXTUAL
 from flowprior.flow.showing import MOST_STATES, Stages, stages
 from flowprior.pictures import point_panels, points, sample_grid
-from flowprior.samplers import check_temperature
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from flowprior.pictures.points import Panel
-
-MOST_NFE = 100
-MOST_SAMPLES = 16
-HIGHEST_SEED = 2**31 - 1
+OWNER = "demo"
+MOST_CHARACTERS = 10_000
+"""Of a caption."""
 POINTS = 256
 """Samples of a flow of points, which are drawn as a cloud."""
 PANELS = 3
@@ -40,12 +38,84 @@ PICTURES = {
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the page was told, checked.
+class Field:
+    """One thing that the page asks for.
+
+    Attributes:
+        name: of the part of the condition; empty where it has none.
+        kind: a caption, or a class.
+        choices: names of the classes, in the order of their labels.
+    """
+
+    name: str
+    kind: Literal["caption", "class"]
+    choices: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What stands above it."""
+        return self.name.capitalize() or self.kind.capitalize()
+
+
+def fields_of(flow: Flow) -> list[Field]:
+    """The fields of a flow's condition; none for a flow without.
+
+    Where there is a caption, the text encoder is loaded and asked for the empty one.
 
     Raises:
-        OptionError: a number out of range.
+        InputError: no text encoder, or another one than made the embeddings of the data.
+        FlowpriorError: an encoder that cannot be had on this machine.
     """
+    condition = flow.condition
+    parts = condition.parts if condition.kind == "parts" else ((WHOLE, condition),)
+    fields = [] if condition.kind == "none" else [_field(flow, name, part) for name, part in parts]
+    if any(field.kind == "caption" for field in fields):
+        flow.words.read(condition_of(fields, ["" for _ in fields], 1), 1, OWNER)
+    return fields
+
+
+def _field(flow: Flow, name: str, part: Condition) -> Field:
+    if part.kind == "tensor":
+        raise InputError(
+            f"{OWNER}: a condition that is {part.describe()} cannot be entered here; use flowprior sample "
+            "--picture"
+        )
+    if part.kind in TEXTUAL:
+        return Field(name, "caption")
+    names = flow.words.label_names(name)
+    return Field(name, "class", tuple(names or map(str, range(part.size))))
+
+
+def condition_of(fields: Sequence[Field], values: Sequence[Any], n: int) -> Any:
+    """What :func:`flowprior.flow.showing.stages` takes for the values of the fields, ``n`` times.
+
+    Args:
+        fields: of :func:`fields_of`.
+        values: a text for each caption, a label for each class.
+        n: number of samples.
+
+    Raises:
+        InputError: a caption that is too long.
+    """
+    asked = {field.name: _value(field, value, n) for field, value in zip(fields, values, strict=True)}
+    return asked.get(WHOLE) if WHOLE in asked or not asked else asked
+
+
+def _value(field: Field, value: Any, n: int) -> Any:
+    if field.kind == "caption":
+        text = str(value or "").strip()
+        if len(text) > MOST_CHARACTERS:
+            raise InputError(
+                f"{OWNER}: expected a caption of at most {MOST_CHARACTERS:,} characters, got {len(text):,}; "
+                "shorten it"
+            )
+        return text
+    return torch.full((n,), int(value or 0))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The numbers that the page was told, within the bounds of its fields."""
 
     nfe: int = 15
     temperature: float = 1.0
@@ -53,26 +123,13 @@ class Wanted:
     samples: int = 4
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        check_temperature(OWNER, self.temperature)
-        for name, least, most in (
-            ("nfe", 0, MOST_NFE),
-            ("samples", 1, POINTS),
-            ("seed", 0, HIGHEST_SEED),
-        ):
-            value = getattr(self, name)
-            if type(value) is not int or not least <= value <= most:
-                raise OptionError(
-                    f"{OWNER}: {name}={value!r} is not possible; choose a whole number of {least} to {most:,}"
-                )
-
 
 @dataclass(frozen=True)
 class Answer:
     """What the page shows.
 
     Attributes:
-        figures: by the names of :data:`flowprior.extensions.demo.PICTURES`.
+        figures: by the names of :data:`flowprior.extensions.demo.answer.PICTURES`.
         spent: in words, what it took.
         command: draws the same samples on the command line; None where parts have different captions, which
             it cannot ask for.
@@ -96,7 +153,7 @@ def answer(
     Args:
         flow: to draw from.
         run: its folder, for the command.
-        fields: of :func:`flowprior.extensions.demo.fields_of`.
+        fields: of :func:`flowprior.extensions.demo.answer.fields_of`.
         values: one for each field.
         wanted: numbers.
         encoder: text encoder, where it is not the one that the run remembers, for the command.
@@ -115,21 +172,16 @@ def answer(
         temperature=wanted.temperature,
         guidance=wanted.guidance,
     )
-    return Answer(draw_stages(found), _spent(found, flow), command_of(run, fields, values, wanted, encoder))
+    spent = "0 evaluations: the prior alone"
+    if found.nfe:
+        times = f"{found.nfe} evaluation{'s' * (found.nfe > 1)}"
+        spent = f"{times} of the velocity, sampler {flow.default_sampler}"
+    return Answer(draw_stages(found), spent, command_of(run, fields, values, wanted, encoder))
 
 
 def is_cloud(flow: Flow) -> bool:
     """Whether its samples are points, of which many are drawn."""
     return len(flow.event_shape) == 1
-
-
-def refusal_of_guidance(flow: Flow) -> str | None:
-    """Why this flow cannot be guided; None where it can."""
-    try:
-        check_guidance(2.0, flow.condition, flow.metadata)
-    except OptionError as error:
-        return str(error)
-    return None
 
 
 def command_of(
@@ -167,38 +219,20 @@ def draw_stages(found: Stages) -> dict[str, Figure]:
     Raises:
         InputError: events that cannot be drawn.
     """
-    return _images(found) if found.states.dim() == 5 else _points(found)
-
-
-def times_in_words(times: list[float]) -> list[str]:
-    """``t = 0.25`` for each time."""
-    return [f"t = {time:.3g}" for time in times]
-
-
-def _spent(found: Stages, flow: Flow) -> str:
-    if not found.nfe:
-        return "0 evaluations: the prior alone"
-    return f"{found.nfe} evaluation{'s' * (found.nfe > 1)} of the velocity, sampler {flow.default_sampler}"
-
-
-def _images(found: Stages) -> dict[str, Figure]:
-    columns, names = found.states.shape[1], times_in_words(found.times)
-    places = torch.arange(len(found.times)).repeat_interleave(columns)
+    times = [f"t = {time:.3g}" for time in found.times]
+    if found.states.dim() == 5:
+        columns = found.states.shape[1]
+        draw = partial(sample_grid, columns=columns)
+        places = torch.arange(len(times)).repeat_interleave(columns)
+        trajectory = draw(found.states.flatten(0, 1), places, names=times)
+    else:
+        seen = torch.cat([found.mean, found.states.flatten(0, 1)])
+        draw = partial(points, frame=seen)
+        panels = {name: (x, None) for name, x in zip(times, found.states, strict=True)}
+        trajectory = point_panels(panels, frame=seen)
     return {
-        "prior mean": sample_grid(found.mean, columns=columns),
-        "prior samples": sample_grid(found.states[0], columns=columns),
-        "trajectory": sample_grid(found.states.flatten(0, 1), places, columns=columns, names=names),
-        "result": sample_grid(found.states[-1], columns=columns),
-    }
-
-
-def _points(found: Stages) -> dict[str, Figure]:
-    seen: Tensor = torch.cat([found.mean, found.states.flatten(0, 1)])
-    times = times_in_words(found.times)
-    panels: dict[str, Panel] = {name: (x, None) for name, x in zip(times, found.states, strict=True)}
-    return {
-        "prior mean": points(found.mean, frame=seen),
-        "prior samples": points(found.states[0], frame=seen),
-        "trajectory": point_panels(panels, frame=seen),
-        "result": points(found.states[-1], frame=seen),
+        "prior mean": draw(found.mean),
+        "prior samples": draw(found.source),
+        "trajectory": trajectory,
+        "result": draw(found.result),
     }

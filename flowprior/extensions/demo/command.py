@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from functools import partial
 from typing import Annotated
 
 import typer
 
-from flowprior.cli.commands import print_rich
 from flowprior.cli.options import Device, Run, load_run
+from flowprior.errors import OptionError, pip_install
 
 
 def demo(
@@ -27,9 +27,7 @@ def demo(
     device: Device = "auto",
 ) -> None:
     """Serve a page that draws samples of RUN, with their prior and their way; Ctrl-C ends it."""
-    from flowprior.extensions.demo.fields import fields_of
-    from flowprior.extensions.demo.page import build_page
-    from flowprior.extensions.demo.serving import check_extra, serve
+    from flowprior.extensions.demo.answer import fields_of
     from flowprior.flow.files import find_flow
     from flowprior.pictures import check_drawable
 
@@ -40,9 +38,20 @@ def demo(
     if encoder is not None:
         flow.text_encoder = encoder
     fields = fields_of(flow)
-    serve(partial(build_page, flow, str(run), fields, encoder), host, port, _announce)
+    from flowprior.extensions.demo.page import build_page
+    from flowprior.extensions.demo.serving import serve
+
+    serve(partial(build_page, flow, str(run), fields, encoder), host, port)
 
 
-def _announce(address: str) -> None:
-    print_rich(f"the page is at {address}; Ctrl-C ends it")
-    sys.stdout.flush()
+def check_extra() -> None:
+    """Refuse to go on without gradio, before anything that takes time.
+
+    Raises:
+        OptionError: it is not installed.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when gradio is imported
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise OptionError(f"demo: gradio is not installed; {pip_install('demo')}") from error

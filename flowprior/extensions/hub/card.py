@@ -8,7 +8,7 @@ a ``README.md`` that somebody has edited or written is kept. No flow is loaded b
 from __future__ import annotations
 
 import hashlib
-import re
+import json
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowprior.errors import CheckpointError
-from flowprior.extensions.hub.contents import body_of, head_of, is_word, yaml_of
+from flowprior.extensions.hub.contents import body_of, head_of, is_word
 from flowprior.flow.description import read_description, weights_digest
 from flowprior.storage import read_text, remove_files, write_text
 
@@ -28,7 +28,6 @@ LIMIT = 1 << 20
 """Longest card that is read, in bytes."""
 MARK = "<!-- flowprior: "
 """Begins the last line of a card, and the comments in those of older versions."""
-_SEAL = re.compile(rf"\n{MARK}sha256 of the lines above: ([0-9a-f]{{64}}) -->\n\Z")
 
 
 def write_card(folder: Path, description: Mapping[str, Any], evaluation: Result | None = None) -> None:
@@ -59,7 +58,8 @@ def card_of(description: Mapping[str, Any], evaluation: Result | None = None) ->
 
         head["metrics"] = [name for name in metrics_of(evaluation) if is_word(name)]
         body += [section_of(evaluation), f"weights sha256 {weights_digest(description)}"]
-    return "\n\n".join([f"---\n{yaml_of(head)}\n---", *body]) + "\n"
+    yaml = "\n".join(f"{name}: {json.dumps(value)}" for name, value in head.items())  # JSON is YAML
+    return "\n\n".join([f"---\n{yaml}\n---", *body]) + "\n"
 
 
 def add_evaluation(folder: Path, evaluation: Result, digest: str | None) -> None:
@@ -85,14 +85,14 @@ def add_evaluation(folder: Path, evaluation: Result, digest: str | None) -> None
 
 def sealed(text: str) -> str:
     """A text with a last line by which :func:`unsealed` sees that nobody has edited it."""
-    return f"{text}\n{MARK}sha256 of the lines above: {_digest(text)} -->\n"
+    digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
+    return f"{text}\n{MARK}sha256 of the lines above: {digest} -->\n"
 
 
 def unsealed(card: str) -> str | None:
     """The text of a card that is as flowprior wrote it; None for one that somebody has edited or written."""
-    found = _SEAL.search(card)
-    text = card[: found.start()] if found else ""
-    return text if found and found[1] == _digest(text) else None
+    text = card.rpartition(f"\n{MARK}")[0]
+    return text if sealed(text) == card else None
 
 
 def read_card(path: Path | str) -> str:
@@ -109,10 +109,6 @@ def remove_card(folder: Path) -> None:
     with suppress(CheckpointError):
         if (folder / CARD).exists() and MARK in read_card(folder / CARD):
             remove_files([folder / CARD])
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _warn(folder: Path, reason: str) -> None:

@@ -1,8 +1,8 @@
-"""The contents of a model card: the head in YAML; the training and how samples are drawn, in Markdown."""
+"""The contents of a model card: the facts of its head; the training and how samples are drawn in Markdown."""
 
 from __future__ import annotations
 
-import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,27 +16,30 @@ from flowprior.priors.saved import KEPT
 
 def head_of(description: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of the head that follow from a flow; ``license`` only where the metadata name one."""
-    metadata, data = description["metadata"], _noted(description, "data")
-    tag = _pipeline_tag(description, data)
-    name = data.get("name")
-    head: dict[str, Any] = {"library_name": "flowprior"}
-    head |= {} if tag is None else {"pipeline_tag": tag}
-    head["tags"] = ["flow-matching", "flowprior"]
-    head |= {"datasets": [name]} if isinstance(name, str) and is_word(name) else {}
-    licence = metadata.get("license")
-    return head | ({"license": licence} if isinstance(licence, str) and is_word(licence) else {})
+    data, licence = _noted(description, "data"), description["metadata"].get("license")
+    head = {
+        "library_name": "flowprior",
+        "pipeline_tag": _pipeline_tag(description, data),
+        "tags": ["flow-matching", "flowprior"],
+        "datasets": [data["name"]] if is_word(data.get("name")) else None,
+        "license": licence if is_word(licence) else None,
+    }
+    return {name: value for name, value in head.items() if value is not None}
 
 
 def body_of(description: Mapping[str, Any]) -> str:
     """Return the training as tables, the command that repeats it, and how to draw samples; in Markdown."""
-    name = _noted(description, "data").get("name")
+    name, command = _noted(description, "data").get("name"), description["metadata"].get("command")
+    repeat = "It was trained from Python, on data or parts that no command line names."
+    if isinstance(command, str):
+        repeat = f"This command trains it again:\n\n```console\n$ {plain(command)}\n```"
     return "\n\n".join(
         [
             f"# A flow{f' of {plain(name)}' if name else ''}",
             f"From the prior {code(description['prior'])} to the data; for the Python package flowprior.",
             "## Training",
             markdown_table(("what", "value"), _rows(description)),
-            *_repeat(description),
+            repeat,
             "## Samples",
             *_sampling(description),
         ]
@@ -63,10 +66,17 @@ def _pipeline_tag(description: Mapping[str, Any], data: Mapping[str, Any]) -> st
 
 
 def _rows(description: Mapping[str, Any]) -> list[tuple[str, str]]:
-    metadata, config = description["metadata"], _noted(description, "config")
-    training = dict(config.get("training", {}))
+    metadata, data = description["metadata"], _noted(description, "data")
+    config = _noted(description, "config")
+    training, captions = dict(config.get("training", {})), dict(data.get("captions") or {})
     found: dict[str, Any] = {
-        **_data_rows(description),
+        "data": config.get("data") or data.get("name"),
+        "split": data.get("split"),
+        "examples": data.get("examples"),
+        "shape of an example": data.get("event_shape"),
+        "different captions": captions.get("count"),
+        f"caption ids ({captions.get('ids', '')}), sha256": captions.get("sha256"),
+        "licences of the data": ", ".join(map(str, data.get("licences", []))),
         **{name: description[name] for name in ("prior", "coupling", "path", "model", "prediction")},
         "condition": Condition.from_dict(description["condition"]).describe(),
         "text encoder": dict(metadata.get(TEXT_ENCODER) or {}).get("identity"),
@@ -81,28 +91,6 @@ def _rows(description: Mapping[str, Any]) -> list[tuple[str, str]]:
         "commit": metadata.get("commit"),
     }
     return [(name, code(value)) for name, value in found.items() if value not in (None, "")]
-
-
-def _data_rows(description: Mapping[str, Any]) -> dict[str, Any]:
-    data = _noted(description, "data")
-    captions = dict(data.get("captions") or {})
-    ids = f"caption ids ({captions.get('ids', '')}), sha256"
-    return {
-        "data": _noted(description, "config").get("data") or data.get("name"),
-        "split": data.get("split"),
-        "examples": data.get("examples"),
-        "shape of an example": data.get("event_shape"),
-        "different captions": captions.get("count"),
-        ids: captions.get("sha256"),
-        "licences of the data": ", ".join(map(str, data.get("licences", []))),
-    }
-
-
-def _repeat(description: Mapping[str, Any]) -> list[str]:
-    command = description["metadata"].get("command")
-    if isinstance(command, str):
-        return ["This command trains it again:", f"```console\n$ {plain(command)}\n```"]
-    return ["It was trained from Python, on data or parts that no command line names."]
 
 
 def _sampling(description: Mapping[str, Any]) -> list[str]:
@@ -146,16 +134,6 @@ def plain(value: Any) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def is_word(text: str) -> bool:
-    """Whether Hugging Face's site takes ``text`` for a name: letters, digits, ``-``, ``_`` and ``.``."""
-    return bool(text) and all(c.isalnum() or c in "-_." for c in text) and text.isascii()
-
-
-def yaml_of(values: Mapping[str, Any]) -> str:
-    """Texts and lists of texts as YAML, whose quoted texts are those of JSON."""
-    lines = []
-    for name, value in values.items():
-        items = value if isinstance(value, list) else None
-        lines.append(f"{name}: {json.dumps(value)}" if items is None else f"{name}:")
-        lines += [f"- {json.dumps(item)}" for item in items or ()]
-    return "\n".join(lines)
+def is_word(value: Any) -> bool:
+    """Whether Hugging Face's site takes ``value`` for a name: letters, digits, ``-``, ``_`` and ``.``."""
+    return isinstance(value, str) and re.fullmatch(r"[\w.-]+", value, re.ASCII) is not None

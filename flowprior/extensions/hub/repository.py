@@ -9,10 +9,10 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
 
 WEIGHTS = f"weights-{'[0-9a-f]' * 16}.safetensors"
 """Pattern of the files of tensors that a flow binds; others with names alike are left alone."""
-PUSHED = (DESCRIPTION, WEIGHTS, CARD)
-"""Patterns of the files of a flow; others in its folder stay there."""
 MESSAGE = "A flow of flowprior"
 
 
@@ -119,8 +117,14 @@ def from_pretrained(
                 f"'{revision}'; leave it out"
             )
         return load_flow(Flow, Path(repo_id_or_path).expanduser(), model).to(device)
-    where = {"token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
-    return load_flow(Flow, pull_flow(str(repo_id_or_path), revision=revision, **where), model).to(device)
+    folder = pull_flow(
+        str(repo_id_or_path),
+        revision=revision,
+        token=token,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+    )
+    return load_flow(Flow, folder, model).to(device)
 
 
 def push_folder(
@@ -162,10 +166,10 @@ def push_folder(
             f"push_to_hub: the prior '{description['prior']}' holds training data ({kept}), which "
             "everybody could read; take another prior, or pass allow_training_data=True if they may be public"
         )
-    names = [DESCRIPTION, _weights_of(description), *([CARD] if (folder / CARD).is_file() else [])]
+    names = [DESCRIPTION, bindings_of(description)["weights"].name]
     with tempfile.TemporaryDirectory() as place, _explaining(f"push_to_hub: '{repo_id}'"):
         copy = Path(place)
-        for name in names:
+        for name in [*names, CARD] if (folder / CARD).is_file() else names:
             shutil.copyfile(folder / name, copy / name)
         if not (copy / CARD).exists():  # of an older version, which wrote none
             write_card(copy, description)
@@ -173,8 +177,13 @@ def push_folder(
         if revision is not None:
             api.create_branch(repo_id, branch=revision, exist_ok=True)
         _write_card(api, copy, repo_id, revision)
-        options = {"allow_patterns": list(PUSHED), "delete_patterns": [WEIGHTS], "revision": revision}
-        commit = api.upload_folder(repo_id=repo_id, folder_path=copy, commit_message=message, **options)
+        commit = api.upload_folder(
+            repo_id=repo_id,
+            folder_path=copy,
+            revision=revision,
+            commit_message=message,
+            delete_patterns=[WEIGHTS],
+        )
     return commit.commit_url
 
 
@@ -196,21 +205,9 @@ def pull_flow(
     options = {"cache_dir": cache_dir, "local_files_only": local_files_only}
     with _explaining(f"from_pretrained: '{repo_id}'"):
         folder = Path(api.hf_hub_download(repo_id, DESCRIPTION, revision=revision, **options)).parent
-        weights = _weights_of(read_description(folder))
+        weights = bindings_of(read_description(folder))["weights"].name
         api.hf_hub_download(repo_id, weights, revision=folder.name, **options)  # of the same commit
     return folder
-
-
-def loading(repo_id: str, revision: str | None) -> str:
-    """The section of a card that says how the flow is loaded from the Hub; in Markdown."""
-    at = "" if revision is None else f', revision="{revision}"'
-    code = f'from flowprior.extensions.hub import from_pretrained\n\nflow = from_pretrained("{repo_id}"{at})'
-    return f"## From the Hub\n\n```py\n{code}\n```\n\n`{pip_install('hub')}` brings what it needs."
-
-
-def _weights_of(description: Mapping[str, Any]) -> str:
-    """Name of the file of the tensors; a checkpoint binds others, too, which stay where they are."""
-    return bindings_of(description)["weights"].name
 
 
 def _write_card(api: HfApi, copy: Path, repo_id: str, revision: str | None) -> None:
@@ -218,7 +215,8 @@ def _write_card(api: HfApi, copy: Path, repo_id: str, revision: str | None) -> N
     text = unsealed(read_card(copy / CARD))
     if text is None:  # a user's own, which is pushed as it is
         return
-    if api.file_exists(repo_id, CARD, revision=revision) and not _is_ours(api, repo_id, revision):
+    known = api.file_exists(repo_id, CARD, revision=revision)
+    if known and unsealed(read_card(api.hf_hub_download(repo_id, CARD, revision=revision))) is None:
         warnings.warn(
             f"the card of '{repo_id}' is your own or was edited, and is kept; remove it there for a new one",
             RuntimeWarning,
@@ -226,14 +224,14 @@ def _write_card(api: HfApi, copy: Path, repo_id: str, revision: str | None) -> N
         )
         (copy / CARD).unlink()
         return
-    write_text(copy / CARD, sealed(f"{text}\n{loading(repo_id, revision)}\n"))
-
-
-def _is_ours(api: HfApi, repo_id: str, revision: str | None) -> bool:
-    """True if the card on the Hub is as flowprior wrote it."""
-    with tempfile.TemporaryDirectory() as place:
-        found = api.hf_hub_download(repo_id, CARD, revision=revision, local_dir=place)
-        return unsealed(read_card(found)) is not None
+    at = "" if revision is None else f', revision="{revision}"'
+    lines = [
+        f"{text}\n## From the Hub\n\n```py",
+        "from flowprior.extensions.hub import from_pretrained\n",
+        f'flow = from_pretrained("{repo_id}"{at})\n```\n',
+        f"`{pip_install('hub')}` brings what it needs.\n",
+    ]
+    write_text(copy / CARD, sealed("\n".join(lines)))
 
 
 def _api(token: str | None) -> HfApi:
@@ -249,8 +247,7 @@ def _api(token: str | None) -> HfApi:
             f"flow: the Hub needs huggingface_hub, which is not installed; {pip_install('hub')}"
         ) from error
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
-    version = package_version()
-    return HfApi(endpoint=endpoint, token=token, library_name="flowprior", library_version=version)
+    return HfApi(endpoint=endpoint, token=token, library_name="flowprior", library_version=package_version())
 
 
 @contextmanager

@@ -1,22 +1,21 @@
-"""What the page shows is what ``flow.sample`` and the prior give, drawn."""
+"""What the page asks for follows from the flow; what it shows is what ``flow.sample`` and the prior give."""
 
 from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from flowprior.errors import FlowpriorError, OptionError
-from flowprior.extensions.demo.answer import PICTURES, POINTS, Wanted, answer, refusal_of_guidance
-from flowprior.extensions.demo.fields import fields_of
+from flowprior.errors import FlowpriorError, InputError
+from flowprior.extensions.demo.answer import PICTURES, POINTS, Field, Wanted, answer, condition_of, fields_of
 from flowprior.flow import Flow
 from flowprior.flow.showing import stages
 from flowprior.pictures import figure_bytes
 from tests.cli.conftest import Call
+from tests.words import WordEncoder
 
 TEXT = "a sleepy red cat"
 
@@ -96,30 +95,57 @@ def test_a_caption_with_quotes_survives_the_shell(caption_flow: Flow) -> None:
     assert words[2] == "my runs/a"
 
 
-@pytest.mark.parametrize(
-    ("values", "problem"),
-    [
-        ({"nfe": 101}, "nfe=101 is not possible; choose a whole number of 0 to 100"),
-        ({"nfe": -1}, "nfe=-1"),
-        ({"samples": 0}, "samples=0"),
-        ({"seed": -1}, "seed=-1"),
-        ({"seed": 2**31}, "seed=2147483648"),
-    ],
-)
-def test_numbers_out_of_range_are_refused(values: dict[str, int], problem: str) -> None:
-    with pytest.raises(OptionError, match=problem):
-        Wanted(**values)
-
-
-def test_guidance_of_a_flow_that_cannot_be_guided_is_refused(label_flow: Flow, caption_flow: Flow) -> None:
-    assert refusal_of_guidance(caption_flow) is None
-    assert "condition dropout" in (refusal_of_guidance(label_flow) or "")
+def test_guidance_of_a_flow_that_cannot_be_guided_is_refused(label_flow: Flow) -> None:
     with pytest.raises(FlowpriorError, match="condition dropout") as caught:
         answer(label_flow, "r", fields_of(label_flow), [0], Wanted(guidance=2.0))
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("wrong", [None, "x", -0.1, float("nan"), float("inf"), True])
-def test_a_temperature_that_is_no_number_is_refused(wrong: Any) -> None:
-    with pytest.raises(OptionError, match=r"temperature=.* is not possible; choose a number, 0 or more"):
-        Wanted(temperature=wrong)
+def test_a_flow_of_captions_asks_for_a_caption(caption_flow: Flow) -> None:
+    (field,) = fields_of(caption_flow)
+    assert (field.kind, field.title) == ("caption", "Caption")
+    assert condition_of([field], ["  a red cat \n"], 3) == "a red cat"
+    assert condition_of([field], [None], 3) == ""
+
+
+def test_a_flow_of_labels_asks_for_one_of_its_classes_by_name(label_flow: Flow) -> None:
+    (field,) = fields_of(label_flow)
+    assert field == Field("", "class", ("dark", "bright"))
+    assert condition_of([field], [1], 3).tolist() == [1, 1, 1]
+
+
+def test_classes_without_names_have_numbers(label_flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(label_flow.metadata, "data")
+    assert fields_of(label_flow)[0].choices == ("0", "1")
+
+
+def test_a_flow_without_a_condition_asks_for_nothing(point_flow: Flow) -> None:
+    assert fields_of(point_flow) == []
+    assert condition_of([], [], 3) is None
+
+
+def test_parts_have_a_field_each() -> None:
+    fields = [Field("caption", "caption"), Field("style", "class", ("noto", "twemoji"))]
+    found = condition_of(fields, ["a cat", 1], 2)
+    assert found["caption"] == "a cat"
+    assert torch.equal(found["style"], torch.tensor([1, 1]))
+    assert [field.title for field in fields] == ["Caption", "Style"]
+
+
+def test_embeddings_without_an_encoder_say_how_to_name_one(caption_flow: Flow) -> None:
+    known = caption_flow.text_encoder
+    try:
+        caption_flow.text_encoder = None
+        with pytest.raises(InputError, match=r"demo: .*does not say which encoder.*--encoder minilm"):
+            fields_of(caption_flow)
+        caption_flow.text_encoder = WordEncoder(size=9)
+        with pytest.raises(FlowpriorError, match="gives 9 numbers"):
+            fields_of(caption_flow)
+    finally:
+        caption_flow.text_encoder = known
+
+
+def test_a_caption_that_is_too_long_is_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match="at most 10,000 characters, got 10,001") as caught:
+        condition_of([Field("", "caption")], ["x" * 10_001], 2)
+    assert "\n" not in str(caught.value)

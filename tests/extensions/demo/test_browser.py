@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from flowprior.extensions.demo.fields import fields_of
-from flowprior.extensions.demo.serving import check_extra, listening
+from flowprior.extensions.demo.answer import fields_of
+from flowprior.extensions.demo.command import check_extra
 from flowprior.flow import Flow
 from tests.report import browser
 
@@ -78,11 +78,8 @@ def address(
     """Where the page of the flow of captions is served, as ``flowprior demo`` serves it."""
     import uvicorn
 
-    from flowprior.extensions.demo.page import build_page
-    from flowprior.extensions.demo.serving import application
-
     elsewhere = f"http://127.0.0.1:{proxy.port}"
-    with pytest.MonkeyPatch.context() as patch, listening("127.0.0.1", 0) as found:
+    with pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "HTTP_PROXY": elsewhere,
             "HTTPS_PROXY": elsewhere,
@@ -91,13 +88,17 @@ def address(
         }.items():
             patch.setenv(name, value)
         check_extra()
+        from flowprior.extensions.demo.page import build_page
+        from flowprior.extensions.demo.serving import application, listening
+
         app = application(build_page(caption_flow, "runs/colours", fields_of(caption_flow)), ["127.0.0.1"])
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [found]}, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{found.getsockname()[1]}/"
-        server.should_exit = True
-        thread.join(PATIENCE)
+        with listening("127.0.0.1", 0) as found:
+            server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+            thread = threading.Thread(target=server.run, kwargs={"sockets": [found]}, daemon=True)
+            thread.start()
+            yield f"http://127.0.0.1:{found.getsockname()[1]}/"
+            server.should_exit = True
+            thread.join(PATIENCE)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from PIL import Image
 from flowprior import train
 from flowprior.data import Subset, load_data
 from flowprior.errors import InputError, OptionError
-from flowprior.extensions.demo.fields import fields_of
+from flowprior.extensions.demo.answer import fields_of
 from flowprior.extensions.restoration.options import GivenImages
 from flowprior.flow import Flow
 from flowprior.pictures import given_pictures

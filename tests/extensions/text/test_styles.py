@@ -16,8 +16,7 @@ from torch import Tensor
 from flowprior.conditions import Parts
 from flowprior.data import load_data
 from flowprior.errors import FlowpriorError
-from flowprior.extensions.demo.answer import Wanted, answer, command_of
-from flowprior.extensions.demo.fields import Field, fields_of
+from flowprior.extensions.demo.answer import Field, Wanted, answer, command_of, fields_of
 from flowprior.flow import Flow
 from flowprior.models import Encoder
 from flowprior.pictures import figure_bytes, sample_grid
