@@ -12,7 +12,6 @@ import gzip
 import math
 import os
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,6 +23,7 @@ from flowprior.data.base import DATA, Split
 from flowprior.data.splits import check_seed, check_split, split_indices
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.registry import choose
+from flowprior.storage.user_paths import package_file
 from flowprior.storage.writing import one_line
 from flowprior.streams.data import TensorData
 
@@ -53,12 +53,12 @@ def digits(split: Split = "train", test_fraction: float = 0.2, seed: int = 0) ->
         test_fraction: share of the pictures held out, in [0, 1).
         seed: another seed gives another split.
     """
-    found = find_spec("sklearn")  # whose import takes a second
-    if found is None or found.origin is None:
+    stored = package_file("sklearn", "datasets/data/digits.csv.gz")  # whose import takes a second
+    if stored is None:
         raise DataNotFoundError(
             "digits: expected scikit-learn, which holds the file; pip install scikit-learn"
         )
-    with gzip.open(Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+    with gzip.open(stored, "rt") as file:
         numbers = torch.from_numpy(np.loadtxt(file, delimiter=",", dtype=np.int64))
     x = numbers[:, :-1].float().reshape(-1, 1, 8, 8) / 8 - 1
     y = numbers[:, -1].clone()

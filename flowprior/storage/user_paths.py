@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -84,6 +85,14 @@ def data_folder(path: object, owner: str, kind: str, advice: str) -> Path:
             f"one above it, where it is named {owner}"
         )
     return Path(named).expanduser() / owner
+
+
+def package_file(package: str, place: str) -> Path | None:
+    """Return the file at ``place`` in an installed package, which is not imported; None without one."""
+    spec = importlib.util.find_spec(package)
+    folders = (spec.submodule_search_locations if spec else None) or []
+    files = (Path(folder) / place for folder in folders)
+    return next((file for file in files if file.is_file()), None)
 
 
 def read_lines(file: Path) -> list[str]:

