@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 import torch
@@ -117,7 +116,7 @@ def recorded_dropout(metadata: Mapping[str, Any]) -> float | None:
     found: Any = metadata
     for key in ("config", "training", "condition_dropout"):
         found = found.get(key) if isinstance(found, Mapping) else None
-    return float(found) if isinstance(found, Real) else None
+    return float(found) if is_number(found) else None
 
 
 def check_negative(negative: object, guidance: float) -> None:

@@ -132,9 +132,12 @@ def _check_values(description: Mapping[str, Any]) -> None:
     """Refuse values of another kind than :func:`describe` writes."""
     for name in ("model", "prior", "coupling", "path", "prediction"):
         _expect(type(description[name]) is str, name)
-    condition, shape = _condition(description["condition"]), description["event_shape"]
+    try:
+        condition = Condition.from_dict(description["condition"])
+    except ValueError:  # what else it says may be long and does not go into the message
+        raise ValueError("an impossible condition") from None
     _expect(all(part.size < 1 << 31 for part in (condition, *dict(condition.parts).values())), "condition")
-    _expect(is_shape(shape), "event_shape")
+    _expect(is_shape(description["event_shape"]), "event_shape")
     _expect(("encoder" in description) == (description["format"] == IN_LATENTS), "encoder")
     encoder = dict(description.get("encoder", {}))  # with a spec, an identity and the shape of its pictures
     _expect(all(type(encoder[name]) is str for name in ("spec", "identity") if encoder), "encoder")
@@ -149,14 +152,6 @@ def _check_values(description: Mapping[str, Any]) -> None:
 def is_shape(value: Any) -> bool:
     """Whether a value of JSON is the shape of an event."""
     return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
-
-
-def _condition(values: Any) -> Condition:
-    """The condition, where it is one; what else it says may be long and does not go into the message."""
-    try:
-        return Condition.from_dict(values)
-    except ValueError:
-        raise ValueError("an impossible condition") from None
 
 
 def _expect(holds: bool, key: str) -> None:

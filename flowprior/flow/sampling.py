@@ -18,8 +18,7 @@ from flowprior.conditions import Conditions, rows
 from flowprior.errors import OptionError
 from flowprior.processes.group import Group, compact
 from flowprior.registry import choose
-from flowprior.samplers import Solution, Velocity
-from flowprior.samplers.base import CountedVelocity
+from flowprior.samplers import CountedVelocity, Solution, Velocity
 from flowprior.samplers.torchdiffeq import Limited, integrate
 
 METHODS = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
