@@ -34,17 +34,6 @@ def test_the_result_is_what_the_flow_samples_with_that_seed(caption_flow: Flow) 
     assert (found.nfe, found.times) == (4, [0.0, 0.25, 0.5, 0.75, 1.0])
 
 
-def test_the_states_on_the_way_follow_the_velocity(label_flow: Flow) -> None:
-    """Euler's method by hand, from the same source samples."""
-    labels = torch.tensor([1, 1])
-    found = stages(label_flow, labels, 2, seed=0, nfe=3, sampler="euler", owner="demo")
-    x = found.source
-    for step in range(3):
-        with torch.no_grad():
-            x = x + label_flow.velocity(x, torch.full((2,), step / 3), labels) / 3
-        torch.testing.assert_close(found.states[step + 1], x, rtol=1e-4, atol=1e-5)
-
-
 def test_of_many_states_a_few_are_kept_with_both_ends(caption_flow: Flow) -> None:
     found = stages(caption_flow, TEXT, 2, seed=0, nfe=50, owner="demo")
     assert found.states.shape == (6, 2, 3, 6, 6)
