@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import re
 import secrets
 from collections.abc import Mapping
@@ -17,8 +18,28 @@ from flowprior.training.callbacks import Callback, TrainingStart
 ID_LIMIT = 64
 
 
+class Tracker(Callback, abc.ABC):
+    """A callback that shows the values of a run elsewhere, by the stage that they come from."""
+
+    def check(self, folder: Path | None) -> None:
+        if folder is None:
+            raise OptionError(
+                f"callback '{self.name}' writes into the run's folder; give train one with out (--out)"
+            )
+
+    @abc.abstractmethod
+    def show(self, values: Mapping[str, float], step: int) -> None:
+        """Show values by their names."""
+
+    def on_log(self, step: int, values: Mapping[str, float]) -> None:
+        self.show({f"train/{name}": value for name, value in values.items()}, step)
+
+    def on_validation(self, step: int, values: Mapping[str, float]) -> None:
+        self.show({f"validation/{name}": value for name, value in values.items()}, step)
+
+
 @Callback.register("tensorboard")
-class TensorBoard(Callback):
+class TensorBoard(Tracker):
     """Curves and pictures in event files for TensorBoard, in RUN/tensorboard (extra tensorboard).
 
     Raises:
@@ -28,21 +49,14 @@ class TensorBoard(Callback):
     def __init__(self) -> None:
         self._module = imported("torch.utils.tensorboard", "tensorboard")
 
-    def check(self, folder: Path | None) -> None:
-        _refuse_without(folder, "tensorboard")
-
     def on_start(self, start: TrainingStart) -> None:
-        folder = (start.folder or Path()) / "tensorboard"
+        folder = str((start.folder or Path()) / "tensorboard")
         # What a killed run had written after the checkpoint that it goes on from is hidden.
-        self._writer = self._module.SummaryWriter(str(folder), purge_step=start.step + 1)
+        self._writer = self._module.SummaryWriter(folder, purge_step=start.step + 1)
 
-    def on_log(self, step: int, values: Mapping[str, float]) -> None:
+    def show(self, values: Mapping[str, float], step: int) -> None:
         for name, value in values.items():
-            self._writer.add_scalar(f"train/{name}", value, step)
-
-    def on_validation(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(f"validation/{name}", value, step)
+            self._writer.add_scalar(name, value, step)
 
     def on_sample(self, step: int, picture: Path) -> None:
         from torchvision.io import ImageReadMode, decode_image
@@ -55,7 +69,7 @@ class TensorBoard(Callback):
 
 
 @Callback.register("wandb")
-class WeightsAndBiases(Callback):
+class WeightsAndBiases(Tracker):
     """Curves, pictures and the configuration at Weights & Biases (extra wandb).
 
     A run that is taken up again goes on there, too: its id is kept in RUN/wandb-id.
@@ -69,15 +83,10 @@ class WeightsAndBiases(Callback):
         OptionError: the extra is not installed, another ``mode``, or there is no run folder.
     """
 
-    MODES = ("online", "offline", "disabled")
-
     def __init__(self, project: str = "flowprior", display_name: str = "", mode: str = "online") -> None:
-        choose("callback 'wandb'", "mode", mode, self.MODES)
+        choose("callback 'wandb'", "mode", mode, ("online", "offline", "disabled"))
         self.project, self.display_name, self.mode = project, display_name, mode
         self._module = imported("wandb", "wandb")
-
-    def check(self, folder: Path | None) -> None:
-        _refuse_without(folder, "wandb")
 
     def on_start(self, start: TrainingStart) -> None:
         note = (start.folder or Path()) / "wandb-id"
@@ -91,11 +100,8 @@ class WeightsAndBiases(Callback):
             config=start.config.as_dict(),
         )
 
-    def on_log(self, step: int, values: Mapping[str, float]) -> None:
-        self._run.log({f"train/{name}": value for name, value in values.items()}, step=step)
-
-    def on_validation(self, step: int, values: Mapping[str, float]) -> None:
-        self._run.log({f"validation/{name}": value for name, value in values.items()}, step=step)
+    def show(self, values: Mapping[str, float], step: int) -> None:
+        self._run.log(dict(values), step=step)
 
     def on_sample(self, step: int, picture: Path) -> None:
         self._run.log({"samples": self._module.Image(str(picture))}, step=step)
@@ -107,13 +113,11 @@ class WeightsAndBiases(Callback):
 
 def kept_id(note: Path) -> str:
     """The id in the file ``note``; a new one, kept there, where there is none."""
-    if note.is_file():
-        found = read_text(note, ID_LIMIT).strip()
-        if re.fullmatch(r"[0-9a-f]{16}", found):
-            return found
-    made = secrets.token_hex(8)
-    write_text(note, made + "\n")
-    return made
+    kept = read_text(note, ID_LIMIT).strip() if note.is_file() else ""
+    if not re.fullmatch(r"[0-9a-f]{16}", kept):
+        kept = secrets.token_hex(8)
+        write_text(note, kept + "\n")
+    return kept
 
 
 def imported(module: str, extra: str) -> Any:
@@ -126,8 +130,3 @@ def imported(module: str, extra: str) -> Any:
         return import_module(module)
     except ImportError as error:
         raise OptionError(f"callback '{extra}': {extra} is not installed; {pip_install(extra)}") from error
-
-
-def _refuse_without(folder: Path | None, name: str) -> None:
-    if folder is None:
-        raise OptionError(f"callback '{name}' writes into the run's folder; give train one with out (--out)")

@@ -66,9 +66,8 @@ def fields_of(flow: Flow) -> list[Field]:
         InputError: no text encoder, or another one than made the embeddings of the data.
         FlowpriorError: an encoder that cannot be had on this machine.
     """
-    condition = flow.condition
-    parts = condition.parts if condition.kind == "parts" else ((WHOLE, condition),)
-    fields = [] if condition.kind == "none" else [_field(flow, name, part) for name, part in parts]
+    parts = {} if flow.condition.kind == "none" else flow.condition.named
+    fields = [_field(flow, name, part) for name, part in parts.items()]
     if any(field.kind == "caption" for field in fields):
         flow.words.read(condition_of(fields, ["" for _ in fields], 1), 1, OWNER)
     return fields
@@ -172,10 +171,8 @@ def answer(
         temperature=wanted.temperature,
         guidance=wanted.guidance,
     )
-    spent = "0 evaluations: the prior alone"
-    if found.nfe:
-        times = f"{found.nfe} evaluation{'s' * (found.nfe > 1)}"
-        spent = f"{times} of the velocity, sampler {flow.default_sampler}"
+    how = f" of the velocity, sampler {flow.default_sampler}" if found.nfe else ": the prior alone"
+    spent = f"{found.nfe} evaluation{'s' * (found.nfe != 1)}{how}"
     return Answer(draw_stages(found), spent, command_of(run, fields, values, wanted, encoder))
 
 
@@ -195,8 +192,7 @@ def command_of(
     captions = {str(value or "").strip() for field, value in asked if field.kind == "caption"}
     if len(captions) > 1:
         return None
-    words = ["flowprior", "sample", run]
-    words += [word for caption in captions for word in ("--text", caption)]
+    words = ["flowprior", "sample", run, *(word for text in captions for word in ("--text", text))]
     for field, value in asked:
         if field.kind == "class":
             label = int(value or 0)

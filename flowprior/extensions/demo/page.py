@@ -11,7 +11,7 @@ import gradio
 from PIL import Image
 
 from flowprior.errors import FlowpriorError, OptionError
-from flowprior.extensions.demo.answer import PICTURES, POINTS, Answer, Field, Wanted, answer, is_cloud
+from flowprior.extensions.demo.answer import PICTURES, POINTS, Field, Wanted, answer, is_cloud
 from flowprior.flow import Flow
 from flowprior.flow.asked import check_guidance
 from flowprior.pictures import figure_bytes
@@ -49,7 +49,11 @@ def build_page(flow: Flow, run: str, fields: Sequence[Field], encoder: str | Non
             except FlowpriorError as error:
                 raise gradio.Error(html.escape(str(error)), print_exception=False) from None
             images = [Image.open(io.BytesIO(figure_bytes(found.figures[name]))) for name in PICTURES]
-            return [*images, _notes(found)]
+            told = f"<p>{html.escape(found.spent)}</p>"
+            if found.command is not None:
+                command = f"<code>{html.escape(found.command)}</code>"
+                told = f"{told}<p>The same samples on the command line:</p>{command}"
+            return [*images, told]
 
         for call in (button.click, *(box.submit for box in inputs if isinstance(box, gradio.Textbox))):
             call(respond, [*inputs, *numbers.values()], [*shown, notes], api_name=False, concurrency_limit=1)
@@ -116,10 +120,3 @@ def _picture(name: str, title: str) -> gradio.Image:
         elem_classes="picture",
         elem_id=name.replace(" ", "-"),
     )
-
-
-def _notes(found: Answer) -> str:
-    spent = f"<p>{html.escape(found.spent)}</p>"
-    if found.command is None:
-        return spent
-    return f"{spent}<p>The same samples on the command line:</p><code>{html.escape(found.command)}</code>"

@@ -29,8 +29,6 @@ from flowprior.cli.commands import print_rich
 from flowprior.errors import OptionError
 
 STYLE = Path(__file__).with_name("page.css")
-FONTS = ("system-ui", "sans-serif")
-MONOSPACE = ("ui-monospace", "monospace")
 GRACE = 2
 """Seconds that open connections get at the end."""
 POLICY = (
@@ -53,12 +51,11 @@ def application(page: gradio.Blocks, hosts: Sequence[str]) -> FastAPI:
         page: The page.
         hosts: The address that the server listens on, as the user wrote it and as the system gives it.
     """
-    theme = gradio.themes.Base(font=list(FONTS), font_mono=list(MONOSPACE))
     app = gradio.mount_gradio_app(
         FastAPI(docs_url=None, redoc_url=None, openapi_url=None),
         page,
         path="",
-        theme=theme,
+        theme=gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         css=STYLE.read_text(encoding="utf-8"),
         footer_links=[],
         run_history=False,
@@ -79,9 +76,10 @@ def listening(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (OSError, OverflowError, UnicodeError) as error:
         raise OptionError(f"demo: no host '{host}' ({error}); choose another one (--host)") from error
-    both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
     try:
-        return socket.create_server(address, family=family, dualstack_ipv6=both)
+        return socket.create_server(
+            address, family=family, dualstack_ipv6=family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        )
     except OSError as error:
         raise OptionError(
             f"demo: cannot listen on port {port} of {host} ({os.strerror(error.errno or 0)}); choose another "
@@ -105,13 +103,13 @@ def serve(build: Callable[[], gradio.Blocks], host: str, port: int) -> None:
     with listening(host, port) as found, tempfile.TemporaryDirectory(prefix="flowprior-demo-") as files:
         os.environ["GRADIO_TEMP_DIR"] = files
         app = application(build(), (host, found.getsockname()[0]))
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=GRACE))
         # uvicorn ends in the handler that was there before: this one leaves the contexts, then the process.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         shown = f"[{host}]" if ":" in host else host
         print_rich(f"the page is at http://{shown}:{found.getsockname()[1]}/; Ctrl-C ends it")
         sys.stdout.flush()
-        uvicorn.Server(config).run(sockets=[found])
+        server.run(sockets=[found])
 
 
 class Gate:

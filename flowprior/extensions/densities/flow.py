@@ -30,7 +30,6 @@ from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import rows_looked_at
 from flowprior.priors.holdout import Holdout, thinned
 from flowprior.priors.network_training import DensityTraining, train_density
-from flowprior.priors.subspace import Subspace
 from flowprior.priors.subspace_prior import SubspacePrior
 from flowprior.registry import check_counts, check_numbers, choose
 from flowprior.streams.batches import CheckedBatches
@@ -72,6 +71,8 @@ class NormalisingFlowPrior(SubspacePrior):
         span: dimensions of a basis that labels share, as in ``latent-gmm``.
     """
 
+    latents: LatentFlow
+
     def __init__(
         self,
         rank: int = 64,
@@ -109,7 +110,7 @@ class NormalisingFlowPrior(SubspacePrior):
         self.lr = lr
         self.holdout = holdout
         self.shrinkage = shrinkage
-        self.latents: LatentFlow | None = None
+        self.register_module("latents", None)  # made by fit, or of a file
 
     # -- fit ----------------------------------------------------------------------------------
 
@@ -132,7 +133,6 @@ class NormalisingFlowPrior(SubspacePrior):
 
     def _loss(self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Nats per latent dimension of source samples inferred from x."""
-        assert self.latents is not None
         h = self._with_given(self._source_coordinates(x, cond, generator), cond, generator)
         return -self.latents.log_prob(h, cond, self._rows(cond, len(x))).mean() / h.shape[1]
 
@@ -149,35 +149,28 @@ class NormalisingFlowPrior(SubspacePrior):
 
     @torch.no_grad()
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        subspace, latents, like = self._parts()
-        epsilon = standard_normal(n, subspace.loc.shape[1], like, generator)
-        noise = standard_normal(n, subspace.spread.shape[1], like, generator)
-        h = latents.transform(noise, cond, self._rows(cond, n))
+        like = self.subspace.loc
+        epsilon = standard_normal(n, like.shape[1], like, generator)
+        noise = standard_normal(n, self.subspace.spread.shape[1], like, generator)
+        h = self.latents.transform(noise, cond, self._rows(cond, n))
         return self._placed(cond, h, epsilon)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
-        _, latents, like = self._parts()
-        wide = x.to(torch.promote_types(x.dtype, like.dtype))
+        wide = x.to(torch.promote_types(x.dtype, self.subspace.loc.dtype))
         h, density = self.frame(cond, len(x)).log_density_around(wide)
-        return (density + latents.log_prob(h.to(like), cond, self._rows(cond, len(x)))).to(x.dtype)
+        inside = self.latents.log_prob(h.to(self.subspace.loc), cond, self._rows(cond, len(x)))
+        return (density + inside).to(x.dtype)
 
     @torch.no_grad()
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
         """μ_c, which the calibration makes the mean; under an embedding, an average over the flow's draws."""
-        subspace, latents, like = self._parts()
         frame = self.frame(cond, n)
-        if self.condition.kind != "embeddings" or not n:
+        if self.condition.kind != "embeddings" or cond is None or not n:
             return frame.loc
-        assert cond is not None
-        nodes = quasi_normal(MEAN_NODES, subspace.spread.shape[1], like)
+        nodes = quasi_normal(MEAN_NODES, self.subspace.spread.shape[1], self.subspace.loc)
         zeros = frame.group.new_zeros(MEAN_NODES)
-        average = [latents.transform(nodes, c.expand(MEAN_NODES, -1), zeros).mean(0) for c in cond]
+        average = [self.latents.transform(nodes, c.expand(MEAN_NODES, -1), zeros).mean(0) for c in cond]
         return frame.place(torch.stack(average), torch.zeros_like(frame.loc))
-
-    def _parts(self) -> tuple[Subspace, LatentFlow, Tensor]:
-        """Subspace, flow, and a tensor of their dtype and device."""
-        assert self.latents is not None
-        return self.subspace, self.latents, self.subspace.loc
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
@@ -240,28 +233,27 @@ class LatentFlow(nn.Module):
     @torch.no_grad()
     def calibrate(self, conditions: Iterable[tuple[int, Tensor | None]]) -> None:
         """Set the moments of each given row from quasi-random draws under its conditions ``[m, …]``."""
+        nodes = quasi_normal(NODES, self.shift.shape[1], self.shift)
         for row, cond in conditions:
-            draws = self._draws(cond)
+            conds: Any = [None] * (NODES // CHUNK)
+            if cond is not None:
+                conds = cond[torch.arange(NODES, device=cond.device) % len(cond)].split(CHUNK)
+            parts = zip(nodes.split(CHUNK), conds, strict=True)
+            draws = torch.cat([self._raw(noise, c).double() for noise, c in parts])
             deviation = draws - draws.mean(0)
             covariance = deviation.T @ deviation / len(draws)
             self.shift[row] = draws.mean(0).to(self.shift)
             self.triangle[row] = torch.linalg.cholesky(covariance).to(self.triangle)
 
-    def _draws(self, cond: Tensor | None) -> Tensor:
-        """``NODES`` draws of the layers, float64 ``[NODES, r]``, over the rows of ``cond`` in turn."""
-        nodes = quasi_normal(NODES, self.shift.shape[1], self.shift)
-        if cond is not None:
-            cond = cond[torch.arange(NODES, device=cond.device) % len(cond)]
-        parts = cond.split(CHUNK) if cond is not None else [None] * (NODES // CHUNK)
-        return torch.cat([self._raw(n, c).double() for n, c in zip(nodes.split(CHUNK), parts, strict=True)])
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(features={self.shift.shape[1]}, conditions={len(self.shift)})"
-
     def _raw(self, noise: Tensor, cond: Tensor | None) -> Tensor:
+        """h of ``noise``, as by ``layer.inv``, whose transforms hold each other and so their tensors."""
         h = noise
         for layer in reversed(self.flow(self.embed(cond)).transform.transforms):
-            h = _invert(layer, h)
+            if hasattr(layer, "meta"):
+                kept, moved = layer.split(h)
+                h = layer.merge(kept, layer.meta(kept).base._inverse(moved), h.shape)
+            else:
+                h = layer.base._inverse(h)
         return h
 
 
@@ -283,27 +275,19 @@ def _couplings(features: int, context: int, transforms: int, hidden: int, kind: 
         "shapes": [(BINS,), (BINS,), (BINS - 1,)],
     }
     alone = ElementWiseTransform(features, context, **spline, **options)
-    if kind == "spline":
-        options |= spline
-    else:
-        options["univariate"] = partial(MonotonicAffineTransform, slope=LEAST_SCALE)
+    affine = {"univariate": partial(MonotonicAffineTransform, slope=LEAST_SCALE)}
+    options |= spline if kind == "spline" else affine
     base = UnconditionalDistribution(DiagNormal, torch.zeros(features), torch.ones(features), buffer=True)
-    masks: Any = (_mask(features, index) for index in range(transforms))
-    couplings = [GeneralCouplingTransform(features, context, mask=mask, **options) for mask in masks]
+    couplings = [
+        GeneralCouplingTransform(features, context, mask=_mask(features, index), **options)
+        for index in range(transforms)
+    ]
     flow = Flow([alone, *couplings], base)
     _start_as_the_identity(flow)
     return flow
 
 
-def _invert(layer: Any, h: Tensor) -> Tensor:
-    """As ``layer.inv(h)``, whose transforms hold each other and so keep their tensors for a while."""
-    if not hasattr(layer, "meta"):
-        return layer.base._inverse(h)
-    kept, moved = layer.split(h)
-    return layer.merge(kept, layer.meta(kept).base._inverse(moved), h.shape)
-
-
-def _mask(features: int, index: int) -> Tensor:
+def _mask(features: int, index: int) -> Any:
     """Every second feature at first; then random halves, of which each pair of layers covers all."""
     order = torch.arange(features)
     if index >= 2:

@@ -25,8 +25,7 @@ class Trunk(nn.Module):
         self.embed = ConditionEmbedding(condition, hidden)
 
     def forward(self, x: Tensor, cond: Tensor | None) -> Tensor:
-        embedded = self.embed(cond)
-        hidden = self.linear(x)
+        hidden, embedded = self.linear(x), self.embed(cond)
         return functional.silu(hidden if embedded is None else hidden + embedded)
 
 
@@ -68,7 +67,8 @@ class VaeNetwork(nn.Module):
     def encode(self, x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | x, c), ``[B, latent]`` each, for centred rows x ``[B, D]``."""
         if self.is_picture:
-            x = _padded(x.view(len(x), *self.event_shape))
+            _, height, width = self.event_shape
+            x = functional.pad(x.view(len(x), *self.event_shape), (0, -width % 4, 0, -height % 4))
         mean, log_variance = self.posterior(self.encoder(self.down(x).flatten(1), cond)).chunk(2, 1)
         return mean, log_variance.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
 
@@ -99,8 +99,3 @@ def _convolutions(event_shape: torch.Size, width: int) -> tuple[nn.Sequential, n
         nn.PixelShuffle(2),
     )
     return down, up, 2 * width * math.ceil(height / 4) * math.ceil(side / 4)
-
-
-def _padded(x: Tensor) -> Tensor:
-    height, width = x.shape[2:]
-    return functional.pad(x, (0, -width % 4, 0, -height % 4))

@@ -68,6 +68,8 @@ class VaePrior(ConditionedPrior, LatentPrior):
         importance: S, draws behind the bound that ``log_prob`` returns.
     """
 
+    network: VaeNetwork
+
     def __init__(
         self,
         latent: int = 32,
@@ -82,8 +84,15 @@ class VaePrior(ConditionedPrior, LatentPrior):
         importance: int = 64,
     ) -> None:
         super().__init__()
-        check_counts(OWNER, latent=latent, components=components, width=width)
-        check_counts(OWNER, steps=steps, batch_size=batch_size, importance=importance)
+        check_counts(
+            OWNER,
+            latent=latent,
+            components=components,
+            width=width,
+            steps=steps,
+            batch_size=batch_size,
+            importance=importance,
+        )
         check_numbers(
             OWNER,
             shrinkage=(shrinkage, 0, 1e12),
@@ -101,7 +110,6 @@ class VaePrior(ConditionedPrior, LatentPrior):
         self.holdout = holdout
         self.reg_covar = reg_covar
         self.importance = importance
-        self.network: VaeNetwork | None = None
         self.latents = GmmPrior(
             components,
             "full",
@@ -111,6 +119,7 @@ class VaePrior(ConditionedPrior, LatentPrior):
             max_iter=LATENT_PASSES,
         )
         self.latents.speaker = self.name
+        self.register_module("network", None)  # made by fit, or of a file
         # Centres μ_c and means of the prior, [C, D]; one row where the condition is no label.
         self.loc = nn.Buffer(torch.empty(0))
         self.average = nn.Buffer(torch.empty(0))
@@ -132,7 +141,9 @@ class VaePrior(ConditionedPrior, LatentPrior):
         self._set_noise(self._residual_noise(split, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
         self.latents.fit(InferredLatents(data, self._latents_of, seed), generator=generator)
-        self.average = self._averages(self.loc)
+        self.average = self.loc.clone()  # under embeddings each one's mean is found when it is asked for
+        for known in {"labels": list(self.seen), "none": [None]}.get(self.condition.kind, []):
+            self.average[0 if known is None else known] += self._decoded_mean(known)
 
     def _build(self, event_shape: torch.Size, seed: int) -> VaeNetwork:
         """The network before training, or before its parameters are loaded."""
@@ -143,56 +154,43 @@ class VaePrior(ConditionedPrior, LatentPrior):
 
     def _loss(self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """The negative bound in nats per dimension, with one draw of z for each row."""
-        network = self._trained()
-        centre = self.loc[self._rows(cond, x)]
-        mean, log_variance = network.encode(x - centre, cond)
+        centre = self.loc[self._rows(cond, len(x))]
+        mean, log_variance = self.network.encode(x - centre, cond)
         noise = torch.randn(mean.shape, generator=generator, dtype=x.dtype).to(x.device)
         z = mean + (0.5 * log_variance).exp() * noise
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1)
-        density = _diagonal_log_density(x - centre - network.decode(z, cond), self._noise())
+        density = _diagonal_log_density(x - centre - self.network.decode(z, cond), self._noise())
         return (divergence - density).mean() / x.shape[1]
 
     def _noise(self) -> Tensor:
         """ψ ``[D]``: bounded below by a share of its mean, for what hardly varies would take all the fit."""
-        noise = self._trained().log_noise.exp()
+        noise = self.network.log_noise.exp()
         return torch.maximum(noise, LEAST_NOISE * noise.mean()) + self.reg_covar
 
     @torch.no_grad()
     def _set_noise(self, noise: Tensor) -> None:
-        least = torch.finfo(noise.dtype).tiny
-        self._trained().log_noise.copy_((noise - self.reg_covar).clamp_min(least).log())
+        learned = (noise - self.reg_covar).clamp_min(torch.finfo(noise.dtype).tiny)
+        self.network.log_noise.copy_(learned.log())
 
     @torch.no_grad()
     def _residual_noise(self, data: Holdout, generator: torch.Generator | None) -> Tensor:
         """Mean square of what the decoder leaves of held-out rows (of all rows, where none are held out)."""
-        network = self._trained()
-        total, count = torch.zeros_like(network.log_noise, dtype=torch.float64), 0
+        total, count = torch.zeros_like(self.network.log_noise, dtype=torch.float64), 0
         for x, cond in data.rows(held_out=not data.is_empty):
-            centred = x - self.loc[self._rows(cond, x)]
             noise = torch.randn(len(x), self.latent, generator=generator, dtype=x.dtype).to(x.device)
-            rest = centred - network.decode(self._encoded(x, cond, noise), cond)
+            centre = self.loc[self._rows(cond, len(x))]
+            rest = x - centre - self.network.decode(self._encoded(x, cond, noise), cond)
             total += rest.double().square().sum(0)
             count += len(x)
-        return (total / count).to(network.log_noise) + self.reg_covar
+        return (total / count).to(self.network.log_noise) + self.reg_covar
 
     def _latents_of(self, x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
         noise = torch.randn(len(x), self.latent, generator=generator, dtype=x.dtype).to(x.device)
         return self._encoded(x, cond, noise), self._latents_cond(cond)
 
     @torch.no_grad()
-    def _averages(self, centres: Tensor) -> Tensor:
-        """E[x0 | c] of every label ``[C, D]``, or of no condition; not known ahead for embeddings."""
-        averages = centres.clone()
-        if self.condition.kind == "labels":
-            for label in self.seen:
-                averages[label] += self._decoded_mean(label)
-        elif self.condition.kind == "none":
-            averages[0] += self._decoded_mean(None)
-        return averages
-
     def _decoded_mean(self, cond: Tensor | None) -> Tensor:
         """E_z[g(z, c)] ``[D]`` under one condition, over quasi-random z of each component."""
-        network = self._trained()
         row = int(cond) if cond is not None and self.condition.kind == "labels" else 0
         nodes = quasi_normal(-(-MEAN_NODES // self.components), self.latent, self.loc)
         conds = None if cond is None else cond.expand(len(nodes), *cond.shape)
@@ -200,7 +198,7 @@ class VaePrior(ConditionedPrior, LatentPrior):
         factors = self.latents.get_buffer("cholesky")[row]
         shares = self.latents.logits[row].softmax(0)
         for share, mean, factor in zip(shares, self.latents.loc[row], factors, strict=True):
-            total += share * network.decode(mean + nodes @ factor.mT, conds).double().mean(0)
+            total += share * self.network.decode(mean + nodes @ factor.mT, conds).double().mean(0)
         return total.to(self.loc)
 
     # -- use ----------------------------------------------------------------------------------
@@ -222,12 +220,12 @@ class VaePrior(ConditionedPrior, LatentPrior):
 
     def _encoded(self, x: Tensor, cond: Tensor | None, noise: Tensor) -> Tensor:
         """z ~ q(z | x, c) ``[B, latent]`` from normal ``noise`` ``[B, latent]``."""
-        mean, log_variance = self._trained().encode(x - self.loc[self._rows(cond, x)], cond)
+        mean, log_variance = self.network.encode(x - self.loc[self._rows(cond, len(x))], cond)
         return mean + (0.5 * log_variance).exp() * noise
 
     def _place(self, z: Tensor, cond: Tensor | None, epsilon: Tensor) -> Tensor:
-        centre = self.loc[self._rows(cond, epsilon)]
-        return centre + self._trained().decode(z, cond) + self._noise().sqrt() * epsilon
+        centre = self.loc[self._rows(cond, len(epsilon))]
+        return centre + self.network.decode(z, cond) + self._noise().sqrt() * epsilon
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         """log (1/S) Σ_s p(x, z_s | c) / q(z_s | x, c), z_s ~ q: below the log-density on average."""
@@ -238,52 +236,45 @@ class VaePrior(ConditionedPrior, LatentPrior):
         return torch.cat(bounds).to(x.dtype) if bounds else x.new_zeros(0)
 
     def _bound(self, x: Tensor, cond: Tensor | None) -> Tensor:
-        network, s = self._trained(), self.importance
-        centred = x - self.loc[self._rows(cond, x)]
-        mean, log_variance = network.encode(centred, cond)
-        nodes = quasi_normal(s, self.latent, self.loc)
+        centred = x - self.loc[self._rows(cond, len(x))]
+        mean, log_variance = self.network.encode(centred, cond)
+        nodes = quasi_normal(self.importance, self.latent, self.loc)
         z = mean[:, None] + (0.5 * log_variance).exp()[:, None] * nodes
         flat = z.flatten(0, 1)
-        repeated = None if cond is None else cond.repeat_interleave(s, 0)
-        rest = centred.repeat_interleave(s, 0) - network.decode(flat, repeated)
+        repeated = None if cond is None else cond.repeat_interleave(self.importance, 0)
+        rest = centred.repeat_interleave(self.importance, 0) - self.network.decode(flat, repeated)
         latent = self.latents.log_prob(flat, self._latents_cond(repeated))
-        joint = (_diagonal_log_density(rest, self._noise()) + latent).view(-1, s)
+        joint = (_diagonal_log_density(rest, self._noise()) + latent).view(-1, self.importance)
         proposal = -0.5 * (nodes.square().sum(1) + log_variance.sum(1, keepdim=True) + self.latent * LOG_2PI)
-        return (joint - proposal).logsumexp(1) - torch.tensor(float(s)).log().item()
+        return (joint - proposal).logsumexp(1) - torch.tensor(float(self.importance)).log().item()
 
     @torch.no_grad()
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
         """E[x0 | c] over quasi-random z: tabulated for labels, averaged anew for each embedding."""
         if self.condition.kind != "embeddings" or cond is None:
-            rows = cond if cond is not None else torch.zeros(n, dtype=torch.long, device=self.loc.device)
-            return self.average[rows]
+            return self.average[self._rows(cond, n)]
         means = [self.loc[0] + self._decoded_mean(row.to(self.loc)) for row in cond]
         return torch.stack(means) if means else self.loc[:0]
-
-    def _trained(self) -> VaeNetwork:
-        assert self.network is not None
-        return self.network
 
     def _latents_cond(self, cond: Tensor | None) -> Tensor | None:
         """What the mixture over the latents is told: the label, and nothing else."""
         return cond if self.condition.kind == "labels" else None
 
-    def _rows(self, cond: Tensor | None, like: Tensor) -> Tensor:
-        """Rows ``[B]`` of the table of centres: labels, or the only row there is."""
+    def _rows(self, cond: Tensor | None, n: int) -> Tensor:
+        """Rows ``[n]`` of the table of centres: labels, or the only row there is."""
         if cond is not None and self.condition.kind == "labels":
             return cond
-        return torch.zeros(len(like), dtype=torch.long, device=like.device)
+        return torch.zeros(n, dtype=torch.long, device=self.loc.device)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         """Build the networks first, at the checkpoint's sizes: an unfitted prior has none."""
-        names = ("condition_size", "event_dims", "loc")
-        size, dims, loc = (state_dict.get(prefix + name) for name in names)
+        size, dims, loc = (state_dict.get(prefix + n) for n in ("condition_size", "event_dims", "loc"))
         if self.network is None and size is not None and dims is not None and loc is not None:
             self.condition_size = size.clone()
-            network = self._build(torch.Size(dims.tolist()), seed=0)
-            self.network = network.to(self.event_dims.device, loc.dtype)
+            place = self.event_dims.device
+            self.network = self._build(torch.Size(dims.tolist()), seed=0).to(place, loc.dtype)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 

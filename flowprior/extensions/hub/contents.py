@@ -46,13 +46,6 @@ def body_of(description: Mapping[str, Any]) -> str:
     )
 
 
-def label_option(metadata: Mapping[str, Any], size: int) -> str:
-    """Return how ``flowprior sample`` is given the first label: by its name, if a card can show that."""
-    names = names_of(metadata, WHOLE, size) or ["0"]
-    shown = names[0] if plain(names[0]) == names[0] and names.count(names[0]) == 1 else "0"
-    return f"--cond {shlex.quote(shown)} "
-
-
 def _pipeline_tag(description: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
     """Hugging Face's name of the task; None where it has none, such as for points."""
     if not (data.get("is_image") or "encoder" in description):
@@ -95,17 +88,21 @@ def _rows(description: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _sampling(description: Mapping[str, Any]) -> list[str]:
     condition = Condition.from_dict(description["condition"])
-    known = TEXT_ENCODER in description["metadata"]
+    names = names_of(description["metadata"], WHOLE, condition.size) or ["0"]
+    shown = plain(names[0]) == names[0] and names.count(names[0]) == 1
     option, argument = {
         "none": ("", "n=8"),
-        "labels": (label_option(description["metadata"], condition.size), "torch.tensor([0] * 8)"),
+        "labels": (f"--cond {shlex.quote(names[0] if shown else '0')} ", "torch.tensor([0] * 8)"),
         "tensor": (tensor_option(condition), "condition"),
-    }.get(condition.kind, ('--text "…" ', '["…"]') if known else ("", "condition"))
+    }.get(
+        condition.kind,
+        ('--text "…" ', '["…"]') if TEXT_ENCODER in description["metadata"] else ("", "condition"),
+    )
     python = f'samples = Flow.load("FOLDER").sample({argument}, nfe=15)'
     out = f"samples.{samples_ending(description['event_shape'], _noted(description, 'data'))}"
-    lines = [f"```console\n$ flowprior sample FOLDER {option}--nfe 15 --out {out}\n```"]
+    command = f"```console\n$ flowprior sample FOLDER {option}--nfe 15 --out {out}\n```"
     imports = f"{'import torch' * ('torch.' in argument)}\nfrom flowprior import Flow".lstrip()
-    return [*lines, f"```py\n{imports}\n\n{python}\n```"]
+    return [command, f"```py\n{imports}\n\n{python}\n```"]
 
 
 def _noted(description: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -18,8 +18,8 @@ SETTINGS = ("data", "seeds", "conditions", "classifier", "device", "torch", "flo
 def section_of(result: Result) -> str:
     """Return every value, and in what terms it was measured, in Markdown."""
     settings = result.settings
-    known = [name for name in SETTINGS if settings.get(name) not in (None, "")]
-    terms = [(name, code(_words(settings[name]))) for name in known]
+    found = ((name, settings.get(name)) for name in SETTINGS)
+    terms = [(name, code(_words(value))) for name, value in found if value not in (None, "")]
     terms += [
         (f"reference {split}", code(f"{settings['reference']}, sha256 {digest}"))
         for split, digest in settings.get("reference_digests", {}).items()

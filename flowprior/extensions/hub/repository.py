@@ -117,14 +117,14 @@ def from_pretrained(
                 f"'{revision}'; leave it out"
             )
         return load_flow(Flow, Path(repo_id_or_path).expanduser(), model).to(device)
-    folder = pull_flow(
+    pulled = pull_flow(
         str(repo_id_or_path),
         revision=revision,
         token=token,
         cache_dir=cache_dir,
         local_files_only=local_files_only,
     )
-    return load_flow(Flow, folder, model).to(device)
+    return load_flow(Flow, pulled, model).to(device)
 
 
 def push_folder(
@@ -246,8 +246,12 @@ def _api(token: str | None) -> HfApi:
         raise OptionError(
             f"flow: the Hub needs huggingface_hub, which is not installed; {pip_install('hub')}"
         ) from error
-    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
-    return HfApi(endpoint=endpoint, token=token, library_name="flowprior", library_version=package_version())
+    return HfApi(
+        endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None,
+        token=token,
+        library_name="flowprior",
+        library_version=package_version(),
+    )
 
 
 @contextmanager

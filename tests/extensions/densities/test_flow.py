@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 
 import pytest
 import torch
@@ -19,35 +19,8 @@ pytest.importorskip("zuko", reason="the flows extra is not installed")
 QUICK = {"rank": 2, "steps": 120, "hidden": 32, "transforms": 4, "batch_size": 256, "lr": 5e-3}
 
 
-def rings(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Two classes of rings in a plane of five dimensions, with faint noise: nothing like a Gaussian."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % 2
-    angle = 2 * torch.pi * torch.rand(count, generator=generator)
-    ring = torch.stack([angle.cos(), angle.sin()], 1) * (1.0 + labels[:, None])
-    plane = torch.linalg.qr(torch.randn(5, 2, generator=torch.Generator().manual_seed(9))).Q
-    noise = 0.05 * torch.randn(count, 5, generator=generator)
-    return ring @ plane.T + noise + labels[:, None], labels
-
-
 def fit(name: str, data, **options) -> Prior:
     return Prior.create(name, **options).fit(data, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture(scope="module")
-def fitted() -> Prior:
-    return fit("flow", rings(2000), **QUICK)
-
-
-@pytest.fixture(scope="module")
-def gaussian() -> Prior:
-    return fit("gmm", rings(2000), covariance="lowrank", rank=2)
-
-
-def test_it_fits_a_law_that_the_low_rank_gaussian_cannot(fitted, gaussian):
-    x, labels = rings(1000, seed=1)
-    gain = fitted.log_prob(x, labels).mean() - gaussian.log_prob(x, labels).mean()
-    assert gain > 0.2, "nats of held-out log-density"
 
 
 @pytest.fixture(scope="module")
@@ -114,9 +87,9 @@ def test_embeddings_move_the_prior(generator):
 
 
 def test_without_a_condition_any_condition_is_ignored():
-    x, labels = rings(300)
+    x, labels = two_modes(300, seed=0)
     prior = fit("flow", x, **{**QUICK, "steps": 5})
-    assert prior.sample(labels[:4]).shape == prior.sample(n=4).shape == (4, 5)
+    assert prior.sample(labels[:4]).shape == prior.sample(n=4).shape == (4, 2)
 
 
 def test_constant_data_need_a_floor():
@@ -133,16 +106,9 @@ def test_impossible_options(option):
 
 
 def test_without_zuko_the_error_names_the_extra(monkeypatch):
-    real = builtins.__import__
-
-    def fail(name, *args, **kwargs):
-        if name.startswith("zuko"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", fail)
+    monkeypatch.setitem(sys.modules, "zuko.distributions", None)
     with pytest.raises(FlowpriorError, match=r"pip install zuko"):
-        fit("flow", rings(100), **QUICK)
+        fit("flow", two_modes(100, seed=0), **QUICK)
 
 
 def test_a_flow_over_latents_is_trained_on_what_labels_are_given(monkeypatch):

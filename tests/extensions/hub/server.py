@@ -81,8 +81,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length) if length else self._chunks()
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.hub.requests.append(f"{self.command} {path}")
         try:
             headers, content = self._routed(path, body)
@@ -90,16 +89,6 @@ class Handler(BaseHTTPRequestHandler):
         except Refused as refused:
             text = json.dumps({"error": str(refused), **refused.more}).encode()
             self._send(refused.status, {"X-Error-Code": refused.code, "X-Error-Message": str(refused)}, text)
-
-    def _chunks(self) -> bytes:
-        if self.headers.get("Transfer-Encoding") != "chunked":
-            return b""
-        body = b""
-        while size := int(self.rfile.readline(), 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
 
     def _send(self, status: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response(status)
@@ -118,7 +107,6 @@ class Handler(BaseHTTPRequestHandler):
             ("POST", r"/api/models/([^/]+/[^/]+)/commit/(.+)", self._commit),
             ("POST", r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch", self._batch),
             ("PUT", r"/lfs/([0-9a-f]{64})", self._store),
-            ("GET", r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?", self._info),
             ("GET", r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", self._tree),
             ("GET|HEAD", r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", self._resolve),
         ]
@@ -162,8 +150,6 @@ class Handler(BaseHTTPRequestHandler):
     def _branch(self, body: bytes, repo_id: str, branch: str) -> dict[str, Any]:
         self._written()
         repository = self._repository(repo_id)
-        if branch in repository.branches:
-            raise Refused(409, "", f"Reference already exists: {branch}")
         repository.branches[branch] = repository.branches["main"]
         return {}
 
@@ -214,12 +200,6 @@ class Handler(BaseHTTPRequestHandler):
         number = repository.commit(revision, files)
         url = f"{self.hub.url}/{repo_id}/commit/{number}"
         return {"success": True, "commitOid": number, "commitUrl": url, "hookOutput": ""}
-
-    def _info(self, body: bytes, repo_id: str, revision: str | None) -> dict[str, Any]:
-        repository = self._repository(repo_id)
-        number = repository.at(revision or "main")
-        siblings = [{"rfilename": name} for name in repository.commits[number]]
-        return {"id": repo_id, "sha": number, "private": repository.private, "siblings": siblings, "tags": []}
 
     def _tree(self, body: bytes, repo_id: str, revision: str) -> list[dict[str, Any]]:
         repository = self._repository(repo_id)

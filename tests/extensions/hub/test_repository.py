@@ -57,31 +57,22 @@ def card(server: Hub, revision: str = "main") -> str:
 def test_a_flow_comes_back_as_it_went(server: Hub, tmp_path: Path) -> None:
     flow = flow_of()
     url = push_to_hub(flow, NAME)
+    files = server.files(NAME)
+    (weights,) = (name for name in files if name.endswith(".safetensors"))
+    assert set(files) == {"flow.json", "README.md", ".gitattributes", weights}
+    assert not any(request.startswith("GET") and "README" in request for request in server.requests)
+    server.requests.clear()
     again = from_pretrained(NAME, cache_dir=tmp_path / "kept")
+    asked = {path for path in (request.split(" ")[1] for request in server.requests) if "/resolve/" in path}
+    assert f"/{NAME}/resolve/{server.repositories[NAME].branches['main']}/{weights}" in asked, "of one commit"
+    assert {path.rsplit("/", 1)[1] for path in asked} == {"flow.json", weights}
     assert url.startswith(f"{server.url}/{NAME}/commit/")
     assert isinstance(again, Flow)
     assert torch.equal(drawn(flow), drawn(again))
     assert repr(again.prior).startswith("GmmPrior(): prior 'gmm', fitted")
-
-
-def test_only_json_safetensors_and_the_card_travel(server: Hub) -> None:
-    push_to_hub(flow_of(), NAME)
-    files = server.files(NAME)
-    weights = [name for name in files if name.endswith(".safetensors")]
-    assert set(files) == {"flow.json", "README.md", ".gitattributes", *weights}
-    assert len(weights) == 1
-    assert not any(request.startswith("GET") and "README" in request for request in server.requests)
-
-
-def test_reading_asks_for_the_description_and_its_weights_of_one_commit(server: Hub, tmp_path: Path) -> None:
-    push_to_hub(flow_of(), NAME)
-    server.requests.clear()
-    from_pretrained(NAME, cache_dir=tmp_path / "kept")
-    asked = {request.split(" ")[1] for request in server.requests}
-    number = server.repositories[NAME].branches["main"]
-    weights = next(name for name in server.files(NAME) if name.endswith(".safetensors"))
-    assert f"/{NAME}/resolve/{number}/{weights}" in asked
-    assert {path.rsplit("/", 1)[1] for path in asked if "/resolve/" in path} == {"flow.json", weights}
+    server.repositories.clear()
+    kept = from_pretrained(NAME, cache_dir=tmp_path / "kept", local_files_only=True)
+    assert torch.equal(drawn(flow), drawn(kept))
 
 
 def test_the_card_has_a_head_the_training_and_how_to_load(server: Hub) -> None:
@@ -104,31 +95,32 @@ def test_another_flow_takes_the_place_of_the_first(server: Hub) -> None:
     before = server.files(NAME)
     server.repositories[NAME].commit("main", {**before, **MINE})
     other = flow_of(seed=1)
+    other.metadata["license"] = "mit"
     push_to_hub(other, NAME)
     after = server.files(NAME)
     assert {name: after[name] for name in MINE} == MINE
     assert sum(name.endswith(".safetensors") for name in after.keys() - MINE) == 1, "the old weights are gone"
     assert after.keys() != before.keys()
-    assert "metrics" not in huggingface_hub.ModelCard(card(server)).data.to_dict()
+    head = huggingface_hub.ModelCard(card(server)).data.to_dict()
+    assert ("metrics" in head, head["license"]) == (False, "mit")
     assert "w2_squared" not in card(server), "it is of other weights"
     assert torch.equal(drawn(from_pretrained(NAME)), drawn(other))
 
 
-def test_a_card_that_was_edited_at_home_is_pushed_as_it_is(server: Hub, tmp_path: Path) -> None:
+def test_a_saved_folder_is_pushed_with_its_card_and_stays_as_it_is(server: Hub, tmp_path: Path) -> None:
     flow_of().save(tmp_path / "flow")
+    (tmp_path / "flow" / "secret.txt").write_text("no", encoding="utf-8")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "flow").iterdir() if path.is_file()}
     push_folder(tmp_path / "flow", NAME)
+    stored = dict(server.objects)
+    assert "secret.txt" not in server.files(NAME)
+    after = {path.name: path.read_bytes() for path in (tmp_path / "flow").iterdir() if path.is_file()}
+    assert after == before
     local = tmp_path / "flow" / "README.md"
     local.write_text(own := local.read_text("utf-8").replace("## Training", "By Ada.\n\n## Training"))
     push_folder(tmp_path / "flow", NAME)
-    assert card(server) == own
-
-
-def test_a_license_that_is_named_later_reaches_a_card_without_one(server: Hub) -> None:
-    flow = flow_of()
-    push_to_hub(flow, NAME)
-    flow.metadata["license"] = "mit"
-    push_to_hub(flow, NAME)
-    assert huggingface_hub.ModelCard(card(server)).data.license == "mit"
+    assert card(server) == own, "a card that was edited at home"
+    assert server.objects == stored, "the weights that were there are kept"
 
 
 @pytest.mark.parametrize("own", ["# My own\n", "ours\nWritten on the site.\n"])
@@ -152,16 +144,6 @@ def test_a_branch_has_a_flow_of_its_own(server: Hub) -> None:
     assert torch.equal(drawn(from_pretrained(NAME, revision=commit)), drawn(second))
 
 
-def test_a_saved_folder_is_pushed_with_its_card_and_stays_as_it_is(server: Hub, tmp_path: Path) -> None:
-    flow_of().save(tmp_path / "flow")
-    (tmp_path / "flow" / "secret.txt").write_text("no", encoding="utf-8")
-    before = {path.name: path.read_bytes() for path in (tmp_path / "flow").iterdir() if path.is_file()}
-    push_folder(tmp_path / "flow", NAME)
-    assert "secret.txt" not in server.files(NAME)
-    after = {path.name: path.read_bytes() for path in (tmp_path / "flow").iterdir() if path.is_file()}
-    assert after == before
-
-
 def test_a_flow_that_holds_training_data_is_pushed_only_where_that_is_allowed(
     server: Hub, tmp_path: Path
 ) -> None:
@@ -180,24 +162,6 @@ def test_a_flow_that_holds_training_data_is_pushed_only_where_that_is_allowed(
         push(NAME, allow_training_data=True)
         assert "30 training conditions" in card(server)
         del server.repositories[NAME]
-
-
-def test_pushing_the_same_flow_again_makes_no_commit(server: Hub) -> None:
-    flow = flow_of()
-    push_to_hub(flow, NAME)
-    stored = dict(server.objects)
-    push_to_hub(flow, NAME)
-    assert server.objects == stored
-    assert torch.equal(drawn(from_pretrained(NAME)), drawn(flow))
-
-
-def test_what_was_downloaded_is_there_without_the_server(server: Hub, tmp_path: Path) -> None:
-    flow = flow_of()
-    push_to_hub(flow, NAME)
-    from_pretrained(NAME, cache_dir=tmp_path / "kept")
-    server.repositories.clear()
-    again = from_pretrained(NAME, cache_dir=tmp_path / "kept", local_files_only=True)
-    assert torch.equal(drawn(flow), drawn(again))
 
 
 def test_a_private_flow_needs_the_token(server: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
