@@ -228,7 +228,7 @@ def draw_stages(found: Stages) -> dict[str, Figure]:
         trajectory = point_panels(panels, frame=seen)
     return {
         "prior mean": draw(found.mean),
-        "prior samples": draw(found.source),
+        "prior samples": draw(found.states[0]),
         "trajectory": trajectory,
-        "result": draw(found.result),
+        "result": draw(found.states[-1]),
     }
