@@ -226,4 +226,4 @@ def test_ctrl_c_leaves_everything_usable(tmp_path: Path) -> None:
     assert list(out.glob("cells/*/run/checkpoints/step-*"))
     report = json.loads((out / "report.json").read_text())
     assert [row["seed"] for row in report["waiting"]] == [0, 0]
-    assert "have not been run yet" in (out / "report.html").read_text()
+    assert "have not been made yet" in (out / "report.html").read_text()
