@@ -56,7 +56,13 @@ def build_page(flow: Flow, run: str, fields: Sequence[Field], encoder: str | Non
             return [*images, told]
 
         for call in (button.click, *(box.submit for box in inputs if isinstance(box, gradio.Textbox))):
-            call(respond, [*inputs, *numbers.values()], [*shown, notes], api_name=False, concurrency_limit=1)
+            call(
+                respond,
+                [*inputs, *numbers.values()],
+                [*shown, notes],
+                api_visibility="private",
+                concurrency_limit=1,
+            )
     return page
 
 
