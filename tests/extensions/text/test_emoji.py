@@ -292,7 +292,7 @@ def test_damaged_files_are_refused_in_one_line(damage, message, small, tmp_path)
 
 def test_other_archives_are_refused(tmp_path):
     np.savez(tmp_path / "arrays.npz", x=np.zeros((3, 2)))
-    with pytest.raises(InputError, match="no header in it"):
+    with pytest.raises(InputError, match="header is not a file in the archive"):
         load_data(f"emoji:path={tmp_path / 'arrays.npz'}")
 
 

