@@ -174,11 +174,11 @@ class CellsWriter:
         import anndata
         import pandas
 
-        numbered = Annotation("X", _numbered("x", x.shape[1]))
-        annotation = Annotation.of_facts(facts, x.shape[1]) or numbered
+        count = x.shape[1]
+        annotation = Annotation.of_facts(facts, count) or Annotation("X", _numbered("x", count))
         stored = annotation.stored(x).numpy()
         columns: dict[str, Any] = {}
-        obsm = {annotation.key: stored} if annotation.key.startswith("X_") else {}
+        obsm: dict[str, Any] = {annotation.key: stored} if annotation.key.startswith("X_") else {}
         for name, tensor in named_tensors(cond).items():
             values = tensor.detach().cpu().numpy()
             column = annotation.label or name if name == CONDITION else name
@@ -188,10 +188,10 @@ class CellsWriter:
                 columns[column] = pandas.Categorical([names[label] for label in values])
             else:
                 columns[column] = values
-        obs = pandas.DataFrame(columns, index=[f"sample{number}" for number in range(1, len(x) + 1)])
-        var = pandas.DataFrame(index=list(annotation.names))
-        about = {"flowprior": dict(notes or {})}
-        annotated = anndata.AnnData(stored, obs=obs, var=var, obsm=obsm, uns=about)
+        obs = pandas.DataFrame(columns, index=pandas.Index(_numbered("sample", len(x))))
+        var = pandas.DataFrame(index=pandas.Index(annotation.names))
+        uns = {"flowprior": dict(notes or {})}
+        annotated = anndata.AnnData(stored, obs=obs, var=var, obsm=obsm, uns=uns)
         with replacing(path, keep_suffix=True) as temporary:
             annotated.write_h5ad(temporary)
 

@@ -40,7 +40,7 @@ class ImageMetric(EnsembleMetric):
     better = "higher"
     side: ClassVar[int] = 1
     """The least height and width of an image, in pixels."""
-    likeness: ClassVar[Callable[[Tensor, Tensor], Tensor]]
+    likeness: Callable[[Tensor, Tensor], Tensor]
     """Function of images and truths, both ``[B, C, H, W]``; its value is ``[B]``."""
 
     def scores(self, samples: Tensor, truth: Tensor) -> Tensor:

@@ -109,8 +109,8 @@ def weather(split: Split = "train", path: str | None = None, seed: int = 0) -> W
     shift, scale = _units(readings, begins[parts["train"]])
     values = (readings.values - shift) / scale
     x = _windows(values[..., : len(FORECAST)], chosen, AHEAD)
-    name = "weather" if path is None else str(path)
-    data = WeatherData(x, _conditions(readings, values, chosen), name=name)
+    cond = _conditions(readings, values, chosen)
+    data = WeatherData(x, cond, name="weather" if path is None else str(path))
     data.channels = [f"{station}, {NAMES[column]}" for station in STATIONS for column in FORECAST]
     data.shift, data.scale = (
         torch.tensor(numbers[:, : len(FORECAST)], dtype=torch.float32).view(-1, 1)

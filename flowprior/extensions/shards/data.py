@@ -95,8 +95,8 @@ def shards(
     known = held if training is None or training == files else _unpacked(training, contents, decoder)
     conditions, unlabelled = _conditions(held, known, contents, name)
     corrupt.add(unlabelled)
-    divided = {"divided": training is None, "test_fraction": test_fraction, "seed": seed}
-    rows = conditions.rows(count, split, name, **divided)
+    divided = training is None
+    rows = conditions.rows(count, split, name, divided=divided, test_fraction=test_fraction, seed=seed)
     return ShardData(held, rows, conditions, encoder, corrupt, contents.is_image, name)
 
 

@@ -143,7 +143,10 @@ class EmojiData(Data):
         self.caption_ids = [file.ids[place] for place in of]
         self.styles = [file.styles[place] for place in styles]
         self.licences = sorted({source["licence"] for source in file.about.get("sources", [])})
-        self.look_alikes = torch.from_numpy(_look_alikes(file)[indices])
+        # A number for the images of one family in one group of styles, which are held out together.
+        family = np.unique(file.families, return_inverse=True)[1][of]
+        group = np.unique(_style_groups(file), return_inverse=True)[1][indices]
+        self.look_alikes = torch.from_numpy((family * len(file.styles) + group).astype(np.int64))
         of_length_one = torch.nn.functional.normalize(torch.from_numpy(file.embeddings).float(), dim=1)
         self.embeddings = of_length_one[torch.from_numpy(of)]
         named = {"style": list(file.styles), "group": list(file.groups)}
@@ -288,16 +291,6 @@ def is_held_out(family: str, captions: np.ndarray, groups: np.ndarray) -> np.nda
 def _style_groups(file: EmojiFile) -> np.ndarray:
     """The style of each image ``[N]``, that of its twin where it has one."""
     return np.array([TWINS.get(style, style) for style in file.styles])[file.style_of]
-
-
-def _look_alikes(file: EmojiFile) -> np.ndarray:
-    """One number, int64 ``[N]``, for the images of one family in one group of styles.
-
-    They are what :func:`parts_of` holds out together.
-    """
-    families = np.unique(file.families, return_inverse=True)[1][file.caption_of]
-    styles = np.unique(_style_groups(file), return_inverse=True)[1]
-    return (families * len(file.styles) + styles).astype(np.int64)
 
 
 def _chance(purpose: str, text: str) -> float:

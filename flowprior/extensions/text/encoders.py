@@ -84,22 +84,15 @@ class HuggingFaceEncoder(TextEncoder):
                 f"{owner}: no tokenizer in {self._tokenizer_folder}; save it there with "
                 "save_pretrained(folder)"
             )
-        self._check_files()
-
-    def _check_files(self) -> None:
-        """Refuse files that have no end or are too long, before transformers reads them whole.
-
-        Raises:
-            InputError: which file, and what it is.
-        """
-        folders = dict.fromkeys((self._folder, self._tokenizer_folder))
-        texts = {file: TEXTS_LIMIT for folder in folders for name in TEXTS for file in folder.glob(name)}
-        for file, limit in {**texts, **dict.fromkeys(self._weights)}.items():
+        # What has no end or is too long is refused before transformers reads it whole.
+        folders = dict.fromkeys((folder, self._tokenizer_folder))
+        read = {file: TEXTS_LIMIT for place in folders for name in TEXTS for file in place.glob(name)}
+        for file, limit in {**read, **dict.fromkeys(self._weights)}.items():
             try:
                 check_file(file, limit)
             except (OSError, ValueError) as error:
                 raise InputError(
-                    f"{self._owner}: {file} cannot be read ({one_line(error)}); pass another folder"
+                    f"{owner}: {file} cannot be read ({one_line(error)}); pass another folder"
                 ) from error
 
     def _recipe(self) -> str:
@@ -160,15 +153,12 @@ class HuggingFaceEncoder(TextEncoder):
 
         Of several files of weights, that of their names and digests.
         """
-        return " ".join([self.name, self._recipe(), *self._settings(), "sha256", self._digest])
-
-    def _settings(self) -> list[str]:
-        """Return what distinguishes configurations and tokenizers of the same weights."""
         files = [self._folder / CONFIG, self._folder / SENTENCE_CONFIG]
         names = (*TOKENIZER_FILES, *FURTHER_TOKENIZER_FILES)
         files += sorted(file for name in names for file in self._tokenizer_folder.glob(name))
         digests = {file.name: file_sha256(file) for file in dict.fromkeys(files) if file.is_file()}
-        return ["files", settings_digest(digests)[:16]]
+        settings = settings_digest(digests)[:16]
+        return f"{self.name} {self._recipe()} files {settings} sha256 {self._digest}"
 
     @cached_property
     def _digest(self) -> str:
@@ -313,12 +303,9 @@ class MiniLMEncoder(HuggingFaceEncoder):
         config = package_file(MODULE, f"model/{CONFIG}", OptionError(needed))
         super().__init__(str(config.parent), normalise=True)
 
-    def _recipe(self) -> str:
-        return MODEL
-
-    def _settings(self) -> list[str]:
-        """Return nothing: the package has one configuration and one tokenizer."""
-        return []
+    def identity(self) -> str:
+        """Return name and sha256 of the weights: the package has one configuration and one tokenizer."""
+        return f"{self.name} {MODEL} sha256 {self._digest}"
 
 
 @Encoder.register("clip")

@@ -229,8 +229,8 @@ class RidgeScorer(CaptionScorer):
 
     @cached_property
     def _learned(self) -> DistinctCaptions:
-        indices = self.pairs.indices(MOST_PAIRS)
-        return DistinctCaptions(self.pairs.data, embedded_captions(self.pairs.data, indices))
+        captions = embedded_captions(self.pairs.data, self.pairs.indices(MOST_PAIRS))
+        return DistinctCaptions(self.pairs.data, captions)
 
     @cached_property
     def _digest(self) -> str:

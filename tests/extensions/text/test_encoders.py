@@ -202,11 +202,6 @@ def test_minilm_knows_what_is_near(mini: MiniLMEncoder) -> None:
     assert cat @ kitten > 0.5 > cat @ market
 
 
-def test_minilm_takes_256_tokens(mini: MiniLMEncoder) -> None:
-    with pytest.warns(RuntimeWarning, match="the 256 tokens that the model takes"):
-        assert mini.encode(["cat " * 2500]).mask.shape == (1, 256)
-
-
 @pytest.mark.parametrize(("texts", "unknown"), [(["a 犬", "", "猫"], 0), (["犬 鳥", "a cat", "zebra"], 2)])
 def test_texts_that_a_tokenizer_knows_nothing_of_are_told(bert: Path, texts: list[str], unknown: int) -> None:
     with warnings.catch_warnings(record=True) as told:
