@@ -7,6 +7,9 @@ stack trace.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 EXTRAS = {
     "cells": "anndata h5py pandas",
     "clip": "transformers",
@@ -75,3 +78,15 @@ class BackendError(FlowpriorError):
 
 class TrainingDiverged(FlowpriorError):
     """A non-finite loss; the last good checkpoint is left in place."""
+
+
+def import_extra(name: str, extra: str, what: str) -> Any:
+    """Return the module ``name``, which ``extra`` brings.
+
+    Raises:
+        DataNotFoundError: it is not installed; the message begins with ``what`` needs it.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise DataNotFoundError(f"{what} needs {name}; run `{pip_install(extra)}`") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,6 @@ from torch import Tensor
 from flowprior.conditions import Condition, Conditions
 from flowprior.data.base import Data, Split
 from flowprior.data.splits import split_indices
-from flowprior.errors import CheckpointError, OptionError
-from flowprior.registry import spec_of
 from flowprior.storage.digests import settings_digest
 from flowprior.storage.tensor_files import cached_tensors
 
@@ -111,20 +108,15 @@ def embed_captions(captions: Sequence[str], encoder: str | TextEncoder) -> Embed
         OptionError: no encoder of texts, or one whose package is missing.
         DataNotFoundError: its weights are missing.
     """
-    from flowprior.models import Encoder, TextEncoder
-    from flowprior.models.encoders import is_empty
+    from flowprior.models.encoders import is_empty, text_encoder
 
-    built = Encoder.registry.resolve(encoder)
-    if not isinstance(built, TextEncoder):
-        raise OptionError(f"encoder '{built.name}' encodes no texts; choose another, such as minilm")
+    built = text_encoder(encoder)
     places = {text: row for row, text in enumerate(dict.fromkeys(captions))}
     rows = torch.tensor([places[text] for text in captions], dtype=torch.long)
-    identity, spec = built.identity(), None
-    with suppress(CheckpointError):  # An instance of a class that is not registered is this process's alone.
-        spec = spec_of(Encoder.registry, built)
+    identity = built.identity()
     table = _table(list(places), built, identity)
     table[[row for text, row in places.items() if is_empty(text)]] = 0
-    return Embedded(rows, table, spec, identity)
+    return Embedded(rows, table, built.spec, identity)
 
 
 def split_by_caption(

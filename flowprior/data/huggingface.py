@@ -23,7 +23,7 @@ from flowprior.data.folder import TEST_FOLDERS, check_shape
 from flowprior.data.picture_files import NamedBytes
 from flowprior.data.records import UNKNOWN, Classes, ConditionedRecords, EventDecoder, RecordConditions
 from flowprior.data.splits import check_split
-from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
+from flowprior.errors import InputError, OptionError
 from flowprior.registry import did_you_mean, is_whole
 from flowprior.storage import existing_folder, one_line
 from flowprior.streams.data import MOST_CORRUPT, CorruptRecords
@@ -261,12 +261,7 @@ def saved_splits(folder: Path, split: Split) -> tuple[Any, Any | None]:
         DataNotFoundError: ``datasets`` is not installed.
         InputError: no such folder's contents, or damaged ones.
     """
-    try:
-        import datasets
-    except ImportError as error:
-        raise DataNotFoundError(
-            f"huggingface: reading what save_to_disk wrote needs datasets; run `{pip_install('datasets')}`"
-        ) from error
+    datasets = import_extra("datasets", "datasets", "huggingface: reading what save_to_disk wrote")
     try:
         saved = datasets.load_from_disk(str(folder))
     except Exception as error:  # datasets and pyarrow raise a dozen kinds for damaged files

@@ -53,11 +53,9 @@ def digits(split: Split = "train", test_fraction: float = 0.2, seed: int = 0) ->
         test_fraction: share of the pictures held out, in [0, 1).
         seed: another seed gives another split.
     """
-    stored = package_file("sklearn", "datasets/data/digits.csv.gz")  # whose import takes a second
-    if stored is None:
-        raise DataNotFoundError(
-            "digits: expected scikit-learn, which holds the file; pip install scikit-learn"
-        )
+    problem = "digits: expected scikit-learn, which holds the file; pip install scikit-learn"
+    # Its import takes a second.
+    stored = package_file("sklearn", "datasets/data/digits.csv.gz", DataNotFoundError(problem))
     with gzip.open(stored, "rt") as file:
         numbers = torch.from_numpy(np.loadtxt(file, delimiter=",", dtype=np.int64))
     x = numbers[:, :-1].float().reshape(-1, 1, 8, 8) / 8 - 1

@@ -7,7 +7,6 @@ set can be taken as one event for each condition.
 from __future__ import annotations
 
 import hashlib
-import inspect
 from typing import Any
 
 import torch
@@ -18,6 +17,7 @@ from flowprior.data.base import Data, Split
 from flowprior.errors import InputError, OptionError
 from flowprior.registry import choose
 from flowprior.storage.digests import tensor_bytes
+from flowprior.streams.data import DerivedData
 
 HIGHEST_SEED = 1 << 62
 _ROWS = 4096
@@ -87,7 +87,7 @@ def split_validation(data: Data, count: int, seed: int = 0) -> tuple[Subset, Sub
     return train, Subset(data, held, f"{data.name}-validation{len(held)}")
 
 
-class Subset(Data):
+class Subset(DerivedData):
     """Some of a data set's events, in the order of their indices.
 
     Args:
@@ -97,10 +97,8 @@ class Subset(Data):
     """
 
     def __init__(self, data: Data, indices: Tensor, name: str) -> None:
-        for attribute in inspect.get_annotations(Data):
-            setattr(self, attribute, getattr(data, attribute))
-        self.data, self.indices, self.name = data, indices, name
-        self.spec = None  # no name reads a part
+        super().__init__(data)
+        self.indices, self.name = indices, name
         captions = data.captions
         self.captions = None if captions is None else [captions[int(index)] for index in indices]
         self.caption_ids = None  # those of the whole are in any order
@@ -126,10 +124,6 @@ class Subset(Data):
     def fingerprint(self) -> str:
         """Which events these are: that of the whole, and the indices."""
         return hashlib.sha256(self.data.fingerprint().encode() + tensor_bytes(self.indices)).hexdigest()
-
-    def scorer_split(self) -> Data | None:
-        """That of the whole."""
-        return self.data.scorer_split()
 
     def training_condition(
         self, indices: Tensor, cond: Conditions | None, chance: Tensor

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flowprior.errors import CheckpointError, InputError
+from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.registry import Registered, Registry, load_point, spec_of
 from flowprior.storage.digests import settings_digest, tensors_digest
 from flowprior.streams.data import Data
@@ -76,6 +76,12 @@ class TextEncoder(Encoder):
     def token_size(self) -> int:
         """Numbers F of a token's state."""
 
+    @property
+    def spec(self) -> str | None:
+        """Name and options to build it by; None where it is not registered, and so this process's alone."""
+        with suppress(CheckpointError):
+            return spec_of(self.registry, self)
+
     def encode(self, texts: Sequence[str]) -> TextEncoding:
         """Encode B texts, on the CPU and without gradients.
 
@@ -91,6 +97,20 @@ class TextEncoder(Encoder):
     @abc.abstractmethod
     def _encode(self, texts: list[str]) -> TextEncoding:
         """The encoding of checked texts, of which there may be none."""
+
+
+def text_encoder(encoder: str | TextEncoder) -> TextEncoder:
+    """Return a text encoder by name, by spec, or as it is.
+
+    Raises:
+        UnknownComponentError: no encoder of that name.
+        OptionError: options that it cannot take, no encoder of texts, or a package that is not installed.
+        DataNotFoundError: a folder that is not there.
+    """
+    built = Encoder.registry.resolve(encoder)
+    if not isinstance(built, TextEncoder):
+        raise OptionError(f"encoder '{built.name}' encodes no texts; choose another, such as minilm")
+    return built
 
 
 class LatentEncoder(nn.Module, Encoder):

@@ -87,22 +87,32 @@ def data_folder(path: object, owner: str, kind: str, advice: str) -> Path:
     return Path(named).expanduser() / owner
 
 
-def package_file(package: str, place: str) -> Path | None:
-    """Return the file at ``place`` in an installed package, which is not imported; None without one."""
+def package_file(package: str, place: str, missing: Exception) -> Path:
+    """Return the file at ``place`` in an installed package, which is not imported.
+
+    Raises:
+        Exception: ``missing``, where there is none.
+    """
     spec = importlib.util.find_spec(package)
     folders = (spec.submodule_search_locations if spec else None) or []
-    files = (Path(folder) / place for folder in folders)
-    return next((file for file in files if file.is_file()), None)
+    for folder in folders:
+        if (file := Path(folder) / place).is_file():
+            return file
+    raise missing
 
 
-def read_lines(file: Path) -> list[str]:
+def read_lines(file: Path, limit: int | None = None) -> list[str]:
     """The lines of a text in UTF-8, a byte order mark left out.
 
     Raises:
-        InputError: it is none, or cannot be read.
+        InputError: it is none, cannot be read, or has more than ``limit`` bytes.
     """
     try:
-        return file.read_text(encoding="utf-8-sig").split("\n")
+        with file.open("rb") as opened:
+            data = opened.read(-1 if limit is None else limit + 1)
+        if limit is not None and len(data) > limit:
+            raise InputError(f"{file}: has more than {limit:,} bytes; split it")
+        return data.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{file}: expected text in UTF-8, got byte {error.start} of another kind; save it anew"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
+import inspect
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -227,6 +228,31 @@ class DataBatches:
         for start in range(0, len(self.data), self.size):
             x, cond = self.data.batch(torch.arange(start, min(start + self.size, len(self.data))))
             yield (x, cond) if self.device is None else (x.to(self.device), moved(cond, self.device))
+
+
+class DerivedData(Data):
+    """Base class of data that another data set's events or conditions are made into.
+
+    Args:
+        data: the other data set, all of whose attributes are taken over, but for its spec.
+    """
+
+    def __init__(self, data: Data) -> None:
+        for attribute in inspect.get_annotations(Data):
+            setattr(self, attribute, getattr(data, attribute))
+        self.data = data
+        self.spec = None  # no name reads it
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def caption_embeddings(self, indices: Tensor) -> Tensor | None:
+        """Those of the other data set."""
+        return self.data.caption_embeddings(indices)
+
+    def scorer_split(self) -> Data | None:
+        """That of the other data set."""
+        return self.data.scorer_split()
 
 
 class TensorData(Data):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tarfile
 
 import numpy as np
@@ -205,10 +204,3 @@ def test_a_member_that_comes_twice_is_refused(tmp_path):
             add(archive, name, array([1.0, 2.0]))
     with pytest.raises(InputError, match=r"a\.tar: cannot be read .*duplicate file name"):
         load_data(str(tmp_path / "a.tar"))
-
-
-def test_the_package_that_is_missing_is_named(tmp_path, monkeypatch):
-    path = str(write_tar(tmp_path / "a.tar", numbered(range(4))))
-    monkeypatch.setitem(sys.modules, "webdataset", None)
-    with pytest.raises(DataNotFoundError, match=r"needs webdataset; run `pip install webdataset`"):
-        load_data(path)

@@ -83,16 +83,15 @@ def cells(
         )
     if min_cells is not None:
         check_count("cells", "min_cells", min_cells)
+    missing = DataNotFoundError(
+        f"cells: {PBMC_FILE} is not there; run `pip install --no-deps scanpy`, which brings it, "
+        "or pass path= an .h5ad file"
+    )
     file = (
-        package_file("scanpy", f"datasets/{PBMC_FILE}")
+        package_file("scanpy", f"datasets/{PBMC_FILE}", missing)
         if path is None
         else existing_file(path, "cells", ".h5ad file")
     )
-    if file is None:
-        raise DataNotFoundError(
-            f"cells: {PBMC_FILE} is not there; run `pip install --no-deps scanpy`, which brings it, "
-            "or pass path= an .h5ad file"
-        )
     with opened(file) as annotated:
         numbers = read_numbers(annotated, str(representation), file)
         label = _label_column(annotated, file) if label == AUTO else label

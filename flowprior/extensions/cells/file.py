@@ -15,7 +15,7 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions, named_tensors
 from flowprior.data.arrays import FLOAT_BYTES, check_unpacked
-from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, pip_install
+from flowprior.errors import FlowpriorError, InputError, import_extra
 from flowprior.registry import did_you_mean
 from flowprior.storage import replacing
 from flowprior.streams.data import Annotation
@@ -58,7 +58,7 @@ def opened(file: Path) -> Iterator[Any]:
         DataNotFoundError: anndata is not installed.
         InputError: the file is damaged, no .h5ad, has parts in other files, or would take too much memory.
     """
-    anndata = import_anndata("reading")
+    anndata = import_extra("anndata", "cells", "cells: reading .h5ad files")
     try:
         with warnings.catch_warnings(action="ignore"):  # of an old layout, and of names that repeat
             _check_contents(file)
@@ -138,7 +138,7 @@ class CellsWriter:
             DataNotFoundError: anndata is not installed.
             InputError: events that are no vectors.
         """
-        import_anndata("writing")
+        import_extra("anndata", "cells", "cells: writing .h5ad files")
         if event_shape is not None and len(event_shape) != 1:
             raise InputError(
                 f"samples: expected vectors for '{path}', got events {list(event_shape)}; write an .npz or "
@@ -174,11 +174,11 @@ class CellsWriter:
         import anndata
         import pandas
 
-        numbered = Annotation("X", _numbered("x", x.shape[1]))
-        annotation = Annotation.of_facts(facts, x.shape[1]) or numbered
+        count = x.shape[1]
+        annotation = Annotation.of_facts(facts, count) or Annotation("X", _numbered("x", count))
         stored = annotation.stored(x).numpy()
         columns: dict[str, Any] = {}
-        obsm = {annotation.key: stored} if annotation.key.startswith("X_") else {}
+        obsm: dict[str, Any] = {annotation.key: stored} if annotation.key.startswith("X_") else {}
         for name, tensor in named_tensors(cond).items():
             values = tensor.detach().cpu().numpy()
             column = annotation.label or name if name == CONDITION else name
@@ -188,27 +188,12 @@ class CellsWriter:
                 columns[column] = pandas.Categorical([names[label] for label in values])
             else:
                 columns[column] = values
-        obs = pandas.DataFrame(columns, index=[f"sample{number}" for number in range(1, len(x) + 1)])
-        var = pandas.DataFrame(index=list(annotation.names))
-        about = {"flowprior": dict(notes or {})}
-        annotated = anndata.AnnData(stored, obs=obs, var=var, obsm=obsm, uns=about)
+        obs = pandas.DataFrame(columns, index=pandas.Index(_numbered("sample", len(x))))
+        var = pandas.DataFrame(index=pandas.Index(annotation.names))
+        uns = {"flowprior": dict(notes or {})}
+        annotated = anndata.AnnData(stored, obs=obs, var=var, obsm=obsm, uns=uns)
         with replacing(path, keep_suffix=True) as temporary:
             annotated.write_h5ad(temporary)
-
-
-def import_anndata(what: str) -> Any:
-    """The module anndata.
-
-    Raises:
-        DataNotFoundError: it is not installed; ``what`` needs it.
-    """
-    try:
-        import anndata
-    except ImportError as error:
-        raise DataNotFoundError(
-            f"cells: {what} .h5ad files needs anndata; run `{pip_install('cells')}`"
-        ) from error
-    return anndata
 
 
 def some_of(names: list[str]) -> str:

@@ -7,10 +7,6 @@ observed can be computed of any picture, so that a restoration can be held again
 
 from __future__ import annotations
 
-import abc
-import inspect
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -20,13 +16,13 @@ from flowprior.data.base import DATA, Split, load_data
 from flowprior.data.splits import check_seed
 from flowprior.errors import InputError, OptionError
 from flowprior.registry import check_counts, check_numbers, choose
-from flowprior.streams.data import Data, Observation
+from flowprior.streams.data import Data, DerivedData, Observation
 
 PICTURE, LABEL = "picture", "label"
 """Names of the parts of the condition, where it has the label beside the picture."""
 
 
-class Restoration(Data):
+class Restoration(DerivedData):
     """The pictures of ``data`` under the condition of what an observation leaves of them.
 
     Args:
@@ -38,34 +34,29 @@ class Restoration(Data):
         InputError: events that are no pictures, or no labels where they are wanted.
     """
 
-    def __init__(self, data: Data, task: Degradation, *, with_label: bool = False) -> None:
-        for attribute in inspect.get_annotations(Data):
-            setattr(self, attribute, getattr(data, attribute))
-        self.data, self.task = data, task
+    def __init__(
+        self, data: Data, task: LowResolution | HiddenRectangle, *, with_label: bool = False
+    ) -> None:
+        super().__init__(data)
+        if len(data.event_shape) != 3:
+            raise InputError(f"restoration: expected pictures [C, H, W], got events {list(data.event_shape)}")
         self.name = f"{task.name} of {data.name}"
-        self.spec = None
-        self.observation = task
+        self.observation = self.task = task
         self.with_label = with_label
         # What the other condition was made of does not describe this one.
         self.text_encoder = self.text_encoder_identity = self.captions = self.caption_ids = None
         self.condition_counts = None
         self.groups = data.look_alikes if data.groups is None else data.groups
-        picture = Condition.of_shape(task.shape(data.event_shape))
-        if not with_label:
-            self.condition = picture
-            self.class_names = None
-        elif data.condition.kind == "labels":
+        self.class_names = None
+        self.condition = picture = Condition.of_shape(task.shape(*data.event_shape))
+        if with_label and data.condition.kind == "labels":
             self.condition = Condition("parts", parts=((LABEL, data.condition), (PICTURE, picture)))
             self.label_names = None if data.class_names is None else {LABEL: data.class_names}
-            self.class_names = None
-        else:
+        elif with_label:
             raise InputError(
                 f"restoration: with_label=true needs labels, but the condition of '{data.name}' is "
                 f"{data.condition.describe()}; leave it out, or choose labels, as in of=emoji:condition=style"
             )
-
-    def __len__(self) -> int:
-        return len(self.data)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | Parts]:
         """The pictures ``[B, C, H, W]`` and what is left of them, ``[B, c, h, w]``."""
@@ -77,37 +68,11 @@ class Restoration(Data):
         assert labels is not None
         return x, Parts({LABEL: labels, PICTURE: left})
 
-    def caption_embeddings(self, indices: Tensor) -> Tensor | None:
-        """Those of the pictures' own captions, which a restoration is to fit as the picture does."""
-        return self.data.caption_embeddings(indices)
-
-    def scorer_split(self) -> Data | None:
-        """That of the pictures, for an image-text score."""
-        return self.data.scorer_split()
-
     def fingerprint(self) -> str:
         return self.data.fingerprint()
 
 
-class Degradation(Observation, abc.ABC):
-    """The degradation of a picture."""
-
-    name: ClassVar[str]
-
-    @abc.abstractmethod
-    def shape(self, event_shape: torch.Size) -> tuple[int, int, int]:
-        """(c, h, w) of what is left of pictures of this shape.
-
-        Raises:
-            InputError: events that it does not serve.
-        """
-
-    @abc.abstractmethod
-    def observe(self, x: Tensor, indices: Tensor) -> Tensor:
-        """Return the degraded pictures ``[B, c, h, w]`` of x ``[B, C, H, W]``, at ``indices`` of the data."""
-
-
-class LowResolution(Degradation):
+class LowResolution(Observation):
     """Means over squares of ``factor`` × ``factor`` pixels.
 
     Args:
@@ -120,8 +85,8 @@ class LowResolution(Degradation):
         check_counts("restoration", factor=factor)
         self.factor = factor
 
-    def shape(self, event_shape: torch.Size) -> tuple[int, int, int]:
-        channels, height, width = _picture(event_shape)
+    def shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:
+        """Return (c, h, w) of what is left of such pictures."""
         if height % self.factor or width % self.factor:
             raise OptionError(
                 f"restoration: factor={self.factor} does not divide {height} x {width} pixels; choose one "
@@ -130,13 +95,14 @@ class LowResolution(Degradation):
         return channels, height // self.factor, width // self.factor
 
     def observe(self, x: Tensor, indices: Tensor) -> Tensor:
+        """Return what is left of pictures x ``[B, C, H, W]``, at ``indices`` of the data."""
         return functional.avg_pool2d(x, self.factor)
 
     def of(self, x: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
         return functional.avg_pool2d(x, self.factor), cond
 
 
-class HiddenRectangle(Degradation):
+class HiddenRectangle(Observation):
     """A picture with a rectangle of zeros, and a channel that is 1 where it is known and −1 where it is not.
 
     Where the rectangle lies follows from the seed and the place of the picture in the data set, so that a
@@ -154,11 +120,12 @@ class HiddenRectangle(Degradation):
         check_seed("restoration", seed)
         self.share, self.seed = share, seed
 
-    def shape(self, event_shape: torch.Size) -> tuple[int, int, int]:
-        channels, height, width = _picture(event_shape)
+    def shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:
+        """Return (c, h, w) of what is left of such pictures."""
         return channels + 1, height, width
 
     def observe(self, x: Tensor, indices: Tensor) -> Tensor:
+        """Return what is left of pictures x ``[B, C, H, W]``, at ``indices`` of the data."""
         known = self._known(indices, *x.shape[2:]).to(x)
         return torch.cat([x * known, 2 * known - 1], 1)
 
@@ -168,30 +135,14 @@ class HiddenRectangle(Degradation):
 
     def _known(self, indices: Tensor, height: int, width: int) -> Tensor:
         """1 where a picture ``[B, 1, H, W]`` is known."""
-        sides = [max(1, round(self.share * side)) for side in (height, width)]
-        chance = _uniform(indices, self.seed)
-        hidden = []
-        for axis, (side, whole) in enumerate(zip(sides, (height, width), strict=True)):
-            first = (chance[axis] * (whole - side + 1)).long()[:, None]
-            place = torch.arange(whole)
-            hidden.append((place >= first) & (place < first + side))
-        return ~(hidden[0][:, None, :, None] & hidden[1][:, None, None, :])
-
-
-def _picture(event_shape: torch.Size) -> torch.Size:
-    if len(event_shape) != 3:
-        raise InputError(f"restoration: expected pictures [C, H, W], got events {list(event_shape)}")
-    return event_shape
-
-
-def _uniform(indices: Tensor, seed: int) -> Tensor:
-    """Two numbers in [0, 1) for each index, float64 ``[2, B]``, whatever the other indices are."""
-    drawn = [torch.Generator().manual_seed(seed + int(index) * 1_000_003) for index in indices]
-    found = [torch.rand(2, generator=generator, dtype=torch.float64) for generator in drawn]
-    return torch.stack(found, 1) if found else torch.empty(2, 0, dtype=torch.float64)
-
-
-TASKS = (LowResolution.name, HiddenRectangle.name)
+        tall, wide = (max(1, round(self.share * side)) for side in (height, width))
+        known = torch.ones(len(indices), 1, height, width)
+        for row, index in enumerate(indices.tolist()):
+            generator = torch.Generator().manual_seed(self.seed + index * 1_000_003)
+            down, right = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+            top, left = int(down * (height - tall + 1)), int(right * (width - wide + 1))
+            known[row, :, top : top + tall, left : left + wide] = 0
+        return known
 
 
 @DATA.register("restoration")
@@ -219,6 +170,6 @@ def restoration(
         InputError: data that are no pictures, or have no labels where they are wanted.
         OptionError: impossible options.
     """
-    choose("restoration", "task", task, TASKS)
+    choose("restoration", "task", task, (LowResolution.name, HiddenRectangle.name))
     observed = LowResolution(factor) if task == LowResolution.name else HiddenRectangle(hidden, seed)
     return Restoration(load_data(of, split), observed, with_label=with_label)

@@ -13,7 +13,7 @@ Consistency: a restoration is made low-resolution again, or hidden again, and he
 
 from __future__ import annotations
 
-import abc
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
@@ -40,17 +40,15 @@ class ImageMetric(EnsembleMetric):
     better = "higher"
     side: ClassVar[int] = 1
     """The least height and width of an image, in pixels."""
-
-    @abc.abstractmethod
-    def likeness(self, x: Tensor, truth: Tensor) -> Tensor:
-        """Return ``[B]`` of images x and truths, both ``[B, C, H, W]``."""
+    likeness: Callable[[Tensor, Tensor], Tensor]
+    """Function of images and truths, both ``[B, C, H, W]``; its value is ``[B]``."""
 
     def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
         every = truth.repeat_interleave(samples.shape[1], 0)
         return self.likeness(samples.flatten(0, 1), every).view(samples.shape[:2]).mean(1)
 
-    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        return super().columns(setup) if self._serves(setup) else {}
+    def described(self, setup: Setup, what: Mapping[str, str]) -> dict[str, MetricInfo]:
+        return super().described(setup, what) if self._serves(setup) else {}
 
     def lacks(self, setup: Setup) -> str:
         if self._serves(setup):
@@ -93,7 +91,9 @@ def consistency(observation: Observation, x: Tensor, cond: Conditions) -> Tensor
         x: samples ``[B, *event]``.
         cond: the observations, or parts of which one is.
     """
-    expected, found = observation.of(x, _observed(cond))
+    parts = [part for _, part in cond.items()] if isinstance(cond, Parts) else [cond]
+    observed = next(part for part in parts if isinstance(part, Tensor) and kind_of(part) == "tensor")
+    expected, found = observation.of(x, observed)
     return (found.double() - expected.double()).square().flatten(1).mean(1).sqrt()
 
 
@@ -104,17 +104,13 @@ class Psnr(ImageMetric):
     value = "psnr"
     names = ("psnr", OF_MEAN)
     what = "peak signal-to-noise ratio in decibels"
-
-    def likeness(self, x: Tensor, truth: Tensor) -> Tensor:
-        return psnr(x, truth)
+    likeness = staticmethod(psnr)
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        found = super().columns(setup)
-        if not found or setup.members == 1:
-            return found
-        info = found[self.value]
-        what = info.description.replace(self.what, f"{self.what} of the mean", 1)
-        return found | {OF_MEAN: MetricInfo(what, info.samples, info.reference, self.better)}
+        what = {self.value: self.what}
+        if setup.members > 1:
+            what[OF_MEAN] = f"{self.what} of the mean"
+        return self.described(setup, what)
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         found = super().values(setup, drawn)
@@ -132,9 +128,7 @@ class Ssim(ImageMetric):
     names = ("ssim",)
     what = "structural similarity"
     side = SIDE
-
-    def likeness(self, x: Tensor, truth: Tensor) -> Tensor:
-        return ssim(x, truth)
+    likeness = staticmethod(ssim)
 
 
 @Metric.register("consistency")
@@ -156,8 +150,3 @@ class Consistency(PairedMetric):
         assert observation is not None
         assert drawn.cond is not None
         return {self.value: consistency(observation, drawn.x, drawn.cond).mean().item()}
-
-
-def _observed(cond: Conditions) -> Tensor:
-    parts = [part for _, part in cond.items()] if isinstance(cond, Parts) else [cond]
-    return next(part for part in parts if isinstance(part, Tensor) and kind_of(part) == "tensor")

@@ -58,7 +58,12 @@ class GivenImages(Given):
         from flowprior.conditions import as_value
 
         name, shape = _image_of(flow)
-        _check_labels(flow, name, labels)
+        others = [part for part in flow.condition.names if part != name]
+        missing = [part for part in others if part not in labels]
+        unknown = [part for part in labels if part not in others]
+        if missing or unknown:
+            problem = f"add --part {missing[0]}=NAME" if missing else f"leave --part {unknown[0]} out"
+            raise OptionError(f"this flow's condition is {flow.condition.describe()}; {problem}")
         given = torch.stack([_read_image(file, shape) for file in self.files])
         value = as_value(flow.words.read({name: given, **labels}, None, "sample")) if name else given
         rows = rows_for(len(self.files), count)
@@ -93,15 +98,6 @@ def _image_of(flow: Flow) -> tuple[str, tuple[int, ...]]:
 def _is_masked(shape: tuple[int, ...]) -> bool:
     """Return whether an image has one channel more, which says what is known of it."""
     return shape[0] not in CHANNELS
-
-
-def _check_labels(flow: Flow, image: str, labels: Mapping[str, str]) -> None:
-    others = [name for name in flow.condition.names if name != image]
-    missing = [name for name in others if name not in labels]
-    unknown = [name for name in labels if name not in others]
-    if missing or unknown:
-        problem = f"add --part {missing[0]}=NAME" if missing else f"leave --part {unknown[0]} out"
-        raise OptionError(f"this flow's condition is {flow.condition.describe()}; {problem}")
 
 
 def _read_image(file: Path, shape: tuple[int, ...]) -> Tensor:

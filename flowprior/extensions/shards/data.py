@@ -20,13 +20,12 @@ from flowprior.data.captions import DEFAULT_ENCODER
 from flowprior.data.folder import TEST_FOLDERS, check_shape, own_split
 from flowprior.data.records import UNKNOWN, Classes, ConditionedRecords, EventDecoder, RecordConditions
 from flowprior.data.splits import check_split
-from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.errors import DataNotFoundError, InputError, OptionError, import_extra
 from flowprior.extensions.shards.unpacking import (
     AUTO,
     Contents,
     UnpackedShard,
     contents_of,
-    import_webdataset,
     unpacked_shard,
 )
 from flowprior.progress import stage
@@ -94,10 +93,10 @@ def shards(
     if not held:
         raise InputError(f"{name}: expected records, got none in {len(files)} shards")
     known = held if training is None or training == files else _unpacked(training, contents, decoder)
-    conditions = _conditions(held, known, contents, name)
-    corrupt.add(_unlabelled(held, conditions))
-    divided = {"divided": training is None, "test_fraction": test_fraction, "seed": seed}
-    rows = conditions.rows(count, split, name, **divided)
+    conditions, unlabelled = _conditions(held, known, contents, name)
+    corrupt.add(unlabelled)
+    divided = training is None
+    rows = conditions.rows(count, split, name, divided=divided, test_fraction=test_fraction, seed=seed)
     return ShardData(held, rows, conditions, encoder, corrupt, contents.is_image, name)
 
 
@@ -139,10 +138,8 @@ class ShardData(ConditionedRecords):
 
     def fingerprint(self) -> str:
         """sha256 over the digests of the unpacked shards, and the rows."""
-        digest = hashlib.sha256(self.rows.numpy().tobytes())
-        for shard in self._shards:
-            digest.update(shard.digest.encode())
-        return digest.hexdigest()
+        digests = "".join(shard.digest for shard in self._shards)
+        return hashlib.sha256(self.rows.numpy().tobytes() + digests.encode()).hexdigest()
 
 
 def _unpacked(files: Sequence[Path], contents: Contents, decoder: EventDecoder) -> list[UnpackedShard]:
@@ -165,25 +162,22 @@ def _unpacked(files: Sequence[Path], contents: Contents, decoder: EventDecoder) 
 
 def _conditions(
     shards: Sequence[UnpackedShard], known: Sequence[UnpackedShard], contents: Contents, name: str
-) -> RecordConditions:
-    """Labels or captions of all records; the classes are those of the shards ``known``."""
+) -> tuple[RecordConditions, dict[str, str]]:
+    """Labels or captions of all records, and what is wrong with those whose text is no label, by their names.
+
+    The classes are those of the shards ``known``.
+    """
     texts = [text for shard in shards for text in shard.texts]
     if contents.label is None:
-        return RecordConditions(texts=None if contents.text is None else texts)
+        return RecordConditions(texts=None if contents.text is None else texts), {}
     classes = Classes.of([text for shard in known for text in shard.texts], name)
-    return RecordConditions(classes.labels(texts), classes)
-
-
-def _unlabelled(shards: Sequence[UnpackedShard], conditions: RecordConditions) -> dict[str, str]:
-    """Return what is wrong with the records whose text is no label, by their names."""
-    if conditions.labels is None:
-        return {}
-    labels = conditions.labels.split([len(shard.events) for shard in shards])
-    return {
+    labels = classes.labels(texts)
+    wrong = {
         f"{shard.path.name}: event {place}": f"its label is '{printable(shard.texts[place])}'"
-        for shard, own in zip(shards, labels, strict=True)
+        for shard, own in zip(shards, labels.split([len(shard.texts) for shard in shards]), strict=True)
         for place in (own == UNKNOWN).nonzero().flatten().tolist()
     }
+    return RecordConditions(labels, classes), wrong
 
 
 def shard_files(path: str | None, split: Split) -> tuple[list[Path], list[Path] | None]:
@@ -206,21 +200,17 @@ def shard_files(path: str | None, split: Split) -> tuple[list[Path], list[Path] 
             f"shards: {path} is a stream; put the shards on this machine or a file system that it shares"
         )
     root = user_path(path, "shards")
-    own = own_split(root, split) if is_there(root, "is_dir") else None
-    if own is not None:
+    is_folder = is_there(root, "is_dir")
+    if is_folder and (own := own_split(root, split)):
         train = _of_folder(root / "train")
         return (train if split == "train" else _of_folder(own)), train
-    found = _of_folder(root) if is_there(root, "is_dir") else _of_pattern(root)
-    train = [file for file in found if _is_of(file, ("train",))]
-    test = [file for file in found if _is_of(file, TEST_FOLDERS)]
+    found = _of_folder(root) if is_folder else _of_pattern(root)
+    words = {file: set(re.split(r"[-_.\d]+", file.stem.lower())) for file in found}
+    train = [file for file in found if "train" in words[file]]
+    test = [file for file in found if words[file] & set(TEST_FOLDERS)]
     if train and test:
         return (train if split == "train" else test), train
     return found, None
-
-
-def _is_of(file: Path, words: tuple[str, ...]) -> bool:
-    """Return whether one of the words is part of the file's name."""
-    return not set(re.split(r"[-_.\d]+", file.stem.lower())).isdisjoint(words)
 
 
 def _of_folder(folder: Path) -> list[Path]:
@@ -234,7 +224,7 @@ def _of_pattern(pattern: Path) -> list[Path]:
     """The file of that name, or the files that the pattern names."""
     if is_there(pattern, "is_file"):
         return [pattern]
-    webdataset = import_webdataset()
+    webdataset = import_extra("webdataset", "shards", "shards: reading .tar files")
     try:
         names = webdataset.SimpleShardList(str(pattern)).urls
     except ValueError as error:
@@ -243,8 +233,7 @@ def _of_pattern(pattern: Path) -> list[Path]:
         ) from error
     found = []
     for name in names:
-        matches = sorted(glob(name)) if set("*?[") & set(name) else [name]
-        files = [Path(match) for match in matches if is_there(Path(match), "is_file")]
+        files = [Path(match) for match in sorted(glob(name)) if is_there(Path(match), "is_file")]
         if not files:
             raise DataNotFoundError(
                 f"shards: no file {name}; pass path= a folder of {ENDING} files, one of them, or a pattern "

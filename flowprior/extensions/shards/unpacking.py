@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from flowprior.data.picture_files import NamedBytes
 from flowprior.data.records import ARRAYS, PICTURES, EventDecoder
-from flowprior.errors import DataNotFoundError, InputError, OptionError, pip_install
+from flowprior.errors import InputError, OptionError, import_extra
 from flowprior.storage.digests import settings_digest
 from flowprior.storage.reading import read_json
 from flowprior.storage.user_paths import cache_folder
@@ -53,11 +52,6 @@ class Contents:
         """True if the events are images."""
         return self.events[0].rpartition(".")[2] in PICTURES
 
-    @property
-    def condition(self) -> str | None:
-        """The suffix of the labels or captions; None for neither."""
-        return self.label or self.text
-
 
 @dataclass(frozen=True)
 class UnpackedShard:
@@ -90,8 +84,14 @@ def contents_of(shard: Path, event: str, label: str, text: str) -> Contents:
             f"shards: label={label} and text={text} exclude each other; set one of them to {NONE}"
         )
     first = islice(_records(shard), LOOKED_AT) if AUTO in (event, label, text) else ()
-    there = {suffix for record in first for suffix in _members(record)}
-    events = _events(shard, there) if event == AUTO else _given_events(event)
+    there = {suffix for record in first for suffix in record}
+    found = (kind for kind in (PICTURES, ARRAYS) if there & set(kind))
+    events = next(found, ()) if event == AUTO else _given_events(event)
+    if not events:
+        raise InputError(
+            f"{shard}: expected records KEY.jpg, KEY.png or KEY.npy that follow each other, got members "
+            f"{_list_of(there)}; name the events' suffix with event="
+        )
     if label == AUTO:
         label = "cls" if text in (AUTO, NONE) and "cls" in there else NONE
     if text == AUTO:
@@ -124,31 +124,17 @@ def unpacked_shard(shard: Path, contents: Contents, decoder: EventDecoder) -> Un
     return UnpackedShard(shard, digest, events, held["texts"], held["wrong"])
 
 
-def import_webdataset() -> ModuleType:
-    """Return webdataset, which reads shards.
-
-    Raises:
-        DataNotFoundError: it is not installed.
-    """
-    try:
-        import webdataset
-    except ImportError as error:
-        raise DataNotFoundError(
-            f"shards: reading .tar files needs webdataset; run `{pip_install('shards')}`"
-        ) from error
-    return webdataset
-
-
 def _unpack(shard: Path, contents: Contents, decoder: EventDecoder, target: Path) -> dict[str, Any]:
     """Write the events of a shard to ``target``; what is to be known of them is returned."""
     expected: torch.Size | None = None
+    wanted = contents.label or contents.text
     count, texts, wrong = 0, [], {}
     with replacing(target) as temporary, temporary.open("wb") as numbers:
         for place, record in enumerate(_records(shard)):
             key = record["__key__"]
             try:
                 event = _event(record, contents, decoder, expected)
-                text = None if contents.condition is None else _text(record, contents.condition)
+                text = _text(record, wanted) if wanted else None
             except InputError as error:
                 reason = str(error).removeprefix(f"{key}: ")
                 wrong[f"{printable(key)} (record {place})"] = printable(reason)
@@ -162,7 +148,7 @@ def _unpack(shard: Path, contents: Contents, decoder: EventDecoder, target: Path
 
 def _records(shard: Path) -> Iterator[Record]:
     """The records of a shard in its order."""
-    tar = import_webdataset().tariterators
+    tar = import_extra("webdataset", "shards", "shards: reading .tar files").tariterators
     try:
         with shard.open("rb") as stream:
             yield from tar.group_by_keys(tar.tar_file_expander([{"url": shard.name, "stream": stream}]))
@@ -177,7 +163,7 @@ def _records(shard: Path) -> Iterator[Record]:
 def _event(record: Record, contents: Contents, decoder: EventDecoder, expected: torch.Size | None) -> Tensor:
     suffix = next((suffix for suffix in contents.events if suffix in record), None)
     if suffix is None:
-        raise InputError(f"it has no {' or '.join(contents.events)}, only {_list_of(_members(record))}")
+        raise InputError(f"it has no {' or '.join(contents.events)}, only {_list_of(record)}")
     event = decoder(NamedBytes(record[suffix], record["__key__"]), expected)
     if not torch.isfinite(event).all():
         raise InputError("it holds NaN or infinite numbers")
@@ -185,43 +171,26 @@ def _event(record: Record, contents: Contents, decoder: EventDecoder, expected: 
 
 
 def _text(record: Record, wanted: str) -> str:
-    """The text of the condition."""
-    suffix = "json" if wanted.startswith(JSON) else wanted
+    """The text of the condition: all of a member, or a text or whole number in its JSON object."""
+    is_json = wanted.startswith(JSON)
+    suffix, name = ("json", wanted.removeprefix(JSON)) if is_json else (wanted, "")
     if suffix not in record:
-        raise InputError(f"it has no {suffix}, only {_list_of(_members(record))}")
+        raise InputError(f"it has no {suffix}, only {_list_of(record)}")
     try:
-        text = record[suffix].decode("utf-8")
-        return _field(text, wanted.removeprefix(JSON)) if wanted.startswith(JSON) else text.strip()
+        value: Any = record[suffix].decode("utf-8")
+        if is_json:
+            held = json.loads(value)
+            value = held.get(name) if isinstance(held, dict) else None
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise ValueError(f"expected a text or a whole number as '{name}', got {type(value).__name__}")
     except (ValueError, RecursionError) as error:
         raise InputError(f"its {suffix} cannot be read: {error}") from error
-
-
-def _field(text: str, name: str) -> str:
-    """The text or whole number of a field of a JSON object, as a text."""
-    held: Any = json.loads(text)
-    value = held.get(name) if isinstance(held, dict) else None
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f"expected a text or a whole number as '{name}', got {type(value).__name__}")
     return str(value).strip().encode("utf-8", "replace").decode()
 
 
-def _members(record: Record) -> set[str]:
-    """The suffixes of a record's members."""
-    return {name for name in record if not name.startswith("__")}
-
-
-def _list_of(suffixes: set[str]) -> str:
-    return printable(", ".join(sorted(suffixes))) or "nothing"
-
-
-def _events(shard: Path, there: set[str]) -> tuple[str, ...]:
-    for kind in (PICTURES, ARRAYS):
-        if there & set(kind):
-            return kind
-    raise InputError(
-        f"{shard}: expected records KEY.jpg, KEY.png or KEY.npy that follow each other, got members "
-        f"{_list_of(there)}; name the events' suffix with event="
-    )
+def _list_of(record: Iterable[str]) -> str:
+    """The suffixes of the members of records."""
+    return printable(", ".join(sorted(name for name in record if not name.startswith("__")))) or "nothing"
 
 
 def _given_events(event: str) -> tuple[str, ...]:

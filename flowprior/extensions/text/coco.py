@@ -75,15 +75,14 @@ def read_coco(file: Path) -> tuple[list[str], list[tuple[str, ...]]]:
     Raises:
         InputError: none of COCO's captions, or images and captions that do not belong together.
     """
-    expected = "expected COCO's captions, an object with lists 'images' and 'annotations'"
     try:
         stored = json.loads(file.read_bytes())
         names = dict(sorted((int(image["id"]), str(image["file_name"])) for image in stored["images"]))
         texts = [(int(entry["image_id"]), entry["caption"]) for entry in stored["annotations"]]
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise InputError(
-            f"{file}: {expected}, got another file ({type(error).__name__}: {one_line(error)}); pass COCO's "
-            "captions_*.json"
+            f"{file}: expected COCO's captions, an object with lists 'images' and 'annotations', got another "
+            f"file ({type(error).__name__}: {one_line(error)}); pass COCO's captions_*.json"
         ) from error
     odd = [name for name in names.values() if Path(name).name != name or name in ("", "..")]
     if odd or not names:

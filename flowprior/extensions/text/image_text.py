@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -147,13 +147,26 @@ def _read_metadata(file: Path, column: str) -> Captioned:
         if not line.strip():
             continue
         where = f"{file}, line {number}"
-        entry = _object(line, where)
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        if not isinstance(entry, dict):
+            raise InputError(f"{where}: expected an object as JSON, got {line[:40]!r}; write one a line")
         picture = _picture(entry.get("file_name"), file.parent, where)
         if picture in found:
             raise InputError(
                 f"{where}: {picture.name} has a caption already; write them as one list of texts"
             )
-        found[picture] = _texts(entry, column, where)
+        if column not in entry:
+            known = ", ".join(sorted(map(str, entry)))
+            raise InputError(
+                f"{where}: no caption '{column}'; known: {known}; pass column= the one with the texts"
+            )
+        texts = entry[column] if isinstance(entry[column], list) else [entry[column]]
+        if not texts:
+            raise InputError(f"{where}: expected a text or a list of texts as caption, got an empty list")
+        found[picture] = tuple(check_caption(text, where) for text in texts)
     return found
 
 
@@ -181,20 +194,8 @@ def _read_texts(place: Path, inside: list[Path], pictures: list[Path]) -> Captio
         raise InputError(
             f"{place}: {some(lonely, 'text')} no picture of the same name; add it, or remove the text"
         )
-    return {stems[text.with_suffix("")]: (_read_caption(text),) for text in texts}
-
-
-def _read_caption(file: Path) -> str:
-    """Return the caption in a text file: all of it, as one line. An empty file holds the empty caption.
-
-    Raises:
-        InputError: no UTF-8, or more than 100,000 characters.
-    """
-    if file.stat().st_size > 4 * LONGEST:
-        raise InputError(
-            f"{file}: expected a caption of at most {LONGEST:,} characters, got far more; cut it"
-        )
-    return check_caption(" ".join(read_lines(file)), str(file))
+    captions = {text: check_caption(" ".join(read_lines(text, 4 * LONGEST)), str(text)) for text in texts}
+    return {stems[text.with_suffix("")]: (caption,) for text, caption in captions.items()}
 
 
 def check_caption(text: Any, where: str) -> str:
@@ -220,18 +221,6 @@ def some(files: Sequence[Path], kind: str) -> str:
     return f"1 {kind} ({named}) has" if len(files) == 1 else f"{len(files)} {kind}s ({named}) have"
 
 
-def _object(line: str, where: str) -> Mapping[str, Any]:
-    try:
-        entry = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{where}: expected an object as JSON, got {line[:40]!r}; write one a line"
-        ) from error
-    if not isinstance(entry, dict):
-        raise InputError(f"{where}: expected an object as JSON, got {type(entry).__name__}; write one a line")
-    return entry
-
-
 def _picture(name: Any, place: Path, where: str) -> Path:
     """The image that a line names, which lies in the folder ``place`` or below it."""
     if not isinstance(name, str) or not name:
@@ -244,15 +233,3 @@ def _picture(name: Any, place: Path, where: str) -> Path:
             f"{where}: caption without its picture, there is no {name}; add it, or remove the line"
         )
     return place / written
-
-
-def _texts(entry: Mapping[str, Any], column: str, where: str) -> tuple[str, ...]:
-    if column not in entry:
-        known = ", ".join(sorted(map(str, entry)))
-        raise InputError(
-            f"{where}: no caption '{column}'; known: {known}; pass column= the one with the texts"
-        )
-    value = entry[column]
-    if value == []:
-        raise InputError(f"{where}: expected a text or a list of texts as caption, got an empty list")
-    return tuple(check_caption(text, where) for text in (value if isinstance(value, list) else [value]))

@@ -11,6 +11,7 @@ import typer
 from flowprior.cli.asked import OTHERS, Asked, Given, rows_of_parts
 from flowprior.cli.options import rows_for
 from flowprior.errors import OptionError
+from flowprior.storage.user_paths import read_lines
 
 if TYPE_CHECKING:
     from flowprior.flow import Flow
@@ -37,14 +38,18 @@ def captions(
     """Return the captions that are asked for, or None where no option is given.
 
     Raises:
-        OptionError: captions by two options, or a file that is missing, empty or no text.
+        OptionError: captions by two options, or an empty file.
+        InputError: a file that is missing, too long, or no text.
     """
     if text and prompts is not None:
         raise OptionError("--text and --prompts exclude each other; choose one of them")
     if not text and prompts is None and negative is None and encoder is None:
         return None
     if prompts is not None:
-        return GivenCaptions("--prompts", _captions_of(prompts), negative, encoder)
+        lines = [line.strip() for line in read_lines(prompts, PROMPTS_LIMIT) if line.strip()]
+        if not lines:
+            raise OptionError(f"--prompts {prompts} holds no caption; write one a line")
+        return GivenCaptions("--prompts", lines, negative, encoder)
     return GivenCaptions("--text" if text else "", text or [], negative, encoder)
 
 
@@ -84,26 +89,3 @@ class GivenCaptions(Given):
         value = as_value(flow.words.read(asked, None, "sample"))
         rows = rows_for(len(value), count)
         return Asked(value[rows], None, rows, {"caption" + "s" * (len(texts) > 1): texts, **words})
-
-
-def _captions_of(file: Path) -> list[str]:
-    """Return the captions of a file, one a line; empty lines are skipped.
-
-    Raises:
-        OptionError: a file that is missing, too long, empty or no text.
-    """
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(PROMPTS_LIMIT + 1)
-    except (OSError, ValueError) as error:
-        raise OptionError(f"--prompts {file} cannot be read ({error}); check the path") from error
-    if len(data) > PROMPTS_LIMIT:
-        raise OptionError(f"--prompts {file} has more than {PROMPTS_LIMIT:,} bytes; split it")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise OptionError(f"--prompts {file} is no UTF-8 text; save it as UTF-8") from error
-    captions = [line.strip() for line in text.split("\n") if line.strip()]
-    if not captions:
-        raise OptionError(f"--prompts {file} holds no caption; write one a line")
-    return captions

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from flowprior.conditions import Condition, Conditions, TokenStates
-from flowprior.errors import CheckpointError, FlowpriorError, InputError, OptionError
+from flowprior.errors import FlowpriorError, InputError
+from flowprior.extensions.text.encoders import padded_rows
 from flowprior.flow.readers import TEXT, TEXT_ENCODER, Reader, check_identity, remembered
-from flowprior.models import Encoder, TextEncoder
-from flowprior.models.encoders import check_texts, is_empty
-from flowprior.registry import spec_of
+from flowprior.models import TextEncoder
+from flowprior.models.encoders import check_texts, is_empty, text_encoder
 
 
 class TextReader(Reader):
@@ -55,10 +53,8 @@ class TextReader(Reader):
         if self._encoder is None:
             self.metadata.pop(TEXT_ENCODER, None)
             return
-        spec = None
-        with suppress(CheckpointError):  # One that is not registered is this process's alone.
-            spec = spec_of(Encoder.registry, self._encoder)
-        self.metadata[TEXT_ENCODER] = {"spec": spec, "identity": remembered(self.metadata, "identity")}
+        identity = remembered(self.metadata, "identity")
+        self.metadata[TEXT_ENCODER] = {"spec": self._encoder.spec, "identity": identity}
 
     def value(self, texts: Sequence[str], condition: Condition, owner: str) -> Conditions:
         """Return what texts are as a condition of embeddings or of token states.
@@ -67,21 +63,19 @@ class TextReader(Reader):
         """
         texts = check_texts(texts, owner)
         encoder = self._fitting_encoder(condition, owner)
+        said = [text for text in dict.fromkeys(texts) if not is_empty(text)]
         known: dict[str, tuple[Tensor, Tensor]] = {}
-        if said := [text for text in dict.fromkeys(texts) if not is_empty(text)]:
+        if said:
             made = encoder.encode(said)
-            for text, pooled, tokens, mask in zip(said, made.pooled, made.tokens, made.mask, strict=True):
-                known[text] = (pooled, tokens[mask])
+            states = [tokens[mask] for tokens, mask in zip(made.tokens, made.mask, strict=True)]
+            known = dict(zip(said, zip(made.pooled, states, strict=True), strict=True))
         null = torch.zeros(encoder.size), torch.zeros(1, encoder.token_size)
-        found = [known.get(text, null) for text in texts]
-        pooled, tokens = zip(*found, strict=True) if texts else ((), ())
+        # The null condition comes last, and is left out again, so that there is a row also of no texts.
+        pooled, tokens = zip(*(known.get(text, null) for text in texts), null, strict=True)
         if condition.kind == "embeddings":
-            return torch.stack(pooled) if texts else torch.zeros(0, encoder.size)
-        if not texts:
-            return TokenStates(torch.zeros(0, 1, encoder.token_size), torch.zeros(0, 1, dtype=torch.bool))
-        states = pad_sequence(list(tokens), batch_first=True)
-        lengths = torch.tensor([len(states) for states in tokens])
-        return TokenStates(states, torch.arange(states.shape[1]) < lengths[:, None])
+            return torch.stack(pooled)[:-1]
+        states, mask = padded_rows(tokens)
+        return TokenStates(states[:-1], mask[:-1])
 
     def negative(self, text: str, owner: str) -> dict[str, Conditions]:
         """Return the parts of the condition that a caption to guide away from stands for."""
@@ -120,17 +114,3 @@ class TextReader(Reader):
                 'flow.text_encoder = "minilm" (--encoder minilm)'
             )
         return encoder
-
-
-def text_encoder(encoder: str | TextEncoder) -> TextEncoder:
-    """Return a text encoder by name, by spec, or as it is.
-
-    Raises:
-        UnknownComponentError: no encoder of that name.
-        OptionError: options that it cannot take, no encoder of texts, or a package that is not installed.
-        DataNotFoundError: a folder that is not there.
-    """
-    built = Encoder.registry.resolve(encoder)
-    if not isinstance(built, TextEncoder):
-        raise OptionError(f"encoder '{built.name}' encodes no texts; choose another, such as minilm")
-    return built

@@ -30,8 +30,8 @@ from flowprior.storage.digests import tensor_bytes, tensors_digest
 
 AMONG = 300
 """Captions that an image's own is to be found among: those of the split with the least sha256."""
-NEAREST = (1, 5)
-"""A caption counts as found where it is among so many nearest ones."""
+NEAREST = {1: "the nearest", 5: "among the 5 nearest"}
+"""A caption counts as found where it is among so many nearest ones, in words."""
 ROUNDING = 1e-12
 """By which two sums of the same cosine may differ."""
 MOST_PAIRS = 5000
@@ -83,10 +83,19 @@ class ImageText(SampleMetric):
         assert drawn.rows is not None
         found: dict[str, float] = {}
         for extractor in _extractors(setup):
-            scorer = self._scorer(extractor, setup)
+            scorer, indices = self._scorer(extractor, setup), drawn.rows.indices
             captions = scorer.captions_of(drawn.rows.data)
-            if captions is not None:
-                found |= _values(scorer, captions, drawn.features(extractor), drawn.rows.indices)
+            if captions is None:
+                continue
+            images, own = scorer.images(drawn.features(extractor)), scorer.embed(captions, indices)
+            others = scorer.embed(captions, captions.first[:AMONG])
+            ranks = caption_ranks(images, own, captions.numbers[indices], others)
+            found[scorer.fit_name] = scorer.fit(cosine_similarity(images.double(), own.double(), dim=1))
+            found |= {
+                _name(count, scorer): (ranks < count).double().mean().item()
+                for count in NEAREST
+                if count < len(others)
+            }
         return found
 
     def _scorer(self, extractor: FeatureExtractor, setup: Setup) -> CaptionScorer:
@@ -104,12 +113,11 @@ class ImageText(SampleMetric):
         captions = scorer.captions_of(data)
         if captions is None:
             return {}
-        among, own = min(AMONG, len(captions)), f"captions sha256 {captions.digest[:8]}"
+        among, how, own = min(AMONG, len(captions)), scorer.how(), f"captions sha256 {captions.digest[:8]}"
         what = "share of pictures whose own caption is {} of {} captions, by {}; {}"
-        places = {1: "the nearest"} | {count: f"among the {count} nearest" for count in NEAREST if count > 1}
-        return {scorer.fit_name: f"{scorer.fit_description()}; {own}"} | {
-            _name(count, scorer): what.format(places[count], among, scorer.how(), own)
-            for count in NEAREST
+        return {scorer.fit_name: f"{scorer.fit_what.format(how)}; {own}"} | {
+            _name(count, scorer): what.format(place, among, how, own)
+            for count, place in NEAREST.items()
             if count < among
         }
 
@@ -138,21 +146,6 @@ def _extractors(setup: Setup) -> list[FeatureExtractor]:
     return [extractor for extractor in setup.extractors if extractor is not setup.classifier]
 
 
-def _values(
-    scorer: CaptionScorer, captions: DistinctCaptions, features: Tensor, indices: Tensor
-) -> dict[str, float]:
-    """Return the values of images with features ``[N, F]`` and the captions of the events ``indices``."""
-    images, own = scorer.images(features), scorer.embed(captions, indices)
-    others = scorer.embed(captions, captions.first[:AMONG])
-    ranks = caption_ranks(images, own, captions.numbers[indices], others)
-    cosines = cosine_similarity(images.double(), own.double(), dim=1)
-    return {scorer.fit_name: scorer.fit(cosines)} | {
-        _name(count, scorer): (ranks < count).double().mean().item()
-        for count in NEAREST
-        if count < len(others)
-    }
-
-
 def _name(count: int, scorer: CaptionScorer) -> str:
     return f"caption-top{count}-{scorer.extractor.features_name}"
 
@@ -166,9 +159,11 @@ class CaptionScorer(abc.ABC):
 
     Attributes:
         fit_name: name of the value of images and their own captions.
+        fit_what: what this value is; braces stand for :meth:`how`.
     """
 
     fit_name: str
+    fit_what: str
 
     def __init__(self, extractor: FeatureExtractor, training: Reference) -> None:
         self.extractor, self.training = extractor, training
@@ -184,10 +179,6 @@ class CaptionScorer(abc.ABC):
     @abc.abstractmethod
     def how(self) -> str:
         """Return by what captions are compared, for descriptions."""
-
-    @abc.abstractmethod
-    def fit_description(self) -> str:
-        """Return what the value of :meth:`fit` is."""
 
     @abc.abstractmethod
     def _captions(self, data: Data) -> list[str] | list[bytes] | None:
@@ -214,6 +205,8 @@ class RidgeScorer(CaptionScorer):
     It never learns from generated images.
     """
 
+    fit_what = "cosine of predicted and true embedding of the own caption, from their mean, by {}"
+
     def __init__(self, extractor: FeatureExtractor, training: Reference) -> None:
         super().__init__(extractor, training)
         own = training.data.scorer_split()
@@ -229,9 +222,6 @@ class RidgeScorer(CaptionScorer):
             f"(sha256 {self._digest[:8]})"
         )
 
-    def fit_description(self) -> str:
-        return f"cosine of predicted and true embedding of the own caption, from their mean, by {self.how()}"
-
     @cached_property
     def _embeddings(self) -> Tensor:
         """The embeddings ``[N, E]`` of the captions that are learned from."""
@@ -239,8 +229,8 @@ class RidgeScorer(CaptionScorer):
 
     @cached_property
     def _learned(self) -> DistinctCaptions:
-        indices = self.pairs.indices(MOST_PAIRS)
-        return DistinctCaptions(self.pairs.data, embedded_captions(self.pairs.data, indices))
+        captions = embedded_captions(self.pairs.data, self.pairs.indices(MOST_PAIRS))
+        return DistinctCaptions(self.pairs.data, captions)
 
     @cached_property
     def _digest(self) -> str:
@@ -274,6 +264,7 @@ class ClipScorer(CaptionScorer):
     """CLIP's own two towers; captions are the stored texts, whatever the flow was conditioned on."""
 
     fit_name = "clip-score"
+    fit_what = "100 max(cos, 0) of CLIP's embeddings of picture and own caption"
 
     def __init__(self, extractor: ClipFeatures, training: Reference) -> None:
         super().__init__(extractor, training)
@@ -282,9 +273,6 @@ class ClipScorer(CaptionScorer):
 
     def how(self) -> str:
         return "CLIP's two towers"
-
-    def fit_description(self) -> str:
-        return "100 max(cos, 0) of CLIP's embeddings of picture and own caption"
 
     def _captions(self, data: Data) -> list[str] | None:
         texts = texts_of(data)
@@ -338,10 +326,8 @@ def fit_caption_ridge(features: Tensor, embeddings: Tensor, captions: Tensor) ->
         captions: a number for each different caption, int64 ``[N]``; one is never in two folds.
 
     Raises:
-        InputError: numbers that are not finite, or a single caption.
+        InputError: a single caption.
     """
-    if not (torch.isfinite(features).all() and torch.isfinite(embeddings).all()):
-        raise InputError("image-text score: expected finite features and embeddings, got NaN or infinity")
     if len(captions.unique()) < 2:
         raise InputError("image-text score: expected at least two different captions to learn from, got one")
     from sklearn.linear_model import Ridge
@@ -383,7 +369,11 @@ class DistinctCaptions:
 
     def __init__(self, data: Data, captions: Sequence[str] | Sequence[bytes]) -> None:
         self.data, self.captions = data, captions
-        digests = [_sha256(caption) for caption in captions]
+        whole = (
+            caption if isinstance(caption, bytes) else caption.encode("utf-8", "surrogateescape")
+            for caption in captions
+        )
+        digests = [hashlib.sha256(caption).digest() for caption in whole]
         _, first, numbers = np.unique(np.array(digests), return_index=True, return_inverse=True)
         self.first, self.numbers = torch.from_numpy(first), torch.from_numpy(numbers)
         self.digest = hashlib.sha256(b"".join(digests)).hexdigest()
@@ -414,8 +404,3 @@ def embedded_captions(data: Data, indices: Tensor) -> list[str] | list[bytes]:
     if data.captions is not None:
         return [data.captions[int(index)] for index in indices.tolist()]
     return [tensor_bytes(row).tobytes() for row in embeddings_of(data, indices)]
-
-
-def _sha256(caption: str | bytes) -> bytes:
-    whole = caption if isinstance(caption, bytes) else caption.encode("utf-8", "surrogateescape")
-    return hashlib.sha256(whole).digest()

@@ -109,10 +109,3 @@ def test_cells_hold_vectors_alone(call: Call, run: Path, tmp_path: Path) -> None
     answer = call("sample", run, "--cond", "3", "--nfe", "1", "--out", tmp_path / "s.h5ad")
     assert answer.code == 2
     assert "expected vectors for" in answer.err
-
-
-def test_without_anndata_no_cells_are_drawn(monkeypatch, call, cells_run, tmp_path):
-    monkeypatch.setitem(__import__("sys").modules, "anndata", None)
-    code, err = sampled(call, cells_run, tmp_path / "s.h5ad", "B cell")
-    assert code == 2
-    assert "writing .h5ad files needs anndata; run `pip install anndata h5py pandas`" in err

@@ -107,11 +107,6 @@ def test_broken_files_are_named_in_one_line(file):
         assert "\n" not in str(caught.value)
 
 
-def test_missing_files_are_named(tmp_path):
-    with pytest.raises(DataNotFoundError, match=r"pass path= an existing \.h5ad file"):
-        load_data(str(tmp_path / "absent.h5ad"))
-
-
 def test_without_scanpy_the_error_names_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataNotFoundError, match="pip install --no-deps scanpy"):

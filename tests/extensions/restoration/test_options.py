@@ -62,15 +62,6 @@ def test_each_file_is_a_row_of_the_picture(saved, tmp_path):
         assert np.allclose(stored["cond"][0], stored["cond"][3])
 
 
-def test_the_picture_shows_what_was_given(saved, tmp_path):
-    out = tmp_path / "restored.png"
-    file = picture(tmp_path / "low.png")
-    succeed("sample", saved, "--out", out, "--picture", file, "--count", "2", "--show-prior")
-    with Image.open(out) as drawn:
-        assert drawn.text["picture"] == "low"
-        assert drawn.width > drawn.height
-
-
 def test_what_is_transparent_is_hidden(tmp_path):
     flow = trained("inpainting")
     asked = GivenImages([picture(tmp_path / "part.png", "LA")]).read(flow, 1, {})

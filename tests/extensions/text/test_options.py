@@ -164,9 +164,9 @@ def test_letters_that_no_font_has_are_escaped(
     [
         (["--text", "a", "--cond", "1"], "--text and --cond exclude each other"),
         (["--text", "a", "--prompts", "p.txt"], "--text and --prompts exclude each other"),
-        (["--prompts", "no-such-file.txt"], "no-such-file.txt cannot be read"),
+        (["--prompts", "no-such-file.txt"], "no-such-file.txt: cannot be read"),
         (["--prompts", "{empty}"], "holds no caption; write one a line"),
-        (["--prompts", "{bytes}"], "is no UTF-8 text"),
+        (["--prompts", "{bytes}"], "expected text in UTF-8"),
         (["--prompts", "{folder}"], "cannot be read"),
         (["--prompts", "/dev/zero"], "has more than 1,048,576 bytes; split it"),
         ([], "nothing is asked for: this flow's condition is an embedding; write its"),

@@ -64,12 +64,6 @@ def test_captions_stand_for_their_embeddings(flow: Flow) -> None:
     assert torch.equal(flow.log_prob(x, captions), flow.log_prob(x, pooled))
 
 
-def test_each_caption_is_encoded_once(flow: Flow) -> None:
-    flow.text_encoder = encoder = WordEncoder()
-    drawn(flow, ["a cat", "a dog", "a cat"])
-    assert encoder.calls == [["a cat", "a dog"]]
-
-
 def test_a_list_of_captions_and_n_have_to_agree(flow: Flow) -> None:
     flow.text_encoder = WordEncoder()
     with pytest.raises(InputError, match="expected one condition for each of 3 samples, got 2"):

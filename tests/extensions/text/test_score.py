@@ -12,7 +12,7 @@ from flowprior.conditions import Parts
 from flowprior.couplings import Coupling
 from flowprior.data import Data, TensorData
 from flowprior.errors import OptionError
-from flowprior.evaluation import Result, evaluate, sweep
+from flowprior.evaluation import Result, evaluate
 from flowprior.extensions.text.score import ImageText
 from flowprior.features import Classifier, as_extractor
 from flowprior.flow import Flow
@@ -132,15 +132,6 @@ def test_one_instance_learns_anew_from_other_data() -> None:
     fresh = evaluated(painting(second, right=True), second)
     assert [again.value(name, 2) for name in NAMES] == [fresh.value(name, 2) for name in NAMES]
     assert again.value(NAMES[0], 2) < 0, "what was learned are the negative colours"
-
-
-@FEW_REFERENCES
-def test_samples_for_another_splits_conditions_have_no_score_there() -> None:
-    data, parts = Colours(200, 1), {"test": Colours(100, 2), "validation": Colours(80, 3)}
-    options: dict[str, Any] = {"features": [nn.Flatten()], "metrics": ["image-text", "w2"]}
-    found = sweep(painting(data, right=True), data, references=parts, nfe=[1], samples=60, **options)
-    assert {row["split"] for row in found.select(metric=NAMES)} == {"test"}
-    assert {row["split"] for row in found.select(metric="w2_squared")} == {"test", "validation"}
 
 
 def test_other_captions_are_another_value() -> None:
