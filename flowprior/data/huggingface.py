@@ -23,7 +23,7 @@ from flowprior.data.folder import TEST_FOLDERS, check_shape
 from flowprior.data.picture_files import NamedBytes
 from flowprior.data.records import UNKNOWN, Classes, ConditionedRecords, EventDecoder, RecordConditions
 from flowprior.data.splits import check_split
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import InputError, OptionError, import_extra
 from flowprior.registry import did_you_mean, is_whole
 from flowprior.storage import existing_folder, one_line
 from flowprior.streams.data import MOST_CORRUPT, CorruptRecords
