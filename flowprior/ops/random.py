@@ -205,21 +205,3 @@ def normal_rows(seed: Tensor, stream: int, rows: slice, dim: int, dtype: torch.d
 def noise_chunks(rows: int, dim: int, device: torch.device) -> list[slice]:
     """Slices of rows whose words stay in the cache (on other devices: in bounded memory)."""
     return chunks(rows, -(-dim // 4), CHUNK_OF_GROUPS, device)
-
-
-SOBOL_SEED = 20250211
-LARGEST_SOBOL = torch.quasirandom.SobolEngine.MAXDIM
-
-
-def quasi_normal(n: int, dim: int, like: Tensor) -> Tensor:
-    """``n`` nodes ``[n, dim]`` in the dtype and on the device of ``like``; the same ones every time.
-
-    Scrambled Sobol points (Owen 1998) through the inverse of the normal distribution function. Beyond the
-    dimensions for which a Sobol sequence is tabulated they are plain pseudo-random numbers.
-    """
-    if dim > LARGEST_SOBOL or dim == 0:
-        nodes = torch.randn(n, dim, generator=torch.Generator().manual_seed(SOBOL_SEED), dtype=torch.float64)
-        return nodes.to(like)
-    points = torch.quasirandom.SobolEngine(dim, scramble=True, seed=SOBOL_SEED).draw(n, dtype=torch.float64)
-    half_step = 2.0**-31
-    return torch.special.ndtri(points.clamp(half_step, 1 - half_step)).to(like)

@@ -9,13 +9,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import Tensor
 
-from flowprior.conditions import Condition
+from flowprior.conditions import Condition, as_value, rows
 from flowprior.errors import InputError
 from flowprior.flow import Flow
 from flowprior.flow.label_names import WHOLE
 from flowprior.flow.readers import TEXTUAL
-from flowprior.flow.showing import MOST_STATES, Stages, stages
+from flowprior.flow.showing import draw, prior_means
 from flowprior.pictures import point_panels, points, sample_grid
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ PICTURES = {
     "result": "Result",
 }
 """Name of each picture, and what stands above it."""
+MOST_STATES = 6
+"""States of a trajectory that the page shows."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ def _field(flow: Flow, name: str, part: Condition) -> Field:
 
 
 def condition_of(fields: Sequence[Field], values: Sequence[Any], n: int) -> Any:
-    """What :func:`flowprior.flow.showing.stages` takes for the values of the fields, ``n`` times.
+    """What :func:`stages` takes for the values of the fields, ``n`` times.
 
     Args:
         fields: of :func:`fields_of`.
@@ -232,3 +235,49 @@ def draw_stages(found: Stages) -> dict[str, Figure]:
         "trajectory": trajectory,
         "result": draw(found.states[-1]),
     }
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The way of some samples of one condition, as events: of a flow in latents, as pictures.
+
+    Attributes:
+        mean: of the prior, ``[1, *event]``.
+        states: ``[S, n, *event]``, from the source samples to the result.
+        times: of the states.
+        nfe: evaluations of the velocity that were spent.
+    """
+
+    mean: Tensor
+    states: Tensor
+    times: list[float]
+    nfe: int
+
+
+def stages(
+    flow: Flow, cond: Any, n: int, *, seed: int, most: int = MOST_STATES, owner: str, **options: Any
+) -> Stages:
+    """Draw ``n`` samples of one condition and keep what they were on the way.
+
+    They are those that ``flowprior sample --count n --seed seed`` draws.
+
+    Args:
+        flow: to draw from.
+        cond: a caption, a condition of ``n`` rows, a mapping of parts of either, or None.
+        n: number of samples.
+        seed: of the source samples and a stochastic sampler's noise.
+        most: states to keep, two or more; first and last are among them, the others lie evenly between.
+        owner: named by messages.
+        options: of :meth:`flowprior.Flow.solve`, such as ``nfe`` and ``guidance``.
+
+    Raises:
+        InputError: a condition that does not fit the flow.
+        OptionError: an impossible option.
+    """
+    value = as_value(flow.words.read(cond, n, owner))
+    solution = draw(flow, value, n if value is None else None, seed=seed, trajectory=True, **options)
+    assert solution.trajectory is not None
+    count = len(solution.trajectory)
+    places = torch.linspace(0, count - 1, min(most, count), dtype=torch.float64).round().long()
+    mean = prior_means(flow, None if value is None else rows(value, slice(1)))
+    return Stages(mean, solution.trajectory[places], solution.times[places].tolist(), solution.nfe)

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.errors import FlowpriorError, pip_install
+from flowprior.extensions.densities.network import quasi_normal
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.grouped import times_table
 from flowprior.networks.embeddings import ConditionEmbedding
 from flowprior.ops import standard_normal
-from flowprior.ops.random import quasi_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import rows_looked_at
 from flowprior.priors.holdout import Holdout, thinned

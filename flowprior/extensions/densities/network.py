@@ -14,6 +14,8 @@ from flowprior.networks.embeddings import ConditionEmbedding, zeroed
 SMALLEST_PICTURE = 8
 HIDDEN_PER_WIDTH = 8
 LOG_VARIANCE_BOUND = 12.0
+SOBOL_SEED = 20250211
+LARGEST_SOBOL = torch.quasirandom.SobolEngine.MAXDIM
 
 
 class Trunk(nn.Module):
@@ -99,3 +101,17 @@ def _convolutions(event_shape: torch.Size, width: int) -> tuple[nn.Sequential, n
         nn.PixelShuffle(2),
     )
     return down, up, 2 * width * math.ceil(height / 4) * math.ceil(side / 4)
+
+
+def quasi_normal(n: int, dim: int, like: Tensor) -> Tensor:
+    """``n`` nodes ``[n, dim]`` in the dtype and on the device of ``like``; the same ones every time.
+
+    Scrambled Sobol points (Owen 1998) through the inverse of the normal distribution function. Beyond the
+    dimensions for which a Sobol sequence is tabulated they are plain pseudo-random numbers.
+    """
+    if dim > LARGEST_SOBOL or dim == 0:
+        nodes = torch.randn(n, dim, generator=torch.Generator().manual_seed(SOBOL_SEED), dtype=torch.float64)
+        return nodes.to(like)
+    points = torch.quasirandom.SobolEngine(dim, scramble=True, seed=SOBOL_SEED).draw(n, dtype=torch.float64)
+    half_step = 2.0**-31
+    return torch.special.ndtri(points.clamp(half_step, 1 - half_step)).to(like)

@@ -22,11 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowprior.extensions.densities.network import VaeNetwork
+from flowprior.extensions.densities.network import VaeNetwork, quasi_normal
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import standard_normal
 from flowprior.ops.mixture import LOG_2PI
-from flowprior.ops.random import quasi_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior
 from flowprior.priors.gmm import GmmPrior

@@ -10,9 +10,17 @@ import pytest
 import torch
 
 from flowprior.errors import FlowpriorError, InputError
-from flowprior.extensions.demo.answer import PICTURES, POINTS, Field, Wanted, answer, condition_of, fields_of
+from flowprior.extensions.demo.answer import (
+    PICTURES,
+    POINTS,
+    Field,
+    Wanted,
+    answer,
+    condition_of,
+    fields_of,
+    stages,
+)
 from flowprior.flow import Flow
-from flowprior.flow.showing import stages
 from flowprior.pictures import figure_bytes
 from tests.cli.conftest import Call
 from tests.words import WordEncoder
