@@ -126,23 +126,19 @@ class HiddenRectangle(Observation):
 
     def observe(self, x: Tensor, indices: Tensor) -> Tensor:
         """Return what is left of pictures x ``[B, C, H, W]``, at ``indices`` of the data."""
-        known = self._known(indices, *x.shape[2:]).to(x)
-        return torch.cat([x * known, 2 * known - 1], 1)
-
-    def of(self, x: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
-        known = (cond[:, -1:] > 0).to(x)
-        return x * known, cond[:, :-1] * known
-
-    def _known(self, indices: Tensor, height: int, width: int) -> Tensor:
-        """1 where a picture ``[B, 1, H, W]`` is known."""
+        height, width = x.shape[2:]
         tall, wide = (max(1, round(self.share * side)) for side in (height, width))
-        known = torch.ones(len(indices), 1, height, width)
+        known = x.new_ones(len(indices), 1, height, width)
         for row, index in enumerate(indices.tolist()):
             generator = torch.Generator().manual_seed(self.seed + index * 1_000_003)
             down, right = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
             top, left = int(down * (height - tall + 1)), int(right * (width - wide + 1))
             known[row, :, top : top + tall, left : left + wide] = 0
-        return known
+        return torch.cat([x * known, 2 * known - 1], 1)
+
+    def of(self, x: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
+        known = (cond[:, -1:] > 0).to(x)
+        return x * known, cond[:, :-1] * known
 
 
 @DATA.register("restoration")

@@ -184,8 +184,7 @@ def _in_blocks(readings: Readings, begins: np.ndarray, seed: int, margin: int) -
 
 def _units(readings: Readings, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation ``[stations, columns]`` over the hours that training windows forecast."""
-    hours = np.unique(begins[:, None] + np.arange(AHEAD))
-    seen = readings.values[hours]
+    seen = readings.values[np.unique(begins[:, None] + np.arange(AHEAD))]
     scale = np.nanstd(seen, 0)
     return np.nan_to_num(np.nanmean(seen, 0)), np.where(scale > 0, scale, 1.0)
 

@@ -50,8 +50,7 @@ def coco(
     """
     check_split(split)
     check_shape("coco", size, 3)
-    archives = f"annotations_trainval{year}.zip, train{year}.zip and val{year}.zip"
-    advice = f"unpack {archives} of cocodataset.org in"
+    advice = f"unpack annotations_trainval{year}.zip, train{year}.zip and val{year}.zip of cocodataset.org in"
     root = data_folder(path, "coco", "annotations and pictures", f"{advice} one folder")
     part = f"{PARTS[split]}{year}"
     annotations = root / "annotations" / f"captions_{part}.json"

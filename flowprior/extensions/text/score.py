@@ -338,8 +338,9 @@ def fit_caption_ridge(features: Tensor, embeddings: Tensor, captions: Tensor) ->
     x, y = x - feature_mean, y - embedding_mean
     length = x.square().sum(1).mean().sqrt().clamp_min(1e-12)
     folds = GroupKFold(min(FOLDS, len(captions.unique())))
-    ridge, choices = Ridge(fit_intercept=False), {"alpha": list(STRENGTHS)}
-    search = GridSearchCV(ridge, choices, scoring=_mean_cosine, cv=folds)
+    search = GridSearchCV(
+        Ridge(fit_intercept=False), {"alpha": list(STRENGTHS)}, scoring=_mean_cosine, cv=folds
+    )
     search.fit((x / length).numpy(), y.numpy(), groups=captions.numpy())
     weight = torch.from_numpy(search.best_estimator_.coef_).T.contiguous() / length
     strength = torch.tensor(search.best_params_["alpha"], dtype=torch.float64)
