@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from flowprior.conditions import Conditions, Parts
 from flowprior.errors import InputError
-from flowprior.pictures.points import point_panels
+from flowprior.pictures.points import Panel, point_panels
 from flowprior.pictures.sheet import Block, Sheet, class_name, draw_sheet, sheet_of
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ CHANNELS = (1, 3, 4)
 SMALLEST_SIDE = 48
 """Pixels to which the shorter side of a small image is enlarged at least."""
 MOST_COLUMNS = 24
-
-Panel = tuple[Tensor, Tensor | None]
-"""Images ``[N, C, H, W]`` or points ``[N, 2]``, and their condition ``[N, …]`` or None."""
 
 
 def sample_grid(
@@ -87,12 +84,14 @@ def image_sheet(
             )
     classes = _classes(panels)
     row_names = ["" if label is None else class_name(label, names) for label in classes]
-    rows = {name: _by_class(*panel, classes) for name, panel in panels.items()}
-    if len(panels) == 1 and len(classes) > 1 and all(len(row) == 1 for row in next(iter(rows.values()))):
-        (name, images), captions, row_names = next(iter(rows.items())), row_names, [""]
-        rows = {name: [torch.cat(images)]}
-    else:
-        captions = []
+    rows = {
+        name: [_pixels(x if labels is None or label is None else x[labels == label]) for label in classes]
+        for name, (x, labels) in panels.items()
+    }
+    captions: list[str] = []
+    if len(panels) == 1 and len(classes) > 1 and all(len(row) == 1 for own in rows.values() for row in own):
+        captions, row_names = row_names, [""]
+        rows = {name: [torch.cat(own)] for name, own in rows.items()}
     labelled = len(row_names) > 1
     blocks = [Block(name, own, _columns(max(map(len, own)), columns, labelled)) for name, own in rows.items()]
     return sheet_of(blocks, row_names, captions)
@@ -119,13 +118,6 @@ def _classes(panels: Mapping[str, Panel]) -> list[int | None]:
             return [None]
         found |= set(labels.tolist())
     return [*sorted(found)]
-
-
-def _by_class(x: Tensor, labels: Tensor | None, classes: list[int | None]) -> list[Tensor]:
-    pixels = _pixels(x)
-    if labels is None or classes == [None]:
-        return [pixels]
-    return [pixels[(labels == label).cpu()] for label in classes]
 
 
 def _pixels(x: Tensor) -> Tensor:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.collections import PathCollection
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
 
 MOST_COLOURS = 10
 """Classes that a legend tells apart; more of them are coloured along a scale, as embeddings are."""
 DOT = 9
 Panel = tuple[Tensor, Tensor | None]
+"""Images ``[N, C, H, W]`` or points ``[N, 2]``, and their condition ``[N, …]`` or None."""
 SIDE, LEFT, BOTTOM, BETWEEN, NAME, LEGEND = 5.0, 0.7, 0.4, 0.4, 0.3, 1.5
 """Inches of a panel, of what is around it, and of the legend at the right."""
 LONGEST_NAME, LONGEST_TITLE = 18, 60
@@ -94,7 +94,7 @@ def panels_over_real(
     title: str,
     frame: Tensor | None,
 ) -> tuple[Figure, list[Axes]]:
-    """Panels over the part of the plane that ``frame``, else all points, take up, with real points in each.
+    """Panels over the part of the plane that ``frame``, else all points, take up; real points in each, in grey.
 
     Raises:
         InputError: no points of the plane.
@@ -102,8 +102,9 @@ def panels_over_real(
     drawn = [*clouds] if real is None else [*clouds, real]
     check_points(*drawn, *([] if frame is None else [frame]))
     figure, places = plane_axes(headings, title, drawn if frame is None else [frame])
-    for axes in places:
-        scatter_real(axes, real)
+    if real is not None:
+        for axes in places:
+            axes.scatter(*coordinates(real), c="0.8", s=DOT, linewidths=0, label="real data")
     return figure, places
 
 
@@ -129,7 +130,7 @@ def plane_axes(names: Sequence[str], title: str, seen: Sequence[Tensor]) -> tupl
         axes.set_title(clipped(name, LONGEST_TITLE), fontsize=10, color="black", parse_math=False)
         axes.ticklabel_format(style="sci", scilimits=(-2, 3), useOffset=False)
         axes.tick_params(labelleft=place == 0)
-        _set_limits(axes, torch.cat([_finite(cloud) for cloud in seen]))
+        _set_limits(axes, torch.cat([cloud.detach().double().cpu() for cloud in seen]))
         places.append(axes)
     return figure, places
 
@@ -170,20 +171,15 @@ def scatter(
     dot: dict[str, Any] = {"s": DOT, "linewidths": 0}
     if cond is None:
         return [(axes.scatter(*coordinates(x), color="C0", label="samples", **dot), slice(None))]
-    drawn: list[tuple[PathCollection, Tensor | slice]] = []
-    for label, rows in rows_of_classes(cond):
-        own, name = x[rows.to(x.device)], class_name(label, names)
-        drawn.append((axes.scatter(*coordinates(own), color=class_colour(label), label=name, **dot), rows))
-    if drawn:
-        return drawn
+    if classes := rows_of_classes(cond):
+        looks = [{"color": class_colour(label), "label": class_name(label, names)} for label, _ in classes]
+        parts = [(x[rows.to(x.device)], rows) for _, rows in classes]
+        return [
+            (axes.scatter(*coordinates(own), **look, **dot), rows)
+            for (own, rows), look in zip(parts, looks, strict=True)
+        ]
     scale = (cond if cond.dim() == 1 else cond[:, 0]).detach().cpu().numpy()
     return [(axes.scatter(*coordinates(x), c=scale, cmap="viridis", **dot), slice(None))]
-
-
-def scatter_real(axes: Axes, real: Tensor | None) -> None:
-    """Real points ``[M, 2]`` in grey, where there are any."""
-    if real is not None:
-        axes.scatter(*coordinates(real), c="0.8", s=DOT, linewidths=0, label="real data")
 
 
 def rows_of_classes(cond: Tensor | None) -> list[tuple[int, Tensor]]:
@@ -214,7 +210,8 @@ def coordinates(cloud: Tensor) -> Any:
 
 
 def _set_limits(axes: Axes, seen: Tensor) -> None:
-    """A square around the points that are to be seen."""
+    """A square around the points that are to be seen, of which those that are not finite do not count."""
+    seen = seen[seen.isfinite().all(1)]
     if len(seen) == 0:
         return
     low, high = seen.amin(0), seen.amax(0)
@@ -222,11 +219,6 @@ def _set_limits(axes: Axes, seen: Tensor) -> None:
     reach = (0.5 + MARGIN) * float((high - low).max()) or 1.0
     axes.set_xlim(middle[0] - reach, middle[0] + reach)
     axes.set_ylim(middle[1] - reach, middle[1] + reach)
-
-
-def _finite(cloud: Tensor) -> Tensor:
-    cloud = cloud.detach().double().cpu()
-    return cloud[cloud.isfinite().all(1)]
 
 
 def densities(
@@ -269,32 +261,25 @@ def densities(
         values.append(found.view(side, side))
     finite = torch.cat([value[value.isfinite()] for value in values])
     top = float(finite.max()) if len(finite) else 0.0
-    images = [_draw(axes, value, top, depth) for axes, value in zip(places, values, strict=True)]
-    for axes in places:
+    for axes, value in zip(places, values, strict=True):
+        image = axes.imshow(
+            value.nan_to_num(nan=float("-inf")).clamp(min=top - depth).numpy(),
+            extent=(*axes.get_xlim(), *axes.get_ylim()),
+            origin="lower",
+            interpolation="nearest",
+            aspect="auto",
+            cmap="viridis",
+            vmin=top - depth,
+            vmax=top,
+        )
         if show_points:
             axes.scatter(*coordinates(around), s=3, c="white", linewidths=0, alpha=0.5)
-    add_scale(figure, places[-1], images[-1], "log-density, nats")
+    add_scale(figure, places[-1], image, "log-density, nats")
     return figure
 
 
 def _grid(axes: Axes, side: int) -> Tensor:
     """Points ``[side², 2]``, row by row from below, in the middle of as many equal squares."""
-    low, high = axes.viewLim.min, axes.viewLim.max
     middles = (torch.arange(side, dtype=torch.float64) + 0.5) / side
-    x, y = (float(a) + middles * float(b - a) for a, b in zip(low, high, strict=True))
+    x, y = (float(low) + middles * float(high - low) for low, high in (axes.get_xlim(), axes.get_ylim()))
     return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1).view(-1, 2)
-
-
-def _draw(axes: Axes, values: Tensor, top: float, depth: float) -> AxesImage:
-    """One panel; what lies below the scale has its lowest colour."""
-    low, high = axes.viewLim.min, axes.viewLim.max
-    return axes.imshow(
-        values.nan_to_num(nan=float("-inf")).clamp(min=top - depth).numpy(),
-        extent=(float(low[0]), float(high[0]), float(low[1]), float(high[1])),
-        origin="lower",
-        interpolation="nearest",
-        aspect="auto",
-        cmap="viridis",
-        vmin=top - depth,
-        vmax=top,
-    )

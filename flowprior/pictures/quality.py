@@ -136,8 +136,9 @@ def draw_curves(
             | dict((styles or {}).get(name, {}))
         )
         at = np.asarray(curve.places, dtype=float)
-        if doubling:
-            at = _beside_each_other(at, number, len(curves), least)
+        if doubling:  # bars stand beside each other, moved by a share of a doubling
+            shift = 0.14 * (number / len(curves) - 0.5)
+            at = np.where(at > 0, at * 2**shift, shift * least)
         axes.errorbar(at, curve.means, curve.deviations, **drawn)
     levels = [] if level is None else [level]
     for height in levels:
@@ -242,19 +243,6 @@ def _set_evaluations_scale(axes: Axes, places: Sequence[float]) -> None:
         axes.set_xscale("symlog", base=2, linthresh=min(positive), linscale=0.5)
     axes.set_xticks(places, [f"{place:.3g}" for place in places])
     axes.set_xticks([], minor=True)
-
-
-def _beside_each_other(places: Any, number: int, count: int, least: float) -> Any:
-    """Places of one of ``count`` curves, moved by a share of a doubling so that bars stand beside each other.
-
-    Args:
-        places: numbers of evaluations, an array.
-        number: of the curve.
-        count: of curves.
-        least: of the positive places of all curves.
-    """
-    shift = 0.14 * (number / count - 0.5)
-    return np.where(places > 0, places * 2**shift, shift * least)
 
 
 def _shortened(name: str, alike: Sequence[str]) -> str:

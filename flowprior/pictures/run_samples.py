@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -42,12 +42,10 @@ class SampleImages:
 
     def draw(self, flow: Flow, step: int) -> Path | None:
         """Write ``step-XXXXXX.png``; None for events that are neither images nor points in the plane."""
-        if self.data.is_image:
-            figure = self._images(flow, step)
-        elif tuple(self.data.event_shape) == (2,):
-            figure = self._points(flow, step)
-        else:
+        if not self.data.is_image and tuple(self.data.event_shape) != (2,):
             return None
+        draw = self._images if self.data.is_image else self._points
+        figure = draw(flow, title=f"{self.data.name}, step {step}", names=self.data.class_names)
         path = self.folder / f"step-{step:06d}.png"
         with writing(path):
             try:
@@ -56,7 +54,7 @@ class SampleImages:
                 raise error.__cause__ or error from None
         return path
 
-    def _images(self, flow: Flow, step: int) -> Figure:
+    def _images(self, flow: Flow, **words: Any) -> Figure:
         """Draw one row a class, or rows of real conditions where there are no classes."""
         condition = self.data.condition
         if condition.kind == "labels":
@@ -68,29 +66,25 @@ class SampleImages:
         given = given_pictures(cond, self.data.event_shape)
         panels = {} if given is None else {"given": (_shown(given), labels)}
         panels |= {"prior alone": (_shown(source), labels), self._evaluations: (_shown(x), labels)}
-        return beside(panels, names=self.data.class_names, title=self._title(step), columns=COLUMNS)
+        return beside(panels, columns=COLUMNS, **words)
 
-    def _points(self, flow: Flow, step: int) -> Figure:
+    def _points(self, flow: Flow, **words: Any) -> Figure:
         """Draw source samples and samples for the conditions of real points, which are grey underneath."""
         x1, cond = self.data.batch(probe_indices(len(self.data), POINTS, self.config.seed))
         labels = labels_in(cond)
         source, x = self._sample(flow, cond, len(x1))
         panels = {"prior alone": (source, labels), self._evaluations: (x, labels)}
-        return beside(panels, names=self.data.class_names, title=self._title(step), real=x1)
+        return beside(panels, real=x1, **words)
 
     def _sample(self, flow: Flow, cond: Conditions | None, count: int) -> tuple[Tensor, Tensor]:
         """Source samples, and what the flow makes of them."""
         cond = moved(cond, self.device)
-        n = count if cond is None else None
         randomness = Randomness(self.config.seed, self.device)
         source, x = (
-            flow.sample(cond, n, nfe=nfe, generator=randomness.generator("pictures")).detach().float().cpu()
+            flow.sample(cond, count, nfe=nfe, generator=randomness.generator("pictures")).float().cpu()
             for nfe in (0, self.config.sample_nfe)
         )
         return source, x
-
-    def _title(self, step: int) -> str:
-        return f"{self.data.name}, step {step}"
 
 
 def _shown(x: Tensor) -> Tensor:

@@ -57,8 +57,5 @@ def _write(figure: Figure, target: Any, kind: str, notes: Mapping[str, str] | No
     options: dict[str, Any] = {"pil_kwargs": {"optimize": True}} if kind == "png" else {}  # a tenth smaller
     metadata: dict[str, Any] | None = dict(notes) if notes and kind == "png" else _UNDATED.get(kind)
     options |= {"format": kind, "facecolor": "white", "metadata": metadata}
-    if kind not in _UNDATED:
-        figure.savefig(target, **options)
-        return
     with _STYLING, rc_context(_STYLE):
         figure.savefig(target, **options)

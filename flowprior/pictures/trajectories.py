@@ -16,10 +16,8 @@ from flowprior.pictures.points import (
     class_colour,
     coordinates,
     panels_over_real,
-    plane_axes,
     rows_of_classes,
     scatter,
-    scatter_real,
 )
 from flowprior.pictures.sheet import class_name, clipped, draw_sheet
 from flowprior.storage import replacing
@@ -256,10 +254,8 @@ def _images(states: Tensor, cond: Tensor | None, *, title: str, **options: Any) 
 
 def _points(states: Tensor, cond: Tensor | None, *, title: str, **options: Any) -> Drawn:
     """Clouds of the plane, which is seen as far as any state or the real points reach."""
-    real = options["real"]
-    seen = [states.flatten(0, 1)] + ([] if real is None else [real])
-    figure, (axes,) = plane_axes([""], title, seen)
-    scatter_real(axes, real)
+    seen = [states.flatten(0, 1)]
+    figure, (axes,) = panels_over_real([""], seen, real=options["real"], title=title, frame=None)
     clouds = scatter(axes, states[0], cond, options["names"])
     add_legend(figure, [axes])
 
