@@ -134,6 +134,7 @@ class Halved(LatentEncoder):
 @pytest.fixture
 def saved(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> FilePath:
     """A flow in the latents of an encoder that is registered for this test alone."""
+    Encoder.available()  # registers those of extensions where they stay
     monkeypatch.setattr(Encoder.registry, "_records", dict(Encoder.registry._records))
     Encoder.register("halved")(Halved)
     flow_of(encoder=Halved(), picture_shape=torch.Size([1, 4, 4])).save(tmp_path)
