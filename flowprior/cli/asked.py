@@ -27,7 +27,6 @@ NAMELESS = "(empty)"
 STYLE = "style"
 OTHERS = ""
 """The key of the words that stand for all parts that are no labels, among the words of rows."""
-ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -174,15 +173,11 @@ def rows_of_parts(
     _check_parts(flow, others, labels)
     asked = {} if others is None else {OTHERS: list(others)}
     for name, text in labels.items():
-        asked[name] = _all_of(flow, name) if text == ALL else [word.strip() for word in text.split(",")]
+        numbers = [str(label) for label in range(flow.condition[name].size)]
+        every = flow.words.label_names(name) or numbers
+        asked[name] = every if text == "all" else [word.strip() for word in text.split(",")]
     rows = list(product(*asked.values()))
     return {name: [row[place] for row in rows] for place, name in enumerate(asked)}
-
-
-def _all_of(flow: Flow, name: str) -> list[str]:
-    """The names of all labels of a part, or their numbers."""
-    size = flow.condition[name].size
-    return flow.words.label_names(name) or [str(label) for label in range(size)]
 
 
 def _check_parts(flow: Flow, others: Sequence[str] | None, labels: Mapping[str, str]) -> None:
@@ -199,9 +194,8 @@ def _check_parts(flow: Flow, others: Sequence[str] | None, labels: Mapping[str, 
                 f"--part {name}: no part of labels of this name{did_you_mean(name, known)} there are "
                 f"{', '.join(known)}" + ("; write captions as --text" if name in kinds else "")
             )
-    missing = [name for name in known if name not in labels]
-    if missing:
-        name, words = missing[0], flow.words.label_names(missing[0])
+    if name := next((name for name in known if name not in labels), None):
+        words = flow.words.label_names(name)
         some = ", ".join(words) if words else f"0..{flow.condition[name].size - 1}"
         option = "--style NAME" if name == STYLE else f"--part {name}=NAME"
         raise OptionError(

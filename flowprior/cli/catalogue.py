@@ -66,10 +66,9 @@ def completing(family: str, *others: str) -> Callable[[str], list[str]]:
 def names_of(family: str) -> list[str]:
     """Return the sorted names of a family: its components, and the entry points of plug-ins."""
     room, registry = FAMILIES[family]
-    found = set()
-    for file in Path(flowprior.__file__).parent.joinpath(room).glob("*.py"):
-        pairs = _REGISTERED.findall(file.read_text(encoding="utf-8"))
-        found |= {name for at, name in pairs if at == registry}
+    files = Path(flowprior.__file__).parent.joinpath(room).glob("*.py")
+    pairs = (pair for file in files for pair in _REGISTERED.findall(file.read_text(encoding="utf-8")))
+    found = {name for at, name in pairs if at == registry}
     points = points_of(f"flowprior.{GROUPS.get(family, family)}")
     return sorted(found | {point.name for point in points})
 
@@ -81,7 +80,9 @@ def catalogue() -> Catalogue:
     from flowprior.storage import read_json, write_json
     from flowprior.storage.user_paths import cache_folder
 
-    file, key = cache_folder() / FILE, _key()
+    folder, file = Path(flowprior.__file__).parent, cache_folder() / FILE
+    stats = [(str(at), at.stat().st_size, at.stat().st_mtime_ns) for at in sorted(folder.rglob("*.py"))]
+    key = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
     with suppress(CheckpointError):
         kept = read_json(file, LIMIT)
         if kept.get("key") == key and list(kept["families"]) == list(FAMILIES):
@@ -97,15 +98,6 @@ def asks_the_registries() -> bool:
     found = entry_points()
     ours = (found.select(group=group) for group in found.groups if group.startswith("flowprior."))
     return "torch" in sys.modules or any(is_foreign(point) for points in ours for point in points)
-
-
-def _key() -> str:
-    """A digest of the names, sizes and times of the package's files."""
-    folder = Path(flowprior.__file__).parent
-    stats = [
-        (str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.rglob("*.py"))
-    ]
-    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
 
 
 def describe_all() -> Catalogue:
@@ -129,12 +121,11 @@ def _describe(record: Record[Any], family: str) -> dict[str, Any]:
     from flowprior.models import model_options
     from flowprior.models.base import READS, READS_MEANING
 
-    hidden = NOT_FOR_USERS.get(family, ())
     known = model_options(record.name) if family == "models" else record.options
     options = {
         name: "required" if value is inspect.Parameter.empty else value
         for name, value in known.items()
-        if name not in hidden
+        if name not in NOT_FOR_USERS.get(family, ())
     }
     said = {READS: READS_MEANING, **option_meanings(record.factory)}
     return {

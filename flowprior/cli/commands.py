@@ -7,8 +7,7 @@ import inspect
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,8 +45,7 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; of processes that were started together the first alone shows progress."""
         ctx.params = {name: _at_home(value) for name, value in ctx.params.items()}
-        hidden = ctx.params.get("json") or _process()
-        with showing(False if hidden else None):
+        with showing(False if ctx.params.get("json") or _process() else None):
             return super().invoke(ctx)
 
 
@@ -108,7 +106,8 @@ class Commands(TyperGroup):
         options = {"windows_expand_args": windows_expand_args, "standalone_mode": False, **extra}
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, **options)
-        with _short_warnings():
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
             try:
                 code = super().main(args, prog_name or "flowprior", complete_var, **options) or 0
             except FlowpriorError as error:
@@ -116,7 +115,8 @@ class Commands(TyperGroup):
             except ClickException as error:
                 code = _report(f"error: {usage(error)}", USER_ERROR)
             except (MemoryError, RuntimeError) as error:
-                if not _wants_memory(error):
+                # torch has no type of its own for the memory of the CPU
+                if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
                     raise
                 code = _report(
                     f"error: there is not enough memory ({error}); choose a smaller model, batch or event",
@@ -191,11 +191,14 @@ def _names_of(parameters: Iterable[inspect.Parameter]) -> set[str]:
 
 
 def _report(message: str, code: int) -> int:
-    """Write one line to stderr and return ``code``."""
+    """Write one line of bounded length to stderr and return ``code``; what cannot be shown is spelt out."""
     process = _process()
     if not process or code:
-        told = f"process {process}: {message}" if process else message
-        tqdm.write(f"flowprior: {_one_line(told)}", file=sys.stderr)  # above the bars
+        told = " ".join((f"process {process}: {message}" if process else message).split())
+        if len(told) > MOST_CHARACTERS:
+            told = f"{told[: MOST_CHARACTERS // 2]} … {told[-MOST_CHARACTERS // 2 :]}"
+        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in told)
+        tqdm.write(f"flowprior: {shown}", file=sys.stderr)  # above the bars
     return code
 
 
@@ -207,29 +210,9 @@ def _process() -> int:
         return 0
 
 
-def _one_line(message: str) -> str:
-    """``message`` without line breaks, of bounded length, what a terminal could not show spelt out."""
-    joined = " ".join(message.split())
-    if len(joined) > MOST_CHARACTERS:
-        joined = f"{joined[: MOST_CHARACTERS // 2]} … {joined[-MOST_CHARACTERS // 2 :]}"
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in joined)
-
-
-def _wants_memory(error: BaseException) -> bool:
-    """Whether ``error`` says that there was not enough memory; torch has no type of its own for the CPU."""
-    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)
-
-
-@contextmanager
-def _short_warnings() -> Iterator[None]:
-    """Show each warning as one line, without the place in the code."""
-
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        _report(f"warning: {message}", 0)
-
-    with warnings.catch_warnings():
-        warnings.showwarning = show
-        yield
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Show a warning as one line, without the place in the code."""
+    _report(f"warning: {message}", 0)
 
 
 def print_json(value: Any) -> None:

@@ -48,7 +48,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else
 
 SINGLE = 64
 EACH = 8
-ARRAY = ".npy"
 
 
 def refuse_given_twice(keys: Collection[str], overrides: Sequence[str]) -> None:
@@ -102,7 +101,7 @@ def parse_conditions(
         if text is not None:
             raise OptionError(f"--cond={text!r} is not possible: this flow has no condition; leave it out")
         return None
-    if text is not None and text.endswith(ARRAY) and condition.kind not in ("tokens", "parts"):
+    if text is not None and text.endswith(".npy") and condition.kind not in ("tokens", "parts"):
         rows = _array(expanded(text), condition)
         return rows[rows_for(len(rows), count)]
     if condition.kind == "tensor":
@@ -219,8 +218,7 @@ def data_spec(flow: Flow, data: str | None) -> str:
         OptionError: neither is known.
     """
     config = flow.metadata.get("config")
-    trained_on = config.get("data") if isinstance(config, dict) else None
-    spec = data if data is not None else trained_on
+    spec = config.get("data") if data is None and isinstance(config, dict) else data
     if not isinstance(spec, str):
         raise OptionError("this flow does not say which data it was trained on; pass --data")
     return spec

@@ -139,6 +139,5 @@ def sample(
         found = {"out": written[0], "count": len(solution.x), "nfe": solution.nfe, "seconds": seconds}
         print_json(found | ({"animation": str(animate)} if animate is not None else {}))
     else:
-        files = " and ".join(written)
         drawn = f"{counted(len(solution.x), 'sample')}, {counted(solution.nfe, 'evaluation')}"
-        print_rich(f"{drawn}, {seconds:.2g} s: {files}")
+        print_rich(f"{drawn}, {seconds:.2g} s: {' and '.join(written)}")

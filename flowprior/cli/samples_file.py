@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from flowprior.pictures.grid import Panel
     from flowprior.samplers import Solution
 
-SUFFIXES = (*PICTURES, ".npz", ".pt")
 WRITERS = "flowprior.writers"
 """The entry-point group of writers, each named as the suffix of its files is, without the dot."""
 PLAIN = {"temperature": None, "prior_guidance": None, "guidance": 1.0}
@@ -74,7 +74,7 @@ def check_suffix(path: Path | str) -> str:
     Raises:
         OptionError: another suffix, or none.
     """
-    suffix, known = Path(path).suffix.lower(), (*SUFFIXES, *_writers())
+    suffix, known = Path(path).suffix.lower(), (*PICTURES, ".npz", ".pt", *_writers())
     if suffix not in known:
         raise OptionError(f"samples: cannot write '{path}'; choose a name that ends in {', '.join(known)}")
     return suffix
@@ -107,8 +107,7 @@ def check_files(out: Path | None, animation: Path | None) -> None:
             "missing option '--out': give it a file for the samples, or give --animate one for their way"
         )
     if out is not None:
-        writer = writer_of(out)
-        if writer is not None:
+        if writer := writer_of(out):
             writer.check(out)
         check_place(out)
     if animation is not None:
@@ -131,8 +130,7 @@ def check_events(
         OptionError: the prior is to be shown in no picture.
         InputError: a picture of events that cannot be drawn, or cells that are no vectors.
     """
-    writer = None if out is None else writer_of(out)
-    if out is not None and writer is not None:
+    if out is not None and (writer := writer_of(out)):
         writer.check(out, event_shape)
     picture = out is not None and check_suffix(out) in PICTURES
     if picture or animation is not None:
@@ -183,7 +181,9 @@ def save_samples(
     elif writer := writer_of(path):
         writer.write(path, x, cond, facts=facts, names=names or (), notes=notes)
     else:
-        _save_npz(path, tensors)
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
 
 
 def save_motion(
@@ -212,8 +212,11 @@ def prior_panels(flow: Flow, asked: Asked, source: Tensor, x: Tensor) -> dict[st
     if asked.rows is not None and not asked.rows.is_floating_point():
         places = torch.stack([(asked.rows == row).nonzero()[0, 0] for row in asked.rows.unique()])
     mean = prior_means(flow, None if asked.cond is None else asked.cond[places])
-    means = (mean, None if asked.rows is None else asked.rows[places])
-    return {"prior mean": means, "prior samples": (source, asked.rows), "flow": (x, asked.rows)}
+    return {
+        "prior mean": (mean, None if asked.rows is None else asked.rows[places]),
+        "prior samples": (source, asked.rows),
+        "flow": (x, asked.rows),
+    }
 
 
 def title_of(run: str, asked: Asked, nfe: int, settings: Mapping[str, Any]) -> str:
@@ -231,8 +234,7 @@ def title_of(run: str, asked: Asked, nfe: int, settings: Mapping[str, Any]) -> s
     for name, plain in PLAIN.items():
         if settings[name] not in (None, plain) and (nfe or name != "guidance"):
             said.append(f"{name.replace('_', ' ')} {settings[name]:g}")
-    negative = settings.get("negative")
-    if negative is not None and nfe:
+    if (negative := settings.get("negative")) is not None and nfe:
         said.append(f"away from '{negative or NAMELESS}'")
     return f"{run}: {', '.join(said)}"
 
@@ -245,10 +247,3 @@ def notes_of(asked: Asked, **settings: Any) -> dict[str, str]:
     }
     values = {**about, **settings, "flowprior": package_version()}
     return {name: str(value) for name, value in values.items() if value is not None}
-
-
-def _save_npz(path: Path, tensors: dict[str, Tensor]) -> None:
-    import numpy as np
-
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **{name: tensor.numpy() for name, tensor in tensors.items()})

@@ -85,7 +85,10 @@ def image_sheet(
     classes = _classes(panels)
     row_names = ["" if label is None else class_name(label, names) for label in classes]
     rows = {
-        name: [_pixels(x if labels is None or label is None else x[labels == label]) for label in classes]
+        name: [
+            _pixels(x if labels is None or label is None else x[(labels == label).to(x.device)])
+            for label in classes
+        ]
         for name, (x, labels) in panels.items()
     }
     captions: list[str] = []
@@ -106,8 +109,7 @@ def first_of_each(labels: Tensor | None, count: int, each: int = 6, most: int = 
     """
     if labels is None or labels.is_floating_point():
         return torch.arange(min(count, each**2))
-    rows = [torch.nonzero(labels == label).flatten() for label in labels.unique()[:most]]
-    return torch.cat([row[:each] for row in rows])
+    return torch.cat([(labels == label).nonzero()[:each, 0] for label in labels.unique()[:most]])
 
 
 def _classes(panels: Mapping[str, Panel]) -> list[int | None]:
@@ -132,8 +134,7 @@ def _pixels(x: Tensor) -> Tensor:
 
 
 def _columns(longest: int, columns: int | None, labelled: bool) -> int:
-    wanted = columns or (min(longest, MOST_COLUMNS) if labelled else math.ceil(math.sqrt(longest)))
-    return min(wanted, longest)
+    return min(longest, columns or (MOST_COLUMNS if labelled else math.ceil(math.sqrt(longest))))
 
 
 def beside(
@@ -176,10 +177,9 @@ def check_drawable(event_shape: Sequence[int]) -> None:
         InputError: neither images nor points of the plane.
     """
     if not is_drawable(event_shape):
-        shape = ", ".join(map(str, event_shape))
         raise InputError(
-            f"picture: expected images [N, 1, 3 or 4, H, W] or points [N, 2], got [N, {shape}]; "
-            "write an .npz or .pt file instead"
+            "picture: expected images [N, 1, 3 or 4, H, W] or points [N, 2], got "
+            f"[N, {', '.join(map(str, event_shape))}]; write an .npz or .pt file instead"
         )
 
 

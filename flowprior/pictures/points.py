@@ -94,7 +94,7 @@ def panels_over_real(
     title: str,
     frame: Tensor | None,
 ) -> tuple[Figure, list[Axes]]:
-    """Panels over the part of the plane that ``frame``, else all points, take up; real points in each, in grey.
+    """Panels over the part of the plane that ``frame``, else all points, take up; real points are grey.
 
     Raises:
         InputError: no points of the plane.
@@ -121,8 +121,15 @@ def plane_axes(names: Sequence[str], title: str, seen: Sequence[Tensor]) -> tupl
     width = LEFT + (SIDE + BETWEEN) * len(names) + LEGEND
     height = BOTTOM + SIDE + NAME * (1 + bool(title))
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-    title = clipped(title, LONGEST_TITLE * len(names))
-    figure.text(LEFT / width, 1 - 0.1 / height, title, fontsize=11, va="top", color="black", parse_math=False)
+    figure.text(
+        LEFT / width,
+        1 - 0.1 / height,
+        clipped(title, LONGEST_TITLE * len(names)),
+        fontsize=11,
+        va="top",
+        color="black",
+        parse_math=False,
+    )
     places = []
     for place, name in enumerate(names):
         left = LEFT + (SIDE + BETWEEN) * place
@@ -143,10 +150,10 @@ def add_legend(figure: Figure, places: Sequence[Axes]) -> None:
         for artist in axes.collections
         if not str(artist.get_label()).startswith("_")
     }
-    right, top = places[-1].get_position().x1, places[-1].get_position().y1
     if len(shown) > 1 or "real data" in shown:
         names = [clipped(name, LONGEST_NAME) for name in shown]
-        place = (right + 0.1 / figure.get_figwidth(), top)
+        last = places[-1].get_position()
+        place = (last.x1 + 0.1 / figure.get_figwidth(), last.y1)
         legend = figure.legend(
             shown.values(), names, loc="upper left", bbox_to_anchor=place, markerscale=2, **TIGHT
         )
@@ -249,7 +256,11 @@ def densities(
         raise OptionError(f"densities: expected side >= 2 and depth > 0, got side={side} and depth={depth}")
     check_points(around)
     figure, places = plane_axes(list(panels), title, [around])
-    grid = _grid(places[0], side).to(around)
+    # Rows from below, in the middle of side² equal squares.
+    middles = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+    ends = places[0].get_xlim(), places[0].get_ylim()
+    x, y = (float(low) + middles * float(high - low) for low, high in ends)
+    grid = torch.cartesian_prod(y, x).flip(1).to(around)
     values = []
     for name, log_prob in panels.items():
         found = log_prob(grid).detach().double().cpu()
@@ -276,10 +287,3 @@ def densities(
             axes.scatter(*coordinates(around), s=3, c="white", linewidths=0, alpha=0.5)
     add_scale(figure, places[-1], image, "log-density, nats")
     return figure
-
-
-def _grid(axes: Axes, side: int) -> Tensor:
-    """Points ``[side², 2]``, row by row from below, in the middle of as many equal squares."""
-    middles = (torch.arange(side, dtype=torch.float64) + 0.5) / side
-    x, y = (float(low) + middles * float(high - low) for low, high in (axes.get_xlim(), axes.get_ylim()))
-    return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1).view(-1, 2)

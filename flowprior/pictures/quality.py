@@ -76,8 +76,7 @@ def quality(
     curves = {labels[name]: _curve(name, own) for name, own in settings.items()}
     if not curves:
         raise InputError("quality: expected values of one setting or more, got none")
-    lines = len(curves) + (real_data is not None)
-    size = (WIDTH, HEIGHT + LINE * lines + 0.25 * bool(title))
+    size = (WIDTH, HEIGHT + LINE * (len(curves) + (real_data is not None)) + 0.25 * bool(title))
     figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout="constrained")
     axes = figure.subplots()
     draw_curves(axes, curves, better=better, level=real_data)
@@ -164,8 +163,14 @@ def named_lines(axes: Axes) -> dict[str, Line2D]:
 def name_below(axes: Axes) -> None:
     """Marker and name of each line below the axes, one a line, where names of any length have room."""
     lines, figure = named_lines(axes), axes.figure
-    plain: Any = {"loc": "outside lower left", "frameon": False, "borderpad": 0, "labelspacing": 0.25}
-    legend = figure.legend(list(lines.values()), list(lines), **plain)
+    legend = figure.legend(
+        list(lines.values()),
+        list(lines),
+        loc="outside lower left",
+        frameon=False,
+        borderpad=0,
+        labelspacing=0.25,
+    )
     for text in legend.get_texts():
         text.set_parse_math(False)
 
@@ -212,7 +217,7 @@ def _curve(name: str, values: Values) -> Curve:
     return Curve(places, [statistics.fmean(own) for own in found], deviations)
 
 
-def _set_value_scale(axes: Axes, values: Sequence[float], better: str = "lower") -> None:
+def _set_value_scale(axes: Axes, values: Sequence[float], better: str) -> None:
     """A logarithmic axis for distances that span a wide range, else a linear one; plain numbers on both.
 
     Distances are what is better lower, and 0 at best. Shares, such as an accuracy, and whatever else is
@@ -222,8 +227,8 @@ def _set_value_scale(axes: Axes, values: Sequence[float], better: str = "lower")
 
     if better == "lower" and values and min(values) > 0 and max(values) > WIDE_RANGE * min(values):
         axes.set_yscale("log")
-        fine = max(values) < MANY_TICKS * min(values)
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if fine else (1,), numticks=12))
+        ticks = (1, 2, 5) if max(values) < MANY_TICKS * min(values) else (1,)
+        axes.yaxis.set_major_locator(LogLocator(subs=ticks, numticks=12))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.tick_params(axis="y", which="minor", length=0)
     axes.yaxis.set_major_formatter(

@@ -64,9 +64,9 @@ class SampleImages:
         source, x = self._sample(flow, cond, COLUMNS * COLUMNS if cond is None else len(cond))
         labels = cond if isinstance(cond, Tensor) else labels_in(cond)
         given = given_pictures(cond, self.data.event_shape)
-        panels = {} if given is None else {"given": (_shown(given), labels)}
-        panels |= {"prior alone": (_shown(source), labels), self._evaluations: (_shown(x), labels)}
-        return beside(panels, columns=COLUMNS, **words)
+        panels = {"given": given, "prior alone": source, self._evaluations: x}
+        shown = {name: (_shown(own), labels) for name, own in panels.items() if own is not None}
+        return beside(shown, columns=COLUMNS, **words)
 
     def _points(self, flow: Flow, **words: Any) -> Figure:
         """Draw source samples and samples for the conditions of real points, which are grey underneath."""
@@ -79,9 +79,9 @@ class SampleImages:
     def _sample(self, flow: Flow, cond: Conditions | None, count: int) -> tuple[Tensor, Tensor]:
         """Source samples, and what the flow makes of them."""
         cond = moved(cond, self.device)
-        randomness = Randomness(self.config.seed, self.device)
+        seeds = Randomness(self.config.seed, self.device)
         source, x = (
-            flow.sample(cond, count, nfe=nfe, generator=randomness.generator("pictures")).float().cpu()
+            flow.sample(cond, count, nfe=nfe, generator=seeds.generator("pictures")).float().cpu()
             for nfe in (0, self.config.sample_nfe)
         )
         return source, x

@@ -31,18 +31,10 @@ def drawable(text: str) -> str:
     """The text, with an escape such as ``\\u732b`` in place of each letter that the font lacks."""
     if text.isascii() and text.isprintable():
         return text
-    from matplotlib.font_manager import FontProperties, findfont
+    from matplotlib.font_manager import FontProperties, findfont, get_font
 
-    letters = _letters(str(findfont(FontProperties())))
+    letters = get_font(str(findfont(FontProperties()))).get_charmap()
     return "".join(c if c == "\n" or ord(c) in letters else ascii(c)[1:-1] for c in text)
-
-
-@lru_cache(4)
-def _letters(font: str) -> frozenset[int]:
-    """Code points that a font has glyphs for."""
-    from matplotlib.font_manager import get_font
-
-    return frozenset(get_font(font).get_charmap())
 
 
 def clipped(text: str, letters: int) -> str:
@@ -180,8 +172,7 @@ def draw_sheet(sheet: Sheet, title: str = "") -> Figure:
     top = EDGE + (heading[1] + EDGE) * bool(title) + names
     height, width = canvas.shape[0] + top + EDGE, max(canvas.shape[1], heading[0]) + left + EDGE
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
-    place = (left / width, EDGE / height, canvas.shape[1] / width, canvas.shape[0] / height)
-    axes = figure.add_axes(place)
+    axes = figure.add_axes((left / width, EDGE / height, canvas.shape[1] / width, canvas.shape[0] / height))
     axes.set_axis_off()
     axes.imshow(
         canvas.numpy(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from flowprior.pictures.sheet import class_name, clipped, draw_sheet
 from flowprior.storage import replacing
 
 if TYPE_CHECKING:
-    from matplotlib.animation import FuncAnimation, PillowWriter
+    from matplotlib.animation import FuncAnimation
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -148,9 +148,7 @@ def _one_row_a_sample(
     if cond is None or cond.is_floating_point():
         return torch.arange(count), [""] * count
     order = cond.cpu().argsort(stable=True)
-    rows = torch.empty_like(order)
-    rows[order] = torch.arange(count)
-    return rows, [class_name(label, names) for label in cond.cpu()[order].tolist()]
+    return order.argsort(), [class_name(label, names) for label in cond.cpu()[order].tolist()]
 
 
 def animate(
@@ -185,8 +183,10 @@ def animate(
     cond = None if cond is None else cond.cpu()
     title = clipped(title, LONGEST_TITLE) + ", " * bool(title)
     titles = [f"{title}t = {time:.2f}" for time in shown]
-    draw = _points if states.dim() == 3 else _images
-    figure, show = draw(states, cond, real=real, names=names, title=titles[0], columns=columns)
+    if states.dim() == 3:
+        figure, show = _points(states, cond, names, titles[0], real)
+    else:
+        figure, show = _images(states, cond, names, titles[0], columns)
     words = figure.texts[-1]
 
     def frame(number: int) -> tuple[()]:
@@ -194,8 +194,7 @@ def animate(
         show(number)
         return ()
 
-    last = len(states) - 1
-    order = [*[0] * HELD, *range(len(states)), *[last] * HELD]
+    order = [*[0] * HELD, *range(len(states)), *[len(states) - 1] * HELD]
     return FuncAnimation(figure, frame, frames=order, interval=1000 / FRAMES_A_SECOND, cache_frame_data=False)
 
 
@@ -216,33 +215,31 @@ def save_animation(animation: FuncAnimation, path: Path | str) -> None:
         OptionError: as :func:`check_animation`.
         CheckpointError: the file cannot be written.
     """
-    check_animation(path)
-    with replacing(path, keep_suffix=True) as temporary:
-        animation.save(temporary, writer=_gif_writer())
-
-
-def _gif_writer() -> PillowWriter:
-    """Pillow's writer, with a palette of fewer colours for each frame and no dots in between."""
     from matplotlib.animation import PillowWriter
     from PIL import Image
 
     class SmallGif(PillowWriter):
+        """Pillow's writer, with a palette of fewer colours for each frame and no dots in between."""
+
         def finish(self) -> None:
             plain = [frame.convert("RGB") for frame in self._frames]
             self._frames = [frame.quantize(COLOURS, dither=Image.Dither.NONE) for frame in plain]
             super().finish()
 
-    return SmallGif(fps=FRAMES_A_SECOND)
+    check_animation(path)
+    with replacing(path, keep_suffix=True) as temporary:
+        animation.save(temporary, writer=SmallGif(fps=FRAMES_A_SECOND))
 
 
 Drawn = tuple["Figure", Callable[[int], None]]
 """A figure, and what shows the state of a number in it."""
 
 
-def _images(states: Tensor, cond: Tensor | None, *, title: str, **options: Any) -> Drawn:
+def _images(
+    states: Tensor, cond: Tensor | None, names: Sequence[str] | None, title: str, columns: int | None
+) -> Drawn:
     """Rows of classes; the pixels of a state take the place of those of another."""
-    given = {name: options[name] for name in ("names", "columns")}
-    sheets = [image_sheet({"": (x, cond)}, **given) for x in states]
+    sheets = [image_sheet({"": (x, cond)}, columns=columns, names=names) for x in states]
     figure = draw_sheet(sheets[0], title)
     image = figure.axes[0].images[0]
 
@@ -252,11 +249,12 @@ def _images(states: Tensor, cond: Tensor | None, *, title: str, **options: Any) 
     return figure, show
 
 
-def _points(states: Tensor, cond: Tensor | None, *, title: str, **options: Any) -> Drawn:
+def _points(
+    states: Tensor, cond: Tensor | None, names: Sequence[str] | None, title: str, real: Tensor | None
+) -> Drawn:
     """Clouds of the plane, which is seen as far as any state or the real points reach."""
-    seen = [states.flatten(0, 1)]
-    figure, (axes,) = panels_over_real([""], seen, real=options["real"], title=title, frame=None)
-    clouds = scatter(axes, states[0], cond, options["names"])
+    figure, (axes,) = panels_over_real([""], [states.flatten(0, 1)], real=real, title=title, frame=None)
+    clouds = scatter(axes, states[0], cond, names)
     add_legend(figure, [axes])
 
     def show(number: int) -> None:
