@@ -117,8 +117,9 @@ class Flow(FlowParts):
                 f"flow.velocity: expected times [B], got {list(t.shape)}; averages are those of "
                 "flow.average_velocity(x, begin, end, cond)"
             )
-        answer = partial(self.predicted.answer, self.model)
-        return guided(answer, self.condition, (x, t), cond, guidance, negative)
+        return guided(
+            partial(self.predicted.answer, self.model), self.condition, (x, t), cond, guidance, negative
+        )
 
     def average_velocity(
         self,
@@ -139,8 +140,8 @@ class Flow(FlowParts):
             OptionError: neither network nor moments tell it, or guidance as in :meth:`velocity`.
         """
         check_guidance(guidance, None, self.metadata if negative is None else None)
-        average = partial(self.predicted.average, self.model)
-        return guided(average, self.condition, (x, begin, end), cond, guidance, negative)
+        asked, average = (x, begin, end), partial(self.predicted.average, self.model)
+        return guided(average, self.condition, asked, cond, guidance, negative)
 
     def guided(self, guidance: float = 1.0, negative: Conditions | None = None) -> AveragedVelocity:
         """Return :meth:`velocity` and :meth:`average_velocity` under this guidance, as samplers take them."""
@@ -231,8 +232,9 @@ class Flow(FlowParts):
             check_sampler(solver, self.prediction, self.prior, self.coupling)
         solver = solver.prepare(self.path, self.prior, self.coupling, generator=generator)
         with torch.no_grad(), evaluating(self.model):
-            source = self.coupling, self.prior, cond, n
-            x0 = draw_source(*source, options=solver.source_options, generator=generator)
+            x0 = draw_source(
+                self.coupling, self.prior, cond, n, options=solver.source_options, generator=generator
+            )
             x0 = x0.to(self.dtype or x0.dtype)
             velocity: Velocity = self.guided(guidance, away)
             if nfe == 0:
@@ -285,7 +287,13 @@ class Flow(FlowParts):
         """
         check_options(divergence, method, probes)
         check_guidance(guidance, self.condition, self.metadata)
-        self._check_events(x)
+        dtype, shape = self.dtype or x.dtype, ", ".join(map(str, self.state_shape))
+        if x.shape[1:] != self.state_shape or x.dtype != dtype or not x.is_floating_point():
+            raise InputError(
+                f"flow.log_prob: expected x of shape [B, {shape}] and {dtype}, "
+                f"got {list(x.shape)} and {x.dtype}; cast x, or the flow with flow.double() or flow.float()"
+                + (", and give it flow.encode(x)" if self.encoder is not None else "")
+            )
         cond = self._conditions(cond, len(x), "flow.log_prob")
         solve = partial(trace_back, method=method, rtol=rtol, atol=atol, max_nfe=max_nfe)
         velocity = partial(self.velocity, guidance=guidance)
@@ -344,8 +352,9 @@ class Flow(FlowParts):
             return None
         value = as_value(self.words.negative(negative, "flow.sample"))
         if isinstance(value, Parts):
-            parts = value.items()
-            value = Parts({name: self.condition[name].check(part, "flow.sample") for name, part in parts})
+            value = Parts(
+                {name: self.condition[name].check(part, "flow.sample") for name, part in value.items()}
+            )
         else:
             value = self.condition.check(value, "flow.sample")
         if value is None or len(value) != 1:
@@ -368,13 +377,3 @@ class Flow(FlowParts):
             raise InputError(f"{owner}: expected one condition for each of {n} samples, got {len(cond)}")
         check_finite_condition(cond, owner)
         return unseen_as_null(self, moved(cond, self.prior.event_dims.device), owner)
-
-    def _check_events(self, x: Tensor) -> None:
-        dtype = self.dtype or x.dtype
-        shape = ", ".join(map(str, self.state_shape))
-        if x.shape[1:] != self.state_shape or x.dtype != dtype or not x.is_floating_point():
-            raise InputError(
-                f"flow.log_prob: expected x of shape [B, {shape}] and {dtype}, "
-                f"got {list(x.shape)} and {x.dtype}; cast x, or the flow with flow.double() or flow.float()"
-                + (", and give it flow.encode(x)" if self.encoder is not None else "")
-            )

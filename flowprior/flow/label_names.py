@@ -54,9 +54,10 @@ def labels_of(words: Sequence[str], condition: Condition, names: Sequence[str], 
         if word not in known and not are_words(names):
             raise InputError(f"{owner}: got texts, but this flow's condition is {condition.describe()}")
         if word not in known:
+            more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
             raise InputError(
                 f"{owner}: no label is named '{word}'{did_you_mean(word, list(names))} known: "
-                f"{_some(names)}{numbers}"
+                f"{', '.join(names[:MOST_NAMED])}{more}{numbers}"
             )
         if names.count(word) > 1:
             raise InputError(
@@ -69,8 +70,3 @@ def labels_of(words: Sequence[str], condition: Condition, names: Sequence[str], 
 def are_words(names: Sequence[str]) -> bool:
     """Return whether names say more than the numbers of the labels."""
     return any(name != str(label) for label, name in enumerate(names))
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more

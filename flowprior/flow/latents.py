@@ -39,8 +39,13 @@ def describe_encoder(flow: FlowParts) -> dict[str, Any]:
         )
     if flow.encoder is None or flow.picture_shape is None:
         return {}
-    entry = {"spec": flow.encoder.spec, "identity": flow.encoder.identity()}
-    return {"encoder": {**entry, "event_shape": list(flow.picture_shape)}}
+    return {
+        "encoder": {
+            "spec": flow.encoder.spec,
+            "identity": flow.encoder.identity(),
+            "event_shape": list(flow.picture_shape),
+        }
+    }
 
 
 def rebuild_encoder(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -62,10 +67,9 @@ def rebuild_encoder(description: Mapping[str, Any], tensors: Mapping[str, Tensor
         reason = _missing(error)
         if reason is None:
             raise
-        shape = ", ".join(map(str, description["event_shape"]))
         warnings.warn(
-            f"the encoder '{entry['spec']}' of this flow is missing, and its samples are latents [{shape}]: "
-            f"{reason}",
+            f"the encoder '{entry['spec']}' of this flow is missing, and its samples are latents "
+            f"[{', '.join(map(str, description['event_shape']))}]: {reason}",
             RuntimeWarning,
             stacklevel=5,
         )

@@ -98,8 +98,13 @@ def averaging(prior: Prior, coupling: Coupling, path: Path) -> LinearVelocity:
     Raises:
         OptionError: the moments of the pairs are not known.
     """
-    what, instead = "the average velocity of an interval", "prediction 'average-velocity'"
-    check_moments(prior, coupling, what, instead, exact=True)
+    check_moments(
+        prior,
+        coupling,
+        "the average velocity of an interval",
+        "prediction 'average-velocity'",
+        exact=True,
+    )
     return LinearVelocity(prior, coupling, path)
 
 
@@ -123,10 +128,8 @@ def from_source(solve: Solve, start: float, foretold: AverageOf) -> Solve:
 
     def solved(x0: Tensor, cond: Conditions | None) -> Solution:
         found = solve(carried(x0, cond, start, foretold), cond)
-        source = found.times.new_zeros(1)
-        if found.trajectory is None:
-            return Solution(found.x, found.nfe, torch.cat([source, found.times[-1:]]))
-        path = torch.cat([x0[None], found.trajectory])
-        return Solution(found.x, found.nfe, torch.cat([source, found.times]), path)
+        states = None if found.trajectory is None else torch.cat([x0[None], found.trajectory])
+        times = found.times[-1:] if states is None else found.times
+        return Solution(found.x, found.nfe, torch.cat([times.new_zeros(1), times]), states)
 
     return solved

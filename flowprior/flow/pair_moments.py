@@ -126,6 +126,11 @@ class PairMoments:
         return self.frame.variance_outside().clamp_min(LEAST_VARIANCE)
 
     @property
+    def _shared(self) -> Tensor | float:
+        """k outside of the subspace, in units of ψ."""
+        return 0.0 if self.frame.shared is None else self.frame.shared
+
+    @property
     def mean(self) -> Tensor:
         """E[x_t] ``[B, D]``."""
         return (self.path.alpha + self.path.sigma) * self.frame.loc
@@ -148,7 +153,7 @@ class PairMoments:
 
     def average_velocity(self, x: Tensor, chord: Chord) -> Tensor:
         """The average ``[B, D]`` of the linear velocity over an interval that begins at x ``[B, D]``."""
-        return self._affine(x, self._over(chord), partial(slope_of_average, length=chord.length))
+        return self._affine(x, chord.path, partial(slope_of_average, length=chord.length))
 
     def carried(self, velocity: Tensor, chord: Chord) -> Tensor:
         """What a constant velocity ``[B, D]``, added to the linear one, adds to its average over an interval.
@@ -156,12 +161,7 @@ class PairMoments:
         The linear flow carries on what is added at time τ by the factor s_e/s_τ along each direction, whose
         mean over the interval is taken by Simpson's rule.
         """
-        factor = partial(mean_growth, self._over(chord), length=chord.length)
-        return self._along_axes(velocity, factor)
-
-    def _over(self, chord: Chord) -> Coefficients:
-        """The path with the slopes of a chord in place of its derivatives."""
-        return self.path._replace(alpha_dot=chord.alpha_slope, sigma_dot=chord.sigma_slope)
+        return self._along_axes(velocity, partial(mean_growth, chord.path, length=chord.length))
 
     def _affine(self, x: Tensor, path: Coefficients, slope_of: Callable[..., Tensor]) -> Tensor:
         """(α' + σ') m + G (x − E[x_t]) ``[B, D]``, the slopes of G along all directions by ``slope_of``."""
@@ -190,18 +190,15 @@ class PairMoments:
         )
         return of_state, left
 
-    @property
-    def _shared(self) -> Tensor | float:
-        """k outside of the subspace, in units of ψ."""
-        return 0.0 if self.frame.shared is None else self.frame.shared
-
 
 class Chord(NamedTuple):
-    """Of a path over an interval of each row: its length, and the mean slopes of α and σ, ``[B, 1]`` each."""
+    """Of a path over an interval of each row: its length ``[B, 1]``, and the path at its beginning.
+
+    In place of the derivatives of α and σ the path has their mean slopes over the interval.
+    """
 
     length: Tensor
-    alpha_slope: Tensor
-    sigma_slope: Tensor
+    path: Coefficients
 
     @classmethod
     def of(cls, path: Path, begin: Tensor, end: Tensor, dtype: torch.dtype) -> Chord:
@@ -213,7 +210,8 @@ class Chord(NamedTuple):
         divisor = torch.where(short, 1.0, length)
         alpha = torch.where(short, here.alpha_dot, (there.alpha - here.alpha) / divisor)
         sigma = torch.where(short, here.sigma_dot, (there.sigma - here.sigma) / divisor)
-        return cls(*(part[:, None] for part in (length, alpha, sigma)))
+        columns = (part[:, None] for part in (here.alpha, here.sigma, alpha, sigma))
+        return cls(length[:, None], Coefficients(*columns))
 
 
 def slope_of_average(
@@ -228,8 +226,7 @@ def slope_of_average(
     end = path._replace(alpha=a + length * a_dot, sigma=s + length * s_dot)
     middle = path._replace(alpha=(a + end.alpha) / 2, sigma=(s + end.sigma) / 2)
     here, there = (variance_of_state(place, datum, covariance).sqrt() for place in (path, end))
-    joint = _joint(middle, datum, covariance)
-    return 2 * joint / (here * (here + there))
+    return 2 * _joint(middle, datum, covariance) / (here * (here + there))
 
 
 def mean_growth(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar, TypeGuard
 
 from flowprior.conditions import Condition, Conditions
@@ -89,20 +90,16 @@ class Words:
 
     def __init__(self, condition: Condition, metadata: dict[str, Any]) -> None:
         self._condition, self._metadata = condition, metadata
-        self._reader: Reader | None = None
 
-    @property
+    @cached_property
     def reader(self) -> Reader:
         """The reader that the metadata name, else that of texts.
 
         Raises:
             OptionError: no installed package has it.
         """
-        if self._reader is not None:
-            return self._reader
         made: type[Reader] = load_point(GROUP, _remembered(self._metadata)[0], "a condition of texts")
-        self._reader = made(self._condition, self._metadata)
-        return self._reader
+        return made(self._condition, self._metadata)
 
     def label_names(self, part: str = WHOLE) -> list[str]:
         """Return the names of the labels of a part, or of the whole condition; empty where not known."""
@@ -134,15 +131,13 @@ class Words:
         if not are_texts(asked):
             return asked
         texts = _repeated(asked, 1 if n is None else n)
-        if self._condition.kind == "labels":
-            return labels_of(texts, self._condition, self.label_names(), owner)
         if self._condition.kind != "parts":
-            return self._value(texts, self._condition, owner)
+            return self._part(WHOLE, texts, owner)
         others = [name for name, part in self._condition.parts if part.kind not in TEXTUAL]
         if others:
             example = ", ".join(f'"{name}": …' for name in self._condition.names)
             raise InputError(f"{owner}: got texts alone, but '{others[0]}' is none; pass {{{example}}}")
-        return {name: self._value(texts, part, f"{owner}, '{name}'") for name, part in self._condition.parts}
+        return {name: self._part(name, texts, f"{owner}, '{name}'") for name in self._condition.names}
 
     def negative(self, asked: Any, owner: str) -> Any:
         """Return the condition of one row that a negative text is; of parts, those that are made of texts.
@@ -155,23 +150,20 @@ class Words:
         return self.read(asked, 1, owner)
 
     def _part(self, name: str, texts: Sequence[str], owner: str) -> Conditions:
-        """Return what texts are as the part ``name``: labels by their names, or a condition of texts."""
-        part = self._condition[name]
+        """Return what texts are as a part or the whole: labels by their names, or a condition of texts."""
+        part = self._condition if name == WHOLE else self._condition[name]
         if part.kind == "labels":
-            return labels_of(texts, part, self.label_names(name), f"{owner}, '{name}'")
-        return self._value(texts, part, owner)
-
-    def _value(self, texts: Sequence[str], condition: Condition, owner: str) -> Conditions:
-        if condition.kind not in TEXTUAL:
-            raise InputError(f"{owner}: got texts, but this flow's condition is {condition.describe()}")
-        return self.reader.value(texts, condition, owner)
+            asking = owner if name == WHOLE else f"{owner}, '{name}'"
+            return labels_of(texts, part, self.label_names(name), asking)
+        if part.kind not in TEXTUAL:
+            raise InputError(f"{owner}: got texts, but this flow's condition is {part.describe()}")
+        return self.reader.value(texts, part, owner)
 
 
 def are_texts(cond: Any) -> TypeGuard[str | Sequence[str]]:
     """Return whether ``cond`` is one text or a list of some, and no condition."""
-    if isinstance(cond, str):
-        return True
-    return isinstance(cond, list | tuple) and bool(cond) and all(isinstance(text, str) for text in cond)
+    texts = cond if isinstance(cond, list | tuple) else [cond]
+    return bool(texts) and all(isinstance(text, str) for text in texts)
 
 
 def remembered(metadata: Mapping[str, Any], key: str) -> str | None:

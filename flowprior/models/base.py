@@ -49,12 +49,17 @@ def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs
         OptionError: an option the model does not have or cannot take, or events it cannot serve.
     """
     parsed = MODELS.parse(spec)
-    name = _name(parsed.name, event_shape)
-    for option in GIVEN:
-        if option in parsed.options:
+    own = "unet" if len(event_shape) == 3 else "mlp"
+    name = own if parsed.name == "auto" else parsed.name
+    options, known = dict(parsed.options), list(model_options(name))
+    for option in options:
+        if option in GIVEN:
             raise OptionError(f"model '{name}': {option} follows from the data; leave it out")
-    options = dict(parsed.options)
-    _check_options(name, options)
+        if option not in known:
+            raise OptionError(
+                f"model '{name}' has no option '{option}'{did_you_mean(option, known)} options: "
+                f"{', '.join(known)}"
+            )
     reads = options.pop(READS, "")
     read = _read_condition(condition, reads, f"model '{name}'")
     given: dict[str, Any] = {"event_shape": torch.Size(event_shape), "condition": read}
@@ -66,7 +71,8 @@ def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs
             )
         given["inputs"] = inputs
     net = MODELS.create(name, **given, **options)
-    net = ReadingModel(net, tuple(reads.split(BETWEEN))) if reads else net
+    if reads:
+        net = ReadingModel(net, tuple(reads.split(BETWEEN)))
     setattr(net, BUILT_BY, str(Spec(name, parsed.options)))
     return net
 
@@ -85,12 +91,11 @@ def takes_inputs(spec: str) -> bool:
 
 def model_options(name: str) -> dict[str, Any]:
     """Options of the model ``name`` that a user may set, with their defaults."""
-    options = MODELS.record(name).options
-    own = {option: default for option, default in options.items() if option not in GIVEN}
-    return {**own, READS: ""}
+    own = MODELS.record(name).options
+    return {option: default for option, default in own.items() if option not in GIVEN} | {READS: ""}
 
 
-def parse_widths(value: object, owner: str, option: str = "widths") -> tuple[int, ...]:
+def parse_widths(value: object, owner: str) -> tuple[int, ...]:
     """Channels of each level from ``"64-128"``, ``128`` or a sequence of integers.
 
     Raises:
@@ -102,7 +107,7 @@ def parse_widths(value: object, owner: str, option: str = "widths") -> tuple[int
     except (TypeError, ValueError):
         widths = ()
     if not widths or min(widths) < 1:
-        raise OptionError(f"{owner}: {option}={value!r} is not possible; write widths such as 64-128")
+        raise OptionError(f"{owner}: widths={value!r} is not possible; write widths such as 64-128")
     return widths
 
 
@@ -136,9 +141,9 @@ class ReadingModel(nn.Module):
             InputError: it is not.
         """
         if not isinstance(cond, Parts):
-            names = ", ".join(self.names)
             raise InputError(
-                f"model: expected a condition with the parts {names}, got {describe_value(cond)}"
+                f"model: expected a condition with the parts {', '.join(self.names)}, got "
+                f"{describe_value(cond)}"
             )
         read: Any = cond[self.names[0]] if len(self.names) == 1 else cond.only(self.names)
         return self.net(x, t, read)
@@ -173,28 +178,8 @@ def processor_has_bfloat16() -> bool:
 
     True where that is not known.
     """
-    if not torch.backends.mkldnn.is_available():
-        return True
     supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return True if supported is None else bool(supported())
-
-
-def _check_options(name: str, options: dict[str, Any]) -> None:
-    """Refuse an option that a model does not have, without naming those that are none of a user's."""
-    known = list(model_options(name))
-    for option in options:
-        if option not in known:
-            raise OptionError(
-                f"model '{name}' has no option '{option}'{did_you_mean(option, known)} options: "
-                f"{', '.join(known)}"
-            )
-
-
-def _name(name: str, event_shape: torch.Size) -> str:
-    """The model's name, chosen by the shape of the events where it is ``"auto"``."""
-    if name != "auto":
-        return name
-    return "unet" if len(event_shape) == 3 else "mlp"
+    return not torch.backends.mkldnn.is_available() or supported is None or bool(supported())
 
 
 def _read_condition(condition: Condition, reads: object, owner: str) -> Condition:

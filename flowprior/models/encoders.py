@@ -136,7 +136,8 @@ class LatentEncoder(nn.Module, Encoder):
         expected = self.latent_shape(event_shape)
         if z.shape[1:] != expected:
             raise InputError(
-                f"encoder '{self.kind}': expected latents [B, {_listed(expected)}], got {list(z.shape)}"
+                f"encoder '{self.kind}': expected latents [B, {', '.join(map(str, expected))}], "
+                f"got {list(z.shape)}"
             )
         return self._decode(z)[..., : event_shape[1], : event_shape[2]]
 
@@ -162,10 +163,10 @@ class LatentEncoder(nn.Module, Encoder):
         """
         self.check_ready()
         if len(event_shape) != 3 or self.channels not in (0, event_shape[0]) or 0 in event_shape:
-            expected = f"[{self.channels or 'channels'}, height, width]"
             raise InputError(
-                f"encoder '{self.kind}': expected pictures {expected}, got {list(event_shape)}; choose "
-                "another encoder, or train one on these data (flowprior train-encoder)"
+                f"encoder '{self.kind}': expected pictures [{self.channels or 'channels'}, height, width], "
+                f"got {list(event_shape)}; choose another encoder, or train one on these data (flowprior "
+                "train-encoder)"
             )
         sides = (-(-side // self.factor) for side in event_shape[1:])
         return torch.Size([self.latent_channels or event_shape[0], *sides])
@@ -289,7 +290,3 @@ def padded(x: Tensor, factor: int) -> Tensor:
     height, width = x.shape[2:]
     padding = (0, -width % factor, 0, -height % factor)
     return functional.pad(x, padding, mode="replicate") if any(padding) else x
-
-
-def _listed(shape: torch.Size) -> str:
-    return ", ".join(map(str, shape))

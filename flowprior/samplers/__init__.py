@@ -8,7 +8,6 @@ from flowprior.samplers.base import (
     Solution,
     SourceOptions,
     Velocity,
-    check_temperature,
     draw_source,
 )
 from flowprior.samplers.diffusion import DDIM, Ancestral, DiffusionSampler
@@ -61,7 +60,6 @@ __all__ = [
     "SourceOptions",
     "TimeGrid",
     "Velocity",
-    "check_temperature",
     "draw_source",
     "time_grid",
 ]

@@ -122,7 +122,7 @@ class Sampler(Registered, abc.ABC):
     @temperature.setter
     def temperature(self, value: float) -> None:
         # Also where a plug-in's class is frozen.
-        object.__setattr__(self, "_temperature", check_temperature("sampler", value))
+        object.__setattr__(self, "_temperature", check_not_negative("sampler", "temperature", value))
 
     @property
     def prior_guidance(self) -> float:
@@ -267,17 +267,8 @@ def draw_source(
     moved = mean + options.temperature * (x0 - mean) if options.temperature != 1 else x0
     if options.prior_guidance != 1:
         away = coupling.source_deviation(prior, cond, len(x0)).to(x0)
-        moved = moved + (options.prior_guidance - 1) * away
+        return moved + (options.prior_guidance - 1) * away
     return moved
-
-
-def check_temperature(owner: str, temperature: Any) -> float:
-    """Check a temperature and return it as a plain number.
-
-    Raises:
-        OptionError: no finite number of 0 or more.
-    """
-    return check_not_negative(owner, "temperature", temperature)
 
 
 def check_not_negative(owner: str, option: str, value: Any) -> float:

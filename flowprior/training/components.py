@@ -75,8 +75,7 @@ class Components:
     @property
     def specs(self) -> dict[str, str]:
         """Spec strings for ``Flow``; empty where an instance was given."""
-        names = ("prior", "coupling", "path", "model")
-        texts = {name: getattr(self.config, name) for name in names}
+        texts = {name: getattr(self.config, name) for name in ("prior", "coupling", "path", "model")}
         return {f"{name}_spec": "" if text.startswith("<") else text for name, text in texts.items()}
 
 
@@ -127,7 +126,11 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
         held = in_latents(held, data.encoder, None if cache is None else cache / "validation", device)
     prior = Prior.registry.resolve(chosen["prior"])
     coupling = resolve_coupling(chosen["coupling"])
-    _check_single_conditions(coupling, data)
+    if isinstance(coupling, LeaveOneOutCoupling) and data.condition_counts is not None:
+        raise CouplingError(
+            f"coupling 'leave-one-out': events of {data.name} have several conditions each, and would be "
+            "left out under one of them alone; couple with 'condot'"
+        )
     load_teacher(coupling, prior, data, device)
     path = Path.registry.resolve(chosen["path"])
     model = chosen["model"]
@@ -154,7 +157,12 @@ def in_latents(data: Data, latent: str | LatentEncoder, cache: FilePath | None, 
         return data
     encoder = Encoder.registry.resolve(latent)
     if not isinstance(encoder, LatentEncoder):
-        known = [name for name in Encoder.available() if _is_latent(name)]
+        makers: dict[str, Any] = {name: Encoder.record(name).factory for name in Encoder.available()}
+        known = [
+            name
+            for name, made in makers.items()
+            if isinstance(made, type) and issubclass(made, LatentEncoder)
+        ]
         raise OptionError(f"train: latent={latent} encodes no pictures; choose one of {', '.join(known)}")
     return encoder.to(device).encoded(data, cache)
 
@@ -189,9 +197,8 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device).tolist()  # the meta device has no numbers to give back
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
         raise OptionError(
-            f"training: device='{name}' is not usable: {reason}; choose 'auto' or 'cpu'"
+            f"training: device='{name}' is not usable: {str(error).splitlines()[0]}; choose 'auto' or 'cpu'"
         ) from error
     return device
 
@@ -249,20 +256,6 @@ def times_and_weight(
     weight = LossWeight.registry.resolve(config.loss_weight)
     weight.check(config.prediction)
     return times, weight
-
-
-def _check_single_conditions(coupling: Coupling, data: Data) -> None:
-    """Refuse to leave an event out of one condition's mean where it stays in those of its others."""
-    if isinstance(coupling, LeaveOneOutCoupling) and data.condition_counts is not None:
-        raise CouplingError(
-            f"coupling 'leave-one-out': events of {data.name} have several conditions each, and would be "
-            "left out under one of them alone; couple with 'condot'"
-        )
-
-
-def _is_latent(name: str) -> bool:
-    factory = Encoder.record(name).factory
-    return isinstance(factory, type) and issubclass(factory, LatentEncoder)
 
 
 def _record(part: Any) -> str:

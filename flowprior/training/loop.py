@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
 import torch
@@ -15,7 +15,7 @@ from flowprior.models.base import in_precision
 from flowprior.ops import flow_matching_loss
 from flowprior.training.batches import Pairs, PairStream, Prefetched, Randomness
 from flowprior.training.callbacks import Monitor
-from flowprior.training.engine import StopReason, StopRequests, TrainingInterrupted
+from flowprior.training.engine import StopRequests, TrainingInterrupted
 from flowprior.training.loss_weights import ErrorWeight
 from flowprior.training.optimiser import learning_rate_factor
 from flowprior.training.run import RunDirectory
@@ -55,8 +55,7 @@ def run_steps(
         TrainingInterrupted: Ctrl-C, SIGTERM, SIGUSR1 or the limit of time, after saving a checkpoint.
     """
     config = state.config
-    launched = state.engine.size > 1
-    requests = StopRequests(run is not None, config.max_minutes, state.begun, launched)
+    requests = StopRequests(run is not None, config.max_minutes, state.begun, state.engine.size > 1)
     with requests, randomness.model_seeds_stay_inside():
         while state.step < config.steps:
             result = training_step(state, pairs, randomness)
@@ -66,12 +65,11 @@ def run_steps(
             last = state.step == config.steps or stop is not None
             due = last or is_due(state.step, config.checkpoint_every)
             log = state.step == config.steps or is_due(state.step, config.log_every)
-            draw = is_due(state.step, config.sample_every)
             if (log or due) and not state.means.is_finite():
                 diverged(state, state.step, result)
             if log:
                 monitor.log(state, pairs.seconds_waited)
-            if draw:
+            if is_due(state.step, config.sample_every):
                 monitor.draw(state)
             if measure is not None and due and state.engine.is_main:
                 monitor.validated(state, measure(state))
@@ -81,7 +79,11 @@ def run_steps(
                     monitor.saved(state.step, state.save(run.checkpoints))
             if run is not None and stop is not None:
                 state.engine.wait()  # once the checkpoint is whole
-                interrupted(state, run, stop)
+                raise TrainingInterrupted(
+                    f"stopped by {stop.text} after step {state.step} of {config.steps}; "
+                    f"a checkpoint is saved in {run.path}, resume=True (--resume) goes on from it",
+                    stop.code,
+                )
 
 
 def training_step(state: TrainingState, pairs: PairStream | Prefetched, randomness: Randomness) -> StepResult:
@@ -91,8 +93,9 @@ def training_step(state: TrainingState, pairs: PairStream | Prefetched, randomne
     the loss as it is.
     """
     config, device, step = state.config, randomness.device, state.step
-    generator = randomness.generator("time", step)
-    times = state.times.draw(config.batch_size, step / config.steps, generator, device)
+    times = state.times.draw(
+        config.batch_size, step / config.steps, randomness.generator("time", step), device
+    )
     dropped = dropped_rows(config.batch_size, config.dropped_share, step, randomness)
     state.optimizer.zero_grad(set_to_none=True)
     results = []
@@ -103,7 +106,8 @@ def training_step(state: TrainingState, pairs: PairStream | Prefetched, randomne
         given = None if dropped is None else dropped[rows]
         with state.engine.gathering(state.forward, now=part == parts[-1]):
             results.append(micro_step(state, pairs.micro_batch(step, part), times[rows], given))
-    result = results[0] if len(results) == 1 else mean_of(results)
+    losses, points = zip(*results, strict=True)
+    result = StepResult(torch.stack(losses).mean(), torch.cat(points))
     norm = torch.nn.utils.clip_grad_norm_(state.weights, config.clip or math.inf)
     state.means.add(result.loss, norm)
     if device.type == "cpu" and not state.means.is_finite():
@@ -130,15 +134,8 @@ def micro_step(state: TrainingState, pairs: Pairs, times: Tensor, dropped: Tenso
     with compiling(state.config.compile):
         x_t, u_t, _ = state.parts.path.interpolate(x0, x1.float(), state.prediction.instant(times))
         loss = batch_loss(state, state.forward, x0, x_t, u_t, times, cond)
-        count = state.config.accumulate
-        (loss if count == 1 else loss / count).backward()
+        (loss / state.config.accumulate).backward()
     return StepResult(loss.detach(), x_t.detach())
-
-
-def mean_of(results: Sequence[StepResult]) -> StepResult:
-    """The mean loss of micro-batches of equal size, and the points of all of them."""
-    losses, points = zip(*results, strict=True)
-    return StepResult(torch.stack(losses).mean(), torch.cat(points))
 
 
 def batch_loss(
@@ -198,15 +195,6 @@ def drop_conditions(
         return cond
     null = condition.null(cond)
     return cond if null is None else chosen(dropped, null, cond)
-
-
-def interrupted(state: TrainingState, run: RunDirectory, stop: StopReason) -> NoReturn:
-    """End the run after a step whose checkpoint is saved, saying why and how it goes on."""
-    raise TrainingInterrupted(
-        f"stopped by {stop.text} after step {state.step} of {state.config.steps}; "
-        f"a checkpoint is saved in {run.path}, resume=True (--resume) goes on from it",
-        stop.code,
-    )
 
 
 def diverged(state: TrainingState, step: int, result: StepResult) -> NoReturn:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ from flowprior.training.checkpoints import (
     save_checkpoint,
 )
 from flowprior.training.components import Components, times_and_weight
-from flowprior.training.config import BATCH, COMPILED, RunConfig, changed_values
+from flowprior.training.config import BATCH, COMPILED, changed_values
 from flowprior.training.config_file import train_command
 from flowprior.training.engine import Engine
 from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
@@ -86,15 +86,16 @@ class TrainingState:
 
     def flow(self) -> Flow:
         """The flow with averaged weights, in evaluation mode; it shares them with this state."""
+        parts, data = self.parts, self.parts.data
+        of_one_process = replace(self.config, accumulate=self.micro_batches)  # that trains the same
         metadata: dict[str, Any] = {
             "step": self.step,
-            "config": self.parts.config.as_dict(),
+            "config": parts.config.as_dict(),
             "version": package_version(),
             "commit": package_commit(),
             "data": self._data_facts,
-            "command": train_command(self._of_one_process(), self.parts.data.spec),
+            "command": train_command(replace(parts.config, training=of_one_process), data.spec),
         }
-        parts, data = self.parts, self.parts.data
         if self.prior_was_given:
             metadata[GIVEN_PRIOR] = True
         if data.text_encoder is not None:
@@ -151,32 +152,21 @@ class TrainingState:
             raise CheckpointError(
                 f"{path} was trained on data of size {size}, got {self._data_size()}; resume on the same data"
             )
-        self._check_config(checkpoint.description, path)
-        self._check_micro_batches(checkpoint.training.get("micro_batches", 1), path)
-        try:
-            self._restore(checkpoint)
-        except Exception as error:  # Whatever optimiser and model make of values that are not their own.
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise CheckpointError(f"{path} does not fit this model and prior: {reason}") from error
-
-    def _check_config(self, description: dict[str, Any], path: Path) -> None:
-        """Refuse a checkpoint of another configuration; parts without a name cannot be compared."""
-        if changed := changed_values(description["metadata"].get("config", {}), self.parts.config):
+        config = checkpoint.description["metadata"].get("config", {})
+        if changed := changed_values(config, self.parts.config):  # parts without a name are not compared
             raise CheckpointError(f"{path} was trained with another configuration ({', '.join(changed)})")
-
-    def _of_one_process(self) -> RunConfig:
-        """The configuration that trains the same in one process."""
-        config = self.parts.config
-        return replace(config, training=replace(config.training, accumulate=self.micro_batches))
-
-    def _check_micro_batches(self, trained: int, path: Path) -> None:
-        """Refuse to go on with steps that are divided in another way, where they have other pairs by it."""
-        if trained != self.micro_batches and self.config.pair_within != BATCH:
+        trained = checkpoint.training.get("micro_batches", 1)
+        if trained != self.micro_batches and self.config.pair_within != BATCH:  # whose pairs are others
             raise OptionError(
                 f"{path} was trained with {trained} micro-batches a step, got {self.micro_batches} "
                 f"({self.engine.size} processes × accumulate={self.config.accumulate}), and so with other "
                 "pairs; change one of them"
             )
+        try:
+            self._restore(checkpoint)
+        except Exception as error:  # Whatever optimiser and model make of values that are not their own.
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise CheckpointError(f"{path} does not fit this model and prior: {reason}") from error
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         training = checkpoint.training
@@ -244,9 +234,7 @@ def compiled_network(model: nn.Module, what: str) -> nn.Module:
     """``model``, or what calls its compiled forward pass on the same weights, where ``what`` says so."""
     if what != NETWORK:
         return model
-    network = torch.compile(model, fullgraph=True, dynamic=False, backend=BACKEND)
-    assert isinstance(network, nn.Module)
-    return network
+    return cast("nn.Module", torch.compile(model, fullgraph=True, dynamic=False, backend=BACKEND))
 
 
 @contextmanager

@@ -64,8 +64,9 @@ class LogitNormalTimes(TimeDistribution):
     """
 
     def __init__(self, mean: float = 0.0, deviation: float = 1.0) -> None:
-        owner = "time distribution 'logit-normal'"
-        check_numbers(owner, mean=(mean, -100, 100), deviation=(deviation, 1e-3, 100))
+        check_numbers(
+            "time distribution 'logit-normal'", mean=(mean, -100, 100), deviation=(deviation, 1e-3, 100)
+        )
         self.mean, self.deviation = mean, deviation
 
     def at(self, uniform: Tensor) -> Tensor:
@@ -85,5 +86,4 @@ class UShapedTimes(TimeDistribution):
         self.steepness = steepness
 
     def at(self, uniform: Tensor) -> Tensor:
-        half = self.steepness / 2
-        return 0.5 + torch.asinh((2 * uniform - 1) * math.sinh(half)) / self.steepness
+        return 0.5 + torch.asinh((2 * uniform - 1) * math.sinh(self.steepness / 2)) / self.steepness

@@ -15,7 +15,7 @@ from flowprior.registry import (
     is_whole,
     package_version,
 )
-from flowprior.samplers import check_temperature
+from flowprior.samplers import Sampler
 from flowprior.study import load_grid
 from flowprior.training import TrainingConfig
 
@@ -63,7 +63,7 @@ def test_a_number_that_no_float_can_hold_is_refused() -> None:
     for refused in (
         lambda: Path.create("condot", sigma_min=10**400),
         lambda: TrainingConfig(lr=10**400),
-        lambda: check_temperature("sample", 10**400),
+        lambda: Sampler.create("euler", temperature=10**400),
         lambda: load_grid(values={"guidance": 10**400}),
     ):
         with pytest.raises(OptionError, match="is not possible"):
