@@ -128,6 +128,11 @@ class PairMoments:
         return {"datum": datum, "covariance": 0.0 if shared is None else shared}
 
     @property
+    def _shared(self) -> Tensor | float:
+        """k outside of the subspace, in units of ψ."""
+        return 0.0 if self.frame.shared is None else self.frame.shared
+
+    @property
     def mean(self) -> Tensor:
         """E[x_t] ``[B, D]``."""
         return (self.path.alpha + self.path.sigma) * self.frame.loc

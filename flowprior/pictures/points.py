@@ -273,7 +273,7 @@ def densities(
     finite = torch.cat([value[value.isfinite()] for value in values])
     top = float(finite.max()) if len(finite) else 0.0
     for axes, value in zip(places, values, strict=True):
-        image = axes.imshow(
+        axes.imshow(
             value.nan_to_num(nan=float("-inf")).clamp(min=top - depth).numpy(),
             extent=(*axes.get_xlim(), *axes.get_ylim()),
             origin="lower",
@@ -285,5 +285,5 @@ def densities(
         )
         if show_points:
             axes.scatter(*coordinates(around), s=3, c="white", linewidths=0, alpha=0.5)
-    add_scale(figure, places[-1], image, "log-density, nats")
+    add_scale(figure, places[-1], places[-1].images[0], "log-density, nats")
     return figure
