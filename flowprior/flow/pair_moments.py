@@ -121,11 +121,9 @@ class PairMoments:
         return cls(frame, slope, columns)
 
     @cached_property
-    def outside(self) -> dict[str, Tensor | float]:
-        """v1 ``[B, D]`` and k outside of the subspace, in units of ψ."""
-        shared = self.frame.shared
-        datum = self.frame.variance_outside().clamp_min(LEAST_VARIANCE)
-        return {"datum": datum, "covariance": 0.0 if shared is None else shared}
+    def outside(self) -> Tensor:
+        """v1 outside of the subspace ``[B, D]``, in units of ψ."""
+        return self.frame.variance_outside().clamp_min(LEAST_VARIANCE)
 
     @property
     def _shared(self) -> Tensor | float:
@@ -177,7 +175,7 @@ class PairMoments:
         inside = frame.into(white)
         along = factor(covariance=self.slope) * inside
         projected, scaled = frame.out_of(torch.stack([inside, along], 1)).unbind(1)
-        beside = factor(**self.outside)
+        beside = factor(datum=self.outside, covariance=self._shared)
         return torch.addcmul(scaled, beside, white - projected) * frame.noise.sqrt()
 
     def variances(self) -> tuple[Tensor, Tensor]:
@@ -186,7 +184,7 @@ class PairMoments:
         along = torch.stack([kind(path, covariance=self.slope) for kind in kinds], 1)
         inside = frame.diagonal(along * frame.spread[:, None]).unbind(1)
         room = (1 - frame.leverage).clamp_min(0)
-        beside = (kind(path, **self.outside) for kind in kinds)
+        beside = (kind(path, datum=self.outside, covariance=self._shared) for kind in kinds)
         of_state, left = (
             frame.noise * torch.addcmul(part, room, other) for part, other in zip(inside, beside, strict=True)
         )
