@@ -70,7 +70,7 @@ def evaluate(
     from flowprior.data import load_data
     from flowprior.evaluation import joined, sweep_each
     from flowprior.flow.description import digest_of
-    from flowprior.flow.files import cards, find_flow
+    from flowprior.flow.files import find_flow, tell_cards
     from flowprior.report.figures import check_plot, save_plot
     from flowprior.report.terminal import result_table
     from flowprior.storage import check_place
@@ -112,12 +112,11 @@ def evaluate(
     if not engine.is_main:
         return
     result = joined(results)
-    for card in cards():
-        card.add_evaluation(folder, result, digest)
     if out is not None:
         result.save(out)
     if plot is not None:
         save_plot(result, plot)
+    tell_cards("add_evaluation", folder, result, digest)
     if json:
         print_json(result.as_dict())
     else:

@@ -85,16 +85,14 @@ class Card(Protocol):
         """Remove it, for the flow is to be removed, too."""
 
 
-def cards() -> list[Card]:
-    """Return what extensions keep beside saved flows; one that cannot be imported warns and is skipped."""
-    found = []
+def tell_cards(method: str, *told: Any) -> None:
+    """Call a method of each :class:`Card` of the installed packages; one that fails warns and is skipped."""
     for point in points_of("flowprior.cards"):
         try:
-            found.append(point.load())
+            getattr(point.load(), method)(*told)
         except Exception as error:
             message = f"card '{point.name}' ({point.value}) is skipped: {type(error).__name__}: {error}"
             warnings.warn(message, RuntimeWarning, stacklevel=3)
-    return found
 
 
 def save_flow(flow: FlowParts, directory: FilePath) -> None:
@@ -141,8 +139,7 @@ def _replace(directory: FilePath, description: Mapping[str, Any], tensors: dict[
             write_flow(directory, description, tensors)
             kept = _files_of(directory)
             remove_files(directory / name for name in superseded if name not in kept)
-            for card in cards():
-                card.write_card(directory, read_description(directory))
+            tell_cards("write_card", directory, read_description(directory))
         finally:
             if lock.held:
                 sweep_flow(directory)

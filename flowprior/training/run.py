@@ -20,15 +20,17 @@ import torch
 
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
+from flowprior.flow.description import DESCRIPTION
 from flowprior.flow.files import (
     CHECKPOINTS,
     FLOW,
     FLOW_DIGEST,
     INFO,
-    cards,
     check_target,
     digest_of,
+    is_flow_file,
     sweep_flow,
+    tell_cards,
 )
 from flowprior.registry import package_version
 from flowprior.storage import (
@@ -209,8 +211,13 @@ def clear_run(run: RunDirectory) -> None:
                 f"train: {folder} is a link to another place, whose files are not removed; choose another "
                 "directory"
             )
-    for card in cards():
-        card.remove_card(run.flow)
+    tell_cards("remove_card", run.flow)
+    beside = [path for path in run.flow.glob("*") if path.name != DESCRIPTION and not is_flow_file(path)]
+    if beside:
+        raise CheckpointError(
+            f"train: the run in {run.path} cannot be replaced: {beside[0]} was written by somebody else; "
+            "remove it, or choose another directory"
+        )
     remove_checkpoint(run.flow)
     remove_unfinished(run.checkpoints)
     for _, checkpoint in list_checkpoints(run.checkpoints):

@@ -175,7 +175,12 @@ def train_parts(
             _say(line)
     with engine.processes.first_goes_ahead():
         if replace and run is not None and engine.is_main and run.latents.exists():
-            load_point(LATENTS, "remove", "train")(run.latents)
+            try:
+                remove = load_point(LATENTS, "remove", "train")
+            except OptionError as error:
+                _say(f"{run.latents} stays where it is: {error}")
+            else:
+                remove(run.latents)
         for data in (parts.data, parts.held):
             if isinstance(data, EncodedData):
                 data.prepare(_say if progress else None)

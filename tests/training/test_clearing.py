@@ -13,6 +13,7 @@ import torch
 
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError
 from flowprior.flow import Flow
+from flowprior.registry import plugins
 from flowprior.storage import FolderLock
 from flowprior.training import RunConfig, RunDirectory, read_metrics, train
 from flowprior.training.run import clear_run
@@ -77,7 +78,18 @@ def test_a_flow_beside_which_something_else_lies_is_not_replaced(run: RunDirecto
     (run.flow / "mine.txt").write_text("mine")
     with pytest.raises(CheckpointError, match="cannot be replaced"):
         clear_run(run)
-    assert run.config.is_file(), "it still counts as a run"
+    assert Flow.load(run.path).prior.name == "gaussian", "nothing of it is removed"
+
+
+def test_a_cache_of_latents_stays_where_its_extension_is_missing(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.latents.mkdir()
+    every = plugins.points_of
+    monkeypatch.setattr(plugins, "points_of", lambda group: [] if "latents" in group else every(group))
+    train(**SMALL, steps=2, out=run.path, overwrite=True)
+    assert run.latents.is_dir()
+    assert Flow.load(run.path).metadata["step"] == 2
 
 
 def test_an_impossible_option_leaves_the_old_run(run: RunDirectory) -> None:

@@ -9,6 +9,7 @@ import sys
 import tomllib
 import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -148,11 +149,13 @@ def test_a_flow_put_together_by_hand_has_a_card_of_what_is_known(tmp_path: Path)
     assert "pipeline_tag" not in head(tmp_path)
 
 
-def test_a_card_that_cannot_be_imported_is_skipped_with_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", ["ModuleNotFoundError", "AttributeError"])
+def test_a_card_that_is_broken_is_skipped_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "flowprior.extensions.hub.card", None)
-    with pytest.warns(RuntimeWarning, match=r"card 'model-card' .* is skipped: ModuleNotFoundError"):
+    broken = None if error == "ModuleNotFoundError" else ModuleType("card without its functions")
+    monkeypatch.setitem(sys.modules, "flowprior.extensions.hub.card", broken)
+    with pytest.warns(RuntimeWarning, match=rf"card 'model-card' .* is skipped: {error}"):
         build().save(tmp_path)
     assert Flow.load(tmp_path)
     assert not (tmp_path / CARD).exists()
