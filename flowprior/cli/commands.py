@@ -70,7 +70,7 @@ class Commands(TyperGroup):
 
     def list_commands(self, ctx: Any) -> list[str]:
         """Return the names of the commands in the order of the help, those of entry points last."""
-        return [*self.functions, *sorted({point.name for point in points_of(GROUP)})]
+        return [*self.functions, *sorted({point.name for point in points_of(GROUP)} - self.functions.keys())]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the command of this name, or None; a broken entry point warns and is skipped."""
@@ -157,6 +157,8 @@ def with_options(name: str, function: Callable[..., None]) -> Callable[..., None
         try:
             provider = point.load()
             own = inspect.signature(provider, eval_str=True).parameters
+            for bare in (option for option, found in own.items() if found.default is found.empty):
+                raise OptionError(f"'{bare}' has no default; give it one")
             for taken in sorted(_names_of(own.values()) & _names_of(parameters.values())):
                 raise OptionError(f"'{taken}' is an option of {name} already; give it another name")
         except (Exception, SystemExit) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,7 +25,7 @@ from flowprior.pictures import (
     save_animation,
     save_figure,
 )
-from flowprior.registry import package_version, points_of
+from flowprior.registry import load_point, package_version, points_of
 from flowprior.storage import check_place, replacing, save_state
 
 if TYPE_CHECKING:
@@ -34,6 +33,8 @@ if TYPE_CHECKING:
     from flowprior.pictures.grid import Panel
     from flowprior.samplers import Solution
 
+OWN = (*PICTURES, ".npz", ".pt")
+"""Suffixes of the files that need no writer of an extension."""
 WRITERS = "flowprior.writers"
 """The entry-point group of writers, each named as the suffix of its files is, without the dot."""
 PLAIN = {"temperature": None, "prior_guidance": None, "guidance": 1.0}
@@ -74,7 +75,7 @@ def check_suffix(path: Path | str) -> str:
     Raises:
         OptionError: another suffix, or none.
     """
-    suffix, known = Path(path).suffix.lower(), (*PICTURES, ".npz", ".pt", *_writers())
+    suffix, known = Path(path).suffix.lower(), [*OWN, *(f".{point.name}" for point in points_of(WRITERS))]
     if suffix not in known:
         raise OptionError(f"samples: cannot write '{path}'; choose a name that ends in {', '.join(known)}")
     return suffix
@@ -82,12 +83,8 @@ def check_suffix(path: Path | str) -> str:
 
 def writer_of(path: Path | str) -> Writer | None:
     """The writer of an extension that writes ``path``; None where it is a picture or holds arrays."""
-    point = _writers().get(check_suffix(path))
-    return None if point is None else point.load()()
-
-
-def _writers() -> dict[str, EntryPoint]:
-    return {f".{point.name}": point for point in points_of(WRITERS)}
+    suffix = check_suffix(path)
+    return None if suffix in OWN else load_point(WRITERS, suffix.removeprefix("."), f"writing '{path}'")()
 
 
 def check_files(out: Path | None, animation: Path | None) -> None:
@@ -99,7 +96,7 @@ def check_files(out: Path | None, animation: Path | None) -> None:
 
     Raises:
         OptionError: neither of the two, or a suffix that one cannot be written as.
-        DataNotFoundError: cells, where anndata is not installed.
+        FlowpriorError: a writer that cannot be loaded, or what its check refuses.
         CheckpointError: a folder that takes no file.
     """
     if out is None and animation is None:

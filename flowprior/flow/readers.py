@@ -188,8 +188,8 @@ def check_identity(metadata: Mapping[str, Any], identity: str | None, owner: str
 
 def _remembered(metadata: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """Return the name of a flow's reader, and what its metadata say of the encoder."""
-    for key, value in metadata.items():
-        if key.endswith(ENDING) and isinstance(value, Mapping):
+    for key, value in sorted(metadata.items(), key=lambda item: item[0] != TEXT_ENCODER):
+        if key.endswith(ENDING) and isinstance(value, Mapping) and {"spec", "identity"} & value.keys():
             return key.removesuffix(ENDING), value
     return TEXT, {}
 

@@ -29,7 +29,7 @@ def load_point(group: str, name: str, owner: str) -> Any:
     """Load the entry point ``name`` of a group.
 
     Raises:
-        OptionError: no installed package has it, or it cannot be imported; ``owner`` says who needs it.
+        OptionError: no installed package has it, or it cannot be loaded; ``owner`` says who needs it.
     """
     point = next((point for point in points_of(group) if point.name == name), None)
     needed = f"{owner} needs '{name}' of {group}, which"
@@ -37,8 +37,8 @@ def load_point(group: str, name: str, owner: str) -> Any:
         raise OptionError(f"{needed} no installed package has; install one that does")
     try:
         return point.load()
-    except ImportError as error:
-        raise OptionError(f"{needed} cannot be imported ({error}); install what it needs") from error
+    except (Exception, SystemExit) as error:
+        raise OptionError(f"{needed} cannot be loaded ({error}); install what it needs") from error
 
 
 def is_foreign(point: EntryPoint) -> bool:

@@ -92,7 +92,7 @@ class Registry(Generic[T]):
             aliases = [alias for alias, proper in self._aliases.items() if name not in proper.split("-")]
             near = did_you_mean(name, [*self._records, *aliases])
             raise UnknownComponentError(
-                f"unknown {self.family} '{name}'{near} known: {', '.join(sorted(self._records))}"
+                f"unknown {self.family} '{name}'{near} known: {', '.join(sorted(self._records)) or 'none'}"
             )
         return self._records[self._aliases.get(name, name)]
 

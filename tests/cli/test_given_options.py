@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flowprior.cli import commands
+from flowprior.cli import commands, samples_file
+from flowprior.errors import OptionError
+from flowprior.registry import plugins
 from tests.cli.conftest import SHORT, Call, succeed
 
 PLUGIN = Path(__file__).parents[1] / "plugin"
@@ -54,12 +56,24 @@ def test_conditions_and_settings_of_samples(call: Call, run: Path, tmp_path: Pat
     assert (refused.code, "--label and --cond exclude each other; choose one" in refused.err) == (2, True)
 
 
+def test_a_writer_that_cannot_be_loaded_is_answered_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("xyz", "flowprior.errors:nothing", samples_file.WRITERS)
+    for module in (samples_file, plugins):
+        monkeypatch.setattr(module, "points_of", lambda group: [point])
+    with pytest.raises(
+        OptionError, match=r"writing 'a.xyz' needs 'xyz' of flowprior.writers, which cannot be"
+    ):
+        samples_file.writer_of("a.xyz")
+
+
 def test_a_broken_provider_and_an_option_that_is_taken_are_skipped_with_a_line() -> None:
     answer = succeed("sample", "--help")
     assert "Label of which cold samples are drawn." in " ".join(answer.out.replace("│", "").split())
     assert answer.err.splitlines() == [
         "flowprior: warning: options 'sample.seed' (flowprior_test_plugin_command:seed_of_mine) are skipped: "
         "'--seed' is an option of sample already; give it another name",
+        "flowprior: warning: options 'sample.bare' (flowprior_test_plugin_command:bare) are skipped: "
+        "'size' has no default; give it one",
         "flowprior: warning: options 'sample.broken' (flowprior_test_plugin_broken:broken) are skipped: "
         "No module named 'a_library_that_nobody_has'",
     ]
