@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from flowprior.storage import FolderLock
 from flowprior.training import RunConfig, TrainingConfig
 from tests.cli.conftest import SHORT, Call
 from tests.flow_folder import weights_of
@@ -198,3 +199,12 @@ def test_a_prior_auto_is_one_line_that_names_inspect(
     assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert "expected the name of a prior, got 'auto'; run flowprior inspect --data DATA" in answer.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_another_process_trains_is_refused_in_one_line(call: Call, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with FolderLock(out):
+        answer = call("train", "--out", out, "--prior", "gaussian", "--steps", "2", *SMALL)
+    assert answer.code == 2
+    (line,) = answer.err.splitlines()
+    assert line.startswith(f"flowprior: error: {out} is being written by another process")

@@ -183,3 +183,12 @@ def test_a_network_that_never_saw_the_null_condition_is_said_to_be_so(data):
         flow = train(data, **options, condition_dropout=dropped)
         with pytest.warns(RuntimeWarning, match=f"no example of label 2.*{ending}$"):
             flow.sample(torch.tensor([NEVER]), nfe=2)
+
+
+def test_it_is_saved_and_loaded(data, tmp_path):
+    prior = fitted(POOLED[1], data)
+    prior.save(tmp_path)
+    again = Prior.load(tmp_path)
+    assert again.unseen == "pooled"
+    never = torch.tensor([NEVER])
+    torch.testing.assert_close(again.mean(never), prior.mean(never))

@@ -206,3 +206,15 @@ def test_seeding_the_model_depends_on_the_step() -> None:
             draws.append(torch.rand(4))
     assert torch.equal(draws[0], draws[2])
     assert not torch.equal(draws[0], draws[1])
+
+
+def test_a_resumed_run_draws_the_same_conditions() -> None:
+    data = Captioned(10)
+    prior = Prior.create("gaussian").fit(data.batches())
+    streams = [PairStream(data, prior, Superbatch(), 8, Randomness(0)) for _ in range(2)]
+    for step in range(30):
+        streams[0].micro_batch(step, 0)
+    for whole, resumed in zip(streams[0].micro_batch(30, 0), streams[1].micro_batch(30, 0), strict=True):
+        assert whole is not None
+        assert resumed is not None
+        assert torch.equal(whole, resumed)

@@ -180,3 +180,14 @@ def test_a_bad_gradient_under_a_good_loss_stops_too(points: TensorData) -> None:
 )
 def test_is_due(step: int, every: int, due: bool) -> None:
     assert is_due(step, every) is due
+
+
+def test_the_callers_random_state_decides_nothing(points: TensorData) -> None:
+    weights = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        state, pairs, randomness = start(components(points, small_net(dropout=0.5)))
+        for _ in range(3):
+            training_step(state, pairs, randomness)
+        weights.append(torch.cat([weight.detach().flatten() for weight in state.weights]))
+    assert torch.equal(*weights)

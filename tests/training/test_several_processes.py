@@ -235,3 +235,9 @@ def test_several_processes_need_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(OptionError, match=r"pip install accelerate"):
         make_engine("cpu")
+
+
+def test_one_process_does_not_import_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "accelerate", None)  # importing it would fail
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert make_engine("cpu").size == 1
