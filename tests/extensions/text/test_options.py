@@ -133,6 +133,8 @@ def test_the_prior_of_labels_and_of_one_embedding_too(
     cond = ["--cond", ",".join(["0.5"] * 32)] if source == "caption_run" else ["--cond", "0,1"]
     run = request.getfixturevalue(source)
     succeed("sample", run, *cond, "--nfe", "1", "--n", "2", "--show-prior", "--out", tmp_path / "s.png")
+    with Image.open(tmp_path / "s.png") as image:
+        assert image.text["condition"] == cond[1]
 
 
 @pytest.mark.parametrize(
