@@ -57,7 +57,7 @@ class Asked:
 
 
 class Given:
-    """What a provider of options returns for ``sample``: a subclass overrides what its options change.
+    """The result of a provider of options of ``sample``; a subclass overrides what its options change.
 
     Attributes:
         option: the option that asks for conditions, such as ``--text``; empty where none of them does.

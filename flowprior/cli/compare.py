@@ -235,7 +235,7 @@ def _tables(summary: dict[str, Any]) -> list[Any]:
 
 
 def _show_plan(found: Preview, json: bool) -> None:
-    """What ``--dry-run`` says: the runs, and what is done already."""
+    """Return what ``--dry-run`` prints: the runs, and which of them are done."""
     from flowprior.study.runs import name_of_skipped
 
     if json:

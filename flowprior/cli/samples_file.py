@@ -42,7 +42,7 @@ PLAIN = {"temperature": None, "prior_guidance": None, "guidance": 1.0}
 
 
 class Writer(Protocol):
-    """What an extension writes samples of a flow with, by the suffix of the file."""
+    """A writer of samples, which an extension offers by the suffix of its files."""
 
     def check(self, path: Path, event_shape: Sequence[int] | None = None) -> None:
         """Refuse a file or events that cannot be written, before samples are drawn."""
@@ -237,7 +237,7 @@ def title_of(run: str, asked: Asked, nfe: int, settings: Mapping[str, Any]) -> s
 
 
 def notes_of(asked: Asked, **settings: Any) -> dict[str, str]:
-    """What a picture's text chunks say: one word as it is, several as a JSON list, and the settings."""
+    """Return the text chunks of a figure: one word as it is, several as a JSON list, and the settings."""
     about = {
         name: json.dumps(words, ensure_ascii=False) if len(words) > 1 else words[0]
         for name, words in asked.words.items()

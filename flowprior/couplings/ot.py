@@ -131,7 +131,7 @@ class OTCoupling(PairingCoupling):
         return self._solve_cost(weighted_cost(cost, near, self.kept_share), float(cost.mean()), generator)
 
     def _seen(self, cond: Conditions | None) -> tuple[Tensor | None, Tensor | None]:
-        """What of the condition ``[B, …]`` is paired within where equal, and what weighs on the cost."""
+        """Split the condition ``[B, …]``: rows pair within equal values; what is left adds to the cost."""
         if isinstance(cond, Parts):
             cond = cond.only(choose_parts(cond.names, self.reads, "ot.pair"))
         elif self.reads and cond is not None:

@@ -317,7 +317,7 @@ class Pool:
 
 
 def label_counts(data: CheckedBatches) -> dict[int, int]:
-    """How many events each label has, or all of them together without conditions.
+    """Count the data samples of each label, or all of them if there are no conditions.
 
     Raises:
         CouplingError: another condition than labels.

@@ -33,7 +33,7 @@ MOST_PACKING = 100
 FLOAT_BYTES = 4
 """Bytes of a number after the conversion to float32."""
 BFLOAT16 = np.dtype("V2")
-"""What numpy takes bfloat16 for: it has no such type, and stores two bytes of no meaning."""
+"""The type that NumPy reads bfloat16 as: it has no such type, and stores two bytes without a meaning."""
 
 
 @DATA.register("arrays")

@@ -1,4 +1,4 @@
-"""What a flow is asked for: conditions of finite numbers, of labels that were seen, and guidance.
+"""Checks of what a flow is asked for: finite conditions, labels that were seen, and guidance.
 
 A network's answer to NaN is NaN, and does not say where it came from. Labels that the prior was fitted to no
 example of start from its marginal, and the network takes the null condition for them.

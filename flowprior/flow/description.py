@@ -1,4 +1,4 @@
-"""What is saved of a flow: its tensors, and ``flow.json``, which says how to rebuild its parts.
+"""The tensors that are saved of a flow, and ``flow.json``, which tells how to rebuild its parts.
 
 What comes back from the disk is checked here, too.
 """
@@ -42,7 +42,7 @@ LAST_READER = "aedbeeba"
 DESCRIPTION = "flow.json"
 FILES = "files"
 COMPILED = "_orig_mod."
-"""What ``torch.compile`` puts into the names of the tensors of a module that it wraps."""
+"""The prefix that ``torch.compile`` puts before the names of a module's tensors."""
 TRIED_LABELS = 64
 
 

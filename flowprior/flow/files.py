@@ -73,7 +73,7 @@ _STEP = re.compile(r"step-(\d{1,18})")
 
 
 class Card(Protocol):
-    """What an extension keeps beside saved flows; a module that ``flowprior.cards`` names, or an object."""
+    """A card of an extension beside saved flows: a module or an object of the group ``flowprior.cards``."""
 
     def write_card(self, folder: FilePath, description: Mapping[str, Any]) -> None:
         """Write it beside a flow that was saved; where it cannot be written, warn."""
@@ -303,7 +303,7 @@ def step_folders(folder: FilePath) -> list[tuple[int, FilePath]]:
 
 
 def _note(run: FilePath, used: str) -> str | None:
-    """What to say of a run that is not finished; None where it is, or says nothing of it."""
+    """Return the note about a run that is not finished; None if it is, or if its state is unknown."""
     try:
         info = read_json(run / INFO)
     except CheckpointError:

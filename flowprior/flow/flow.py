@@ -151,7 +151,7 @@ class Flow(FlowParts):
     def _foretold(
         self, x: Tensor, begin: Tensor, end: Tensor, cond: Conditions | None, **guidance: Any
     ) -> Tensor:
-        """What the pairs' moments say of the average over intervals, guided as velocities are."""
+        """Return the average over intervals by the moments of the pairs, guided as velocities are."""
         linear = averaging(self.prior, self.coupling, self.path)
         return guided(linear.average, self.condition, (x, begin, end), cond, **guidance)
 

@@ -192,7 +192,7 @@ class PairMoments:
 
 
 class Chord(NamedTuple):
-    """Of a path over an interval of each row: its length ``[B, 1]``, and the path at its beginning.
+    """The chord of a path over an interval of each row: its length ``[B, 1]``, and the path at its beginning.
 
     In place of the derivatives of α and σ the path has their mean slopes over the interval.
     """

@@ -28,7 +28,7 @@ LAST = 0.7
 """The time at which a long last step begins."""
 LAST_STEP_LONG = f"grid=last,at={LAST}"
 SINGLE_TIMES = "single times"
-"""What distributions of the times draw, and most predictions are trained on."""
+"""The name of what most timestep distributions draw, and most predictions are trained on."""
 
 
 class View(NamedTuple):
@@ -75,7 +75,7 @@ class Prediction(Registered):
     inputs: int = 1
     """Tensors of the event's shape that the network is shown side by side."""
     trained_on: ClassVar[str] = SINGLE_TIMES
-    """What the distributions of its times draw (:class:`flowprior.training.TimeDistribution`)."""
+    """The name of what its timestep distributions draw (:class:`flowprior.training.TimeDistribution`)."""
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         self.prior, self.coupling, self.path = prior, coupling, path

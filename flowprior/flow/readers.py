@@ -81,7 +81,7 @@ class Reader(abc.ABC):
 
 
 class Words:
-    """What words are as the condition of a flow: labels by their names, other texts by its reader.
+    """The words of a flow's condition: labels by their names, other texts by its reader.
 
     Args:
         condition: of the flow.

@@ -1,4 +1,4 @@
-"""How a flow is solved: forth to samples, in batches of rows, and back for its log-likelihood.
+"""The solves of a flow: forward to samples, in batches of rows, and backward for its log-likelihood.
 
 Along the flow d/dt log p_t(x_t) = −div v(x_t, t) (Chen et al. 2018), so
 log p1(x1) = log p0(x0) − ∫₀¹ div v dt, solved from the datum back to its source sample; the estimated

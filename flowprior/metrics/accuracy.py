@@ -1,4 +1,4 @@
-"""How often samples are recognised as their condition, by the data set's classifier."""
+"""The share of samples that the data set's classifier recognises as their condition."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ class Fitter(abc.ABC):
     """
 
     full: ClassVar[bool] = False
-    """Whether second moments are of all pairs of dimensions."""
+    """True if second moments are of all pairs of dimensions."""
 
     def __init__(
         self, moments: ConditionMoments, components: int, dtype: torch.dtype, settings: FitSettings

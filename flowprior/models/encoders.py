@@ -46,7 +46,7 @@ class Encoder(Registered, abc.ABC):
 
 @dataclass(frozen=True)
 class TextEncoding:
-    """What a text encoder makes of B texts.
+    """The encoding of B texts.
 
     Attributes:
         pooled: one embedding for each text, float32 ``[B, E]``.
@@ -214,7 +214,7 @@ class LatentEncoder(nn.Module, Encoder):
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are."""
+        """The device of its weights."""
         return next((tensor.device for tensor in self.state_dict().values()), torch.device("cpu"))
 
     @property
@@ -283,7 +283,7 @@ class EncodedData(Data):
 
 
 def is_empty(text: object) -> bool:
-    """Whether ``text`` is the empty caption, which is the null condition: a text without a letter."""
+    """Return whether ``text`` is the empty caption, which is the null condition: a text without a letter."""
     return isinstance(text, str) and not text.strip()
 
 

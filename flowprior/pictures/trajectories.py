@@ -31,7 +31,7 @@ MOST_STATES = 8
 """Images of a strip."""
 RING, LINE = 12, 0.7
 SUFFIX = ".gif"
-"""What an animation's name ends in."""
+"""The suffix of an animation's file."""
 LONGEST_TITLE = 48
 MOST_FRAMES = 16
 """States that are shown; of more, so many that lie evenly between the first and the last."""

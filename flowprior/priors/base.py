@@ -56,7 +56,7 @@ class Prior(nn.Module, Registered, abc.ABC):
     """What becomes of labels that fit did not see, of :data:`UNSEEN`."""
 
     fitted_to: str = ""
-    """What fit has read, in words; ``save`` keeps it, and it is empty where the state came otherwise."""
+    """The data that ``fit`` has read, in words, which ``save`` keeps; empty if they are not known."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -263,7 +263,7 @@ class Prior(nn.Module, Registered, abc.ABC):
 
     @property
     def is_fitted(self) -> bool:
-        """Whether ``fit`` or ``load_state_dict`` has given the prior its state."""
+        """True if ``fit`` or ``load_state_dict`` has given the prior its state."""
         return min(self.event_dims.tolist(), default=0) >= 0
 
     @property

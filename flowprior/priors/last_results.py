@@ -79,7 +79,7 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
 
 
 class Derived:
-    """What a function makes of one buffer, computed again whenever the buffer was replaced or written to.
+    """The result of a function of one buffer, computed again whenever the buffer was replaced or written to.
 
     Buffers are replaced by ``fit`` and ``.to()``, and written to by ``load_state_dict`` and in-place
     operations; both show in the tensor's identity and version. Copies start empty.

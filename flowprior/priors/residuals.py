@@ -36,7 +36,7 @@ PASSES = 10
 LEAST_NOISE = 1e-6
 Means = Callable[[Tensor], Tensor]
 LEAST_VARIANCE = 1e-4
-"""Of data, in squared units of x1: a coordinate that never varies has no likelihood."""
+"""The least variance of data, in squared units of x1: a coordinate that never varies has no likelihood."""
 RANGE = 8.0
 """Most that the logarithm of a variance moves away from that of all rows."""
 
@@ -293,7 +293,7 @@ class DiagonalResiduals(nn.Module):
         return torch.addcmul(around.loc, around.width * deviation, epsilon)
 
     def infer(self, x1: Tensor, around: Around, seed: Tensor) -> Tensor:
-        """As :meth:`sample`: there are no latents."""
+        """Return the same as :meth:`sample`: there are no latents."""
         return self.sample(around, seed)
 
     def log_prob(self, x: Tensor, around: Around) -> Tensor:

@@ -204,7 +204,7 @@ def is_number(value: object) -> bool:
 
 
 def is_whole(value: object) -> bool:
-    """Whether ``value`` is a whole number, and no truth value."""
+    """Return whether ``value`` is a whole number, and no truth value."""
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 

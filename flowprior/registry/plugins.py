@@ -1,4 +1,4 @@
-"""What installed packages say: the components and commands that they add, and of which version they are."""
+"""The components and commands that installed packages add, and the versions of packages."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def evaluate_request(request: Request, flow: Flow, splits: Splits, generate: Gen
 
 
 def kept_rows(found: Result, number: int, **columns: Any) -> list[dict[str, Any]]:
-    """What the result file keeps of its ``number``-th evaluation, with ``flow``, ``step`` and ``seed`` set.
+    """Return the rows of an evaluation for the result file, with ``flow``, ``step`` and ``seed`` set.
 
     What no sampler changes is kept of the first one alone, real data's values not of flows on the way.
     """

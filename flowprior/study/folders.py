@@ -1,4 +1,4 @@
-"""What a study leaves on the disk, and how it is read: folders, the file of each trained run, all of them.
+"""The files of a study, and how they are read: its folders, and the result file of each run.
 
 A result file is one JSON object::
 

@@ -135,7 +135,7 @@ def make_run(
 
 
 def _config_of(grid: Grid, variant: Variant, seed: int, every: int) -> RunConfig:
-    """What is trained; with a checkpoint every so many steps where the run has a curve."""
+    """Return the configuration of the training; it has regular checkpoints if the run has a curve."""
     points = {"checkpoint_every": every, "keep_checkpoints": 1_000_000} if every else {}
     named = {"prediction": variant.prediction} if grid.variants else {}
     budget = replace(grid.training, seed=seed, **points, **named)
@@ -150,7 +150,7 @@ def _deciding(config: RunConfig) -> dict[str, Any]:
 
 
 def plan_grid(grid: Grid, splits: Splits) -> tuple[dict[str, Any], list[StudyRun]]:
-    """What plan.json holds, and its runs, seed by seed, so that what an interrupted study has compares.
+    """Return the content of plan.json and the runs, seed by seed: an interrupted study can be compared.
 
     A run comes once: the coupling ``auto`` may stand for one that the grid names, too.
 

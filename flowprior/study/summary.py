@@ -98,7 +98,7 @@ def long_table(collection: Collection) -> DataFrame:
 
 
 def metrics_of(collection: Collection, table: DataFrame, part: DataFrame) -> Metrics:
-    """What each metric of ``part`` is, with its real-data score, the mean over all runs."""
+    """Describe each metric of ``part``, with its score of real data, the mean over all runs."""
     there = set(part["metric"]) - {SECONDS}
     scores = _real_scores(table[_is_tested(table)])
     empty = {"description": "", "samples": collection.grid["samples"], "reference": "", "better": ""}
@@ -246,7 +246,7 @@ def costs_of(collection: Collection, seconds: Rows) -> Rows:
 
 
 def settings_of(collection: Collection) -> dict[str, Any]:
-    """What all runs share, and what they differ in where they should not: a list of each value seen."""
+    """Return what all runs share, and the values of each setting in which they differ but should not."""
     runs = [result["run"] for _, _, result in collection.runs()]
     asked = [one for run in runs for one in run["evaluations"] if one["step"] is None]
     settings = [one["settings"] for one in asked]

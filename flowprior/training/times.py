@@ -20,7 +20,7 @@ class TimeDistribution(Registered, abc.ABC):
     registry: ClassVar[Registry[Any]] = Registry("time distribution", "flowprior.times")
 
     draws: ClassVar[str] = SINGLE_TIMES
-    """What it draws, which a prediction has to be trained on."""
+    """The name of what it draws, which a prediction has to be trained on."""
 
     @abc.abstractmethod
     def at(self, uniform: Tensor) -> Tensor:

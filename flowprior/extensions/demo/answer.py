@@ -1,4 +1,4 @@
-"""What the page asks for, and from that the labelled pictures that it shows; knows no gradio."""
+"""The fields of the page, and the figures that it shows for their values; nothing here imports gradio."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 OWNER = "demo"
 MOST_CHARACTERS = 10_000
-"""Of a caption."""
+"""The largest number of characters of a caption."""
 POINTS = 256
 """Samples of a flow of points, which are drawn as a cloud."""
 PANELS = 3
@@ -56,7 +56,7 @@ class Field:
 
     @property
     def title(self) -> str:
-        """What stands above it."""
+        """The label above the field."""
         return self.name.capitalize() or self.kind.capitalize()
 
 
@@ -89,7 +89,7 @@ def _field(flow: Flow, name: str, part: Condition) -> Field:
 
 
 def condition_of(fields: Sequence[Field], values: Sequence[Any], n: int) -> Any:
-    """What :func:`stages` takes for the values of the fields, ``n`` times.
+    """Return the condition that :func:`stages` takes for the values of the fields, ``n`` times.
 
     Args:
         fields: of :func:`fields_of`.

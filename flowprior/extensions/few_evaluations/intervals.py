@@ -18,11 +18,11 @@ from flowprior.samplers.fixed import Last, Uniform
 from flowprior.training import TimeDistribution
 
 INTERVALS = "intervals"
-"""What the distribution of the times draws here, in place of single times."""
+"""The name of what the timestep distribution draws here, in place of single times."""
 SCALE = 20.0
 """The scale of times that a network is told, whose derivative in time is part of what it learns."""
 NEAREST = 0.01
-"""How near to the last step an interval may begin of which a derivative is taken; over less it is noise."""
+"""The least time from an interval's beginning to the last step; over less its derivative is noise."""
 
 
 @TimeDistribution.register("interval")

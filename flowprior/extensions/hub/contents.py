@@ -106,7 +106,7 @@ def _sampling(description: Mapping[str, Any]) -> list[str]:
 
 
 def _noted(description: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """What the metadata hold under ``key``, such as ``"data"``; empty where that is no mapping."""
+    """Return the metadata under ``key``, such as ``"data"``; an empty mapping if they are no mapping."""
     found = description["metadata"].get(key)
     return dict(found) if isinstance(found, Mapping) else {}
 
@@ -132,5 +132,5 @@ def plain(value: Any) -> str:
 
 
 def is_word(value: Any) -> bool:
-    """Whether Hugging Face's site takes ``value`` for a name: letters, digits, ``-``, ``_`` and ``.``."""
+    """Return whether Hugging Face accepts ``value`` as a name: letters, digits, ``-``, ``_`` and ``.``."""
     return isinstance(value, str) and re.fullmatch(r"[\w.-]+", value, re.ASCII) is not None

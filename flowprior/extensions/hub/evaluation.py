@@ -10,7 +10,7 @@ from flowprior.evaluation.result import REAL_DATA, SECONDS, Result
 from flowprior.extensions.hub.contents import code, markdown_table
 
 PLACE = ("split", "sampler", "nfe", "guidance", "metric")
-"""What tells lines of the table apart; seeds are averaged over."""
+"""The columns by which lines of the table differ; their values are means over seeds."""
 COLUMNS = ("split", "sampler", "NFE", "guidance", "metric", "value", "samples", "features")
 SETTINGS = ("data", "seeds", "conditions", "classifier", "device", "torch", "flowprior")
 

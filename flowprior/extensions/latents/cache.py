@@ -44,7 +44,7 @@ Notify = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Source:
-    """What latents are made from; the manifest has it beside the array's digest.
+    """The origin of latents; the manifest has it beside the array's digest.
 
     Attributes:
         name: of the data, for messages.

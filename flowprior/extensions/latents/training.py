@@ -32,7 +32,7 @@ MOST_ERROR = 4.0
 STANDARDISED_AT_ONCE = 256
 COMPARED_AT_ONCE = 64
 RANGE = 2.0
-"""Of a pixel in [-1, 1]."""
+"""The range of a pixel in [-1, 1]."""
 SMALLEST_SCALE = 1e-4
 """Above the smallest number of half precision."""
 

@@ -85,7 +85,7 @@ def _bands(axes: Axes, members: Tensor) -> None:
 
 
 def _measured(axes: Axes, past: Tensor, future: Tensor) -> None:
-    """What was known until now, at 0, and what came true after, as one line."""
+    """Draw the known past, until 0, and the true future after it as one line."""
     hours = torch.arange(1 - len(past), 1 + len(future))
     if len(hours):
         measured = torch.cat([past.double().cpu(), future.double().cpu()]).numpy()

@@ -274,7 +274,7 @@ def part_of(family: str) -> str:
 
 
 def is_held_out(family: str, captions: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Which images of a seen family are tested on, bool ``[N]``: those of one group of styles.
+    """Return which images of a seen family are of the test split, bool ``[N]``: those of one group of styles.
 
     Captions that are drawn in no other group stay in training with all their images.
 

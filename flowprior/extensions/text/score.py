@@ -33,11 +33,11 @@ AMONG = 300
 NEAREST = {1: "the nearest", 5: "among the 5 nearest"}
 """A caption counts as found where it is among so many nearest ones, in words."""
 ROUNDING = 1e-12
-"""By which two sums of the same cosine may differ."""
+"""The largest difference of two sums of the same cosine."""
 MOST_PAIRS = 5000
 """Real pairs that the regression learns from."""
 PROMPT = "a photo of a {}"
-"""What stands for the caption of an image that has the name of a class alone (Radford et al. 2021)."""
+"""The caption of an image that has only the name of a class (Radford et al. 2021)."""
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 """The strengths of the regularisation to choose from, for features of mean squared length 1."""
 FOLDS = 5
@@ -292,7 +292,7 @@ class ClipScorer(CaptionScorer):
 
 @dataclass(frozen=True)
 class CaptionRidge:
-    """What the regression learned: y = (f − m) W predicts the embedding of a caption, measured from the mean.
+    """A fitted ridge regression: y = (f − m) W predicts the embedding of a caption less the mean embedding.
 
     Without the mean, which all predictions share, cosines tell captions apart much better.
 
