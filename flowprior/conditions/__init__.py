@@ -1,7 +1,7 @@
-"""What a condition is: class labels, embeddings, token states, several named parts of these, or nothing.
+"""The conditions of samples: class labels, embeddings, tensors, token states, named parts of these, or none.
 
-:class:`Condition` says which kind and size; a *value* of it has one row for each sample: a tensor,
-:class:`TokenStates`, or :class:`Parts`. The functions on rows take any of them, and None.
+:class:`Condition` holds kind and size. A *value* has one row for each sample and is a tensor,
+:class:`TokenStates` or :class:`Parts`; the functions on rows take any of these, and None.
 """
 
 from flowprior.conditions.condition import MOST_LABELS, Condition, Kind

@@ -1,4 +1,4 @@
-"""Kind and size of a condition, its checks, and its null value for guidance."""
+"""The kind and size of a condition, the checks of its values, and its null value for guidance."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from flowprior.errors import InputError
 
 Kind = Literal["none", "labels", "embeddings", "tensor", "tokens", "parts"]
 MOST_LABELS = 100_000
-"""Most classes that a condition may have: priors and networks hold a row of numbers for each of them."""
+"""The highest number of classes: priors and networks hold a row of numbers for each class."""
 
 
 @dataclass(frozen=True, repr=False)
 class Condition:
-    """Kind and size of a data set's condition.
+    """The kind and size of a data set's condition.
 
     Attributes:
         kind: ``"none"``, ``"labels"`` (int64 ``[B]``), ``"embeddings"`` (floating point ``[B, E]``),
-            ``"tensor"`` (floating point ``[B, *shape]`` of two dimensions or more beside B: a picture, a
-            series), ``"tokens"`` (:class:`TokenStates` of ``[B, T, F]``) or ``"parts"``
+            ``"tensor"`` (floating point ``[B, *shape]`` with two or more dimensions after B, such as an image
+            or a series), ``"tokens"`` (:class:`TokenStates` of ``[B, T, F]``) or ``"parts"``
             (:class:`Parts`).
-        size: number of classes, at most 100,000 (:data:`MOST_LABELS`), or E, or the numbers of a tensor,
-            or F, or 0.
-        parts: name and condition of each part, in the order of their names.
-        shape: of the kind ``"tensor"``, without B.
+        size: the number of classes, at most 100,000 (:data:`MOST_LABELS`); E of embeddings; the number of
+            elements of a tensor; F of token states; else 0.
+        parts: the name and condition of each part, in the order of the names.
+        shape: the shape of one row of the kind ``"tensor"``.
 
     Raises:
-        InputError: another kind, a size that is no such number, or impossible parts.
+        InputError: an unknown kind, or a size, shape or parts that do not fit the kind.
     """
 
     kind: Kind = "none"
@@ -51,8 +51,8 @@ class Condition:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind) or type(self.size) is not int or self.size < 0:
             raise InputError(
-                f"condition: expected {', '.join(get_args(Kind))} and a size from 0 on, got {self.kind!r} "
-                f"and {self.size!r}"
+                f"condition: expected a kind among {', '.join(get_args(Kind))} and a size of 0 or more, got "
+                f"{self.kind!r} and {self.size!r}"
             )
         if self.kind == "labels" and self.size > MOST_LABELS:
             raise InputError(
@@ -60,29 +60,29 @@ class Condition:
                 "the labels 0, 1, 2, …"
             )
         if (self.kind == "parts") != bool(self.parts) or (self.parts and self.size):
-            raise InputError("condition: expected parts, and no size, for the kind 'parts' and no other")
+            raise InputError("condition: expected parts without a size for the kind 'parts', else no parts")
         shape = tuple(self.shape)
         is_tensor = len(shape) > 1 and all(type(side) is int and side > 0 for side in shape)
         if (self.kind == "tensor") != is_tensor or (is_tensor and math.prod(shape) != self.size):
             raise InputError(
-                "condition: expected the shape of a tensor, with as many numbers as size says, for the kind "
-                f"'tensor' and no other, got {self.kind!r}, {self.size} and {list(shape)}"
+                "condition: expected the shape of a tensor with size elements for the kind 'tensor', got "
+                f"kind {self.kind!r}, size {self.size} and shape {list(shape)}"
             )
         object.__setattr__(self, "shape", shape)
         for name, part in self.parts:
             check_name(name)
             if not isinstance(part, Condition) or part.kind in ("none", "parts"):
                 raise InputError(
-                    f"condition: expected labels, embeddings, a tensor or tokens as '{name}', got {part}"
+                    f"condition: expected labels, embeddings, a tensor or tokens as part '{name}', got {part}"
                 )
         names = [name for name, _ in self.parts]
         if len(set(names)) < len(names):
-            raise InputError(f"condition: expected a name of its own for each part, got {', '.join(names)}")
+            raise InputError(f"condition: expected different names of the parts, got {', '.join(names)}")
         object.__setattr__(self, "parts", tuple(sorted(self.parts, key=lambda part: part[0])))
 
     @classmethod
     def of_shape(cls, shape: Sequence[int]) -> Condition:
-        """A tensor of this shape for each row; of one dimension it is an embedding."""
+        """Return the condition of one tensor of this shape a row; one of one dimension is an embedding."""
         shape = tuple(shape)
         if len(shape) == 1:
             return cls("embeddings", shape[0])
@@ -90,34 +90,34 @@ class Condition:
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """Shape of one row of embeddings or of a tensor."""
+        """The shape of one row of embeddings or of a tensor."""
         return self.shape or (self.size,)
 
     @property
     def is_picture(self) -> bool:
-        """Whether it is a tensor [channels, height, width]."""
+        """True for images, tensors [channels, height, width]."""
         return len(self.shape) == 3
 
     @property
     def is_series(self) -> bool:
-        """Whether it is a tensor [channels, length]."""
+        """True for series, tensors [channels, length]."""
         return len(self.shape) == 2
 
     @property
     def named(self) -> dict[str, Condition]:
-        """The parts by name; a condition without any is its own, under no name."""
+        """The parts by name; a condition without parts stands under the empty name."""
         return dict(self.parts) or {"": self}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the parts, in order."""
+        """The names of the parts, in alphabetical order."""
         return tuple(name for name, _ in self.parts)
 
     def __getitem__(self, name: str) -> Condition:
-        """The part of this name.
+        """Return the part of this name.
 
         Raises:
-            InputError: there is none.
+            InputError: no part of this name.
         """
         found = dict(self.parts).get(name)
         if found is None:
@@ -125,14 +125,14 @@ class Condition:
         return found
 
     def only(self, names: tuple[str, ...]) -> Condition:
-        """The parts of these names, as parts."""
+        """Return the condition of the parts of these names alone."""
         return Condition("parts", parts=tuple((name, self[name]) for name in names))
 
     def null(self, cond: Conditions | None) -> Any:
-        """The null condition shaped like ``cond``: label ``size``, zeros, or one attended token of zeros.
+        """Return the null condition shaped like ``cond``: label ``size``, zeros, or one token of zeros.
 
-        Of parts each has its own. Classifier-free guidance (Ho & Salimans 2022) trains on it by dropout and
-        samples with it.
+        Each of several parts gets its own. Classifier-free guidance (Ho & Salimans 2022) trains on the null
+        condition by dropout and samples with it.
         """
         if cond is None or self.kind == "none":
             return None
@@ -145,13 +145,18 @@ class Condition:
         return torch.full_like(cond, self.size) if self.kind == "labels" else torch.zeros_like(cond)
 
     def check(self, cond: Any, owner: str) -> Any:
-        """Check ``cond`` against kind, width and label range and return it.
+        """Check the kind, shape and labels of ``cond`` and return it.
 
-        A mapping comes out as :class:`Parts`, those of this condition and no other; token states come out
-        with zeros where no token is attended.
+        A mapping is returned as :class:`Parts`; token states are returned with zeros at tokens that are not
+        attended.
+
+        Args:
+            cond: the value.
+            owner: the function or component that was given it, for messages.
 
         Raises:
-            InputError: it does not fit, a part is missing, or a row has no attended token.
+            InputError: a value of another kind or shape, a missing or unknown part, or a row without an
+                attended token.
         """
         if self.kind == "none":
             return None
@@ -198,13 +203,13 @@ class Condition:
         empty = ~cond.mask.any(1)
         if bool(empty.any()):
             raise InputError(
-                f"{owner}: expected an attended token in each row, row {int(empty.nonzero()[0])} has none; a "
-                "text encoder gives one to the empty caption, too"
+                f"{owner}: expected an attended token in each row, row {int(empty.nonzero()[0])} has none; "
+                "set the mask of at least one token, also for an empty caption"
             )
         return cond.cleared()
 
     def describe(self) -> str:
-        """The expected value, for messages."""
+        """Return a description of the expected value, for messages."""
         if self.kind == "labels":
             return f"int64 labels [B] in 0..{self.size - 1}"
         if self.kind == "tokens":
@@ -216,13 +221,15 @@ class Condition:
         return f"floating-point embeddings [B, {self.size}]" if self.kind == "embeddings" else "no condition"
 
     def __repr__(self) -> str:
-        more = f", parts={self.parts!r}" if self.parts else ""  # none of it in the digests of older data
+        more = (
+            f", parts={self.parts!r}" if self.parts else ""
+        )  # The digests of saved data begin with this text.
         more += f", shape={self.shape!r}" if self.shape else ""
         return f"Condition(kind={self.kind!r}, size={self.size!r}{more})"
 
     @classmethod
     def of(cls, cond: Conditions | None) -> Condition:
-        """Read kind and size off a whole data set's condition."""
+        """Return the kind and size of the condition ``cond`` of a whole data set."""
         if cond is None:
             return cls()
         if isinstance(cond, Parts):
@@ -234,25 +241,23 @@ class Condition:
         return cls("labels", int(cond.max()) + 1 if len(cond) else 0)
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
+        """Return the fields as plain JSON values."""
         values: dict[str, Any] = {"kind": self.kind, "size": self.size}
         values |= {"shape": list(self.shape)} if self.shape else {}
         return values | ({"parts": {name: part.as_dict() for name, part in self.parts}} if self.parts else {})
 
     @classmethod
     def from_dict(cls, values: Any) -> Condition:
-        """What :meth:`as_dict` gave.
+        """Return the condition that :meth:`as_dict` described.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: other values.
         """
         if not isinstance(values, Mapping) or set(values) - {"parts", "shape"} != {"kind", "size"}:
-            raise ValueError("no condition of kind and size")
+            raise ValueError("expected a condition of kind and size")
         parts, shape = values.get("parts", {}), values.get("shape", [])
-        if not isinstance(shape, list):
-            raise ValueError("a shape that is no list")
         inner = parts.values() if isinstance(parts, Mapping) else [None]
-        if not all(isinstance(part, Mapping) and "parts" not in part for part in inner):
-            raise ValueError("parts of a condition that are no mapping, or have parts again")
+        if not isinstance(shape, list) or any("parts" in (part or ["parts"]) for part in inner):
+            raise ValueError("expected a shape as a list, and parts that have no parts")
         read = tuple((name, cls.from_dict(part)) for name, part in parts.items())
         return cls(values["kind"], values["size"], read, tuple(shape))

@@ -1,7 +1,7 @@
-"""The rows of a condition, whatever it is (a tensor, token states, parts, or None), and who reads which part.
+"""The rows of conditions (a tensor, token states, parts or None), and the parts that a component reads.
 
-``reads=""`` is everything that can be taken. A prior takes one part: the only one of a kind that it knows, or
-the one that is named.
+With ``reads=""`` a component reads every part that it can. A prior reads one part: the only part of a kind
+that it knows, or the one that ``reads`` names.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from flowprior.conditions.values import Carried, Conditions, Parts, TokenStates, describe_value, kind_of
+from flowprior.conditions.values import Conditions, Parts, TensorGroup, TokenStates, describe_value, kind_of
 from flowprior.errors import InputError
 
 C = TypeVar("C", bound=Conditions)
 MASK = "mask"
-"""What the name of a stored mask ends in, after a dot."""
+"""The last part of the name of a stored mask, after a dot."""
 BETWEEN = "+"
-"""Between the names of several parts, as in ``reads=caption+style``."""
+"""The separator between the names of several parts, as in ``reads=caption+style``."""
 
 
 def rows(cond: C | None, index: Any) -> C | None:
-    """Rows of ``cond``, by a slice, int64 ``[M]`` or bool ``[B]``."""
+    """Return rows of ``cond`` by a slice, int64 ``[M]`` or bool ``[B]``."""
     found: Any = cond
     return None if found is None else found[index]
 
 
 def moved(cond: C | None, device: torch.device | str, *, non_blocking: bool = False) -> C | None:
-    """``cond`` on ``device``."""
+    """Return ``cond`` on ``device``."""
     found: Any = cond
     return None if found is None else found.to(device, non_blocking=non_blocking)
 
 
 def pinned(cond: C) -> C:
-    """``cond`` in memory that is locked to its place, from which a copy to a GPU does not keep the host."""
+    """Return ``cond`` in pinned memory, from which copies to a GPU run in the background."""
     found: Any = cond
-    return cast("C", found.mapped(_pinned) if isinstance(found, Carried) else _pinned(found))
+    return cast("C", found.mapped(_pinned) if isinstance(found, TensorGroup) else _pinned(found))
 
 
 def _pinned(x: Tensor) -> Tensor:
@@ -45,25 +45,25 @@ def _pinned(x: Tensor) -> Tensor:
 
 
 def flat(cond: Tensor) -> Tensor:
-    """Pictures and other tensors ``[B, …]`` as rows ``[B, E]``; labels and embeddings as they are."""
+    """Return images and other tensors ``[B, …]`` as rows ``[B, E]``, labels and embeddings unchanged."""
     return cond.flatten(1) if cond.is_floating_point() and cond.dim() > 2 else cond
 
 
 def repeated(cond: C | None, times: int) -> C | None:
-    """Each row of ``cond`` ``times`` times, one after the other."""
+    """Return each row of ``cond`` repeated ``times`` times, one after the other."""
     if cond is None:
         return None
     return rows(cond, torch.arange(len(cond), device=cond.device).repeat_interleave(times))
 
 
 def pieces(cond: C | None, size: int, count: int) -> Sequence[C | None]:
-    """Consecutive pieces of ``size`` rows, as ``x.split(size)`` of ``count`` rows gives them."""
+    """Return consecutive pieces of ``size`` rows, as ``x.split(size)`` does for x of ``count`` rows."""
     found: Any = cond
     return [None] * max(1, -(-count // size)) if found is None else found.split(size)
 
 
 def joined(parts: Sequence[C | None]) -> C | None:
-    """The rows of all ``parts``, one after the other; None where they are None.
+    """Join the rows of all ``parts``, one after the other; None if all of them are None.
 
     Token states are padded to the longest.
 
@@ -91,25 +91,25 @@ def joined(parts: Sequence[C | None]) -> C | None:
 
 
 def chosen(mask: Tensor, first: C, second: C) -> C:
-    """The rows of ``first`` where ``mask`` ``[B]`` holds, else those of ``second``; both of one shape."""
+    """Return the rows of ``first`` where ``mask`` ``[B]`` is True, else those of ``second``."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         return cast("C", torch.where(mask.view(-1, *[1] * (second.dim() - 1)), first, second))
-    assert isinstance(first, Carried)
-    assert isinstance(second, Carried)
+    assert isinstance(first, TensorGroup)
+    assert isinstance(second, TensorGroup)
     others = iter(second.tensors().values())
     return cast("C", first.mapped(lambda tensor: chosen(mask, tensor, next(others))))
 
 
 def equal(first: Conditions | None, second: Conditions | None) -> bool:
-    """Whether both hold the same numbers, on whatever device."""
+    """Return whether both hold the same numbers, on whatever device."""
     a, b = named_tensors(first), named_tensors(second)
     return a.keys() == b.keys() and all(torch.equal(a[name].cpu(), b[name].cpu()) for name in a)
 
 
 def named_tensors(cond: Conditions | None, name: str = "cond") -> dict[str, Tensor]:
-    """Every tensor of ``cond`` under the name that files hold it by.
+    """Return every tensor of ``cond`` by its name in files.
 
-    A tensor is ``name`` itself, a part ``name.PART``; the mask of token states has ``.mask`` behind it.
+    A tensor is named ``name``, a part ``name.PART``; the mask of token states ends in ``.mask`` besides.
     """
     if cond is None:
         return {}
@@ -118,15 +118,15 @@ def named_tensors(cond: Conditions | None, name: str = "cond") -> dict[str, Tens
 
 
 def value_of_tensors(stored: Mapping[str, Any], name: str = "cond", owner: str = "condition") -> Any:
-    """What :func:`named_tensors` wrote: a tensor, token states, a dictionary of parts, or None.
+    """Return the condition that :func:`named_tensors` named; its parts, if it has some, as a dictionary.
 
     Args:
         stored: tensors or arrays by name.
-        name: of the condition.
-        owner: whose they are, for messages.
+        name: the name of the condition.
+        owner: the file, for messages.
 
     Raises:
-        InputError: parts beside a condition without a name, or a mask without states.
+        InputError: both the condition and parts of it, or a mask without states.
     """
     places = {
         key.removeprefix(f"{name}."): value for key, value in stored.items() if key.startswith(f"{name}.")
@@ -135,16 +135,15 @@ def value_of_tensors(stored: Mapping[str, Any], name: str = "cond", owner: str =
         beside = sorted(place for place in places if place != MASK)
         if beside:
             raise InputError(
-                f"{owner}: expected either {name} alone or parts of it, got both {name} and "
-                f"{name}.{beside[0]}"
+                f"{owner}: expected either {name} or parts of it, got both {name} and {name}.{beside[0]}"
             )
         return _with_mask(stored[name], places.get(MASK))
     masks = {place.removesuffix(f".{MASK}") for place in places if place.endswith(f".{MASK}")}
     parts = {place: value for place, value in places.items() if not place.endswith(f".{MASK}")}
-    alone = sorted(masks - parts.keys())
-    if alone:
-        place = f"{name}.{alone[0]}"
-        raise InputError(f"{owner}: expected token states {place} to the mask {place}.{MASK}, got none")
+    without_states = sorted(masks - parts.keys())
+    if without_states:
+        place = f"{name}.{without_states[0]}"
+        raise InputError(f"{owner}: expected token states {place} for the mask {place}.{MASK}, got none")
     return {place: _with_mask(value, places.get(f"{place}.{MASK}")) for place, value in parts.items()} or None
 
 
@@ -155,17 +154,17 @@ def _with_mask(value: Any, mask: Any) -> Any:
 def read_part(
     cond: Conditions | None, reads: str, takes: Sequence[str], owner: str, name: str
 ) -> Tensor | None:
-    """The one part that a component reads; a tensor without a name is read as it is.
+    """Return the one part that a component reads; a single tensor is returned unchanged.
 
     Args:
-        cond: of each row.
-        reads: name of the part; empty for the only one of a kind in ``takes``.
-        takes: kinds that the component can read; none for one that reads no condition.
-        owner: who asks, such as ``"gmm.fit"``.
-        name: of the component, for the hint.
+        cond: the condition of each row.
+        reads: the name of the part; empty for the only part of a kind in ``takes``.
+        takes: the kinds that the component can read; none for a component that reads no condition.
+        owner: the function that reads, for messages, such as ``"gmm.fit"``.
+        name: the name of the component, for the advice in messages.
 
     Raises:
-        InputError: no part of this name or of these kinds, or several where none is named.
+        InputError: no part of this name or of these kinds, or several such parts if ``reads`` is empty.
     """
     if cond is None or isinstance(cond, Tensor):
         return cond
@@ -178,7 +177,7 @@ def read_part(
 
 
 def _named(cond: Parts, reads: str, takes: Sequence[str], owner: str, name: str) -> str:
-    """The name of the part to read; of a single part that does not fit, too: its reader says why."""
+    """Return the name of the part to read; the only part is chosen even if its kind does not fit."""
     if reads:
         if reads not in cond:
             raise InputError(f"{owner}: reads='{reads}' names no part; there are {', '.join(cond.names)}")
@@ -195,10 +194,10 @@ def _named(cond: Parts, reads: str, takes: Sequence[str], owner: str, name: str)
 
 
 def choose_parts(names: Sequence[str], reads: str, owner: str) -> tuple[str, ...]:
-    """The names in ``reads``, one or several with ``+`` between them; all of ``names`` where it is empty.
+    """Return the names in ``reads``, separated by ``+``; all of ``names`` if ``reads`` is empty.
 
     Raises:
-        InputError: one that is no part.
+        InputError: a name of no part.
     """
     wanted = tuple(reads.split(BETWEEN)) if reads else tuple(names)
     unknown = [name for name in wanted if name not in names]
@@ -209,50 +208,44 @@ def choose_parts(names: Sequence[str], reads: str, owner: str) -> tuple[str, ...
 
 
 def labels_in(cond: Conditions | None) -> Tensor | None:
-    """Labels int64 ``[B]``: the condition itself, or the only part of this kind; else None."""
-    if isinstance(cond, Tensor):
-        return None if cond.is_floating_point() else cond
-    if not isinstance(cond, Parts):
-        return None
-    found = [part for _, part in cond.items() if isinstance(part, Tensor) and kind_of(part) == "labels"]
+    """Return the labels int64 ``[B]``, the condition itself or its only part of this kind; else None."""
+    found = _of_kind(cond, "labels")
     return found[0] if len(found) == 1 else None
 
 
 def label_groups(cond: Conditions | None) -> Tensor | None:
-    """A number int64 ``[B]`` for each combination of all labels of a row; None where there are none."""
-    if not isinstance(cond, Parts):
-        return labels_in(cond)
-    found = [part for _, part in cond.items() if isinstance(part, Tensor) and kind_of(part) == "labels"]
+    """Return a number int64 ``[B]`` for each combination of all labels of a row; None without labels."""
+    found = _of_kind(cond, "labels")
     if len(found) < 2:
         return found[0] if found else None
     return torch.stack(found, 1).unique(dim=0, return_inverse=True)[1]
 
 
 def embeddings_in(cond: Conditions | None) -> Tensor | None:
-    """All embeddings of a row side by side, floating point ``[B, ΣE]``; None where there are none.
+    """Return all embeddings of a row side by side, floating point ``[B, ΣE]``; None without any.
 
-    Token states count by their mean, where there is no embedding. Tensors of other shapes are none: see
+    The means of token states stand in for missing embeddings. Tensors of other shapes do not count; see
     :func:`numbers_in`.
     """
-    if cond is None or isinstance(cond, Tensor):
-        return cond if cond is not None and kind_of(cond) == "embeddings" else None
-    if isinstance(cond, TokenStates):
-        return cond.means()
-    found = [part for _, part in cond.items() if isinstance(part, Tensor) and kind_of(part) == "embeddings"]
-    means = [part.means() for _, part in cond.items() if isinstance(part, TokenStates)]
-    beside = found or means
-    return torch.cat(beside, 1) if len(beside) > 1 else beside[0] if beside else None
+    return _side_by_side(
+        _of_kind(cond, "embeddings") or [tokens.means() for tokens in _of_kind(cond, "tokens")]
+    )
 
 
 def numbers_in(cond: Conditions | None) -> Tensor | None:
-    """All numbers of a row side by side, floating point ``[B, N]``: embeddings, and tensors as rows.
-
-    None where there are none; labels are none.
-    """
-    tensors = [part for _, part in cond.items()] if isinstance(cond, Parts) else [cond]
-    rows = [part.flatten(1) for part in tensors if isinstance(part, Tensor) and kind_of(part) == "tensor"]
+    """Return all embeddings and flattened tensors of a row side by side ``[B, N]``; None without any."""
     embeddings = embeddings_in(cond)
-    rows = rows if embeddings is None else [embeddings, *rows]
+    tensors = [tensor.flatten(1) for tensor in _of_kind(cond, "tensor")]
+    return _side_by_side(tensors if embeddings is None else [embeddings, *tensors])
+
+
+def _of_kind(cond: Conditions | None, kind: str) -> list[Any]:
+    """Return the condition itself, or its parts, as far as they are of this kind."""
+    values = [part for _, part in cond.items()] if isinstance(cond, Parts) else [cond]
+    return [value for value in values if value is not None and kind_of(value) == kind]
+
+
+def _side_by_side(rows: list[Tensor]) -> Tensor | None:
     return torch.cat(rows, 1) if len(rows) > 1 else rows[0] if rows else None
 
 

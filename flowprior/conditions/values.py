@@ -1,7 +1,7 @@
-"""The values of a condition that are no single tensor: token states with a mask, and named parts.
+"""The values of a condition that are several tensors: token states with a mask, and named parts.
 
-Both are used where a tensor is: ``len`` counts rows, an index takes rows, ``.to``, ``.split``, ``.cpu``,
-``.detach`` and ``.clone`` do what they do to a tensor. A part may be a tensor of any shape.
+Both are used as a tensor is: ``len`` counts rows, an index takes rows, and ``.to``, ``.split``, ``.cpu``,
+``.detach`` and ``.clone`` act on every tensor inside. A part may be a tensor of any shape.
 """
 
 from __future__ import annotations
@@ -18,46 +18,46 @@ from torch import Tensor
 from flowprior.errors import InputError
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-"""What a part may be called; such a name can stand in a spec string and in the name of a stored tensor."""
+"""The names that a part may have, which can stand in a spec string and in the name of a stored tensor."""
 
 
-class Carried(abc.ABC):
-    """What travels as one condition and consists of several tensors with the same rows."""
+class TensorGroup(abc.ABC):
+    """The base class of conditions that consist of several tensors with the same rows."""
 
     @abc.abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by its place: ``""`` for the states, ``"mask"``, ``"caption"``, ``"caption.mask"``."""
+        """Return each tensor by its place: ``""`` for states, ``"mask"``, ``"style"``, ``"style.mask"``."""
 
     @abc.abstractmethod
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Self:
-        """The same with ``change`` made to each tensor."""
+        """Return a group with ``change`` applied to each tensor."""
 
     @property
     def device(self) -> torch.device:
-        """Where it is."""
+        """The device of the tensors."""
         return next(iter(self.tensors().values())).device
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors().values())))
 
     def to(self, *args: Any, **options: Any) -> Self:
-        """Moved as ``Tensor.to`` moves; only floating-point numbers are cast."""
+        """Apply ``Tensor.to`` to each tensor; only floating-point tensors are cast to another type."""
         return self.mapped(lambda tensor: _converted(tensor, *args, **options))
 
     def cpu(self) -> Self:
-        """A copy on the CPU, or itself."""
+        """Return a copy on the CPU."""
         return self.mapped(Tensor.cpu)
 
     def detach(self) -> Self:
-        """Without gradients."""
+        """Return the group detached from the autograd graph."""
         return self.mapped(Tensor.detach)
 
     def clone(self) -> Self:
-        """A copy."""
+        """Return a copy of every tensor."""
         return self.mapped(Tensor.clone)
 
     def split(self, size: int) -> list[Self]:
-        """Consecutive pieces of ``size`` rows; the last may have fewer."""
+        """Return consecutive pieces of ``size`` rows; the last piece may have fewer."""
         return [self._taken(slice(start, start + size)) for start in range(0, max(len(self), 1), size)]
 
     def _taken(self, index: Any) -> Self:
@@ -65,13 +65,13 @@ class Carried(abc.ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class TokenStates(Carried):
-    """States of the tokens of a text (or of any set), padded to one length, and which of them count.
+class TokenStates(TensorGroup):
+    """The states of the tokens of a text (or of any set), padded to one length, with a mask.
 
     Attributes:
         states: floating point ``[B, T, F]``.
-        mask: bool ``[B, T]``, True where a token is attended; each row has to have one, which
-            :meth:`Condition.check` looks at.
+        mask: bool ``[B, T]``, True for a token that is attended; :meth:`Condition.check` refuses a row
+            without one.
 
     Raises:
         InputError: other shapes or types.
@@ -97,7 +97,7 @@ class TokenStates(Carried):
             )
 
     def __getitem__(self, index: Any) -> TokenStates:
-        """Rows, by a slice, int64 ``[M]`` or bool ``[B]``."""
+        """Return rows by a slice, int64 ``[M]`` or bool ``[B]``."""
         return self._taken(index)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -107,7 +107,7 @@ class TokenStates(Carried):
         return TokenStates(change(self.states), change(self.mask))
 
     def padded(self, length: int) -> TokenStates:
-        """With ``length`` places for tokens, of which the new ones are not attended."""
+        """Return the states padded to ``length`` tokens; the new ones are not attended."""
         more = length - self.states.shape[1]
         if more <= 0:
             return self
@@ -115,25 +115,24 @@ class TokenStates(Carried):
         return TokenStates(pad(self.states, (0, 0, 0, more)), pad(self.mask, (0, more)))
 
     def cleared(self) -> TokenStates:
-        """With zeros where no token is attended, so that nothing that lies there can reach a network."""
+        """Return the states with zeros at tokens that are not attended; padding then reaches no network."""
         return TokenStates(self.states.masked_fill(~self.mask[..., None], 0), self.mask)
 
     def means(self) -> Tensor:
-        """The mean over the attended tokens, ``[B, F]``: what is told of them where none is attended to."""
+        """Return the mean over the attended tokens ``[B, F]``, for networks without attention."""
         total = self.cleared().states.sum(1)
         return total / self.mask.sum(1, keepdim=True).clamp_min(1).to(total.dtype)
 
 
-class Parts(Carried):
-    """Named parts of a condition, read-only: ``parts["caption"]`` is a part, ``parts[3:5]`` are rows.
+class Parts(TensorGroup):
+    """The named parts of a condition, read-only: ``parts["caption"]`` is a part, ``parts[3:5]`` are rows.
 
     Args:
-        parts: name -> tensor or :class:`TokenStates`, all with the same number of rows. They are kept in the
-            order of their names.
+        parts: the tensor or :class:`TokenStates` of each name, all with the same number of rows; they are
+            kept in alphabetical order.
 
     Raises:
-        InputError: no part, an impossible name, something else than a tensor or token states, or numbers of
-            rows that differ.
+        InputError: no part, an impossible name, a part of another type, or different numbers of rows.
     """
 
     def __init__(self, parts: Mapping[str, Tensor | TokenStates]) -> None:
@@ -143,24 +142,26 @@ class Parts(Carried):
             check_name(name)
             if not isinstance(part, Tensor | TokenStates) or (isinstance(part, Tensor) and not part.dim()):
                 got = "a single number" if isinstance(part, Tensor) else type(part).__name__
-                raise InputError(f"condition: expected a tensor [B, …] or TokenStates as '{name}', got {got}")
+                raise InputError(
+                    f"condition: expected a tensor [B, …] or TokenStates as part '{name}', got {got}"
+                )
         counts = {name: len(part) for name, part in parts.items()}
         if len(set(counts.values())) > 1:
             listed = ", ".join(f"{count} of '{name}'" for name, count in counts.items())
-            raise InputError(f"condition: expected parts of one number of rows, got {listed}")
+            raise InputError(f"condition: expected parts with the same number of rows, got {listed}")
         self._parts = {name: parts[name] for name in sorted(parts)}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the parts, in order."""
+        """The names of the parts, in alphabetical order."""
         return tuple(self._parts)
 
     def items(self) -> Iterator[tuple[str, Tensor | TokenStates]]:
-        """Name and value of each part."""
+        """Yield the name and value of each part."""
         yield from self._parts.items()
 
     def only(self, names: tuple[str, ...]) -> Parts:
-        """The parts of these names, as parts."""
+        """Return the parts of these names alone."""
         return Parts({name: self._parts[name] for name in names})
 
     def __contains__(self, name: object) -> bool:
@@ -174,7 +175,7 @@ class Parts(Carried):
     @overload
     def __getitem__(self, index: Any) -> Any: ...
     def __getitem__(self, index: Any) -> Any:
-        """The part of a name; or rows of all, by a slice, int64 ``[M]`` or bool ``[B]``."""
+        """Return the part of a name, or rows of all parts by a slice, int64 ``[M]`` or bool ``[B]``."""
         if not isinstance(index, str):
             return self._taken(index)
         if index not in self._parts:
@@ -201,20 +202,20 @@ class Parts(Carried):
 
 
 Conditions = Tensor | TokenStates | Parts
-"""One condition for each row: labels ``[B]``, embeddings ``[B, E]``, a tensor, token states, or parts."""
+"""The types of a condition's value: labels ``[B]``, embeddings ``[B, E]``, a tensor, token states, parts."""
 
 
 def as_value(cond: Any) -> Any:
-    """A mapping of parts as :class:`Parts`; anything else as it is.
+    """Return a mapping as :class:`Parts`, and any other value unchanged.
 
     Raises:
-        InputError: see :class:`Parts`.
+        InputError: parts that :class:`Parts` refuses.
     """
     return Parts(cond) if isinstance(cond, Mapping) else cond
 
 
 def kind_of(value: Tensor | TokenStates) -> str:
-    """``"labels"``, ``"embeddings"``, ``"tensor"`` or ``"tokens"``; ``"none"`` for other numbers."""
+    """Return ``"labels"``, ``"embeddings"``, ``"tensor"`` or ``"tokens"``; ``"none"`` for other numbers."""
     if isinstance(value, TokenStates):
         return "tokens"
     if value.is_floating_point():
@@ -223,7 +224,7 @@ def kind_of(value: Tensor | TokenStates) -> str:
 
 
 def describe_value(cond: Conditions | None) -> str:
-    """What came, for messages."""
+    """Return the type and shape of a value, for messages."""
     if cond is None:
         return "None"
     if isinstance(cond, Tensor):
@@ -234,19 +235,19 @@ def describe_value(cond: Conditions | None) -> str:
 
 
 def check_name(name: object) -> None:
-    """Refuse what no part may be called.
+    """Refuse an impossible name of a part.
 
     Raises:
-        InputError: it is no text of a letter and then letters, digits, ``_`` and ``-``, at most 64.
+        InputError: no text of a letter and then letters, digits, ``_`` and ``-``, or more than 64 characters.
     """
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise InputError(
-            f"condition: {name!r} cannot name a part; use a letter, then letters, digits, _ and -, at most 64"
+            f"condition: {name!r} cannot name a part; use a letter, then at most 63 letters, digits, _ and -"
         )
 
 
 def _converted(tensor: Tensor, *args: Any, **options: Any) -> Tensor:
-    """``tensor.to(…)`` where only floating-point tensors take another type."""
+    """Apply ``tensor.to(…)``, but cast only a floating-point tensor to another type."""
     moved = tensor.to(*args, **options)
     if tensor.is_floating_point() or moved.dtype == tensor.dtype:
         return moved

@@ -17,7 +17,8 @@ from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError
 from flowprior.registry import check_count
 from flowprior.storage import cache_folder, one_line, settings_digest
-from flowprior.storage.user_paths import data_folder, read_lines
+from flowprior.storage.reading import read_lines
+from flowprior.storage.user_paths import data_folder
 from flowprior.storage.writing import replacing
 
 SIDE = 64

@@ -1,4 +1,4 @@
-"""What a prompt, a terminal and a notebook show of things: short lines and plain tables."""
+"""The display of results and values at a prompt, in a terminal and in a notebook: short lines and tables."""
 
 from flowprior.display.shown import Shown, Table, counted, html_of, shape_of, short, size_of
 

@@ -1,4 +1,4 @@
-"""What a prompt, a terminal and a notebook show of results and values: headings, tables and short lines."""
+"""The headings, tables and short lines that a prompt and a notebook show of results and values."""
 
 from __future__ import annotations
 
@@ -9,71 +9,70 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 MOST_ROWS = 60
-"""Rows that a notebook shows; how many more there are is said below."""
+"""The number of a table's rows that a notebook shows; a line below counts the others."""
 MOST_CHARACTERS = 60
-"""The most characters of one value; a longer one is cut in its middle."""
+"""The largest number of characters of one value; a longer one is cut in its middle."""
 
 
 class Shown(abc.ABC):
-    """Base class of results: ``repr`` is a heading and a few lines, a notebook shows plain tables.
+    """The base class of results: ``repr`` is a heading and a few lines, a notebook shows plain tables.
 
     A dataclass that derives from it is declared with ``repr=False``.
     """
 
     @abc.abstractmethod
     def heading(self) -> str:
-        """What this is, in one line."""
+        """Return the name of the result, in one line."""
 
     def lines(self) -> Sequence[str]:
-        """The few lines below the heading."""
+        """Return the few lines below the heading."""
         return ()
 
     def tables(self) -> Sequence[Table]:
-        """What a notebook shows below the heading, in place of the lines."""
+        """Return the tables that a notebook shows below the heading, in place of the lines."""
         return ()
 
     def __repr__(self) -> str:
         return "\n  ".join([self.heading(), *self.lines()])
 
     def _repr_html_(self) -> str:
-        """For Jupyter and for whatever else asks as IPython does."""
+        """Return heading and tables in HTML, as Jupyter and IPython ask for them."""
         return html_of(self.heading(), *self.tables())
 
 
 class Table(NamedTuple):
-    """Names of columns, and rows of texts and numbers; None is an empty cell."""
+    """The names of columns, and rows of texts and numbers; None is an empty table cell."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
 
 
 def html_of(heading: str, *tables: Table) -> str:
-    """A heading and tables in HTML, everything escaped.
+    """Return a heading and tables in HTML with every text escaped.
 
-    No colour is set, so that the page's own hold, be they light or dark, and no script or style sheet is
-    needed.
+    It sets no colours, so that those of a light or dark page hold, and needs no script or style sheet.
     """
     parts = [f"<p>{html.escape(heading)}</p>", *map(_table, tables)]
     return f"<div>{''.join(parts)}</div>"
 
 
 def short(value: object) -> str:
-    """A value as Python writes it, in one short line."""
+    """Return a value as Python writes it, in one short line."""
     return " ".join(_SHORT.repr(value).split())
 
 
 def shape_of(shape: Iterable[int]) -> str:
-    """``[1, 8, 8]``."""
+    """Return a shape as text, such as ``[1, 8, 8]``."""
     return f"[{', '.join(map(str, shape))}]"
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 label``, ``1,437 labels``."""
+    """Return a count with its noun, such as ``1 label`` or ``1,437 labels``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def size_of(module: Any) -> str:
-    """``1,234 parameters`` of a network; empty for a function."""
+    """Return the size of a network, such as ``1,234 parameters``; empty for a function."""
     if not hasattr(module, "parameters"):
         return ""
     return counted(sum(parameter.numel() for parameter in module.parameters()), "parameter")
@@ -103,7 +102,7 @@ def _text(value: object) -> str:
 
 
 class _Short(reprlib.Repr):
-    """Values as Python writes them, long ones cut; of tensors the shape alone, of networks the class."""
+    """The short ``repr`` of values: long texts are cut, tensors show their shape, networks their class."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -48,7 +48,6 @@ from flowprior.storage import (
     FolderLock,
     SizedBy,
     bind,
-    explaining,
     is_leftover,
     parse_tensors,
     part_of,
@@ -60,6 +59,7 @@ from flowprior.storage import (
     unreadable,
 )
 from flowprior.storage.lock import NAME as LOCK
+from flowprior.storage.writing import writing
 
 _BOUND = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 F = TypeVar("F", bound=FlowParts)
@@ -166,7 +166,7 @@ def write_flow(
     for role, (name, write) in (extra or {}).items():
         write(folder / name)
         files[role] = bind(folder / name)
-    with explaining(folder):
+    with writing(folder):
         sync(folder)
     write_description(folder, description, files)
 

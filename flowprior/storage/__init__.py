@@ -1,11 +1,10 @@
-"""Files that survive: written beside the old one and renamed into place, read within bounds, never unpickled.
+"""The files of flows and runs: renamed into place when complete, read within bounds, never unpickled.
 
-Tensors go to safetensors with a checksum; training state (optimiser, running means, step) to
-``torch.save`` files that are only ever read with ``weights_only=True``. What belongs together is bound by
-a digest of each file, and whatever comes back from the disk is either right or a
-:class:`flowprior.errors.CheckpointError` of one line.
+Tensors go to safetensors files with a checksum; training states (optimiser, running means, step) go to
+``torch.save`` files that are only read with ``weights_only=True``. Files that belong together are bound by
+their digests. A damaged file raises a :class:`flowprior.errors.CheckpointError` of one line.
 
-What needs torch is imported on first use, so that reading and writing texts does without it.
+The functions that need torch are imported on first use, so that texts are read and written without torch.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from flowprior.storage.user_paths import (
 )
 from flowprior.storage.writing import (
     check_place,
-    explaining,
     is_leftover,
     leftover_of,
     one_line,
@@ -73,7 +71,6 @@ __all__ = [
     "existing_file",
     "existing_folder",
     "expanded",
-    "explaining",
     "is_leftover",
     "is_there",
     "leftover_of",

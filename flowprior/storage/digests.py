@@ -1,8 +1,8 @@
-"""Digests (sha256) of tensors, plain values and files, and the manifests that bind files together by them.
+"""The sha256 digests of tensors, plain values and files, and manifests that bind files by their digests.
 
-Tensors and the description that binds them are written to a folder at once and read checked. The description
-is renamed into place last: until then the folder holds what it held before. What is superseded is removed
-afterwards, and nothing else ever is.
+Tensors and the description that binds them are saved to a folder together. The description is renamed into
+place last: until then the folder keeps its earlier contents. Afterwards the superseded tensors are removed,
+and nothing else.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from flowprior.storage.lock import NAME as LOCK
 from flowprior.storage.lock import FolderLock
 from flowprior.storage.reading import read_bytes, read_json
 from flowprior.storage.tensor_files import parse_tensors, save_tensors
-from flowprior.storage.writing import beside, explaining, is_leftover, remove_files, sync, write_json
+from flowprior.storage.writing import beside, is_leftover, remove_files, sync, write_json, writing
 
 DIGEST = "digest"
-"""Key of a manifest's digest of all its other keys."""
+"""The key of a manifest under which the digest of all its other keys stands."""
 PATIENCE = 60.0
-"""Seconds that a save waits for another one into the same folder."""
+"""The seconds that a save waits for another save into the same folder."""
 FILE = "file"
-"""Key of the description that binds the tensors' file."""
+"""The key of a description under which the file of its tensors stands."""
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and bytes, in the order of the names."""
+    """Return the sha256 over the names, types, shapes and bytes of tensors, in the order of the names."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
@@ -43,9 +43,9 @@ def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
 
 
 def module_description(module: nn.Module) -> list[list[Any]]:
-    """What tells modules of equal tensors apart: each part's name, class and plain attributes.
+    """Return the name, class and plain attributes of each part of a module, beside which its tensors count.
 
-    Buffers, parameters and whether it trains do not count; attributes that are no plain values do not either.
+    Attributes other than numbers, texts and booleans are left out, and so is the training mode.
     """
     return [
         [name, type(part).__qualname__, {k: v for k, v in sorted(vars(part).items()) if _is_plain(k, v)}]
@@ -54,21 +54,21 @@ def module_description(module: nn.Module) -> list[list[Any]]:
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:
-    """sha256 over plain values, whatever the order of their names."""
+    """Return the sha256 over plain values, whatever the order of their names."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def checked_file(path: Path | str, sha256: str | int, owner: str) -> Path:
-    """The file of weights at ``path``, if it is the one that ``sha256`` names.
+    """Return the file of weights at ``path`` after a check of its digest.
 
     Args:
-        path: on this machine; nothing is ever downloaded.
-        sha256: the whole digest, or its first 8 or more digits.
-        owner: for messages.
+        path: a file on this machine; nothing is ever downloaded.
+        sha256: the expected digest, or its first 8 or more digits.
+        owner: the component that needs the weights, for messages.
 
     Raises:
         DataNotFoundError: no such file.
-        InputError: another file, or a digest that is too short.
+        InputError: a file of another digest, or fewer than 8 digits.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -89,24 +89,24 @@ def checked_file(path: Path | str, sha256: str | int, owner: str) -> Path:
 
 
 def file_sha256(path: Path) -> str:
-    """sha256 of a file's bytes."""
+    """Return the sha256 of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tensor_bytes(tensor: Tensor) -> memoryview:
-    """The bytes of a tensor, row by row."""
+    """Return the bytes of a tensor, row by row."""
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 @dataclass(frozen=True)
 class Binding:
-    """One file as its manifest knows it.
+    """The entry of one file in a manifest, by which the file is checked when it is read.
 
     Attributes:
-        name: inside the manifest's folder.
-        sha256: of its bytes, in hexadecimal.
-        size: in bytes.
+        name: the file's name in the manifest's folder.
+        sha256: the digest of its bytes, in hexadecimal.
+        size: the number of its bytes.
     """
 
     name: str
@@ -114,19 +114,22 @@ class Binding:
     size: int
 
     def as_dict(self) -> dict[str, Any]:
-        """For the manifest."""
+        """Return the entry as plain JSON values."""
         return asdict(self)
 
     def read(self, manifest: Path) -> bytes:
-        """The file's bytes, where it is the one that ``manifest`` was written for.
+        """Read the file's bytes and check that they have the size and digest of this entry.
+
+        Args:
+            manifest: the manifest that holds the entry.
 
         Raises:
-            CheckpointError: it is missing, or another one.
+            CheckpointError: the file is missing, truncated, changed or that of another manifest.
         """
         path = manifest.parent / self.name
         if not path.is_file():
             raise CheckpointError(
-                f"{path} is missing, to which {manifest} belongs; pass the directory of a saved flow or run"
+                f"{path} is missing, which {manifest} names; pass the directory of a complete flow or run"
             )
         size = path.stat().st_size
         if size == self.size:
@@ -134,39 +137,39 @@ class Binding:
             if hashlib.sha256(data).hexdigest() == self.sha256:
                 return data
         raise CheckpointError(
-            f"{path} does not belong to {manifest}: it is truncated, corrupted or another one's ({size} "
-            f"bytes, expected {self.size} of sha256 {self.sha256[:16]}…); use another checkpoint"
+            f"{path} does not belong to {manifest}: it is truncated, corrupted or from another run ({size} "
+            f"bytes, expected {self.size} with sha256 {self.sha256[:16]}…); use another checkpoint"
         )
 
     @classmethod
     def of(cls, value: Any) -> Binding:
-        """Read a manifest's entry.
+        """Read the entry of a manifest.
 
         Raises:
-            ValueError: it is none, or names a file outside the manifest's folder.
+            ValueError: ``value`` is no such entry, or names a file outside the manifest's folder.
         """
         binding = cls(**value)
         kinds = (type(binding.name), type(binding.sha256), type(binding.size))
         if kinds != (str, str, int) or Path(binding.name).name != binding.name or binding.size < 0:
-            raise ValueError(f"an impossible file {value!r}")
+            raise ValueError(f"expected name, sha256 and size of a file, got {value!r}")
         return binding
 
 
 def bind(path: Path, name: str | None = None) -> Binding:
-    """The binding of a file as it is now; ``name`` is the one it will have."""
+    """Return the manifest's entry for a file as it is now; ``name`` is the name that it will have."""
     return Binding(name or path.name, file_sha256(path), path.stat().st_size)
 
 
 def signed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` with a digest of them as the last key."""
+    """Return ``values`` with their digest as the last key."""
     return {**values, DIGEST: _digest(values)}
 
 
 def unsigned(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """``values`` of :func:`signed` without their digest, which has to be theirs.
+    """Check the digest that :func:`signed` added and return ``values`` without it.
 
     Raises:
-        CheckpointError: it is missing or that of other values; ``path`` is named in the message.
+        CheckpointError: the digest is missing or belongs to other values; the message names ``path``.
     """
     rest = {key: value for key, value in values.items() if key != DIGEST}
     if values.get(DIGEST) != _digest(rest):
@@ -178,17 +181,17 @@ def unsigned(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def save_by_digest(folder: Path, stem: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Binding:
-    """Write ``tensors`` to ``STEM-DIGEST.safetensors`` in ``folder``, which exists.
+    """Write ``tensors`` to ``STEM-DIGEST.safetensors`` in an existing folder and return the file's entry.
 
     Raises:
-        CheckpointError: it cannot be written.
+        CheckpointError: the file cannot be written.
     """
     temporary = beside(folder / f"{stem}.safetensors")
     try:
         save_tensors(temporary, tensors, metadata)
         found = bind(temporary)
         binding = Binding(f"{stem}-{found.sha256[:16]}.safetensors", found.sha256, found.size)
-        with explaining(folder):
+        with writing(folder):
             temporary.replace(folder / binding.name)
             sync(folder)
     finally:
@@ -199,17 +202,17 @@ def save_by_digest(folder: Path, stem: str, tensors: dict[str, Tensor], metadata
 def save_bound(
     folder: Path, description: str, stem: str, values: Mapping[str, Any], tensors: dict[str, Tensor]
 ) -> None:
-    """Put ``tensors``, described by ``values``, into ``folder``, in place of those that are there.
+    """Save ``tensors`` and the ``values`` that describe them to ``folder``, in place of an earlier save.
 
     Args:
-        folder: absent, empty, or what this wrote before.
-        description: name of the file of ``values``, such as ``prior.json``.
-        stem: of the name of the tensors' file.
+        folder: a new or empty folder, or one of an earlier save.
+        description: the name of the file of ``values``, such as ``prior.json``.
+        stem: the beginning of the name of the tensors' file.
         values: plain JSON values.
-        tensors: name -> value.
+        tensors: the tensors by name.
 
     Raises:
-        CheckpointError: the folder holds something else, or cannot be written.
+        CheckpointError: the folder holds other files, or cannot be written.
         OptionError: another process is saving there.
     """
     named = re.compile(rf"{re.escape(stem)}-[0-9a-f]{{16}}\.safetensors")
@@ -229,7 +232,7 @@ def save_bound(
 
 
 def read_bound(folder: Path, description: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The values and tensors that :func:`save_bound` wrote.
+    """Read the values and tensors that :func:`save_bound` wrote.
 
     Raises:
         CheckpointError: a file is missing, truncated or changed, or they do not belong together.

@@ -1,4 +1,4 @@
-"""One writer a folder: a lock of the operating system, which a crash does not leave in the way.
+"""The lock of a folder: one writer at a time, by a lock of the operating system that ends with its process.
 
 The lock belongs to the open file ``.lock``, not to its presence: a file that a killed process left behind
 locks nothing, and the next writer takes it over and removes it at its end.
@@ -17,25 +17,26 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from flowprior.errors import OptionError
-from flowprior.storage.writing import explaining, remove_leftovers
+from flowprior.storage.writing import remove_leftovers, writing
 
 NAME = ".lock"
+"""The name of the lock file in the folder."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
-"""Error numbers of file systems that cannot lock."""
+"""The error numbers of file systems that cannot lock."""
 
 
 class FolderLock:
-    """Context that holds the lock of a folder, which is made where it is missing.
+    """The lock of a folder as a context; a missing folder is made.
 
-    Where the folder was made here and stays empty, it is removed again. Where the file system cannot lock,
-    the context warns in one line and goes on; :attr:`held` is False then.
+    A folder that was made here and stays empty is removed again. If the file system cannot lock, the context
+    warns in one line and goes on with :attr:`held` False.
 
     Args:
-        folder: to lock.
+        folder: the folder to lock.
         patience: seconds to wait for another writer.
-        quiet: give no warning where the file system cannot lock.
-        own: names or patterns of the files that are written there under this lock. Temporary files of them,
-            which a killed process left, are removed as soon as the lock is held.
+        quiet: give no warning if the file system cannot lock.
+        own: names or patterns of the files that are written under this lock. Temporary files of these, which
+            a killed process left, are removed as soon as the lock is held.
 
     Raises:
         OptionError: another writer holds the lock.
@@ -52,7 +53,7 @@ class FolderLock:
         self._made = False
 
     def __enter__(self) -> FolderLock:
-        with explaining(self.path):
+        with writing(self.path):
             self._made = not self.folder.is_dir()
             self._take()
         if self.held:
@@ -64,7 +65,7 @@ class FolderLock:
     def __exit__(self, *_: object) -> None:
         if self.held:
             with suppress(OSError):
-                self.path.unlink()  # Whoever waits for the lock sees that, and makes a new file.
+                self.path.unlink()  # A process that waits for the lock notices, and makes a new file.
             self._lock.release()
         self.held = False
         if self._made:
@@ -87,7 +88,6 @@ class FolderLock:
             except OSError as error:
                 if error.errno not in NO_LOCKS:
                     raise
-                # It goes on without a lock, and leaves no file of it.
                 with suppress(OSError):
                     self.path.unlink()
                 if not self.quiet:
@@ -100,7 +100,7 @@ class FolderLock:
                 return
 
     def _owner(self) -> str:
-        """Who holds the lock, as its holder noted it in the file."""
+        """Return the process that holds the lock, as the lock file names it; empty if it names none."""
         with suppress(OSError):
             words = self.path.read_bytes()[:200].decode("ascii", "replace").split()
             if len(words) == 2 and words[0].isdigit() and words[1].isprintable():

@@ -1,4 +1,4 @@
-"""Reading a file that comes back from the disk: its size first, then its bytes, then what they say."""
+"""The reading of files within bounds: the size is checked first, then the bytes are read and parsed."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from flowprior.errors import CheckpointError
+from flowprior.errors import CheckpointError, InputError
 from flowprior.storage.user_paths import expanded
 from flowprior.storage.writing import one_line
 
 GROWTH = 1 << 20
-"""Bytes by which a file may grow while it is read."""
+"""The number of bytes by which a file may grow while it is read."""
 TEXT_LIMIT = 16 << 20
-"""Longest text or JSON file that is read, in bytes."""
+"""The size of the largest text or JSON file that is read, in bytes."""
 
 
 def check_file(path: Path | str, limit: int | None = None) -> None:
-    """Refuse what is no regular file of at most ``limit`` bytes, for a library that reads it whole.
+    """Refuse a path that is no regular file of at most ``limit`` bytes, for a library that reads it whole.
 
     Raises:
         OSError: it is missing, or a directory.
@@ -38,8 +38,8 @@ def check_file(path: Path | str, limit: int | None = None) -> None:
 def bounded_bytes(path: Path | str, limit: int | None = None) -> bytes:
     """Read a regular file of at most ``limit`` bytes; a longer one is refused before it is read.
 
-    Whatever comes from somebody else's folder is read by this function. Each caller says in its own words
-    what the file should have been.
+    Every file of a folder that others may have made is read by this function. Each caller turns the errors
+    into messages of its own.
 
     Raises:
         OSError: it is missing, a directory, or cannot be read.
@@ -47,7 +47,7 @@ def bounded_bytes(path: Path | str, limit: int | None = None) -> bytes:
     """
     check_file(path, limit)
     with open(path, "rb") as file:
-        # No more than it has, for so much memory is taken; and a little, in case that it grows meanwhile.
+        # read(n) takes n bytes of memory at once, so n is the file's size, and a little as it may grow.
         most = os.fstat(file.fileno()).st_size + GROWTH
         data = file.read(-1 if limit is None else min(limit + 1, most))
     if limit is not None and len(data) > limit:
@@ -56,7 +56,7 @@ def bounded_bytes(path: Path | str, limit: int | None = None) -> bytes:
 
 
 def read_bytes(path: Path | str, limit: int | None = None) -> bytes:
-    """The bytes of a file of a flow or run, as :func:`bounded_bytes` reads them.
+    """Read a file of a flow or run by :func:`bounded_bytes`.
 
     Raises:
         CheckpointError: it is missing, no regular file, too long, or cannot be read.
@@ -72,7 +72,7 @@ def read_bytes(path: Path | str, limit: int | None = None) -> bytes:
 
 
 def read_text(path: Path | str, limit: int = TEXT_LIMIT) -> str:
-    """The text of a UTF-8 file of at most ``limit`` bytes.
+    """Read a UTF-8 text file of at most ``limit`` bytes.
 
     Raises:
         CheckpointError: it is missing, too long, or no UTF-8.
@@ -84,10 +84,10 @@ def read_text(path: Path | str, limit: int = TEXT_LIMIT) -> str:
 
 
 def read_json(path: Path | str, limit: int = TEXT_LIMIT) -> dict[str, Any]:
-    """The object in a JSON file of at most ``limit`` bytes.
+    """Read the JSON object in a file of at most ``limit`` bytes.
 
     Raises:
-        CheckpointError: it is missing, too long, no JSON, nested too deeply, or no object.
+        CheckpointError: the file is missing, too long, no JSON, nested too deeply, or holds no object.
     """
     path, text = Path(path), read_text(path, limit)
     try:
@@ -100,5 +100,22 @@ def read_json(path: Path | str, limit: int = TEXT_LIMIT) -> dict[str, Any]:
 
 
 def unreadable(path: Path, error: BaseException) -> CheckpointError:
-    """The error of a file whose bytes make no sense."""
+    """Return the error of a file whose bytes cannot be parsed."""
     return CheckpointError(f"{path} is truncated or corrupted ({one_line(error)}); use another checkpoint")
+
+
+def read_lines(file: Path, limit: int | None = None) -> list[str]:
+    """Read the lines of a UTF-8 text of a user, of at most ``limit`` bytes; a byte order mark is dropped.
+
+    Raises:
+        InputError: the file is no UTF-8, too long, or cannot be read.
+    """
+    try:
+        text = bounded_bytes(file, limit).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{file}: expected text in UTF-8, got another encoding at byte {error.start}; save it as UTF-8"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read ({one_line(error)}); check or split the file") from error
+    return text.replace("\r\n", "\n").split("\n")

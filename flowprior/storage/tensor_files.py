@@ -1,8 +1,8 @@
-"""Tensors in safetensors files, with a checksum over names, types, shapes and bytes; states; a cache.
+"""The files of tensors (safetensors, with a checksum), the files of training states, and a cache of tensors.
 
-A state of a training (optimiser, running means, step) is a ``torch.save`` file, read with
-``weights_only=True`` alone. A network that is rebuilt for the tensors of a file is refused before it takes
-more memory than these.
+A training state (optimiser, running means, step) is a ``torch.save`` file that is read with
+``weights_only=True``. A network that is rebuilt for the tensors of a file is refused before it takes far more
+memory than the tensors.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from flowprior.storage.user_paths import cache_folder
 from flowprior.storage.writing import replacing
 
 HEADER = "flowprior"
-"""The one key of the file's own metadata, so that equal tensors give equal files, byte for byte."""
+"""The one key of the file's own metadata; with a single key equal tensors give equal files, byte for byte."""
 HEADER_LIMIT = 100 << 20
-"""Longest header that the format allows, in bytes."""
+"""The longest header that the format allows, in bytes."""
 SLACK = 4
-"""The factor by which a network may exceed the numbers and tensors of its file while it is built."""
+"""The factor by which a network may exceed the tensors of its file, in elements and in number, when built."""
 FREE_NUMBERS, FREE_TENSORS = 1 << 24, 1 << 12
-"""The float32 numbers that it may ask for besides, such as tables that are not saved: 64 MiB."""
+"""The elements (64 MiB of float32) and tensors beyond that factor, such as tables that are not saved."""
 
 
 def save_tensors(
@@ -60,7 +60,7 @@ def save_tensors(
 
 
 def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read what :func:`save_tensors` wrote: (tensors on the CPU, metadata).
+    """Return the tensors, on the CPU, and the metadata that :func:`save_tensors` wrote.
 
     Raises:
         CheckpointError: the file is missing, truncated or corrupted.
@@ -69,10 +69,10 @@ def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def parse_tensors(data: bytes, path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, metadata) in the bytes of a safetensors file; ``path`` is named in messages.
+    """Return the tensors and the metadata in the bytes of a safetensors file; errors name ``path``.
 
     Raises:
-        CheckpointError: they are truncated or corrupted.
+        CheckpointError: the bytes are truncated or corrupted.
     """
     try:
         checksum, metadata = _parse_header(data)
@@ -86,22 +86,22 @@ def parse_tensors(data: bytes, path: Path) -> tuple[dict[str, Tensor], dict[str,
 
 
 def _parse_header(data: bytes) -> tuple[str | None, dict[str, str]]:
-    """(checksum or None, metadata); other writers' metadata are their own."""
+    """Return the checksum and the metadata in a header; other writers' files have no checksum."""
     length = int.from_bytes(data[:8], "little")
     if length > min(HEADER_LIMIT, len(data) - 8):
-        raise ValueError(f"a header of {length} bytes")
+        raise ValueError(f"its header would have {length} bytes")
     own = json.loads(data[8 : 8 + length].decode("utf-8")).get("__metadata__") or {}
     header: dict[str, Any] = json.loads(own[HEADER]) if HEADER in own else {"metadata": own}
     metadata, checksum = dict(header["metadata"]), header.get("crc32")
     if any(type(text) is not str for item in metadata.items() for text in item):
-        raise ValueError("metadata that are no texts")
+        raise ValueError("its metadata are no texts")
     if HEADER in own and type(checksum) is not str:
-        raise ValueError("no checksum")
+        raise ValueError("it has no checksum")
     return checksum, metadata
 
 
 def _checksum(tensors: dict[str, Tensor]) -> str:
-    """CRC-32 over names, types, shapes and bytes, in the order of the names."""
+    """Return the CRC-32 over the names, types, shapes and bytes of tensors, in the order of the names."""
     value = 0
     for name in sorted(tensors):
         tensor = tensors[name]
@@ -115,23 +115,19 @@ def cached_tensors(
 ) -> dict[str, Tensor]:
     """Return the result of ``compute`` from the cache, or compute it and keep it there.
 
-    A file that cannot be read is replaced, and one that cannot be written is done without, with a warning.
+    A damaged file is replaced with a warning; a cache that cannot be written gives a warning.
 
     Args:
-        name: of the file; it holds a digest of everything that decides the tensors.
-        metadata: what else goes into the file.
-        compute: gives the tensors.
+        name: the name of the file, with a digest of everything that determines the tensors.
+        metadata: texts to be stored beside the tensors, by which a person recognises the file.
+        compute: a function that computes the tensors.
     """
     path = cache_folder() / f"{name}.safetensors"
     if path.is_file():
         try:
-            stored, described = load_tensors(path)
-            if described.keys() == metadata.keys():
-                return stored
-            reason = f"expected to find {', '.join(metadata)} in it, got {', '.join(described) or 'nothing'}"
+            return load_tensors(path)[0]
         except CheckpointError as error:
-            reason = str(error)
-        warnings.warn(f"{path} in the cache is computed anew: {reason}", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"the cached tensors are computed anew: {error}", RuntimeWarning, stacklevel=4)
     found = compute()
     try:
         save_tensors(path, found, dict(metadata))
@@ -151,10 +147,10 @@ def save_state(path: Path | str, state: dict[str, Any]) -> None:
 
 
 def parse_state(data: bytes, path: Path) -> dict[str, Any]:
-    """The state in the bytes of a file of :func:`save_state`; ``path`` is named in messages.
+    """Return the training state in the bytes of a file of :func:`save_state`; errors name ``path``.
 
     Raises:
-        CheckpointError: they are truncated, corrupted, or hold pickled objects.
+        CheckpointError: the bytes are truncated, corrupted, or hold pickled objects.
     """
     try:
         _check_archive(data)
@@ -172,27 +168,27 @@ def parse_state(data: bytes, path: Path) -> dict[str, Any]:
 
 
 def _check_archive(data: bytes) -> None:
-    """Refuse compressed entries, which torch.save writes none of and which know no bound; check the rest.
+    """Refuse an archive with compressed entries, which torch.save never writes, or with a wrong checksum.
 
-    torch does not verify the checksums of its own format.
+    Compressed entries may unpack to any size; torch does not verify the checksums of its own format.
     """
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         entries = archive.infolist()
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise ValueError("compressed entries")
+            raise ValueError("its entries are compressed")
         if sum(entry.file_size for entry in entries) > len(data):
-            raise ValueError("entries longer than the file")
+            raise ValueError("its entries are longer than the file")
         if archive.testzip() is not None:
             raise ValueError("its checksum does not match")
 
 
 def sizes_of(tensors: Mapping[str, Tensor]) -> list[int]:
-    """The number of elements of each tensor."""
+    """Return the number of elements of each tensor."""
     return [tensor.numel() for tensor in tensors.values()]
 
 
 def sizes_in(files: Iterable[Path]) -> list[int]:
-    """The number of elements of each tensor in safetensors files, by their headers alone.
+    """Return the number of elements of each tensor in safetensors files; only their headers are read.
 
     Raises:
         SafetensorError: a file is damaged.
@@ -205,18 +201,18 @@ def sizes_in(files: Iterable[Path]) -> list[int]:
 
 
 class SizedBy(TorchDispatchMode):
-    """Inside of this context, no network is built that is much larger than the tensors meant for it.
+    """A context in which no network can be built that is far larger than the tensors of its file.
 
-    A description of a few bytes can ask for a network of any size. The tensors that come with it say how
-    large it is, so whatever asks for far more is refused before the memory is taken. PyTorch's meta device
-    would do as well, but its first use costs seconds.
+    A description of a few bytes can ask for a network of any size. The file's tensors show how large it
+    should be, and a larger one is refused before it takes memory. PyTorch's meta device would do as well, but
+    its first use costs seconds.
 
     Args:
         sizes: the number of elements of each tensor in the file.
-        described: what is built, for the message, such as ``"model 'mlp'"``.
+        described: the network to be built, for messages, such as ``"model 'mlp'"``.
 
     Raises:
-        CheckpointError: the network has more numbers, or more tensors, than the file can fill.
+        CheckpointError: the network has far more elements, or more tensors, than the file.
     """
 
     def __init__(self, sizes: Iterable[int], described: str) -> None:
@@ -230,7 +226,7 @@ class SizedBy(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Count what is asked for by a size, as ``torch.empty`` does, and then do it."""
+        """Count the tensors that are made by a size, such as by ``torch.empty``, and run the operation."""
         size = args[0] if args else None
         if isinstance(size, list | tuple) and all(type(side) is int for side in size):
             self.numbers -= math.prod(size)
@@ -244,6 +240,6 @@ class SizedBy(TorchDispatchMode):
 
 
 def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:
-    """The tensors below ``part.``, under the names that they have in it."""
+    """Return the tensors whose names begin with ``part.``, named without that prefix."""
     prefix = f"{part}."
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}

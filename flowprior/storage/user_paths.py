@@ -1,4 +1,4 @@
-"""Paths that a user writes: whether they can be some, what is there; the folders of the cache and of data."""
+"""Paths that a user writes: their checks, and the folders of the cache and of data sets."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import importlib.util
 import os
 from pathlib import Path
 
-from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.errors import DataNotFoundError, OptionError
 
 
 def user_path(text: object, owner: str) -> Path:
-    """The path that a user wrote, its ``~`` replaced by the home folder.
+    """Return the path that a user wrote, with ``~`` replaced by the home folder.
 
     Raises:
-        OptionError: an empty text, a NUL character, or the home of somebody unknown.
+        OptionError: an empty text, a NUL character, or the home folder of an unknown user.
     """
     written = str(text)
     if not written.strip():
@@ -24,10 +24,10 @@ def user_path(text: object, owner: str) -> Path:
 
 
 def expanded(path: str | Path, owner: str = "path") -> Path:
-    """Return a path whose ``~`` at the beginning is replaced by the home folder.
+    """Return a path with the ``~`` at its beginning replaced by the home folder.
 
     Raises:
-        OptionError: the home of somebody unknown.
+        OptionError: the home folder of an unknown user.
     """
     try:
         return Path(path).expanduser()
@@ -36,44 +36,49 @@ def expanded(path: str | Path, owner: str = "path") -> Path:
 
 
 def cache_folder() -> Path:
-    """``$FLOWPRIOR_CACHE``, or ``~/.cache/flowprior``."""
+    """Return the folder of the cache: ``$FLOWPRIOR_CACHE``, else ``~/.cache/flowprior``."""
     named = os.environ.get("FLOWPRIOR_CACHE")
     return Path(named).expanduser() if named else Path.home() / ".cache" / "flowprior"
 
 
 def existing_file(path: object, owner: str, kind: str) -> Path:
-    """The file at ``path``.
+    """Return the file at ``path``, which has to exist.
+
+    Args:
+        path: as the user wrote it, or None.
+        owner: the data set or option that needs the file, for messages.
+        kind: the kind of file, for messages.
 
     Raises:
-        OptionError: no path, or what cannot be one.
-        DataNotFoundError: no file there, or one whose folder cannot be entered.
+        OptionError: no path, or a text that is no path.
+        DataNotFoundError: no file there, or one in a folder that cannot be entered.
     """
     return _existing(path, owner, "FILE", "is_file", f"no file {{}}; pass path= an existing {kind}")
 
 
 def existing_folder(path: object, owner: str, kind: str) -> Path:
-    """The folder at ``path``; raises as :func:`existing_file`."""
+    """Return the folder at ``path``, which has to exist; arguments and errors as :func:`existing_file`."""
     return _existing(
         path, owner, "FOLDER", "is_dir", f"no folder {{}}; pass path= an existing folder of {kind}"
     )
 
 
 def existing_path(path: object, owner: str, kind: str) -> Path:
-    """The file or folder at ``path``; raises as :func:`existing_file`."""
+    """Return the file or folder at ``path``; arguments and errors as :func:`existing_file`."""
     return _existing(path, owner, "PATH", "exists", f"nothing at {{}}; pass path= an existing {kind}")
 
 
 def data_folder(path: object, owner: str, kind: str, advice: str) -> Path:
-    """The folder of a data set's files: ``path``, or without one ``$FLOWPRIOR_DATA`` and the data set's name.
+    """Return the folder of a data set's files: ``path``, else the one of its name in ``$FLOWPRIOR_DATA``.
 
     Args:
-        path: as the user gave it, or None.
-        owner: name of the data set.
-        kind: what lies in the folder, for messages.
-        advice: what to unpack in one folder.
+        path: as the user wrote it, or None.
+        owner: the name of the data set.
+        kind: the contents of the folder, for messages.
+        advice: which archives to unpack into one folder, for messages.
 
     Raises:
-        OptionError: what cannot be a path.
+        OptionError: a text that is no path.
         DataNotFoundError: no such folder, or neither a path nor ``$FLOWPRIOR_DATA``.
     """
     if path is not None:
@@ -88,10 +93,10 @@ def data_folder(path: object, owner: str, kind: str, advice: str) -> Path:
 
 
 def package_file(package: str, place: str, missing: Exception) -> Path:
-    """Return the file at ``place`` in an installed package, which is not imported.
+    """Return the file at ``place`` in an installed package without importing the package.
 
     Raises:
-        Exception: ``missing``, where there is none.
+        Exception: ``missing``, if there is no such file.
     """
     spec = importlib.util.find_spec(package)
     folders = (spec.submodule_search_locations if spec else None) or []
@@ -99,26 +104,6 @@ def package_file(package: str, place: str, missing: Exception) -> Path:
         if (file := Path(folder) / place).is_file():
             return file
     raise missing
-
-
-def read_lines(file: Path, limit: int | None = None) -> list[str]:
-    """The lines of a text in UTF-8, a byte order mark left out.
-
-    Raises:
-        InputError: it is none, cannot be read, or has more than ``limit`` bytes.
-    """
-    try:
-        with file.open("rb") as opened:
-            data = opened.read(-1 if limit is None else limit + 1)
-        if limit is not None and len(data) > limit:
-            raise InputError(f"{file}: has more than {limit:,} bytes; split it")
-        return data.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{file}: expected text in UTF-8, got byte {error.start} of another kind; save it anew"
-        ) from error
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror}); check the file") from error
 
 
 def _existing(path: object, owner: str, example: str, what: str, problem: str) -> Path:
@@ -131,7 +116,7 @@ def _existing(path: object, owner: str, example: str, what: str, problem: str) -
 
 
 def is_there(path: Path, what: str) -> bool:
-    """``path.is_file()``, ``is_dir()`` or ``exists()``; False where the system cannot look."""
+    """Return ``path.is_file()``, ``is_dir()`` or ``exists()``; False if the system refuses to look."""
     try:
         return getattr(path, what)()
     except OSError:

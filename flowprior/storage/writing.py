@@ -1,4 +1,4 @@
-"""Writing a file in one move: a temporary file beside it, synced, renamed into place.
+"""The writing of a file in one move: to a temporary file beside it, synced, renamed into place.
 
 A process that is killed leaves at most temporary files, whose names nobody else gives: ``.NAME.TOKEN.tmp``
 with eight hexadecimal digits, and the suffix of NAME again where the writer goes by the suffix.
@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from flowprior.errors import CheckpointError
 from flowprior.storage.user_paths import expanded
 
-_LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp(\.\w+)?", re.DOTALL)
+_TEMPORARY_NAME = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp(\.\w+)?", re.DOTALL)
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -39,22 +39,22 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def check_place(path: Path | str) -> None:
-    """Refuse a file that could not be written, before what takes long; its folders may still be made.
+    """Refuse a file that cannot be written, before a long computation; missing folders are no obstacle.
 
     Raises:
-        CheckpointError: what is to be its folder is a file, or cannot be written into.
+        CheckpointError: its folder is a file, or a folder in which no file can be made.
     """
     folder = expanded(path).absolute().parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir():
-        raise CheckpointError(f"cannot write {path}: {folder} is no folder; choose another place")
+        raise CheckpointError(f"cannot write {path}: {folder} is a file, not a folder; choose another folder")
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise CheckpointError(
-            f"cannot write {path}: the folder {folder} takes no file ({error.strerror}); choose another place"
+            f"cannot write {path}: no file can be made in {folder} ({error.strerror}); choose another folder"
         ) from error
 
 
@@ -65,7 +65,7 @@ def write_json(path: Path | str, value: Any, indent: int | None = 2, finite: boo
         path: the file; its folder is made.
         value: plain dictionaries, lists, texts and numbers.
         indent: spaces a level; None writes one line.
-        finite: write numbers that are not finite as null, which every reader of JSON knows, in place of NaN.
+        finite: write NaN and infinite numbers as null, which every JSON reader accepts.
 
     Raises:
         CheckpointError: the file cannot be written (disk full, no permission).
@@ -75,7 +75,7 @@ def write_json(path: Path | str, value: Any, indent: int | None = 2, finite: boo
 
 
 def only_finite(value: Any) -> Any:
-    """``value``, where every number in its dictionaries and lists that is not finite is None."""
+    """Replace NaN and infinite numbers in nested dictionaries and lists by None."""
     if isinstance(value, dict):
         return {key: only_finite(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -97,7 +97,7 @@ def replacing(path: Path | str, keep_suffix: bool = False) -> Iterator[Path]:
     path = expanded(path)
     temporary = beside(path, path.suffix if keep_suffix else "")
     try:
-        with explaining(path):
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             sync(temporary)
@@ -109,42 +109,47 @@ def replacing(path: Path | str, keep_suffix: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def explaining(path: Path) -> Iterator[None]:
-    """Turn a failed write into one line. torch hides the system's error behind one of its own."""
+def writing(path: Path) -> Iterator[None]:
+    """Turn the error of a write to ``path`` into a CheckpointError of one line.
+
+    Raises:
+        CheckpointError: the block raised an error of the system or of safetensors.
+    """
     try:
         yield
     except (OSError, SafetensorError, RuntimeError) as error:
+        # torch hides the system's error behind one of its own.
         cause = error.__context__ if isinstance(error, RuntimeError) else error
         if not isinstance(cause, (OSError, SafetensorError)):
             raise
         raise CheckpointError(
-            f"cannot write {path}: {one_line(cause)}; what was there before is kept, "
-            "free some space or write elsewhere"
+            f"cannot write {path}: {one_line(cause)}; earlier files are kept; free some space, allow writing "
+            "there, or choose another folder"
         ) from error
 
 
 def beside(path: Path, suffix: str = "") -> Path:
-    """A new temporary name beside ``path``."""
+    """Return a new temporary name in the folder of ``path``."""
     return path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp{suffix}"
 
 
 def leftover_of(path: Path) -> str | None:
-    """The name that a temporary file or folder of :func:`beside` was to get; None for any other path."""
+    """Return the final name of a temporary file or folder of :func:`beside`; None for any other path."""
     name = None
-    while match := _LEFTOVER.fullmatch(name or path.name):  # One may be beside another one.
+    while match := _TEMPORARY_NAME.fullmatch(name or path.name):  # One may be beside another one.
         name = match["name"]
     return name
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether ``path`` has a temporary name that only this module gives."""
+    """Return whether ``path`` has a temporary name, which only this module gives."""
     return leftover_of(path) is not None
 
 
 def remove_leftovers(folder: Path, *names: str) -> None:
-    """Remove the temporary files in ``folder`` that were to get one of ``names``, patterns of a shell.
+    """Remove the temporary files in ``folder`` whose final names match ``names``, patterns of a shell.
 
-    Only for the holder of the folder's lock: they are those of killed processes then.
+    Only the holder of the folder's lock may call this: any such file is that of a killed process then.
     """
     found = folder.iterdir() if folder.is_dir() else ()
     targets = ((path, leftover_of(path)) for path in found)
@@ -152,7 +157,7 @@ def remove_leftovers(folder: Path, *names: str) -> None:
 
 
 def remove_files(paths: Iterable[Path]) -> None:
-    """Remove files, as far as they are there and may be removed; never a folder or what lies in one."""
+    """Remove files; a missing file, a folder, or a file without permission is left alone."""
     for path in paths:
         with suppress(OSError):
             path.unlink()
@@ -168,21 +173,5 @@ def sync(path: Path) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says, in one line of at most 120 characters."""
+    """Return the message of an error in one line of at most 120 characters."""
     return " ".join(str(error).split())[:120] or type(error).__name__
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn the OSError of a write to ``path`` into a CheckpointError that says what to do.
-
-    Raises:
-        CheckpointError: the block raised an OSError.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise CheckpointError(
-            f"cannot write {path}: {error.strerror or error}; saved checkpoints are untouched, make room or "
-            "allow writing there, then resume"
-        ) from error

@@ -36,7 +36,7 @@ from flowprior.storage import (
     save_state,
     save_tensors,
 )
-from flowprior.storage.writing import beside, explaining, sync, writing
+from flowprior.storage.writing import beside, sync, writing
 
 MODEL, STATE = "model.safetensors", "training.pt"
 NAMES = (DESCRIPTION, MODEL, STATE)
@@ -86,7 +86,7 @@ def save_checkpoint(
     final = folder / f"step-{step:06d}"
     temporary = beside(final)
     try:
-        with writing(final), explaining(final):
+        with writing(final):
             temporary.mkdir(parents=True)
             files = {
                 "model": (MODEL, lambda path: save_tensors(path, plain_names(weights), {"step": str(step)})),

@@ -116,8 +116,8 @@ def test_references_that_cannot_be_told_apart_or_drawn_are_refused(
         ("--sampler", "midpoit", "did you mean 'midpoint'?"),
         ("--sampler", "rk4", "nfe=1 cannot be spent exactly"),
         ("--guidance", "2", "condition dropout"),
-        ("--out", "FILE/e.json", "is no folder"),
-        ("--plot", "FILE/p.svg", "is no folder"),
+        ("--out", "FILE/e.json", "is a file, not a folder"),
+        ("--plot", "FILE/p.svg", "is a file, not a folder"),
     ],
 )
 def test_every_option_is_checked_before_a_classifier_is_trained(

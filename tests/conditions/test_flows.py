@@ -183,7 +183,7 @@ def test_dropout_drops_whole_rows_over_all_parts():
         (lambda c: {"style": c["style"]}, "expected the parts caption, style, words, got style, without"),
         (lambda c: c["style"], "expected parts caption: .*, got torch.int64"),
         (lambda c: {**c, "caption": c["caption"][:, :3]}, r"'caption': expected .* \[B, 4\]"),
-        (lambda c: {**c, "caption": c["caption"][:3]}, "expected parts of one number of rows"),
+        (lambda c: {**c, "caption": c["caption"][:3]}, "expected parts with the same number of rows"),
         (lambda c: {**c, "style": c["style"] + 3}, "'style': cond has label 3"),
         (
             lambda c: {**c, "words": TokenStates(c["words"].states, c["words"].mask & False)},
@@ -284,7 +284,7 @@ def test_arrays_hold_parts_under_names_of_their_own(tmp_path):
     assert test.condition == read.condition, "though it shows one label only"
     del stored["cond.words"]
     np.savez(tmp_path / "data.npz", **{name: value.numpy() for name, value in stored.items()})
-    with pytest.raises(InputError, match=r"data.npz: expected token states cond.words to the mask"):
+    with pytest.raises(InputError, match=r"data.npz: expected token states cond.words for the mask"):
         as_data(tmp_path / "data.npz")
 
 

@@ -156,11 +156,11 @@ def test_the_mean_of_token_states_is_of_those_attended():
         (lambda: Parts({}), "expected one part or more, got none"),
         (lambda: Parts({"a.b": torch.zeros(2)}), "'a.b' cannot name a part"),
         (lambda: Parts({"": torch.zeros(2)}), "'' cannot name a part"),
-        (lambda: Parts({"a": [1, 2]}), r"expected a tensor \[B, …\] or TokenStates as 'a', got list"),
-        (lambda: Parts({"a": torch.zeros(())}), "as 'a', got a single number"),
+        (lambda: Parts({"a": [1, 2]}), r"expected a tensor \[B, …\] or TokenStates as part 'a', got list"),
+        (lambda: Parts({"a": torch.zeros(())}), "as part 'a', got a single number"),
         (
             lambda: Parts({"a": torch.zeros(2), "b": torch.zeros(3)}),
-            "expected parts of one number of rows, got 2 of 'a', 3 of 'b'",
+            "expected parts with the same number of rows, got 2 of 'a', 3 of 'b'",
         ),
         (
             lambda: TokenStates(torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)),
@@ -182,11 +182,11 @@ def test_the_mean_of_token_states_is_of_those_attended():
         ),
         (
             lambda: value_of_tensors({"cond": torch.zeros(2), "cond.a": torch.zeros(2)}),
-            "expected either cond alone or parts of it, got both cond and cond.a",
+            "expected either cond or parts of it, got both cond and cond.a",
         ),
         (
             lambda: value_of_tensors({"cond.a.mask": torch.ones(2, 3)}),
-            "expected token states cond.a to the mask cond.a.mask",
+            "expected token states cond.a for the mask cond.a.mask",
         ),
     ],
 )

@@ -219,7 +219,7 @@ def test_a_description_of_another_flow_is_named(tmp_path: Path) -> None:
     a, b = two_flows(tmp_path)
     shutil.copyfile(b / "flow.json", a / "flow.json")
     with pytest.raises(
-        CheckpointError, match=f"{weights_of(b).name} is missing, to which .*flow.json belongs"
+        CheckpointError, match=f"{weights_of(b).name} is missing, which .*flow.json names"
     ):
         Flow.load(a)
 

@@ -90,7 +90,7 @@ def test_labels_beyond_the_bound_are_refused_before_they_fill_the_memory(label):
 
 @pytest.mark.parametrize(("kind", "size"), [("label", 3), ("labels", -1), ("labels", 1.5), ("labels", True)])
 def test_a_condition_is_of_a_known_kind_and_of_a_whole_size(kind, size):
-    with pytest.raises(InputError, match="condition: expected none, labels, embeddings"):
+    with pytest.raises(InputError, match="condition: expected a kind among none, labels, embeddings"):
         Condition(kind, size)
 
 

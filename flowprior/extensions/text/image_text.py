@@ -14,7 +14,8 @@ from flowprior.data.picture_files import check_headers
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.models import TextEncoder
-from flowprior.storage.user_paths import existing_folder, is_there, read_lines
+from flowprior.storage.reading import read_lines
+from flowprior.storage.user_paths import existing_folder, is_there
 
 LONGEST = 100_000
 """Characters of a caption; a file with more of them is no caption."""

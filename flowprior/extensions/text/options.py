@@ -11,7 +11,7 @@ import typer
 from flowprior.cli.asked import OTHERS, Asked, Given, rows_of_parts
 from flowprior.cli.options import rows_for
 from flowprior.errors import OptionError
-from flowprior.storage.user_paths import read_lines
+from flowprior.storage.reading import read_lines
 
 if TYPE_CHECKING:
     from flowprior.flow import Flow

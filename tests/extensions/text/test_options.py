@@ -170,14 +170,14 @@ def test_letters_that_no_font_has_are_escaped(
         (["--prompts", "{empty}"], "holds no caption; write one a line"),
         (["--prompts", "{bytes}"], "expected text in UTF-8"),
         (["--prompts", "{folder}"], "cannot be read"),
-        (["--prompts", "/dev/zero"], "has more than 1,048,576 bytes; split it"),
+        (["--prompts", "/dev/zero"], "cannot be read (it is no regular file)"),
         ([], "nothing is asked for: this flow's condition is an embedding; write its"),
         (["--text", "a", "--seed", str(2**64)], "expected 9223372036854775807 or less"),
         (
             ["--text", "a", "--temperature", "1e38"],
             "samples have NaN or infinite numbers; use less",
         ),
-        (["--text", "a", "--out", "{empty}/s.png"], "empty.txt is no folder"),
+        (["--text", "a", "--out", "{empty}/s.png"], "empty.txt is a file, not a folder"),
         (["--text", "a", "--negative", "b"], "does nothing at guidance=1"),
         (["--text", "a", "--encoder", "no-such"], "unknown encoder 'no-such'"),
         (
