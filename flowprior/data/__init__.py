@@ -1,4 +1,4 @@
-"""Data sets: finite collections of events and conditions, looked up by name."""
+"""The data sets: finite collections of data samples x1 and conditions, found by name, path or value."""
 
 from flowprior.data.arrays import arrays
 from flowprior.data.base import DATA, Split, as_data, load_data

@@ -1,6 +1,6 @@
-"""Arrays on disk: the data set of ``.npz`` and ``.pt`` files, and rows of ``.npy``, mapped or in bytes.
+"""The arrays in files: the data set of ``.npz`` and ``.pt`` files, and rows of memory-mapped ``.npy`` files.
 
-Numbers come out as float32, also those of bfloat16 as ``ml_dtypes`` stores it.
+All numbers are read as float32, including bfloat16 as ``ml_dtypes`` stores it.
 """
 
 from __future__ import annotations
@@ -28,29 +28,30 @@ from flowprior.streams.data import TensorData
 from flowprior.streams.user_tensors import is_array, plain_tensor, tensor_data
 
 MOST_UNPACKED_BYTES = 1 << 30
+"""The bytes up to which a compressed file may unpack, whatever its own size."""
 MOST_PACKING = 100
-"""A file that unpacks to more than 1 GiB and to more than 100 times its own size is refused unread."""
+"""The multiple of its own size up to which a larger file may unpack."""
 FLOAT_BYTES = 4
-"""Bytes of a number after the conversion to float32."""
+"""The bytes of one number after the conversion to float32."""
 BFLOAT16 = np.dtype("V2")
-"""The type that NumPy reads bfloat16 as: it has no such type, and stores two bytes without a meaning."""
+"""The type as which NumPy reads bfloat16, which it does not know: two bytes without a meaning."""
 
 
 @DATA.register("arrays")
 def arrays(
     split: Split = "train", path: str | None = None, test_fraction: float = 0.1, seed: int = 0
 ) -> TensorData:
-    """Events and conditions from a .npz or .pt file: x, optionally cond (or y), x_test and cond_test.
+    """Data samples and conditions from a .npz or .pt file: x, optionally cond (or y), x_test, cond_test.
 
-    Parts of a condition are arrays of their own, ``cond.caption`` and ``cond.style`` (``cond_test.caption``
-    of the test split); token states have their mask beside them, ``cond.mask`` or ``cond.caption.mask``.
+    The parts of a condition are separate arrays, such as ``cond.caption`` and ``cond.style`` (in the test
+    split ``cond_test.caption``); the mask of token states is ``cond.mask`` or ``cond.caption.mask``.
 
     Args:
         split: ``"train"`` or ``"test"``. A file with ``x_test`` has its own test split; any other is
-            divided by ``test_fraction``, each label on its own.
+            divided by ``test_fraction``, each label separately.
         path: a ``.npz`` file, or a ``.pt`` file with a tensor, a pair (x, cond) or a dictionary; loaded
             without unpickling objects.
-        test_fraction: share of the events held out, in [0, 1); 0 puts all of them into both splits.
+        test_fraction: the fraction of data samples in the test split, in [0, 1); 0 puts all into both splits.
         seed: another seed gives another split.
 
     Raises:
@@ -88,7 +89,7 @@ def _own_test_split(stored: Mapping[str, Tensor], train: TensorData) -> TensorDa
 
 
 def _condition(stored: Mapping[str, Tensor], file: str, ending: str = "") -> Any:
-    """A tensor, token states, a dictionary of parts, or None."""
+    """Return the condition of a split: a tensor, token states, a dictionary of parts, or None."""
     found = (value_of_tensors(stored, key + ending, file) for key in ("cond", "y", "labels"))
     return next((value for value in found if value is not None), None)
 
@@ -103,7 +104,7 @@ def _read(file: Path) -> dict[str, Tensor]:
         raise
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{file}: expected tensors only, got pickled objects or other content, which are never loaded; "
+            f"{file}: expected tensors only, got pickled objects or other content, which is never loaded; "
             "save a tensor, a pair or a dictionary of tensors"
         ) from error
     except Exception as error:  # the parsers of damaged files raise a dozen kinds
@@ -119,7 +120,7 @@ def _read_npz(file: Path) -> dict[str, Tensor]:
 
 
 def check_packing(file: Path) -> None:
-    """Refuse an archive that a few bytes blow up into the whole memory.
+    """Refuse a ``.npz`` file that would unpack to far more bytes than it has.
 
     Raises:
         InputError: its arrays would take too much memory.
@@ -132,7 +133,7 @@ def check_packing(file: Path) -> None:
 
 
 def _unpacked_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
-    """The bytes of a member, or those of its numbers as float32 where these are more."""
+    """Return the bytes of a member, or those of its numbers as float32 if these are more."""
     if not member.filename.endswith(".npy"):
         return member.file_size
     with archive.open(member) as stream:
@@ -142,10 +143,15 @@ def _unpacked_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
 
 
 def check_unpacked(file: Path, unpacked: int, advice: str) -> None:
-    """Refuse a file whose ``unpacked`` bytes are out of all proportion to its size.
+    """Refuse a file that would unpack to more than 1 GiB and more than 100 times its own size.
+
+    Args:
+        file: the file.
+        unpacked: the bytes to which it would unpack.
+        advice: the end of the message.
 
     Raises:
-        InputError: they are; the message ends with ``advice``.
+        InputError: both bounds are exceeded.
     """
     if unpacked > max(MOST_UNPACKED_BYTES, MOST_PACKING * file.stat().st_size):
         raise InputError(
@@ -155,7 +161,7 @@ def check_unpacked(file: Path, unpacked: int, advice: str) -> None:
 
 
 def _read_pt(file: Path) -> dict[str, Tensor]:
-    with warnings.catch_warnings(action="ignore"):  # torch's, about kinds of tensors that are refused next
+    with warnings.catch_warnings(action="ignore"):  # torch warns of kinds of tensors that are refused below
         stored: Any = torch.load(file, map_location="cpu", weights_only=True)
     if isinstance(stored, Tensor):
         stored = {"x": stored}
@@ -172,7 +178,7 @@ def _read_pt(file: Path) -> dict[str, Tensor]:
 
 
 def stamps_digest(files: Sequence[Path], start: bytes = b"") -> str:
-    """The sha256 over ``start``, and names, sizes and times of change of files."""
+    """Return the sha256 over ``start`` and the names, sizes and modification times of files."""
     digest = hashlib.sha256(start)
     for file in files:
         status = file.stat()
@@ -181,10 +187,10 @@ def stamps_digest(files: Sequence[Path], start: bytes = b"") -> str:
 
 
 def mapped_rows(file: Path) -> np.ndarray:
-    """The array of a ``.npy`` file as a read-only memory map; nothing is unpickled.
+    """Return the array of a ``.npy`` file as a read-only memory map; nothing is unpickled.
 
     Raises:
-        InputError: it cannot be read, is cut off, or is no array.
+        InputError: the file cannot be read, is truncated, or is no array.
     """
     try:
         return np.lib.format.open_memmap(file, mode="r")
@@ -195,12 +201,12 @@ def mapped_rows(file: Path) -> np.ndarray:
 
 
 class MappedRows:
-    """The rows ``[N_i, *row]`` of several memory-mapped arrays as one list.
+    """The rows ``[N_i, *row]`` of several memory-mapped arrays, numbered as one array.
 
-    The system reads the rows that are asked for and forgets them where memory is short.
+    The operating system reads rows when they are asked for, and frees them when memory is short.
 
     Args:
-        arrays: at least one, in the order of their rows.
+        arrays: one array or more, in the order of their rows.
     """
 
     def __init__(self, arrays: Sequence[np.ndarray]) -> None:
@@ -213,12 +219,12 @@ class MappedRows:
         return int(self._ends[-1])
 
     def place(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Number of the array, and row in it, of rows int64 ``[B]`` counted over all arrays."""
+        """Return the number of the array, and the row in it, of rows int64 ``[B]`` of all arrays."""
         parts = torch.searchsorted(self._ends, rows, right=True)
         return parts, rows - self._starts[parts]
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Rows float32 ``[B, *row]``; each array is read in the order of its file."""
+        """Return rows float32 ``[B, *row]``; each array is read in the order of its file."""
         parts, places = self.place(rows)
         found = torch.empty(len(rows), *self.arrays[0].shape[1:])
         for part in parts.unique().tolist():
@@ -229,34 +235,48 @@ class MappedRows:
 
 
 def array_of_bytes(content: NamedBytes, expected: torch.Size | None) -> Tensor:
-    """A small ``.npy`` as float32 ``[*event]``.
+    """Decode a small ``.npy`` to float32 ``[*event]``.
 
     Raises:
-        InputError: no ``.npy``, another shape than ``expected``, whole numbers, or one that is cut off.
+        InputError: no ``.npy``, a truncated one, or an array that :func:`event_of_array` refuses.
     """
     try:
         stored = np.lib.format.read_array(content, allow_pickle=False)
     except Exception as error:  # as above; a header that promises too much is a MemoryError
         raise InputError(f"{content}: cannot be read as .npy ({one_line(error)})") from error
-    check_floating(stored.dtype, str(content))
+    return event_of_array(stored, expected, str(content))
+
+
+def event_of_array(stored: np.ndarray, expected: torch.Size | None, owner: str) -> Tensor:
+    """Return a stored array as one data sample, float32 ``[*event]``.
+
+    Args:
+        stored: the array.
+        expected: the shape of the first data sample; None for the first one itself.
+        owner: the file and row, for messages.
+
+    Raises:
+        InputError: an empty array, a single number, another shape, or no floating-point numbers.
+    """
+    check_floating(stored.dtype, owner)
     shape = stored.shape
     if not stored.size or not shape or (expected is not None and shape != tuple(expected)):
-        wanted = "an event of numbers" if expected is None else f"an event {list(expected)} as the first"
-        raise InputError(f"{content}: expected {wanted}, got {list(shape)}")
+        wanted = "an array of numbers" if expected is None else f"the shape {list(expected)} of the first"
+        raise InputError(f"{owner}: expected {wanted}, got {list(shape)}; repair or remove it")
     return as_float32(stored)
 
 
 def as_float32(stored: np.ndarray) -> Tensor:
-    """Stored numbers as a float32 tensor of their shape, in memory of its own."""
+    """Return a float32 copy of stored numbers as a tensor of their shape."""
     if stored.dtype == BFLOAT16:
         bits = np.ascontiguousarray(stored).view(np.int16)
         return torch.from_numpy(bits.copy()).view(torch.bfloat16).float()
-    with np.errstate(over="ignore"):  # What is too large becomes infinite, and is refused where it is read.
+    with np.errstate(over="ignore"):  # A number that is too large becomes infinite and is refused later.
         return torch.from_numpy(stored.astype(np.float32, order="C"))
 
 
 def check_floating(dtype: np.dtype, owner: str) -> None:
-    """Check that events are stored as floating-point numbers.
+    """Check that data samples are stored as floating-point numbers.
 
     Raises:
         InputError: whole numbers, texts, or structures.
@@ -265,5 +285,5 @@ def check_floating(dtype: np.dtype, owner: str) -> None:
         return
     advice = "store float16, float32 or bfloat16"
     if dtype.kind in "iu" and dtype.itemsize == 2:
-        advice += "; bits of bfloat16 are to be stored as array.view('V2')"
+        advice += "; store the bits of bfloat16 as array.view('V2')"
     raise InputError(f"{owner}: expected floating-point numbers, got {dtype}; {advice}")

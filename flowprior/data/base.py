@@ -1,4 +1,4 @@
-"""Data sets by name, path or value, and the description of one that a flow keeps."""
+"""The registry of data sets, the data set that a name, path or value stands for, and its description."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from flowprior.streams.user_tensors import is_array, tensor_data
 DATA: Registry[Data] = Registry("data set", "flowprior.data", Data)
 Split = Literal["train", "test"]
 MOST_NAMES = 1000
-"""Classes whose names are kept."""
+"""The largest number of classes whose names a flow keeps."""
 METADATA = "metadata.jsonl"
-"""Captions of a folder's pictures, as Hugging Face's imagefolder has them."""
+"""The file of a folder's captions, in the format of Hugging Face's imagefolder."""
 DATA_SET_OF_SUFFIX = {
     ".npz": "arrays",
     ".pt": "arrays",
@@ -31,6 +31,7 @@ DATA_SET_OF_SUFFIX = {
     ".npy": "latents",
     ".tar": "shards",
 }
+"""The data set that reads a file, by the suffix of its name."""
 DATA_SET_OF_CONTENT = {
     "annotations/captions_*.json": "coco",
     "train_data_batch_*.npz": "imagenet64",
@@ -42,7 +43,7 @@ DATA_SET_OF_CONTENT = {
     "train/latents.npy": "latents",
     "train/latents-*.npy": "latents",
 }
-"""Pattern of a path in a folder -> the data set that reads the folder."""
+"""The data set that reads a folder, by the pattern of a path in the folder."""
 
 
 def load_data(spec: str, split: Split = "train", **options: Any) -> Data:
@@ -50,14 +51,14 @@ def load_data(spec: str, split: Split = "train", **options: Any) -> Data:
 
     Args:
         spec: ``"digits"``, ``"fashion-mnist:root=/data"``; a path that ends in .npz, .pt, .npy, .tar or
-            .h5ad; or an existing folder of pictures, shards, latents or a Hugging Face data set.
+            .h5ad; or an existing folder of images, shards, latents or a Hugging Face data set.
         split: ``"train"`` or ``"test"``.
         options: further options of the data set.
 
     Raises:
         UnknownComponentError: no such data set.
-        DataNotFoundError: its files are missing; the message says which package or argument brings them.
-        InputError: its files are corrupt or hold non-finite numbers.
+        DataNotFoundError: its files are missing; the message names the package or argument that gives them.
+        InputError: its files are corrupt, or hold NaN or infinite numbers.
     """
     parsed = _parse(spec)
     given: dict[str, Any] = {"split": split, **parsed.options, **options}
@@ -68,7 +69,7 @@ def load_data(spec: str, split: Split = "train", **options: Any) -> Data:
 
 
 def _parse(spec: str) -> Spec:
-    """A spec, where a bare path stands for the data set that reads it; registered names come first."""
+    """Return the spec of a data set; a path gives the one that reads it, unless a data set has that name."""
     if not isinstance(spec, str):
         raise OptionError(f"data: expected a name, spec string or path, got {type(spec).__name__}")
     known = DATA.knows(spec.partition(":")[0])
@@ -77,7 +78,7 @@ def _parse(spec: str) -> Spec:
         return Spec(reader, {"path": spec})
     if not known and is_there(user_path(spec, "data"), "is_file"):
         raise DataNotFoundError(
-            f"data: {spec} is a file of no known kind; expected a folder, .npz, .pt, .npy, .tar or .h5ad"
+            f"data: {spec} is a file of an unknown kind; expected a folder, .npz, .pt, .npy, .tar or .h5ad"
         )
     if "/" in spec.partition(":")[0]:
         raise DataNotFoundError(f"data: no folder {spec}; expected a folder, .npz, .pt, .npy, .tar or .h5ad")
@@ -108,7 +109,7 @@ def as_data(value: Any) -> Data:
     if isinstance(value, IterableDataset):
         raise InputError(
             f"data: expected a map-style torch Dataset, got {type(value).__name__}, a stream, in which a "
-            "resumed run or another process finds no place; write it to .tar shards, the data set 'shards'"
+            "resumed run cannot find its place; write it to .tar shards and use the data set 'shards'"
         )
     raise InputError(
         "data: expected a data set's name or path, a tensor [N, *event], a pair (x, cond) or a map-style "
@@ -117,7 +118,7 @@ def as_data(value: Any) -> Data:
 
 
 def data_digest(data: Data) -> str:
-    """Return the sha256 over every event and condition, in one pass over the data."""
+    """Return the sha256 over all data samples and conditions, in one pass over the data."""
     digest = hashlib.sha256(f"{data.condition} {list(data.event_shape)} {len(data)}".encode())
     for x, cond in data.batches():
         digest.update(tensor_bytes(x.float()))
@@ -127,13 +128,13 @@ def data_digest(data: Data) -> str:
 
 
 def data_facts(data: Data) -> dict[str, Any]:
-    """Name, split, size, shape and condition; captions by their number and digest; names of classes,
-    names and units of numbers.
+    """Return the description of a data set that a flow keeps.
 
-    Of data with corrupt records how many were left out, and the first of them.
+    It has the name, split, size, shape, condition, names of classes and numbers, and licences; the number and
+    digest of captions; and, if corrupt records were left out, their number and the names of the first ones.
 
     Args:
-        data: as it was trained on; of encoded data the shape is that of the latents.
+        data: the training data; for a flow in latents, the encoded data.
 
     Returns:
         Plain JSON values; a key whose value is not known is left out.
@@ -176,8 +177,8 @@ def data_set_of_path(text: str) -> str | None:
 
     ``.npz`` and ``.pt`` files are arrays, ``.h5ad`` files cells, ``.npy`` files latents and ``.tar`` files
     shards, whether they exist or not. An existing folder is known by what lies in it: COCO's annotations, the
-    batches of ImageNet at 64 pixels, what Hugging Face's ``save_to_disk`` wrote, shards, latents, pictures
-    with texts (the last three also in its sub-folder ``train``), else pictures.
+    batches of ImageNet at 64 pixels, what Hugging Face's ``save_to_disk`` wrote, shards, latents, images
+    with texts (the last three also in its sub-folder ``train``), else images.
 
     Raises:
         OptionError: ``text`` cannot be a path; see :func:`user_path`.
@@ -195,7 +196,7 @@ def data_set_of_path(text: str) -> str | None:
 
 
 def _has_shards(folder: Path) -> bool:
-    """Return whether there are shards, and neither pictures nor sub-folders that may hold some."""
+    """Return whether there are shards, and neither images nor sub-folders that may hold some."""
     if not is_there(folder, "is_dir") or next(folder.glob("*.tar"), None) is None:
         return False
     others = (path for path in folder.iterdir() if not path.name.startswith("."))
@@ -203,6 +204,6 @@ def _has_shards(folder: Path) -> bool:
 
 
 def _has_texts(folder: Path) -> bool:
-    """Return whether there are captions: a ``metadata.jsonl``, or a picture with a ``.txt`` of its name."""
-    pictures = (text.with_suffix(suffix) for text in folder.glob("*.txt") for suffix in SUFFIXES)
-    return is_there(folder / METADATA, "is_file") or any(is_there(file, "is_file") for file in pictures)
+    """Return whether there are captions: a ``metadata.jsonl``, or an image with a ``.txt`` of its name."""
+    images = (text.with_suffix(suffix) for text in folder.glob("*.txt") for suffix in SUFFIXES)
+    return is_there(folder / METADATA, "is_file") or any(is_there(file, "is_file") for file in images)

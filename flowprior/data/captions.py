@@ -1,4 +1,4 @@
-"""Captions as conditions: embedded once each, and split so that none is on both sides."""
+"""The captions of data sets: their embeddings as conditions, and splits that share no caption."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 DEFAULT_ENCODER = "minilm"
 AT_ONCE = 1024
-"""Captions that an encoder is given in one call."""
+"""The number of captions that an encoder is given in one call."""
 MANY = 5000
-"""From so many different captions on, their embeddings are kept in the cache."""
+"""The number of different captions from which on their embeddings are kept in the cache."""
 
 
 class CaptionedData(Data):
-    """Base class of data with captions, one or more for each event; the conditions are their embeddings.
+    """The base class of data with one caption or more for each data sample; conditions are embeddings.
 
-    The condition of an event is the embedding of its first caption. A training step gets that of one of its
-    captions, drawn anew at each visit (:meth:`training_condition`); evaluation gets the first. The empty
-    caption is the null condition, zeros.
+    The condition of a data sample is the embedding of its first caption. A training step gets the embedding
+    of one of its captions, drawn anew at each visit (:meth:`training_condition`). The empty caption is the
+    null condition, zeros.
     """
 
     caption_id_kind = "texts"
@@ -42,8 +42,8 @@ class CaptionedData(Data):
         """Encode every different caption once.
 
         Args:
-            captions: one or more texts for each event, the first one first.
-            encoder: name, spec or instance of a text encoder; None leaves the events without a condition.
+            captions: one or more texts for each data sample.
+            encoder: a text encoder by name, spec or instance; None leaves the data without a condition.
 
         Raises:
             OptionError: no encoder of that name, or one whose package or weights are missing.
@@ -59,11 +59,11 @@ class CaptionedData(Data):
             self.condition = Condition("embeddings", embedded.table.shape[1])
 
     def conditions(self, indices: Tensor) -> Tensor | None:
-        """Return the embeddings ``[B, E]`` of the first captions; no event is read."""
+        """Return the embeddings ``[B, E]`` of the first captions, without a look at the data samples."""
         return None if self._embedded is None else self._embedded.of(self._first[indices])
 
     def training_condition(self, indices: Tensor, cond: Conditions | None, chance: Tensor) -> Any:
-        """Return the embeddings ``[B, E]`` of one caption of each event, which ``chance`` stands for."""
+        """Return the embeddings ``[B, E]`` of one caption of each data sample, chosen by ``chance``."""
         if self._embedded is None:
             return cond
         counts = self._counts[indices]
@@ -73,13 +73,13 @@ class CaptionedData(Data):
 
 @dataclass(frozen=True)
 class Embedded:
-    """Captions as embeddings.
+    """The embeddings of N captions, of which U are different.
 
     Attributes:
-        rows: int64 ``[N]``, the row of each caption in the table.
-        table: float32 ``[U, E]``, one embedding for each different caption.
-        encoder: spec of the encoder; None where it is not registered.
-        identity: which weights it has.
+        rows: the row of each caption in the table, int64 ``[N]``.
+        table: the embedding of each different caption, float32 ``[U, E]``.
+        encoder: the spec of the encoder; None for an encoder that is not registered.
+        identity: the name and the digest of the encoder's weights.
     """
 
     rows: Tensor
@@ -93,20 +93,19 @@ class Embedded:
 
 
 def embed_captions(captions: Sequence[str], encoder: str | TextEncoder) -> Embedded:
-    """Encode N captions, each different one once; empty and blank ones are the null condition, zeros.
+    """Encode N captions, each different one once; empty and blank ones become the null condition, zeros.
 
-    Fewer than 5,000 different captions are encoded anew each time. More are kept in a file of the library's
-    cache (``$FLOWPRIOR_CACHE``), which is named by a digest of the captions and of the encoder's identity, so
-    that it is never read for others.
+    The embeddings of 5,000 different captions or more are kept in the library's cache
+    (``$FLOWPRIOR_CACHE``), in a file named by a digest of the captions and of the encoder's identity.
 
     Args:
         captions: N texts; equal ones share a row.
-        encoder: name, spec or instance.
+        encoder: a text encoder by name, spec or instance.
 
     Raises:
         UnknownComponentError: no encoder of that name.
-        OptionError: no encoder of texts, or one whose package is missing.
-        DataNotFoundError: its weights are missing.
+        OptionError: an encoder of images, or one whose package is missing.
+        DataNotFoundError: the weights of the encoder are missing.
     """
     from flowprior.models.encoders import is_empty, text_encoder
 
@@ -122,20 +121,20 @@ def embed_captions(captions: Sequence[str], encoder: str | TextEncoder) -> Embed
 def split_by_caption(
     captions: Sequence[Sequence[str]], split: Split, *, test_fraction: float, seed: int = 0
 ) -> Tensor:
-    """Sorted indices int64 of the pictures of one part; pictures that share a caption are in the same one.
+    """Return the sorted indices int64 of one split; data samples that share a caption are in the same split.
 
-    Captions that differ in upper and lower case or in white space alone are the same.
+    Captions count as equal if they differ only in upper and lower case or in white space.
 
     Args:
-        captions: one or more texts for each picture.
+        captions: one or more texts for each data sample.
         split: ``"train"`` or ``"test"``.
-        test_fraction: share of the groups of pictures (mostly: of the different captions) held out, in [0,
-            1); 0 puts all pictures into both parts.
-        seed: another seed gives another split.
+        test_fraction: the fraction of groups (:func:`caption_groups`) in the test split, in [0, 1); 0 puts
+            everything into both splits.
+        seed: the seed of the split.
 
     Raises:
         OptionError: ``split``, ``test_fraction`` or ``seed`` is not possible.
-        InputError: the part would be empty.
+        InputError: the split would be empty.
     """
     groups = caption_groups(captions)
     chosen = split_indices(int(groups.max()) + 1, split, test_fraction=test_fraction, seed=seed)
@@ -143,14 +142,14 @@ def split_by_caption(
 
 
 def caption_groups(captions: Sequence[Sequence[str]]) -> Tensor:
-    """Group int64 ``[N]`` of each picture; pictures that a chain of shared captions joins have the same."""
+    """Return the group int64 ``[N]`` of each data sample; a shared caption puts two into one group."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     known: dict[str, int] = {}
     pairs = [
-        (picture, len(captions) + known.setdefault(_as_compared(text), len(known)))
-        for picture, texts in enumerate(captions)
+        (row, len(captions) + known.setdefault(_as_compared(text), len(known)))
+        for row, texts in enumerate(captions)
         for text in texts
     ]
     size = len(captions) + len(known)

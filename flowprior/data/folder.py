@@ -1,4 +1,4 @@
-"""Folders of pictures, decoded when a batch asks for them: one sub-folder a class, or pairs of pictures."""
+"""The data sets of image folders, decoded batch by batch: a sub-folder for each class, or pairs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from torch import Tensor
 
 from flowprior.conditions import Condition
 from flowprior.data.base import DATA, Data, Split
-from flowprior.data.picture_files import MOST_EVENT_PIXELS, SUFFIXES, picture_size, read_each, read_picture
+from flowprior.data.picture_files import SUFFIXES, event_size, read_each, read_event
 from flowprior.data.splits import check_split, split_indices
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.storage.user_paths import existing_folder
 
 TEST_FOLDERS = ("test", "val", "validation")
+"""The names that the folder of a test split may have."""
 CHANNELS = (1, 3)
+"""The numbers of channels that an image may have: grey, or red, green and blue."""
 MOST_SIDE = 2048
+"""The largest side of an image as a data sample, in pixels."""
 INPUTS, TARGETS = "inputs", "targets"
+"""The folders of the conditions and of the data samples, in a folder of pairs."""
 
 
 @DATA.register("folder")
@@ -31,26 +35,26 @@ def folder(
     test_fraction: float = 0.1,
     seed: int = 0,
 ) -> FolderData:
-    """Pictures in a folder, [channels, size, size] in [-1, 1]; one sub-folder a class, or all in one.
+    """Images in a folder, [channels, size, size] in [-1, 1]; one sub-folder a class, or all in one.
 
     Args:
         split: ``"train"`` or ``"test"``. A folder with sub-folders ``train`` and ``test`` (or ``val``,
-            ``validation``) has its own splits; any other is divided by ``test_fraction``, each class on its
-            own.
-        path: the folder. Pictures directly in it have no condition; otherwise every sub-folder with
-            pictures anywhere below it is a class, named after it, in alphabetical order.
-        size: side of every event, at most 2048; see :class:`FolderData`.
+            ``validation``) has its own splits; any other is divided by ``test_fraction``, each class
+            separately.
+        path: the folder. Images directly in it have no condition; otherwise every sub-folder with images
+            anywhere below it is a class of its name, in alphabetical order.
+        size: the side of every image, at most 2048; see :class:`FolderData`.
         channels: 1 or 3.
-        test_fraction: share of the pictures held out, in [0, 1); 0 puts all of them into both splits.
-        seed: another seed gives another split.
+        test_fraction: the fraction of images in the test split, in [0, 1); 0 puts all into both splits.
+        seed: the seed of the split.
 
     Raises:
-        DataNotFoundError: no such folder, or no pictures in it.
-        InputError: pictures both in the folder and in sub-folders; a file that cannot be decoded.
+        DataNotFoundError: no such folder, or no images in it.
+        InputError: images both in the folder and in sub-folders, or a file that cannot be decoded.
     """
     check_split(split)
     check_shape("folder", size, channels)
-    root = existing_folder(path, "folder", "pictures")
+    root = existing_folder(path, "folder", "images")
     own = own_split(root, split)
     files, labels, class_names = _scan(own or root, root)
     if own is None:
@@ -62,18 +66,18 @@ def folder(
 
 
 class FolderData(Data):
-    """Pictures in files; each batch is decoded when it is asked for, so that any number fits.
+    """The images of files, of which only those of a batch are in memory.
 
     Args:
-        files: one picture each.
+        files: the file of each image.
         labels: int64 ``[N]``, or None for an unconditional data set.
-        class_names: one for each label.
-        size: height and width of every event; larger or smaller pictures are scaled on their shorter
-            side and cropped at the centre. None takes the first picture's and expects it of all.
-        channels: 1 (grey) or 3 (red, green, blue); transparency is laid on white.
+        class_names: the name of each label.
+        size: the height and width of every image; larger or smaller ones are scaled on their shorter side and
+            cropped at the centre. None takes the size of the first image and expects it of all.
+        channels: 1 (grey) or 3 (red, green, blue); transparent pixels become white.
 
     Raises:
-        InputError: events of more than 2048 x 2048 pixels, or a picture of more than 50,000,000.
+        InputError: no size and a first image of more than 2048 x 2048 pixels, or one of more than 50,000,000.
     """
 
     is_image = True
@@ -94,21 +98,16 @@ class FolderData(Data):
         self.class_names = class_names
         self.condition = Condition("labels", len(class_names)) if class_names else Condition()
         self.scale = size is not None
-        self.size = size or picture_size(files[0])
+        self.size = size or event_size(files[0])
         self.channels = channels
-        if self.size[0] * self.size[1] > MOST_EVENT_PIXELS:
-            raise InputError(
-                f"{name}: events of {self.size[1]} x {self.size[0]} pixels are too large, at most "
-                f"{MOST_EVENT_PIXELS:,} pixels are possible; pass size= to scale all pictures"
-            )
         self.event_shape = torch.Size([channels, *self.size])
 
     def __len__(self) -> int:
         return len(self.files)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        pictures = read_each([self.files[index] for index in indices.tolist()], self._decode, self.name)
-        x = torch.stack(pictures) if pictures else torch.empty(0, *self.event_shape)
+        images = read_each([self.files[index] for index in indices.tolist()], self._decode, self.name)
+        x = torch.stack(images) if images else torch.empty(0, *self.event_shape)
         return x, self.conditions(indices)
 
     def conditions(self, indices: Tensor) -> Tensor | None:
@@ -124,12 +123,7 @@ class FolderData(Data):
         return digest.hexdigest()
 
     def _decode(self, file: Path) -> Tensor:
-        if not self.scale and (found := picture_size(file)) != self.size:
-            raise InputError(
-                f"{file}: expected {self.size[1]} x {self.size[0]} pixels as in {self.files[0].name}, "
-                f"got {found[1]} x {found[0]}; pass size= to scale all pictures"
-            )
-        return read_picture(file, self.size if self.scale else None, self.channels)
+        return read_event(file, self.size, self.channels, scale=self.scale)
 
 
 @DATA.register("picture-pairs")
@@ -142,34 +136,34 @@ def picture_pairs(
     test_fraction: float = 0.1,
     seed: int = 0,
 ) -> PicturePairs:
-    """Pairs of pictures in a folder: ``inputs/NAME.png`` is given, ``targets/NAME.png`` to be made of it.
+    """Pairs of images in a folder: ``inputs/NAME.png`` is given, ``targets/NAME.png`` is to be made.
 
     Args:
         split: ``"train"`` or ``"test"``. A folder with sub-folders ``train`` and ``test`` (or ``val``,
             ``validation``), each with ``inputs`` and ``targets``, has its own splits; any other is divided.
-        path: the folder. Names are compared without their endings.
-        size: side of the targets; None takes that of the first one and expects it of all.
-        input_size: side of the inputs; the same.
+        path: the folder. Names are compared without their suffixes.
+        size: the side of the targets; None takes the size of the first one and expects it of all.
+        input_size: the side of the inputs; likewise.
         channels: 1 or 3.
-        test_fraction: share of the pairs held out, in [0, 1); 0 puts all of them into both splits.
-        seed: another seed gives another split.
+        test_fraction: the fraction of pairs in the test split, in [0, 1); 0 puts all into both splits.
+        seed: the seed of the split.
 
     Raises:
         DataNotFoundError: no such folder, or no pairs in it.
-        InputError: a picture without its other, or one that cannot be decoded.
+        InputError: an input without a target, a target without an input, or an image that cannot be decoded.
     """
     check_split(split)
     check_shape("picture-pairs", size, channels)
     check_shape("picture-pairs", input_size, channels)
-    root = existing_folder(path, "picture-pairs", "pairs of pictures")
+    root = existing_folder(path, "picture-pairs", "pairs of images")
     own = own_split(root, split)
     inputs, targets = (_pictures_by_name((own or root) / part) for part in (INPUTS, TARGETS))
-    alone = sorted(inputs.keys() ^ targets.keys())
-    if alone:
-        has, lacks = (INPUTS, TARGETS) if alone[0] in inputs else (TARGETS, INPUTS)
+    unpaired = sorted(inputs.keys() ^ targets.keys())
+    if unpaired:
+        has, lacks = (INPUTS, TARGETS) if unpaired[0] in inputs else (TARGETS, INPUTS)
         raise InputError(
-            f"{own or root}: expected each picture in both folders, '{alone[0]}' is in {has}/ but not in "
-            f"{lacks}/ ({len(alone)} such); add or remove it"
+            f"{own or root}: expected each image in both folders, '{unpaired[0]}' is in {has}/ but not in "
+            f"{lacks}/ ({len(unpaired)} such); add or remove it"
         )
     names = list(targets)
     if own is None:
@@ -184,12 +178,12 @@ def picture_pairs(
 
 
 class PicturePairs(Data):
-    """Pictures in files under the condition of other pictures in files; decoded when a batch asks for them.
+    """The images of files as data samples, with the images of other files as their conditions.
 
     Args:
-        targets: the events.
+        targets: the data samples.
         inputs: their conditions, in the same order.
-        name: for messages and tables.
+        name: the name for messages and tables.
     """
 
     is_image = True
@@ -203,7 +197,7 @@ class PicturePairs(Data):
         return len(self.targets)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The pictures ``[B, C, H, W]`` and what is given of them, ``[B, C, h, w]``, both in [-1, 1]."""
+        """Return targets ``[B, C, H, W]`` and inputs ``[B, C, h, w]``, both in [-1, 1]."""
         return self.targets.batch(indices)[0], self.inputs.batch(indices)[0]
 
     def conditions(self, indices: Tensor) -> Tensor:
@@ -214,12 +208,12 @@ class PicturePairs(Data):
 
 
 def pictures_of(paths: Iterable[Path]) -> list[Path]:
-    """The picture files among ``paths``, by their endings, in alphabetical order."""
+    """Return the image files among ``paths``, by their suffixes, in alphabetical order."""
     return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def check_shape(owner: str, size: int | None, channels: int) -> None:
-    """Check side and channels of the events that a user asks for.
+    """Check the options ``size`` and ``channels`` of a data set of images.
 
     Raises:
         OptionError: channels other than 1 or 3, or a side that is not 1 to 2048 pixels.
@@ -231,7 +225,7 @@ def check_shape(owner: str, size: int | None, channels: int) -> None:
 
 
 def own_split(root: Path, split: Split) -> Path | None:
-    """The sub-folder of one split where the folder brings both, else None."""
+    """Return the sub-folder of one split if the folder has one for each split, else None."""
     test = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
     if test is None or not (root / "train").is_dir():
         return None
@@ -239,20 +233,20 @@ def own_split(root: Path, split: Split) -> Path | None:
 
 
 def _scan(place: Path, root: Path) -> tuple[list[Path], Tensor | None, list[str] | None]:
-    """Files in a fixed order, their labels and class names; classes are those of the training split."""
+    """Return the files in a fixed order, their labels, and the class names, those of the training split."""
     flat = pictures_of(place.iterdir())
     classes = {
         child.name: files for child in sorted(_subfolders(place)) if (files := pictures_of(child.rglob("*")))
     }
     if flat and classes:
         raise InputError(
-            f"{place}: expected pictures either directly in it or in one sub-folder a class, "
+            f"{place}: expected images either directly in the folder or in one sub-folder for each class, "
             f"got both ({flat[0].name} and {next(iter(classes))}/); move one of them away"
         )
     if flat:
         return flat, None, None
     if not classes:
-        raise DataNotFoundError(f"folder: no pictures ({', '.join(sorted(SUFFIXES))}) in {place}")
+        raise DataNotFoundError(f"folder: no images ({', '.join(sorted(SUFFIXES))}) in {place}")
     names = list(classes) if place == root else _training_classes(root, classes)
     labels = torch.tensor([names.index(name) for name, files in classes.items() for _ in files])
     return [file for files in classes.values() for file in files], labels, names
@@ -271,12 +265,12 @@ def _subfolders(place: Path) -> list[Path]:
 
 
 def _pictures_by_name(folder: Path) -> dict[str, Path]:
-    """The pictures of a folder by their names without endings, in order."""
+    """Return the images of a folder by their names without suffixes, in alphabetical order."""
     found = pictures_of(folder.iterdir()) if folder.is_dir() else []
     if not found:
-        raise DataNotFoundError(f"picture-pairs: no pictures ({', '.join(sorted(SUFFIXES))}) in {folder}")
+        raise DataNotFoundError(f"picture-pairs: no images ({', '.join(sorted(SUFFIXES))}) in {folder}")
     named = {file.stem: file for file in found}
     if len(named) < len(found):
         twice = next(file.stem for file in found if named[file.stem] != file)
-        raise InputError(f"{folder}: '{twice}' is there with two endings; remove one of them")
+        raise InputError(f"{folder}: '{twice}' is there with two suffixes; remove one of them")
     return named

@@ -1,7 +1,7 @@
-"""Data sets of Hugging Face's ``datasets``, memory-mapped from a folder; extra ``datasets``.
+"""The data sets of Hugging Face's ``datasets``, memory-mapped from a folder of ``save_to_disk``.
 
-A folder is what ``save_to_disk`` wrote. Which of its columns are events, labels and captions is said by
-options, or shown by their features.
+Options name the columns of data samples, labels and captions; unnamed ones are found by the data set's
+features. The extra ``datasets`` is needed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowprior.data.arrays import as_float32, check_floating
+from flowprior.data.arrays import event_of_array
 from flowprior.data.base import DATA, Split
 from flowprior.data.captions import DEFAULT_ENCODER
 from flowprior.data.folder import TEST_FOLDERS, check_shape
@@ -29,10 +29,13 @@ from flowprior.storage import existing_folder, one_line
 from flowprior.streams.data import MOST_CORRUPT, CorruptRecords
 
 AUTO, NONE = "auto", "none"
+"""The options in place of a column's name: find the column, or take none."""
 EVENTS = ("image", "img", "picture", "latents", "latent", "x")
+"""The names by which a column of data samples is found, the first one first."""
 LABELS = ("label", "labels", "class", "cls", "y")
+"""The names by which a column of labels is found, the first one first."""
 TEXTS = ("text", "caption", "prompt")
-"""Names that columns of each kind have, in the order in which they are looked for."""
+"""The names by which a column of captions is found, the first one first."""
 
 
 @DATA.register("huggingface", aliases=("hf",))
@@ -53,30 +56,30 @@ def huggingface(
 
     Args:
         split: ``"train"`` or ``"test"``. A ``DatasetDict`` with ``train`` and ``test`` (or ``val``,
-            ``validation``) has its own splits; any other is divided by ``test_fraction``, each label on its
-            own, captions by caption.
+            ``validation``) has its own splits; any other is divided by ``test_fraction``, each label
+            separately, captions so that the splits share none.
         path: the folder.
-        event: column of pictures, or of arrays of floating-point numbers; ``"auto"`` takes the one of
-            pictures, or one named ``latents`` or ``x``.
-        label: column of labels, of whole numbers or texts; ``"auto"`` takes the one of classes, or one named
-            ``label``; ``"none"`` takes none.
-        text: column of captions, in place of labels; ``"auto"`` takes one named ``text`` or ``caption`` where
-            there are no labels.
-        encoder: of captions; None leaves such rows without a condition.
-        size: side of every picture; see :class:`FolderData`. None expects all of the first one's size.
-        channels: of pictures, 1 or 3.
-        max_corrupt: how many rows may lack a known label, and are left out: a number, or a share of all.
-        test_fraction: share of the rows held out, in [0, 1); 0 puts all of them into both splits.
-        seed: another seed gives another split.
+        event: the column of images, or of arrays of floating-point numbers; ``"auto"`` takes the one of
+            images, or one named ``latents`` or ``x``.
+        label: the column of labels, of whole numbers or texts; ``"auto"`` takes the one of classes, or one
+            named ``label``; ``"none"`` takes none.
+        text: the column of captions, in place of labels; ``"auto"`` takes one named ``text`` or ``caption``
+            if there are no labels.
+        encoder: the text encoder of captions; None leaves the data without a condition.
+        size: the side of every image; see :class:`FolderData`. None expects the first one's size of all.
+        channels: the channels of images, 1 or 3.
+        max_corrupt: the number, or the fraction, of rows without a known label that may be left out.
+        test_fraction: the fraction of rows in the test split, in [0, 1); 0 puts all into both splits.
+        seed: the seed of the split.
 
     Raises:
-        DataNotFoundError: no such folder, or ``datasets`` is not installed; the message says what brings it.
-        InputError: damaged files, or more rows without a label than may be.
+        DataNotFoundError: no such folder, or ``datasets`` is not installed.
+        InputError: damaged files, or too many rows without a known label.
         OptionError: impossible options, or no such column.
     """
     check_split(split)
     check_shape("huggingface", size, channels)
-    folder = existing_folder(path, "huggingface", "what save_to_disk wrote")
+    folder = existing_folder(path, "huggingface", "save_to_disk")
     dataset, training = saved_splits(folder, split)
     name = str(folder)
     columns = choose_columns(dataset, event, label, text, name)
@@ -93,17 +96,17 @@ def huggingface(
 
 
 class HuggingFaceData(ConditionedRecords):
-    """Rows of a ``datasets.Dataset``; pictures are decoded when a batch asks for them.
+    """The rows of a ``datasets.Dataset``, of which only those of a batch are decoded.
 
     Args:
-        dataset: map-style, of Arrow files that are memory-mapped.
-        columns: which columns are read.
-        rows: which rows, int64 ``[N]``.
-        conditions: labels or captions of all rows.
-        decoder: of pictures, whatever the features of the data set say.
-        encoder: of captions; None leaves captioned rows without a condition.
-        corrupt: counts rows without a known label.
-        name: for messages and tables.
+        dataset: a map-style data set of memory-mapped Arrow files.
+        columns: the columns that are read.
+        rows: the numbers of the rows to take, int64 ``[N]``.
+        conditions: the labels or captions of all rows.
+        decoder: the decoder of images.
+        encoder: the text encoder of captions; None leaves captioned rows without a condition.
+        corrupt: the count of rows without a known label.
+        name: the name for messages and tables.
 
     Raises:
         InputError: the first row cannot be read.
@@ -136,7 +139,7 @@ class HuggingFaceData(ConditionedRecords):
         self._known_shape = self.event_shape = self._read(torch.zeros(1, dtype=torch.long))[0].shape
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Events ``[B, *event]`` and the conditions of these rows.
+        """Return the data samples ``[B, *event]`` and conditions of these indices.
 
         Raises:
             InputError: a row that cannot be read, has another shape than the first, or is not finite.
@@ -158,31 +161,26 @@ class HuggingFaceData(ConditionedRecords):
     def _event(self, value: Any, name: str) -> Tensor:
         if self.columns.is_image:
             return self.decoder(NamedBytes(_picture_bytes(value, name), name), self._known_shape)
-        array = np.asarray(value)
-        check_floating(array.dtype, name)
-        if not array.size or not array.ndim or self._known_shape not in (None, array.shape):
-            expected = "an event of numbers" if self._known_shape is None else list(self._known_shape)
-            raise InputError(f"{name}: expected {expected}, got {list(array.shape)}; repair or remove it")
-        event = as_float32(array)
+        event = event_of_array(np.asarray(value), self._known_shape, name)
         if not bool(torch.isfinite(event).all()):
             raise InputError(f"{name}: it holds NaN or infinite numbers; repair or remove it")
         return event
 
     def fingerprint(self) -> str:
-        """sha256 over the fingerprint that ``datasets`` keeps, the rows and the shape of events."""
+        """Return the sha256 over the fingerprint of ``datasets``, the rows and the shape of data samples."""
         known = f"{self.dataset._fingerprint} {self.columns}{list(self.event_shape)} {self.decoder.sides}"
         return hashlib.sha256(known.encode() + self.rows.numpy().tobytes()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Columns that are read.
+    """The names of the columns that are read.
 
     Attributes:
-        event: of events.
-        label: of labels, or None.
-        text: of captions, or None.
-        is_image: whether events are pictures; else arrays of floating-point numbers.
+        event: the column of data samples.
+        label: the column of labels, or None.
+        text: the column of captions, or None.
+        is_image: True for images, False for arrays of floating-point numbers.
     """
 
     event: str
@@ -192,11 +190,11 @@ class Columns:
 
 
 def choose_columns(dataset: Any, event: str, label: str, text: str, owner: str) -> Columns:
-    """The columns that options name, ``"auto"`` replaced by what the data set's features show.
+    """Return the columns that options name; those of ``"auto"`` are found by the data set's features.
 
     Raises:
         OptionError: no such column, or both labels and captions.
-        InputError: nothing that looks like an event.
+        InputError: no column of data samples is found.
     """
     if not {label, text} & {AUTO, NONE}:
         raise OptionError(
@@ -209,12 +207,12 @@ def choose_columns(dataset: Any, event: str, label: str, text: str, owner: str) 
                 f"{owner}: no column {option}={column}{did_you_mean(column, list(features))} "
                 f"known: {', '.join(features)}"
             )
-    pictures = [name for name, feature in features.items() if _kind(feature) == "Image"]
+    images = [name for name, feature in features.items() if _kind(feature) == "Image"]
     if event == AUTO:
-        event = _found(EVENTS, pictures or list(features)) or (pictures[0] if len(pictures) == 1 else "")
+        event = _found(EVENTS, images or list(features)) or (images[0] if len(images) == 1 else "")
     if not event:
         raise InputError(
-            f"{owner}: expected a column of events, got {', '.join(features)}; name it as event="
+            f"{owner}: expected a column of images or arrays, got {', '.join(features)}; name it as event="
         )
     if label == AUTO:
         classes = [name for name, feature in features.items() if _kind(feature) == "ClassLabel"]
@@ -223,17 +221,17 @@ def choose_columns(dataset: Any, event: str, label: str, text: str, owner: str) 
     if text == AUTO:
         text = (_found(TEXTS, list(features)) if label == NONE else None) or NONE
     named = (None if column == NONE else column for column in (label, text))
-    return Columns(event, *named, is_image=event in pictures)
+    return Columns(event, *named, is_image=event in images)
 
 
 def read_conditions(dataset: Any, training: Any | None, columns: Columns, owner: str) -> RecordConditions:
-    """Labels or captions of all rows.
+    """Read the labels or captions of all rows.
 
     Args:
         dataset: the data set.
-        training: whose labels say which classes there are; None takes ``dataset``.
-        columns: which of its columns.
-        owner: for messages.
+        training: the training split, whose labels are the classes; None takes those of ``dataset``.
+        columns: the columns that are read.
+        owner: the name of the data set, for messages.
 
     Raises:
         InputError: a column of other values than whole numbers and texts.
@@ -255,11 +253,11 @@ def read_conditions(dataset: Any, training: Any | None, columns: Columns, owner:
 
 
 def saved_splits(folder: Path, split: Split) -> tuple[Any, Any | None]:
-    """(the data set of ``split``, that of the training split where there are own ones for both, else None).
+    """Load the data set of ``split``, and the training split if the folder has its own splits, else None.
 
     Raises:
         DataNotFoundError: ``datasets`` is not installed.
-        InputError: no such folder's contents, or damaged ones.
+        InputError: the contents of another folder, or damaged files.
     """
     datasets = import_extra("datasets", "datasets", "huggingface: reading what save_to_disk wrote")
     try:
@@ -283,17 +281,17 @@ def saved_splits(folder: Path, split: Split) -> tuple[Any, Any | None]:
 
 
 def _picture_bytes(value: Any, name: str) -> bytes:
-    """The bytes of a picture that lies in the data set, or in a file that it names."""
+    """Return the bytes of an image in the data set, or in a file that the data set names."""
     held = value if isinstance(value, dict) else {}
     if held.get("bytes") is not None:
         return held["bytes"]
     if not held.get("path"):
-        raise InputError(f"{name}: it has no picture; remove it")
+        raise InputError(f"{name}: it has no image; remove it")
     try:
         return Path(held["path"]).read_bytes()
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{name}: its picture {held['path']} cannot be read ({one_line(error)}); put it there"
+            f"{name}: its image {held['path']} cannot be read ({one_line(error)}); put the file there"
         ) from error
 
 
@@ -306,7 +304,7 @@ def _found(names: tuple[str, ...], columns: list[str]) -> str | None:
 
 
 def _texts(dataset: Any, column: str, owner: str) -> list[str]:
-    """Texts and whole numbers as texts; an empty one for none."""
+    """Return the texts and whole numbers of a column as texts; a missing value is an empty text."""
     values = column_values(dataset, column)
     wrong = next(
         (value for value in values if not (value is None or isinstance(value, str) or is_whole(value))), None
@@ -320,5 +318,5 @@ def _texts(dataset: Any, column: str, owner: str) -> list[str]:
 
 
 def column_values(dataset: Any, column: str) -> list[Any]:
-    """All values of one column; None where a row has none."""
+    """Return all values of one column; None for a row without a value."""
     return dataset.with_format("arrow", columns=[column])[:].column(column).to_pylist()

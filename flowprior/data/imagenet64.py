@@ -1,4 +1,4 @@
-"""ImageNet at 64 × 64 pixels (Chrabaszcz et al. 2017, arXiv 1707.08819), from its official batches."""
+"""The data set of ImageNet at 64 × 64 pixels (Chrabaszcz et al. 2017, arXiv 1707.08819)."""
 
 from __future__ import annotations
 
@@ -22,25 +22,28 @@ from flowprior.storage.user_paths import data_folder
 from flowprior.storage.writing import replacing
 
 SIDE = 64
+"""The side of an image, in pixels."""
 NUMBERS = 3 * SIDE * SIDE
+"""The number of bytes of an image."""
 CLASSES = 1000
+"""The number of classes."""
 CLASS_NAMES = "map_clsloc.txt"
-"""The official list of the classes, lines ``n02119789 1 kit_fox``."""
+"""The file of the official list of classes, with lines such as ``n02119789 1 kit_fox``."""
 
 
 class ImageNet64(Data):
-    """Pictures [3, 64, 64] in [-1, 1] of ``.npz`` batches, of which only the rows of a batch are in memory.
+    """Images [3, 64, 64] in [-1, 1] of ``.npz`` batches, of which only the rows of a batch are in memory.
 
     The arrays are copied once, as ``.npy`` files, into the library's cache (``$FLOWPRIOR_CACHE``), 12 KiB a
-    picture, and memory-mapped there. Labels are held, eight bytes a picture.
+    image, and memory-mapped there. Labels are held, eight bytes an image.
 
     Args:
-        files: one batch each, with ``data`` uint8 ``[N, 12288]`` (red, green, blue, row by row) and
-            ``labels`` of 1 to 1000 ``[N]``; ``mean`` is left alone.
-        class_names: 1,000 of them, or None.
+        files: the official batches, each with ``data`` uint8 ``[N, 12288]`` (red, green, blue, row by row)
+            and ``labels`` of 1 to 1000 ``[N]``; ``mean`` is not read.
+        class_names: the names of the 1,000 classes, or None.
 
     Raises:
-        InputError: no such arrays, labels outside 1 to 1000, or what cannot be read.
+        InputError: arrays that are missing, damaged or of another shape, or labels outside 1 to 1000.
     """
 
     is_image = True
@@ -51,41 +54,41 @@ class ImageNet64(Data):
         self.name = "imagenet64"
         self.files = files
         self.class_names = class_names
-        labels = [_labels(file) for file in files]
+        labels, pixels = zip(*map(_labels_and_pixels, files), strict=True)
         self._labels = torch.cat(labels)
-        self._pixels = MappedRows([_pixels(file, len(own)) for file, own in zip(files, labels, strict=True)])
+        self._pixels = MappedRows(pixels)
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures ``[B, 3, 64, 64]`` and labels of 0 to 999 ``[B]``."""
+        """Images ``[B, 3, 64, 64]`` and labels of 0 to 999 ``[B]``."""
         x = self._pixels.gather(indices).div_(127.5).sub_(1)
         return x.view(-1, *self.event_shape), self._labels[indices]
 
     def conditions(self, indices: Tensor) -> Tensor:
-        """Labels of 0 to 999 ``[B]``; no picture is read."""
+        """Return labels of 0 to 999 ``[B]``, without a look at the images."""
         return self._labels[indices]
 
     def fingerprint(self) -> str:
-        """sha256 over names, sizes and times of change of the files."""
+        """Return the sha256 over the names, sizes and modification times of the files."""
         return stamps_digest(self.files)
 
 
 @DATA.register("imagenet64")
 def imagenet64(split: Split = "train", path: str | None = None, batches: int = 10) -> ImageNet64:
-    """ImageNet, 1,281,167 + 50,000 pictures [3, 64, 64] in [-1, 1], 1,000 classes (official .npz batches).
+    """ImageNet, 1,281,167 + 50,000 images [3, 64, 64] in [-1, 1], 1,000 classes (official .npz batches).
 
     Args:
-        split: ``"train"``, or ``"test"`` for the validation pictures, ``val_data.npz``.
+        split: ``"train"``, or ``"test"`` for the validation images, ``val_data.npz``.
         path: folder of ``train_data_batch_1.npz`` to ``train_data_batch_10.npz`` and ``val_data.npz``; with
             the official ``map_clsloc.txt`` in it, classes have names. None takes
             ``$FLOWPRIOR_DATA/imagenet64``.
-        batches: how many training batches there are.
+        batches: the number of training batches, 10 in the official data set.
 
     Raises:
-        DataNotFoundError: a file is missing; the message says what to put where.
-        InputError: a file is corrupt, or another one than the official.
+        DataNotFoundError: a file is missing; the message names the archives to unpack.
+        InputError: a file is corrupt, or not an official one.
         OptionError: impossible options.
     """
     check_split(split)
@@ -106,10 +109,10 @@ def _advice(place: str) -> str:
 
 
 def _mapped(file: Path, name: str) -> np.ndarray:
-    """The array ``name`` of a ``.npz`` file as a memory map of its ``.npy`` in the cache.
+    """Return the array ``name`` of a ``.npz`` file as a memory map of a copy in the cache.
 
-    The ``.npy`` is written where it is not there yet, under a digest of path, size and time of the ``.npz``.
-    Nothing is unpickled.
+    The copy, a ``.npy`` file, is written once and named by a digest of the path, size and modification
+    time of the ``.npz``. Nothing is unpickled.
 
     Raises:
         InputError: no ``.npz``, no such array, a damaged one, or one of objects.
@@ -136,30 +139,23 @@ def _mapped(file: Path, name: str) -> np.ndarray:
         ) from error
 
 
-def _labels(file: Path) -> Tensor:
-    """Labels int64 ``[N]`` of 0 to 999, by those of 1 to 1000 in the file."""
-    stored = _mapped(file, "labels")
-    if stored.dtype.kind not in "iu" or stored.ndim != 1 or not len(stored):
+def _labels_and_pixels(file: Path) -> tuple[Tensor, np.ndarray]:
+    """Return the labels int64 ``[N]`` of 0 to 999 and the images uint8 ``[N, 12288]`` of a batch."""
+    stored, pixels = _mapped(file, "labels"), _mapped(file, "data")
+    types_fit = stored.dtype.kind in "iu" and pixels.dtype == np.uint8
+    if not types_fit or not stored.size or (*stored.shape, NUMBERS) != pixels.shape:
         raise InputError(
-            f"{file}: expected 'labels' as whole numbers [N], one for each picture, got {stored.dtype} "
-            f"{list(stored.shape)}; download the file again"
+            f"{file}: expected 'labels' as whole numbers [N] and 'data' as uint8 [N, {NUMBERS}], images of "
+            f"{SIDE} x {SIDE} pixels, got {stored.dtype} {list(stored.shape)} and {pixels.dtype} "
+            f"{list(pixels.shape)}; download the file again"
         )
     labels = torch.from_numpy(stored.astype(np.int64))
-    if not 1 <= int(labels.min()) <= int(labels.max()) <= CLASSES:
-        bad = int(labels[(labels < 1) | (labels > CLASSES)][0])
-        raise InputError(f"{file}: expected labels of 1 to {CLASSES}, got {bad}; download the file again")
-    return labels - 1
-
-
-def _pixels(file: Path, count: int) -> np.ndarray:
-    """Pictures uint8 ``[count, 12288]``."""
-    pixels = _mapped(file, "data")
-    if pixels.dtype != np.uint8 or pixels.shape != (count, NUMBERS):
+    outside = labels[(labels < 1) | (labels > CLASSES)].tolist()
+    if outside:
         raise InputError(
-            f"{file}: expected 'data' as uint8 [{count}, {NUMBERS}], a picture of {SIDE} x {SIDE} pixels for "
-            f"each label, got {pixels.dtype} {list(pixels.shape)}; take the batches of Imagenet64"
+            f"{file}: expected labels of 1 to {CLASSES}, got {outside[0]}; download the file again"
         )
-    return pixels
+    return labels - 1, pixels
 
 
 def _class_names(file: Path) -> list[str]:

@@ -1,6 +1,6 @@
-"""Latents on disk: ``.npy`` arrays of which only the rows of a batch are in memory.
+"""The data set of memory-mapped ``.npy`` arrays, such as latents, of which only a batch is in memory.
 
-Files of events, and those of the labels or embeddings that belong to them, are known by their names.
+The files of data samples, and those of their labels or embeddings, are found by their names.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from flowprior.storage.user_paths import existing_file, existing_path, is_there
 from flowprior.streams.user_tensors import check_labels
 
 EVENTS = ("latents", "x")
-"""What a file of events is called; what follows is the number of a part, as in ``latents-003.npy``."""
+"""The names of files of data samples; a number may follow, as in ``latents-003.npy``."""
 CONDITIONS = ("labels", "cond", "y")
+"""The names of files of conditions; a number may follow."""
 AUTO, NONE = "auto", "none"
+"""The options in place of a file of labels: find the file, or take none."""
 
 
 @DATA.register("latents")
@@ -35,25 +37,25 @@ def latents(
     test_fraction: float = 0.1,
     seed: int = 0,
 ) -> LatentRows:
-    """Rows of .npy arrays of floating-point numbers, memory-mapped, such as latents; of any size.
+    """Memory-mapped .npy arrays of floating-point numbers, such as latents, one row for each data sample.
 
     A folder holds ``latents.npy`` (or ``x.npy``) ``[N, *event]`` in float16, bfloat16 (as ``ml_dtypes``
-    stores it), float32 or float64, and beside it ``labels.npy`` (or ``cond.npy``, ``y.npy``): labels ``[N]``
-    of whole numbers, or embeddings ``[N, E]``. Large sets may be in parts, ``latents-000.npy`` with
+    stores it), float32 or float64, and ``labels.npy`` (or ``cond.npy``, ``y.npy``): labels ``[N]`` of whole
+    numbers, or embeddings ``[N, E]``. Large sets may be in several files, ``latents-000.npy`` with
     ``labels-000.npy``.
 
     Args:
         split: ``"train"`` or ``"test"``. A folder with sub-folders ``train`` and ``test`` (or ``val``,
-            ``validation``) has its own splits; any other is divided by ``test_fraction``, each label on its
-            own.
+            ``validation``) has its own splits; any other is divided by ``test_fraction``, each label
+            separately.
         path: the folder, or one ``.npy`` file.
-        labels: ``"auto"`` for those beside, ``"none"``, or the path of another ``.npy`` file.
-        test_fraction: share of the rows held out, in [0, 1); 0 puts all of them into both splits.
-        seed: another seed gives another split.
+        labels: ``"auto"`` for the file of labels beside it, ``"none"``, or the path of another ``.npy`` file.
+        test_fraction: the fraction of rows in the test split, in [0, 1); 0 puts all into both splits.
+        seed: the seed of the split.
 
     Raises:
         DataNotFoundError: no such files.
-        InputError: an array that cannot be read, or of another shape or type; labels out of range.
+        InputError: an array that cannot be read, or has another shape or type; labels out of range.
         OptionError: impossible options.
     """
     check_split(split)
@@ -74,15 +76,15 @@ def latents(
 
 
 class LatentRows(Data):
-    """Rows ``[*event]`` of memory-mapped arrays, as float32 whatever they are stored as.
+    """The rows of memory-mapped arrays, read as float32 whatever their stored type.
 
-    Labels are held, eight bytes a row; embeddings are mapped as the events are.
+    Labels are kept in memory, eight bytes a row; embeddings are memory-mapped, too.
 
     Args:
-        files: arrays of events and their conditions.
-        rows: which rows of all of them, int64 ``[N]``.
-        classes: number of classes where the condition is a label, else 0.
-        name: for messages and tables.
+        files: the arrays of data samples and their conditions.
+        rows: the numbers of the rows to take, int64 ``[N]``.
+        classes: the number of classes if the condition is a label, else 0.
+        name: the name for messages and tables.
     """
 
     def __init__(self, files: LatentFiles, rows: Tensor, classes: int, name: str) -> None:
@@ -100,7 +102,7 @@ class LatentRows(Data):
         return len(self._rows)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Events ``[B, *event]`` and conditions of these rows.
+        """Return the data samples ``[B, *event]`` and conditions of these indices.
 
         Raises:
             InputError: a row holds NaN or infinite numbers.
@@ -108,13 +110,13 @@ class LatentRows(Data):
         return self._finite(self.files.events, indices, "it"), self.conditions(indices)
 
     def conditions(self, indices: Tensor) -> Tensor | None:
-        """Labels ``[B]`` or embeddings ``[B, E]``; no event is read."""
+        """Return labels ``[B]`` or embeddings ``[B, E]``, without a look at the data samples."""
         if self.files.embeddings is None:
             return None if self.labels is None else self.labels[indices]
         return self._finite(self.files.embeddings, indices, "its embedding")
 
     def _finite(self, stored: MappedRows, indices: Tensor, what: str) -> Tensor:
-        """Rows ``[B, …]`` of events or embeddings."""
+        """Read rows ``[B, …]`` of data samples or embeddings and check that they are finite."""
         rows = self._rows[indices]
         found = stored.gather(rows)
         bad = ~torch.isfinite(found).flatten(1).all(1)
@@ -127,17 +129,17 @@ class LatentRows(Data):
         return found
 
     def fingerprint(self) -> str:
-        """sha256 over names, sizes and times of change of the files, and the rows."""
+        """Return the sha256 over the names, sizes and modification times of the files, and over the rows."""
         return stamps_digest(self.files.paths, self._rows.numpy().tobytes())
 
 
 @dataclass(frozen=True)
 class LatentFiles:
-    """Memory-mapped arrays, in the order of their names.
+    """The memory-mapped arrays of a folder, in the order of their names.
 
     Attributes:
-        paths: of the arrays of events.
-        events: ``[N, *event]``.
+        paths: the files of data samples.
+        events: the data samples ``[N, *event]``.
         labels: int64 ``[N]``, or None.
         embeddings: ``[N, E]``, or None.
     """
@@ -149,22 +151,24 @@ class LatentFiles:
 
 
 def latent_files(place: Path, labels: str) -> LatentFiles:
-    """The arrays of a folder or one file, and the conditions that ``labels`` names.
+    """Find and map the arrays of a folder or of one file, and the conditions that ``labels`` names.
 
     Raises:
-        DataNotFoundError: no arrays of events, or no file of labels.
+        DataNotFoundError: no file of data samples, or no file of labels.
         InputError: arrays that cannot be read or do not fit together.
-        OptionError: one file of labels for events in several.
+        OptionError: one file of labels for data samples in several files.
     """
     paths = _events_in(place)
     events = [mapped_rows(path) for path in paths]
     for path, array in zip(paths, events, strict=True):
         check_floating(array.dtype, str(path))
         if array.ndim < 2 or not array.size:
-            raise InputError(f"{path}: expected events [N, *event] with N >= 1, got {list(array.shape)}")
+            raise InputError(
+                f"{path}: expected data samples [N, *event] with N >= 1, got {list(array.shape)}"
+            )
         if array.shape[1:] != events[0].shape[1:]:
             raise InputError(
-                f"{path}: expected events {list(events[0].shape[1:])} as in the first part, got "
+                f"{path}: expected data samples {list(events[0].shape[1:])} as in the first file, got "
                 f"{list(array.shape[1:])}"
             )
     conditions = _conditions_of(paths, events, labels)
@@ -186,19 +190,19 @@ def _events_in(place: Path) -> list[Path]:
         if found:
             return found
     raise DataNotFoundError(
-        f"latents: no {' or '.join(f'{name}.npy' for name in EVENTS)} in {place}, and none in parts such as "
-        "latents-000.npy; name the file itself"
+        f"latents: no {' or '.join(f'{name}.npy' for name in EVENTS)} in {place}, and no latents-000.npy; "
+        "pass path= the file itself"
     )
 
 
 def _conditions_of(paths: list[Path], events: list[np.ndarray], labels: str) -> list[np.ndarray] | None:
-    """One array of conditions for each array of events, of their lengths."""
+    """Return one array of conditions for each array of data samples, or None."""
     if labels == NONE:
         return None
     if labels != AUTO and len(paths) > 1:
         raise OptionError(
-            f"latents: labels={labels} is one file for events in {len(paths)} parts; put labels-000.npy and "
-            "so on beside them"
+            f"latents: labels={labels} is one file, but the data samples are in {len(paths)}; put "
+            "labels-000.npy and so on beside them"
         )
     given = None if labels == AUTO else existing_file(labels, "latents", ".npy file of labels")
     found = [_beside(path) if given is None else given for path in paths]
@@ -207,17 +211,17 @@ def _conditions_of(paths: list[Path], events: list[np.ndarray], labels: str) -> 
     conditions = []
     for path, file, array in zip(paths, found, events, strict=True):
         if file is None:
-            raise DataNotFoundError(f"latents: no labels beside {path}, as other parts have; add them")
+            raise DataNotFoundError(f"latents: no labels beside {path}, but beside other files; add them")
         conditions.append(_condition(file, len(array)))
     if len({(array.dtype.kind in "iu", array.shape[1:]) for array in conditions}) > 1:
         raise InputError(
-            f"{found[0]}: expected conditions of one kind and size in all parts; write them anew"
+            f"{found[0]}: expected conditions of one kind and size in all files; write them again"
         )
     return conditions
 
 
 def _beside(path: Path) -> Path | None:
-    """The file of conditions that belongs to a file of events by its name."""
+    """Return the file of conditions whose name fits that of a file of data samples, or None."""
     named = next((name for name in EVENTS if path.stem == name or path.stem.startswith(f"{name}-")), None)
     ending = "" if named is None else path.stem.removeprefix(named)
     beside = (path.with_name(f"{name}{ending}.npy") for name in CONDITIONS)
@@ -225,7 +229,7 @@ def _beside(path: Path) -> Path | None:
 
 
 def _condition(file: Path, count: int) -> np.ndarray:
-    """Labels ``[count]`` of whole numbers, or embeddings ``[count, E]``."""
+    """Map a file of labels ``[count]`` of whole numbers, or of embeddings ``[count, E]``."""
     array = mapped_rows(file)
     if array.dtype.kind in "iu":
         array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array

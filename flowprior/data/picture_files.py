@@ -1,4 +1,4 @@
-"""One picture file: its size is read before it is decoded, and its numbers come out as 0 … 255."""
+"""The decoding of one image file, whose size is read from its header first, to float32 in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ from flowprior.storage.writing import one_line
 T = TypeVar("T")
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
-"""What Pillow may take a file for, whatever its name says; some of its other readers start programs."""
+"""The formats that Pillow may read, whatever a file's name; some of its other readers start programs."""
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-"""Endings of the files that a folder's pictures are looked for among."""
+"""The suffixes of the files that count as images of a folder."""
 MOST_PIXELS = 50_000_000
-"""Pixels of a file that is decoded, to be scaled down."""
+"""The largest number of pixels of a file that is decoded."""
 MOST_EVENT_PIXELS = 2048 * 2048
-"""Pixels of an event; a training batch holds many."""
+"""The largest number of pixels of a data sample, of which a training batch holds many."""
 _NAMED = 3
-"""Unreadable pictures that a message names; it counts all."""
+"""The number of unreadable images that a message names; it counts all of them."""
 TURNED = ("JPEG", "WEBP")
-"""Formats of photographs, whose header says how the camera was held."""
+"""The formats of photographs, whose header has the orientation of the camera."""
 ORIENTATION = 0x0112
-"""EXIF's tag of how a camera was held."""
+"""The EXIF tag of the camera's orientation."""
 ON_THEIR_SIDE = (5, 6, 7, 8)
-"""Its values where height and width change places."""
+"""The orientations at which height and width change places."""
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+"""The modes of Pillow's images with 16 bits a pixel."""
 
 
 class NamedBytes(io.BytesIO):
-    """The bytes of a file that lies inside another one, such as a shard; messages call it ``name``."""
+    """The bytes of a file inside another file, such as a shard, with a name for messages."""
 
     def __init__(self, content: bytes, name: str) -> None:
         super().__init__(content)
@@ -55,24 +56,60 @@ PictureFile = Path | NamedBytes
 
 
 def picture_size(file: PictureFile) -> tuple[int, int]:
-    """(height, width) from the file's header, as it is to be looked at.
+    """Return height and width from the file's header, turned as the orientation of the camera says.
 
     Raises:
-        InputError: no picture, or one of more than :data:`MOST_PIXELS`.
+        InputError: no image, or one of more than :data:`MOST_PIXELS`.
     """
-    with _reading(file), _opened(file) as picture:
-        turned = picture.format in TURNED and picture.getexif().get(ORIENTATION) in ON_THEIR_SIDE
-        return (picture.width, picture.height) if turned else (picture.height, picture.width)
+    with _reading(file), _opened(file) as image:
+        turned = image.format in TURNED and image.getexif().get(ORIENTATION) in ON_THEIR_SIDE
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def event_size(file: PictureFile) -> tuple[int, int]:
+    """Return the height and width of the first image of a data set, which sets those of all.
+
+    Raises:
+        InputError: no image, or one that is too large for a data sample.
+    """
+    height, width = picture_size(file)
+    if height * width > MOST_EVENT_PIXELS:
+        raise InputError(
+            f"{file}: expected at most {MOST_EVENT_PIXELS:,} pixels, got {width} x {height}; pass size= to scale "
+            "all images"
+        )
+    return height, width
+
+
+def read_event(file: PictureFile, size: tuple[int, int], channels: int, *, scale: bool) -> Tensor:
+    """Decode an image as a data sample of one size.
+
+    Args:
+        file: the image.
+        size: the height and width.
+        channels: 1 or 3.
+        scale: True to scale and crop the image to this size, False to refuse another size.
+
+    Raises:
+        InputError: an image of another size, or one that :func:`read_picture` refuses.
+    """
+    if not scale and (found := picture_size(file)) != size:
+        raise InputError(
+            f"{file}: expected {size[1]} x {size[0]} pixels as in the first image, got {found[1]} x "
+            f"{found[0]}; pass size= to scale all images"
+        )
+    return read_picture(file, size if scale else None, channels)
 
 
 def read_picture(file: PictureFile, size: tuple[int, int] | None, channels: int) -> Tensor:
-    """The first frame as float32 ``[channels, height, width]`` in [-1, 1], transparency laid on white.
+    """Decode the first frame to float32 ``[channels, height, width]`` in [-1, 1].
 
-    A photograph is turned as EXIF says. Pictures of 16 bits keep them. With ``size``
-    (height, width) the picture is scaled on its shorter side and cropped at the centre.
+    Transparent pixels become white, and a photograph is turned by its EXIF orientation. Images of 16 bits
+    keep their precision. With ``size`` (height, width) the image is scaled on its shorter side and cropped at
+    the centre.
 
     Raises:
-        InputError: it cannot be decoded, has more than :data:`MOST_PIXELS`, or numbers without a known white.
+        InputError: a file that cannot be decoded, has more than :data:`MOST_PIXELS`, or 32-bit pixels.
     """
     with _reading(file):
         with _opened(file) as opened:
@@ -81,19 +118,19 @@ def read_picture(file: PictureFile, size: tuple[int, int] | None, channels: int)
                 opened.mode == "I" and opened.format in ("PNG", "PPM")
             )
             if is_short:  # in units of 0 … 255, in floating point, so that no bit is lost
-                picture = Image.fromarray(np.asarray(opened).astype(np.float32) / 257.0)
+                image = Image.fromarray(np.asarray(opened).astype(np.float32) / 257.0)
             else:
-                picture = _in_bytes(_upright(opened), file)
+                image = _in_bytes(_upright(opened), file)
         if size is not None:
-            picture = _fit(picture, size)
-        return _tensor(picture, channels) / 127.5 - 1
+            image = _fit(image, size)
+        return _tensor(image, channels) / 127.5 - 1
 
 
 def read_opacity(file: PictureFile, size: tuple[int, int]) -> Tensor:
-    """How opaque each pixel of the first frame is, float32 ``[1, height, width]`` in [0, 1]; of this size.
+    """Decode the opacity of the first frame, scaled to ``size``: float32 ``[1, height, width]`` in [0, 1].
 
     Raises:
-        InputError: it cannot be decoded, or has more than :data:`MOST_PIXELS`.
+        InputError: a file that cannot be decoded, or has more than :data:`MOST_PIXELS`.
     """
     with _reading(file), _opened(file) as opened:
         opened.load()
@@ -101,21 +138,21 @@ def read_opacity(file: PictureFile, size: tuple[int, int]) -> Tensor:
 
 
 def check_headers(files: Sequence[Path], name: str) -> None:
-    """Read the header of every file, so that what is no picture is known before any training.
+    """Read the header of every file, so that a file that is no image is refused before training.
 
-    A file that is damaged further down is found when it is decoded.
+    A file with an intact header and damaged pixels is refused when it is decoded.
 
     Raises:
-        InputError: some are no pictures, or too large; their number, and the first of them by name.
+        InputError: files that are no images, or too large; the message counts them and names the first.
     """
     read_each(files, picture_size, name)
 
 
 def read_each(files: Sequence[Path], read: Callable[[Path], T], name: str) -> list[T]:
-    """What ``read`` gives of each file, in their order.
+    """Apply ``read`` to each file and return the results in order.
 
     Raises:
-        InputError: of the one file that cannot be read; or how many cannot, and the first of them by name.
+        InputError: files that cannot be read; the message counts them and names the first.
     """
     found, failed = [], {}
     for file in files:
@@ -126,7 +163,7 @@ def read_each(files: Sequence[Path], read: Callable[[Path], T], name: str) -> li
     if len(failed) > 1:
         named = ", ".join(file.name for file in list(failed)[:_NAMED])
         raise InputError(
-            f"{name}: {len(failed)} of {len(set(files))} pictures cannot be used, such as {named}; "
+            f"{name}: {len(failed)} of {len(set(files))} images cannot be used, such as {named}; "
             f"the first: {next(iter(failed.values()))}"
         )
     if failed:
@@ -136,61 +173,61 @@ def read_each(files: Sequence[Path], read: Callable[[Path], T], name: str) -> li
 
 @contextmanager
 def _reading(file: PictureFile) -> Iterator[None]:
-    """Turn what the decoders of damaged files raise, a dozen kinds, into one line."""
+    """Turn the many kinds of errors that decoders raise for damaged files into an InputError of one line."""
     try:
         yield
-    except (InputError, MemoryError):  # Short of memory is the machine, not the picture.
+    except (InputError, MemoryError):  # Too little memory is the machine's fault, not the image's.
         raise
     except Exception as error:
         raise InputError(
-            f"{file}: cannot be decoded as a picture ({one_line(error)}); repair or remove it"
+            f"{file}: cannot be decoded as an image ({one_line(error)}); repair or remove it"
         ) from error
 
 
 def _opened(file: PictureFile) -> Image.Image:
-    """The file, its header read and its size checked, nothing decoded yet."""
+    """Open a file and check its size by its header, without decoding it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own bound is lower
-        picture = Image.open(file, formats=FORMATS)
-    if picture.width * picture.height > MOST_PIXELS:
-        picture.close()
+        image = Image.open(file, formats=FORMATS)
+    if image.width * image.height > MOST_PIXELS:
+        image.close()
         raise InputError(
-            f"{file}: has {picture.width} x {picture.height} pixels, more than {MOST_PIXELS:,}; scale it down"
+            f"{file}: has {image.width} x {image.height} pixels, more than {MOST_PIXELS:,}; scale it down"
         )
-    return picture
+    return image
 
 
-def _in_bytes(picture: Image.Image, file: PictureFile) -> Image.Image:
-    """The picture as grey or red, green and blue of 8 bits; transparency is laid on white.
+def _in_bytes(image: Image.Image, file: PictureFile) -> Image.Image:
+    """Convert an image to 8 bits of grey, or of red, green and blue; transparent pixels become white.
 
     Raises:
-        InputError: 32-bit or floating-point numbers, of which nobody says which is white.
+        InputError: 32-bit or floating-point pixels, of which the file does not say which number is white.
     """
-    if picture.has_transparency_data:
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
-    if picture.mode in ("I", "F"):
-        kind = "floating-point" if picture.mode == "F" else "32-bit"
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    if image.mode in ("I", "F"):
+        kind = "floating-point" if image.mode == "F" else "32-bit"
         raise InputError(
-            f"{file}: expected pixels of 8 or 16 bits, got {kind} ones, whose white is unknown; save it with "
-            "8 or 16 bits, or all pictures as one .npz of x in [-1, 1]"
+            f"{file}: expected pixels of 8 or 16 bits, got {kind} pixels; save the image with 8 or 16 bits, "
+            "or all images as one .npz file with x in [-1, 1]"
         )
-    return picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
+    return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
 
 
-def _upright(picture: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(picture) if picture.format in TURNED else picture.copy()
+def _upright(image: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(image) if image.format in TURNED else image.copy()
 
 
-def _fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     height, width = size
-    return ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
+    return ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
 
 
-def _tensor(picture: Image.Image, channels: int) -> Tensor:
-    """float32 ``[channels, height, width]`` in 0 … 255."""
-    if picture.mode == "F":
-        grey = torch.from_numpy(np.array(picture)).clamp(0, 255)
+def _tensor(image: Image.Image, channels: int) -> Tensor:
+    """Return the pixels as float32 ``[channels, height, width]`` in 0 … 255."""
+    if image.mode == "F":
+        grey = torch.from_numpy(np.array(image)).clamp(0, 255)
         return grey.expand(channels, *grey.shape).contiguous()
-    pixels = np.array(picture.convert("L" if channels == 1 else "RGB"))
+    pixels = np.array(image.convert("L" if channels == 1 else "RGB"))
     return torch.from_numpy(pixels).reshape(*pixels.shape[:2], channels).permute(2, 0, 1).float()

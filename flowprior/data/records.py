@@ -1,4 +1,4 @@
-"""Records of shards and of Hugging Face's data sets: their events decoded, their labels or captions.
+"""The records of shards and of Hugging Face's data sets: decoding, labels and captions.
 
 Labels that are stored as texts are whole numbers, or names of classes.
 """
@@ -15,7 +15,7 @@ from flowprior.conditions import MOST_LABELS, Condition
 from flowprior.data.arrays import array_of_bytes
 from flowprior.data.base import Split
 from flowprior.data.captions import CaptionedData, split_by_caption
-from flowprior.data.picture_files import MOST_EVENT_PIXELS, SUFFIXES, NamedBytes, picture_size, read_picture
+from flowprior.data.picture_files import SUFFIXES, NamedBytes, event_size, read_event
 from flowprior.data.splits import split_indices
 from flowprior.errors import InputError
 from flowprior.streams.data import CorruptRecords
@@ -23,16 +23,16 @@ from flowprior.streams.data import CorruptRecords
 PICTURES = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
 ARRAYS = ("npy",)
 UNKNOWN = -1
-"""Stands for a text that is no label."""
+"""The label of a record whose text is no known label."""
 
 
 @dataclass(frozen=True)
 class RecordConditions:
-    """Labels or captions of N records, or neither.
+    """The labels or captions of N records, or neither.
 
     Attributes:
-        labels: int64 ``[N]``, -1 where a record has none that is known; or None.
-        classes: which labels there are, or None.
+        labels: int64 ``[N]``, -1 for a record without a known label; None without labels.
+        classes: the classes of the labels, or None.
         texts: a caption of each record, or None.
     """
 
@@ -43,13 +43,21 @@ class RecordConditions:
     def rows(
         self, count: int, split: Split, owner: str, *, divided: bool, test_fraction: float, seed: int
     ) -> Tensor:
-        """Numbers int64 of those of ``count`` records that can be used; where ``divided``, those of a split.
+        """Return the numbers int64 of the records with a known label, and of one split if ``divided``.
 
-        Each label is divided on its own, captions by caption.
+        Each label is divided separately, and captions so that the splits share none.
+
+        Args:
+            count: the number of all records.
+            split: ``"train"`` or ``"test"``.
+            owner: the data set, for messages.
+            divided: False if the records are those of one split already.
+            test_fraction: the fraction of records in the test split, in [0, 1); 0 puts all into both.
+            seed: the seed of the split.
 
         Raises:
             OptionError: ``split``, ``test_fraction`` or ``seed`` is not possible.
-            InputError: there are none, or the part would be empty.
+            InputError: no record has a known label, or the split would be empty.
         """
         known = torch.arange(count) if self.labels is None else (self.labels != UNKNOWN).nonzero().flatten()
         if not len(known):
@@ -64,14 +72,14 @@ class RecordConditions:
 
 
 class ConditionedRecords(CaptionedData):
-    """Records with labels or captions, of all those that there are.
+    """The base class of data sets that take some of the stored records, with labels or captions.
 
     Args:
-        name: for messages and tables.
-        rows: which records, int64 ``[N]``, of all that there are.
-        conditions: of all that there are.
-        encoder: of captions; None leaves captioned records without a condition.
-        corrupt: counts what was left out.
+        name: the name for messages and tables.
+        rows: the numbers of the records to take, int64 ``[N]``.
+        conditions: the labels or captions of all stored records.
+        encoder: the text encoder of captions; None leaves captioned records without a condition.
+        corrupt: the count of records that were left out.
 
     Attributes:
         rows: as given.
@@ -101,17 +109,17 @@ class ConditionedRecords(CaptionedData):
         return len(self.rows)
 
     def conditions(self, indices: Tensor) -> Tensor | None:
-        """Labels ``[B]`` or embeddings ``[B, E]``; no event is read."""
+        """Return labels ``[B]`` or embeddings ``[B, E]``, without a look at the data samples."""
         return super().conditions(indices) if self.labels is None else self.labels[indices]
 
 
 @dataclass(frozen=True)
 class Classes:
-    """Which labels there are.
+    """The classes of a data set whose labels are stored as texts.
 
     Attributes:
-        count: of labels.
-        names: one for each label; None where the texts are the numbers of the labels.
+        count: the number of classes.
+        names: the name of each class; None if the texts are the numbers of the labels.
     """
 
     count: int
@@ -119,7 +127,7 @@ class Classes:
 
     @classmethod
     def of(cls, texts: Sequence[str], owner: str) -> Classes:
-        """The classes of N texts: numbers where most of them are whole numbers, else names by the alphabet.
+        """Return the classes of N texts: numbers if half of them are whole numbers, else names in order.
 
         Raises:
             InputError: no text is a label, or there are more than 100,000 different names.
@@ -131,12 +139,12 @@ class Classes:
         if not 0 < len(names) <= MOST_LABELS:
             raise InputError(
                 f"{owner}: expected labels, 1 to {MOST_LABELS:,} different ones, got {len(names):,} in "
-                f"{len(texts):,} records; take captions as text= in place of label="
+                f"{len(texts):,} records; pass captions as text= in place of label="
             )
         return cls(len(names), names)
 
     def labels(self, texts: Sequence[str]) -> Tensor:
-        """Labels int64 ``[N]`` of texts, -1 for what is none of these classes."""
+        """Return the labels int64 ``[N]`` of texts, -1 for a text of no class."""
         if self.names is None:
             numbers = (_number(text) for text in texts)
             found = [UNKNOWN if number is None or number >= self.count else number for number in numbers]
@@ -147,13 +155,13 @@ class Classes:
 
 
 class EventDecoder:
-    """Decodes the events of a data set, which all have one shape.
+    """The decoder of stored images or arrays, which all have one shape.
 
     Args:
-        is_image: whether they are pictures; else arrays.
-        size: height and width that pictures are scaled to on their shorter side and cropped to; None takes
-            them as they are.
-        channels: of pictures, 1 or 3.
+        is_image: True for images, False for arrays.
+        size: the height and width of decoded images, which are scaled on their shorter side and cropped;
+            None keeps their size.
+        channels: the channels of decoded images, 1 or 3.
     """
 
     def __init__(self, is_image: bool, size: int | None, channels: int) -> None:
@@ -161,33 +169,23 @@ class EventDecoder:
         self.sides = None if size is None else (size, size)
 
     def __call__(self, content: NamedBytes, expected: torch.Size | None) -> Tensor:
-        """The event float32 ``[*event]``, pictures in [-1, 1].
+        """Decode one data sample to float32 ``[*event]``, an image to [-1, 1].
 
         Args:
-            content: the bytes of its member.
-            expected: shape of an event; None where this is the first.
+            content: the stored bytes.
+            expected: the shape of the first data sample; None for the first one itself.
 
         Raises:
-            InputError: it cannot be decoded, or has another shape.
+            InputError: the bytes cannot be decoded, or give another shape.
         """
         if not self.is_image:
             return array_of_bytes(content, expected)
-        if self.sides is None:
-            found = picture_size(content)
-            if expected is None and found[0] * found[1] > MOST_EVENT_PIXELS:
-                raise InputError(
-                    f"{content}: {found[1]} x {found[0]} pixels are too large for an event; pass size="
-                )
-            if expected is not None and found != tuple(expected[1:]):
-                raise InputError(
-                    f"{content}: expected {expected[2]} x {expected[1]} pixels as in the first record, got "
-                    f"{found[1]} x {found[0]}; pass size= to scale all pictures"
-                )
-        return read_picture(content, self.sides, self.channels)
+        size = self.sides or (event_size(content) if expected is None else (expected[1], expected[2]))
+        return read_event(content, size, self.channels, scale=self.sides is not None)
 
 
 def _number(text: str) -> int | None:
-    """The label that a text is the number of; None for any other text."""
+    """Return the label that a text of digits stands for; None for any other text."""
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         return None
     return int(text) if int(text) < MOST_LABELS else None

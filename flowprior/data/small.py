@@ -1,9 +1,9 @@
-"""Small data sets in memory: scikit-learn's digits, Fashion-MNIST, and toys in the plane.
+"""The small data sets in memory: scikit-learn's digits, Fashion-MNIST, and toy data in the plane.
 
-The digits are the ten-second default that needs no download. Fashion-MNIST (Xiao et al. 2017, arXiv
-1708.07747) is read from its four original IDX files. Each toy is drawn from its own ``torch.Generator``, and
-scales follow torchcfm, whose 8gaussians and moons the literature measures on (Tong et al. 2302.00482,
-C²OT 2503.10636): eight centres at radius 5 with variance 0.1; moons stretched by 3 and shifted by -1.
+The digits are the default, which needs no download. Fashion-MNIST (Xiao et al. 2017, arXiv 1708.07747) is
+read from its four original IDX files. Each toy is drawn from its own ``torch.Generator``. The scales are
+those of torchcfm's 8gaussians and moons, on which papers measure (Tong et al. 2302.00482, C²OT 2503.10636):
+eight centres at radius 5 with variance 0.1; moons stretched by 3 and shifted by -1.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from flowprior.storage.writing import one_line
 from flowprior.streams.data import TensorData
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
+"""The folder of Debian's package ``dataset-fashion-mnist``."""
 CLASS_NAMES = [
     "T-shirt/top",
     "Trouser",
@@ -40,21 +41,24 @@ CLASS_NAMES = [
     "Bag",
     "Ankle boot",
 ]
+"""The names of the classes of Fashion-MNIST."""
 EIGHT_GAUSSIANS_STD = math.sqrt(0.1)
+"""The standard deviation of each of the eight Gaussians."""
 MOST_POINTS = 10_000_000
+"""The largest number of points of a toy data set."""
 
 
 @DATA.register("digits")
 def digits(split: Split = "train", test_fraction: float = 0.2, seed: int = 0) -> TensorData:
-    """Handwritten digits, 1,797 pictures [1, 8, 8] in [-1, 1], 10 classes (scikit-learn).
+    """Handwritten digits, 1,797 images [1, 8, 8] in [-1, 1], 10 classes (scikit-learn).
 
     Args:
-        split: ``"train"`` or ``"test"``; each class is divided by ``test_fraction`` on its own.
-        test_fraction: share of the pictures held out, in [0, 1).
-        seed: another seed gives another split.
+        split: ``"train"`` or ``"test"``; each class is divided by ``test_fraction`` separately.
+        test_fraction: the fraction of images in the test split, in [0, 1).
+        seed: the seed of the split.
     """
-    problem = "digits: expected scikit-learn, which holds the file; pip install scikit-learn"
-    # Its import takes a second.
+    problem = "digits: expected the file of digits in scikit-learn; run `pip install scikit-learn`"
+    # scikit-learn itself is not imported, which takes a second.
     stored = package_file("sklearn", "datasets/data/digits.csv.gz", DataNotFoundError(problem))
     with gzip.open(stored, "rt") as file:
         numbers = torch.from_numpy(np.loadtxt(file, delimiter=",", dtype=np.int64))
@@ -67,16 +71,16 @@ def digits(split: Split = "train", test_fraction: float = 0.2, seed: int = 0) ->
 
 @DATA.register("fashion-mnist", aliases=["fashion_mnist", "fmnist"])
 def fashion_mnist(split: Split = "train", root: str | None = None) -> TensorData:
-    """Fashion-MNIST, 60,000 + 10,000 pictures [1, 28, 28] in [-1, 1], 10 balanced classes.
+    """Fashion-MNIST, 60,000 + 10,000 images [1, 28, 28] in [-1, 1], 10 balanced classes.
 
     Args:
         split: ``"train"`` or ``"test"``, the original ones.
-        root: folder of the four IDX files (``.gz`` or unpacked), or a torchvision root. None looks in
+        root: the folder of the four IDX files (``.gz`` or unpacked), or a torchvision root. None looks in
             ``$FLOWPRIOR_DATA`` and in the folder of Debian's ``dataset-fashion-mnist``.
 
     Raises:
-        DataNotFoundError: no such files; the message says what brings them.
-        InputError: a file is truncated or corrupt, or pictures and labels do not match.
+        DataNotFoundError: no such files; the message names the package or argument that gives them.
+        InputError: a file is truncated or corrupt, or images and labels do not match.
     """
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
@@ -85,7 +89,7 @@ def fashion_mnist(split: Split = "train", root: str | None = None) -> TensorData
     images, labels = _read(images_file, read_image_file), _read(labels_file, read_label_file)
     if len(labels) != len(images):
         raise InputError(
-            f"{images_file}: expected pictures [N, height, width] with as many labels in {labels_file.name}, "
+            f"{images_file}: expected images [N, height, width] with as many labels in {labels_file.name}, "
             f"got {list(images.shape)} and {list(labels.shape)}"
         )
     if len(labels) and int(labels.max()) >= len(CLASS_NAMES):
@@ -97,7 +101,7 @@ def fashion_mnist(split: Split = "train", root: str | None = None) -> TensorData
 
 
 def _find_files(stem: str, root: str | None) -> tuple[Path, Path]:
-    """Pictures and labels file of one split, from the first folder that holds both."""
+    """Return the files of images and labels of one split, from the first folder that holds both."""
     named = os.environ.get("FLOWPRIOR_DATA") or None if root is None else str(root)
     base = None if named is None else Path(named).expanduser()
     folders = [base, base / "fashion-mnist", base / "FashionMNIST" / "raw"] if base else []
@@ -142,10 +146,10 @@ def eight_modes(split: Split = "train", n: int = 10_000, seed: int = 0, radius: 
     """The paper's toy: 8 labels on a circle of radius R, std 0.03 R in x and 0.3 R in y.
 
     Args:
-        split: the test split has another seed.
-        n: number of points, equally many of each label.
-        seed: seed of the points.
-        radius: R.
+        split: ``"train"`` or ``"test"``, which are drawn with different seeds.
+        n: the number of points, equally many of each label.
+        seed: the seed of the points.
+        radius: the radius R of the circle.
     """
     generator = _generator("eight-modes", split, n, seed)
     labels = torch.arange(n) % 8
@@ -161,10 +165,10 @@ def eight_gaussians(
     """Eight isotropic Gaussians of variance 0.1 on a circle of radius 5; the label is the mode.
 
     Args:
-        split: the test split has another seed.
-        n: number of points.
-        seed: seed of the points.
-        labels: False leaves the condition out.
+        split: ``"train"`` or ``"test"``, which are drawn with different seeds.
+        n: the number of points.
+        seed: the seed of the points.
+        labels: False for data without a condition.
     """
     x, modes = _sample_modes(n, _generator("8gaussians", split, n, seed))
     return TensorData(x, modes if labels else None, name="8gaussians", classes=8 if labels else None)
@@ -181,12 +185,12 @@ def moons(
     """Two interleaved half circles of radius 3; the label is the moon.
 
     Args:
-        split: the test split has another seed.
-        n: number of points, half of them on each moon.
-        seed: seed of the points.
-        noise: of a point; one U[0, noise) is added to both of its coordinates before the stretch by 3, as
-            torchdyn and so torchcfm and C²OT do.
-        labels: False leaves the condition out.
+        split: ``"train"`` or ``"test"``, which are drawn with different seeds.
+        n: the number of points, half of them on each moon.
+        seed: the seed of the points.
+        noise: the bound of a number from U[0, noise) that is added to both coordinates of a point before the
+            stretch by 3, as in torchdyn, torchcfm and C²OT.
+        labels: False for data without a condition.
     """
     x, which = sample_moons(n, noise, generator=_generator("moons", split, n, seed))
     return TensorData(x, which if labels else None, name="moons", classes=2 if labels else None)
@@ -194,12 +198,12 @@ def moons(
 
 @DATA.register("checkerboard")
 def checkerboard(split: Split = "train", n: int = 10_000, seed: int = 0) -> TensorData:
-    """Uniform on the eight dark squares, of side 2, of a 4 × 4 board over [-4, 4]²; no condition.
+    """A uniform distribution on the eight dark squares, of side 2, of a 4 × 4 board; no condition.
 
     Args:
-        split: the test split has another seed.
-        n: number of points.
-        seed: seed of the points.
+        split: ``"train"`` or ``"test"``, which are drawn with different seeds.
+        n: the number of points.
+        seed: the seed of the points.
     """
     generator = _generator("checkerboard", split, n, seed)
     columns = torch.randint(4, (n,), generator=generator)
@@ -211,12 +215,12 @@ def checkerboard(split: Split = "train", n: int = 10_000, seed: int = 0) -> Tens
 
 @DATA.register("8gaussians-to-moons")
 def eight_gaussians_to_moons(split: Split = "train", n: int = 10_000, seed: int = 0) -> TensorData:
-    """Targets of 8gaussians→moons with two labels (C²OT); :func:`sample_eight_gaussians` draws its source.
+    """The moons of 8gaussians→moons with two labels (C²OT); their source is sample_eight_gaussians.
 
     Args:
-        split: the test split has another seed.
-        n: number of points, half of them on each moon.
-        seed: seed of the points.
+        split: ``"train"`` or ``"test"``, which are drawn with different seeds.
+        n: the number of points, half of them on each moon.
+        seed: the seed of the points.
     """
     x, which = sample_moons(n, generator=_generator("8gaussians-to-moons", split, n, seed))
     return TensorData(x, which, name="8gaussians-to-moons", classes=2)
@@ -224,32 +228,32 @@ def eight_gaussians_to_moons(split: Split = "train", n: int = 10_000, seed: int 
 
 @DATA.register("8gaussians-to-moons-continuous")
 def eight_gaussians_to_moons_continuous(split: Split = "train", n: int = 10_000, seed: int = 0) -> TensorData:
-    """Targets of 8gaussians→moons whose condition [N, 1] is the target's own x coordinate (C²OT).
+    """The moons of 8gaussians→moons with each point's own x coordinate as its condition [N, 1] (C²OT).
 
     Args:
-        split: the test split has another seed.
-        n: number of points.
-        seed: seed of the points.
+        split: ``"train"`` or ``"test"``, which are drawn with different seeds.
+        n: the number of points.
+        seed: the seed of the points.
     """
     x, _ = sample_moons(n, generator=_generator("8gaussians-to-moons-continuous", split, n, seed))
     return TensorData(x, x[:, :1].clone(), name="8gaussians-to-moons-continuous")
 
 
 def circle_of_centres(radius: float, count: int = 8) -> Tensor:
-    """``count`` points ``[count, 2]`` evenly on a circle, the first on the positive x axis."""
+    """Return points ``[count, 2]`` evenly on a circle, the first one on the positive x axis."""
     angles = torch.arange(count, dtype=torch.float64) * (2 * math.pi / count)
     return (radius * torch.stack([angles.cos(), angles.sin()], dim=1)).float()
 
 
 def sample_eight_gaussians(n: int, *, generator: torch.Generator | None = None) -> Tensor:
-    """n independent source samples ``[n, 2]`` of 8gaussians→moons: 8 centres at radius 5, variance 0.1."""
+    """Draw n independent source samples ``[n, 2]`` of 8gaussians→moons: radius 5, variance 0.1."""
     return _sample_modes(n, generator)[0]
 
 
 def sample_moons(
     n: int, noise: float = 0.2, *, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Points ``[n, 2]`` on two moons in random order, and which moon, int64 ``[n]``; see :func:`moons`."""
+    """Draw points ``[n, 2]`` on two moons in random order; return them and their moons int64 ``[n]``."""
     outer, inner = torch.linspace(0, math.pi, n // 2), torch.linspace(0, math.pi, n - n // 2)
     x = torch.cat(
         [
@@ -270,11 +274,11 @@ def _sample_modes(n: int, generator: torch.Generator | None) -> tuple[Tensor, Te
 
 
 def _generator(name: str, split: str, n: object, seed: int) -> torch.Generator:
-    """Generator of one split: training draws from seed 2s, the test split from 2s + 1."""
+    """Return the generator of one split, with seed 2s for training and 2s + 1 for the test split."""
     choose(name, "split", split, ["train", "test"])
     if type(n) is not int or not 1 <= n <= MOST_POINTS:
         raise OptionError(
-            f"{name}: n={n!r} is not possible; give a positive number of points, {MOST_POINTS:,} at most"
+            f"{name}: n={n!r} is not possible; give a positive number of points, at most {MOST_POINTS:,}"
         )
     check_seed(name, seed)
     return torch.Generator().manual_seed(2 * seed + (split == "test"))

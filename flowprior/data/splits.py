@@ -1,7 +1,6 @@
-"""Which events are taken: train, test and validation splits, draws that follow the labels, and parts as data.
+"""The splits of data sets into train, test and validation, random draws balanced by label, and subsets.
 
-Splits are deterministic. Where events have several conditions, such as a picture with five captions, a data
-set can be taken as one event for each condition.
+A split is determined by its seed.
 """
 
 from __future__ import annotations
@@ -20,24 +19,27 @@ from flowprior.storage.digests import tensor_bytes
 from flowprior.streams.data import DerivedData
 
 HIGHEST_SEED = 1 << 62
+"""The number that every seed of a data set has to be below."""
 _ROWS = 4096
-"""Events whose labels are asked for at once; some data sets read the events with them."""
+"""The number of labels that are asked for at once; some data sets read the data samples with them."""
 
 
 def split_indices(
     count: int, split: Split, *, test_fraction: float, seed: int = 0, labels: Tensor | None = None
 ) -> Tensor:
-    """Sorted indices int64 of one part; the two parts are disjoint and cover all ``count`` events.
+    """Return the sorted indices int64 of one split; the two splits are disjoint and cover all data samples.
 
     Args:
-        test_fraction: share of the test part, in [0, 1); 0 puts every event into both parts.
-        seed: another seed gives another split.
-        labels: int64 ``[count]``; each class is then divided by ``test_fraction`` on its own, and a
-            class too small for a test example stays whole in the training part.
+        count: the number of data samples.
+        split: ``"train"`` or ``"test"``.
+        test_fraction: the fraction in the test split, in [0, 1); 0 puts everything into both splits.
+        seed: the seed of the split.
+        labels: int64 ``[count]``; each class is then divided separately, and a class that is too small for
+            a test sample stays in the training split.
 
     Raises:
         OptionError: ``split`` or ``test_fraction`` is not possible.
-        InputError: the part would be empty.
+        InputError: the split would be empty.
     """
     check_split(split)
     check_seed("data", seed)
@@ -53,24 +55,24 @@ def split_indices(
     chosen = torch.nonzero(is_test if split == "test" else ~is_test).flatten()
     if not len(chosen):
         raise InputError(
-            f"the {split} part of {count} events is empty at test_fraction={test_fraction}; "
-            "pass test_fraction=0 to use every event in both parts"
+            f"the {split} split of {count} data samples is empty at test_fraction={test_fraction}; "
+            "pass test_fraction=0 to use all of them in both splits"
         )
     return chosen
 
 
 def split_validation(data: Data, count: int, seed: int = 0) -> tuple[Subset, Subset]:
-    """(training part, validation part of about ``count`` events); disjoint, the same for one ``seed``.
+    """Split training data into a training part and a validation part of about ``count`` data samples.
 
-    Each class gives its share where the data set tells its labels without reading its events. Of events in
-    groups, whole groups are held out.
+    Each class gives the same fraction, unless labels cannot be read without the data samples. Groups of data
+    samples (:attr:`Data.groups`) are held out as wholes.
 
     Raises:
-        OptionError: ``count`` is not below the number of events, or so small that no class gives one.
+        OptionError: ``count`` is not below the number of data samples, or too small for any class.
     """
     if not 0 < count < len(data):
         raise OptionError(
-            f"validation={count} is not possible: '{data.name}' has {len(data)} events; hold fewer out"
+            f"validation={count} is not possible: '{data.name}' has {len(data)} data samples; give fewer"
         )
     if data.groups is not None:
         kept, held = _split_groups(data, data.groups, count, seed)
@@ -80,20 +82,20 @@ def split_validation(data: Data, count: int, seed: int = 0) -> tuple[Subset, Sub
             kept, held = (split_indices(len(data), split, **options) for split in ("train", "test"))
         except InputError as error:
             raise OptionError(
-                f"validation={count} is not possible: of '{data.name}' it takes less than half an event of "
-                "every class, or all but that; hold another number out"
+                f"validation={count} is not possible: it takes none or all of every class of '{data.name}'; "
+                "give another number"
             ) from error
     train = Subset(data, kept, f"{data.name}-train{len(kept)}")
     return train, Subset(data, held, f"{data.name}-validation{len(held)}")
 
 
 class Subset(DerivedData):
-    """Some of a data set's events, in the order of their indices.
+    """A part of a data set, by the indices of its data samples.
 
     Args:
-        data: the whole.
-        indices: int64 ``[N]``, those that are kept.
-        name: of the part.
+        data: the whole data set.
+        indices: int64 ``[N]``, the indices of the part.
+        name: the name of the part.
     """
 
     def __init__(self, data: Data, indices: Tensor, name: str) -> None:
@@ -101,7 +103,7 @@ class Subset(DerivedData):
         self.indices, self.name = indices, name
         captions = data.captions
         self.captions = None if captions is None else [captions[int(index)] for index in indices]
-        self.caption_ids = None  # those of the whole are in any order
+        self.caption_ids = None  # The ids of the whole are in no order.
         self.condition_counts = _some(data.condition_counts, indices)
         self.groups = _some(data.groups, indices)
         self.look_alikes = _some(data.look_alikes, indices)
@@ -110,33 +112,33 @@ class Subset(DerivedData):
         return len(self.indices)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Conditions | None]:
-        """The events ``[B, *event]`` and conditions of these indices of the part."""
+        """Return the data samples ``[B, *event]`` and conditions of these indices of the part."""
         return self.data.batch(self.indices[indices])
 
     def conditions(self, indices: Tensor) -> Conditions | None:
-        """The conditions alone of these indices of the part."""
+        """Return the conditions of these indices of the part."""
         return self.data.conditions(self.indices[indices])
 
     def caption_embeddings(self, indices: Tensor) -> Tensor | None:
-        """Embeddings ``[B, E]`` of the captions of these indices of the part."""
+        """Return the embeddings ``[B, E]`` of the captions of these indices of the part."""
         return self.data.caption_embeddings(self.indices[indices])
 
     def fingerprint(self) -> str:
-        """Which events these are: that of the whole, and the indices."""
+        """Return the sha256 over the fingerprint of the whole data set and the indices."""
         return hashlib.sha256(self.data.fingerprint().encode() + tensor_bytes(self.indices)).hexdigest()
 
     def training_condition(
         self, indices: Tensor, cond: Conditions | None, chance: Tensor
     ) -> Conditions | None:
-        """The conditions that a training step gets for these indices of the part."""
+        """Return the conditions that a training step gets for these indices of the part."""
         return self.data.training_condition(self.indices[indices], cond, chance)
 
 
 def draw_indices(data: Data, count: int, generator: torch.Generator) -> Tensor:
-    """Indices int64 ``[count]`` of ``data``, spread evenly over its labels.
+    """Draw indices int64 ``[count]`` of ``data``, evenly over its labels.
 
-    Systematic sampling: every label gets its share of the data set to within one, so a balanced data set
-    gives balanced draws. Without replacement where ``count`` allows it.
+    The draw is a systematic sample: every label gets its fraction of the data set to within one. An index is
+    drawn twice only if ``count`` is larger than the data set.
     """
     total = len(data)
     shuffled = torch.randperm(total, generator=generator)
@@ -150,7 +152,7 @@ def draw_indices(data: Data, count: int, generator: torch.Generator) -> Tensor:
 
 
 def labels_of(data: Data) -> Tensor | None:
-    """Labels int64 ``[N]`` of all of ``data``, in order; None where its condition is another."""
+    """Return the labels int64 ``[N]`` of all of ``data``, in order; None for another kind of condition."""
     if data.condition.kind != "labels":
         return None
     parts = (data.conditions(rows) for rows in torch.arange(len(data)).split(_ROWS))
@@ -177,13 +179,13 @@ def check_seed(owner: str, seed: int) -> None:
 
 
 def check_test_fraction(test_fraction: object) -> None:
-    """Check that ``test_fraction`` is a share in [0, 1).
+    """Check that ``test_fraction`` is a number in [0, 1).
 
     Raises:
         OptionError: it is not.
     """
     if not isinstance(test_fraction, (int, float)) or not 0 <= test_fraction < 1:
-        raise OptionError(f"test_fraction={test_fraction!r} is not possible; give a share in [0, 1)")
+        raise OptionError(f"test_fraction={test_fraction!r} is not possible; give a fraction in [0, 1)")
 
 
 def _some(of_events: Tensor | None, indices: Tensor) -> Tensor | None:
@@ -191,9 +193,9 @@ def _some(of_events: Tensor | None, indices: Tensor) -> Tensor | None:
 
 
 def _split_groups(data: Data, groups: Tensor, count: int, seed: int) -> list[Tensor]:
-    """Indices of the events that are kept and that are held out.
+    """Return the indices of the training part and of the validation part.
 
-    These are whole groups, in an order drawn from ``seed``, until ``count`` events are held out.
+    Whole groups are held out in a random order, until there are ``count`` data samples.
     """
     names, place, sizes = groups.unique(return_inverse=True, return_counts=True)
     order = torch.randperm(len(names), generator=torch.Generator().manual_seed(seed))
@@ -202,13 +204,13 @@ def _split_groups(data: Data, groups: Tensor, count: int, seed: int) -> list[Ten
     if bool(held.all()):
         raise OptionError(
             f"validation={count} is not possible: the {len(names)} groups of '{data.name}' would all be held "
-            "out; hold fewer out"
+            "out; give a smaller number"
         )
     return [part.nonzero()[:, 0] for part in (~held[place], held[place])]
 
 
 def _labels(data: Data) -> Tensor | None:
-    """Labels int64 ``[N]``; None where there are none, or where events would have to be read for them."""
+    """Return the labels int64 ``[N]``; None without labels, or if the data samples would be read for them."""
     held = getattr(data, "cond", None)
     if isinstance(held, Tensor):
         return None if held.is_floating_point() else held

@@ -32,7 +32,7 @@ def check_file(path: Path | str, limit: int | None = None) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is no regular file")
     if limit is not None and status.st_size > limit:
-        raise ValueError(f"expected at most {limit} bytes, got {status.st_size}")
+        raise ValueError(f"expected at most {limit:,} bytes, got {status.st_size:,}")
 
 
 def bounded_bytes(path: Path | str, limit: int | None = None) -> bytes:
@@ -51,7 +51,7 @@ def bounded_bytes(path: Path | str, limit: int | None = None) -> bytes:
         most = os.fstat(file.fileno()).st_size + GROWTH
         data = file.read(-1 if limit is None else min(limit + 1, most))
     if limit is not None and len(data) > limit:
-        raise ValueError(f"expected at most {limit} bytes, got more")
+        raise ValueError(f"expected at most {limit:,} bytes, got more")
     return data
 
 

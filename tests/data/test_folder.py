@@ -126,7 +126,7 @@ def test_pictures_are_decoded_only_when_asked_for(animals):
     data = load_data(str(animals), test_fraction=0)
     data.files[3].write_bytes(b"gone")
     assert data.batch(torch.tensor([2]))[0].shape == (1, 3, 4, 6)
-    with pytest.raises(InputError, match=r"3.png: cannot be decoded as a picture"):
+    with pytest.raises(InputError, match=r"3.png: cannot be decoded as an image"):
         data.batch(torch.tensor([2, 3]))
 
 
@@ -143,7 +143,7 @@ def test_truncated_pictures_are_named(tmp_path, generator):
 def test_missing_empty_and_mixed_folders(tmp_path):
     with pytest.raises(DataNotFoundError, match="no folder"):
         load_data(f"folder:path={tmp_path}/absent")
-    with pytest.raises(DataNotFoundError, match="no pictures"):
+    with pytest.raises(DataNotFoundError, match="no images"):
         load_data(str(tmp_path))
     paint(tmp_path / "0.png")
     paint(tmp_path / "cat" / "1.png")
@@ -210,7 +210,7 @@ def test_a_picture_without_its_other_is_named(tmp_path):
 def test_two_of_one_name_and_none_at_all_are_refused(tmp_path):
     folder = write(tmp_path / "photos")
     Image.new("RGB", (4, 4)).save(folder / "inputs" / "photo3.png")
-    with pytest.raises(InputError, match="'photo3' is there with two endings"):
+    with pytest.raises(InputError, match="'photo3' is there with two suffixes"):
         load_data(f"picture-pairs:path={folder}")
-    with pytest.raises(DataNotFoundError, match="picture-pairs: no pictures"):
+    with pytest.raises(DataNotFoundError, match="picture-pairs: no images"):
         load_data(f"picture-pairs:path={tmp_path}")

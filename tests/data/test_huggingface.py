@@ -95,12 +95,12 @@ def test_rows_without_a_label_are_left_out(tmp_path):
 def test_a_picture_that_cannot_be_read_is_named(tmp_path):
     pictures(spoilt=(3,)).save_to_disk(tmp_path / "spoilt")
     data = load_data(str(tmp_path / "spoilt"), test_fraction=0)
-    with pytest.raises(InputError, match="spoilt, row 3: cannot be decoded as a picture"):
+    with pytest.raises(InputError, match="spoilt, row 3: cannot be decoded as an image"):
         data.batch(torch.arange(8))
     made = pictures().to_dict()
     made["image"][4] = None
     datasets.Dataset.from_dict(made, features=pictures().features).save_to_disk(tmp_path / "empty")
-    with pytest.raises(InputError, match="row 4: it has no picture"):
+    with pytest.raises(InputError, match="row 4: it has no image"):
         load_data(str(tmp_path / "empty"), test_fraction=0).batch(torch.arange(8))
 
 

@@ -106,14 +106,14 @@ def test_a_row_that_is_not_finite_is_named(tmp_path):
     ("arrays", "message"),
     [
         ({"latents": LABELS}, "expected floating-point numbers, got int64"),
-        ({"latents": X.view(np.uint16)}, r"bits of bfloat16 are to be stored as array\.view\('V2'\)"),
-        ({"latents": X[:, 0, 0, 0]}, r"expected events \[N, \*event\]"),
+        ({"latents": X.view(np.uint16)}, r"store the bits of bfloat16 as array\.view\('V2'\)"),
+        ({"latents": X[:, 0, 0, 0]}, r"expected data samples \[N, \*event\]"),
         ({"latents": np.array([{"a": 1}] * 3)}, "cannot be read as .npy .*Python objects"),
         ({"latents": X.astype(np.complex64)}, "got complex64"),
         ({"latents": X, "labels": LABELS[:5]}, r"expected labels \[20\] .*got int64 \[5\]"),
         ({"latents": X, "labels": LABELS - 1}, "expected labels from 0 on, got -1"),
         ({"latents": X, "labels": LABELS + 10**6}, "too high"),
-        ({"latents_0": X, "latents_1": X[:, :2]}, r"expected events \[4, 2, 2\] as in the first part"),
+        ({"latents_0": X, "latents_1": X[:, :2]}, r"expected data samples \[4, 2, 2\] as in the first file"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(arrays, message, tmp_path):

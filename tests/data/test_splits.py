@@ -60,7 +60,7 @@ def test_impossible_fractions_are_refused(fraction):
 def test_unknown_splits_and_empty_parts_are_refused():
     with pytest.raises(OptionError, match="did you mean 'train'"):
         split_indices(10, "trian", test_fraction=0.1)
-    with pytest.raises(InputError, match="test part of 3 events is empty"):
+    with pytest.raises(InputError, match="test split of 3 data samples is empty"):
         split_indices(3, "test", test_fraction=0.1)
 
 

@@ -163,7 +163,7 @@ def test_pictures_are_scaled_on_request_and_else_of_the_first_ones_size(tmp_path
     path = str(write_tar(tmp_path / "a.tar", records))
     scaled = load_data(path, size=4, channels=1, test_fraction=0)
     assert scaled.batch(torch.arange(2))[0].shape == (2, 1, 4, 4)
-    with pytest.raises(InputError, match="expected 8 x 8 pixels as in the first record, got 20 x 10"):
+    with pytest.raises(InputError, match="expected 8 x 8 pixels as in the first image, got 20 x 10"):
         load_data(path, test_fraction=0)
     for name, side in (("b", 8), ("c", 9)):
         write_tar(tmp_path / "two" / f"{name}.tar", [(name, {"png": picture(1, (side, side))})])

@@ -218,9 +218,7 @@ def test_weights_of_another_flow_are_named(tmp_path: Path) -> None:
 def test_a_description_of_another_flow_is_named(tmp_path: Path) -> None:
     a, b = two_flows(tmp_path)
     shutil.copyfile(b / "flow.json", a / "flow.json")
-    with pytest.raises(
-        CheckpointError, match=f"{weights_of(b).name} is missing, which .*flow.json names"
-    ):
+    with pytest.raises(CheckpointError, match=f"{weights_of(b).name} is missing, which .*flow.json names"):
         Flow.load(a)
 
 

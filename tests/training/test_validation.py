@@ -165,14 +165,14 @@ def test_without_a_folder_callbacks_are_told_all_the_same(points: TensorData) ->
 
 
 def test_more_than_there_is_cannot_be_held_out(points: TensorData) -> None:
-    with pytest.raises(OptionError, match=r"validation=50 is not possible: 'points' has 50 events"):
+    with pytest.raises(OptionError, match=r"validation=50 is not possible: 'points' has 50 data samples"):
         run_on(points, validation=50)
 
 
 def test_fewer_than_one_of_each_class_is_refused() -> None:
     data = TensorData(torch.randn(100, 2), torch.arange(100) % 10, name="points", classes=10)
     with pytest.raises(
-        OptionError, match=r"validation=4 is not possible: of 'points' it takes less than half"
+        OptionError, match=r"validation=4 is not possible: it takes none or all of every class"
     ):
         split_validation(data, 4)
 

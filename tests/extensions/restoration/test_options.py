@@ -126,7 +126,7 @@ def test_a_flow_of_labels_and_a_file_that_is_no_picture_are_refused(saved, tmp_p
     flow = Flow.load(saved)
     text = tmp_path / "low.png"
     text.write_text("no picture")
-    with pytest.raises(InputError, match="cannot be decoded as a picture"):
+    with pytest.raises(InputError, match="cannot be decoded as an image"):
         GivenImages([text]).read(flow, 1, {})
     labels = train("digits", prior="gmm", coupling="condot", model="mlp:width=8,depth=1", **SHORT)
     with pytest.raises(OptionError, match="--picture is not possible: this flow's condition is int64 labels"):

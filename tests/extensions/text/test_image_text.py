@@ -149,9 +149,9 @@ def test_two_pictures_do_not_share_a_text(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\xff\xfe caption", r"000.txt: expected text in UTF-8, got byte 0 of another kind"),
+        (b"\xff\xfe caption", r"000.txt: expected text in UTF-8, got another encoding at byte 0"),
         (b"x" * 100_001, r"000.txt: expected a caption of at most 100,000 characters, got 100,001"),
-        (b"x" * 1_000_000, r"000.txt: has more than 400,000 bytes"),
+        (b"x" * 1_000_000, r"000.txt: cannot be read \(expected at most 400,000 bytes"),
     ],
 )
 def test_texts_that_are_no_captions_are_named(content, message, tmp_path):
@@ -164,12 +164,12 @@ def test_texts_that_are_no_captions_are_named(content, message, tmp_path):
 def test_unreadable_pictures_are_counted_and_named(tmp_path):
     write_metadata(tmp_path, [f"caption {index}" for index in range(6)])
     damage(tmp_path / "001.png")
-    with pytest.raises(InputError, match=r"001.png: cannot be decoded as a picture"):
+    with pytest.raises(InputError, match=r"001.png: cannot be decoded as an image"):
         load(tmp_path)
     for index in (2, 3, 4):
         damage(tmp_path / f"{index:03}.png")
     with pytest.raises(
-        InputError, match=r"4 of 6 pictures cannot be used, such as 001.png, 002.png, 003.png; "
+        InputError, match=r"4 of 6 images cannot be used, such as 001.png, 002.png, 003.png; "
     ):
         load(tmp_path)
 
@@ -187,5 +187,5 @@ def test_folders_that_are_not_there_or_empty(tmp_path):
 
 def test_a_split_of_one_caption_is_refused(tmp_path):
     write_metadata(tmp_path, ["the same"] * 5)
-    with pytest.raises(InputError, match="the test part of 1 events is empty"):
+    with pytest.raises(InputError, match="the test split of 1 data samples is empty"):
         load(tmp_path, "test", test_fraction=0.2)
