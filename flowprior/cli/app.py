@@ -1,4 +1,4 @@
-"""The typer application; each command has a file of its own."""
+"""The typer application of ``flowprior``; each command has a file of its own."""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""Every component that can be named: names for the shell to complete, and the description of each.
+"""The catalogue of all components: their names for shell completion, and their descriptions for ``list``.
 
-Names are read from the source, so that torch is not imported. To know options, defaults and what they mean,
-everything has to be imported, torch too. What the package itself registers is therefore kept in the cache,
-until a file of the package changes. Plug-ins may change without that: where there are any, nothing is kept.
+Descriptions come from the registries, for which everything is imported, torch too. They are therefore kept in
+the cache until a file of the package changes. With plug-ins of other packages, which may change without that,
+nothing is kept. Names are found by a pattern in the source instead: a shell asks for them at every press of
+Tab, where the seconds of that import would be felt after each installation, and always with a plug-in. A test
+holds the names of both ways equal.
 """
 
 from __future__ import annotations
@@ -38,23 +40,26 @@ FAMILIES = {
     "metrics": ("metrics", "Metric"),
     "features": ("features", "FEATURES"),
 }
-"""Family -> its subpackage, and the registry in it."""
+"""The subpackage of each family, and the registry in it."""
 GROUPS = {"weights": "loss_weights"}
-"""Family -> the name of its entry-point group, where that is another one."""
+"""The entry-point group of each family that has not the group of its own name."""
 FILE = "components.json"
+"""The name of the catalogue's file in the cache."""
 LIMIT = 16 << 20
+"""The largest size of that file, in bytes."""
 NOT_FOR_USERS = {"models": ("event_shape", "condition", "inputs"), "data": ("split",)}
+"""The parameters of each family's components that follow from the data or the call and are no options."""
 Catalogue = dict[str, list[dict[str, Any]]]
-"""Family -> its components: name, aliases, description, options (name -> default) and their meanings."""
+"""The components of each family: name, aliases, description, the defaults and the meanings of options."""
 _REGISTERED = re.compile(r'^@(\w+)\.register\(\s*"([^"]+)"', re.MULTILINE)
 
 
 def completing(family: str, *others: str) -> Callable[[str], list[str]]:
-    """Return the function that completes names of a family for typer.
+    """Return a function for typer that completes the names of a family's components.
 
     Args:
-        family: of the components.
-        others: words that may stand in their place, such as ``auto``.
+        family: the family.
+        others: further words to complete, such as ``auto``.
     """
 
     def complete(incomplete: str) -> list[str]:
@@ -65,8 +70,8 @@ def completing(family: str, *others: str) -> Callable[[str], list[str]]:
 
 def names_of(family: str) -> list[str]:
     """Return the sorted names of a family: its components, and the entry points of plug-ins."""
-    room, registry = FAMILIES[family]
-    files = Path(flowprior.__file__).parent.joinpath(room).glob("*.py")
+    subpackage, registry = FAMILIES[family]
+    files = Path(flowprior.__file__).parent.joinpath(subpackage).glob("*.py")
     pairs = (pair for file in files for pair in _REGISTERED.findall(file.read_text(encoding="utf-8")))
     found = {name for at, name in pairs if at == registry}
     points = points_of(f"flowprior.{GROUPS.get(family, family)}")
@@ -74,7 +79,7 @@ def names_of(family: str) -> list[str]:
 
 
 def catalogue() -> Catalogue:
-    """The components of every family; read from the cache where nothing else has been imported."""
+    """Return the components of every family, from the cache if that is possible."""
     if asks_the_registries():
         return describe_all()
     from flowprior.storage import read_json, write_json
@@ -94,14 +99,14 @@ def catalogue() -> Catalogue:
 
 
 def asks_the_registries() -> bool:
-    """Return whether components may have joined that the package's files do not name."""
+    """Return whether the registries have to be asked: torch is imported already, or there are plug-ins."""
     found = entry_points()
     ours = (found.select(group=group) for group in found.groups if group.startswith("flowprior."))
     return "torch" in sys.modules or any(is_foreign(point) for points in ours for point in points)
 
 
 def describe_all() -> Catalogue:
-    """The same from the registries themselves, plug-ins included."""
+    """Return the components of every family from the registries, plug-ins included."""
     found = {
         family: [_describe(registry.record(name), family) for name in registry.available()]
         for family, registry in registries().items()
@@ -110,9 +115,10 @@ def describe_all() -> Catalogue:
 
 
 def registries() -> dict[str, Registry[Any]]:
-    """The registry of every family that can be listed."""
+    """Return the registry of every family."""
     found = {
-        family: getattr(import_module(f"flowprior.{room}"), name) for family, (room, name) in FAMILIES.items()
+        family: getattr(import_module(f"flowprior.{subpackage}"), name)
+        for family, (subpackage, name) in FAMILIES.items()
     }
     return {family: getattr(home, "registry", home) for family, home in found.items()}
 
@@ -127,11 +133,11 @@ def _describe(record: Record[Any], family: str) -> dict[str, Any]:
         for name, value in known.items()
         if name not in NOT_FOR_USERS.get(family, ())
     }
-    said = {READS: READS_MEANING, **option_meanings(record.factory)}
+    meanings = {READS: READS_MEANING, **option_meanings(record.factory)}
     return {
         "name": record.name,
         "aliases": list(record.aliases),
         "description": record.description,
         "options": options,
-        "meanings": {name: said.get(name, "") for name in options},
+        "meanings": {name: meanings.get(name, "") for name in options},
     }

@@ -1,4 +1,4 @@
-"""What all commands share: results go to stdout, progress and a mistake's one line to stderr."""
+"""The parts that all commands share: results go to stdout, progress and one-line errors to stderr."""
 
 from __future__ import annotations
 
@@ -32,18 +32,20 @@ GROUP = "flowprior.commands"
 OPTIONS = "flowprior.options"
 """The entry-point group of providers of options, each named ``COMMAND.NAME``."""
 GIVEN = "given"
-"""The parameter of a command that takes what the providers of its options return."""
+"""The parameter through which a command gets the results of the providers of its options."""
 USER_ERROR = 2
+"""The exit code for a user's mistake."""
 INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
 MOST_CHARACTERS = 2000
-"""The longest line on stderr; names and values that a user gave may be longer."""
+"""The largest number of characters of a line on stderr; longer lines are cut in the middle."""
 
 
 class Command(TyperCommand):
-    """A command; a terminal shows what it is at, unless it is to print JSON."""
+    """A command that shows its progress in a terminal, unless it prints JSON."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; of processes that were started together the first alone shows progress."""
+        """Run the command; of several processes of one run, only the first shows progress."""
         ctx.params = {name: _at_home(value) for name, value in ctx.params.items()}
         with showing(False if ctx.params.get("json") or _process() else None):
             return super().invoke(ctx)
@@ -57,10 +59,10 @@ def _at_home(value: Any) -> Any:
 
 
 class Commands(TyperGroup):
-    """The group of commands; anything but a user's mistake keeps its stack trace.
+    """The group of commands, which shows a user's mistake in one line and other errors with a stack trace.
 
-    Packages add commands by entry points of the group ``flowprior.commands``, functions as typer takes them.
-    One is imported when it is called or when help lists it.
+    Packages add commands by entry points of the group ``flowprior.commands``: functions for typer, each of
+    which is imported when it is called or when help lists it.
 
     Attributes:
         functions: flowprior's own commands by name, in the order of the help.
@@ -87,7 +89,7 @@ class Commands(TyperGroup):
         return found
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command that the arguments begin with; a word that is none is answered by the nearest."""
+        """Return the command that the arguments begin with; for an unknown one, suggest the nearest."""
         word = args[0]
         if not (word.startswith("-") or self.get_command(ctx, word) or ctx.resilient_parsing):
             raise OptionError(unknown_command(word, self.list_commands(ctx)))
@@ -179,7 +181,7 @@ def with_options(name: str, function: Callable[..., None]) -> Callable[..., None
 
 
 def _names_of(parameters: Iterable[inspect.Parameter]) -> set[str]:
-    """Return the options by which parameters are given, such as ``--show-prior``, and their own names."""
+    """Return the names of parameters and of their options, such as ``--show-prior``."""
     found = set()
     for parameter in parameters:
         declared = [
@@ -193,22 +195,22 @@ def _names_of(parameters: Iterable[inspect.Parameter]) -> set[str]:
 
 
 def _report(message: str, code: int) -> int:
-    """Write one line of bounded length to stderr and return ``code``; what cannot be shown is spelt out."""
+    """Write one line to stderr, with unprintable characters escaped, and return ``code``."""
     process = _process()
     if not process or code:
-        told = " ".join((f"process {process}: {message}" if process else message).split())
-        if len(told) > MOST_CHARACTERS:
-            told = f"{told[: MOST_CHARACTERS // 2]} … {told[-MOST_CHARACTERS // 2 :]}"
-        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in told)
+        line = " ".join((f"process {process}: {message}" if process else message).split())
+        if len(line) > MOST_CHARACTERS:
+            line = f"{line[: MOST_CHARACTERS // 2]} … {line[-MOST_CHARACTERS // 2 :]}"
+        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
         tqdm.write(f"flowprior: {shown}", file=sys.stderr)  # above the bars
     return code
 
 
 def _process() -> int:
-    """The number of this process among those started together, from 0; the first one shows warnings."""
+    """Return the number of this process among those of one run, from 0; only the first shows warnings."""
     try:
         return process_rank()
-    except FlowpriorError:  # which the command that needs it will say
+    except FlowpriorError:  # The command that needs the number reports this error.
         return 0
 
 
@@ -218,15 +220,15 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print ``value`` as JSON; what JSON cannot hold is printed as text."""
+    """Print ``value`` as JSON; values of types that JSON does not have are printed as text."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def print_rich(*renderables: Any) -> None:
     """Print tables and text with rich; lines of text are not wrapped.
 
-    Nothing that is printed is markup: names of files, labels and specs come from users, and a bracket in one
-    is a bracket. What is to be bold says so as ``rich.text.Text``.
+    Brackets are not read as rich's markup, since names of files, labels and specs come from users; bold text
+    is passed as ``rich.text.Text``.
     """
     from rich.console import Console
 

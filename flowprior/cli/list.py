@@ -1,4 +1,4 @@
-"""``flowprior list``: what can be named, with its options, their defaults and what they mean."""
+"""The command ``flowprior list``: components with their options, defaults and meanings."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 ALSO = {"dataset": "data", "datasets": "data", "extractors": "features", "losses": "weights"}
-"""Other words for a family, beside its singular."""
+"""The further names of families, beside their singular."""
 WIDEST = 110
-OPTION = 6
-"""Columns that options stand in from the left."""
+"""The largest width of the output, in characters."""
+INDENT = 6
+"""The number of blanks before an option."""
 LONGEST = 30
-"""Characters of an option and its default that leave room for the meaning beside them."""
+"""The largest number of characters of an option and its default with the meaning on the same line."""
 
 
 def _families(incomplete: str) -> list[str]:
@@ -42,7 +43,7 @@ def list_components(
         str | None,
         typer.Argument(
             metavar=f"[{'|'.join(FAMILIES)}]",
-            help="What to list; all of them by default.",
+            help="Family of components to list; all families by default.",
             show_default=False,
             autocompletion=_families,
         ),
@@ -51,7 +52,7 @@ def list_components(
         str | None,
         typer.Argument(
             metavar="[NAME]",
-            help="A single component, such as gmm, with all that is said of its options.",
+            help="A single component, such as gmm, with the full explanation of its options.",
             show_default=False,
             autocompletion=_components,
         ),
@@ -71,10 +72,10 @@ def list_components(
 
 
 def _family(word: str) -> str:
-    """The family that is meant, in singular or plural.
+    """Return the family of a name, in singular or plural.
 
     Raises:
-        OptionError: there is none of that name.
+        OptionError: no family of that name.
     """
     for family in (word, f"{word}s", ALSO.get(word)):
         if family in FAMILIES:
@@ -85,22 +86,22 @@ def _family(word: str) -> str:
 
 
 def _named(name: str, family: str, components: list[dict[str, Any]]) -> dict[str, Any]:
-    """The component of this name or alias.
+    """Return the component of this name or alias.
 
     Raises:
-        UnknownComponentError: there is none.
+        UnknownComponentError: no component of that name.
     """
     for component in components:
         if name in (component["name"], *component["aliases"]):
             return component
     known = [component["name"] for component in components]
     raise UnknownComponentError(
-        f"list: nothing in {family} is named '{name}'{did_you_mean(name, known)} known: {', '.join(known)}"
+        f"list: no component '{name}' in {family}{did_you_mean(name, known)} known: {', '.join(known)}"
     )
 
 
 def _text(family: str, components: list[dict[str, Any]], whole: bool) -> Text:
-    """The components one below the other; where they are many, meanings are cut to their first sentence."""
+    """Return the text of all components; unless ``whole``, meanings are cut to their first sentence."""
     from rich.text import Text
 
     found = Text().append(f"{family}\n", "bold underline")
@@ -117,17 +118,16 @@ def _text(family: str, components: list[dict[str, Any]], whole: bool) -> Text:
 
 
 def _option_lines(component: dict[str, Any], width: int, whole: bool) -> Iterator[str]:
-    """``name=default`` with the meaning beside it, or below where the default is long."""
+    """Yield lines of ``name=default`` with the meaning beside it, or below it after a long default."""
     shown = {option: f"{option}={default}" for option, default in component["options"].items()}
     column = max((len(text) for text in shown.values() if len(text) <= LONGEST), default=0) + 2
     for option, text in shown.items():
         meaning = component["meanings"][option]
         meaning = meaning if whole else meaning.split(". ")[0].rstrip(".")
-        room = width - OPTION - column
-        lines = textwrap.wrap(meaning, max(room, 20)) or [""]
-        start = " " * OPTION + text.ljust(column)
+        lines = textwrap.wrap(meaning, max(width - INDENT - column, 20)) or [""]
+        start = " " * INDENT + text.ljust(column)
         if len(text) > LONGEST:
             yield start.rstrip()
-            start = " " * (OPTION + column)
+            start = " " * (INDENT + column)
         yield (start + lines[0]).rstrip()
-        yield from (" " * (OPTION + column) + line for line in lines[1:])
+        yield from (" " * (INDENT + column) + line for line in lines[1:])

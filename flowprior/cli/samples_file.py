@@ -1,4 +1,4 @@
-"""Samples on disk: a picture and what it shows, or arrays or cells that ``flowprior`` reads as a data set."""
+"""The files of samples: figures, or arrays and cells that ``flowprior`` reads as a data set."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
     from flowprior.samplers import Solution
 
 OWN = (*PICTURES, ".npz", ".pt")
-"""Suffixes of the files that need no writer of an extension."""
+"""The suffixes of files that need no writer of an extension."""
 WRITERS = "flowprior.writers"
-"""The entry-point group of writers, each named as the suffix of its files is, without the dot."""
-PLAIN = {"temperature": None, "prior_guidance": None, "guidance": 1.0}
-"""Settings that a title names, in this order, and what they are where nobody asked for anything."""
+"""The entry-point group of writers, each named by the suffix of its files, without the dot."""
+DEFAULTS = {"temperature": None, "prior_guidance": None, "guidance": 1.0}
+"""The defaults of the settings that a title names if they differ, in the order of the title."""
 
 
 class Writer(Protocol):
-    """A writer of samples, which an extension offers by the suffix of its files."""
+    """A writer of samples to files of one suffix, which an extension offers."""
 
     def check(self, path: Path, event_shape: Sequence[int] | None = None) -> None:
-        """Refuse a file or events that cannot be written, before samples are drawn."""
+        """Refuse a file or a shape of samples that cannot be written, before samples are drawn."""
 
     def write(
         self,
@@ -60,17 +60,17 @@ class Writer(Protocol):
         """Write samples ``[N, *event]``.
 
         Args:
-            path: of the file.
-            x: samples.
+            path: the file.
+            x: the samples.
             cond: their condition ``[N, …]``.
-            facts: what the flow's metadata say of its data.
-            names: of labels, or none.
-            notes: keyword -> text.
+            facts: the description of the training data in the flow's metadata.
+            names: the names of labels, or none.
+            notes: texts to store in the file, by keyword.
         """
 
 
 def check_suffix(path: Path | str) -> str:
-    """The suffix of ``path``, if samples can be written so.
+    """Return the suffix of ``path``, which has to be one of a file of samples.
 
     Raises:
         OptionError: another suffix, or none.
@@ -82,26 +82,26 @@ def check_suffix(path: Path | str) -> str:
 
 
 def writer_of(path: Path | str) -> Writer | None:
-    """The writer of an extension that writes ``path``; None where it is a picture or holds arrays."""
+    """Return the writer of an extension for ``path``; None for a figure or a file of arrays."""
     suffix = check_suffix(path)
     return None if suffix in OWN else load_point(WRITERS, suffix.removeprefix("."), f"writing '{path}'")()
 
 
 def check_files(out: Path | None, animation: Path | None) -> None:
-    """Refuse files that could not be written, before anything is loaded.
+    """Refuse files that cannot be written, before anything is loaded.
 
     Args:
-        out: of the samples, or None.
-        animation: of their way, or None.
+        out: the file of samples, or None.
+        animation: the file of the animated trajectories, or None.
 
     Raises:
-        OptionError: neither of the two, or a suffix that one cannot be written as.
-        FlowpriorError: a writer that cannot be loaded, or what its check refuses.
-        CheckpointError: a folder that takes no file.
+        OptionError: neither of the two, or an impossible suffix.
+        FlowpriorError: a writer that cannot be loaded, or that refuses the file.
+        CheckpointError: a folder in which no file can be made.
     """
     if out is None and animation is None:
         raise OptionError(
-            "missing option '--out': give it a file for the samples, or give --animate one for their way"
+            "missing option '--out': give it a file for the samples, or --animate a file for an animation"
         )
     if out is not None:
         if writer := writer_of(out):
@@ -115,17 +115,17 @@ def check_files(out: Path | None, animation: Path | None) -> None:
 def check_events(
     out: Path | None, animation: Path | None, event_shape: Sequence[int], show_prior: bool = False
 ) -> None:
-    """Refuse events that the files could not hold, before they are generated.
+    """Refuse a shape of samples that the files cannot hold, before samples are drawn.
 
     Args:
-        out: of the samples, or None.
-        animation: of their way, or None.
-        event_shape: of one sample.
-        show_prior: whether mean and samples of the prior are to be shown in ``out``.
+        out: the file of samples, or None.
+        animation: the file of the animated trajectories, or None.
+        event_shape: the shape of one sample.
+        show_prior: True to show the prior's mean and source samples in ``out``.
 
     Raises:
-        OptionError: the prior is to be shown in no picture.
-        InputError: a picture of events that cannot be drawn, or cells that are no vectors.
+        OptionError: ``show_prior`` with a file that is no figure.
+        InputError: a figure of samples that cannot be drawn, or cells that are no vectors.
     """
     if out is not None and (writer := writer_of(out)):
         writer.check(out, event_shape)
@@ -147,24 +147,24 @@ def save_samples(
     facts: Any = None,
     notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Write samples ``[N, *event]`` and their condition, as the suffix says.
+    """Write samples ``[N, *event]`` and their condition in the format of the suffix.
 
-    ``.npz`` and ``.pt`` hold ``x`` and ``cond`` (parts of it as ``cond.NAME``), ``.h5ad`` vectors in the
-    units of the data's file; names of another kind are pictures with ``title`` above.
+    ``.npz`` and ``.pt`` files hold ``x`` and ``cond`` (parts as ``cond.NAME``); writers of extensions have
+    suffixes of their own; any other suffix is that of a figure.
 
     Args:
-        path: of the file.
-        x: samples.
+        path: the file.
+        x: the samples.
         cond: their condition ``[N, …]``.
-        title: of a picture.
-        panels: what a picture shows in place of the samples and their condition alone, by name.
-        names: of the rows of a picture, and of labels in cells.
-        facts: what the flow's metadata say of its data, for writers of extensions.
-        notes: keyword -> text, for the text chunks of a ``.png``, and for cells.
+        title: the title of a figure.
+        panels: the panels of a figure by name, in place of one panel of the samples.
+        names: the names of the rows of a figure, and of labels.
+        facts: the description of the training data in the flow's metadata, for writers of extensions.
+        notes: texts by keyword, for the text chunks of a ``.png`` and for writers of extensions.
 
     Raises:
         OptionError: another suffix.
-        InputError: events that cannot be drawn.
+        InputError: samples that cannot be drawn.
         CheckpointError: the file cannot be written.
     """
     path, suffix = Path(path), check_suffix(path)
@@ -186,14 +186,14 @@ def save_samples(
 def save_motion(
     path: Path, solution: Solution, rows: Tensor | None, title: str, names: Sequence[str] | None
 ) -> None:
-    """Write the way of samples from the prior as an animation.
+    """Write the trajectories from source samples to samples as an animation.
 
     Args:
-        path: of the file.
-        solution: with its trajectory.
-        rows: which row of a picture each sample stands in, ``[N]``, or its embedding; None for no rows.
-        title: of every frame.
-        names: of the rows.
+        path: the file.
+        solution: the solution with its trajectory.
+        rows: the row of each sample in a frame, ``[N]``, or its embedding; None for no rows.
+        title: the title of every frame.
+        names: the names of the rows.
 
     Raises:
         OptionError: a suffix other than .gif.
@@ -204,7 +204,7 @@ def save_motion(
 
 
 def prior_panels(flow: Flow, asked: Asked, source: Tensor, x: Tensor) -> dict[str, Panel]:
-    """The prior's mean for each row, source samples and samples ``[N, *event]``, named."""
+    """Return the panels of the prior's means, of source samples, and of samples x ``[N, *event]``."""
     places = torch.zeros(1, dtype=torch.long)
     if asked.rows is not None and not asked.rows.is_floating_point():
         places = torch.stack([(asked.rows == row).nonzero()[0, 0] for row in asked.rows.unique()])
@@ -217,27 +217,27 @@ def prior_panels(flow: Flow, asked: Asked, source: Tensor, x: Tensor) -> dict[st
 
 
 def title_of(run: str, asked: Asked, nfe: int, settings: Mapping[str, Any]) -> str:
-    """What stands above a picture: whose samples these are, and all that they were drawn with but the seed.
+    """Return the title of a figure: the run, a single label, the evaluations, and changed settings.
 
     Args:
-        run: name of the run.
-        asked: for which conditions; a single label is named.
-        nfe: evaluations that were spent.
-        settings: of :meth:`flowprior.Flow.solve`, as they were asked for.
+        run: the name of the run.
+        asked: the conditions of the samples.
+        nfe: the number of evaluations.
+        settings: the arguments of :meth:`flowprior.Flow.solve`.
     """
     labels = asked.rows.unique().tolist() if asked.class_names and asked.rows is not None else []
-    said = [str(asked.class_names[label]) for label in labels] if len(labels) == 1 else []
-    said.append(f"{counted(nfe, 'evaluation')}, {settings['sampler']}" if nfe else "the prior alone")
-    for name, plain in PLAIN.items():
-        if settings[name] not in (None, plain) and (nfe or name != "guidance"):
-            said.append(f"{name.replace('_', ' ')} {settings[name]:g}")
+    words = [str(asked.class_names[label]) for label in labels] if len(labels) == 1 else []
+    words.append(f"{counted(nfe, 'evaluation')}, {settings['sampler']}" if nfe else "the prior alone")
+    for name, default in DEFAULTS.items():
+        if settings[name] not in (None, default) and (nfe or name != "guidance"):
+            words.append(f"{name.replace('_', ' ')} {settings[name]:g}")
     if (negative := settings.get("negative")) is not None and nfe:
-        said.append(f"away from '{negative or NAMELESS}'")
-    return f"{run}: {', '.join(said)}"
+        words.append(f"away from '{negative or NAMELESS}'")
+    return f"{run}: {', '.join(words)}"
 
 
 def notes_of(asked: Asked, **settings: Any) -> dict[str, str]:
-    """Return the text chunks of a figure: one word as it is, several as a JSON list, and the settings."""
+    """Return the texts to store in a file of samples: their words (several as a JSON list) and settings."""
     about = {
         name: json.dumps(words, ensure_ascii=False) if len(words) > 1 else words[0]
         for name, words in asked.words.items()

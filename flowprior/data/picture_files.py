@@ -75,8 +75,8 @@ def event_size(file: PictureFile) -> tuple[int, int]:
     height, width = picture_size(file)
     if height * width > MOST_EVENT_PIXELS:
         raise InputError(
-            f"{file}: expected at most {MOST_EVENT_PIXELS:,} pixels, got {width} x {height}; pass size= to scale "
-            "all images"
+            f"{file}: expected at most {MOST_EVENT_PIXELS:,} pixels, got {width} x {height}; pass size= to "
+            "scale all images"
         )
     return height, width
 
