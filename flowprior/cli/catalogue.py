@@ -52,6 +52,7 @@ NOT_FOR_USERS = {"models": ("event_shape", "condition", "inputs"), "data": ("spl
 Catalogue = dict[str, list[dict[str, Any]]]
 """The components of each family: name, aliases, description, the defaults and the meanings of options."""
 _REGISTERED = re.compile(r'^@(\w+)\.register\(\s*"([^"]+)"', re.MULTILINE)
+"""The pattern of a decorator that registers a component: the registry and the name."""
 
 
 def completing(family: str, *others: str) -> Callable[[str], list[str]]:

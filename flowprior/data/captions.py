@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flowprior.models import TextEncoder
 
 DEFAULT_ENCODER = "minilm"
+"""The text encoder of captions by default."""
 AT_ONCE = 1024
 """The number of captions that an encoder is given in one call."""
 MANY = 5000

@@ -21,7 +21,9 @@ from flowprior.errors import InputError
 from flowprior.streams.data import CorruptRecords
 
 PICTURES = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
+"""The suffixes of members that are images."""
 ARRAYS = ("npy",)
+"""The suffixes of members that are arrays."""
 UNKNOWN = -1
 """The label of a record whose text is no known label."""
 

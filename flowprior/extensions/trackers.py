@@ -1,4 +1,4 @@
-"""Callbacks that show a run elsewhere: TensorBoard, and Weights & Biases."""
+"""The callbacks that show a run in TensorBoard or at Weights & Biases."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from flowprior.storage import read_text, write_text
 from flowprior.training.callbacks import Callback, TrainingStart
 
 ID_LIMIT = 64
+"""The largest number of characters of a run's id."""
 
 
 class Tracker(Callback, abc.ABC):
-    """A callback that shows the values of a run elsewhere, by the stage that they come from."""
+    """The base class of callbacks that show a run's values in another program, named by their stage."""
 
     def check(self, folder: Path | None) -> None:
         if folder is None:
@@ -112,7 +113,7 @@ class WeightsAndBiases(Tracker):
 
 
 def kept_id(note: Path) -> str:
-    """The id in the file ``note``; a new one, kept there, where there is none."""
+    """Return the id in the file ``note``; without one, write a new id there."""
     kept = read_text(note, ID_LIMIT).strip() if note.is_file() else ""
     if not re.fullmatch(r"[0-9a-f]{16}", kept):
         kept = secrets.token_hex(8)
@@ -121,7 +122,7 @@ def kept_id(note: Path) -> str:
 
 
 def imported(module: str, extra: str) -> Any:
-    """A module of an extra.
+    """Import a module of an extra.
 
     Raises:
         OptionError: it is not installed.

@@ -24,6 +24,7 @@ from flowprior.errors import CheckpointError
 from flowprior.storage.user_paths import expanded
 
 _TEMPORARY_NAME = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.tmp(\.\w+)?", re.DOTALL)
+"""The pattern of temporary names, which nobody else gives."""
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -139,7 +139,7 @@ def test_commands_and_arguments(call: Call, arguments: list[str], words: list[st
 def test_a_file_that_is_no_data_set(call: Call, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no data")
     answer = call("inspect", "--data", tmp_path / "notes.txt")
-    assert_one_line(answer, "is a file of no known kind", ".npz")
+    assert_one_line(answer, "is a file of an unknown kind", ".npz")
 
 
 @pytest.mark.parametrize("command", ["sample", "evaluate"])

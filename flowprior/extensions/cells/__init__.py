@@ -1,1 +1,1 @@
-"""Single cells in ``.h5ad`` files, read as data and written as samples (extra ``cells``)."""
+"""The extension for single cells: ``.h5ad`` files as data and as files of samples (extra ``cells``)."""

@@ -1,4 +1,4 @@
-"""Single cells: annotated matrices (.h5ad), such as principal components of expression, with their types.
+"""The data set of single cells: annotated matrices (.h5ad), such as principal components, with cell types.
 
 Cells for training and for testing are drawn inside each type, or are whole donors (or batches).
 """
@@ -21,14 +21,15 @@ from flowprior.storage.user_paths import existing_file, package_file
 from flowprior.streams.data import Annotation, TensorData
 
 PBMC_FILE = "10x_pbmc68k_reduced.h5ad"
+"""The file of the scanpy wheel that is read by default."""
 ROUNDING = 1e-6
-"""Deviation, as a share of the largest number of a coordinate, up to which it is float32's rounding."""
+"""The deviation of a coordinate up to which it counts as constant, as a share of its largest number."""
 LABELS = ("cell_type", "celltype", "cell_types", "celltypes", "CellType", "bulk_labels", "leiden", "louvain")
-"""Columns of ``obs`` that are taken for the cell type where none is named: the first that is there."""
+"""The columns of ``obs`` that may hold the cell type; the first one in the file is taken."""
 BETWEEN = "+"
-"""Between the names of several donors that are held out."""
+"""The separator between the names of several donors that are held out."""
 FEW_CELLS = 10
-"""Training cells of a type below which its prior is little more than these cells."""
+"""The number of training cells of a type below which a warning is given."""
 
 
 @DATA.register("cells")
@@ -113,7 +114,7 @@ def cells(
 
 
 class Cells(NamedTuple):
-    """The cells that are kept, and their types.
+    """Return the cells to keep and their types.
 
     Attributes:
         kept: indices int64 of the cells of the file that are kept, N of them.
@@ -129,7 +130,7 @@ class Cells(NamedTuple):
 
 
 def _label_column(annotated: Any, file: Path) -> str:
-    """The column with the cell types by its name.
+    """Return the column with the cell types.
 
     Raises:
         InputError: none has one of the usual names.
@@ -148,7 +149,7 @@ def _label_column(annotated: Any, file: Path) -> str:
 def _held_out_cells(
     values: Any, column: str, held_out: object, test_fraction: float, seed: int, file: Path
 ) -> Tensor:
-    """Which cells are held out, bool ``[N]``, by a column of ``obs``: whole donors.
+    """Return the cells of the held-out donors, bool ``[N]``, by a column of ``obs``.
 
     Args:
         values: the column, a pandas Series of categories that occur.
@@ -189,7 +190,7 @@ def _held_out_cells(
 
 
 def _cells(values: Any, held: Tensor | None, min_cells: int | None, count: int, file: Path) -> Cells:
-    """The cells whose types are frequent enough, and that some training cell has.
+    """Return the cells whose types are frequent enough and occur in the training split.
 
     Args:
         values: column of ``obs``, a pandas Series of categories that occur; None for no condition.
@@ -229,14 +230,14 @@ def _cells(values: Any, held: Tensor | None, min_cells: int | None, count: int, 
 
 
 def _codes(values: Any) -> Tensor:
-    """The number int64 ``[N]`` of each value of a pandas Series among its categories."""
+    """Return the number int64 ``[N]`` of each value of a pandas Series among its categories."""
     return torch.tensor(values.cat.codes.to_numpy(), dtype=torch.long)
 
 
 def _cells_of_both(
     cells: Cells, held: Tensor | None, test_fraction: float, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Indices int64, among the cells that are kept, of the training and the test cells.
+    """Return the indices int64 of the training and of the test cells among the cells that are kept.
 
     Args:
         cells: those that are kept.
@@ -270,7 +271,7 @@ def _data(
     standardise: bool,
     label: str | None,
 ) -> TensorData:
-    """The data set of the cells ``chosen``, in units of the training cells.
+    """Return the data set of the cells ``chosen``, standardised by the training cells.
 
     Raises:
         OptionError: other ``components`` than the numbers have.
@@ -295,7 +296,7 @@ def _data(
 
 
 def _units(x: Tensor, standardise: bool) -> tuple[Tensor, Tensor]:
-    """Shift and scale of training cells x ``[N, D]``, one or ``[D]``; what does not vary keeps its units.
+    """Return the shift and scale of training cells x ``[N, D]``; constant coordinates keep their units.
 
     What varies by no more than rounding does not vary.
     """
@@ -308,7 +309,7 @@ def _units(x: Tensor, standardise: bool) -> tuple[Tensor, Tensor]:
 
 
 def _counts_caution(numbers: CellNumbers, file: Path) -> str | None:
-    """A sentence on raw counts, whole numbers of which some are above 1; None for other numbers."""
+    """Return a sentence that warns of raw counts, whole numbers of which some are above 1; else None."""
     x = numbers.x
     if not bool((x >= 0).all() & (x > 1).any() & (x == x.round()).all()):
         return None
@@ -319,7 +320,7 @@ def _counts_caution(numbers: CellNumbers, file: Path) -> str | None:
 
 
 def _few_caution(cells: Cells, training: Tensor) -> str | None:
-    """A sentence on types with fewer than ten of the cells ``training`` (indices int64); None without."""
+    """Return a sentence that warns of types with fewer than ten training cells (indices int64); else None."""
     if cells.labels is None or cells.names is None:
         return None
     sizes = torch.bincount(cells.labels[training], minlength=len(cells.names)).tolist()

@@ -1,4 +1,4 @@
-"""Annotated matrices (.h5ad) through anndata: cells are read by name, and samples written as cells are."""
+"""The files of annotated matrices (.h5ad): anndata reads a matrix by its name, and writes samples."""
 
 from __future__ import annotations
 
@@ -22,22 +22,23 @@ from flowprior.streams.data import Annotation
 from flowprior.streams.user_tensors import check_finite, plain_tensor
 
 AUTO = "auto"
+"""The key that finds the matrix to read."""
 EXPRESSION = ("X", "raw")
-"""Names of matrices of genes that are neither a layer nor in ``obsm``."""
+"""The names of matrices of genes that are neither a layer nor in ``obsm``."""
 PCA = "X_pca"
-"""Where scanpy puts principal components."""
+"""The name that scanpy gives to principal components."""
 UNPACKED_ADVICE = "leave out what is empty, or write it without compression"
 MOST_NAMED = 20
-"""Columns that a message names."""
+"""The number of columns that a message names."""
 MOST_NUMBERS = 1 << 14
-"""Numbers of a cell."""
+"""The largest number of coordinates of a cell."""
 CONDITION = "cond"
-"""What labels are called where the data have no name for them, as in an .npz of samples."""
+"""The name of the column of labels for data that have no name for them."""
 
 
 @dataclass(frozen=True)
 class CellNumbers:
-    """What a file has of its cells under one name.
+    """The numbers that a file has of its cells under one name.
 
     Attributes:
         key: ``X``, ``raw``, a layer or a key of ``obsm``.
@@ -52,7 +53,7 @@ class CellNumbers:
 
 @contextmanager
 def opened(file: Path) -> Iterator[Any]:
-    """The annotated matrix of a file, of which X stays on the disk until it is asked for.
+    """Open the annotated matrix of a file; X stays on the disk until it is read.
 
     Raises:
         DataNotFoundError: anndata is not installed.
@@ -73,7 +74,7 @@ def opened(file: Path) -> Iterator[Any]:
 
 
 def read_numbers(annotated: Any, key: str, file: Path) -> CellNumbers:
-    """The numbers of all cells under ``key``; ``auto`` takes ``X_pca`` where there is one, else X.
+    """Read the numbers of all cells under ``key``; ``auto`` takes ``X_pca``, else X.
 
     Raises:
         InputError: nothing of that name, or no matrix of numbers.
@@ -100,7 +101,7 @@ def read_numbers(annotated: Any, key: str, file: Path) -> CellNumbers:
 
 
 def read_column(annotated: Any, column: str, option: str, file: Path) -> Any:
-    """A column of ``obs`` as categories that occur: a pandas Series.
+    """Return a column of ``obs`` as a pandas Series of the categories that occur.
 
     Args:
         annotated: of :func:`opened`.
@@ -132,7 +133,7 @@ class CellsWriter:
     """The writer of samples as ``.h5ad`` (:class:`flowprior.cli.samples_file.Writer`)."""
 
     def check(self, path: Path, event_shape: Sequence[int] | None = None) -> None:
-        """Refuse what cells could not hold, before samples are drawn.
+        """Refuse samples that a file of cells cannot hold, before they are drawn.
 
         Raises:
             DataNotFoundError: anndata is not installed.
@@ -197,13 +198,13 @@ class CellsWriter:
 
 
 def some_of(names: list[str]) -> str:
-    """The first of many names, with commas between."""
+    """Return the first of many names, separated by commas."""
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     return (", ".join(names[:MOST_NAMED]) or "none") + more
 
 
 def _check_contents(file: Path) -> None:
-    """Look at all of a file's matrices, without reading one.
+    """Check the sizes of all matrices of a file without reading one.
 
     Raises:
         InputError: one lies in another file, or all of them would take too much memory.
@@ -213,7 +214,7 @@ def _check_contents(file: Path) -> None:
     sizes = []
 
     def look(name: str, link: Any) -> str | None:
-        """Note the size of a matrix; the name of what lies elsewhere ends the walk."""
+        """Add up the size of a matrix; return the name of one in another file, which ends the walk."""
         part = hdf5.get(name) if isinstance(link, h5py.HardLink) else None
         is_matrix = isinstance(part, h5py.Dataset)
         if isinstance(link, h5py.ExternalLink) or (is_matrix and (part.external or part.is_virtual)):
@@ -234,12 +235,12 @@ def _check_contents(file: Path) -> None:
 
 
 def _numbered(stem: str, count: int) -> tuple[str, ...]:
-    """``PC1``, ``PC2`` and so on."""
+    """Return the names ``PC1``, ``PC2`` and so on."""
     return tuple(f"{stem}{number}" for number in range(1, count + 1))
 
 
 def _matrix(matrix: Any, key: str, file: Path) -> Tensor:
-    """A matrix in memory, dense and checked, float64 ``[N, D]``."""
+    """Read a matrix into memory, dense and checked: float64 ``[N, D]``."""
     import scipy.sparse
 
     matrix = matrix.to_memory() if hasattr(matrix, "to_memory") else matrix

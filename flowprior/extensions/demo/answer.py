@@ -1,4 +1,4 @@
-"""The fields of the page, and the figures that it shows for their values; nothing here imports gradio."""
+"""The fields of the demo page and the figures that it shows for their values, without gradio."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ OWNER = "demo"
 MOST_CHARACTERS = 10_000
 """The largest number of characters of a caption."""
 POINTS = 256
-"""Samples of a flow of points, which are drawn as a cloud."""
+"""The number of samples of a flow of points, which are drawn as a cloud."""
 PANELS = 3
-"""States of points on the way; each has axes of its own."""
+"""The number of states of a trajectory of points, each in axes of its own."""
 PICTURES = {
     "prior mean": "Prior mean",
     "prior samples": "Prior samples",
     "trajectory": "Trajectory, from t = 0 to t = 1",
     "result": "Result",
 }
-"""Name of each picture, and what stands above it."""
+"""The name and the title of each figure."""
 MOST_STATES = 6
-"""States of a trajectory that the page shows."""
+"""The number of states of a trajectory that the page shows."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """One thing that the page asks for.
+    """One field of the page.
 
     Attributes:
         name: of the part of the condition; empty where it has none.
@@ -61,7 +61,7 @@ class Field:
 
 
 def fields_of(flow: Flow) -> list[Field]:
-    """The fields of a flow's condition; none for a flow without.
+    """Return the fields of a flow's condition; none for a flow without a condition.
 
     Where there is a caption, the text encoder is loaded and asked for the empty one.
 
@@ -117,7 +117,7 @@ def _value(field: Field, value: Any, n: int) -> Any:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The numbers that the page was told, within the bounds of its fields."""
+    """The numbers that were entered on the page, within the bounds of its fields."""
 
     nfe: int = 15
     temperature: float = 1.0
@@ -128,7 +128,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the page shows.
+    """The figures and texts that the page shows.
 
     Attributes:
         figures: by the names of :data:`flowprior.extensions.demo.answer.PICTURES`.
@@ -150,7 +150,7 @@ def answer(
     wanted: Wanted,
     encoder: str | None = None,
 ) -> Answer:
-    """Draw samples and their way as pictures.
+    """Draw samples and their trajectories as figures.
 
     Args:
         flow: to draw from.
@@ -180,14 +180,14 @@ def answer(
 
 
 def is_cloud(flow: Flow) -> bool:
-    """Whether its samples are points, of which many are drawn."""
+    """Return whether the samples of a flow are points, of which many are drawn."""
     return len(flow.event_shape) == 1
 
 
 def command_of(
     run: str, fields: Sequence[Field], values: Sequence[Any], wanted: Wanted, encoder: str | None = None
 ) -> str | None:
-    """The command line that draws the same samples; None where parts have different captions.
+    """Return the command line that draws the same samples; None if parts have different captions.
 
     The arguments are those of :func:`answer`.
     """
@@ -211,7 +211,7 @@ def command_of(
 
 
 def draw_stages(found: Stages) -> dict[str, Figure]:
-    """One figure for each of :data:`PICTURES`: of images, or of points of the plane.
+    """Return one figure for each of :data:`PICTURES`, of images or of points in the plane.
 
     In the rows of images, a sample stands in the same column of every picture.
 
@@ -239,7 +239,7 @@ def draw_stages(found: Stages) -> dict[str, Figure]:
 
 @dataclass(frozen=True)
 class Stages:
-    """The way of some samples of one condition, as events: of a flow in latents, as pictures.
+    """The trajectories of some samples of one condition, decoded for a flow in latents.
 
     Attributes:
         mean: of the prior, ``[1, *event]``.
@@ -257,7 +257,7 @@ class Stages:
 def stages(
     flow: Flow, cond: Any, n: int, *, seed: int, most: int = MOST_STATES, owner: str, **options: Any
 ) -> Stages:
-    """Draw ``n`` samples of one condition and keep what they were on the way.
+    """Draw ``n`` samples of one condition and keep their trajectories.
 
     They are those that ``flowprior sample --count n --seed seed`` draws.
 

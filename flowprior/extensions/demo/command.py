@@ -1,4 +1,4 @@
-"""``flowprior demo``: a local page to play with a trained flow."""
+"""The command ``flowprior demo``: a local page that draws samples of a trained flow."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def demo(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Serve a page that draws samples of RUN, with their prior and their way; Ctrl-C ends it."""
+    """Serve a page that draws samples of RUN, with their prior and trajectories; Ctrl-C ends it."""
     from flowprior.extensions.demo.answer import fields_of
     from flowprior.flow.files import find_flow
     from flowprior.pictures import check_drawable
@@ -45,7 +45,7 @@ def demo(
 
 
 def check_extra() -> None:
-    """Refuse to go on without gradio, before anything that takes time.
+    """Check that gradio is installed, before a flow is loaded.
 
     Raises:
         OptionError: it is not installed.

@@ -1,4 +1,4 @@
-"""The page itself, built of gradio's components, which refuse numbers beyond their bounds."""
+"""The demo page, built of gradio's components, which refuse numbers beyond their bounds."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from flowprior.flow.asked import check_guidance
 from flowprior.pictures import figure_bytes
 
 MOST_NFE = 100
+"""The largest number of function evaluations (NFE) on the page."""
 MOST_TEMPERATURE = 1.5
+"""The largest temperature on the page."""
 MOST_SAMPLES = 16
+"""The largest number of samples on the page."""
 HIGHEST_SEED = 2**31 - 1
+"""The largest seed on the page."""
 
 
 def build_page(flow: Flow, run: str, fields: Sequence[Field], encoder: str | None = None) -> gradio.Blocks:
-    """A page that draws from ``flow``.
+    """Return a page that draws samples of ``flow``.
 
     Args:
         flow: to draw from.
@@ -75,7 +79,7 @@ def _input(field: Field) -> gradio.Textbox | gradio.Dropdown:
 
 
 def _numbers(flow: Flow) -> dict[str, Any]:
-    """Field of :class:`Wanted` -> what asks for it."""
+    """Return the component of the page for each field of :class:`Wanted`."""
     usual = Wanted()
     found: dict[str, Any] = {
         "nfe": gradio.Slider(

@@ -1,4 +1,4 @@
-"""The page on a port of this machine, and nothing else: no analytics, no fonts or scripts of others.
+"""The server of the demo page on a port of this machine, without analytics, foreign fonts or scripts.
 
 A gate says which requests are served, and what the answers allow a browser to do. A page that stands in some
 other tab of the browser can send requests to this machine, and a foreign name that resolves to it lets that
@@ -29,8 +29,9 @@ from flowprior.cli.commands import print_rich
 from flowprior.errors import OptionError
 
 STYLE = Path(__file__).with_name("page.css")
+"""The style sheet of the page."""
 GRACE = 2
-"""Seconds that open connections get at the end."""
+"""The seconds that open connections get before the server stops."""
 POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
     "style-src 'self' 'unsafe-inline'"
@@ -39,6 +40,7 @@ POLICY = (
 POSTS = ("/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset")
 """The routes that the page sends to; gradio also has some for uploads, recordings and programs."""
 HIDDEN = ("/openapi.json", "/gradio_api/openapi.json")
+"""The routes of gradio that are not served."""
 ADVICE = "open the address that flowprior demo printed"
 MOST_BYTES = 1 << 20
 """The largest body of a request, in bytes."""
@@ -67,7 +69,7 @@ def application(page: gradio.Blocks, hosts: Sequence[str]) -> FastAPI:
 
 
 def listening(host: str, port: int) -> socket.socket:
-    """A socket that listens on ``port`` of ``host``; 0 takes a free one.
+    """Return a socket that listens on ``port`` of ``host``; port 0 takes a free one.
 
     Raises:
         OptionError: the port is taken, or the host is none of this machine.
@@ -88,7 +90,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def serve(build: Callable[[], gradio.Blocks], host: str, port: int) -> None:
-    """Serve a page until Ctrl-C, and say where once it can be opened.
+    """Serve a page until Ctrl-C, and print its address once it can be opened.
 
     The files that gradio serves lie in a folder that goes with the server.
 
@@ -113,7 +115,7 @@ def serve(build: Callable[[], gradio.Blocks], host: str, port: int) -> None:
 
 
 class Gate:
-    """ASGI middleware that refuses what the page does not ask for and sets the policy of every answer.
+    """The ASGI middleware that refuses foreign requests and sets the security policy of every answer.
 
     Args:
         app: The application behind the gate.
@@ -141,7 +143,7 @@ class Gate:
         await (refusal or self.app)(scope, receive, answer)
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
-        """The answer to a request that is refused; None for one that is served."""
+        """Return the answer to a request that is refused; None for one that is served."""
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         if not self._serves(host):
@@ -171,7 +173,7 @@ def _refused(status: int, why: str) -> PlainTextResponse:
 
 
 def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """``name`` as an IP address, which no foreign name server can point elsewhere; None where it is none."""
+    """Return ``name`` as an IP address, which no name server can redirect; None if it is no address."""
     try:
         return ipaddress.ip_address(name)
     except ValueError:

@@ -1,1 +1,1 @@
-"""Priors whose density a network learns: the normalising flow ``flow`` and the autoencoder ``vae``."""
+"""The priors whose density a network learns: the normalising flow ``flow`` and the autoencoder ``vae``."""

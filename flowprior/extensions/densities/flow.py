@@ -1,4 +1,4 @@
-"""A normalising flow over the low-rank latents of each condition, of exact density.
+"""The prior ``flow``: a normalising flow over the low-rank latents of each condition, with exact density.
 
 The low-rank Gaussian x0 = μ_c + W_c z + ψ_c^½ ε has a fault that shows under the coupling ``posterior``: the
 latents inferred from data have the mean and covariance of z ~ N(0, I), but not its law, so training and
@@ -36,16 +36,17 @@ from flowprior.streams.batches import CheckedBatches
 
 OWNER = "prior 'flow'"
 KINDS = ("affine", "spline")
+"""The kinds of couplings of the normalising flow."""
 MEAN_NODES = 512
-"""Quasi-random draws behind the mean under one embedding."""
+"""The number of quasi-random draws behind the mean under one embedding."""
 CONTEXT = 16
-"""Numbers in the embedding of a condition."""
+"""The size of the embedding of a condition."""
 LEAST_SCALE = 0.5
-"""Scales of the affine couplings lie in (0.5, 2): looser ones throw a few samples far out."""
+"""The least scale of an affine coupling, whose largest is the inverse; wider bounds give samples far out."""
 BINS = 8
-"""Of the splines."""
+"""The number of bins of a spline."""
 NODES, CHUNK = 16384, 2048
-"""Quasi-random draws that the moments are set by, and how many are moved at a time."""
+"""The number of quasi-random draws behind the moments, and the number that is transformed at a time."""
 
 
 @Prior.register("flow", aliases=("normalising-flow",))
@@ -124,7 +125,7 @@ class NormalisingFlowPrior(SubspacePrior):
         self.latents.calibrate(self._conditions_of_rows(data))
 
     def _network(self, seed: int) -> LatentFlow:
-        """The flow before training, or before its parameters are loaded."""
+        """Build the flow before training, or before its parameters are loaded."""
         rows, features = self.subspace.spread.shape
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -132,12 +133,12 @@ class NormalisingFlowPrior(SubspacePrior):
         return network.requires_grad_(False)
 
     def _loss(self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        """Nats per latent dimension of source samples inferred from x."""
+        """Return the loss in nats per latent dimension of the latents inferred from x."""
         h = self._with_given(self._source_coordinates(x, cond, generator), cond, generator)
         return -self.latents.log_prob(h, cond, self._rows(cond, len(x))).mean() / h.shape[1]
 
     def _conditions_of_rows(self, data: CheckedBatches) -> list[tuple[int, Tensor | None]]:
-        """What each row of the subspace's tables stands for: a seen label, embeddings of data, or nothing."""
+        """Return the condition of each row of the subspace's tables: a seen label, embeddings, or None."""
         if self.condition.kind == "labels":
             return [(int(label), label) for label in self.seen.split(1)]
         if self.condition.kind == "none":
@@ -163,7 +164,7 @@ class NormalisingFlowPrior(SubspacePrior):
 
     @torch.no_grad()
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
-        """μ_c, which the calibration makes the mean; under an embedding, an average over the flow's draws."""
+        """Return μ_c, which the calibration makes the mean; under an embedding, the average of draws."""
         frame = self.frame(cond, n)
         if self.condition.kind != "embeddings" or cond is None or not n:
             return frame.loc
@@ -185,7 +186,7 @@ class NormalisingFlowPrior(SubspacePrior):
 
 
 class LatentFlow(nn.Module):
-    """h = L⁻¹ (f(ε; c) − m): the layers f of zuko, then an affine map to mean 0 and covariance I.
+    """The map h = L⁻¹ (f(ε; c) − m): zuko's layers f, then an affine map to mean 0 and covariance I.
 
     Of the layers the one next to the data bends each coordinate by itself, by a monotonic spline, as marginal
     Gaussianisation does (Chen & Gopinath 2000). Affine couplings move a coordinate only as others tell, so
@@ -215,7 +216,7 @@ class LatentFlow(nn.Module):
         self.triangle = nn.Buffer(torch.eye(features).repeat(conditions, 1, 1))
 
     def log_prob(self, h: Tensor, cond: Tensor | None, rows: Tensor) -> Tensor:
-        """log p(h | c) ``[n]``; ``rows`` ``[n]`` say whose moments were fixed."""
+        """Return log p(h | c) ``[n]``; ``rows`` ``[n]`` are the rows of the calibrated moments."""
         if not len(h):
             return h.new_zeros(0)
         moved = times_table(h, rows, self.triangle.mT) + self.shift[rows]
@@ -223,7 +224,7 @@ class LatentFlow(nn.Module):
         return self.flow(self.embed(cond)).log_prob(moved) + log_det[rows]
 
     def transform(self, noise: Tensor, cond: Tensor | None, rows: Tensor) -> Tensor:
-        """h ``[n, r]`` from standard normal ``noise`` ``[n, r]``."""
+        """Return h ``[n, r]`` from standard normal ``noise`` ``[n, r]``."""
         if not len(noise):
             return noise
         identity = torch.eye(noise.shape[1], dtype=noise.dtype, device=noise.device)
@@ -246,7 +247,7 @@ class LatentFlow(nn.Module):
             self.triangle[row] = torch.linalg.cholesky(covariance).to(self.triangle)
 
     def _raw(self, noise: Tensor, cond: Tensor | None) -> Tensor:
-        """h of ``noise``, as by ``layer.inv``, whose transforms hold each other and so their tensors."""
+        """Return h of ``noise`` by each layer's inverse; ``layer.inv`` would keep tensors alive."""
         h = noise
         for layer in reversed(self.flow(self.embed(cond)).transform.transforms):
             if hasattr(layer, "meta"):
@@ -258,7 +259,7 @@ class LatentFlow(nn.Module):
 
 
 def _couplings(features: int, context: int, transforms: int, hidden: int, kind: str) -> nn.Module:
-    """zuko's flow: each feature by itself, then half of the features, another half each time, by the rest."""
+    """Build zuko's flow: a transform of each feature, then couplings that transform random halves in turn."""
     try:
         from zuko.distributions import DiagNormal
         from zuko.flows.coupling import GeneralCouplingTransform
@@ -288,7 +289,7 @@ def _couplings(features: int, context: int, transforms: int, hidden: int, kind: 
 
 
 def _mask(features: int, index: int) -> Any:
-    """Every second feature at first; then random halves, of which each pair of layers covers all."""
+    """Return the masks of the couplings: every second feature, then random halves that cover all in pairs."""
     order = torch.arange(features)
     if index >= 2:
         generator = torch.Generator().manual_seed(index // 2)
@@ -297,7 +298,7 @@ def _mask(features: int, index: int) -> Any:
 
 
 def _start_as_the_identity(flow: nn.Module) -> None:
-    """Zero the last layer of every coupling's network, or what stands in its place."""
+    """Zero the last layer of every coupling's network, so that it starts as the identity."""
     for module in flow.modules():
         hyper, phi = getattr(module, "hyper", None), getattr(module, "phi", None)
         layers = [layer for layer in hyper if list(layer.parameters())] if hyper is not None else [phi]

@@ -1,4 +1,4 @@
-"""Encoder and decoder of a small conditional variational autoencoder."""
+"""The encoder and decoder of a small conditional variational autoencoder."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ from flowprior.conditions import Condition
 from flowprior.networks.embeddings import ConditionEmbedding, zeroed
 
 SMALLEST_PICTURE = 8
+"""The least side of an image, in pixels, for which the network has convolutions."""
 HIDDEN_PER_WIDTH = 8
 LOG_VARIANCE_BOUND = 12.0
+"""The largest absolute log-variance of the posterior."""
 SOBOL_SEED = 20250211
+"""The seed of the scrambled Sobol sequence."""
 LARGEST_SOBOL = torch.quasirandom.SobolEngine.MAXDIM
+"""The largest dimension of a Sobol sequence in torch."""
 
 
 class Trunk(nn.Module):
-    """SiLU(Linear(x) + embedding of the condition), ``[B, hidden]``."""
+    """The layer SiLU(Linear(x) + embedding of the condition), ``[B, hidden]``."""
 
     def __init__(self, condition: Condition, features: int, hidden: int) -> None:
         super().__init__()
@@ -32,7 +36,7 @@ class Trunk(nn.Module):
 
 
 class VaeNetwork(nn.Module):
-    """Encoder q(z | x, c), a diagonal Gaussian, and decoder to the mean of x, both about given centres.
+    """The encoder q(z | x, c), a diagonal Gaussian, and the decoder to the mean of x, about given centres.
 
     Events ``[channels, height, width]`` of at least 8 × 8 pass two strided convolutions and come back through
     a transposed pair that ends in a pixel shuffle (Shi et al. 2016); everything else is flat. Sides that 4
@@ -67,7 +71,7 @@ class VaeNetwork(nn.Module):
         self.log_noise = nn.Parameter(torch.zeros(math.prod(event_shape)))
 
     def encode(self, x: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z | x, c), ``[B, latent]`` each, for centred rows x ``[B, D]``."""
+        """Return mean and log-variance ``[B, latent]`` of q(z | x, c) for centred rows x ``[B, D]``."""
         if self.is_picture:
             _, height, width = self.event_shape
             x = functional.pad(x.view(len(x), *self.event_shape), (0, -width % 4, 0, -height % 4))
@@ -75,7 +79,7 @@ class VaeNetwork(nn.Module):
         return mean, log_variance.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
 
     def decode(self, z: Tensor, cond: Tensor | None) -> Tensor:
-        """Rows ``[B, D]``, to be added to the centres, of latents z ``[B, latent]``."""
+        """Decode latents z ``[B, latent]`` to rows ``[B, D]``, which are added to the centres."""
         hidden = self.unfold(self.decoder(z, cond))
         if not self.is_picture:
             return self.up(hidden)
@@ -85,7 +89,7 @@ class VaeNetwork(nn.Module):
 
 
 def _convolutions(event_shape: torch.Size, width: int) -> tuple[nn.Sequential, nn.Sequential, int]:
-    """Down to a quarter of each side and up again; numbers in the smallest grid."""
+    """Return the convolutions to a quarter of each side and back, and the size of the smallest grid."""
     channels, height, side = event_shape
     down = nn.Sequential(
         nn.Conv2d(channels, width, 3, stride=2, padding=1),
@@ -104,7 +108,7 @@ def _convolutions(event_shape: torch.Size, width: int) -> tuple[nn.Sequential, n
 
 
 def quasi_normal(n: int, dim: int, like: Tensor) -> Tensor:
-    """``n`` nodes ``[n, dim]`` in the dtype and on the device of ``like``; the same ones every time.
+    """Return ``n`` quasi-random nodes ``[n, dim]``, always the same, in dtype and on device of ``like``.
 
     Scrambled Sobol points (Owen 1998) through the inverse of the normal distribution function. Beyond the
     dimensions for which a Sobol sequence is tabulated they are plain pseudo-random numbers.

@@ -1,4 +1,4 @@
-"""A variational autoencoder as the prior: x0 = μ_c + g(z, c) + ψ^½ ε, z ~ r(z | c) (Kingma & Welling 2014).
+"""The prior ``vae``: x0 = μ_c + g(z, c) + ψ^½ ε, z ~ r(z | c) (Kingma & Welling 2014).
 
     log p0(x | c) ≥ E_q [log N(x; μ_c + g(z, c), ψ)] − KL(q(z | x, c) ‖ N(0, I))
 
@@ -37,14 +37,15 @@ from flowprior.streams.batches import Batch, CheckedBatches
 
 OWNER = "prior 'vae'"
 LEAST_NOISE = 0.1
-"""Least ψ, as a share of its mean: the bound of the low-rank family, for the same reason."""
+"""The lower bound on ψ, as a share of its mean, as in the low-rank priors."""
 LATENT_FLOOR = 1e-3
-"""Added to the latents' variances, which are about 1."""
+"""The number that is added to the latents' variances, which are about 1."""
 LATENT_TOLERANCE, LATENT_PASSES = 0.02, 30
-"""EM over the latents stops at a smaller gain, or after so many passes."""
+"""The gain of log-likelihood below which EM over the latents stops, and its largest number of passes."""
 MEAN_NODES = 4096
+"""The number of quasi-random draws behind the mean."""
 CHUNK = 4096
-"""Decoded rows at a time."""
+"""The number of rows that are decoded at a time."""
 
 
 @Prior.register("vae")
@@ -145,14 +146,14 @@ class VaePrior(ConditionedPrior, LatentPrior):
             self.average[0 if known is None else known] += self._decoded_mean(known)
 
     def _build(self, event_shape: torch.Size, seed: int) -> VaeNetwork:
-        """The network before training, or before its parameters are loaded."""
+        """Build the network before training, or before its parameters are loaded."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = VaeNetwork(event_shape, self.condition, self.latent, self.width)
         return network.requires_grad_(False)
 
     def _loss(self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        """The negative bound in nats per dimension, with one draw of z for each row."""
+        """Return the negative evidence bound in nats per dimension, with one draw of z for each row."""
         centre = self.loc[self._rows(cond, len(x))]
         mean, log_variance = self.network.encode(x - centre, cond)
         noise = torch.randn(mean.shape, generator=generator, dtype=x.dtype).to(x.device)
@@ -162,7 +163,7 @@ class VaePrior(ConditionedPrior, LatentPrior):
         return (divergence - density).mean() / x.shape[1]
 
     def _noise(self) -> Tensor:
-        """ψ ``[D]``: bounded below by a share of its mean, for what hardly varies would take all the fit."""
+        """Return ψ ``[D]``, bounded below, so that near-constant coordinates do not dominate the fit."""
         noise = self.network.log_noise.exp()
         return torch.maximum(noise, LEAST_NOISE * noise.mean()) + self.reg_covar
 
@@ -173,7 +174,7 @@ class VaePrior(ConditionedPrior, LatentPrior):
 
     @torch.no_grad()
     def _residual_noise(self, data: Holdout, generator: torch.Generator | None) -> Tensor:
-        """Mean square of what the decoder leaves of held-out rows (of all rows, where none are held out)."""
+        """Return the decoder's mean squared error on held-out rows, or on all rows if none are held out."""
         total, count = torch.zeros_like(self.network.log_noise, dtype=torch.float64), 0
         for x, cond in data.rows(held_out=not data.is_empty):
             noise = torch.randn(len(x), self.latent, generator=generator, dtype=x.dtype).to(x.device)
@@ -189,7 +190,7 @@ class VaePrior(ConditionedPrior, LatentPrior):
 
     @torch.no_grad()
     def _decoded_mean(self, cond: Tensor | None) -> Tensor:
-        """E_z[g(z, c)] ``[D]`` under one condition, over quasi-random z of each component."""
+        """Return E_z[g(z, c)] ``[D]`` under one condition, over quasi-random z of each component."""
         row = int(cond) if cond is not None and self.condition.kind == "labels" else 0
         nodes = quasi_normal(-(-MEAN_NODES // self.components), self.latent, self.loc)
         conds = None if cond is None else cond.expand(len(nodes), *cond.shape)
@@ -211,14 +212,14 @@ class VaePrior(ConditionedPrior, LatentPrior):
 
     @torch.no_grad()
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        """z ~ q(z | x1, c), then x0 = μ_c + g(z, c) + ψ^½ ε."""
+        """Draw z ~ q(z | x1, c) and x0 = μ_c + g(z, c) + ψ^½ ε."""
         x1 = x1.to(self.loc)
         epsilon = standard_normal(len(x1), x1.shape[1], self.loc, generator)
         noise = standard_normal(len(x1), self.latent, self.loc, generator)
         return self._place(self._encoded(x1, cond, noise), cond, epsilon)
 
     def _encoded(self, x: Tensor, cond: Tensor | None, noise: Tensor) -> Tensor:
-        """z ~ q(z | x, c) ``[B, latent]`` from normal ``noise`` ``[B, latent]``."""
+        """Return z ~ q(z | x, c) ``[B, latent]`` from normal ``noise`` ``[B, latent]``."""
         mean, log_variance = self.network.encode(x - self.loc[self._rows(cond, len(x))], cond)
         return mean + (0.5 * log_variance).exp() * noise
 
@@ -227,7 +228,7 @@ class VaePrior(ConditionedPrior, LatentPrior):
         return centre + self.network.decode(z, cond) + self._noise().sqrt() * epsilon
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
-        """log (1/S) Σ_s p(x, z_s | c) / q(z_s | x, c), z_s ~ q: below the log-density on average."""
+        """Return log (1/S) Σ_s p(x, z_s | c) / q(z_s | x, c), z_s ~ q, on average below the log-density."""
         size = max(1, CHUNK // self.importance)
         conds = cond.split(size) if cond is not None else [None] * -(-len(x) // size)
         rows = x.to(torch.promote_types(x.dtype, self.loc.dtype)).to(self.loc.dtype).split(size)
@@ -249,18 +250,18 @@ class VaePrior(ConditionedPrior, LatentPrior):
 
     @torch.no_grad()
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
-        """E[x0 | c] over quasi-random z: tabulated for labels, averaged anew for each embedding."""
+        """Return E[x0 | c] over quasi-random z, from a table for labels, computed for each embedding."""
         if self.condition.kind != "embeddings" or cond is None:
             return self.average[self._rows(cond, n)]
         means = [self.loc[0] + self._decoded_mean(row.to(self.loc)) for row in cond]
         return torch.stack(means) if means else self.loc[:0]
 
     def _latents_cond(self, cond: Tensor | None) -> Tensor | None:
-        """What the mixture over the latents is told: the label, and nothing else."""
+        """Return the condition of the mixture over the latents: the label, else None."""
         return cond if self.condition.kind == "labels" else None
 
     def _rows(self, cond: Tensor | None, n: int) -> Tensor:
-        """Rows ``[n]`` of the table of centres: labels, or the only row there is."""
+        """Return the rows ``[n]`` of the table of centres: the labels, or the only row."""
         if cond is not None and self.condition.kind == "labels":
             return cond
         return torch.zeros(n, dtype=torch.long, device=self.loc.device)
@@ -278,5 +279,5 @@ class VaePrior(ConditionedPrior, LatentPrior):
 
 
 def _diagonal_log_density(rest: Tensor, noise: Tensor) -> Tensor:
-    """log N(rest; 0, diag(noise)) ``[B]``."""
+    """Return log N(rest; 0, diag(noise)) ``[B]``."""
     return -0.5 * ((rest.square() / noise).sum(1) + noise.log().sum() + len(noise) * LOG_2PI)

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from flowprior.evaluation import Result
 
 CARD = "README.md"
+"""The name of the card's file."""
 LIMIT = 1 << 20
-"""Longest card that is read, in bytes."""
+"""The size of the largest card that is read, in bytes."""
 MARK = "<!-- flowprior: "
-"""Begins the last line of a card, and the comments in those of older versions."""
+"""The beginning of the last line of a card, and of comments in cards of older versions."""
 
 
 def write_card(folder: Path, description: Mapping[str, Any], evaluation: Result | None = None) -> None:
@@ -63,7 +64,7 @@ def card_of(description: Mapping[str, Any], evaluation: Result | None = None) ->
 
 
 def add_evaluation(folder: Path, evaluation: Result, digest: str | None) -> None:
-    """Put what an evaluation found into the card of a saved flow, in place of what is there.
+    """Put the results of an evaluation into the card of a saved flow, in place of earlier ones.
 
     Where the flow is another one by now, or the card is not written, one warning says so.
 
@@ -84,19 +85,19 @@ def add_evaluation(folder: Path, evaluation: Result, digest: str | None) -> None
 
 
 def sealed(text: str) -> str:
-    """A text with a last line by which :func:`unsealed` sees that nobody has edited it."""
+    """Return a text with a last line by which :func:`unsealed` detects edits."""
     digest = hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
     return f"{text}\n{MARK}sha256 of the lines above: {digest} -->\n"
 
 
 def unsealed(card: str) -> str | None:
-    """The text of a card that is as flowprior wrote it; None for one that somebody has edited or written."""
+    """Return the text of a card that nobody has edited; None for any other card."""
     text = card.rpartition(f"\n{MARK}")[0]
     return text if sealed(text) == card else None
 
 
 def read_card(path: Path | str) -> str:
-    """The text of a file, with the ends of lines that flowprior writes.
+    """Return the text of a file with the line endings that flowprior writes.
 
     Raises:
         CheckpointError: it cannot be read, or is too long for a card.
@@ -105,7 +106,7 @@ def read_card(path: Path | str) -> str:
 
 
 def remove_card(folder: Path) -> None:
-    """Remove the card of a flow that is to be removed, too; one of somebody else's stays."""
+    """Remove the card of a flow that is removed, unless somebody has edited it."""
     with suppress(CheckpointError):
         if (folder / CARD).exists() and MARK in read_card(folder / CARD):
             remove_files([folder / CARD])

@@ -47,7 +47,7 @@ def body_of(description: Mapping[str, Any]) -> str:
 
 
 def _pipeline_tag(description: Mapping[str, Any], data: Mapping[str, Any]) -> str | None:
-    """Hugging Face's name of the task; None where it has none, such as for points."""
+    """Return Hugging Face's name of the task; None without one, such as for points."""
     if not (data.get("is_image") or "encoder" in description):
         return None
     parts = Condition.from_dict(description["condition"]).named.values()
@@ -115,18 +115,18 @@ def _noted(description: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def markdown_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are Markdown already."""
+    """Return a Markdown table of cells in Markdown."""
     lines = [names, ["---"] * len(names), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def code(value: Any) -> str:
-    """A value as code in a cell of a table."""
+    """Return a value as code in a cell of a table."""
     return f"`{plain(value).replace('|', chr(92) + '|')}`"
 
 
 def plain(value: Any) -> str:
-    """A value in one line, without what would end a block of code or a comment of HTML."""
+    """Return a value in one line, without characters that end a code block or an HTML comment."""
     text = " ".join(str(value).split()).replace("`", "'").replace("<!--", "<! --").replace("-->", "-- >")
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 

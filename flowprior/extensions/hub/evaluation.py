@@ -10,13 +10,13 @@ from flowprior.evaluation.result import REAL_DATA, SECONDS, Result
 from flowprior.extensions.hub.contents import code, markdown_table
 
 PLACE = ("split", "sampler", "nfe", "guidance", "metric")
-"""The columns by which lines of the table differ; their values are means over seeds."""
+"""The columns by which the lines of the table differ; values are means over seeds."""
 COLUMNS = ("split", "sampler", "NFE", "guidance", "metric", "value", "samples", "features")
 SETTINGS = ("data", "seeds", "conditions", "classifier", "device", "torch", "flowprior")
 
 
 def section_of(result: Result) -> str:
-    """Return every value, and in what terms it was measured, in Markdown."""
+    """Return all values and the setting of their measurement, in Markdown."""
     settings = result.settings
     found = ((name, settings.get(name)) for name in SETTINGS)
     terms = [(name, code(_words(value))) for name, value in found if value not in (None, "")]

@@ -1,4 +1,4 @@
-"""A flow on the Hugging Face Hub: its files and its model card, and nothing that is unpickled.
+"""The upload and download of flows on the Hugging Face Hub: files and model card, nothing pickled.
 
 ``flow.json`` says which file of weights belongs to it, by name and digest; these two are what is read back.
 """
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from flowprior.evaluation import Result
 
 WEIGHTS = f"weights-{'[0-9a-f]' * 16}.safetensors"
-"""Pattern of the files of tensors that a flow binds; others with names alike are left alone."""
+"""The pattern of the files of tensors that a flow binds."""
 MESSAGE = "A flow of flowprior"
 
 
@@ -55,7 +55,7 @@ def push_to_hub(
     message: str = MESSAGE,
     allow_training_data: bool = False,
 ) -> str:
-    """Push a flow to the Hugging Face Hub (extra ``hub``) with a model card; the URL of the commit.
+    """Push a flow to the Hugging Face Hub (extra ``hub``) with a model card; return the commit's URL.
 
     Args:
         flow: to be pushed.
@@ -195,7 +195,7 @@ def pull_flow(
     cache_dir: Path | str | None = None,
     local_files_only: bool = False,
 ) -> Path:
-    """Download ``flow.json`` and its weights, of one commit, into the Hub's cache; the folder they lie in.
+    """Download ``flow.json`` and its weights, of one commit, into the Hub's cache; return their folder.
 
     Raises:
         OptionError: huggingface_hub is not installed.
@@ -211,7 +211,7 @@ def pull_flow(
 
 
 def _write_card(api: HfApi, copy: Path, repo_id: str, revision: str | None) -> None:
-    """Say in the card of ``copy`` how the flow is loaded; a card on the Hub that people edited is kept."""
+    """Add to the card of ``copy`` how the flow is loaded; an edited card on the Hub is kept."""
     text = unsealed(read_card(copy / CARD))
     if text is None:  # a user's own, which is pushed as it is
         return
@@ -235,7 +235,7 @@ def _write_card(api: HfApi, copy: Path, repo_id: str, revision: str | None) -> N
 
 
 def _api(token: str | None) -> HfApi:
-    """The Hub's client, for the server that ``HF_ENDPOINT`` names now, else the Hub.
+    """Return the Hub's client for the server in ``HF_ENDPOINT``, else for the Hub.
 
     Raises:
         OptionError: it is not installed.
@@ -256,7 +256,7 @@ def _api(token: str | None) -> HfApi:
 
 @contextmanager
 def _explaining(owner: str) -> Iterator[None]:
-    """Turn whatever the Hub's client raises into an error of one line.
+    """Turn every error of the Hub's client into an error of one line.
 
     Raises:
         CheckpointError: what it said, and what to do.

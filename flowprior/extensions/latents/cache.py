@@ -1,4 +1,4 @@
-"""Latents in a folder: one memory-mapped array, and the manifest that says what it was made from.
+"""The cache of latents in a folder: one memory-mapped array, and a manifest of its origin.
 
 ``latents.npy`` is read by ``numpy.load`` as well. While it is made it has a temporary name, and what a stop
 leaves is made anew. ``encoded.json`` is renamed into place last: until then the folder holds no latents.
@@ -35,10 +35,11 @@ from flowprior.storage.lock import NAME as LOCK
 
 MANIFEST, ARRAY = "encoded.json", "latents.npy"
 FORMAT = 1
+"""The version of the cache's manifest."""
 PATIENCE = 600.0
-"""Seconds that a process waits for another one that encodes into the same folder."""
+"""The seconds that a process waits for another one that encodes into the same folder."""
 HELD_OUT = "validation"
-"""The folder inside a run's cache with the latents of the events that are held out of the training."""
+"""The folder in a run's cache with the latents of the validation data."""
 Notify = Callable[[str], None]
 
 
@@ -64,7 +65,7 @@ class Source:
 
     @property
     def size(self) -> int:
-        """The bytes of all latents."""
+        """The number of bytes of all latents."""
         return 4 * math.prod(self.shape)
 
     def describe(self) -> str:
@@ -76,7 +77,7 @@ class Source:
 def cached_latents(
     folder: Path, source: Source, blocks: Iterable[np.ndarray], notify: Notify | None = None
 ) -> np.ndarray:
-    """Return the latents of ``source``, memory-mapped from ``folder``; encode them where they are not there.
+    """Return the latents of ``source``, memory-mapped from ``folder``; encode them if they are missing.
 
     Args:
         folder: absent, empty, or what this wrote for the same source.
@@ -98,7 +99,7 @@ def cached_latents(
 
 
 def remove_latents(folder: Path) -> None:
-    """Remove the latents in ``folder``, finished or not, those of held-out events, and the folder if empty.
+    """Remove all latents in ``folder``, finished or not, also of validation data, and an empty folder.
 
     Raises:
         OptionError: another process is encoding there.
@@ -119,7 +120,7 @@ def remove_latents(folder: Path) -> None:
 
 
 def _open(folder: Path, source: Source) -> np.ndarray:
-    """The finished latents in ``folder``, where they are those of ``source``.
+    """Return the finished latents in ``folder`` if they are those of ``source``, else None.
 
     Raises:
         CheckpointError: they are others, or damaged.
@@ -145,7 +146,7 @@ def _open(folder: Path, source: Source) -> np.ndarray:
 
 
 def _compare(folder: Path, values: dict[str, Any], source: Source) -> None:
-    """Refuse latents of something else, and say of what."""
+    """Refuse latents of another source, and name that source."""
     for key, what in (("data", "data"), ("encoder", "weights"), ("shape", "shape"), ("format", "format")):
         found, expected = values.get(key), getattr(source, key)
         if found != expected:
@@ -156,7 +157,7 @@ def _compare(folder: Path, values: dict[str, Any], source: Source) -> None:
 
 
 def _check_target(folder: Path) -> None:
-    """Refuse a folder that holds something else than what a stop left."""
+    """Refuse a folder that holds other files than those of an interrupted encoding."""
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"cannot encode into {folder}, which is a file; choose a directory")
     others = [path.name for path in folder.glob("*") if path.name != LOCK and not is_leftover(path)]
@@ -168,7 +169,7 @@ def _check_target(folder: Path) -> None:
 
 
 def _make(folder: Path, source: Source, blocks: Iterable[np.ndarray], notify: Notify | None) -> None:
-    """Encode all of ``source`` into ``folder``; for the holder of its lock."""
+    """Encode all of ``source`` into ``folder``; the caller holds the folder's lock."""
     free = shutil.disk_usage(folder).free
     if free < source.size:
         raise CheckpointError(
@@ -192,6 +193,6 @@ def _anew(folder: Path) -> str:
 
 
 def _short(value: Any) -> str:
-    """A digest by its first digits, as far as it is one."""
+    """Return the first digits of a digest, or the value if it is no digest."""
     words = str(value).split()
     return " ".join(f"{word[:12]}…" if len(word) == 64 else word for word in words)

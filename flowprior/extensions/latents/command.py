@@ -1,4 +1,4 @@
-"""``flowprior train-encoder``: train the small VAE whose latents a flow may live in."""
+"""The command ``flowprior train-encoder``, which trains the small VAE for flows in latents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def train_encoder(
     widths: Annotated[
         str,
         typer.Option(
-            help="Channels of each resolution, from half the picture's down; each halves the sides."
+            help="Channels of each resolution, from half the image's side down; each halves the sides."
         ),
     ] = "48-96",
     blocks: Annotated[int, typer.Option(help="Residual blocks of each resolution.")] = 1,
@@ -51,7 +51,7 @@ def train_encoder(
     train, test = load_data(data, "train"), load_data(data, "test")
     where = resolve_device(device)
     encoder = train_vae(train, training, device=where).to(where)
-    with stage("measure how well pictures come back"):
+    with stage("measure the reconstruction error"):
         found = measure_reconstruction(encoder, test)
     shape = list(encoder.latent_shape(train.event_shape))
     kept = {"data": train.name, "steps": steps, "psnr": f"{found.psnr:.3f}", "pictures": found.pictures}
@@ -69,6 +69,6 @@ def train_encoder(
         return
     parts = " --prior kernel-mean --coupling leave-one-out" if train.condition.kind == "embeddings" else ""
     print_rich(
-        f"latents {shape}, {found.psnr:.2f} dB on {found.pictures} pictures of the test split: {out}",
+        f"latents {shape}, {found.psnr:.2f} dB on {found.pictures} images of the test split: {out}",
         f"next: flowprior train --data {data} --latent vae:weights={out}{parts}",
     )

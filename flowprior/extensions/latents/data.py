@@ -1,4 +1,4 @@
-"""Data whose events are the latents of images, encoded once."""
+"""The data of a flow in latents: the latents of images, encoded once."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from flowprior.progress import Stage, stage
 from flowprior.storage.user_paths import expanded
 
 MOST_AT_ONCE = 1024
-"""Images that are encoded at once, at most."""
+"""The largest number of images that are encoded at once."""
 NUMBERS_AT_ONCE = 1 << 22
-"""Numbers of the images that are encoded at once: 16 MiB of float32."""
+"""The largest number of pixels, in all channels, that are encoded at once: 16 MiB of float32."""
 OWN = {"event_shape", "is_image"}
 """The attributes in which data in latents differ from their images."""
 
 
 class EncodedImages(EncodedData):
-    """Latents of a data set's images, with its conditions.
+    """The latents of a data set's images, with its conditions.
 
     They are encoded when they are first asked for, or by :meth:`prepare`, in blocks of a fixed size: what
     comes from the cache is what would come from memory, bit for bit.
@@ -46,7 +46,7 @@ class EncodedImages(EncodedData):
     def __init__(self, images: Data, encoder: LatentEncoder, folder: Path | str | None = None) -> None:
         if not images.is_image or len(images) == 0:
             raise InputError(
-                f"encoder '{encoder.kind}': expected pictures, '{images.name}' has {len(images)} events "
+                f"encoder '{encoder.kind}': expected images, '{images.name}' has {len(images)} events "
                 f"{list(images.event_shape)}; leave the encoder out"
             )
         self.images, self.encoder = images, encoder
@@ -61,7 +61,7 @@ class EncodedImages(EncodedData):
         return len(self.images)
 
     def prepare(self, notify: Notify | None = None) -> Self:
-        """Encode all images, or open the cache that holds them; ``notify`` gets a line of what is made."""
+        """Encode all images, or open the cache of their latents; ``notify`` gets a line on them."""
         if self._latents is None:
             with stage(f"read and encode {self.name}", len(self)) as encoding:
                 self._latents = self._all_latents(self._blocks(encoding), notify)
@@ -89,19 +89,19 @@ class EncodedImages(EncodedData):
         z = self.encoder.encode(x.to(self.encoder.device)).float().cpu()
         if not bool(torch.isfinite(z).all()):
             raise InputError(
-                f"encoder '{self.encoder.kind}': the latents of pictures {indices[0]} to {indices[-1]} of "
+                f"encoder '{self.encoder.kind}': the latents of images {indices[0]} to {indices[-1]} of "
                 f"'{self.name}' are not finite; use other weights"
             )
         return z.numpy()
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Conditions | None]:
-        """The latents ``[B, c, h, w]`` and the conditions of ``indices``."""
+        """Return the latents ``[B, c, h, w]`` and the conditions of ``indices``."""
         latents = self.prepare()._latents
         assert latents is not None
         return torch.from_numpy(np.array(latents[indices.numpy()])), self.images.conditions(indices)
 
     def conditions(self, indices: Tensor) -> Conditions | None:
-        """The conditions alone; no image is read or encoded."""
+        """Return the conditions of ``indices`` without a look at the images."""
         return self.images.conditions(indices)
 
     def caption_embeddings(self, indices: Tensor) -> Tensor | None:

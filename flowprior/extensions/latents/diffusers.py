@@ -1,4 +1,4 @@
-"""Autoencoders of the diffusers library (extra ``diffusers``) in a local folder; nothing is downloaded."""
+"""The autoencoders of diffusers (extra ``diffusers``) in a local folder; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from flowprior.storage.writing import one_line
 CONFIGURATION = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 WITHIN_A_PIPELINE = ("vae", "vqvae")
+"""The sub-folders of a pipeline that hold an autoencoder."""
 
 
 class DiffusersEncoder(LatentEncoder):
-    """Base class of encoders that are a model of diffusers: z = (encoded − shift) · scale.
+    """The base class of encoders that are a model of diffusers: z = (encoded − shift) · scale.
 
     Scale and shift are the configuration's ``scaling_factor`` and ``shift_factor``. Without a path, which is
     what listing the components makes, every use is refused.
@@ -55,7 +56,7 @@ class DiffusersEncoder(LatentEncoder):
             )
 
     def _read(self, config: Any) -> None:
-        """Take from the configuration what shapes and scales the latents."""
+        """Read the shape and the scale of the latents from the configuration."""
         self.channels, self.latent_channels = config.in_channels, config.latent_channels
         self.factor = 2 ** (len(config.block_out_channels) - 1)
         self.scale = float(config.get("scaling_factor") or 1.0)
@@ -108,7 +109,7 @@ class VQModelEncoder(DiffusersEncoder):
 
 
 def load_model(path: str, kind: str, owner: str) -> Any:
-    """The model of class ``kind`` that ``save_pretrained`` left in the folder ``path``, in float32.
+    """Load the model of class ``kind`` that ``save_pretrained`` wrote to the folder ``path``, in float32.
 
     Raises:
         OptionError: diffusers is not installed.

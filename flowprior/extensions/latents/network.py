@@ -19,13 +19,15 @@ from flowprior.models.base import parse_widths
 from flowprior.registry import check_counts
 
 LOG_VARIANCE_BOUND = 20.0
+"""The largest absolute log-variance of the posterior."""
 FIRST_LOG_VARIANCE = -6.0
-"""Of the posterior before training."""
+"""The log-variance of the posterior before training."""
 SMALLEST_VARIANCE = 1e-6
+"""The lower bound on the variances of principal components."""
 
 
 class ResidualConvolutions(nn.Module):
-    """x + conv2(SiLU(conv1(SiLU(x)))); conv2 starts at zero."""
+    """The block x + conv2(SiLU(conv1(SiLU(x)))), in which conv2 starts at zero."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -37,7 +39,7 @@ class ResidualConvolutions(nn.Module):
 
 
 class _Down(nn.Module):
-    """Half the resolution by a strided convolution, then residual blocks."""
+    """The layer that halves the resolution by a strided convolution, followed by residual blocks."""
 
     def __init__(self, channels_above: int, channels: int, blocks: int) -> None:
         super().__init__()
@@ -49,7 +51,7 @@ class _Down(nn.Module):
 
 
 class _Up(nn.Module):
-    """Residual blocks, then twice the resolution by a pixel shuffle (Shi et al. 2016)."""
+    """The layer that doubles the resolution by a pixel shuffle (Shi et al. 2016), after residual blocks."""
 
     def __init__(self, channels: int, channels_above: int, blocks: int) -> None:
         super().__init__()
@@ -61,7 +63,7 @@ class _Up(nn.Module):
 
 
 class ConvolutionalVae(nn.Module):
-    """Posterior q(z | x), a Gaussian for each number of a grid ``[c, h, w]``, and a decoder to images.
+    """The posterior q(z | x), a Gaussian for each number of a grid ``[c, h, w]``, and the decoder to images.
 
     Attributes:
         factor: by how much height and width are divided: 2 to the number of widths.
@@ -95,7 +97,7 @@ class ConvolutionalVae(nn.Module):
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def _initialise(self) -> None:
-        """He's normal weights (He et al. 2015); residual blocks start as the identity."""
+        """Initialise the weights as He et al. 2015; residual blocks start as the identity."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d) and module.bias is not None:
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -106,7 +108,7 @@ class ConvolutionalVae(nn.Module):
 
     @torch.no_grad()
     def start_from(self, x: Tensor) -> None:
-        """Start as the principal components of patches of x ``[B, C, H, W]``, whose sides it divides.
+        """Initialise the network as the principal components of patches of x ``[B, C, H, W]``.
 
         Its linear parts become them, scaled to variance 1; what the convolutions add starts at zero, and the
         posterior with little noise.
@@ -131,7 +133,7 @@ class ConvolutionalVae(nn.Module):
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor]) -> ConvolutionalVae:
-        """The network whose ``state_dict`` is ``tensors``, of any floating-point type, in float32.
+        """Build the network of a ``state_dict`` of any floating-point type, in float32.
 
         Raises:
             KeyError: a tensor is missing.
@@ -142,7 +144,7 @@ class ConvolutionalVae(nn.Module):
         return found
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z | x), ``[B, c, h, w]`` each, of images whose sides it divides."""
+        """Return mean and log-variance of q(z | x), ``[B, c, h, w]`` each, for images of divisible sides."""
         hidden = x.contiguous(memory_format=torch.channels_last)
         for level in self.down:
             hidden = level(hidden)
@@ -151,7 +153,7 @@ class ConvolutionalVae(nn.Module):
         return mean.contiguous(), log_variance.clamp(-LOG_VARIANCE_BOUND, LOG_VARIANCE_BOUND)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Images ``[B, C, H, W]`` of latents z ``[B, c, h, w]``."""
+        """Decode latents z ``[B, c, h, w]`` to images ``[B, C, H, W]``."""
         hidden = self.unfold(z.contiguous(memory_format=torch.channels_last))
         for level in self.up:
             hidden = level(hidden)
@@ -159,7 +161,7 @@ class ConvolutionalVae(nn.Module):
 
 
 def _options_of(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The options that a network with these tensors was built with."""
+    """Return the options with which a network of these tensors was built."""
     widths = [
         len(tensors[name])
         for name in sorted(filter(re.compile(r"down\.\d\.conv\.weight").fullmatch, tensors))

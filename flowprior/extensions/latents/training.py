@@ -1,4 +1,4 @@
-"""Training of the convolutional VAE that a flow's latents come from.
+"""The training of the convolutional VAE for flows in latents.
 
 Loss of a batch: mean over events of (‖x − decode(z)‖² + kl · KL(q(z|x) ‖ N(0, I))) / numbers of an event,
 with z drawn from q(z|x). So small a weight of the KL divergence keeps the latents in bounds and no more
@@ -25,21 +25,26 @@ from flowprior.progress import stage
 from flowprior.registry import check_count, check_numbers, choose
 
 REPORT_EVERY = 100
+"""The number of steps between two lines of progress."""
 PICTURES_TO_START_FROM = 1024
+"""The number of images behind the principal components at the start."""
 CLIP = 1.0
+"""The largest norm of a gradient."""
 MOST_ERROR = 4.0
-"""Squared difference of the numbers of a black image and a white one."""
+"""The squared difference between a black pixel and a white one."""
 STANDARDISED_AT_ONCE = 256
+"""The number of images that are encoded at a time for mean and variance."""
 COMPARED_AT_ONCE = 64
+"""The number of images that are decoded at a time for the reconstruction error."""
 RANGE = 2.0
 """The range of a pixel in [-1, 1]."""
 SMALLEST_SCALE = 1e-4
-"""Above the smallest number of half precision."""
+"""The smallest standard deviation of latents, above the smallest number of half precision."""
 
 
 @dataclass(frozen=True)
 class VaeTraining:
-    """How a VAE is trained.
+    """The settings of the training of a VAE.
 
     Attributes:
         latent: channels of the latents.
@@ -96,9 +101,7 @@ def train_vae(
     """
     training = training or VaeTraining()
     if not data.is_image or len(data) == 0:
-        raise InputError(
-            f"train-encoder: expected pictures, '{data.name}' has events {list(data.event_shape)}"
-        )
+        raise InputError(f"train-encoder: expected images, '{data.name}' has events {list(data.event_shape)}")
     network = _seeded_network(data, training).to(device)
     errors: list[Tensor] = []
     with stage("train the encoder", training.steps, everywhere=True, kept=True) as under_way:
@@ -122,7 +125,7 @@ def _refuse_divergence(step: int, error: float, training: VaeTraining) -> None:
 
 
 def _errors(network: ConvolutionalVae, data: Data, training: VaeTraining) -> Iterator[Tensor]:
-    """Make one step after the other; the mean squared error of a number before each."""
+    """Make the training steps one by one and yield the mean squared error before each."""
     generator = torch.Generator().manual_seed(training.seed)
     device = network.unfold.weight.device
     warn_of_emulation("train-encoder", training.precision, device)
@@ -141,14 +144,14 @@ def _errors(network: ConvolutionalVae, data: Data, training: VaeTraining) -> Ite
 
 
 def _seeded_network(data: Data, training: VaeTraining) -> ConvolutionalVae:
-    """The network before its first step: principal components of the patches of some images."""
+    """Build the network before its first step, as principal components of the patches of some images."""
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(training.seed)
         network = ConvolutionalVae(data.event_shape[0], training.latent, training.widths, training.blocks)
     if network.factor > min(data.event_shape[1:]):
         raise InputError(
             f"train-encoder: widths={training.widths} need sides of {network.factor} pixels or more, "
-            f"'{data.name}' has pictures of {list(data.event_shape[1:])}; "
+            f"'{data.name}' has images of {list(data.event_shape[1:])}; "
             "give fewer widths"
         )
     generator = torch.Generator().manual_seed(training.seed)
@@ -158,7 +161,7 @@ def _seeded_network(data: Data, training: VaeTraining) -> ConvolutionalVae:
 
 
 def _batches(count: int, training: VaeTraining, generator: torch.Generator) -> Iterator[Tensor]:
-    """Indices of every step: one permutation of the data after the other, each cut into whole batches."""
+    """Yield the indices of every step: whole batches of one permutation of the data after the other."""
     size, step = min(training.batch_size, count), 0
     while step < training.steps:
         order = torch.randperm(count, generator=generator)
@@ -170,7 +173,7 @@ def _batches(count: int, training: VaeTraining, generator: torch.Generator) -> I
 def _loss(
     network: ConvolutionalVae, x: Tensor, kl: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """The loss on x ``[B, C, H, W]``, and the mean squared error of a number."""
+    """Return the loss on x ``[B, C, H, W]``, and the mean squared error."""
     mean, log_variance = (part.float() for part in network.encode(x))
     noise = torch.randn(mean.shape, generator=generator).to(x)
     error = functional.mse_loss(network.decode(mean + noise * (log_variance / 2).exp()).float(), x)
@@ -180,7 +183,7 @@ def _loss(
 
 @torch.no_grad()
 def _standardised(network: ConvolutionalVae, data: Data) -> VaeEncoder:
-    """The encoder whose latents have mean 0 and variance 1 on ``data`` in each channel.
+    """Return the encoder with latents of mean 0 and variance 1 in each channel on ``data``.
 
     All numbers are rounded as its file holds them.
     """
@@ -201,7 +204,7 @@ def _rounded(value: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Error of decode(encode(x)), clamped to [-1, 1], against x.
+    """The error of decode(encode(x)), clamped to [-1, 1], against x.
 
     Attributes:
         psnr: peak signal-to-noise ratio 10 log10(4 / mse) in dB, of all images together.
@@ -222,7 +225,7 @@ def measure_reconstruction(encoder: LatentEncoder, data: Data) -> Reconstruction
         InputError: no data, or events that the encoder does not take.
     """
     if len(data) == 0:
-        raise InputError(f"reconstruction: expected pictures, '{data.name}' is empty")
+        raise InputError(f"reconstruction: expected images, '{data.name}' is empty")
     error, count = 0.0, 0
     device = encoder.device
     for x, _ in data.batches(COMPARED_AT_ONCE):

@@ -1,4 +1,4 @@
-"""The small convolutional autoencoder of our own, from a file or from the package; images as they are."""
+"""The encoders ``vae``, a small convolutional autoencoder from a file or the package, and ``identity``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from flowprior.storage.tensor_files import SizedBy, part_of, sizes_of
 from flowprior.storage.user_paths import existing_file
 
 SHIPPED = Path(__file__).parent / "weights" / "vae-emoji-32.safetensors"
+"""The weights in the package, for emoji of 32 pixels."""
 SUFFIX = ".safetensors"
 
 
 @Encoder.register("identity")
 class IdentityEncoder(LatentEncoder):
-    """Images as they are: the latents are the pixels."""
+    """The identity encoder: the latents are the pixels."""
 
     def _encode(self, x: Tensor) -> Tensor:
         return x
@@ -69,7 +70,7 @@ class VaeEncoder(LatentEncoder):
 
     @staticmethod
     def check_file(path: Path | str) -> None:
-        """Refuse a name that weights would not be found again under, before anything is trained.
+        """Refuse a file name under which the weights could not be read again, before training.
 
         Raises:
             OptionError: it does not end in .safetensors, or is that of a folder.
@@ -91,7 +92,7 @@ class VaeEncoder(LatentEncoder):
 
 @Encoder.register("vae")
 class StoredVaeEncoder(VaeEncoder):
-    """Small convolutional VAE of our own; by default the one for emoji of 32 pixels in the package.
+    """A small convolutional VAE; by default the one for emoji of 32 pixels in the package.
 
     Args:
         weights: file that ``flowprior train-encoder`` wrote; None takes the one that comes with flowprior.
@@ -114,7 +115,7 @@ class StoredVaeEncoder(VaeEncoder):
 
 
 def _parts(tensors: Mapping[str, Tensor]) -> tuple[ConvolutionalVae, Tensor, Tensor]:
-    """Network, shift and scale of a ``state_dict``.
+    """Return the network, shift and scale of a ``state_dict``.
 
     Raises:
         InputError: tensors of something else.

@@ -1,1 +1,1 @@
-"""Images to be restored: data whose conditions are degraded images, scores, and files to be restored."""
+"""The extension for image restoration: data of degraded images, metrics, and files to restore."""

@@ -1,7 +1,7 @@
-"""Pictures to be restored: each picture of a data set under the condition of what is left of it.
+"""The data of image restoration: the images of a data set, each with its degraded image as condition.
 
-The condition is a picture, not a label: a low-resolution one, or one of which a rectangle is hidden. What was
-observed can be computed of any picture, so that a restoration can be held against its condition
+The degraded image has a low resolution, or a hidden rectangle. It can be computed from any image, so that a
+restored image can be compared with its condition
 (:class:`flowprior.extensions.restoration.metrics.Consistency`).
 """
 
@@ -19,19 +19,19 @@ from flowprior.registry import check_counts, check_numbers, choose
 from flowprior.streams.data import Data, DerivedData, Observation
 
 PICTURE, LABEL = "picture", "label"
-"""Names of the parts of the condition, where it has the label beside the picture."""
+"""The names of the parts of a condition of degraded image and label."""
 
 
 class Restoration(DerivedData):
-    """The pictures of ``data`` under the condition of what an observation leaves of them.
+    """The images of ``data``, with their degraded observations as conditions.
 
     Args:
-        data: pictures [C, H, W].
+        data: images [C, H, W].
         task: gives the condition.
         with_label: whether the condition is a mapping of the ``picture`` and the ``label``.
 
     Raises:
-        InputError: events that are no pictures, or no labels where they are wanted.
+        InputError: events that are no images, or no labels where they are wanted.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Restoration(DerivedData):
     ) -> None:
         super().__init__(data)
         if len(data.event_shape) != 3:
-            raise InputError(f"restoration: expected pictures [C, H, W], got events {list(data.event_shape)}")
+            raise InputError(f"restoration: expected images [C, H, W], got events {list(data.event_shape)}")
         self.name = f"{task.name} of {data.name}"
         self.observation = self.task = task
         self.with_label = with_label
@@ -48,9 +48,9 @@ class Restoration(DerivedData):
         self.condition_counts = None
         self.groups = data.look_alikes if data.groups is None else data.groups
         self.class_names = None
-        self.condition = picture = Condition.of_shape(task.shape(*data.event_shape))
+        self.condition = image = Condition.of_shape(task.shape(*data.event_shape))
         if with_label and data.condition.kind == "labels":
-            self.condition = Condition("parts", parts=((LABEL, data.condition), (PICTURE, picture)))
+            self.condition = Condition("parts", parts=((LABEL, data.condition), (PICTURE, image)))
             self.label_names = None if data.class_names is None else {LABEL: data.class_names}
         elif with_label:
             raise InputError(
@@ -59,7 +59,7 @@ class Restoration(DerivedData):
             )
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | Parts]:
-        """The pictures ``[B, C, H, W]`` and what is left of them, ``[B, c, h, w]``."""
+        """Return images ``[B, C, H, W]`` and their observations ``[B, c, h, w]``."""
         x, cond = self.data.batch(indices)
         left = self.task.observe(x, indices)
         if not self.with_label:
@@ -73,7 +73,7 @@ class Restoration(DerivedData):
 
 
 class LowResolution(Observation):
-    """Means over squares of ``factor`` × ``factor`` pixels.
+    """The observation of low resolution: means over squares of ``factor`` × ``factor`` pixels.
 
     Args:
         factor: of the resolution.
@@ -86,7 +86,7 @@ class LowResolution(Observation):
         self.factor = factor
 
     def shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:
-        """Return (c, h, w) of what is left of such pictures."""
+        """Return the shape (c, h, w) of observations of such images."""
         if height % self.factor or width % self.factor:
             raise OptionError(
                 f"restoration: factor={self.factor} does not divide {height} x {width} pixels; choose one "
@@ -95,7 +95,7 @@ class LowResolution(Observation):
         return channels, height // self.factor, width // self.factor
 
     def observe(self, x: Tensor, indices: Tensor) -> Tensor:
-        """Return what is left of pictures x ``[B, C, H, W]``, at ``indices`` of the data."""
+        """Return the observations of images x ``[B, C, H, W]`` at ``indices`` of the data."""
         return functional.avg_pool2d(x, self.factor)
 
     def of(self, x: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,10 +103,10 @@ class LowResolution(Observation):
 
 
 class HiddenRectangle(Observation):
-    """A picture with a rectangle of zeros, and a channel that is 1 where it is known and −1 where it is not.
+    """The observation with a hidden rectangle of zeros, and a channel of 1 for known, −1 for hidden pixels.
 
-    Where the rectangle lies follows from the seed and the place of the picture in the data set, so that a
-    picture is always asked for the same.
+    Where the rectangle lies follows from the seed and the place of the image in the data set, so that a
+    image is always asked for the same.
 
     Args:
         share: of the height and of the width that is hidden.
@@ -121,11 +121,11 @@ class HiddenRectangle(Observation):
         self.share, self.seed = share, seed
 
     def shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:
-        """Return (c, h, w) of what is left of such pictures."""
+        """Return the shape (c, h, w) of observations of such images."""
         return channels + 1, height, width
 
     def observe(self, x: Tensor, indices: Tensor) -> Tensor:
-        """Return what is left of pictures x ``[B, C, H, W]``, at ``indices`` of the data."""
+        """Return the observations of images x ``[B, C, H, W]`` at ``indices`` of the data."""
         height, width = x.shape[2:]
         tall, wide = (max(1, round(self.share * side)) for side in (height, width))
         known = x.new_ones(len(indices), 1, height, width)
@@ -151,7 +151,7 @@ def restoration(
     with_label: bool = False,
     seed: int = 0,
 ) -> Restoration:
-    """Pictures of another data set to be restored from a low-resolution or a partly hidden one.
+    """Images of another data set, to be restored from a low resolution or from a visible part.
 
     Args:
         split: ``"train"`` or ``"test"``, those of the other data set.
@@ -163,7 +163,7 @@ def restoration(
         seed: of the places of the rectangles.
 
     Raises:
-        InputError: data that are no pictures, or have no labels where they are wanted.
+        InputError: data that are no images, or have no labels where they are wanted.
         OptionError: impossible options.
     """
     choose("restoration", "task", task, (LowResolution.name, HiddenRectangle.name))

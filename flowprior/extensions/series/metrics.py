@@ -17,10 +17,11 @@ from flowprior.metrics import Drawn, Metric, MetricInfo, PairedMetric, Setup
 from flowprior.metrics.ensembles import ensembles
 
 PROBABILITIES = (0.5, 0.9)
+"""The probabilities of the central intervals."""
 
 
 def coverage(samples: Tensor, truth: Tensor, probability: float) -> Tensor:
-    """Share ``[n]`` of the numbers of each truth that lie in the central interval of the members.
+    """Return the share ``[n]`` of each true series that lies in the central interval of the members.
 
     Args:
         samples: ``[n, members, *event]``, at least (1 + p)/(1 − p) members: 19 for 0.9.
@@ -43,7 +44,7 @@ def coverage(samples: Tensor, truth: Tensor, probability: float) -> Tensor:
 
 @Metric.register("coverage")
 class Coverage(PairedMetric):
-    """Share of true numbers within the central intervals of 50 and 90 % of several samples."""
+    """Share of true values within the central 50 and 90 % intervals of several samples."""
 
     better = ""
     names = ()

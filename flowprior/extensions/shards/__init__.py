@@ -1,1 +1,1 @@
-"""Data in ``.tar`` shards, as WebDataset has them (extra ``shards``)."""
+"""The extension for data in ``.tar`` shards in the format of WebDataset (extra ``shards``)."""

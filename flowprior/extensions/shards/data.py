@@ -1,4 +1,4 @@
-"""Shards: ``.tar`` files of records as webdataset writes them, unpacked once into arrays of the cache.
+"""The data set of shards, ``.tar`` files of webdataset, unpacked once into arrays of the cache.
 
 A user means them by a folder, a file or a pattern; which of them are which split is said by their names.
 """
@@ -53,7 +53,7 @@ def shards(
 
     Shards lie on this machine or a file system that it shares (extra ``shards``). Each is read once from its
     beginning to its end, and its events are kept in the library's cache (``$FLOWPRIOR_CACHE``), decoded and
-    not packed: a byte for each number of a picture, four for one of an array. From then on order, resuming,
+    not packed: a byte for each number of an image, four for one of an array. From then on order, resuming,
     several processes and the fit of a prior are those of any other data set. Nothing is unpickled.
 
     Args:
@@ -66,8 +66,8 @@ def shards(
             ``"auto"`` takes ``cls`` where it is there, ``"none"`` none.
         text: the same of captions, in place of labels; ``"auto"`` takes ``txt`` where there is no ``cls``.
         encoder: of captions; None leaves such records without a condition.
-        size: side of every picture; see :class:`FolderData`. None expects all of the first one's size.
-        channels: of pictures, 1 or 3.
+        size: side of every image; see :class:`FolderData`. None expects all of the first one's size.
+        channels: of images, 1 or 3.
         max_corrupt: how many records may be corrupt, and are left out: a number, or a share of all.
         test_fraction: share of the records held out, in [0, 1); 0 puts all of them into both splits.
         seed: another seed gives another split.
@@ -101,7 +101,7 @@ def shards(
 
 
 class ShardData(ConditionedRecords):
-    """Records of ``.tar`` shards, of whose unpacked events only the rows of a batch are in memory.
+    """The records of ``.tar`` shards, of whose unpacked arrays only a batch is in memory.
 
     Args:
         shards: at least one, each with records.
@@ -109,7 +109,7 @@ class ShardData(ConditionedRecords):
         conditions: of all records.
         encoder: of captions; None leaves captioned records without a condition.
         corrupt: counts what could not be unpacked.
-        is_image: whether events are pictures.
+        is_image: whether events are images.
         name: for messages and tables.
 
     Raises:
@@ -132,18 +132,18 @@ class ShardData(ConditionedRecords):
         self.event_shape = torch.Size(shards[0].events.shape[1:])
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Events ``[B, *event]`` and the conditions of these records."""
+        """Return the data samples ``[B, *event]`` and conditions of these indices."""
         events = self._events.gather(self.rows[indices])
         return events / 127.5 - 1 if self.is_image else events, self.conditions(indices)
 
     def fingerprint(self) -> str:
-        """sha256 over the digests of the unpacked shards, and the rows."""
+        """Return the sha256 over the digests of the unpacked shards, and the rows."""
         digests = "".join(shard.digest for shard in self._shards)
         return hashlib.sha256(self.rows.numpy().tobytes() + digests.encode()).hexdigest()
 
 
 def _unpacked(files: Sequence[Path], contents: Contents, decoder: EventDecoder) -> list[UnpackedShard]:
-    """All shards, whose events have one shape."""
+    """Return all unpacked shards after a check that their data samples have one shape."""
     shards: list[UnpackedShard] = []
     with stage("unpack shards", len(files)) as unpacking:
         for file in files:
@@ -155,7 +155,7 @@ def _unpacked(files: Sequence[Path], contents: Contents, decoder: EventDecoder) 
         if found != first:
             raise InputError(
                 f"{shard.path}: expected events {list(first)} as in {held[0].path.name}, got {list(found)}; "
-                "pass size= to scale all pictures"
+                "pass size= to scale all images"
             )
     return shards
 
@@ -163,7 +163,7 @@ def _unpacked(files: Sequence[Path], contents: Contents, decoder: EventDecoder) 
 def _conditions(
     shards: Sequence[UnpackedShard], known: Sequence[UnpackedShard], contents: Contents, name: str
 ) -> tuple[RecordConditions, dict[str, str]]:
-    """Labels or captions of all records, and what is wrong with those whose text is no label, by their names.
+    """Return the labels or captions of all records, and the problems of records without a known label.
 
     The classes are those of the shards ``known``.
     """
@@ -181,7 +181,7 @@ def _conditions(
 
 
 def shard_files(path: str | None, split: Split) -> tuple[list[Path], list[Path] | None]:
-    """(shards of ``split``, shards of the training split where there are own ones for both, else None).
+    """Return the shards of ``split``, and those of the training split if the folder has its own splits.
 
     Args:
         path: a folder of ``.tar`` files; one file; or a pattern with ``*`` or, as webdataset writes it,
@@ -221,7 +221,7 @@ def _of_folder(folder: Path) -> list[Path]:
 
 
 def _of_pattern(pattern: Path) -> list[Path]:
-    """The file of that name, or the files that the pattern names."""
+    """Return the file of a name, or the files of a pattern."""
     if is_there(pattern, "is_file"):
         return [pattern]
     webdataset = import_extra("webdataset", "shards", "shards: reading .tar files")

@@ -1,4 +1,4 @@
-"""The records of a shard, read once through webdataset and kept as an array in the cache."""
+"""The unpacking of shards: records are read once through webdataset and kept as arrays in the cache."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ AUTO, NONE = "auto", "none"
 JSON = "json."
 """The prefix of a field's name where the condition is a field of a ``.json`` member."""
 LOOKED_AT = 16
-"""Records of the first shard that show what is in all."""
+"""The number of records of the first shard by which the members of all are found."""
 MOST_TEXT_BYTES = 1 << 30
-"""Bytes of the conditions of one shard."""
+"""The largest number of bytes of the conditions of one shard."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Contents:
     """The members of a record that are read.
 
     Attributes:
-        events: suffixes of events, all of pictures or all of arrays; the first that is there counts.
+        events: suffixes of events, all of images or all of arrays; the first that is there counts.
         label: suffix or ``"json.FIELD"`` of labels; None for none.
         text: the same of captions.
     """
@@ -55,12 +55,12 @@ class Contents:
 
 @dataclass(frozen=True)
 class UnpackedShard:
-    """The records of a shard that have all that is wanted.
+    """The unpacked records of a shard.
 
     Attributes:
         path: of the shard.
         digest: of the shard's path, size and time of change, and of what was wanted.
-        events: ``[R, *event]``, memory-mapped: pictures uint8, arrays float32.
+        events: ``[R, *event]``, memory-mapped: images uint8, arrays float32.
         texts: the text of each condition; of no records where none is wanted.
         wrong: what is wrong with the other records, by their names.
     """
@@ -100,7 +100,7 @@ def contents_of(shard: Path, event: str, label: str, text: str) -> Contents:
 
 
 def unpacked_shard(shard: Path, contents: Contents, decoder: EventDecoder) -> UnpackedShard:
-    """The records of a shard, from the cache where it was unpacked before.
+    """Return the records of a shard, from the cache if it was unpacked before.
 
     They lie in ``$FLOWPRIOR_CACHE`` in two files, the numbers of the events one after the other and a
     ``.json`` with the rest.
@@ -125,7 +125,7 @@ def unpacked_shard(shard: Path, contents: Contents, decoder: EventDecoder) -> Un
 
 
 def _unpack(shard: Path, contents: Contents, decoder: EventDecoder, target: Path) -> dict[str, Any]:
-    """Write the events of a shard to ``target``; what is to be known of them is returned."""
+    """Write the data samples of a shard to ``target`` and return their description."""
     expected: torch.Size | None = None
     wanted = contents.label or contents.text
     count, texts, wrong = 0, [], {}
@@ -147,7 +147,7 @@ def _unpack(shard: Path, contents: Contents, decoder: EventDecoder, target: Path
 
 
 def _records(shard: Path) -> Iterator[Record]:
-    """The records of a shard in its order."""
+    """Yield the records of a shard in its order."""
     tar = import_extra("webdataset", "shards", "shards: reading .tar files").tariterators
     try:
         with shard.open("rb") as stream:
@@ -171,7 +171,7 @@ def _event(record: Record, contents: Contents, decoder: EventDecoder, expected: 
 
 
 def _text(record: Record, wanted: str) -> str:
-    """The text of the condition: all of a member, or a text or whole number in its JSON object."""
+    """Return the text of the condition: a whole member, or a text or whole number in its JSON object."""
     is_json = wanted.startswith(JSON)
     suffix, name = ("json", wanted.removeprefix(JSON)) if is_json else (wanted, "")
     if suffix not in record:
@@ -189,17 +189,17 @@ def _text(record: Record, wanted: str) -> str:
 
 
 def _list_of(record: Iterable[str]) -> str:
-    """The suffixes of the members of records."""
+    """Return the suffixes of the members of records."""
     return printable(", ".join(sorted(name for name in record if not name.startswith("__")))) or "nothing"
 
 
 def _given_events(event: str) -> tuple[str, ...]:
-    """Suffixes as webdataset writes them, ``jpg;png``; also longer ones such as ``image.jpg``."""
+    """Return the suffixes in webdataset's notation ``jpg;png``; also longer ones such as ``image.jpg``."""
     events = tuple(part.strip().lower().removeprefix(".") for part in str(event).split(";") if part.strip())
     kinds = {suffix.rpartition(".")[2] for suffix in events}
     if not kinds or not (kinds <= set(PICTURES) or kinds <= set(ARRAYS)):
         raise OptionError(
-            f"shards: event={event} is not possible; give suffixes of pictures, such as 'jpg;png', or npy: "
+            f"shards: event={event} is not possible; give suffixes of images, such as 'jpg;png', or npy: "
             "anything else would have to be unpickled"
         )
     return events

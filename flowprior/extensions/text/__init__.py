@@ -1,1 +1,1 @@
-"""Conditions made of texts: captions, their encoders, and how well images fit them."""
+"""The extension for captions: data sets, text encoders, and the fit of images to captions."""

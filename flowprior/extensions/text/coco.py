@@ -1,4 +1,4 @@
-"""MS-COCO and its captions (Lin et al. 2014, arXiv 1405.0312; Chen et al. 2015, arXiv 1504.00325)."""
+"""The data set MS-COCO with its captions (Lin et al. 2014, Chen et al. 2015, arXiv 1504.00325)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from flowprior.storage.user_paths import data_folder
 from flowprior.storage.writing import one_line
 
 PARTS = {"train": "train", "test": "val"}
-"""COCO's names of the splits; the captions of its test images were never published."""
+"""The names of the splits at COCO, which never published the captions of its test images."""
 
 
 @DATA.register("coco")
@@ -51,7 +51,7 @@ def coco(
     check_split(split)
     check_shape("coco", size, 3)
     advice = f"unpack annotations_trainval{year}.zip, train{year}.zip and val{year}.zip of cocodataset.org in"
-    root = data_folder(path, "coco", "annotations and pictures", f"{advice} one folder")
+    root = data_folder(path, "coco", "annotations and images", f"{advice} one folder")
     part = f"{PARTS[split]}{year}"
     annotations = root / "annotations" / f"captions_{part}.json"
     folder = next((place for place in (root / part, root / "images" / part) if place.is_dir()), root / part)
@@ -63,13 +63,13 @@ def coco(
     absent = [file for file in files if not file.is_file()]
     if absent:
         raise InputError(
-            f"{annotations}: {some(absent, 'picture')} no file in {folder}; unpack the pictures again"
+            f"{annotations}: {some(absent, 'image')} no file in {folder}; unpack the images again"
         )
     return CaptionedPictures(files, captions, encoder, name="coco", size=(size, size))
 
 
 def read_coco(file: Path) -> tuple[list[str], list[tuple[str, ...]]]:
-    """File names ``[N]`` and captions ``[N]`` of the images in a ``captions_*.json``.
+    """Read the file names ``[N]`` and captions ``[N]`` of the images in a ``captions_*.json``.
 
     Raises:
         InputError: none of COCO's captions, or images and captions that do not belong together.
@@ -89,9 +89,9 @@ def read_coco(file: Path) -> tuple[list[str], list[tuple[str, ...]]]:
     captions: dict[int, list[str]] = {number: [] for number in names}
     for number, text in texts:
         if number not in captions:
-            raise InputError(f"{file}: caption without its picture, there is none of number {number}")
-        captions[number].append(check_caption(text, f"{file}, picture {number}"))
+            raise InputError(f"{file}: caption without its image, there is none of number {number}")
+        captions[number].append(check_caption(text, f"{file}, image {number}"))
     lacking = [Path(names[number]) for number, found in captions.items() if not found]
     if lacking:
-        raise InputError(f"{file}: {some(lacking, 'picture')} no caption; download the file again")
+        raise InputError(f"{file}: {some(lacking, 'image')} no caption; download the file again")
     return list(names.values()), [tuple(found) for found in captions.values()]

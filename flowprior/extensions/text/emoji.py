@@ -1,4 +1,4 @@
-"""Emoji: real drawings with real captions, the data set of text to image that needs no download.
+"""The data set ``emoji``: drawings with captions, for text to image without a download.
 
 A file, one .npz, has images of one size, their captions, and embeddings of these. ``python -m
 benchmarks.data_sets.emoji`` writes it, at any size; the set of 32 pixels lies in the package.
@@ -36,9 +36,11 @@ from flowprior.storage.user_paths import existing_file
 CONDITIONS = ("caption", "style", "group")
 PARTS = {"seen": "train-seen", "unseen": "test-unseen", "scorer": "train-scorer"}
 TWINS = {"noto-v1": "noto", "fluent-emoji-flat": "fluent-emoji"}
-"""Styles drawn after another one: where one of the two is held out, so is the other."""
+"""The styles that were drawn after another one; both are always in the same split."""
 FORMAT = 1
+"""The version of the file."""
 EMBEDDED = Path(__file__).parent / "embedded" / "emoji.npz"
+"""The file of emoji in the package."""
 ATTRIBUTIONS = EMBEDDED.with_name("emoji-attributions.md")
 ARRAYS = {
     "pictures": np.uint8,
@@ -48,13 +50,13 @@ ARRAYS = {
     "embeddings": np.float16,
     "empty_embedding": np.float16,
 }
-"""Array of a file -> the type in which it is stored."""
+"""The stored type of each array of the file."""
 PLACES = ("caption_of", "style_of", "group_of")
 TEXTS = ("captions", "ids", "families", "styles", "groups")
 UNSEEN_SHARE = 0.17
-"""Share of the families that no flow and no scorer is trained on."""
+"""The share of families of captions that no flow and no scorer is trained on."""
 SCORER_SHARE = 0.24
-"""Share of the families that the image-text score is trained on."""
+"""The share of families of captions on which the image-text score is trained."""
 
 
 @DATA.register("emoji")
@@ -101,14 +103,14 @@ def emoji(
     part_of_picture = parts_of(file)
     chosen = np.flatnonzero(part_of_picture == wanted)
     if not len(chosen):
-        raise InputError(f"{place}: no pictures for split={split}, captions={captions}; build a larger file")
+        raise InputError(f"{place}: no images for split={split}, captions={captions}; build a larger file")
     has_scorer = captions != "scorer" and bool((part_of_picture == PARTS["scorer"]).any())
     scorer = partial(emoji, captions="scorer", path=path) if has_scorer else None
     return EmojiData(file, chosen, condition, "emoji" if path is None else str(place), scorer)
 
 
 class EmojiData(Data):
-    """Some of the images of a file of emoji; kept as bytes, and turned into floating point batch by batch.
+    """Some of the images of a file of emoji, kept as bytes and converted to float32 batch by batch.
 
     Args:
         file: images, captions and embeddings.
@@ -174,22 +176,22 @@ class EmojiData(Data):
         return len(self.pictures)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Any]:
-        """Images ``[B, 3, size, size]`` and conditions of ``indices``."""
+        """Return images ``[B, 3, size, size]`` and conditions of ``indices``."""
         pictures = self.pictures[indices].permute(0, 3, 1, 2).float().contiguous()
         return pictures.div_(127.5).sub_(1), self.cond[indices]
 
     def caption_embeddings(self, indices: Tensor) -> Tensor:
-        """The captions' embeddings ``[B, 384]``, of length 1, also where the condition is a label."""
+        """Return the captions' embeddings ``[B, 384]``, of length 1, also if the condition is a label."""
         return self.embeddings[indices]
 
     def scorer_split(self) -> EmojiData | None:
-        """Images of captions that no flow sees; None of these themselves, and where the file has none."""
+        """Return the images of the scorer split; None for that split itself, and for a file without one."""
         return None if self._scorer is None else self._scorer()
 
 
 @dataclass(frozen=True, eq=False)
 class EmojiFile:
-    """Images in several drawing styles, each with one of the captions.
+    """The contents of a file of emoji: images in several drawing styles, each with one of the captions.
 
     Attributes:
         pictures: uint8 ``[N, size, size, 3]``; channels last packs a third smaller.
@@ -228,7 +230,7 @@ class EmojiFile:
 
     @classmethod
     def read(cls, path: Path) -> EmojiFile:
-        """The contents of ``path``.
+        """Read the contents of the file ``path``.
 
         Raises:
             InputError: it is damaged, or no such file.
@@ -274,7 +276,7 @@ def part_of(family: str) -> str:
 
 
 def is_held_out(family: str, captions: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return which images of a seen family are of the test split, bool ``[N]``: those of one group of styles.
+    """Return the test images of the seen families, bool ``[N]``: those of one group of styles.
 
     Captions that are drawn in no other group stay in training with all their images.
 
@@ -289,11 +291,11 @@ def is_held_out(family: str, captions: np.ndarray, groups: np.ndarray) -> np.nda
 
 
 def _style_groups(file: EmojiFile) -> np.ndarray:
-    """The style of each image ``[N]``, that of its twin where it has one."""
+    """Return the style of each image ``[N]``, or the style after which its style was drawn."""
     return np.array([TWINS.get(style, style) for style in file.styles])[file.style_of]
 
 
 def _chance(purpose: str, text: str) -> float:
-    """A number in [0, 1) that looks random and depends on nothing else."""
+    """Return a pseudo-random number in [0, 1) that depends on ``text`` alone."""
     digest = hashlib.sha256(f"{purpose}: {text}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

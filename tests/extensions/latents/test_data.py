@@ -219,13 +219,13 @@ def test_latents_that_are_not_finite_are_refused_and_nothing_is_put_in_place(
 ) -> None:
     data = pictures()
     data.x[9] = float("nan")
-    with pytest.raises(InputError, match="the latents of pictures 7 to 13 of 'pictures' are not finite"):
+    with pytest.raises(InputError, match="the latents of images 7 to 13 of 'pictures' are not finite"):
         EncodedImages(data, vae, tmp_path).prepare()
     assert "encoded.json" not in names(tmp_path)
 
 
 def test_data_that_are_no_pictures_are_refused() -> None:
-    with pytest.raises(InputError, match="expected pictures, 'points' has 5 events"):
+    with pytest.raises(InputError, match="expected images, 'points' has 5 events"):
         EncodedImages(TensorData(torch.zeros(5, 2), name="points"), IdentityEncoder())
 
 

@@ -84,7 +84,7 @@ def test_impossible_options_are_refused(options: dict, message: str) -> None:
 
 
 def test_data_that_are_no_pictures_are_refused() -> None:
-    with pytest.raises(InputError, match="expected pictures, 'points' has events"):
+    with pytest.raises(InputError, match="expected images, 'points' has events"):
         train_vae(TensorData(torch.zeros(5, 2), name="points"), SHORT)
 
 

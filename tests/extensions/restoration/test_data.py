@@ -124,7 +124,7 @@ def test_a_restoration_is_held_against_the_caption_of_its_picture():
     [
         ("restoration:of=digits,factor=3", "factor=3 does not divide 8 x 8 pixels"),
         ("restoration:of=digits,task=colour", "task"),
-        ("restoration:of=moons", r"expected pictures \[C, H, W\], got events \[2\]"),
+        ("restoration:of=moons", r"expected images \[C, H, W\], got events \[2\]"),
         ("restoration:of=digits,task=inpainting,hidden=2", "hidden"),
         ("restoration:of=emoji,with_label=true", "embeddings .* or choose labels, as in of=emoji:condition"),
         ("restoration:of=emoji,factor=5", "factor=5 does not divide 32 x 32 pixels"),

@@ -112,12 +112,12 @@ def test_pictures_and_captions_belong_together(tmp_path):
     stored = content(write_coco(tmp_path))
     lonely = [entry for entry in stored["annotations"] if entry["image_id"] != 93]
     write_captions(tmp_path, stored | {"annotations": lonely})
-    with pytest.raises(InputError, match=r"1 picture \(000000000093.jpg\) has no caption"):
+    with pytest.raises(InputError, match=r"1 image \(000000000093.jpg\) has no caption"):
         load(tmp_path)
     write_captions(
         tmp_path, stored | {"annotations": [*stored["annotations"], {"image_id": 5, "caption": "lost"}]}
     )
-    with pytest.raises(InputError, match="caption without its picture, there is none of number 5"):
+    with pytest.raises(InputError, match="caption without its image, there is none of number 5"):
         load(tmp_path)
 
 
@@ -126,12 +126,12 @@ def test_missing_and_unreadable_pictures_are_counted_and_named(tmp_path):
     for number in (79, 100):
         damage(tmp_path / "train2017" / f"{number:012}.jpg")
     with pytest.raises(
-        InputError, match=r"2 of 4 pictures cannot be used, such as 000000000079.jpg, 000000000100"
+        InputError, match=r"2 of 4 images cannot be used, such as 000000000079.jpg, 000000000100"
     ):
         load(tmp_path)
     for number in (79, 100):
         (tmp_path / "train2017" / f"{number:012}.jpg").unlink()
     with pytest.raises(
-        InputError, match=r"2 pictures \(000000000079.jpg, 000000000100.jpg\) have no file in"
+        InputError, match=r"2 images \(000000000079.jpg, 000000000100.jpg\) have no file in"
     ):
         load(tmp_path)

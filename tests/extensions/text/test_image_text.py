@@ -88,20 +88,20 @@ def test_pictures_may_lie_in_sub_folders_and_the_caption_in_another_column(tmp_p
     [
         (
             '{"file_name": "gone.png", "text": "a"}',
-            r"line 2: caption without its picture, there is no gone\.png",
+            r"line 2: caption without its image, there is no gone\.png",
         ),
         ('{"file_name": "000.png", "text": "a"}', "line 2: 000.png has a caption already"),
         ('{"file_name": "001.png"}', "line 2: no caption 'text'; known: file_name; pass column="),
         ('{"file_name": "001.png", "text": null}', "line 2: expected a text as caption, got NoneType"),
         ('{"file_name": "001.png", "text": ["a", 3]}', "line 2: expected a text as caption, got int"),
         ('{"file_name": "001.png", "text": []}', "line 2: .* got an empty list"),
-        ('{"text": "a"}', "line 2: expected the name of a picture as file_name, got None"),
-        ('{"file_name": "../001.png", "text": "a"}', "line 2: expected a picture below"),
-        ('{"file_name": "/etc/001.png", "text": "a"}', "line 2: expected a picture below"),
+        ('{"text": "a"}', "line 2: expected the name of an image as file_name, got None"),
+        ('{"file_name": "../001.png", "text": "a"}', "line 2: expected an image below"),
+        ('{"file_name": "/etc/001.png", "text": "a"}', "line 2: expected an image below"),
         ('["001.png", "a"]', "line 2: expected an object as JSON, got"),
         ('{"file_name": "001.png", "text": "a"', "line 2: expected an object as JSON, got '{"),
         ("[" * 100_000, "line 2: expected an object as JSON"),
-        ('{"file_name": "' + "x" * 300 + '.png", "text": "a"}', "line 2: caption without its picture"),
+        ('{"file_name": "' + "x" * 300 + '.png", "text": "a"}', "line 2: caption without its image"),
     ],
 )
 def test_a_wrong_line_of_metadata_is_named(line, message, tmp_path):
@@ -119,7 +119,7 @@ def test_pictures_without_a_caption_are_counted_and_named(tmp_path):
     for name in "abcde":
         paint(tmp_path / f"{name}.png")
     with pytest.raises(
-        InputError, match=r"5 pictures \(a.png, b.png, c.png, …\) have no caption: metadata.jsonl"
+        InputError, match=r"5 images \(a.png, b.png, c.png, …\) have no caption: metadata.jsonl"
     ):
         load(tmp_path)
     (tmp_path / "metadata.jsonl").unlink()
@@ -127,7 +127,7 @@ def test_pictures_without_a_caption_are_counted_and_named(tmp_path):
     for name in "abcd":
         (tmp_path / f"{name}.txt").write_text("now it has one")
     with pytest.raises(
-        InputError, match=r"1 picture \(e.png\) has no caption: there is no .txt of the same name"
+        InputError, match=r"1 image \(e.png\) has no caption: there is no .txt of the same name"
     ):
         load(tmp_path)
 
@@ -135,7 +135,7 @@ def test_pictures_without_a_caption_are_counted_and_named(tmp_path):
 def test_texts_without_a_picture_are_named(tmp_path):
     write_texts(tmp_path, ["fine"])
     (tmp_path / "README.txt").write_text("what this is")
-    with pytest.raises(InputError, match=r"1 text \(README.txt\) has no picture of the same name"):
+    with pytest.raises(InputError, match=r"1 text \(README.txt\) has no image of the same name"):
         load(tmp_path)
 
 
@@ -177,7 +177,7 @@ def test_unreadable_pictures_are_counted_and_named(tmp_path):
 def test_folders_that_are_not_there_or_empty(tmp_path):
     with pytest.raises(DataNotFoundError, match="no folder"):
         load(tmp_path / "absent")
-    with pytest.raises(DataNotFoundError, match="image-text: no pictures in"):
+    with pytest.raises(DataNotFoundError, match="image-text: no images in"):
         load(tmp_path)
     with pytest.raises(OptionError, match="path is missing"):
         load_data("image-text")

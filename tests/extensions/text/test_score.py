@@ -159,5 +159,5 @@ def test_without_features_there_is_no_score(
     tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
 ) -> None:
     options = {"nfe": [1], "samples": 20, "metrics": "image-text", "classifier": classifier}
-    with pytest.raises(OptionError, match=r"image-text needs features of pictures: pass some \(--features\)"):
+    with pytest.raises(OptionError, match=r"image-text needs features of images: pass some \(--features\)"):
         evaluate(tiny_flow, digits[0], **options)  # type: ignore[arg-type]
