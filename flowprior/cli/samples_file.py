@@ -133,7 +133,7 @@ def check_events(
     if picture or animation is not None:
         check_drawable(event_shape)
     if show_prior and not picture:
-        raise OptionError(f"--show-prior draws a picture, got '{out}'; choose a name that ends in .png")
+        raise OptionError(f"--show-prior draws a figure, got '{out}'; choose a name that ends in .png")
 
 
 def save_samples(

@@ -63,7 +63,9 @@ class RecordConditions:
         """
         known = torch.arange(count) if self.labels is None else (self.labels != UNKNOWN).nonzero().flatten()
         if not len(known):
-            raise InputError(f"{owner}: expected records with a known label, got none of {count:,}")
+            raise InputError(
+                f"{owner}: expected records with a known label, got none of {count:,}; choose other labels"
+            )
         if not divided:
             return known
         if self.texts is not None:

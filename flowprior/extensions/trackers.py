@@ -76,8 +76,8 @@ class WeightsAndBiases(Tracker):
     A run that is taken up again goes on there, too: its id is kept in RUN/wandb-id.
 
     Args:
-        project: that the run belongs to.
-        display_name: of the run; empty for one that they choose.
+        project: the project of the run.
+        display_name: the name of the run; empty for a name by Weights & Biases.
         mode: ``online``, ``offline`` (files below RUN/wandb alone, to be sent later) or ``disabled``.
 
     Raises:

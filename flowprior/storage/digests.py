@@ -76,8 +76,8 @@ def checked_file(path: Path | str, sha256: str | int, owner: str) -> Path:
     expected = str(sha256).strip().lower()
     if not re.fullmatch("[0-9a-f]{8,64}", expected):
         raise InputError(
-            f"{owner}: sha256={sha256!r} is no digest; give 8 or more digits of sha256sum {path}, in quotes "
-            "where they read as a number"
+            f"{owner}: sha256={sha256!r} is no digest; give the first 8 or more digits that "
+            f"`sha256sum {path}` prints, in quotes if they are all decimal"
         )
     found = file_sha256(path)
     if not found.startswith(expected):

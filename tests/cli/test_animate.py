@@ -47,7 +47,7 @@ def test_it_may_be_all_that_is_written(call: Call, run: Path, tmp_path: Path) ->
     [
         ([], "missing option '--out'"),
         (["--animate", "f.png"], "ends in .gif"),
-        (["--animate", "f.gif", "--show-prior"], "--show-prior draws a picture"),
+        (["--animate", "f.gif", "--show-prior"], "--show-prior draws a figure"),
     ],
 )
 def test_a_mistake_is_one_line(call: Call, run: Path, options: list[str], words: str) -> None:

@@ -64,9 +64,9 @@ def test_a_file_can_bring_its_own_test_split(ending, tmp_path):
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ({"x_test": X[:3]}, r"got .* and no condition"),
+        ({"x_test": X[:3]}, "expected int64 labels .*, got None"),
         ({"x_test": X[:3, :2], "y_test": LABELS[:3]}, r"got \[2\]"),
-        ({"x_test": X[:3], "y_test": LABELS[:3] + 4}, "expected labels 0..1, got 5"),
+        ({"x_test": X[:3], "y_test": LABELS[:3] + 4}, "cond has label 4, expected labels 0..1"),
     ],
 )
 def test_a_test_split_unlike_the_training_split_is_refused(extra, message, tmp_path):

@@ -80,7 +80,7 @@ def cells(
         )
     if held_out is not None and split_by is None:
         raise OptionError(
-            f"cells: held_out={held_out!r} needs the column of obs that it stands in; add split_by=NAME"
+            f"cells: held_out={held_out!r} is a value in a column of obs; name the column, add split_by=NAME"
         )
     if min_cells is not None:
         check_count("cells", "min_cells", min_cells)
@@ -119,7 +119,7 @@ class Cells(NamedTuple):
     Attributes:
         kept: indices int64 of the cells of the file that are kept, N of them.
         labels: int64 ``[N]``; None for no condition.
-        names: of the labels; None for no condition.
+        names: the names of the labels; None for no condition.
         caution: a sentence on types of which no cell is kept, or None.
     """
 
@@ -156,8 +156,8 @@ def _held_out_cells(
         column: its name.
         held_out: the donors to hold out, with + between; None draws ``test_fraction`` of them by ``seed``.
         test_fraction: share of the donors, of which at least one is held out and one kept.
-        seed: of the draw.
-        file: for messages.
+        seed: the seed of the draw.
+        file: the file, for messages.
 
     Raises:
         InputError: a single donor, all of them, or one that the column does not have.
@@ -196,8 +196,8 @@ def _cells(values: Any, held: Tensor | None, min_cells: int | None, count: int, 
         values: column of ``obs``, a pandas Series of categories that occur; None for no condition.
         held: bool ``[count]``, the cells that are held out; None where each type is divided on its own.
         min_cells: fewest cells of a type; None keeps all.
-        count: of cells in the file.
-        file: for messages.
+        count: the number of cells in the file.
+        file: the file, for messages.
 
     Raises:
         OptionError: ``min_cells`` without types.
@@ -205,7 +205,9 @@ def _cells(values: Any, held: Tensor | None, min_cells: int | None, count: int, 
     """
     if values is None:
         if min_cells is not None:
-            raise OptionError(f"cells: min_cells={min_cells} is of cell types; name their column as label=")
+            raise OptionError(
+                f"cells: min_cells={min_cells} needs a column of cell types, got none; name it as label="
+            )
         return Cells(torch.arange(count))
     names, codes = [str(name) for name in values.cat.categories], _codes(values)
     sizes = torch.bincount(codes, minlength=len(names))
@@ -240,11 +242,11 @@ def _cells_of_both(
     """Return the indices int64 of the training and of the test cells among the cells that are kept.
 
     Args:
-        cells: those that are kept.
+        cells: the cells that are kept.
         held: bool, which cells of the file are held out, of :func:`_held_out_cells`; None draws them, of each
             type on its own.
         test_fraction: share that is drawn; at 0 all cells are in both.
-        seed: of the draw.
+        seed: the seed of the draw.
 
     Raises:
         OptionError: a share or seed that is not possible.
@@ -257,7 +259,7 @@ def _cells_of_both(
     out = held[cells.kept]
     if not out.any():
         raise InputError(
-            "cells: no cell that is held out is of a type that training cells have; hold others out"
+            "cells: no held-out cell is of a type that training cells have; hold out other cells"
         )
     return torch.nonzero(~out)[:, 0], torch.nonzero(out)[:, 0]
 

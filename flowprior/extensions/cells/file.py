@@ -43,7 +43,7 @@ class CellNumbers:
     Attributes:
         key: ``X``, ``raw``, a layer or a key of ``obsm``.
         x: float64 ``[N, D]``.
-        names: of the D numbers.
+        names: the names of the D coordinates.
     """
 
     key: str
@@ -104,10 +104,10 @@ def read_column(annotated: Any, column: str, option: str, file: Path) -> Any:
     """Return a column of ``obs`` as a pandas Series of the categories that occur.
 
     Args:
-        annotated: of :func:`opened`.
+        annotated: the annotated matrix of :func:`opened`.
         column: its name.
-        option: what it was asked for by, for messages.
-        file: for messages.
+        option: the option that names the column, for messages.
+        file: the file, for messages.
 
     Raises:
         InputError: no such column, cells without a value, or measured numbers in place of names.
@@ -162,11 +162,11 @@ class CellsWriter:
         where it has them there, so that they can be put beside the data. Embeddings go to ``obsm``.
 
         Args:
-            path: of the file.
+            path: the file.
             x: samples, as a flow makes them.
             cond: their condition, or None.
-            facts: what the flow's metadata say of its data; where they name no numbers, columns are numbered.
-            names: of the labels; numbers where there are none.
+            facts: the description of the training data in the flow's metadata, which may name columns.
+            names: the names of the labels; without names, their numbers.
             notes: keyword -> text, kept in ``uns["flowprior"]``.
 
         Raises:
@@ -228,7 +228,7 @@ def _check_contents(file: Path) -> None:
         elsewhere = hdf5.visititems_links(look)
     if elsewhere is not None:
         raise InputError(
-            f"{file}: expected all of its parts in the file itself, got '{elsewhere}' in another one, which "
+            f"{file}: expected all matrices in the file itself, got '{elsewhere}' in another one, which "
             "is never read; write it anew with anndata"
         )
     check_unpacked(file, sum(sizes), UNPACKED_ADVICE)
@@ -245,7 +245,9 @@ def _matrix(matrix: Any, key: str, file: Path) -> Tensor:
 
     matrix = matrix.to_memory() if hasattr(matrix, "to_memory") else matrix
     if len(matrix.shape) != 2 or 0 in matrix.shape:
-        raise InputError(f"{file}: expected cells by numbers in '{key}', got shape {list(matrix.shape)}")
+        raise InputError(
+            f"{file}: expected a matrix of cells by numbers in '{key}', got shape {list(matrix.shape)}"
+        )
     if matrix.shape[1] > MOST_NUMBERS:
         raise InputError(
             f"{file}: expected at most {MOST_NUMBERS:,} numbers of a cell in '{key}', got "

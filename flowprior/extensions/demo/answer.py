@@ -45,7 +45,7 @@ class Field:
     """One field of the page.
 
     Attributes:
-        name: of the part of the condition; empty where it has none.
+        name: the name of the part of the condition; empty for a condition without parts.
         kind: a caption, or a class.
         choices: names of the classes, in the order of their labels.
     """
@@ -79,8 +79,8 @@ def fields_of(flow: Flow) -> list[Field]:
 def _field(flow: Flow, name: str, part: Condition) -> Field:
     if part.kind == "tensor":
         raise InputError(
-            f"{OWNER}: a condition that is {part.describe()} cannot be entered here; use flowprior sample "
-            "--picture"
+            f"{OWNER}: a condition that is {part.describe()} cannot be entered on the page; use "
+            "flowprior sample --picture"
         )
     if part.kind in TEXTUAL:
         return Field(name, "caption")
@@ -92,7 +92,7 @@ def condition_of(fields: Sequence[Field], values: Sequence[Any], n: int) -> Any:
     """Return the condition that :func:`stages` takes for the values of the fields, ``n`` times.
 
     Args:
-        fields: of :func:`fields_of`.
+        fields: the fields of :func:`fields_of`.
         values: a text for each caption, a label for each class.
         n: number of samples.
 
@@ -131,8 +131,8 @@ class Answer:
     """The figures and texts that the page shows.
 
     Attributes:
-        figures: by the names of :data:`flowprior.extensions.demo.answer.PICTURES`.
-        spent: in words, what it took.
+        figures: the figures, by the names of :data:`flowprior.extensions.demo.answer.PICTURES`.
+        spent: the number of evaluations and the seconds, in words.
         command: draws the same samples on the command line; None where parts have different captions, which
             it cannot ask for.
     """
@@ -153,10 +153,10 @@ def answer(
     """Draw samples and their trajectories as figures.
 
     Args:
-        flow: to draw from.
+        flow: the flow to sample.
         run: its folder, for the command.
-        fields: of :func:`flowprior.extensions.demo.answer.fields_of`.
-        values: one for each field.
+        fields: the fields of :func:`flowprior.extensions.demo.answer.fields_of`.
+        values: the value of each field.
         wanted: numbers.
         encoder: text encoder, where it is not the one that the run remembers, for the command.
 
@@ -242,9 +242,9 @@ class Stages:
     """The trajectories of some samples of one condition, decoded for a flow in latents.
 
     Attributes:
-        mean: of the prior, ``[1, *event]``.
+        mean: the prior's mean, ``[1, *event]``.
         states: ``[S, n, *event]``, from the source samples to the result.
-        times: of the states.
+        times: the times of the states.
         nfe: evaluations of the velocity that were spent.
     """
 
@@ -262,13 +262,13 @@ def stages(
     They are those that ``flowprior sample --count n --seed seed`` draws.
 
     Args:
-        flow: to draw from.
+        flow: the flow to sample.
         cond: a caption, a condition of ``n`` rows, a mapping of parts of either, or None.
         n: number of samples.
-        seed: of the source samples and a stochastic sampler's noise.
+        seed: the seed of the source samples and of a stochastic sampler's noise.
         most: states to keep, two or more; first and last are among them, the others lie evenly between.
         owner: named by messages.
-        options: of :meth:`flowprior.Flow.solve`, such as ``nfe`` and ``guidance``.
+        options: the arguments of :meth:`flowprior.Flow.solve`, such as ``nfe`` and ``guidance``.
 
     Raises:
         InputError: a condition that does not fit the flow.

@@ -30,9 +30,9 @@ def build_page(flow: Flow, run: str, fields: Sequence[Field], encoder: str | Non
     """Return a page that draws samples of ``flow``.
 
     Args:
-        flow: to draw from.
-        run: what the page calls it, and its folder in commands.
-        fields: of :func:`flowprior.extensions.demo.answer.fields_of`.
+        flow: the flow to sample.
+        run: the name of the flow on the page, and its folder in commands.
+        fields: the fields of :func:`flowprior.extensions.demo.answer.fields_of`.
         encoder: text encoder, where it is not the one that the run remembers, for commands.
     """
     # Files of pictures are removed after an hour, and at the end.

@@ -97,7 +97,7 @@ def serve(build: Callable[[], gradio.Blocks], host: str, port: int) -> None:
     Args:
         build: gives the page.
         host: address to listen on.
-        port: of it; 0 takes a free one.
+        port: the port of the host; 0 takes a free one.
 
     Raises:
         OptionError: the port is taken, or the host is none of this machine.

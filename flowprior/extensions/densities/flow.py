@@ -68,7 +68,7 @@ class NormalisingFlowPrior(SubspacePrior):
             depends on what they hold, not on their place, so a loader may shuffle.
         reg_covar: variance floor: added to every variance, as in ``gmm``.
         shrinkage: how many examples' worth of the pooled moments are added to each label's own subspace.
-        basis: as in ``latent-gmm``.
+        basis: the kind of subspace, as in ``latent-gmm``.
         span: dimensions of a basis that labels share, as in ``latent-gmm``.
     """
 
@@ -195,7 +195,7 @@ class LatentFlow(nn.Module):
     ten per cent off the data's; :meth:`calibrate` sets m and L of each condition to the flow's own moments.
 
     Args:
-        condition: what the flow is told.
+        condition: the condition of the flow.
         features: r, numbers in h.
         transforms: coupling layers.
         hidden: width of their networks.

@@ -46,7 +46,7 @@ class VaeNetwork(nn.Module):
         log_noise: logarithm of the decoder's variances before their bound, ``[D]``.
 
     Args:
-        event_shape: of one event.
+        event_shape: the shape of one data sample.
         condition: kind and size of the condition.
         latent: numbers in z.
         width: channels of the first convolution; hidden layers are eight times as wide.

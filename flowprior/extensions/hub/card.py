@@ -37,9 +37,9 @@ def write_card(folder: Path, description: Mapping[str, Any], evaluation: Result 
     Where somebody has edited that one, or it cannot be written, one warning says so.
 
     Args:
-        folder: of the saved flow.
+        folder: the folder of the saved flow.
         description: its ``flow.json``, with its files.
-        evaluation: of this flow.
+        evaluation: the evaluation of this flow.
     """
     path = folder / CARD
     try:
@@ -69,8 +69,8 @@ def add_evaluation(folder: Path, evaluation: Result, digest: str | None) -> None
     Where the flow is another one by now, or the card is not written, one warning says so.
 
     Args:
-        folder: of the saved flow.
-        evaluation: of this flow alone.
+        folder: the folder of the saved flow.
+        evaluation: the evaluation of this flow alone.
         digest: sha256 of its weights when it was read; None where it is no saved flow, which has no card.
     """
     if digest is None:

@@ -58,7 +58,7 @@ def push_to_hub(
     """Push a flow to the Hugging Face Hub (extra ``hub``) with a model card; return the commit's URL.
 
     Args:
-        flow: to be pushed.
+        flow: the flow to push.
         repo_id: ``user/name``; made where there is none.
         evaluation: a :class:`~flowprior.evaluation.Result` of this flow, for the card.
         revision, private, token, message: see :func:`flowprior.extensions.hub.push_folder`.
@@ -101,8 +101,9 @@ def from_pretrained(
     Args:
         repo_id_or_path: ``user/name``; a folder of that name is taken before the Hub is asked.
         revision: branch, tag or commit on the Hub.
-        token: of Hugging Face, for private flows; None takes that of ``hf auth login`` or ``HF_TOKEN``.
-        cache_dir: where downloads are kept; None takes the Hub's cache.
+        token: a token of Hugging Face, for private flows; None takes that of ``hf auth login`` or of
+            ``HF_TOKEN``.
+        cache_dir: the folder of downloads; None takes the Hub's cache.
         local_files_only: take what was downloaded before.
         model, device: as of ``Flow.load``.
 
@@ -146,9 +147,9 @@ def push_folder(
         folder: a saved flow.
         repo_id: ``user/name``.
         revision: branch, made where there is none; None for the main one.
-        private: of a repository that is made; None for what the account has by default.
-        token: of Hugging Face; None takes that of ``hf auth login`` or ``HF_TOKEN``.
-        message: of the commit.
+        private: True for a private new repository; None for the account's default.
+        token: a token of Hugging Face; None takes that of ``hf auth login`` or ``HF_TOKEN``.
+        message: the message of the commit.
         allow_training_data: pushes a flow whose prior holds training data, too.
 
     Returns:

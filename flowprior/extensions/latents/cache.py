@@ -48,12 +48,12 @@ class Source:
     """The origin of latents; the manifest has it beside the array's digest.
 
     Attributes:
-        name: of the data, for messages.
+        name: the name of the data, for messages.
         data: fingerprint of the images.
         encoder: identity of the encoder.
         shape: [N, c, h, w] of all latents.
         block: images that are encoded at once.
-        format: of the cache.
+        format: the version of the cache.
     """
 
     name: str
@@ -81,7 +81,7 @@ def cached_latents(
 
     Args:
         folder: absent, empty, or what this wrote for the same source.
-        source: what they are made from.
+        source: the origin of the latents.
         blocks: encodes them, one block of images after the other: float32 ``[B, c, h, w]``.
         notify: gets one line before anything is encoded: what is made, how large it is, and where.
 

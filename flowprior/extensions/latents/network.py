@@ -66,7 +66,7 @@ class ConvolutionalVae(nn.Module):
     """The posterior q(z | x), a Gaussian for each number of a grid ``[c, h, w]``, and the decoder to images.
 
     Attributes:
-        factor: by how much height and width are divided: 2 to the number of widths.
+        factor: the factor by which height and width are divided: 2 to the number of widths.
 
     Args:
         channels: C of the images.

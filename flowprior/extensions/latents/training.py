@@ -54,7 +54,7 @@ class VaeTraining:
         batch_size: images a step.
         lr: highest learning rate.
         kl: weight of the KL divergence, in units of squared errors.
-        seed: of weights, order and noise.
+        seed: the seed of weights, order and noise.
         precision: of the network's passes, ``"float32"`` or ``"bfloat16"`` through autocast, which is faster
             where the processor has it; the weights stay float32.
 
@@ -92,7 +92,7 @@ def train_vae(
     Args:
         data: images [C, H, W] in [-1, 1], of any size; the training split.
         training: options; None takes the defaults.
-        device: where to train; the encoder is on the CPU afterwards.
+        device: the device of the training; the encoder is on the CPU afterwards.
 
     Raises:
         InputError: data that are no images, or are smaller than one latent stands for.
@@ -101,7 +101,10 @@ def train_vae(
     """
     training = training or VaeTraining()
     if not data.is_image or len(data) == 0:
-        raise InputError(f"train-encoder: expected images, '{data.name}' has events {list(data.event_shape)}")
+        raise InputError(
+            f"train-encoder: expected images, '{data.name}' has events {list(data.event_shape)}; choose "
+            "other data"
+        )
     network = _seeded_network(data, training).to(device)
     errors: list[Tensor] = []
     with stage("train the encoder", training.steps, everywhere=True, kept=True) as under_way:
@@ -209,7 +212,7 @@ class Reconstruction:
     Attributes:
         psnr: peak signal-to-noise ratio 10 log10(4 / mse) in dB, of all images together.
         mse: mean squared error of a number in [-1, 1].
-        pictures: how many were compared.
+        pictures: the number of images that were compared.
     """
 
     psnr: float

@@ -28,7 +28,7 @@ class Restoration(DerivedData):
     Args:
         data: images [C, H, W].
         task: gives the condition.
-        with_label: whether the condition is a mapping of the ``picture`` and the ``label``.
+        with_label: True for a condition that is a mapping of ``picture`` and ``label``.
 
     Raises:
         InputError: events that are no images, or no labels where they are wanted.
@@ -76,7 +76,7 @@ class LowResolution(Observation):
     """The observation of low resolution: means over squares of ``factor`` × ``factor`` pixels.
 
     Args:
-        factor: of the resolution.
+        factor: the factor of the resolution.
     """
 
     name = "super-resolution"
@@ -109,8 +109,8 @@ class HiddenRectangle(Observation):
     image is always asked for the same.
 
     Args:
-        share: of the height and of the width that is hidden.
-        seed: of the places.
+        share: the share of height and width that is hidden.
+        seed: the seed of the places.
     """
 
     name = "inpainting"
@@ -157,10 +157,10 @@ def restoration(
         split: ``"train"`` or ``"test"``, those of the other data set.
         of: its name or path.
         task: ``"super-resolution"`` by ``factor``, or ``"inpainting"`` of a rectangle.
-        factor: of the resolution, such as 4 for 28 × 28 from 7 × 7 pixels.
+        factor: the factor of the resolution, such as 4 for 28 × 28 from 7 × 7 pixels.
         hidden: share of the height and of the width that the rectangle has.
         with_label: the condition is a mapping of ``picture`` and ``label``, where there are labels.
-        seed: of the places of the rectangles.
+        seed: the seed of the places of the rectangles.
 
     Raises:
         InputError: data that are no images, or have no labels where they are wanted.

@@ -89,7 +89,7 @@ def consistency(observation: Observation, x: Tensor, cond: Conditions) -> Tensor
     """Return the root mean square difference ``[B]`` between the observation of x and the given one.
 
     Args:
-        observation: how events are seen.
+        observation: the observation of an image, such as of low resolution.
         x: samples ``[B, *event]``.
         cond: the observations, or parts of which one is.
     """

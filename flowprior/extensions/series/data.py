@@ -130,7 +130,7 @@ class WeatherData(TensorData):
     """The forecasts and conditions in memory; ``x * scale + shift`` is in the units of the file.
 
     Attributes:
-        channels: what each row of an event is.
+        channels: the name of each row of a data sample.
         shift, scale: ``[9, 1]``.
         hours: int64 ``[N]``, the first hour that is forecast, in hours from the first one of the file.
     """

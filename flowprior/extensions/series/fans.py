@@ -39,8 +39,8 @@ def fans(
     Args:
         members: forecasts ``[N, M, T]`` of N windows by M members, T hours ahead, by the name of the
             quantity with its unit, such as ``"temperature, °F"``.
-        truth: what came true ``[N, T]``, by the same names.
-        before: what was known ``[N, K]``, by the same names; the last of them is now.
+        truth: the true future ``[N, T]``, by the same names.
+        before: the known past ``[N, K]``, by the same names; its last value is at time 0.
         windows: names of the windows.
 
     Raises:

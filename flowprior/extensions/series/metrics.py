@@ -34,7 +34,8 @@ def coverage(samples: Tensor, truth: Tensor, probability: float) -> Tensor:
     members = samples.shape[1]
     if not 0 < probability < 1 or (1 - probability) / 2 * (members + 1) < 1 - 1e-9:
         raise OptionError(
-            f"coverage: an interval of {probability:g} needs (1 + p)/(1 - p) members or more, got {members}"
+            f"coverage: expected (1 + p)/(1 - p) samples or more of each condition for the interval of p = "
+            f"{probability:g}, got {members}; raise members"
         )
     ends = [(1 - probability) / 2, (1 + probability) / 2]
     drawn, true = samples.double().flatten(2).cpu().numpy(), truth.double().flatten(1).cpu().numpy()

@@ -65,10 +65,10 @@ def shards(
         label: suffix of labels, or ``json.FIELD`` of a ``.json``: whole numbers, or names of classes;
             ``"auto"`` takes ``cls`` where it is there, ``"none"`` none.
         text: the same of captions, in place of labels; ``"auto"`` takes ``txt`` where there is no ``cls``.
-        encoder: of captions; None leaves such records without a condition.
+        encoder: the text encoder of captions; None leaves such records without a condition.
         size: side of every image; see :class:`FolderData`. None expects all of the first one's size.
-        channels: of images, 1 or 3.
-        max_corrupt: how many records may be corrupt, and are left out: a number, or a share of all.
+        channels: the channels of images, 1 or 3.
+        max_corrupt: the number, or the fraction, of corrupt records that may be left out.
         test_fraction: share of the records held out, in [0, 1); 0 puts all of them into both splits.
         seed: another seed gives another split.
 
@@ -104,13 +104,13 @@ class ShardData(ConditionedRecords):
     """The records of ``.tar`` shards, of whose unpacked arrays only a batch is in memory.
 
     Args:
-        shards: at least one, each with records.
-        rows: which of their records, counted over all shards, int64 ``[N]``.
-        conditions: of all records.
-        encoder: of captions; None leaves captioned records without a condition.
+        shards: the unpacked shards.
+        rows: the numbers of the records to take, counted over all shards, int64 ``[N]``.
+        conditions: the labels or captions of all records.
+        encoder: the text encoder of captions; None leaves captioned records without a condition.
         corrupt: counts what could not be unpacked.
-        is_image: whether events are images.
-        name: for messages and tables.
+        is_image: True for images, False for arrays.
+        name: the name for messages and tables.
 
     Raises:
         OptionError: no encoder of that name, or one whose package or weights are missing.

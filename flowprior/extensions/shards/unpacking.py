@@ -58,11 +58,11 @@ class UnpackedShard:
     """The unpacked records of a shard.
 
     Attributes:
-        path: of the shard.
-        digest: of the shard's path, size and time of change, and of what was wanted.
+        path: the shard.
+        digest: the digest of the shard's path, size and modification time, and of the wanted members.
         events: ``[R, *event]``, memory-mapped: images uint8, arrays float32.
         texts: the text of each condition; of no records where none is wanted.
-        wrong: what is wrong with the other records, by their names.
+        wrong: the problems of the other records, by their names.
     """
 
     path: Path

@@ -40,8 +40,8 @@ def coco(
             the images in ``train2017`` and ``val2017`` (or in ``images/train2017`` and so on). None takes
             ``$FLOWPRIOR_DATA/coco``.
         size: side of every event, at most 2048.
-        encoder: of the captions, by name or spec; None leaves the images without a condition.
-        year: of the release, 2014 or 2017.
+        encoder: the text encoder, by name or spec; None leaves the images without a condition.
+        year: the year of the release, 2014 or 2017.
 
     Raises:
         DataNotFoundError: no such files; the message says what to put where.
@@ -89,7 +89,10 @@ def read_coco(file: Path) -> tuple[list[str], list[tuple[str, ...]]]:
     captions: dict[int, list[str]] = {number: [] for number in names}
     for number, text in texts:
         if number not in captions:
-            raise InputError(f"{file}: caption without its image, there is none of number {number}")
+            raise InputError(
+                f"{file}: caption without its image, no image has the number {number}; download the file "
+                "again"
+            )
         captions[number].append(check_caption(text, f"{file}, image {number}"))
     lacking = [Path(names[number]) for number, found in captions.items() if not found]
     if lacking:

@@ -114,16 +114,16 @@ class EmojiData(Data):
 
     Args:
         file: images, captions and embeddings.
-        indices: which images, int64 ``[N]``.
+        indices: the rows of the file to take, int64 ``[N]``.
         condition: ``"caption"``, ``"style"`` or ``"group"``, or several of them with ``+`` between.
-        name: for messages and tables.
+        name: the name for messages and tables.
         scorer: where the file has images for learning an image-text score, the function that reads them.
 
     Attributes:
-        captions: one text for each event.
+        captions: the caption of each image.
         caption_ids: code points of each event's emoji, such as ``1F600``.
-        styles: name of each event's drawing style.
-        embeddings: of each event's caption, float32 ``[N, E]``, of length 1.
+        styles: the name of each image's drawing style.
+        embeddings: the embedding of each image's caption, float32 ``[N, E]``, of length 1.
     """
 
     is_image = True
@@ -198,8 +198,8 @@ class EmojiFile:
         caption_of: place of each image's caption, int64 ``[N]``.
         style_of: place of each image's drawing style, int64 ``[N]``.
         group_of: place of each caption's group, int64 ``[C]``.
-        embeddings: of the captions, float16 ``[C, E]``.
-        empty_embedding: of the empty caption, float16 ``[E]``.
+        embeddings: the embeddings of the captions, float16 ``[C, E]``.
+        empty_embedding: the embedding of the empty caption, float16 ``[E]``.
         captions: C texts, all different.
         ids: code points of each caption's emoji, such as ``1F600``, all different.
         families: one text for each caption; captions with the same one stay together when captions are split.
@@ -281,7 +281,7 @@ def is_held_out(family: str, captions: np.ndarray, groups: np.ndarray) -> np.nda
     Captions that are drawn in no other group stay in training with all their images.
 
     Args:
-        family: of the captions.
+        family: the family of captions.
         captions: place of each image's caption, int64 ``[N]``.
         groups: each image's group of styles, ``[N]``.
     """

@@ -51,7 +51,7 @@ class HuggingFaceEncoder(TextEncoder):
     Args:
         path: folder with ``config.json``, ``*.safetensors`` and the tokenizer, as ``save_pretrained`` writes.
         pooling: ``"mean"``, over the real tokens, or ``"pooler"``, the model's ``pooler_output``.
-        normalise: whether embeddings are scaled to length 1.
+        normalise: True to scale embeddings to length 1.
         tokenizer: folder of the tokenizer, where it lies elsewhere.
 
     Raises:

@@ -52,7 +52,7 @@ def image_text(
         path: the folder; images and texts may lie in sub-folders.
         size: side of every event, at most 2048; see :class:`FolderData`.
         channels: 1 or 3.
-        encoder: of the captions, by name or spec; None leaves the images without a condition.
+        encoder: the text encoder, by name or spec; None leaves the images without a condition.
         column: key of ``metadata.jsonl`` with the caption.
         test_fraction: share of the different captions held out, in [0, 1); 0 puts all images into both
             splits.
@@ -83,10 +83,10 @@ class CaptionedPictures(CaptionedData, FolderData):
     The headers of all images are read at once, and images are decoded when a batch asks for them.
 
     Args:
-        files: one image each.
-        captions: one or more texts for each image, the first one first.
-        encoder: name, spec or instance of a text encoder; None leaves the images without a condition.
-        name: for messages and tables.
+        files: the file of each image.
+        captions: one or more texts for each image.
+        encoder: a text encoder by name, spec or instance; None leaves the images without a condition.
+        name: the name for messages and tables.
         size: as for :class:`FolderData`.
         channels: as for :class:`FolderData`.
 
@@ -174,7 +174,7 @@ def _read_texts(place: Path, inside: list[Path], images: list[Path]) -> Captione
     Args:
         place: the folder, for messages.
         inside: all that lies in it and below.
-        images: those of these files that are images.
+        images: the image files among these.
 
     Raises:
         InputError: a text without its image, one with two of them, or one that is no caption.

@@ -131,8 +131,8 @@ def caption_ranks(images: Tensor, own: Tensor, numbers: Tensor, others: Tensor) 
 
     Args:
         images: embeddings of images ``[N, E]``.
-        own: of their captions ``[N, E]``.
-        numbers: of their captions, int64 ``[N]``: below K the place in ``others``.
+        own: the embeddings of their captions ``[N, E]``.
+        numbers: the numbers of their captions, int64 ``[N]``; below K the row in ``others``.
         others: embeddings of K captions ``[K, E]``, all different.
     """
     images, own, others = (normalize(tensor.double(), dim=1) for tensor in (images, own, others))
@@ -158,8 +158,8 @@ class CaptionScorer(abc.ABC):
         training: the training split.
 
     Attributes:
-        fit_name: name of the value of images and their own captions.
-        fit_what: what this value is; braces stand for :meth:`how`.
+        fit_name: the name of the value of images and their own captions.
+        fit_what: the description of this value; braces stand for :meth:`how`.
     """
 
     fit_name: str
@@ -299,7 +299,7 @@ class CaptionRidge:
     Attributes:
         feature_mean: m, float64 ``[F]``.
         weight: W, float64 ``[F, E]``.
-        embedding_mean: of embeddings of length 1, float64 ``[E]``.
+        embedding_mean: the mean of embeddings of length 1, float64 ``[E]``.
         strength: the one of :data:`STRENGTHS` that was chosen, float64 ``[]``.
     """
 
@@ -321,8 +321,8 @@ def fit_caption_ridge(features: Tensor, embeddings: Tensor, captions: Tensor) ->
     """Fit the regression to N real pairs; the strength has the best mean cosine on captions left out in turn.
 
     Args:
-        features: of the images, ``[N, F]``.
-        embeddings: of their captions, ``[N, E]``.
+        features: the features of the images, ``[N, F]``.
+        embeddings: the embeddings of their captions, ``[N, E]``.
         captions: a number for each different caption, int64 ``[N]``; one is never in two folds.
 
     Raises:
@@ -358,12 +358,12 @@ class DistinctCaptions:
 
     Args:
         data: the data set with these events.
-        captions: of each event, a text or the bytes of an embedding.
+        captions: the caption of each data sample, a text or the bytes of an embedding.
 
     Attributes:
         data: as given.
         captions: as given.
-        numbers: of each event's caption in that order, int64 ``[N]``.
+        numbers: the number of each data sample's caption in that order, int64 ``[N]``.
         first: the first event of each different caption in that order, int64 ``[U]``.
         digest: sha256 over all of them.
     """

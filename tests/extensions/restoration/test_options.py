@@ -180,5 +180,5 @@ def test_the_next_command_of_training_can_be_typed(tmp_path, with_label):
 
 
 def test_the_demo_refuses_what_nobody_can_enter_there():
-    with pytest.raises(InputError, match="cannot be entered here; use flowprior sample --picture"):
+    with pytest.raises(InputError, match="cannot be entered on the page; use flowprior sample --picture"):
         fields_of(trained("super-resolution"))

@@ -23,5 +23,5 @@ def test_intervals_of_members_of_the_true_law_cover_as_often_as_they_say(members
 
 @pytest.mark.parametrize(("members", "probability"), [(18, 0.9), (2, 0.5), (50, 1.0), (50, -1.0)])
 def test_intervals_that_members_do_not_tell_are_refused(members, probability):
-    with pytest.raises(OptionError, match="coverage: an interval of"):
+    with pytest.raises(OptionError, match="coverage: expected "):
         coverage(normal(4, members, 1), normal(4, 1), probability)

@@ -117,7 +117,7 @@ def test_pictures_and_captions_belong_together(tmp_path):
     write_captions(
         tmp_path, stored | {"annotations": [*stored["annotations"], {"image_id": 5, "caption": "lost"}]}
     )
-    with pytest.raises(InputError, match="caption without its image, there is none of number 5"):
+    with pytest.raises(InputError, match="caption without its image, no image has the number 5"):
         load(tmp_path)
 
 
@@ -131,7 +131,5 @@ def test_missing_and_unreadable_pictures_are_counted_and_named(tmp_path):
         load(tmp_path)
     for number in (79, 100):
         (tmp_path / "train2017" / f"{number:012}.jpg").unlink()
-    with pytest.raises(
-        InputError, match=r"2 images \(000000000079.jpg, 000000000100.jpg\) have no file in"
-    ):
+    with pytest.raises(InputError, match=r"2 images \(000000000079.jpg, 000000000100.jpg\) have no file in"):
         load(tmp_path)

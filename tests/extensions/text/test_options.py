@@ -186,7 +186,7 @@ def test_letters_that_no_font_has_are_escaped(
         ),
         (["--text", "a", "--encoder", "clip:path={clip}"], "gives 24 numbers"),
         (["--text", "a", "--encoder", "hugging-face:path={other}"], "trained on embeddings of"),
-        (["--text", "a", "--show-prior", "--out", "{folder}/s.npz"], "--show-prior draws a picture"),
+        (["--text", "a", "--show-prior", "--out", "{folder}/s.npz"], "--show-prior draws a figure"),
     ],
 )
 def test_mistakes_are_one_line_and_nothing_is_written(
