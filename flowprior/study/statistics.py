@@ -7,29 +7,14 @@ their values are compared seed by seed. n seeds cannot give less than p = 2/2ⁿ
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
 
+from flowprior.evaluation.summary import spread
+
 LEVEL = 0.05
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and deviation of n values.
-
-    Attributes:
-        n: how many.
-        mean: their mean.
-        std: their standard deviation, with n − 1; None for a single value.
-    """
-
-    n: int
-    mean: float
-    std: float | None
 
 
 @dataclass(frozen=True)
@@ -55,22 +40,6 @@ class PairedTest:
     p_sign_flip: float | None
     p_t: float | None
     verdict: str
-
-
-def grouped(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list[Item]]:
-    """The items of each key, in the order of the first one."""
-    groups: dict[Any, list[Item]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Mean and deviation of at least one value."""
-    count = len(values)
-    mean = math.fsum(values) / count
-    squares = math.fsum((value - mean) * (value - mean) for value in values)
-    return Spread(count, mean, math.sqrt(squares / (count - 1)) if count > 1 else None)
 
 
 def paired_test(
