@@ -127,15 +127,6 @@ class Result(Shown):
     def _full_name(self, metric: str) -> str | None:
         return self.fid_name if metric == "fid" else metric
 
-    def tagged(self, **columns: Any) -> Result:
-        """The same with these columns set in every row, such as ``flow`` and ``step``.
-
-        Real data keep their name and have no step.
-        """
-        kept = {"flow": REAL_DATA, "step": None}
-        rows = [row | columns | (kept if row["flow"] == REAL_DATA else {}) for row in self.rows]
-        return Result(rows, self.metrics, self.settings, self.notes)
-
     def heading(self) -> str:
         flows = list(dict.fromkeys(row["flow"] for row in self.rows if row["flow"] != REAL_DATA))
         nfe = list(dict.fromkeys(str(row["nfe"]) for row in self.rows if row["nfe"] is not None))

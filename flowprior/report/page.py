@@ -19,8 +19,8 @@ from flowprior.report.gallery import galleries
 from flowprior.report.wording import count, data_size, duration, number, p_value, with_spread
 from flowprior.storage import write_text
 from flowprior.study.folders import Collection, StudyFolder, collect, write_object
-from flowprior.study.results import write_results
 from flowprior.study.summary import VALIDATION, Rows, summarise
+from flowprior.study.table import result_rows, write_results
 
 COSTS: dict[str, tuple[str, Callable[[float | None], str], bool]] = {
     "prior_fit_seconds": ("fit the prior", duration, True),
@@ -72,7 +72,7 @@ def write_report(
         if any(changes.values()):
             write_object(folder.plan, {**folder.read_plan(), "grid": collection.grid})
             write_text(folder.grid, tomli_w.dumps(collection.grid))
-        write_results(folder.results, collection.result_rows())
+        write_results(folder.results, result_rows(collection))
         write_object(folder.values, summary)
         write_text(folder.report, page)
     return summary

@@ -14,7 +14,7 @@ from flowprior.evaluation.summary import Row, as_text, grouped, losses_of, means
 from flowprior.inspection import FittedPrior, Inspection, Pairing
 from flowprior.inspection.misfit import LEVEL as MISFIT_LEVEL
 from flowprior.report.wording import ARROWS, comma_list
-from flowprior.study.statistics import LEVEL
+from flowprior.study.summary import LEVEL
 
 if TYPE_CHECKING:
     from rich.table import Table

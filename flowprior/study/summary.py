@@ -1,13 +1,21 @@
-"""From the long table to the tables of the report: spreads, tests, costs, convergence."""
+"""Summary of a study: what its report, its tables and its figures show, from the long table of its values.
+
+Designs are compared by two-sided paired tests. Two of them that were trained with the same seed share initial
+weights, data order, times and conditions, so their values are compared seed by seed. n seeds cannot give less
+than p = 2/2ⁿ by the exact sign-flip test.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import chain
 from operator import itemgetter
 from typing import Any
+
+import numpy as np
 
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import REAL_DATA, SECONDS
@@ -16,7 +24,6 @@ from flowprior.storage.writing import only_finite
 from flowprior.study.folders import MACHINE, Collection
 from flowprior.study.records import FORMAT
 from flowprior.study.runs import find_baseline, skipped_of
-from flowprior.study.statistics import paired_test
 
 COSTS = ("prior_fit_seconds", "prior_bytes", "seconds_per_step", "transport_cost", "transport_cost_unpaired")
 """Keys of a result file's ``run`` that are averaged over seeds."""
@@ -26,12 +33,14 @@ SETTINGS = ("reference", "classifier", "features", "classifier_accuracy", "flowp
 VALIDATION = "validation"
 OWN = ("test", None)
 """The splits of values about the test split of the grid's own data, or about none."""
+LEVEL = 0.05
+"""The level of significance of the tests."""
 Rows = list[dict[str, Any]]
 Metrics = dict[str, dict[str, Any]]
 
 
 def summarise(collection: Collection) -> dict[str, Any]:
-    """What report.json holds: the long table and every table of the report, as plain values."""
+    """Return what report.json holds: the long table and every table of the report, as plain values."""
     return {
         "format": FORMAT,
         "grid": collection.grid,
@@ -112,7 +121,7 @@ def _real_scores(table: Rows, splits: tuple[str | None, ...]) -> dict[str, float
 
 
 def headline_of(collection: Collection, metrics: Metrics) -> str | None:
-    """The metric that the summary is about; None where there is no result yet."""
+    """Return the metric that the summary is about; None where there is no result yet."""
     wanted = collection.grid["metric"]
     ranked = [name for name in metrics if metrics[name]["better"]]
     frechet = [name for name in ranked if name.startswith("fid-")]
@@ -126,8 +135,8 @@ def headline_of(collection: Collection, metrics: Metrics) -> str | None:
 
 
 def variants_of(collection: Collection, baseline: str) -> Rows:
-    """What each variant is, with the seeds that have a result."""
-    names = ("label", "labels", "prior", "coupling", "path", "prediction", "skipped")
+    """Return what each variant is, with the seeds that have a result."""
+    names = ("label", "prior", "coupling", "path", "prediction", "skipped")
     done = collection.results
     return [
         {
@@ -168,7 +177,7 @@ def _named(by_seed: Mapping[int, float]) -> dict[str, float]:
 
 
 def best_of(rows: Rows, metrics: Metrics) -> Rows:
-    """The variant with the best mean for each metric, sampler and NFE; NFE 0 is of priors, not of flows."""
+    """Return the variant with the best mean for each metric, sampler and NFE; priors alone do not count."""
     names = ("metric", "sampler", "nfe", "adaptive", "variant", "mean", "std", "n", "against_baseline")
     groups = grouped(
         (row for row in rows if row["nfe"]), lambda row: (row["metric"], row["sampler"], place_of(row))
@@ -182,7 +191,7 @@ def best_of(rows: Rows, metrics: Metrics) -> Rows:
 
 
 def convergence_of(curve: Rows, metrics: Metrics, baseline: str) -> Rows:
-    """Steps of the curve at which each variant's mean first reaches the baseline's last one, at each NFE.
+    """Return the first step at which each variant's mean reaches the last one of the baseline, at each NFE.
 
     None where it never does.
     """
@@ -200,7 +209,7 @@ def convergence_of(curve: Rows, metrics: Metrics, baseline: str) -> Rows:
 
 
 def costs_of(collection: Collection, seconds: Rows) -> Rows:
-    """Means over seeds of what each variant costs, and its seconds of sampling for 1,000 samples."""
+    """Return means over seeds of what each variant costs, and its seconds of sampling for 1,000 samples."""
     thousands = collection.grid["samples"] / 1000
     costs = []
     for label in collection.labels:
@@ -224,13 +233,99 @@ def settings_of(collection: Collection) -> dict[str, Any]:
     settings = [one["settings"] for one in asked]
     return {
         "parameters": _distinct(run["parameters"] for run in runs),
-        "machine": {name: _distinct(run[name] for run in runs) for name in MACHINE} if runs else {},
+        "machine": {name: _distinct(run.get(name) for run in runs) for name in MACHINE} if runs else {},
         "evaluation": {name: _distinct(one[name] for one in settings if name in one) for name in SETTINGS},
         "notes": _distinct(note for one in asked for note in one["notes"]),
     }
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:
-    """Each value once, in order; lists one by one, None and empty ones not at all."""
+    """Return each value once, in order; lists one by one, None and empty ones not at all."""
     flat = [inner for value in values for inner in (value if isinstance(value, list) else [value])]
     return list(dict.fromkeys(value for value in flat if value is not None))
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """One design against another, seed by seed.
+
+    Attributes:
+        n: seeds that both have.
+        difference: mean of (design − other).
+        ratio: mean of the design over mean of the other; None where that is zero.
+        wins: seeds in which the design is better.
+        smallest_p: least p that the sign-flip test can give with n seeds; None below two.
+        p_sign_flip: of the exact sign-flip test, two-sided; None below two seeds.
+        p_t: of the paired t-test, two-sided; None below three seeds or where all differences are equal.
+        verdict: ``"better"``, ``"worse"``, ``"no difference shown"``, or ``"too few seeds"``.
+    """
+
+    n: int
+    difference: float
+    ratio: float | None
+    wins: int
+    smallest_p: float | None
+    p_sign_flip: float | None
+    p_t: float | None
+    verdict: str
+
+
+def paired_test(
+    ours: Mapping[int, float], theirs: Mapping[int, float], better: str = "lower"
+) -> PairedTest | None:
+    """Compare two designs over the seeds that both have; None where they have none in common.
+
+    Args:
+        ours: seed -> value of the design.
+        theirs: seed -> value of the one it is compared with.
+        better: ``"lower"`` or ``"higher"``.
+    """
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
+        return None
+    first, second = [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    sign, mean, base = -1 if better == "lower" else 1, math.fsum(differences) / len(seeds), math.fsum(second)
+    p = sign_flip_p(differences)
+    least = 2 / 2 ** len(seeds) if len(seeds) > 1 else None
+    return PairedTest(
+        n=len(seeds),
+        difference=mean,
+        ratio=math.fsum(first) / base if base else None,
+        wins=sum(sign * difference > 0 for difference in differences),
+        smallest_p=least,
+        p_sign_flip=p,
+        p_t=paired_t_p(first, second),
+        verdict=_verdict(p, least, sign * mean),
+    )
+
+
+def sign_flip_p(differences: Sequence[float]) -> float | None:
+    """Return p of the two-sided test that differences are distributed symmetrically about 0; None below two.
+
+    Exact for up to 16 differences, from 100,000 random signs beyond (Fisher 1935; Good 2005, ch. 3).
+    """
+    from scipy.stats import permutation_test
+
+    if len(differences) < 2:
+        return None
+    kind = {"permutation_type": "samples", "vectorized": True, "n_resamples": 100_000, "random_state": 0}
+    return float(permutation_test((differences,), np.sum, **kind).pvalue)
+
+
+def paired_t_p(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
+    """Return p of the two-sided paired t-test; None below three pairs or where all differences are equal."""
+    from scipy.stats import ttest_rel
+
+    differences = [a - b for a, b in zip(ours, theirs, strict=True)]
+    if len(differences) < 3 or not spread(differences).std:
+        return None
+    return float(ttest_rel(ours, theirs).pvalue)
+
+
+def _verdict(p: float | None, least: float | None, gain: float) -> str:
+    if p is None or least is None or least > LEVEL:
+        return "too few seeds"
+    if p > LEVEL:
+        return "no difference shown"
+    return "better" if gain > 0 else "worse"

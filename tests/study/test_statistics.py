@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from flowprior.evaluation.summary import spread
-from flowprior.study.statistics import paired_t_p, paired_test, sign_flip_p
+from flowprior.study.summary import paired_t_p, paired_test, sign_flip_p
 
 
 def by_seed(values: list[float]) -> dict[int, float]:
