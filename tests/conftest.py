@@ -99,9 +99,9 @@ def without_waiting_for_the_disk() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def warned_of_nothing_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+def warned_of_nothing_yet() -> None:
     """What is said once a process of few test examples is said in every test that causes it."""
-    monkeypatch.setattr(request, "_said", set())
+    request.warn_once.cache_clear()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown import markdown_table
 from benchmarks.operators.groups import FALLBACK, NATIVE, WHOLE
+from flowprior.display import markdown_table
 from flowprior.report.wording import duration, number
 
 OWN = (NATIVE, WHOLE, FALLBACK)

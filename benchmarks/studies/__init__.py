@@ -16,7 +16,7 @@ from flowprior.data import Data
 from flowprior.evaluation.result import table_row
 from flowprior.flow import Flow
 from flowprior.priors import Prior
-from flowprior.study.results import facts_of, rows_of_run
+from flowprior.study.table import facts_of, rows_of_run
 from flowprior.training.run import describe_machine
 
 SEED = 1000

@@ -20,7 +20,7 @@ from benchmarks.studies.digits import BALANCED, split
 from flowprior.metrics.memorisation import memorisation_ratio
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors import Prior
-from flowprior.study.results import write_results
+from flowprior.study.table import write_results
 
 TRUE = (1, 2, 3, 4, 6, 8, 12, 16)
 SEEDS = 20

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from benchmarks.studies import RESULTS, Row, own_run, rows_of
 from flowprior.priors import Prior
-from flowprior.study.results import write_results
+from flowprior.study.table import write_results
 
 CONDITIONS = (10, 100, 1_000, 10_000, 100_000)
 DIMENSIONS = (784, 3_072, 12_288)

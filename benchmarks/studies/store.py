@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.studies import RESULTS
 from flowprior.study import StudyFolder
-from flowprior.study.results import read_rows, write_results
+from flowprior.study.table import read_rows, write_results
 
 SAME = ("label", "data", "latent", "model", "init", "steps", "seed")
 """The columns by which a run is known again."""

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from flowprior.study import Grid, Outcome, Preview
 
 FAILED = 1
+"""The exit code where a run failed."""
+DESIGNS, EVALUATION, STUDY = "Designs and training", "Evaluation", "The study and its folder"
+"""The groups of options in the help."""
 Names = list[str] | None
 
 
@@ -28,75 +31,122 @@ def compare(
         Path | None,
         typer.Argument(metavar="[GRID.toml]", help="File of the grid; options replace its keys."),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="OUT", help="Directory of runs and report.")] = Path(
-        "runs/comparison"
-    ),
+    out: Annotated[
+        Path, typer.Option(metavar="OUT", help="Folder of runs and report.", rich_help_panel=STUDY)
+    ] = Path("runs/comparison"),
     data: Annotated[
         str | None,
         typer.Option(
             help="Data set: a name (flowprior list data), name:key=value,… or a path.",
             autocompletion=completing("data"),
+            rich_help_panel=DESIGNS,
         ),
     ] = None,
     prior: Annotated[
         Names,
-        typer.Option(help="SPEC or LABEL=SPEC; repeat for several.", autocompletion=completing("priors")),
+        typer.Option(
+            help="Source distribution, SPEC or LABEL=SPEC; can be repeated.",
+            autocompletion=completing("priors"),
+            rich_help_panel=DESIGNS,
+        ),
     ] = None,
     coupling: Annotated[
         Names,
         typer.Option(
-            help="SPEC or LABEL=SPEC, or auto for what suits each prior; repeat for several.",
+            help="Coupling of source and data samples, SPEC or LABEL=SPEC, or auto for what suits each "
+            "prior; can be repeated.",
             autocompletion=completing("couplings", "auto"),
+            rich_help_panel=DESIGNS,
         ),
     ] = None,
     path: Annotated[
         Names,
-        typer.Option(help="SPEC or LABEL=SPEC; repeat for several.", autocompletion=completing("paths")),
-    ] = None,
-    sampler: Annotated[
-        Names,
         typer.Option(
-            help="SPEC or LABEL=SPEC; repeat for several.", autocompletion=completing("samplers", "auto")
+            help="Probability path between x0 and x1, SPEC or LABEL=SPEC; can be repeated.",
+            autocompletion=completing("paths"),
+            rich_help_panel=DESIGNS,
         ),
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Velocity network of every run.", autocompletion=completing("models", "auto")),
+        typer.Option(
+            help="Velocity model of every run.",
+            autocompletion=completing("models", "auto"),
+            rich_help_panel=DESIGNS,
+        ),
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds: 0, 1, ….")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Optimiser steps of every run.", rich_help_panel=DESIGNS)
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of random seeds: 0, 1, ….", rich_help_panel=DESIGNS),
+    ] = None,
+    sampler: Annotated[
+        Names,
+        typer.Option(
+            help="Sampler, SPEC or LABEL=SPEC, or auto for what suits each flow; can be repeated.",
+            autocompletion=completing("samplers", "auto"),
+            rich_help_panel=EVALUATION,
+        ),
+    ] = None,
     nfe: Annotated[
         str | None,
-        typer.Option(help="Evaluations of the velocity, with commas between; 0 is the prior alone."),
+        typer.Option(
+            help="Numbers of function evaluations (NFE), with commas between; 0 is the prior alone.",
+            rich_help_panel=EVALUATION,
+        ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps of every run.")] = None,
-    samples: Annotated[int | None, typer.Option(help="How many samples to generate at each NFE.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Number of samples at each NFE.", rich_help_panel=EVALUATION)
+    ] = None,
     baseline: Annotated[
-        str | None, typer.Option(help="What to compare with, such as 'gaussian + condot'.")
+        str | None,
+        typer.Option(
+            help="The variant that others are compared with, such as 'gaussian + condot'.",
+            rich_help_panel=EVALUATION,
+        ),
     ] = None,
-    metric: Annotated[str | None, typer.Option(help="The metric that the summary is about.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="The metric of the summary.", rich_help_panel=EVALUATION)
+    ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Also draw every metric against NFE (.png, .svg, .pdf …)."),
+        typer.Option(
+            metavar="FILE",
+            help="Also plot every metric against NFE (.png, .svg, .pdf …).",
+            rich_help_panel=STUDY,
+        ),
     ] = None,
     overrides: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set one key of the grid; can be repeated."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Set one key of the grid; can be repeated.",
+            rich_help_panel=STUDY,
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run",
-            help="Say which runs would be made; make and write nothing.",
+            help="Show which runs would be made; make and write nothing.",
+            rich_help_panel=STUDY,
         ),
     ] = False,
     report_only: Annotated[
-        bool, typer.Option("--report-only", help="Write the report of OUT anew, run nothing.")
+        bool,
+        typer.Option(
+            "--report-only", help="Write the report of OUT anew, run nothing.", rich_help_panel=STUDY
+        ),
     ] = False,
     allow_hooks: Annotated[
         bool,
         typer.Option(
             "--allow-hooks",
             help="Import the functions that the grid kept in OUT names; this runs code, with your rights.",
+            rich_help_panel=STUDY,
         ),
     ] = False,
     json: Json = False,

@@ -11,57 +11,105 @@ import typer
 
 from flowprior.cli.catalogue import completing
 from flowprior.cli.commands import print_json, print_rich
-from flowprior.cli.options import Device, Json, Run, data_spec, load_run, parse_integers
+from flowprior.cli.options import (
+    OUTPUT,
+    SAMPLING,
+    Device,
+    Json,
+    Run,
+    data_spec,
+    load_run,
+    parse_integers,
+)
 from flowprior.errors import OptionError
 
 FOLDER = "evaluation"
-"""Where finished values lie in a run, to be read again by the next evaluation."""
+"""The folder of a run that keeps finished values for the next evaluation."""
+COMPARISON = "Metrics and data"
+"""The group of options that decide what samples are compared with."""
 
 
 def evaluate(
     run: Run,
     nfe: Annotated[
-        str, typer.Option(help="Evaluations of the velocity, with commas between; 0 is the prior alone.")
+        str,
+        typer.Option(
+            help="Numbers of function evaluations (NFE), with commas between; 0 is the prior alone.",
+            rich_help_panel=SAMPLING,
+        ),
     ] = "0,1,2,4,8,15,30",
-    samples: Annotated[int, typer.Option(help="How many samples to generate at each.")] = 2000,
+    samples: Annotated[
+        int, typer.Option(help="Number of samples at each NFE.", rich_help_panel=SAMPLING)
+    ] = 2000,
     members: Annotated[
-        int, typer.Option(help="Samples of each condition, for scores of ensembles such as crps.")
+        int,
+        typer.Option(
+            help="Samples of each condition, for scores of ensembles such as crps.", rich_help_panel=SAMPLING
+        ),
     ] = 1,
     sampler: Annotated[
         str | None,
         typer.Option(
-            help="One or more samplers, with commas between; by default what suits the flow.",
+            help="Samplers, with commas between; by default what suits the flow.",
             autocompletion=completing("samplers"),
+            rich_help_panel=SAMPLING,
         ),
     ] = None,
     guidance: Annotated[
-        str, typer.Option(help="Strengths of classifier-free guidance, with commas between; 1 is none.")
+        str,
+        typer.Option(
+            help="CFG scales (classifier-free guidance), with commas between; 1 = off.",
+            rich_help_panel=SAMPLING,
+        ),
     ] = "1",
     seeds: Annotated[
-        str, typer.Option("--seeds", "--seed", help="Seeds of everything random, with commas between.")
+        str,
+        typer.Option(
+            "--seeds", "--seed", help="Random seeds, with commas between.", rich_help_panel=SAMPLING
+        ),
     ] = "0",
     metrics: Annotated[
-        str, typer.Option(help="quick, all, or names with commas between, such as quick,curvature.")
+        str,
+        typer.Option(
+            help="quick, all, or names (flowprior list metrics) with commas between: quick,curvature.",
+            rich_help_panel=COMPARISON,
+        ),
     ] = "quick",
     features: Annotated[
-        str, typer.Option(help="Features besides the classifier's, such as lite0.", show_default=False)
+        str,
+        typer.Option(
+            help="Feature extractors besides the evaluation classifier, such as lite0.",
+            show_default=False,
+            rich_help_panel=COMPARISON,
+        ),
     ] = "",
     data: Annotated[
         str | None,
-        typer.Option(help="Data set; by default the one of the run.", autocompletion=completing("data")),
+        typer.Option(
+            help="Data set; by default the one of the run.",
+            autocompletion=completing("data"),
+            rich_help_panel=COMPARISON,
+        ),
     ] = None,
     reference: Annotated[
         list[str] | None,
         typer.Option(
-            help="Data whose test split samples are compared with, spec or name=spec; may be given again, "
+            help="Data whose test split samples are compared with, spec or name=spec; can be repeated, "
             "and each gets samples for its own conditions. By default the data set itself.",
             show_default=False,
+            rich_help_panel=COMPARISON,
         ),
     ] = None,
     device: Device = "auto",
-    out: Annotated[Path | None, typer.Option(help="Also write the result to this JSON file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the result to this JSON file.", rich_help_panel=OUTPUT)
+    ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw quality against NFE into this file (.png, .svg, .pdf).")
+        Path | None,
+        typer.Option(
+            help="Also plot every metric against NFE into this file (.png, .svg, .pdf).",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     json: Json = False,
     given: Sequence[Mapping[str, Any]] = (),

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 LARGEST_SEED = (1 << 63) - 1
 """What torch's generators take, and a little less."""
+CONDITIONS, SAMPLING, OUTPUT = "Conditions", "Sampling", "Output"
+"""The groups of options in the helps of ``sample`` and ``evaluate``."""
 
 
 def _finite(value: float) -> float:
@@ -36,13 +38,20 @@ Sampler = Annotated[
     typer.Option(
         help="Sampler, a name (flowprior list samplers) or name:key=value,…; by default what suits the flow.",
         autocompletion=completing("samplers"),
+        rich_help_panel=SAMPLING,
     ),
 ]
 Guidance = Annotated[
-    float, typer.Option(help="Strength of classifier-free guidance; 1 is none.", callback=_finite)
+    float,
+    typer.Option(
+        help="CFG scale (classifier-free guidance); 1 = off.", callback=_finite, rich_help_panel=SAMPLING
+    ),
 ]
-Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Seed of everything random.")]
-Device = Annotated[str, typer.Option(help="auto (CUDA where there is one), or a torch device.")]
+Seed = Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="Random seed.")]
+Device = Annotated[
+    str,
+    typer.Option(help="auto (CUDA where there is one), or a torch device.", rich_help_panel=SAMPLING),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 
 

@@ -12,7 +12,18 @@ import typer
 
 from flowprior.cli.asked import Given, asking_for_conditions, read_asked, read_parts
 from flowprior.cli.commands import print_json, print_rich
-from flowprior.cli.options import Device, Guidance, Json, Run, Sampler, Seed, load_run
+from flowprior.cli.options import (
+    CONDITIONS,
+    LARGEST_SEED,
+    OUTPUT,
+    SAMPLING,
+    Device,
+    Guidance,
+    Json,
+    Run,
+    Sampler,
+    load_run,
+)
 from flowprior.display import counted
 
 
@@ -21,58 +32,86 @@ def sample(
     out: Annotated[
         Path | None,
         typer.Option(
-            help="File to write: a picture (.png, .svg, .pdf …), arrays (.npz, .pt), or cells (.h5ad)."
+            help="File to write: an image (.png, .svg, .pdf …), arrays (.npz, .pt), or cells (.h5ad).",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     animate: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="File of the way from prior to samples in motion (.gif)."),
+        typer.Option(
+            metavar="FILE",
+            help="Also write an animation of the trajectories from source samples to samples (.gif).",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     cond: Annotated[
         str | None,
         typer.Option(
             help="Condition: labels by name or number, such as 3, or 0,1,2, or all; an embedding; a file "
-            ".npy of conditions."
+            ".npy of conditions.",
+            rich_help_panel=CONDITIONS,
         ),
     ] = None,
     style: Annotated[
         str | None,
-        typer.Option(help="Label of the part 'style', by name or number; several with commas, or all."),
+        typer.Option(
+            help="Label of the part 'style', by name or number; several with commas, or all.",
+            rich_help_panel=CONDITIONS,
+        ),
     ] = None,
     part: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="The same of a part of any name; can be repeated."),
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Label of a part of any name; can be repeated.",
+            rich_help_panel=CONDITIONS,
+        ),
     ] = None,
     nfe: Annotated[
         int | None,
         typer.Option(
-            help="Evaluations of the velocity, exactly; 15 by default, 0 is the prior.", show_default=False
+            help="Number of function evaluations (NFE) of the velocity model, exactly; 15 by default, 0 for "
+            "source samples of the prior alone.",
+            show_default=False,
+            rich_help_panel=SAMPLING,
         ),
     ] = None,
     sampler: Sampler = None,
     temperature: Annotated[
         float | None,
         typer.Option(
-            help="Factor of the source samples' distance from the prior's mean; 1 by default. Below 1: more "
-            "typical samples, less variety.",
+            help="Factor on the source samples' distance from the prior's mean; 1 by default. "
+            "Below 1: more typical samples, less variety.",
             show_default=False,
+            rich_help_panel=SAMPLING,
         ),
     ] = None,
     prior_guidance: Annotated[
         float | None,
         typer.Option(
-            help="Factor of the way from the mean of all conditions to the one's own; 1 by default. Above 1: "
-            "more typical of the condition, at no cost.",
+            help="Factor on the shift of the prior from its mean over all conditions to that of the "
+            "condition; 1 by default. Above 1: more typical of the condition, at no cost.",
             show_default=False,
+            rich_help_panel=SAMPLING,
         ),
     ] = None,
     guidance: Guidance = 1.0,
     count: Annotated[
-        int | None, typer.Option("--count", "--n", min=1, help="Samples of each condition.")
+        int | None,
+        typer.Option(
+            "--count", "--n", min=1, help="Number of samples of each condition.", rich_help_panel=CONDITIONS
+        ),
     ] = None,
-    seed: Seed = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_SEED, help="Random seed.", rich_help_panel=SAMPLING)
+    ] = 0,
     show_prior: Annotated[
-        bool, typer.Option("--show-prior", help="Show the prior's mean and samples beside the result.")
+        bool,
+        typer.Option(
+            "--show-prior",
+            help="Show the prior's mean and source samples beside the samples.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     device: Device = "auto",
     json: Json = False,

@@ -56,6 +56,13 @@ def html_of(heading: str, *tables: Table) -> str:
     return f"<div>{''.join(parts)}</div>"
 
 
+def markdown_table(columns: Sequence[object], rows: Iterable[Iterable[object]]) -> str:
+    """Return a table in Markdown, of cells that are Markdown already; None is a dash."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    cells = [["–" if cell is None else str(cell) for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
 def short(value: object) -> str:
     """Return a value as Python writes it, in one short line."""
     return " ".join(_SHORT.repr(value).split())

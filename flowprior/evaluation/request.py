@@ -1,13 +1,20 @@
-"""What an evaluation is asked for: checked before anything is computed, and written down."""
+"""Request: what an evaluation is asked for, checked before anything is computed.
+
+:func:`ask` checks what a user gives and makes a :class:`Request` of it: ways of generating samples
+(:class:`Setting`), splits that they are compared with, metrics and seeds. Last the evaluation classifier is
+read or trained, for the features that metrics compare are its own.
+"""
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import product
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,23 +22,31 @@ from flowprior.conditions import Condition
 from flowprior.data import as_data
 from flowprior.data.splits import HIGHEST_SEED
 from flowprior.errors import CheckpointError, InputError, OptionError
-from flowprior.features.base import FeatureExtractor, as_extractor, short
+from flowprior.features.base import FeatureExtractor, as_extractor, short, short_identity
 from flowprior.features.classifier import Classifier, accuracy_on, data_classifier, load_classifier
 from flowprior.flow import Flow
 from flowprior.flow.asked import check_guidance
 from flowprior.flow.readers import check_identity
-from flowprior.metrics.base import Metric, SampleMetric
-from flowprior.metrics.setup import Reference
+from flowprior.metrics.base import Metric, SampleMetric, StepMetric, select
+from flowprior.metrics.setup import Generate, Reference, Setup
 from flowprior.registry import Registered, check_count, choose, is_whole, package_version, spec_of
-from flowprior.samplers.base import MOST_EVALUATIONS, Sampler
-from flowprior.samplers.fixed import FixedStepSampler
+from flowprior.samplers import FixedStepSampler, Sampler, TimeGrid
+from flowprior.samplers.base import MOST_EVALUATIONS
 from flowprior.storage.user_paths import expanded
 from flowprior.streams.data import Annotation, Data
 
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
 Features = Sequence[str | nn.Module | FeatureExtractor]
 Conditions = Literal["reference", "balanced"]
+BatchSize = int | Literal["auto"]
+LARGEST_BATCH = 500
+"""The largest number of samples that are generated at once by default."""
+LARGEST_STATE = 1 << 21
+"""The largest number of entries that the states of these samples have by default."""
 MOST_SAMPLES = 1_000_000
-"""Samples of one setting, which are held in memory together."""
+"""The largest number of samples of one setting, which are held in memory together."""
 CLOSE = 1e-6
 """Relative difference of two units up to which they are the same; files keep them in double precision."""
 FEW = 100
@@ -44,23 +59,186 @@ USUAL = {
     "precision-recall": "10,000 or more",  # Kynkäänniemi et al. 2019 take 50,000
 }
 """Metric -> how many test examples it is usually taken against."""
-_said: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way of generating samples.
+
+    Attributes:
+        name: of the sampler, as it was asked for.
+        sampler: an instance.
+        nfe: evaluations to spend; None for a sampler that chooses them, 0 for the prior alone.
+        guidance: strength of classifier-free guidance.
+    """
+
+    name: str
+    sampler: Sampler
+    nfe: int | None
+    guidance: float
+
+    def __str__(self) -> str:
+        count = "" if self.nfe is None else f", nfe {self.nfe}"
+        return f"{self.name}{count}, guidance {self.guidance:g}"
+
+    @property
+    def grid(self) -> str | None:
+        """Name of the grid of times that the sampler steps along; None where it has none."""
+        grid = getattr(self.sampler, "grid", None)
+        return grid.name if isinstance(grid, TimeGrid) else grid
+
+    @property
+    def kinds(self) -> tuple[type[Metric], ...]:
+        """The kinds of metrics that apply: the prior alone takes no steps."""
+        return (SampleMetric,) if self.nfe == 0 else (SampleMetric, StepMetric)
+
+    @property
+    def file_name(self) -> str:
+        """What the names of its files begin with."""
+        if self.nfe == 0:
+            return "prior"
+        count = "" if self.nfe is None else f"-nfe{self.nfe}"
+        return f"{self.sampler.name}{count}-g{self.guidance:g}"
+
+    @property
+    def terms(self) -> dict[str, Any] | None:
+        """What decides its samples besides flow, data and seed; None where the sampler has no name."""
+        try:
+            spec = spec_of(Sampler.registry, self.sampler)
+        except CheckpointError:
+            return None
+        return {"sampler": spec, "nfe": self.nfe, "guidance": self.guidance}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is measured.
+
+    Attributes:
+        setup: what metrics may look at, of no seed yet.
+        splits: what samples are compared with, by name; conditions are those of the first.
+        settings: every way of generating samples.
+        guidances: strengths at which values of the flow itself are computed.
+        seeds: of conditions, source samples and the subsets of real data.
+        metrics: those to compute.
+        is_default: whether metrics of the default set that the data do not allow are left out without a note.
+    """
+
+    setup: Setup
+    splits: Mapping[str, Reference]
+    settings: Sequence[Setting]
+    guidances: Sequence[float]
+    seeds: Sequence[int]
+    metrics: list[Metric]
+    is_default: bool
+
+    def setups(self, seed: int) -> dict[str, Setup]:
+        """Return what metrics may look at with this seed, by split; all have the conditions of the first."""
+        own = {name: replace(self.setup, reference=split, seed=seed) for name, split in self.splits.items()}
+        first, *others = own.values()
+        for setup in others:
+            setup.cond, setup.rows = first.cond, first.rows
+        return own
+
+    def describe(self) -> dict[str, Any]:
+        """Return parts of the flow, data, references, classifier with its accuracy, and versions."""
+        setup, flow, own = self.setup, self.setup.flow, next(iter(self.splits.values())).data
+        parts = {"prior": flow.prior, "coupling": flow.coupling, "path": flow.path}
+        scorer = setup.classifier if own.condition.kind == "labels" else None
+        return {
+            "data": setup.data.name,
+            "reference": " and ".join(split.describe() for split in self.splits.values()),
+            "reference_digests": {split.split: split.digest for split in self.splits.values()},
+            **{name: name_of(flow.specs[name] or part) for name, part in parts.items()},
+            "model": flow.specs["model"] or type(flow.model).__name__,
+            **({} if flow.encoder is None else {"encoder": short(flow.encoder.identity())}),
+            "classifier": None if setup.classifier is None else setup.classifier.describe(),
+            "classifier_accuracy": None if scorer is None else accuracy_on(scorer, own),
+            "device": str(setup.device),
+            "torch": torch.__version__,
+            "flowprior": package_version(),
+            "samplers": list(dict.fromkeys(setting.name for setting in self.settings)),
+            "guidances": list(self.guidances),
+            "seeds": list(self.seeds),
+            "samples": setup.samples,
+            "conditions": "balanced" if setup.balanced else "reference",
+            **({"members": setup.members} if setup.members > 1 else {}),
+            "metrics": [metric.name for metric in self.metrics],
+            "features": [short_identity(extractor) for extractor in setup.extractors],
+        }
+
+
+def ask(
+    flow: Flow,
+    data: Any,
+    *,
+    reference: Any,
+    references: Mapping[str, Any] | None,
+    nfe: Sequence[int],
+    samplers: Sequence[str | Sampler] | None,
+    guidances: Sequence[float],
+    seeds: Sequence[int],
+    samples: int,
+    conditions: Conditions,
+    members: int,
+    metrics: str | Metric | Sequence[str | Metric],
+    features: Features,
+    batch_size: BatchSize,
+    classifier: str | Classifier | None,
+    generate: Generate | None,
+    group: ProcessGroup | None,
+) -> Request:
+    """Return the request of these arguments of :func:`flowprior.evaluation.sweep`.
+
+    Raises:
+        InputError: data that do not fit the flow.
+        OptionError: unknown or impossible options, or no ``nfe`` that any sampler can spend.
+    """
+    samplers = [flow.default_sampler] if samplers is None else samplers
+    check_counts(samples, nfe, samplers, guidances, seeds, batch_size, members)
+    data = as_data(data)
+    training, splits = references_for(data, reference, references)
+    check_flow(flow, guidances, conditions, [training, *splits.values()])
+    nfe, guidances, seeds = map(plain_numbers, (nfe, guidances, seeds))
+    samples, members = plain_numbers((samples, members))
+    wanted, extractors = select(metrics), extractors_for(features, flow)
+    settings = settings_for(samplers, nfe, guidances)
+    warn_of_few(splits.values(), wanted)
+    known = classifier_for(classifier, data, wanted)
+    setup = Setup(
+        flow,
+        training,
+        next(iter(splits.values())),
+        samples=samples,
+        seed=0,
+        classifier=known,
+        extractors=with_classifier(known, extractors),
+        batch_size=batch_size_for(flow) if batch_size == "auto" else int(batch_size),
+        generate=generate,
+        solve=None if group is None else partial(flow.solve, group=group),
+        balanced=conditions == "balanced",
+        members=members,
+    )
+    is_default = "quick" in ([metrics] if isinstance(metrics, str | Metric) else metrics)
+    return Request(setup, splits, settings, guidances, seeds, wanted, is_default)
 
 
 def check_counts(
     samples: int,
     nfe: Sequence[int],
+    samplers: Sequence[str | Sampler],
     guidances: Sequence[float],
     seeds: Sequence[int],
     batch_size: int | str,
-    members: int = 1,
+    members: int,
 ) -> None:
     """Refuse impossible numbers.
 
     Raises:
         OptionError: the message says which, and what to choose.
     """
-    for name, values in (("nfe", nfe), ("guidances", guidances), ("seeds", seeds)):
+    given = {"nfe": nfe, "samplers": samplers, "guidances": guidances, "seeds": seeds}
+    for name, values in given.items():
         if not len(values):  # which an array has, too
             raise OptionError(f"evaluate: {name}=[] is not possible; give one or more")
     check_count("evaluate", "samples", samples, 2, MOST_SAMPLES)
@@ -76,6 +254,11 @@ def check_counts(
         check_count("evaluate", "seed", seed, 0, HIGHEST_SEED - 1)
     if batch_size != "auto" and (isinstance(batch_size, str) or batch_size < 1):
         raise OptionError(f"evaluate: batch_size={batch_size!r} is not possible; choose 'auto', or 1 or more")
+
+
+def batch_size_for(flow: Flow) -> int:
+    """Return the number of samples that are generated at once by default, fewer of large events."""
+    return max(1, min(LARGEST_BATCH, LARGEST_STATE // flow.state_shape.numel()))
 
 
 def plain_numbers(values: Sequence[Any]) -> list[Any]:
@@ -167,17 +350,11 @@ def check_comparable(flow: Flow, data: Data) -> None:
 
 
 def _alike(own: Annotation, other: Annotation) -> bool:
-    """Whether numbers are called the same and have the same units."""
-    if (own.key, own.names) != (other.key, other.names):
-        return False
-    pairs = (*_paired(own.scale, other.scale), *_paired(own.shift, other.shift))
-    return all(math.isclose(a, b, rel_tol=CLOSE, abs_tol=CLOSE) for a, b in pairs)
-
-
-def _paired(first: tuple[float, ...], second: tuple[float, ...]) -> list[tuple[float, float]]:
-    """Numbers of both, one for all where one of them has a single one."""
-    count = max(len(first), len(second))
-    return list(zip(first * (count // len(first)), second * (count // len(second)), strict=True))
+    """Return whether numbers have the same names and units; a single unit stands for all numbers."""
+    units = (own.scale, other.scale), (own.shift, other.shift)
+    return (own.key, own.names) == (other.key, other.names) and all(
+        np.allclose(first, second, rtol=CLOSE, atol=CLOSE) for first, second in units
+    )
 
 
 def _units(annotation: Annotation) -> str:
@@ -185,24 +362,36 @@ def _units(annotation: Annotation) -> str:
     return f"{annotation.key}, {len(annotation.names)} numbers, {scale}"
 
 
-def check_spendable(samplers: Iterable[Sampler], nfe: Sequence[int]) -> None:
-    """Refuse numbers of evaluations of which none can be spent by any of the samplers.
+def settings_for(
+    samplers: Sequence[str | Sampler], nfe: Sequence[int], guidances: Sequence[float]
+) -> list[Setting]:
+    """Return every way of generating samples; a sampler that chooses its NFE is asked once, beside the prior.
 
     Raises:
-        OptionError: the message names the nearest one that can.
+        OptionError: no sampler can spend any of the numbers of evaluations; it names the nearest one.
     """
-    refused = None
-    for sampler, count in product(samplers, nfe):
-        if count == 0 or not isinstance(sampler, FixedStepSampler):
-            return
+    chosen = {name_of(sampler): Sampler.registry.resolve(sampler) for sampler in samplers}
+    tried = list(product(chosen.values(), nfe))
+    refused = [error for sampler, count in tried if (error := _refusal(sampler, count)) is not None]
+    if len(refused) == len(tried):
+        raise refused[-1]
+    of_adaptive = [0, None] if 0 in nfe else [None]
+    return [
+        Setting(name, sampler, count, guidance)
+        for name, sampler in chosen.items()
+        for guidance in guidances
+        for count in (of_adaptive if sampler.adaptive else nfe)
+    ]
+
+
+def _refusal(sampler: Sampler, nfe: int) -> OptionError | None:
+    """Return why a sampler cannot spend so many evaluations; None if it can."""
+    if nfe and isinstance(sampler, FixedStepSampler):
         try:
-            sampler.steps(count)
+            sampler.steps(nfe)
         except OptionError as error:
-            refused = error
-        else:
-            return
-    if refused is not None:
-        raise refused
+            return error
+    return None
 
 
 def warn_of_few(references: Iterable[Reference], metrics: Iterable[Metric]) -> None:
@@ -224,9 +413,14 @@ def warn_of_few(references: Iterable[Reference], metrics: Iterable[Metric]) -> N
             f"values against so few say little{needs}; hold more out (test_fraction=) or name larger data "
             "(--reference), or take the values as a sign that it runs, and no more"
         )
-        if len(reference) < FEW and message not in _said:
-            _said.add(message)
-            warnings.warn(message, RuntimeWarning, stacklevel=4)
+        if len(reference) < FEW:
+            warn_once(message)
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Warn of something unless the same was said before."""
+    warnings.warn(message, RuntimeWarning, stacklevel=6)
 
 
 def classifier_for(
@@ -290,28 +484,6 @@ def with_classifier(
                 "a module by NetworkFeatures(module, name)"
             )
     return found
-
-
-def describe_settings(
-    flow: Flow, data: str, references: Sequence[Reference], classifier: Classifier | None
-) -> dict[str, Any]:
-    """Parts of the flow, data and references, classifier by its weights and accuracy, device, versions."""
-    parts = {"prior": flow.prior, "coupling": flow.coupling, "path": flow.path}
-    own = references[0].data
-    scorer = classifier if own.condition.kind == "labels" else None
-    return {
-        "data": data,
-        "reference": " and ".join(reference.describe() for reference in references),
-        "reference_digests": {reference.split: reference.digest for reference in references},
-        **{name: name_of(flow.specs[name] or part) for name, part in parts.items()},
-        "model": flow.specs["model"] or type(flow.model).__name__,
-        **({} if flow.encoder is None else {"encoder": short(flow.encoder.identity())}),
-        "classifier": None if classifier is None else classifier.describe(),
-        "classifier_accuracy": None if scorer is None else accuracy_on(scorer, own),
-        "device": str(flow.prior.event_dims.device),
-        "torch": torch.__version__,
-        "flowprior": package_version(),
-    }
 
 
 def name_of(component: str | Registered) -> str:

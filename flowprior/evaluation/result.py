@@ -1,18 +1,17 @@
-"""The result of an evaluation: one long table with one row a value.
-
-And what it shows of itself: the best values at a prompt, a table by NFE in a notebook.
-"""
+"""Result: the long table of an evaluation, one row a value, with the best values at a prompt."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowprior.display import Shown, Table, counted
 from flowprior.errors import InputError
+from flowprior.evaluation.summary import SIGNS, Row, grouped, means_over_seeds
 from flowprior.metrics.base import MetricInfo
 from flowprior.storage import write_json
 
@@ -26,14 +25,10 @@ COLUMNS = (
 """The columns of every row; one that does not apply is None."""
 REAL_DATA = "real data"
 """In the column ``flow``: the value is that of as many real samples, the metric's real-data score."""
-ADAPTIVE = "adaptive"
-"""In the column ``grid``: the sampler chose its own steps, and ``nfe`` is what it spent."""
 SECONDS = "seconds"
-"""The metric that says how long generating the samples took."""
+"""The metric of the time that generating the samples took."""
 MOST_METRICS = 6
-"""Metrics of which a prompt shows the best value."""
-BETTER = {"lower": min, "higher": max}
-Rows = Iterable[Mapping[str, Any]]
+"""The largest number of metrics whose best values a prompt shows."""
 
 
 def table_row(metric: str, value: float, info: MetricInfo | None = None, **columns: Any) -> dict[str, Any]:
@@ -132,15 +127,6 @@ class Result(Shown):
     def _full_name(self, metric: str) -> str | None:
         return self.fid_name if metric == "fid" else metric
 
-    def tagged(self, **columns: Any) -> Result:
-        """The same with these columns set in every row, such as ``flow`` and ``step``.
-
-        Real data keep their name and have no step.
-        """
-        kept = {"flow": REAL_DATA, "step": None}
-        rows = [row | columns | (kept if row["flow"] == REAL_DATA else {}) for row in self.rows]
-        return Result(rows, self.metrics, self.settings, self.notes)
-
     def heading(self) -> str:
         flows = list(dict.fromkeys(row["flow"] for row in self.rows if row["flow"] != REAL_DATA))
         nfe = list(dict.fromkeys(str(row["nfe"]) for row in self.rows if row["nfe"] is not None))
@@ -149,19 +135,33 @@ class Result(Shown):
         return f"Result of {of or 'nothing'}{at}: {counted(len(self.rows), 'value')}"
 
     def lines(self) -> list[str]:
-        return [*_best_values(self._of_flows, self.quality_metrics), *self.notes[:3]]
+        best = []
+        for metric, own in grouped(self.means(), itemgetter("metric")).items():
+            if metric in self.metrics and (better := self.metrics[metric].better):
+                row = min(own, key=lambda row: SIGNS[better] * row["mean"])
+                at = f"NFE {row['nfe']:g}, {row['sampler']}"
+                best.append(f"{metric} {row['mean']:.4g} at {at} ({better} is better)")
+        more = len(best) - MOST_METRICS
+        return [
+            *best[:MOST_METRICS],
+            *([f"and {counted(more, 'metric')} more"] if more > 0 else []),
+            *self.notes[:3],
+        ]
 
     def tables(self) -> list[Table]:
-        own = [row for row in self._of_flows if row["nfe"] is None]
-        values = [[row["metric"], row["value"]] for row in own]
-        metrics = self.quality_metrics
-        means = [[*at, *(mean.get(name) for name in metrics)] for at, mean in _means(self._of_flows).items()]
-        by_nfe = Table(("sampler", "guidance", "NFE", *metrics), means)
+        metrics, means = self.quality_metrics, self.means()
+        lines = grouped(means, itemgetter("sampler", "guidance", "nfe"))
+        by_metric = {at: {row["metric"]: row["mean"] for row in own} for at, own in lines.items()}
+        cells = [[*at, *map(own.get, metrics)] for at, own in by_metric.items()]
+        values = [[row["metric"], row["value"]] for row in self.select(nfe=None) if row["flow"] != REAL_DATA]
+        by_nfe = Table(("sampler", "guidance", "NFE", *metrics), cells)
         return [by_nfe, *([Table(("metric of the flow", "value"), values)] if values else [])]
 
-    @property
-    def _of_flows(self) -> list[dict[str, Any]]:
-        return [row for row in self.rows if row["flow"] != REAL_DATA]
+    def means(self) -> list[Row]:
+        """Return means over seeds of the values of samples against the first split."""
+        first = next((row["split"] for row in self.rows if row["split"]), None)
+        of_samples = (row for row in self.rows if row["nfe"] is not None)
+        return means_over_seeds(row for row in of_samples if row["split"] in (None, first))
 
     def to_pandas(self) -> pandas.DataFrame:
         """The rows as a pandas data frame (extra ``plot``), one a value."""
@@ -186,47 +186,6 @@ class Result(Shown):
             CheckpointError: the file cannot be written.
         """
         write_json(path, self.as_dict())
-
-
-def worse_than_prior(by_nfe: Mapping[float, float], better: str) -> list[float]:
-    """The numbers of evaluations at which a flow is worse than the prior alone (NFE 0), ascending.
-
-    Args:
-        by_nfe: number of evaluations -> value of a metric.
-        better: ``"lower"`` or ``"higher"``; any other metric has no worse.
-
-    Returns:
-        None of them where there is no value at NFE 0.
-    """
-    sign = {"lower": 1, "higher": -1}.get(better)
-    if sign is None or 0 not in by_nfe:
-        return []
-    return sorted(count for count, value in by_nfe.items() if count and sign * value > sign * by_nfe[0])
-
-
-def _best_values(rows: Rows, metrics: Mapping[str, MetricInfo]) -> list[str]:
-    """``fid-cnn128 1.93 at NFE 30, euler (lower is better)`` for each of the first few metrics."""
-    means = _means(rows)
-    lines = []
-    for name, info in metrics.items():
-        own = {place: values[name] for place, values in means.items() if name in values}
-        if own and info.better in BETTER:
-            sampler, _, nfe = place = BETTER[info.better](own, key=own.__getitem__)
-            lines.append(f"{name} {own[place]:.4g} at NFE {nfe}, {sampler} ({info.better} is better)")
-    more = len(lines) - MOST_METRICS
-    return lines[:MOST_METRICS] + ([f"and {counted(more, 'metric')} more"] if more > 0 else [])
-
-
-def _means(rows: Rows) -> dict[tuple[Any, ...], dict[str, float]]:
-    """(sampler, guidance, NFE) -> metric -> mean over seeds, of the first split."""
-    kept = [row for row in rows if row["nfe"] is not None and row["value"] is not None]
-    first = next((row["split"] for row in kept if row["split"] is not None), None)
-    found: dict[tuple[Any, ...], dict[str, list[float]]] = {}
-    for row in kept:
-        if row["split"] in (None, first):
-            place = (row["sampler"], row["guidance"], row["nfe"])
-            found.setdefault(place, {}).setdefault(row["metric"], []).append(row["value"])
-    return {place: {name: statistics.fmean(v) for name, v in own.items()} for place, own in found.items()}
 
 
 def _differing(rows: list[dict[str, Any]]) -> str:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from flowprior.errors import CheckpointError
 from flowprior.evaluation.result import table_row
 from flowprior.flow import Flow
 from flowprior.metrics.base import MetricInfo
+from flowprior.processes.group import Group
 from flowprior.registry import spec_of
 from flowprior.storage import read_json, signed, unsigned, write_json
 from flowprior.storage.digests import module_description, settings_digest, tensors_digest
@@ -27,6 +28,10 @@ from flowprior.storage.user_paths import expanded
 FORMAT = 3
 LIMIT = 64 << 20
 """Longest file that is read, in bytes."""
+
+
+Columns = Mapping[Any, Mapping[str, MetricInfo]]
+"""Metric -> what each of its values is, by name."""
 
 
 @dataclass
@@ -47,65 +52,88 @@ class Entry:
     values: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, MetricInfo] = field(default_factory=dict)
 
-    def has(self, columns: Mapping[str, MetricInfo]) -> bool:
-        """Whether it holds just these values."""
-        return all(self.metrics.get(name) == info for name, info in columns.items())
+    def complete(self, columns: Columns, compute: Callable[..., Mapping[str, float]]) -> bool:
+        """Compute and keep the values that are missing, or that are not what is asked for now.
 
-    def add(self, values: Mapping[str, float], columns: Mapping[str, MetricInfo]) -> None:
-        """Put in values and what they are, in the place of others of that name."""
-        for name in columns:
-            self.values.pop(name, None)
-        self.values |= values
-        self.metrics |= columns
+        Args:
+            columns: what is asked for.
+            compute: gives the values of a metric.
 
-    def rows(self, columns: Mapping[str, MetricInfo], **terms: Any) -> Iterator[dict[str, Any]]:
-        """A row of the long table for each of these values, and for its deviation (``…-std``)."""
-        for name, info in columns.items():
-            for key in (name, f"{name}-std"):
-                if key in self.values:
-                    yield table_row(key, self.values[key], info, **terms)
+        Returns:
+            True if there was anything to compute.
+        """
+        missing = [
+            metric
+            for metric, infos in columns.items()
+            if any(self.metrics.get(name) != info for name, info in infos.items())
+        ]
+        for metric in missing:
+            kept = {name: value for name, value in self.values.items() if name not in columns[metric]}
+            self.values = kept | dict(compute(metric))
+            self.metrics |= columns[metric]
+            self.write()
+        return bool(missing)
+
+    def rows(self, columns: Columns, **terms: Any) -> Iterator[dict[str, Any]]:
+        """Yield a row of the long table for each of these values, and for its deviation (``…-std``)."""
+        for infos in columns.values():
+            for name, info in infos.items():
+                for key in (name, f"{name}-std"):
+                    if key in self.values:
+                        yield table_row(key, self.values[key], info, **terms)
+
+    def write(self) -> None:
+        """Keep the values in their file; where it cannot be written, warn and go on."""
+        if self.path is None:
+            return
+        try:
+            values = {"format": FORMAT, **asdict(self)}
+            del values["path"]
+            # Once through JSON, so that the digest is of what will be read.
+            write_json(self.path, signed(json.loads(json.dumps(values))), indent=1)
+        except CheckpointError as error:
+            message = f"values are not kept in {self.path.parent}: {error}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 class Store:
-    """Reads and writes entries.
+    """The files of finished values.
 
     Args:
-        folder: where the files lie; None keeps nothing.
+        folder: where they lie; None keeps nothing.
+        processes: those that ask for the same values in turn; the first one reads and writes.
     """
 
-    def __init__(self, folder: Path | str | None) -> None:
+    def __init__(self, folder: Path | str | None, processes: Group | None = None) -> None:
         self.folder = None if folder is None else expanded(folder)
-        self._warned = False
+        self.processes = processes or Group()
 
-    def read(self, name: str, settings: Mapping[str, Any] | None) -> Entry:
-        """The entry of ``settings``, empty where there is none; ``name`` begins the file's name."""
-        if self.folder is None or settings is None:
+    def read(self, name: str, settings: Mapping[str, Any]) -> Entry:
+        """Return the entry of ``settings``, empty where there is none.
+
+        Args:
+            name: the beginning of the file's name.
+            settings: what decides the values.
+        """
+        if self.folder is None:
             return Entry(settings)
         path = self.folder / f"{name}-{settings_digest(settings)[:12]}.json"
-        try:
-            if path.is_file() and (found := _read(path)).settings == settings:
-                return found
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            warnings.warn(f"values in {path} are computed anew: {error!r}", RuntimeWarning, stacklevel=2)
-        return Entry(settings, path)
+        first = self.processes.of_each(_found(path, settings) or Entry(settings, path))[0]
+        return replace(first, path=None) if self.processes.rank else first
 
-    def write(self, entry: Entry) -> None:
-        """Keep an entry; where the folder cannot be written, warn once and go on."""
-        if entry.path is None:
-            return
-        try:
-            values = {"format": FORMAT, **asdict(entry)}
-            del values["path"]
-            # Once through JSON, so that the digest is of what will be read.
-            write_json(entry.path, signed(json.loads(json.dumps(values))), indent=1)
-        except CheckpointError as error:
-            if not self._warned:
-                warnings.warn(f"values are not kept in {self.folder}: {error}", RuntimeWarning, stacklevel=2)
-            self._warned = True
+
+def _found(path: Path, settings: Mapping[str, Any]) -> Entry | None:
+    """Return the entry of ``settings`` in a file; None, with a warning, where the file is damaged."""
+    try:
+        if path.is_file() and (found := _read(path)).settings == settings:
+            return found
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        warnings.warn(f"values in {path} are computed anew: {error!r}", RuntimeWarning, stacklevel=2)
+    return None
 
 
 def _read(path: Path) -> Entry:
-    """The entry of a file."""
+    """Return the entry in a file."""
     found = read_json(path, LIMIT)
     if found["format"] != FORMAT:
         raise ValueError(f"its format is {found['format']}, not {FORMAT}")
@@ -115,7 +143,7 @@ def _read(path: Path) -> Entry:
 
 
 def flow_digest(flow: Flow) -> str | None:
-    """sha256 over weights, prior and what the parts are; None where one of them cannot be told from others.
+    """Return a sha256 over weights, prior and what the parts are; None where one of them has no name.
 
     That is a model that is a plain function, or a coupling or path that no name leads back to.
     """

@@ -11,13 +11,13 @@ import base64
 import math
 from collections.abc import Callable, Mapping
 from html import escape
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowprior.display import counted
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import REAL_DATA, Result
+from flowprior.evaluation.summary import Row, grouped
 from flowprior.pictures import SUFFIXES, figure_bytes, save_figure
 from flowprior.pictures.quality import (
     BETTER,
@@ -30,14 +30,12 @@ from flowprior.pictures.quality import (
     named_lines,
     short_names,
 )
-from flowprior.report.terminal import lines_of, title_of
+from flowprior.report.terminal import title_of
 from flowprior.report.wording import ARROWS, number
 from flowprior.storage import check_place
-from flowprior.study.statistics import grouped
 from flowprior.study.summary import Rows
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PANELS = 3
@@ -55,10 +53,10 @@ Names = Mapping[str, str]
 
 
 def save_plot(result: Result, path: Path | str) -> None:
-    """Draw every metric of ``result`` against the number of evaluations into a picture.
+    """Plot every metric of ``result`` against the number of evaluations into a file.
 
     Raises:
-        OptionError: a suffix that no picture has.
+        OptionError: no metric depends on the number of evaluations, or a suffix that no figure has.
         CheckpointError: the file cannot be written.
     """
     check_plot(path)
@@ -66,42 +64,34 @@ def save_plot(result: Result, path: Path | str) -> None:
 
 
 def evaluation_figure(result: Result) -> Figure:
-    """Every metric of ``result``; bars are deviations over seeds, a dotted line is the real-data score.
+    """Return a panel for each metric; bars are deviations over seeds, a dotted line is the real-data score.
 
     Raises:
         OptionError: none of the metrics depends on the number of evaluations.
     """
-    metrics, settings = result.quality_metrics, result.settings
+    metrics, settings, rows = result.quality_metrics, result.settings, result.means()
     if not metrics:
         raise OptionError("plot: none of the metrics depends on NFE; choose others (--metrics)")
-    lines = sorted(lines_of(result), key=lambda line: line.nfe)
-    several = len({line.guidance for line in lines}) > 1
-    groups = grouped(lines, lambda line: f"{line.sampler}, {line.guidance}" if several else line.sampler)
+    several = len({row["guidance"] for row in rows}) > 1
+    about = {name: (info.better, result.real_data_score(name)) for name, info in metrics.items()}
     bars = f", bars: deviation over {n} seeds" if (n := len(settings["seeds"])) > 1 else ""
-    terms = f"{settings['samples']} samples against {settings['reference']}{bars}"
+    title = f"{title_of(result)}\n{settings['samples']} samples against {settings['reference']}{bars}"
 
-    def draw(axes: Axes, name: str) -> None:
-        curves = {}
-        for group, own in groups.items():
-            found = [(line.nfe, line.values[name]) for line in own if name in line.values]
-            values = ((nfe, value.mean, value.std or 0.0) for nfe, value in found)
-            curves[group] = Curve(*zip(*values, strict=True))
-        draw_curves(axes, curves, better=metrics[name].better, level=result.real_data_score(name))
-        axes.set_xlabel(evaluations_label(any(line.nfe == 0 for line in lines)))
+    def name(row: Row) -> str:
+        return f"{row['sampler']}, {row['guidance']}" if several else row["sampler"]
 
-    better = {name: info.better for name, info in metrics.items()}
-    return metric_panels(better, draw, f"{title_of(result)}\n{terms}")
+    return metric_panels(about, rows, name, title)
 
 
 def save_comparison(summary: Mapping[str, Any], path: Path | str) -> None:
-    """Draw the values of a comparison against the number of evaluations into a picture.
+    """Plot the values of a comparison against the number of evaluations into a file.
 
     Args:
         summary: what :func:`flowprior.report.write_report` returned, or report.json holds.
         path: of the file; its suffix decides the format.
 
     Raises:
-        OptionError: no values yet, or a suffix that no picture has.
+        OptionError: no values yet, or a suffix that no figure has.
         CheckpointError: the file cannot be written.
     """
     check_plot(path)
@@ -109,32 +99,29 @@ def save_comparison(summary: Mapping[str, Any], path: Path | str) -> None:
 
 
 def comparison_figure(summary: Mapping[str, Any]) -> Figure:
-    """Every metric of which one side is better, by variant; where there are several samplers, by both.
+    """Return a panel for each metric of which one side is better, with a curve for each variant and sampler.
 
     Raises:
         OptionError: there is no value yet.
     """
-    there = {row["metric"] for row in summary["quality"]}
-    better = {name: about["better"] for name, about in summary["metrics"].items() if name in there}
-    better = {name: side for name, side in better.items() if side}
-    if not better:
+    rows, metrics = summary["quality"], summary["metrics"]
+    there = {row["metric"] for row in rows}
+    about = {
+        name: (info["better"], info["real_data_score"])
+        for name, info in metrics.items()
+        if name in there and info["better"]
+    }
+    if not about:
         raise OptionError("plot: no run has a value yet; run the comparison first")
-
-    def draw(axes: Axes, metric: str) -> None:
-        rows = [row for row in summary["quality"] if row["metric"] == metric]
-        curves = {
-            name + f", {sampler}" * (len(summary["samplers"]) > 1): curve
-            for sampler, own in grouped(rows, itemgetter("sampler")).items()
-            for name, curve in curves_of(own, names).items()
-        }
-        level = summary["metrics"][metric]["real_data_score"]
-        draw_curves(axes, curves, better=better[metric], level=level)
-        axes.set_xlabel(evaluations_label(any(0 in curve.places for curve in curves.values())))
-
     names = legible_names([variant["label"] for variant in summary["variants"]])
+    rows = sorted(rows, key=lambda row: list(summary["samplers"]).index(row["sampler"]))
     seeds = len(summary["grid"]["seeds"])
     bars = f", bars: deviation over {seeds} seeds" if seeds > 1 else ""
-    return metric_panels(better, draw, f"{summary['grid']['data']}{bars}")
+
+    def name(row: Row) -> str:
+        return names[row["variant"]] + f", {row['sampler']}" * (len(summary["samplers"]) > 1)
+
+    return metric_panels(about, rows, name, f"{summary['grid']['data']}{bars}")
 
 
 def quality_charts(summary: Mapping[str, Any]) -> Rows:
@@ -182,7 +169,7 @@ def line_chart(
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    metric, curves = rows[0]["metric"], curves_of(rows, names, x)
+    metric, curves = rows[0]["metric"], curves_of(rows, lambda row: names[row["variant"]], x)
     styles = {name: look(place) for place, name in enumerate(names.values())}
     height = CHART_HEIGHT + LINE_HEIGHT * (len(curves) + 1)
     with rc_context(PLAIN_TEXT):
@@ -216,12 +203,11 @@ def check_plot(path: Path | str) -> None:
     check_place(path)
 
 
-def curves_of(rows: Rows, names: Mapping[str, str], x: str = "nfe") -> dict[str, Curve]:
-    """Means and deviations of each variant along ``x``, under its name; ``rows`` are of one metric."""
-    ordered = sorted(rows, key=itemgetter(x))
+def curves_of(rows: Rows, name: Callable[[Row], str], x: str = "nfe") -> dict[str, Curve]:
+    """Return means and deviations along ``x`` under the name of each row; ``rows`` are of one metric."""
     return {
-        name: Curve([row[x] for row in own], [row["mean"] for row in own], [row["std"] or 0.0 for row in own])
-        for name, own in grouped(ordered, lambda row: names[row["variant"]]).items()
+        label: Curve(*zip(*sorted((row[x], row["mean"], row["std"] or 0.0) for row in own), strict=True))
+        for label, own in grouped(rows, name).items()
     }
 
 
@@ -230,26 +216,31 @@ def chart_names(summary: Mapping[str, Any]) -> Names:
     return legible_names([variant["label"] for variant in summary["variants"] if not variant["skipped"]])
 
 
-def metric_panels(better: Mapping[str, str], draw: Callable[[Axes, str], None], title: str) -> Figure:
-    """A figure with a panel for each metric, one legend and a title.
+def metric_panels(
+    about: Mapping[str, tuple[str, float | None]], rows: Rows, name: Callable[[Row], str], title: str
+) -> Figure:
+    """Return a figure with a panel for each metric, one legend and a title.
 
     Args:
-        better: metric -> ``"lower"``, ``"higher"`` or ``""``.
-        draw: draws the curves of a metric into axes.
+        about: metric -> its better side, ``"lower"``, ``"higher"`` or ``""``, and its real-data score.
+        rows: of a summary.
+        name: gives the name of the curve of a row.
         title: of the figure.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    columns = 2 if len(better) == 4 else min(PANELS, len(better))
-    rows = math.ceil(len(better) / columns)
-    size = (PANEL_SIZE[0] * columns, PANEL_SIZE[1] * rows + 0.9)
+    columns = 2 if len(about) == 4 else min(PANELS, len(about))
+    lines = math.ceil(len(about) / columns)
+    size = (PANEL_SIZE[0] * columns, PANEL_SIZE[1] * lines + 0.9)
     with rc_context(PLAIN_TEXT):
         figure = Figure(figsize=size, dpi=150, layout="constrained")
-        for number, (name, side) in enumerate(better.items(), 1):
-            axes = figure.add_subplot(rows, columns, number)
-            draw(axes, name)
-            axes.set_title(name + ARROWS[side], fontsize=10)
+        for number, (metric, (better, level)) in enumerate(about.items(), 1):
+            axes = figure.add_subplot(lines, columns, number)
+            curves = curves_of([row for row in rows if row["metric"] == metric], name)
+            draw_curves(axes, curves, better=better, level=level)
+            axes.set_xlabel(evaluations_label(any(0 in curve.places for curve in curves.values())))
+            axes.set_title(metric + ARROWS[better], fontsize=10)
         _legend(figure)
         figure.suptitle(title, fontsize=10)
     return figure

@@ -11,6 +11,7 @@ from typing import Any
 import tomli_w
 
 from flowprior.errors import FlowpriorError, pip_install
+from flowprior.evaluation.summary import OWN_NFE, SIGNS, place_of
 from flowprior.pictures.quality import BETTER
 from flowprior.report import wording
 from flowprior.report.figures import convergence_charts, quality_charts
@@ -18,8 +19,8 @@ from flowprior.report.gallery import galleries
 from flowprior.report.wording import count, data_size, duration, number, p_value, with_spread
 from flowprior.storage import write_text
 from flowprior.study.folders import Collection, StudyFolder, collect, write_object
-from flowprior.study.results import write_results
-from flowprior.study.summary import OWN_NFE, VALIDATION, Rows, sign_of, summarise
+from flowprior.study.summary import VALIDATION, Rows, summarise
+from flowprior.study.table import result_rows, write_results
 
 COSTS: dict[str, tuple[str, Callable[[float | None], str], bool]] = {
     "prior_fit_seconds": ("fit the prior", duration, True),
@@ -71,7 +72,7 @@ def write_report(
         if any(changes.values()):
             write_object(folder.plan, {**folder.read_plan(), "grid": collection.grid})
             write_text(folder.grid, tomli_w.dumps(collection.grid))
-        write_results(folder.results, collection.result_rows())
+        write_results(folder.results, result_rows(collection))
         write_object(folder.values, summary)
         write_text(folder.report, page)
     return summary
@@ -130,9 +131,9 @@ def _quality_table(
     samplers, about = list(summary["samplers"]), summary["metrics"][metric]
     columns: dict[tuple[int, float], dict[str, dict[str, Any]]] = {}
     for row in rows:
-        columns.setdefault((samplers.index(row["sampler"]), _asked(row)), {})[row["variant"]] = row
+        columns.setdefault((samplers.index(row["sampler"]), place_of(row)), {})[row["variant"]] = row
     places = sorted(columns)
-    shown = [_column(columns[place], sign_of(about)) for place in places]
+    shown = [_column(columns[place], SIGNS[about["better"]]) for place in places]
     against = against or about["reference"]
     return {
         "metric": f"{metric}, {part}" if part else metric,
@@ -147,10 +148,6 @@ def _quality_table(
         "real_data": None if score is None else number(score),
         "note": "" if part else wording.prior_sentence(summary, metric),
     }
-
-
-def _asked(row: dict[str, Any]) -> float:
-    return OWN_NFE if row["adaptive"] else row["nfe"]
 
 
 def _column(rows: dict[str, dict[str, Any]], sign: int) -> dict[str, dict[str, Any]]:
@@ -177,7 +174,7 @@ def _cost_columns(summary: dict[str, Any]) -> list[dict[str, Any]]:
     seconds: dict[tuple[str, float], dict[str, float]] = {}
     for row in rows:
         for at in row["sampling"]:
-            seconds.setdefault((at["sampler"], _asked(at)), {})[row["variant"]] = at["seconds_per_1000"]
+            seconds.setdefault((at["sampler"], place_of(at)), {})[row["variant"]] = at["seconds_per_1000"]
     last = [place for place in seconds if place[0] == next(iter(summary["samplers"]))][-1]
     for place, own in seconds.items():
         where = f"{place[0]}, " * (len(summary["samplers"]) > 1)

@@ -5,18 +5,22 @@ Made of plain rows, so that ``flowprior evaluate`` and ``flowprior inspect`` nee
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
-from flowprior.evaluation.result import ADAPTIVE, SECONDS, Result, worse_than_prior
+from flowprior.evaluation.result import REAL_DATA, SECONDS, Result
+from flowprior.evaluation.summary import Row, as_text, grouped, losses_of, means_over_seeds
 from flowprior.inspection import FittedPrior, Inspection, Pairing
 from flowprior.inspection.misfit import LEVEL as MISFIT_LEVEL
 from flowprior.report.wording import ARROWS, comma_list
-from flowprior.study.statistics import LEVEL, Spread, grouped, spread
+from flowprior.study.summary import LEVEL
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+TRANSPORT = ("transport_cost", "transport_cost_unpaired")
+"""The metrics of the cost of training pairs, coupled and unpaired."""
 MOST_COLUMNS = 6
 """More metrics than these become rows."""
 LEFT = ("", "sampler", "metric", "prior", "prior + coupling")
@@ -56,70 +60,25 @@ def _table(title: str, columns: Iterable[str], sections: Iterable[Rows], caption
     return table
 
 
-class Line(NamedTuple):
-    """Values of one sampler and guidance at one number of evaluations.
-
-    Attributes:
-        sampler: as it was asked for.
-        guidance: strength of classifier-free guidance.
-        nfe: evaluations spent; their mean where an adaptive sampler spent more on one seed.
-        values: by metric, over seeds.
-    """
-
-    sampler: str
-    guidance: float
-    nfe: float
-    values: dict[str, Spread]
-
-    def shown(self, metric: str) -> str:
-        """``12.34``, or ``12.34 ± 0.56`` over seeds, of seconds the mean; empty where there is no value."""
-        found = self.values.get(metric)
-        return "" if found is None else f"{found.mean:.4g}" if metric == SECONDS else _as_text(found)
-
-    def setting(self, keys: list[str]) -> list[str]:
-        """Sampler and guidance as text, where they are among the keys."""
-        texts = {"sampler": self.sampler, "guidance": f"{self.guidance:g}"}
-        return [texts[key] for key in keys]
-
-
-def lines_of(result: Result) -> list[Line]:
-    """Means over seeds, one line for each sampler, guidance and number of evaluations; of the first split."""
-    first = next((row["split"] for row in result.rows if row["split"]), None)
-    rows = [row for row in result.rows if row["nfe"] is not None and row["split"] in (None, first)]
-    found = []
-
-    def place(row: dict[str, Any]) -> tuple[Any, ...]:
-        """Beside the prior's, an adaptive sampler has a single line, whatever it spent on each seed."""
-        return row["sampler"], row["guidance"], None if row["grid"] == ADAPTIVE and row["nfe"] else row["nfe"]
-
-    for (sampler, guidance, _), own in grouped(rows, place).items():
-        nfe = spread([row["nfe"] for row in own if row["metric"] == own[0]["metric"]]).mean
-        found.append(Line(sampler, guidance, nfe, _spreads(own)))
-    return found
-
-
 def result_table(result: Result) -> Table:
-    """Values by sampler, guidance and NFE; an arrow points to each metric's better side, real data come last.
+    """Return values by sampler, guidance and NFE, with the better side of each metric; real data come last.
 
     A few metrics are columns; more of them are rows, so that the table keeps to the width of a page.
     """
-    metrics, groups = result.quality_metrics, grouped(lines_of(result), lambda line: line[:2])
-    places = zip(("sampler", "guidance"), zip(*groups, strict=True), strict=False)
-    keys = [name for name, seen in places if len(set(seen)) > 1]
+    metrics, means = result.quality_metrics, result.means()
     names = {name: name + ARROWS[info.better] for name, info in metrics.items()} | {SECONDS: SECONDS}
     scores = {name: result.real_data_score(name) for name in metrics} | {SECONDS: None}
     real = {name: "" if score is None else f"{score:.4g}" for name, score in scores.items()}
+    groups = grouped(means, itemgetter("sampler", "guidance"))
+    keys = [name for name in ("sampler", "guidance") if len({row[name] for row in means}) > 1]
     title = title_of(result)
-    caption = "\n".join([*_terms(result), *_prior_sentences(result, groups), *result.notes])
+    caption = "\n".join([*_terms(result), *_prior_sentences(result, means, keys), *result.notes])
     if len(metrics) > MOST_COLUMNS:
-        counts = sorted({line.nfe for lines in groups.values() for line in lines})
+        counts = sorted({row["nfe"] for row in means})
         columns = [*keys, "metric", *(f"NFE {count:g}" for count in counts), "real"]
-        sections = [_metric_rows(lines, counts, keys, names, real) for lines in groups.values()]
+        sections = [_by_metric(own, keys, names, counts, real) for own in groups.values()]
         return _table(title, columns, sections, caption)
-    sections = [
-        [[*line.setting(keys), f"{line.nfe:g}", *map(line.shown, names)] for line in lines]
-        for lines in groups.values()
-    ]
+    sections = [_by_nfe(own, keys, list(names)) for own in groups.values()]
     table = _table(title, [*keys, "NFE", *names.values()], sections, caption)
     if any(real.values()):
         table.add_section()
@@ -127,20 +86,37 @@ def result_table(result: Result) -> Table:
     return table
 
 
-def _metric_rows(
-    lines: list[Line], counts: list[float], keys: list[str], names: dict[str, str], real: dict[str, str]
-) -> Rows:
-    """One row a metric, of one sampler and guidance, which the first row names."""
-    at = {line.nfe: line for line in lines}
-    setting = [lines[0].setting(keys), *(["" for _ in keys] for _ in names)]
+def _by_nfe(means: list[Row], keys: list[str], metrics: list[str]) -> Rows:
+    """Return a line for each number of evaluations of one sampler and guidance."""
+    cells = {(row["metric"], row["nfe"]): _cell(row) for row in means}
     return [
-        [*start, heading, *(at[n].shown(name) if n in at else "" for n in counts), real[name]]
-        for start, (name, heading) in zip(setting, names.items(), strict=False)
+        [*_texts(means[0], keys), f"{nfe:g}", *(cells.get((name, nfe), "") for name in metrics)]
+        for nfe in dict.fromkeys(row["nfe"] for row in means)
     ]
 
 
+def _by_metric(
+    means: list[Row], keys: list[str], names: Mapping[str, str], counts: list[float], real: Mapping[str, str]
+) -> Rows:
+    """Return a line for each metric of one sampler and guidance, which the first line names."""
+    cells = {(row["metric"], row["nfe"]): _cell(row) for row in means}
+    lines = [[names[name], *(cells.get((name, n), "") for n in counts), real[name]] for name in names]
+    start = [_texts(means[0], keys), *([""] * len(keys) for _ in lines[1:])]
+    return [[*first, *line] for first, line in zip(start, lines, strict=True)]
+
+
+def _texts(row: Row, keys: list[str]) -> list[str]:
+    """Return sampler and guidance of a row, where they are among the keys."""
+    return [row[key] if key == "sampler" else f"{row[key]:g}" for key in keys]
+
+
+def _cell(row: Row) -> str:
+    """Return ``12.34``, or ``12.34 ± 0.56`` over seeds; of seconds the mean."""
+    return f"{row['mean']:.4g}" if row["metric"] == SECONDS else as_text(row)
+
+
 def title_of(result: Result) -> str:
-    """Parts of the flow, its data, the samplers."""
+    """Return parts of the flow, its data and the samplers."""
     settings = result.settings
     samplers = ", ".join(settings["samplers"])
     return f"{settings['prior']} + {settings['coupling']} on {settings['data']}, {samplers}"
@@ -159,43 +135,28 @@ def _terms(result: Result) -> list[str]:
         if (samples, reference) != most:
             against = f" against {reference}" if reference else ""
             lines.append(f"{', '.join(names)}: {samples} samples{against}")
-    costs = _spreads(result.select(metric=("transport_cost", "transport_cost_unpaired")))
-    if len(costs) == 2:
-        coupled, unpaired = (costs[name].mean for name in ("transport_cost", "transport_cost_unpaired"))
+    own = means_over_seeds(row for row in result.select(sampler=None) if row["flow"] != REAL_DATA)
+    costs = {row["metric"]: row["mean"] for row in own if row["metric"] in TRANSPORT}
+    if len(costs) == len(TRANSPORT):
+        coupled, unpaired = (costs[name] for name in TRANSPORT)
         lines.append(f"transport cost {coupled:.4g} coupled, {unpaired:.4g} unpaired")
-    rows = [row for row in result.select(sampler=None) if row["guidance"] is not None]
-    of_flow = grouped(rows, lambda row: row["guidance"])
-    for value, own in of_flow.items():
-        told = ", ".join(f"{name} {_as_text(values)}" for name, values in _spreads(own).items())
-        lines.append(f"{told} at guidance {value:g}" if len(of_flow) > 1 else told)
+    of_flow = grouped((row for row in own if row["guidance"] is not None), itemgetter("guidance"))
+    for value, rows in of_flow.items():
+        texts = ", ".join(f"{row['metric']} {as_text(row)}" for row in rows)
+        lines.append(f"{texts} at guidance {value:g}" if len(of_flow) > 1 else texts)
     return lines
 
 
-def _prior_sentences(result: Result, groups: dict[Any, list[Line]]) -> list[str]:
-    """Where the flow is worse than its prior alone: one sentence for each sampler and guidance."""
+def _prior_sentences(result: Result, means: list[Row], keys: list[str]) -> list[str]:
+    """Return one sentence for each sampler and guidance with which the flow is worse than its prior alone."""
+    losses = losses_of(means, {name: info.better for name, info in result.metrics.items()})
     found = []
-    samplers, guidances = ({key[part] for key in groups} for part in (0, 1))
-    for (sampler, guidance), lines in groups.items():
-        places = []
-        for name, info in result.quality_metrics.items():
-            by_nfe = {line.nfe: line.values[name].mean for line in lines if name in line.values}
-            if counts := worse_than_prior(by_nfe, info.better):
-                places.append(f"{name} at NFE {comma_list(f'{count:g}' for count in counts)}")
-        terms = [sampler] * (len(samplers) > 1) + [f"guidance {guidance:g}"] * (len(guidances) > 1)
+    for (sampler, guidance), own in grouped(losses, itemgetter("sampler", "guidance")).items():
+        places = [f"{row['metric']} at NFE {comma_list(f'{nfe:g}' for nfe in row['nfe'])}" for row in own]
+        terms = [sampler] * ("sampler" in keys) + [f"guidance {guidance:g}"] * ("guidance" in keys)
         start = f"With {', '.join(terms)} the" if terms else "The"
-        if places:
-            found.append(f"{start} flow is worse than its prior alone (NFE 0) in {'; in '.join(places)}.")
+        found.append(f"{start} flow is worse than its prior alone (NFE 0) in {'; in '.join(places)}.")
     return found
-
-
-def _spreads(rows: Iterable[dict[str, Any]]) -> dict[str, Spread]:
-    """Mean and deviation of each metric."""
-    groups = grouped(rows, lambda row: row["metric"])
-    return {metric: spread([row["value"] for row in own]) for metric, own in groups.items()}
-
-
-def _as_text(found: Spread) -> str:
-    return f"{found.mean:.4g}" + ("" if found.std is None else f" ± {found.std:.2g}")
 
 
 def inspection_tables(found: Inspection) -> list[Table]:

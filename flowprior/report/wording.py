@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from flowprior.display import counted
-from flowprior.study.statistics import LEVEL
+from flowprior.study.summary import LEVEL
 
 ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
 BEST = {"lower": "lowest", "higher": "highest"}

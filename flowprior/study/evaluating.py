@@ -129,15 +129,19 @@ def evaluate_request(request: Request, flow: Flow, splits: Splits, generate: Gen
     return joined({next(reversed(group)): result for group, result in zip(groups, results, strict=True)})
 
 
-def kept_rows(found: Result, number: int, **columns: Any) -> list[dict[str, Any]]:
-    """Return the rows of an evaluation for the result file, with ``flow``, ``step`` and ``seed`` set.
+def kept_rows(found: Result, number: int, *, flow: str, step: int | None, seed: int) -> list[dict[str, Any]]:
+    """Return the rows of evaluation ``number`` for the result file, with ``flow``, ``step`` and ``seed`` set.
 
     What no sampler changes is kept of the first one alone, real data's values not of flows on the way.
     """
-    rows = found.tagged(**columns).rows
-    if columns["step"] is not None:
-        return [row for row in rows if row["flow"] != REAL_DATA]
-    return [row for row in rows if number == 0 or row["sampler"] is not None]
+    kept = []
+    for row in found.rows:
+        is_real = row["flow"] == REAL_DATA
+        if is_real if step is not None else number and row["sampler"] is None:
+            continue
+        own = {"flow": REAL_DATA, "step": None} if is_real else {"flow": flow, "step": step}
+        kept.append(row | own | {"seed": seed})
+    return kept
 
 
 def load_flow(place: RunFolder, step: int | None, device: str) -> Flow:

@@ -24,7 +24,6 @@ from flowprior.storage import FolderLock, write_json
 from flowprior.storage.digests import PATIENCE
 from flowprior.storage.user_paths import expanded
 from flowprior.study.records import Failure, Plan, Record, ResultFile, read_record
-from flowprior.study.results import facts_of, rows_of_run
 
 MACHINE = ("version", "commit", "python", "torch", "device", "device_name", "threads")
 """Keys of a result file's ``run`` that tell of the machine."""
@@ -166,15 +165,6 @@ class Collection:
                 own = {} if row.get("flow") == REAL_DATA else {"flow": label}
                 sampler = row.get("sampler")
                 yield row | own | {"sampler": names.get(sampler, sampler)}
-
-    def result_rows(self) -> list[dict[str, Any]]:
-        """The rows of results.csv: every value beside what is known of its run."""
-        runs = {result["key"]: result for _, _, result in self.runs()}  # two labels may stand for one run
-        return [
-            row
-            for key, result in runs.items()
-            for row in rows_of_run(key, result["setting"], facts_of(result["run"]), result["rows"])
-        ]
 
     def samples_file(self, label: str, seed: int) -> Path:
         """File of the samples of the first evaluation of a run that has a result."""

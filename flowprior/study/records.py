@@ -68,7 +68,6 @@ class PlannedRun(Record):
 
 class PlannedVariant(Record):
     label: str
-    labels: Annotated[list[str], Field(min_length=3, max_length=3)]
     prior: str
     coupling: str
     path: str
@@ -141,14 +140,14 @@ class Row(Record):
     value: Number | None = None
 
 
-class Columns(Record):
-    """Base class of what is a row of a table, with whatever else it has."""
+class Facts(Record):
+    """Base class of facts, a word or a number each, of which some are listed."""
 
     model_config = ConfigDict(strict=True, extra="allow")
-    __pydantic_extra__: dict[str, Entry]  # type: ignore[reportIncompatibleVariableOverride]
+    __pydantic_extra__: dict[str, Scalar]  # type: ignore[reportIncompatibleVariableOverride]
 
 
-class Setting(Columns):
+class Setting(Facts):
     label: str
     seed: Count
     steps: Count
@@ -172,16 +171,9 @@ class Evaluation(Record):
     notes: list[str]
 
 
-class Run(Columns):
-    version: str | None
+class Run(Facts):
     commit: str | None
-    python: str | None
-    torch: str | None
-    device: str | None
-    device_name: str | None
-    threads: Count | None
     parameters: Count
-    seconds: Number | None = None
     prior_fit_seconds: Number | None = None
     prior_bytes: Number | None = None
     seconds_per_step: Number | None = None

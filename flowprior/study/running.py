@@ -9,12 +9,10 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flowprior.display import Shown, Table, counted
 from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.flow import Flow
 from flowprior.flow.description import DESCRIPTION
@@ -35,16 +33,14 @@ from flowprior.training.config import NO_LATENT
 from flowprior.training.run import RunInfo, describe_machine, save_run_flow
 
 Notify = Callable[[str], None]
-MOST_NAMED = 5
-"""Runs without a result that a prompt names."""
 FINISHED, BEGUN, FAILED, WAITING = STATES = ("finished", "begun", "failed", "waiting")
-"""Of a run: it has a result; it goes on where it stopped; it failed and is tried again; all is to do."""
+"""The states of a run: it has a result; it goes on where it stopped; it is tried again; all is to do."""
 COSTS = ("prior_fit_seconds", "transport_cost", "transport_cost_unpaired", "starts_gap")
 
 
-@dataclass(repr=False)
-class Outcome(Shown):
-    """How a run of a study ended; :func:`flowprior.study.table.read_table` reads its values.
+@dataclass
+class Outcome:
+    """The end of a run of a study; :func:`flowprior.study.table.read_table` reads its values.
 
     Attributes:
         finished: runs that have a result, whenever they were run.
@@ -58,25 +54,10 @@ class Outcome(Shown):
     skipped: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
 
-    def heading(self) -> str:
-        counts = f"{counted(self.finished, 'run')} finished, {len(self.failed)} failed"
-        return f"Outcome: {counts}, {len(self.skipped)} skipped{', interrupted' if self.interrupted else ''}"
-
-    def lines(self) -> list[str]:
-        return [f"{how}: {title}: {why}" for title, how, why in self._unfinished()[:MOST_NAMED]]
-
-    def tables(self) -> list[Table]:
-        return [Table(("run", "", "why"), self._unfinished())]
-
-    def _unfinished(self) -> list[tuple[str, str, str]]:
-        """(title, failed or skipped, why) of what has no result."""
-        told = {"failed": self.failed, "skipped": self.skipped}
-        return [(title, how, why) for how, runs in told.items() for title, why in runs.items()]
-
 
 @dataclass(frozen=True)
 class RunState:
-    """One run as it stands.
+    """The state of one run.
 
     Attributes:
         variant: its label.
@@ -91,7 +72,7 @@ class RunState:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a run of a grid would do.
+    """The runs that a grid would make.
 
     Attributes:
         runs: in their order.
@@ -132,15 +113,6 @@ def run_grid(
         FlowpriorError: a grid that cannot be run at all, or a directory that cannot be written.
     """
     folder = StudyFolder(out)
-
-    def is_finished(run: StudyRun, place: RunFolder) -> bool:
-        """Return whether a run has a result; a damaged one is reported, and the run is measured again."""
-        try:
-            return folder.read_result(place) is not None
-        except CheckpointError as error:
-            notify(f"measured again: {run.title}: {error}")
-            return False
-
     with showing(progress):
         load_hooks(grid.as_dict())
         splits, plan, runs = checked_plan(grid)
@@ -153,7 +125,8 @@ def run_grid(
             outcome.skipped[name] = row["reason"]
             notify(f"skipped {name}: {row['reason']}")
         places = {number: folder.run(run.name, run.key) for number, run in enumerate(runs, 1)}
-        left = [(number, run) for number, run in enumerate(runs, 1) if not is_finished(run, places[number])]
+        states = {number: state_of(folder, run, places[number], notify) for number, run in enumerate(runs, 1)}
+        left = [(number, run) for number, run in enumerate(runs, 1) if states[number] != FINISHED]
         outcome.finished = len(runs) - len(left)
         for number, run in left:
             notify(f"run {number} of {len(runs)}: {run.title}")
@@ -171,7 +144,7 @@ def run_grid(
 
 
 def preview_grid(grid: Grid, out: str | Path) -> Preview:
-    """What :func:`run_grid` would do with the same arguments.
+    """Return what :func:`run_grid` would do with the same arguments.
 
     Args:
         grid: what to compare.
@@ -183,23 +156,26 @@ def preview_grid(grid: Grid, out: str | Path) -> Preview:
     folder = StudyFolder(out)
     _, plan, runs = checked_plan(grid)
     planned = [
-        RunState(run.variant.label, run.seed, _state(folder, folder.run(run.name, run.key))) for run in runs
+        RunState(run.variant.label, run.seed, state_of(folder, run, folder.run(run.name, run.key)))
+        for run in runs
     ]
     return Preview(planned, skipped_of(plan["variants"]), plan["grid"])
 
 
-def _state(folder: StudyFolder, place: RunFolder) -> str:
-    """The state of a run; a damaged file counts as none and is measured again."""
-    with suppress(CheckpointError):
+def state_of(folder: StudyFolder, run: StudyRun, place: RunFolder, notify: Notify = lambda line: None) -> str:
+    """Return the state of a run; a damaged result is reported, and the run is measured again."""
+    try:
         if folder.read_result(place) is not None:
             return FINISHED
+    except CheckpointError as error:
+        notify(f"measured again: {run.title}: {error}")
     if place.failure.is_file():
         return FAILED
     return BEGUN if place.path.is_dir() else WAITING
 
 
 def checked_plan(grid: Grid) -> tuple[Splits, dict[str, Any], list[StudyRun]]:
-    """The data, what plan.json holds, and the runs, after all that can be checked before a run is made.
+    """Return the data, what plan.json holds, and the runs, after all checks that need no run.
 
     Functions of the grid are not imported.
 
@@ -266,7 +242,7 @@ def _keep_flows(directory: RunDirectory, place: RunFolder, run: StudyRun) -> Non
 
 
 def _describe_run(place: RunFolder) -> dict[str, Any]:
-    """What the run says of itself: the machine, sizes, and costs; of a hook's training what is known."""
+    """Return what is known of a run: the machine, sizes, and costs; of a hook's training what is known."""
     directory = RunDirectory(place.training if place.training.is_dir() else place.run)
     info = RunInfo(directory.info).read() if directory.info.is_file() else {}
     info |= read_json(place.facts) if place.facts.is_file() else {}

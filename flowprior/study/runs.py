@@ -26,33 +26,24 @@ EVALUATED = ["nfe", "samples", "guidance", "curve", "evaluation", "conditions", 
 
 def variants(grid: Grid) -> list[Variant]:
     """Return the variants that the grid names, or every prior × coupling × path; several paths are named."""
-    return [_variant(grid, *of) for of in _named(grid)]
-
-
-def _named(grid: Grid) -> list[tuple[str, tuple[str, ...], Mapping[str, str]]]:
-    """Label, labels of the parts, and parts of each variant, as the grid has them."""
     if grid.variants:
-        return [
-            (label, (label, *_names(parts["coupling"], parts["path"])), parts)
-            for label, parts in grid.variants.items()
-        ]
+        return [_variant(grid, label, parts) for label, parts in grid.variants.items()]
     found = []
-    for labels in product(grid.priors, grid.couplings, grid.paths):
-        prior, coupling, path = grid.priors[labels[0]], grid.couplings[labels[1]], grid.paths[labels[2]]
-        name = " + ".join(labels if len(grid.paths) > 1 else labels[:2])
-        parts = VARIANT | {"prior": prior, "coupling": coupling, "path": path}
-        found.append((name, labels, parts))
+    for prior, coupling, path in product(grid.priors, grid.couplings, grid.paths):
+        label = " + ".join([prior, coupling, *([path] if len(grid.paths) > 1 else [])])
+        parts = {"prior": grid.priors[prior], "coupling": grid.couplings[coupling], "path": grid.paths[path]}
+        found.append(_variant(grid, label, VARIANT | parts))
     return found
 
 
-def _variant(grid: Grid, label: str, labels: tuple[str, ...], parts: Mapping[str, str]) -> Variant:
-    """A variant, with what ``train`` chooses where its parts or the grid say ``auto``."""
+def _variant(grid: Grid, label: str, parts: Mapping[str, str]) -> Variant:
+    """Return a variant, with what ``train`` chooses where its parts or the grid say ``auto``."""
     training, sampler = grid.training, parts["sampler"]
     if parts["prediction"] != DEFAULT_PREDICTION:
         training = replace(training, prediction=parts["prediction"])
     specs = (parts["prior"], parts["coupling"], parts["path"])
-    asked = RunConfig(grid.data, *specs, grid.model, training, grid.latent)
-    chosen = choose_defaults(asked, asked.prior, asked.coupling)
+    config = RunConfig(grid.data, *specs, grid.model, training, grid.latent)
+    chosen = choose_defaults(config, config.prior, config.coupling)
     names = {spec: name for name, spec in grid.samplers.items()}
     samplers = {names.get(sampler, sampler): sampler} if sampler else grid.samplers
     coupling = Coupling.registry.resolve(chosen.coupling)
@@ -63,7 +54,6 @@ def _variant(grid: Grid, label: str, labels: tuple[str, ...], parts: Mapping[str
         coupling=chosen.coupling,
         path=chosen.path,
         prediction=chosen.training.prediction,
-        labels=labels,
         samplers={name: suited if spec == AUTO else spec for name, spec in samplers.items()},
         trainer=parts["trainer"] or grid.trainer,
     )

@@ -63,7 +63,6 @@ class Variant:
         coupling: spec; what ``auto`` stands for with this prior.
         path: spec.
         prediction: of the network; what ``auto`` stands for with this prior and coupling.
-        labels: labels of the three, as the grid has them.
         samplers: label -> spec of those that evaluate it.
         trainer: function that trains it, as ``package.module:function``; empty for ``flowprior.train``.
     """
@@ -73,7 +72,6 @@ class Variant:
     coupling: str
     path: str
     prediction: str
-    labels: tuple[str, ...]
     samplers: Mapping[str, str]
     trainer: str = ""
 

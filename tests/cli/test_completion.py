@@ -11,6 +11,7 @@ import pytest
 import typer.main
 import typer.testing
 
+from flowprior.cli.app import app
 from flowprior.cli.catalogue import completing, names_of
 from tests.cli.conftest import Call
 
@@ -95,6 +96,14 @@ def test_the_script_of_a_shell_is_shown(call: Call, shell: str, monkeypatch: pyt
 def test_h_is_help(call: Call, arguments: list[str]) -> None:
     answer = call(*arguments)
     assert (answer.code, "Usage: " in answer.out) == (0, True)
+
+
+@pytest.mark.parametrize("name", ["train", "sample", "evaluate", "compare"])
+def test_the_help_of_a_command_with_many_options_has_them_in_groups(name: str) -> None:
+    found = typer.main.get_command(app).get_command(None, name).params  # type: ignore[union-attr]
+    options = [own for own in found if own.param_type_name == "option" and own.name not in ("json", "help")]
+    assert [own.name for own in options if not own.rich_help_panel] == []  # type: ignore[union-attr]
+    assert len({own.rich_help_panel for own in options}) == 3  # type: ignore[union-attr]
 
 
 def test_capital_v_is_the_version(call: Call) -> None:

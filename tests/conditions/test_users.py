@@ -14,7 +14,6 @@ from flowprior.conditions import Condition, Parts, equal, rows
 from flowprior.couplings import Coupling
 from flowprior.data import Subset, TensorData, as_data, split_validation
 from flowprior.errors import InputError, OptionError
-from flowprior.evaluation.setting import fitting_batch_size
 from flowprior.inspection import inspect_priors
 from flowprior.models import build_model
 from flowprior.paths import Path
@@ -48,7 +47,6 @@ def test_a_flow_is_evaluated_for_the_conditions_of_the_data(flow, data):
     other = TensorData(points(), COND.only(("style",)))
     with pytest.raises(InputError, match=r"the flow makes events .* from parts caption"):
         evaluate(flow, other, nfe=(1,), samples=8, metrics="w2")
-    assert fitting_batch_size(flow, COND, guidance=2.0) >= 1
 
 
 def test_a_recorded_call_is_kept_with_its_parts(flow, tmp_path):

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from flowprior.display import Shown, Table, counted, html_of, shape_of, short, size_of
+from flowprior.display import Shown, Table, counted, html_of, markdown_table, shape_of, short, size_of
 from flowprior.display.shown import MOST_ROWS
 
 
@@ -48,3 +48,7 @@ def test_a_result_is_a_heading_and_lines_at_a_prompt() -> None:
 
     assert repr(Two()) == "Two of them\n  one\n  another"
     assert Two()._repr_html_() == "<div><p>Two of them</p></div>"
+
+
+def test_a_place_without_a_value_has_a_dash_in_a_table_of_markdown() -> None:
+    assert markdown_table(["a"], [["b"], [None]]).splitlines() == ["| a |", "| --- |", "| b |", "| – |"]

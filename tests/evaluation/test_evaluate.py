@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +25,10 @@ from flowprior.features import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics import Metric
 from flowprior.metrics.setup import Reference
-from flowprior.paths import Path
+from flowprior.metrics.transport import Wasserstein
+from flowprior.paths import Path as FlowPath
 from flowprior.priors import Prior
+from tests.test_batch import PACKAGE, Trace
 
 SEED = 11
 SAMPLES = 120
@@ -192,7 +196,7 @@ def test_without_a_classifier_only_w2_is_left(tiny_flow: Flow, digits: tuple[Dat
 def exact_flow(data: Data, prior: str = "gaussian") -> Flow:
     """A flow that stays where it starts, from a prior fitted to the data."""
     fitted = Prior.create(prior).fit(data.batches(), generator=torch.Generator().manual_seed(0))
-    parts = (Coupling.create("condot"), Path.create("condot"), data.condition)
+    parts = (Coupling.create("condot"), FlowPath.create("condot"), data.condition)
     return Flow(lambda x, t, cond: torch.zeros_like(x), fitted, *parts)
 
 
@@ -279,3 +283,26 @@ def test_enough_examples_and_metrics_that_see_none_are_not_warned_of(count, metr
         warnings.simplefilter("always")
         warn_of_few([Reference(split(count, "enough"), "test")], [Metric.create(metric)])
     assert not caught
+
+
+def test_a_request_its_values_and_their_table_are_all_that_lies_between_evaluate_and_a_number(
+    tiny_flow: Flow, digits: tuple[Data, Data], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks, trace = [], Trace()
+    compare = Wasserstein.compare
+
+    def noted(*arguments: Any) -> dict[str, float]:
+        stacks.append([frame.filename for frame in traceback.extract_stack()])
+        return compare(*arguments)
+
+    monkeypatch.setattr(Wasserstein, "compare", noted)
+    trace(evaluate, tiny_flow, digits[0], nfe=[1], samples=20, metrics="w2")
+    files = [file for file in trace.run if file.startswith("evaluation/")]
+    assert files[:3] == ["evaluation/sweep.py", "evaluation/request.py", "evaluation/values.py"]
+    assert set(files[3:]) == {"evaluation/store.py", "evaluation/result.py"}
+    own = dict.fromkeys(
+        Path(file).relative_to(PACKAGE) for file in stacks[0] if PACKAGE in Path(file).parents
+    )
+    assert list(map(str, own)) == [f"evaluation/{name}.py" for name in ("sweep", "values", "store")] + [
+        "metrics/base.py"
+    ]

@@ -94,13 +94,6 @@ def test_the_real_data_score_is_the_mean_over_seeds() -> None:
     assert found.value("fid", flow=REAL_DATA, seed=1) == 2.125
 
 
-def test_a_flow_is_named_and_real_data_keep_their_name() -> None:
-    found = RESULT.tagged(flow="mine", step=300)
-    assert {row["flow"] for row in found.rows} == {"mine", REAL_DATA}
-    assert found.select(flow=REAL_DATA)[0]["step"] is None
-    assert found.value("fid", 4, step=300) == 10.25
-
-
 def test_the_frame_has_a_row_a_value() -> None:
     pytest.importorskip("pandas")
     frame = RESULT.to_pandas()

@@ -17,12 +17,15 @@ from flowprior.data import Data, TensorData
 from flowprior.data.splits import draw_indices
 from flowprior.errors import OptionError
 from flowprior.evaluation import Result, evaluate, joined, request, sweep, sweep_each
+from flowprior.evaluation.request import batch_size_for
+from flowprior.evaluation.values import halving
 from flowprior.features import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics import wasserstein2_per_condition
 from flowprior.paths import Path as FlowPath
 from flowprior.priors import Prior
 from flowprior.samplers import Solution
+from tests.gaussian_flow import flow_of
 
 OPTIONS: dict[str, Any] = {"nfe": (1, 2), "samples": 40, "metrics": ["w2", "accuracy"]}
 STRAIGHT = (Coupling.create("condot"), FlowPath.create("condot"))
@@ -289,3 +292,20 @@ def test_each_reference_has_the_values_that_it_has_alone(
 def test_no_reference_is_refused(tiny_flow: Flow, digits: tuple[Data, Data]) -> None:
     with pytest.raises(OptionError, match="give one or more by name"):
         sweep_each(tiny_flow, digits[0], {})
+
+
+def test_samples_at_once_are_fewer_of_large_events_and_halved_until_they_fit(run: Run) -> None:
+    assert run(nfe=[1], metrics="w2").settings["batch_size"] == 500
+    assert batch_size_for(flow_of(lambda x, t, cond: x, event=(3, 256, 256))) == 10
+    tried: list[int] = []
+
+    def generate(size: int) -> str:
+        tried.append(size)
+        if size > 70:
+            raise torch.OutOfMemoryError("out")
+        return "done"
+
+    assert halving(generate, 300) == ("done", 37)
+    assert tried == [300, 150, 75, 37]
+    with pytest.raises(torch.OutOfMemoryError):
+        halving(lambda size: generate(71), 4)

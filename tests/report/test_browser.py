@@ -80,7 +80,7 @@ def hard(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("hard") / "comparison"
     shutil.copytree(finished, out)
     plan = json.loads((out / "plan.json").read_text().replace("low-rank", LONG))
-    refused = {"label": "gaussian + posterior", "labels": ["gaussian", "posterior", "condot"]}
+    refused = {"label": "gaussian + posterior"}
     refused |= {"skipped": "coupling 'posterior': no latents", "cells": []}
     plan["variants"].append({**plan["variants"][0], **refused})
     (out / "plan.json").write_text(json.dumps(plan))

@@ -15,8 +15,7 @@ from flowprior.evaluation import Result
 from flowprior.evaluation.result import table_row
 from flowprior.metrics import MetricInfo
 from flowprior.report.figures import evaluation_figure, save_plot
-from flowprior.report.terminal import lines_of, result_table
-from flowprior.study.statistics import Spread
+from flowprior.report.terminal import result_table
 from tests.evaluation.test_result import FID, RESULT, SHARE, real_rows, rows_of
 
 
@@ -26,7 +25,7 @@ def swept(extra: int = 0, prior: tuple[float, float] | None = None, **settings: 
     rows = []
     for sampler in ("euler", "heun"):
         for seed in (0, 1):
-            at = {"sampler": sampler, "seed": seed, "guidance": 1.0, "split": "test"}
+            at = {"flow": "gmm + ot", "sampler": sampler, "seed": seed, "guidance": 1.0, "split": "test"}
             for name, info, value in zip(("fid-cnn128", "accuracy"), (FID, SHARE), prior or (), strict=False):
                 rows.append(table_row(name, value + 2 * seed * (info is FID), info, nfe=0, **at))
             rows += rows_of(sampler, seed, 2.0 * seed)
@@ -71,26 +70,23 @@ def test_no_value_is_cut_on_a_narrow_page(extra: int) -> None:
     assert "…" not in shown(swept(extra), width=60)
 
 
-def test_lines_are_mean_and_deviation_over_seeds() -> None:
-    line = lines_of(swept())[0]
-    assert (line.sampler, line.guidance, line.nfe) == ("euler", 1.0, 1)
-    assert line.values["fid-cnn128"] == Spread(2, 21.5, 2**0.5)
-    assert lines_of(RESULT)[0].values["fid-cnn128"] == Spread(1, 20.5, None)
+def test_a_row_of_the_summary_has_mean_and_deviation_over_seeds_against_the_first_split() -> None:
+    row = swept().means()[0]
+    assert (row["sampler"], row["guidance"], row["nfe"], row["split"]) == ("euler", 1.0, 1, "test")
+    assert (row["n"], row["mean"], row["std"], row["by_seed"]) == (2, 21.5, 2**0.5, {0: 20.5, 1: 22.5})
+    other = [{**row, "split": "validation", "value": 99.0} for row in rows_of()]
+    first = replace(RESULT, rows=[*RESULT.rows, *other]).means()[0]
+    assert (first["n"], first["mean"], first["std"]) == (1, 20.5, None)
 
 
-def test_an_adaptive_sampler_has_one_line_over_seeds() -> None:
+def test_an_adaptive_sampler_has_one_row_over_seeds() -> None:
     at = {"sampler": "bosh3", "grid": "adaptive", "guidance": 1.0, "split": "test"}
     rows = [table_row("fid-cnn128", 1.0 + seed, FID, seed=seed, nfe=60 + seed, **at) for seed in (0, 1)]
     found = Result(rows, RESULT.metrics, RESULT.settings)
-    (line,) = lines_of(found)
-    assert (line.nfe, line.values["fid-cnn128"].mean) == (60.5, 1.5)
+    (row,) = found.means()
+    assert (row["nfe"], row["adaptive"], row["mean"]) == (60.5, True, 1.5)
     (curve,) = evaluation_figure(found).axes[0].containers
     assert curve.lines[0].get_xydata().tolist() == [[pytest.approx(60.5, rel=0.1), 1.5]]
-
-
-def test_the_first_split_is_shown() -> None:
-    other = [{**row, "split": "validation", "value": 99.0} for row in rows_of()]
-    assert lines_of(replace(RESULT, rows=[*RESULT.rows, *other]))[0].values["fid-cnn128"].mean == 20.5
 
 
 def test_one_sentence_says_where_the_flow_is_worse_than_its_prior_alone() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from flowprior.study.results import facts_of, rows_of_run, write_results
+from flowprior.study.table import facts_of, rows_of_run, write_results
 
 OURS, OTHER = "cnn128 sha256 " + "3e318618" + 56 * "0", "cnn128 sha256 " + "5568814b" + 56 * "0"
 RUN = {"seconds": 60.0, "threads": 1, "torch": "2", "commit": 40 * "a"}

@@ -18,7 +18,7 @@ from flowprior.errors import CouplingError, FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.report import write_report
 from flowprior.storage import load_tensors
-from flowprior.study import Outcome, evaluating, preview_grid, run_grid, running
+from flowprior.study import evaluating, preview_grid, run_grid, running
 from flowprior.study.evaluating import check_metric
 from flowprior.training import loop, train
 from tests.study.conftest import QUALITY, TINY, tiny_grid
@@ -257,16 +257,6 @@ def test_what_a_killed_run_left_is_removed_by_the_next_one(copied):
     assert [path for path in left if path.exists()] == []
     assert all(path.exists() for path in others)
     assert not list(copied.rglob(".lock"))
-
-
-def test_an_outcome_says_what_failed_and_why():
-    outcome = Outcome(3, failed={"gmm + ot, seed 0": "InputError: <no>"}, skipped={"vp": "another prior"})
-    assert repr(outcome).splitlines() == [
-        "Outcome: 3 runs finished, 1 failed, 1 skipped",
-        "  failed: gmm + ot, seed 0: InputError: <no>",
-        "  skipped: vp: another prior",
-    ]
-    assert "&lt;no&gt;" in outcome._repr_html_()
 
 
 def test_of_a_new_grid_everything_waits_and_nothing_is_written(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from flowprior.study.statistics import paired_t_p, paired_test, sign_flip_p, spread
+from flowprior.evaluation.summary import spread
+from flowprior.study.summary import paired_t_p, paired_test, sign_flip_p
 
 
 def by_seed(values: list[float]) -> dict[int, float]:

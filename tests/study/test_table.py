@@ -12,8 +12,17 @@ import pytest
 
 from flowprior.errors import CheckpointError
 from flowprior.evaluation.result import COLUMNS, REAL_DATA
-from flowprior.study.results import facts_of, read_rows, rows_of_run, write_results
-from flowprior.study.table import MixedEvaluations, read_table, runs_of, select, trained
+from flowprior.study.table import (
+    MixedEvaluations,
+    facts_of,
+    read_rows,
+    read_table,
+    rows_of_run,
+    runs_of,
+    select,
+    trained,
+    write_results,
+)
 from tests.study.stored import OTHER, OURS, Row, keep, rows, run
 
 COMMIT = 40 * "a"
@@ -53,8 +62,8 @@ def test_values_of_trained_flows_are_of_one_split(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"features": OTHER}, r"evaluator .*3e318618 \(1 runs\) and .*5568814b"),
-        ({"features": None}, "evaluator"),
+        ({"features": OTHER}, r"feature extractor .*3e318618 \(1 runs\) and .*5568814b"),
+        ({"features": None}, "feature extractor"),
         ({"reference": "8 test examples"}, "reference"),
         ({"samples": 21}, "samples"),
     ],
@@ -76,14 +85,6 @@ def test_another_validation_reference_alone_is_refused(tmp_path: Path) -> None:
             row["reference"] = "7 validation examples"
     with pytest.raises(MixedEvaluations, match="validation split"):
         read_table(keep(tmp_path, evaluated("a"), other))
-
-
-def test_evaluators_that_are_not_named_are_told_apart_by_their_real_data_score(tmp_path: Path) -> None:
-    same = [evaluated(label, 5.799366, features=None) for label in "ab"]
-    assert len(read_table(keep(tmp_path, *same))) == 12
-    other = evaluated("c", 5.799367, features=None)
-    with pytest.raises(MixedEvaluations, match="one evaluator"):
-        read_table(keep(tmp_path, *same, other))
 
 
 def test_runs_that_need_no_evaluator_agree_with_any(tmp_path: Path) -> None:

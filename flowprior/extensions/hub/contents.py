@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from flowprior.conditions import Condition
+from flowprior.display import markdown_table
 from flowprior.flow.description import samples_ending, tensor_option, weights_digest
 from flowprior.flow.label_names import WHOLE, names_of
 from flowprior.flow.readers import TEXT_ENCODER, TEXTUAL
@@ -112,12 +113,6 @@ def _noted(description: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 # -- Markdown ---------------------------------------------------------------------------------
-
-
-def markdown_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table of cells in Markdown."""
-    lines = [names, ["---"] * len(names), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def code(value: Any) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from flowprior.display import markdown_table
 from flowprior.evaluation.result import REAL_DATA, SECONDS, Result
-from flowprior.extensions.hub.contents import code, markdown_table
+from flowprior.evaluation.summary import as_text, means_over_seeds
+from flowprior.extensions.hub.contents import code
 
-PLACE = ("split", "sampler", "nfe", "guidance", "metric")
-"""The columns by which the lines of the table differ; values are means over seeds."""
 COLUMNS = ("split", "sampler", "NFE", "guidance", "metric", "value", "samples", "features")
 SETTINGS = ("data", "seeds", "conditions", "classifier", "device", "torch", "flowprior")
 
@@ -39,17 +38,16 @@ def metrics_of(result: Result) -> list[str]:
 
 def _lines(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[str]]:
     """Yield one line for each metric, split and way of sampling."""
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        if row["metric"] != SECONDS:
-            key = (row["flow"] == REAL_DATA, *(row[name] for name in PLACE))
-            groups.setdefault(key, []).append(row)
-    for (real, split, sampler, nfe, guidance, metric), own in groups.items():
-        place = [REAL_DATA if real else _cell(sampler), _words(nfe), _words(guidance)]
-        values, first = [row["value"] for row in own], own[0]
-        deviation = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
-        value = f"{statistics.fmean(values):.4g}{deviation}"
-        yield [_cell(split), *place, _cell(metric), value, _words(first["samples"]), _cell(first["features"])]
+    for row in means_over_seeds(row for row in rows if row["metric"] != SECONDS):
+        sampler = REAL_DATA if row["variant"] == REAL_DATA else _cell(row["sampler"])
+        place = [
+            _cell(row["split"]),
+            sampler,
+            _words(row["nfe"]),
+            _words(row["guidance"]),
+            _cell(row["metric"]),
+        ]
+        yield [*place, as_text(row), _words(row["samples"]), _cell(row["features"])]
 
 
 def _cell(value: Any) -> str:

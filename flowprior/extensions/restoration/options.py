@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flowprior.cli.asked import Asked, Given
-from flowprior.cli.options import rows_for
+from flowprior.cli.options import CONDITIONS, rows_for
 from flowprior.errors import OptionError
 
 if TYPE_CHECKING:
@@ -27,7 +27,11 @@ OPAQUE = 0.99
 def pictures(
     picture: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="Picture to restore, for a flow of pictures; can be repeated."),
+        typer.Option(
+            metavar="FILE",
+            help="Image to restore, for a flow whose condition is an image; can be repeated.",
+            rich_help_panel=CONDITIONS,
+        ),
     ] = None,
 ) -> GivenImages | None:
     """Return the images in the files, or None where there is none."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowprior.cli.asked import OTHERS, Asked, Given, rows_of_parts
-from flowprior.cli.options import rows_for
+from flowprior.cli.options import CONDITIONS, SAMPLING, rows_for
 from flowprior.errors import OptionError
 from flowprior.storage.reading import read_lines
 
@@ -22,17 +22,25 @@ PROMPTS_LIMIT = 1 << 20
 
 def captions(
     text: Annotated[
-        list[str] | None, typer.Option(help="Caption, for a flow of captions; can be repeated.")
+        list[str] | None,
+        typer.Option(help="Caption, for a flow of captions; can be repeated.", rich_help_panel=CONDITIONS),
     ] = None,
     prompts: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File of captions, one a line.")
+        Path | None,
+        typer.Option(metavar="FILE", help="File of captions, one a line.", rich_help_panel=CONDITIONS),
     ] = None,
     negative: Annotated[
-        str | None, typer.Option(help="Caption to guide away from; needs --guidance.")
+        str | None,
+        typer.Option(
+            help="Negative prompt: caption to guide away from; needs --guidance.", rich_help_panel=SAMPLING
+        ),
     ] = None,
     encoder: Annotated[
         str | None,
-        typer.Option(help="Text encoder (flowprior list encoders); by default the one of the training data."),
+        typer.Option(
+            help="Text encoder (flowprior list encoders); by default the one of the training data.",
+            rich_help_panel=CONDITIONS,
+        ),
     ] = None,
 ) -> GivenCaptions | None:
     """Return the captions that are asked for, or None where no option is given.

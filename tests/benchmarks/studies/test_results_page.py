@@ -11,8 +11,7 @@ from PIL import Image
 from benchmarks.studies import RESULTS, STUDIES, tables
 from benchmarks.studies.charts import CHARTS, DIGEST, digest
 from benchmarks.studies.results_page import DOCS, MARKED, README, TARGET, filled, page
-from flowprior.study.results import read_rows, write_results
-from flowprior.study.table import runs_of
+from flowprior.study.table import read_rows, runs_of, write_results
 from tests.markdown_blocks import REPOSITORY
 
 TABLES = sorted(path.name.removesuffix(".csv.gz") for path in RESULTS.glob("*.csv.gz"))
