@@ -3,7 +3,7 @@
 - No CUDA kernel spills registers, and none uses more of them than ``registers.json`` allows. ptxas counts
   both, and its output is kept beside the object. ``python -m csrc.checks --write`` makes the counts of the
   present build the bounds.
-- Objects for AVX2 and AVX-512 define no weak symbol. The linker keeps one of several, and could hand code for
+- Objects for AVX2 define no weak symbol. The linker keeps one of several, and could hand code for
   a newer machine to the rest of the module.
 """
 
@@ -69,7 +69,7 @@ def problems(folder: Path) -> list[str]:
     """Everything wrong with the objects in one folder."""
     logs = sorted(folder.glob("*.cu.o.log"))
     found = [f"{log}: {line}" for log in logs for line in spills(log.read_text())]
-    for item in sorted(folder.glob("avx*.o")):
+    for item in sorted(folder.glob("avx2*.o")):
         command = ["nm", "--demangle", "--defined-only", str(item)]
         listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         found += [f"{item}: weak symbol {symbol}" for symbol in weak_symbols(listing)]
@@ -85,10 +85,10 @@ def main(arguments: Sequence[str] = ()) -> int:
         BOUNDS.write_text(json.dumps(counts, indent=1, sort_keys=True) + "\n")
     wrong = [line for folder in folders for line in problems(folder)]
     wrong += excess(counts, json.loads(BOUNDS.read_text()))
-    vector = len(list((ROOT / OBJECTS).glob("*/avx*.o")))
+    vector = len(list((ROOT / OBJECTS).glob("*/avx2*.o")))
     seen = (
         f"{len(logs)} CUDA objects without spills, {len(counts)} kernels within their registers, "
-        f"{vector} AVX objects without weak symbols"
+        f"{vector} AVX2 objects without weak symbols"
     )
     sys.stderr.write("\n".join(wrong or [seen]) + "\n")
     return 1 if wrong or not folders else 0

@@ -1,12 +1,11 @@
-// Every operator's schema, once. Kernels register themselves: cpu/<op>.cpp and cuda/<op>.cu; fake and gradient
-// of each operator are in flowprior/ops/<op>.py.
+// Every operator's schema, once. Kernels register themselves: cpu/<op>.cpp and cuda/<op>.cu; fakes and gradients are
+// in flowprior/ops.
 //
 // Rows are flat: x [B, D]. A mixture is logits [C, K], mean [C, K, D], scale [C, K, D] or [C, K, 1] (standard
 // deviations); cond [B] is int64, seed [1] is int64 and on the tensors' device.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(flowprior, library) {
-  library.def("standard_normal(Tensor like, Tensor seed, SymInt n, SymInt dim, int stream) -> Tensor");
   library.def(
       "gmm_sample(Tensor logits, Tensor mean, Tensor scale, Tensor cond, Tensor seed)"
       " -> (Tensor x0, Tensor component)");
@@ -23,18 +22,11 @@ STABLE_TORCH_LIBRARY(flowprior, library) {
       "gmm_log_prob_all_backward(Tensor grad_joint, Tensor x, Tensor mean, Tensor scale)"
       " -> (Tensor grad_x, Tensor grad_mean, Tensor grad_scale)");
   library.def(
-      "gmm_path(Tensor logits, Tensor mean, Tensor scale, Tensor cond, Tensor x1, Tensor t, Tensor seed,"
-      " float sigma_min) -> (Tensor x_t, Tensor u_t, Tensor component)");
-  library.def("interpolate(Tensor x0, Tensor x1, Tensor t, float sigma_min) -> (Tensor x_t, Tensor u_t)");
-  library.def(
-      "affine_path(Tensor x0, Tensor x1, Tensor alpha, Tensor sigma, Tensor alpha_dot, Tensor sigma_dot)"
-      " -> (Tensor x_t, Tensor u_t)");
-  library.def(
       "flow_matching_loss(Tensor v, Tensor? u, Tensor? x0, Tensor? x1, Tensor? weight, bool mean,"
       " bool with_gradient) -> (Tensor loss, Tensor squared_error, Tensor gradient)");
-  // A subspace prior's rows: loc, noise [B, D], spread [B, r]; bases, transposed and filled up with 0, [C, r, W].
+  // Without x1, `latent` are the latents themselves. A subspace prior's rows: loc, noise [B, D], spread [B, r]; bases, transposed and filled up with 0, [C, r, W].
   library.def(
-      "subspace_source(Tensor x1, Tensor latent, Tensor epsilon, Tensor loc, Tensor noise, Tensor spread,"
+      "subspace_source(Tensor? x1, Tensor latent, Tensor epsilon, Tensor loc, Tensor noise, Tensor spread,"
       " Tensor basis, Tensor cond) -> Tensor");
   library.def(
       "subspace_view(Tensor x, Tensor times, Tensor loc, Tensor noise, Tensor spread, Tensor slope, Tensor basis,"

@@ -41,7 +41,6 @@ HOST = ("-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlin
 # Vector code needs the compiler free of errno and traps; results must not depend on whether it contracts.
 ARITHMETIC = ("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fopenmp-simd")
 AVX2 = ("-mavx2", "-mfma", "-mf16c", "-mbmi2")
-AVX512 = (*AVX2, "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mprefer-vector-width=512")
 DEVICE = ("-std=c++20", "-O3", "-cudart=static", "-Xptxas", "-v,-warn-spills")
 
 
@@ -110,7 +109,7 @@ def module_name() -> str:
 def instruction_sets() -> dict[str, tuple[str, ...]]:
     """The sets that the kernels are compiled for on this machine's architecture, with the flags of each."""
     if platform.machine() in ("x86_64", "AMD64"):
-        return {"baseline": (), "avx2": AVX2, "avx512": AVX512}
+        return {"baseline": (), "avx2": AVX2}
     return {"baseline": ()}
 
 

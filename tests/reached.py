@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+
+from flowprior.ops import operators
 
 STARTS_A_PROCESS = ("subprocess.Popen", "os.posix_spawn", "os.fork")
 
@@ -68,24 +69,13 @@ class Recorder:
 
     def watch(self) -> None:
         """Wrap what decides where an operator runs, until the run of the tests ends."""
-        modules = [
-            import_module(f"flowprior.ops.{name}")
-            for name in ("operators", "affine_path", "flow_matching_loss")
-        ]
-        operators = modules[0]
-        is_native, overload = operators.is_native, operators._overload
+        is_native = operators.is_native
 
         def watched_is_native(device: torch.device) -> bool:
             self.note()
             return is_native(device)
 
-        def watched_overload(name: str) -> Any:
-            self.note()
-            return overload(name)
-
-        for module in modules:
-            self.patch.setattr(module, "is_native", watched_is_native)
-        self.patch.setattr(operators, "_overload", watched_overload)
+        self.patch.setattr(operators, "is_native", watched_is_native)
         sys.addaudithook(lambda event, _: self.note() if event in STARTS_A_PROCESS else None)
 
 

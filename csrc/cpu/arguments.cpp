@@ -81,11 +81,6 @@ Tensor adjacent_columns(const Tensor& tensor) {
 
 Rows rows_of(const Tensor& adjacent) { return {adjacent.const_data_ptr(), adjacent.stride(0)}; }
 
-RowValues row_values(const Tensor& tensor, int64_t rows, const char* op, const char* name) {
-  check_sizes(tensor, {rows}, op, name);
-  return {tensor.const_data_ptr(), tensor.stride(0), storage_of(tensor, op, name)};
-}
-
 Labels labels_of(const Tensor& cond, int64_t conditions, const char* op) {
   check_dtype(cond, ScalarType::Long, op, "cond");
   check_sizes(cond, {-1}, op, "cond");

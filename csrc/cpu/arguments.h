@@ -32,9 +32,6 @@ Tensor adjacent_columns(const Tensor& tensor);
 
 Rows rows_of(const Tensor& adjacent);
 
-// One number per row, in any of the four types.
-RowValues row_values(const Tensor& tensor, int64_t rows, const char* op, const char* name);
-
 // The label of each row, every one in 0 … conditions − 1.
 Labels labels_of(const Tensor& cond, int64_t conditions, const char* op);
 

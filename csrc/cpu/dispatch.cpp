@@ -17,10 +17,7 @@ struct InstructionSet {
 
 #define FLOWPRIOR_FILL(isa)                  \
   void fill_##isa(Kernels& kernels) {        \
-    isa::add_standard_normal(kernels);       \
     isa::add_gmm_sample(kernels);            \
-    isa::add_gmm_path(kernels);              \
-    isa::add_affine_path(kernels);           \
     isa::add_flow_matching_loss(kernels);    \
     isa::add_gmm_log_prob(kernels);          \
     isa::add_gmm_log_prob_backward(kernels); \
@@ -32,11 +29,8 @@ FLOWPRIOR_FILL(baseline)
 #if defined(FLOWPRIOR_HAS_AVX2)
 FLOWPRIOR_FILL(avx2)
 #endif
-#if defined(FLOWPRIOR_HAS_AVX512)
-FLOWPRIOR_FILL(avx512)
-#endif
 
-#if defined(FLOWPRIOR_HAS_AVX2) || defined(FLOWPRIOR_HAS_AVX512)
+#if defined(FLOWPRIOR_HAS_AVX2)
 // __builtin_cpu_supports answers for the operating system too: it asks whether the registers are saved.
 bool has_avx2() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
@@ -44,19 +38,9 @@ bool has_avx2() {
 }
 #endif
 
-#if defined(FLOWPRIOR_HAS_AVX512)
-bool has_avx512() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-}
-#endif
-
 // The sets of this build, highest first.
 std::vector<InstructionSet> built_sets() {
   std::vector<InstructionSet> sets;
-#if defined(FLOWPRIOR_HAS_AVX512)
-  sets.push_back({"avx512", has_avx512(), fill_avx512});
-#endif
 #if defined(FLOWPRIOR_HAS_AVX2)
   sets.push_back({"avx2", has_avx2(), fill_avx2});
 #endif

@@ -6,7 +6,7 @@
 namespace flowprior::cpu {
 
 // The kernels of the highest set that both this machine and its operating system support, or of the set named
-// by the environment variable FLOWPRIOR_CPU_ISA: baseline, avx2 or avx512. Throws std::runtime_error where that
+// by the environment variable FLOWPRIOR_CPU_ISA: baseline or avx2. Throws std::runtime_error where that
 // names another set or one that cannot run here.
 const Kernels& kernels();
 

@@ -53,16 +53,13 @@ LossArgument loss_of(const Tensor& v, const std::optional<Tensor>& u, const std:
     loss.job.x0 = add_target(loss, *x0, "x0");
     loss.job.x1 = add_target(loss, *x1, "x1");
   }
-  loss.job.has_weight = weight.has_value();
-  if (weight) check_dtype(*weight, compute_type_of(storage), op, "weight");
-  if (weight) loss.job.weight = row_values(*weight, loss.rows, op, "weight");
+  if (weight) {
+    check_dtype(*weight, compute_type_of(storage), op, "weight");
+    check_sizes(*weight, {loss.rows}, op, "weight");
+    loss.job.weight = weight->const_data_ptr();
+    loss.job.weight_stride = weight->stride(0);
+  }
   return loss;
-}
-
-// Weights are in the compute type.
-template <typename C>
-double row_weight(const LossJob& job, int64_t row) {
-  return job.has_weight ? static_cast<const C*>(job.weight.data)[row * job.weight.stride] : 1.0;
 }
 
 // Turns the sums of squares into squared_error [B] and loss, [B] or one number. The sums are added in one order,
@@ -76,7 +73,9 @@ void finish(const LossArgument& argument, const double* partial, bool mean, C* s
     double sum = 0;
     for (int64_t unit = 0; unit < units; ++unit) sum += partial[row * units + unit];
     const double error = sum * share;
-    const double weighted = row_weight<C>(argument.job, row) * error;
+    const LossJob& job = argument.job;
+    const double weight = job.weight ? static_cast<const C*>(job.weight)[row * job.weight_stride] : 1.0;
+    const double weighted = weight * error;
     squared_error[row] = static_cast<C>(error);
     if (!mean) loss[row] = static_cast<C>(weighted);
     total += weighted;

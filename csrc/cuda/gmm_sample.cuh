@@ -1,10 +1,36 @@
 // x0 = μ + σ n with the component's μ and σ: one pass over memory after the components are drawn.
 #pragma once
 
+#include "math/normal.h"
+#include "math/philox.h"
 #include "mixture.cuh"
-#include "noise.cuh"
 
 namespace flowprior::cuda {
+
+// Standard normal numbers of columns column … column + kCount − 1 of a row; column is a multiple of 4.
+template <int kCount>
+FLOWPRIOR_DEVICE void normals(uint64_t seed, int64_t row, int64_t column, float (&to)[kCount]) {
+  static_assert(kCount % 4 == 0, "four numbers a call");
+#pragma unroll
+  for (int i = 0; i < kCount; i += 4) {
+    const auto group = static_cast<uint32_t>((column + i) / 4);
+    const Words words = random_words(seed, kNoise, static_cast<uint64_t>(row), group);
+    const FloatPair a = normal_pair(words.w0, words.w1), b = normal_pair(words.w2, words.w3);
+    to[i] = a.n0, to[i + 1] = a.n1, to[i + 2] = b.n0, to[i + 3] = b.n1;
+  }
+}
+
+template <int kCount>
+FLOWPRIOR_DEVICE void normals(uint64_t seed, int64_t row, int64_t column, double (&to)[kCount]) {
+  static_assert(kCount % 4 == 0, "four numbers a call");
+#pragma unroll
+  for (int i = 0; i < kCount; i += 4) {
+    const auto group = static_cast<uint32_t>((column + i) / 4);
+    const Words words = random_words(seed, kNoise, static_cast<uint64_t>(row), group);
+    const DoublePair a = normal_pair_double(words.w0, words.w1), b = normal_pair_double(words.w2, words.w3);
+    to[i] = a.n0, to[i + 1] = a.n1, to[i + 2] = b.n0, to[i + 3] = b.n1;
+  }
+}
 
 // The start of a row's group of columns, in the compute type; `place` < 0 marks an unknown label.
 template <bool kAligned, int kCount, typename T>
@@ -18,7 +44,7 @@ FLOWPRIOR_DEVICE void draw_start(const Mixture<T>& mixture, int64_t place, uint6
   Compute<T> mean[kCount], scale[kCount];
   mixture.template load_mean<kAligned>(place, column, mean);
   mixture.template load_scale<kAligned>(place, column, scale);
-  normals(seed, kNoise, row, column, x0);
+  normals(seed, row, column, x0);
 #pragma unroll
   for (int i = 0; i < kCount; ++i) x0[i] = fused(scale[i], x0[i], mean[i]);
 }

@@ -4,7 +4,7 @@
 
 namespace flowprior::cuda {
 
-Tensor subspace_source(const Tensor& x1, const Tensor& latent, const Tensor& epsilon, const Tensor& loc,
+Tensor subspace_source(std::optional<Tensor> x1, const Tensor& latent, const Tensor& epsilon, const Tensor& loc,
                        const Tensor& noise, const Tensor& spread, const Tensor& basis, const Tensor& cond) {
   constexpr const char* name = "subspace_source";
   const Operation op(name, "basis", basis);
@@ -12,12 +12,12 @@ Tensor subspace_source(const Tensor& x1, const Tensor& latent, const Tensor& eps
     using C = decltype(type);
     const auto subspace = subspace_of<C>(name, op, loc, noise, spread, basis, cond);
     const int64_t rows = subspace.rows, columns = subspace.tables.columns;
-    const Tensor data = op.rows("x1", x1, kScalarType<C>, rows, columns);
     const Tensor latents = op.rows("latent", latent, kScalarType<C>, rows, subspace.tables.rank);
     const Tensor normal = op.rows("epsilon", epsilon, kScalarType<C>, rows, columns);
-    Tensor x0 = torch::stable::new_empty(data, {rows, columns});
+    const Tensor data = x1 ? op.rows("x1", *x1, kScalarType<C>, rows, columns) : normal;
+    Tensor x0 = torch::stable::new_empty(normal, {rows, columns});
     launch_subspace_source(subspace.tables,
-                           SourceInputs<C>{Operation::input_rows<C>(data), Operation::input_rows<C>(latents),
+                           SourceInputs<C>{x1 ? Operation::input_rows<C>(data) : Rows<const C>{nullptr, 0}, Operation::input_rows<C>(latents),
                                            Operation::input_rows<C>(normal)},
                            rows, Operation::output_rows<C>(x0), op.stream());
     return x0;

@@ -1,4 +1,4 @@
-// x0 = m + ψ^½ (Q λ^½ h0 + (I − QQᵀ) ε), the latents h0 inferred from x1.
+// x0 = m + ψ^½ (Q λ^½ h0 + (I − QQᵀ) ε), the latents h0 inferred from x1, or given.
 #pragma once
 
 #include "subspace.cuh"
@@ -7,7 +7,7 @@ namespace flowprior::cuda {
 
 template <typename C>
 struct SourceInputs {
-  Rows<const C> x1, latent, epsilon;
+  Rows<const C> x1, latent, epsilon;  // x1 may be null
 };
 
 template <typename C>
@@ -23,13 +23,17 @@ __global__ void __launch_bounds__(kThreads)
       for (int64_t d = threadIdx.x; d < subspace.columns; d += blockDim.x) to[d] = not_a_number<C>();
       continue;
     }
+    const bool infers = inputs.x1.data;
     const C *const x1 = inputs.x1.at(row), *const epsilon = inputs.epsilon.at(row);
     const C *const latent = inputs.latent.at(row), *const spread = subspace.spread.at(row);
     const C *const loc = subspace.loc.at(row), *const noise = subspace.noise.at(row);
-    project(subspace, basis, [&](int64_t d) { return whitened(x1[d], C(1), loc[d], noise[d]); }, chunk, along);
+    if (infers) {
+      project(subspace, basis, [&](int64_t d) { return whitened(x1[d], C(1), loc[d], noise[d]); }, chunk, along);
+    }
     project(subspace, basis, [&](int64_t d) { return epsilon[d]; }, chunk, inside);
     for (int64_t j = threadIdx.x; j < subspace.rank; j += blockDim.x) {
-      along[j] = inferred(along[j], spread[j], latent[j]) - inside[j];
+      const C coordinate = infers ? inferred(along[j], spread[j], latent[j]) : square_root(spread[j]) * latent[j];
+      along[j] = coordinate - inside[j];
     }
     __syncthreads();
     for (int64_t d = threadIdx.x; d < subspace.columns; d += blockDim.x) {

@@ -13,7 +13,7 @@ struct Words {
 };
 
 // What a number is for: the last word of the counter.
-enum Stream : uint32_t { kNoise = 0, kComponent = 1, kLatent = 2 };
+enum Stream : uint32_t { kNoise = 0, kComponent = 1 };
 
 FLOWPRIOR_HD Words philox(Words counter, uint32_t key0, uint32_t key1) {
   for (int round = 0; round < 10; ++round) {

@@ -40,7 +40,7 @@ from torch import Tensor
 from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
-from flowprior.ops import subspace_view
+from flowprior.ops.subspace import subspace_view
 from flowprior.paths import Path
 from flowprior.paths.base import Coefficients
 from flowprior.priors import Prior, latents_of

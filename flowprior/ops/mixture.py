@@ -46,9 +46,9 @@ def select_component(log_weight: Tensor, uniform: Tensor) -> Tensor:
     Returns:
         Components ``[B]``, int64.
     """
-    weight = _weights(log_weight.double())
+    weight = _weights(log_weight.to(uniform.dtype))
     cumulative = weight.cumsum(-1)
-    height = uniform.double().unsqueeze(-1) * cumulative[..., -1:]
+    height = uniform.unsqueeze(-1) * cumulative[..., -1:]
     chosen = torch.searchsorted(cumulative, height, right=True).squeeze(-1)
     places = torch.arange(weight.shape[-1], device=weight.device)
     last = (places * (weight > 0)).amax(-1)

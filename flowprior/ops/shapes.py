@@ -9,40 +9,19 @@ from torch import Tensor
 
 from flowprior.errors import InputError
 
-CHUNKS_ON_DEVICE = 256
-"""How many times more a chunk holds where launching a kernel costs more than memory."""
-
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What operators on ``dtype`` compute in: float64 for itself, float32 for the others."""
+    """Return the dtype that operators on ``dtype`` compute in: float64 for itself, float32 for the others."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def flat(x: Tensor) -> Tensor:
-    """Events ``[B, *event]`` as rows ``[B, D]``, of empty batches too."""
+    """Return events ``[B, *event]`` as rows ``[B, D]``, of empty batches too."""
     return x if x.dim() == 2 else x.reshape(x.shape[0], math.prod(x.shape[1:]))
 
 
-def contiguous_like(x: Tensor) -> Tensor:
-    """An output of the shape, dtype and device of ``x``, its rows in order; for fakes."""
-    return x.new_empty(x.shape)
-
-
-def computed_like(x: Tensor, *shape: int) -> Tensor:
-    """An output of ``shape`` in the dtype that operators on ``x`` compute in; for fakes."""
-    return x.new_empty(shape, dtype=compute_dtype(x.dtype))
-
-
-def chunks(rows: int, width: int, capacity: int, device: torch.device) -> list[slice]:
-    """Slices of ``rows`` rows of ``width`` numbers that hold about ``capacity`` numbers each."""
-    if device.type != "cpu":
-        capacity *= CHUNKS_ON_DEVICE
-    step = max(1, capacity // max(width, 1))
-    return [slice(start, min(start + step, rows)) for start in range(0, rows, step)]
-
-
 def flat_mixture(owner: str, logits: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    """Tables ``mean [C, K, D]`` and ``scale [C, K, D]`` or ``[C, K, 1]`` of a mixture, checked.
+    """Return tables ``mean [C, K, D]`` and ``scale [C, K, D]`` or ``[C, K, 1]`` of a mixture, checked.
 
     Raises:
         InputError: shapes, dtypes or devices that do not fit.
@@ -100,7 +79,7 @@ def check_alike(owner: str, **tensors: Tensor) -> None:
 
 
 def check_labels(owner: str, cond: Tensor, conditions: int, like: Tensor) -> Tensor:
-    """Labels int64 ``[B]``, checked; their range only on the CPU, where that needs no synchronisation.
+    """Return labels int64 ``[B]``, checked; their range only on the CPU, where that needs no synchronisation.
 
     Raises:
         InputError: not integers ``[B]`` on the tensors' device, or a label outside 0 … C − 1.
@@ -112,28 +91,10 @@ def check_labels(owner: str, cond: Tensor, conditions: int, like: Tensor) -> Ten
         )
     cond = cond.long()
     if cond.device.type == "cpu" and not torch.compiler.is_compiling() and cond.shape[0]:
-        refuse_labels(owner, cond, conditions)
+        least, most = (int(label) for label in torch.aminmax(cond))
+        if least < 0 or most >= conditions:
+            label = least if least < 0 else most
+            raise InputError(
+                f"{owner}: cond has label {label}, but the tables hold conditions 0..{conditions - 1}"
+            )
     return cond
-
-
-def refuse_labels(owner: str, cond: Tensor, conditions: int) -> None:
-    """Raise InputError where a label ``[B]``, B > 0, lies outside 0 … C − 1."""
-    least, most = (int(label) for label in torch.aminmax(cond))
-    if least < 0 or most >= conditions:
-        label = least if least < 0 else most
-        raise InputError(
-            f"{owner}: cond has label {label}, but the tables hold conditions 0..{conditions - 1}"
-        )
-
-
-def known_labels(owner: str, cond: Tensor, conditions: int) -> tuple[Tensor, Tensor | None]:
-    """Labels that index the tables, and which rows had such a label (None: all, checked on the CPU).
-
-    Raises:
-        InputError: a label outside 0 … C − 1, on the CPU.
-    """
-    if cond.device.type == "cpu":
-        if cond.shape[0]:
-            refuse_labels(owner, cond, conditions)
-        return cond, None
-    return cond.clamp(0, conditions - 1), (cond >= 0) & (cond < conditions)

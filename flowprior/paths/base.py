@@ -25,7 +25,6 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
-from flowprior.ops import affine_path, interpolate
 from flowprior.ops.shapes import check_tensors
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
@@ -61,7 +60,7 @@ class Path(Registered, abc.ABC):
         """α(t), σ(t), α'(t), σ'(t) for t ``[B]``."""
 
     def interpolate(self, x0: Tensor, x1: Tensor, t: Tensor) -> PathSample:
-        """The path's point and velocity at time t.
+        """Return the path's point and velocity at time t.
 
         Args:
             x0: source samples ``[B, *event]``.
@@ -72,15 +71,22 @@ class Path(Registered, abc.ABC):
             x_t and u_t in the wider dtype of x0 and x1, and t.
 
         Raises:
-            InputError: no tensors, or shapes that do not fit.
+            InputError: no floating-point tensors, or shapes that do not fit.
         """
         check_tensors("interpolate", x0=x0, x1=x1, t=t)
-        if x0.shape != x1.shape or t.shape != x1.shape[:1]:
+        dtype = torch.promote_types(x0.dtype, x1.dtype)
+        if x0.shape != x1.shape or x1.dim() == 0 or t.shape != x1.shape[:1] or not dtype.is_floating_point:
             raise InputError(
-                f"interpolate: expected x0 and x1 of one shape [B, *event] and t [B], "
-                f"got {list(x0.shape)}, {list(x1.shape)} and {list(t.shape)}"
+                f"interpolate: expected floating-point x0 and x1 of one shape [B, *event] and t [B], "
+                f"got {x0.dtype} {list(x0.shape)}, {x1.dtype} {list(x1.shape)} and {list(t.shape)}"
             )
-        return PathSample(*affine_path(x0, x1, self.coefficients(t)), t)
+        x_t, u_t = self._point(x0, x1, t)
+        return PathSample(x_t.to(dtype), u_t.to(dtype), t)
+
+    def _point(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x_t and u_t, in the widest dtype of all."""
+        alpha, sigma, alpha_dot, sigma_dot = (_column(part, x1) for part in self.coefficients(t))
+        return torch.addcmul(sigma * x0, alpha, x1), torch.addcmul(sigma_dot * x0, alpha_dot, x1)
 
     def check(self, prior: Prior) -> None:
         """Refuse a prior that the path is not valid for.
@@ -119,9 +125,13 @@ def ends_of_velocity(path: Path, u: Tensor, x: Tensor, t: Tensor) -> Ends:
 
 
 def _columns(path: Path, x: Tensor, t: Tensor) -> Coefficients:
-    """The coefficients, each shaped to multiply x."""
-    ones = [1] * (x.dim() - 1)
-    return Coefficients(*(c.view(-1, *ones).to(x.dtype) for c in path.coefficients(t)))
+    """Return the coefficients, each shaped to multiply x."""
+    return Coefficients(*(_column(part, x).to(x.dtype) for part in path.coefficients(t)))
+
+
+def _column(values: Tensor, x: Tensor) -> Tensor:
+    """Return values ``[B]`` shaped to multiply x ``[B, *event]``."""
+    return values.reshape(-1, *[1] * (x.dim() - 1))
 
 
 @Path.register("condot")
@@ -141,8 +151,9 @@ class CondOTPath(Path):
         slope = 1.0 - self.sigma_min
         return Coefficients(t, 1.0 - slope * t, torch.ones_like(t), torch.full_like(t, -slope))
 
-    def interpolate(self, x0: Tensor, x1: Tensor, t: Tensor) -> PathSample:
-        return PathSample(*interpolate(x0, x1, t, self.sigma_min), t)
+    def _point(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        slope, times = 1.0 - self.sigma_min, _column(t, x1)
+        return torch.addcmul((1.0 - slope * times) * x0, times, x1), torch.sub(x1, x0, alpha=slope)
 
 
 @Path.register("cosine")

@@ -26,7 +26,7 @@ from flowprior.mixtures.averaging import (
 )
 from flowprior.mixtures.em import Reservoirs
 from flowprior.mixtures.grouped import gathers, groups, in_gathered
-from flowprior.ops import draw_component, draw_seed, standard_normal
+from flowprior.ops import draw_component, normal
 from flowprior.priors.asked import check_fit_labels
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior
@@ -243,9 +243,9 @@ class AveragedGmmPrior(ConditionedPrior):
     # -- use ----------------------------------------------------------------------------------
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        rows, seed = self._rows(cond, n), draw_seed(generator, self.loc.device)
-        component = draw_component(self.logits, rows, seed)
-        epsilon = standard_normal(n, self.loc.shape[2], self.loc, seed)
+        rows = self._rows(cond, n)
+        component = draw_component(self.logits, rows, generator)
+        epsilon = normal(n, self.loc.shape[2], like=self.loc, generator=generator)
         x = self.loc[rows, component]
         for part in torch.arange(n, device=rows.device).split(max(GATHERED // self.loc.shape[2] ** 2, 1)):
             factor = unpacked(self.factors[rows[part], component[part]])

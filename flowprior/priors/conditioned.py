@@ -14,7 +14,7 @@ from flowprior.conditions import Condition, Kind
 from flowprior.errors import InputError
 from flowprior.mixtures.em import Reservoirs, guarded_centres
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import select_component, standard_normal
+from flowprior.ops import normal, select_component
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.base import CONDITIONS_OF_THE_MEAN, POOLED, Prior
 from flowprior.priors.holdout import thinned
@@ -228,7 +228,7 @@ class ConditionedPrior(Prior, abc.ABC):
 
     def _sample_pooled(self, n: int, generator: torch.Generator | None) -> Tensor:
         mean, variance = self.pooled
-        return mean + variance.sqrt() * standard_normal(n, len(mean), mean, generator)
+        return mean + variance.sqrt() * normal(n, len(mean), like=mean, generator=generator)
 
     def _sample_any(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         null = self._null_rows(cond) if self._is_pooled else None

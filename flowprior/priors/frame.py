@@ -30,10 +30,9 @@ import torch
 from torch import Tensor
 
 from flowprior.mixtures.grouped import Grouping, by_group, there_and_back, times_table
-from flowprior.ops import SubspaceTables, subspace_source
 from flowprior.ops.mixture import LOG_2PI
-from flowprior.ops.operators import runs_natively
-from flowprior.ops.subspace_source import LEAST_ROOM
+from flowprior.ops.operators import serves_values
+from flowprior.ops.subspace import LEAST_ROOM, SubspaceTables, subspace_source
 
 
 @dataclass(frozen=True)
@@ -127,12 +126,15 @@ class Frame:
     def tables(self, *given: Tensor) -> SubspaceTables | None:
         """The rows' linear part as the native operators take it, beside what else they are ``given``.
 
-        None where there are none for it, where a derivative may be asked, and for what they do not know.
+        None where they do not serve it: of another dtype, where a derivative may be asked, and for what they do
+        not know.
         """
         unknown = (self.rotation, self.stretch, self.datum, self.shared)
         if self.transposed is None or any(part is not None for part in unknown):
             return None
-        if not runs_natively(*given, self.loc, self.noise, self.spread, self.basis):
+        if torch.compiler.is_compiling() or any(part.dtype != self.basis.dtype for part in given):
+            return None
+        if not serves_values(*given, self.loc, self.noise, self.spread, self.basis):
             return None
         return SubspaceTables(self.loc, self.noise, self.spread, self.transposed(), self.group)
 
@@ -174,7 +176,10 @@ class Frame:
         return slope * h + variance.sqrt() * noise
 
     def place(self, h: Tensor, epsilon: Tensor) -> Tensor:
-        """Events ``[B, D]`` with coordinates h and, outside the subspace, noise from ε ``[B, D]``."""
+        """Return events ``[B, D]`` with coordinates h and, outside the subspace, noise from ε ``[B, D]``."""
+        tables = self.tables(h, epsilon)
+        if tables is not None:
+            return subspace_source(None, h, epsilon, tables)
         along = self.exchanged(h * self.spread.sqrt(), epsilon)
         white = times_table(along, self.of_basis, self.basis.mT)
         white = epsilon + white if self.stretch is None else torch.addcmul(epsilon, white, self.stretch)

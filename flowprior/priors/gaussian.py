@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import gmm_log_prob_all, gmm_sample, standard_normal
+from flowprior.ops import gmm_log_prob_all, gmm_sample
 from flowprior.priors.base import Prior
 from flowprior.registry import choose
 from flowprior.streams.batches import CheckedBatches, refuse_float_labels
@@ -69,10 +69,8 @@ class GaussianPrior(Prior):
         return cond
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        if self.is_standard_normal:
-            return standard_normal(n, len(self.loc), self.loc, generator)
         only = torch.zeros(n, dtype=torch.long, device=self.loc.device)
-        return gmm_sample(*self._mixture(self.loc.dtype), only, generator)[0]
+        return gmm_sample(*self._mixture(self.loc.dtype), only, generator=generator)[0]
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         return gmm_log_prob_all(x, *self._mixture(x.dtype))[0][:, 0]

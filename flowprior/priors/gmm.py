@@ -20,12 +20,11 @@ from flowprior.mixtures.grouped import gathers, groups, in_gathered, times_table
 from flowprior.mixtures.moments import ConditionMoments, Moments
 from flowprior.ops import (
     draw_component,
-    draw_seed,
     gmm_log_prob,
     gmm_log_prob_all,
     gmm_sample,
     lowrank_posterior_sample,
-    noise_and_latents,
+    normal,
     select_component,
     uniform,
 )
@@ -239,10 +238,9 @@ class GmmPrior(LatentPrior):
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         rows = self._rows(cond, n)
-        seed = draw_seed(generator, self.loc.device)
         if self._has_axes:
-            return gmm_sample(*self._mixture(self.loc.dtype), rows, seed)[0]
-        return self._place(rows, draw_component(self.logits, rows, seed), *self._noise(n, seed))
+            return gmm_sample(*self._mixture(self.loc.dtype), rows, generator=generator)[0]
+        return self._place(rows, draw_component(self.logits, rows, generator), *self._noise(n, generator))
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         rows = self._rows(cond, len(x))
@@ -267,17 +265,17 @@ class GmmPrior(LatentPrior):
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Component k ~ p(k | x1, c), factor z ~ p(z | x1, k, c), then x0 ~ p(x0 | k, z, c)."""
         rows = self._rows(cond, len(x1))
-        seed = draw_seed(generator, self.loc.device)
         component = torch.zeros_like(rows)
         if self.components > 1:
             share = self._responsibilities(x1, rows)
-            component = select_component(share.log(), uniform(seed, len(x1)))
+            component = select_component(share.log(), uniform(len(x1), share.device, generator))
         if self._has_axes:
             # Each of the given components is a mixture of one to the operator.
             _, mean, scale = (table.flatten(0, 1)[:, None] for table in self._mixture(self.loc.dtype))
             certain = torch.zeros_like(mean[:, :, 0])
-            return gmm_sample(certain, mean, scale, rows * self.components + component, seed)[0]
-        epsilon, z = self._noise(len(x1), seed)
+            place = rows * self.components + component
+            return gmm_sample(certain, mean, scale, place, generator=generator)[0]
+        epsilon, z = self._noise(len(x1), generator)
         if self.family.rank:
             for members, row, k in groups(rows, component):
                 mean, factor, noise = (self.get_buffer(name)[row, k] for name in ("loc", "factor", "noise"))
@@ -288,7 +286,7 @@ class GmmPrior(LatentPrior):
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
         if not self.is_conditional:
             return None
-        return select_component(self.count.log(), uniform(draw_seed(generator, self.count.device), n))
+        return select_component(self.count.log(), uniform(n, self.count.device, generator))
 
     def _log_prob_marginal(self, x: Tensor) -> Tensor:
         if not self.is_conditional:
@@ -317,10 +315,11 @@ class GmmPrior(LatentPrior):
         scale = self._scales.of(self.get_buffer("var"))
         return self.logits.to(dtype), self.loc.to(dtype), scale.to(dtype)
 
-    def _noise(self, n: int, seed: Tensor) -> tuple[Tensor, Tensor]:
-        """ε ``[n, D]`` and z ``[n, rank]``; row b of both depends on seed and b alone."""
+    def _noise(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Draw ε ``[n, D]`` and z ``[n, rank]``."""
         rank = self.get_buffer("factor").shape[-1] if self.family.rank else 0
-        return noise_and_latents(n, self.loc.shape[-1], rank, self.loc, seed)
+        epsilon = normal(n, self.loc.shape[-1], like=self.loc, generator=generator)
+        return epsilon, normal(n, rank, like=self.loc, generator=generator)
 
     def _place(self, rows: Tensor, component: Tensor, epsilon: Tensor, z: Tensor) -> Tensor:
         if isinstance(self.family, Full):

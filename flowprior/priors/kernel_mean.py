@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior
 from flowprior.priors.far import CHOICES, Around, FarConditions, Part
@@ -246,7 +245,7 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         return self._around(cond).loc
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        return self.spread.sample(self._around(cond), draw_seed(generator, self.center.device))
+        return self.spread.sample(self._around(cond), generator)
 
     @torch.no_grad()
     def _sample_without(self, x1: Tensor, cond: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -261,7 +260,7 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
             part = self._without(x1.to(self.center), self._embedded(cond), int(self.neighbours_chosen))
             mean, distance = self.center + self._deviation_of(part), part.near.distance[:, 0]
         around = self.widening.around(self.center, mean - self.center, cond, distance)
-        return self.spread.sample(around, draw_seed(generator, self.center.device))
+        return self.spread.sample(around, generator)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         around = self._around(cond)

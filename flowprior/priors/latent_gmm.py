@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from flowprior.mixtures import FitSettings
-from flowprior.ops import draw_seed, standard_normal
+from flowprior.ops import normal
 from flowprior.priors.asked import check_fit_labels
 from flowprior.priors.averaged_gmm import AveragedGmmPrior
 from flowprior.priors.base import RAISE, UNSEEN, Prior
@@ -157,9 +157,8 @@ class LatentGmmPrior(SubspacePrior):
     # -- use ----------------------------------------------------------------------------------
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        seed = draw_seed(generator, self.subspace.loc.device)
         h = self.latents.sample(cond, n, generator=generator)
-        epsilon = standard_normal(n, self.subspace.loc.shape[1], self.subspace.loc, seed)
+        epsilon = normal(n, self.subspace.loc.shape[1], like=self.subspace.loc, generator=generator)
         return self._placed(cond, h, epsilon)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:

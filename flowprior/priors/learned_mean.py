@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures import FitSettings
-from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior, condition_of, rows_looked_at
 from flowprior.priors.far import CHOICES, Around, FarConditions, Part
@@ -299,7 +298,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
 
     @torch.no_grad()
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        return self._spread.sample(self._around(cond), draw_seed(generator, self.center.device))
+        return self._spread.sample(self._around(cond), generator)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         around = self._around(cond)
@@ -308,7 +307,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
     @torch.no_grad()
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """z ~ p(z | x1, c), then x0 = P_θ(c) + W z + σ ε; or by the low-rank covariance of the condition."""
-        return self._spread.infer(x1, self._around(cond), draw_seed(generator, self.center.device))
+        return self._spread.infer(x1, self._around(cond), generator)
 
     @property
     def _spread(self) -> FixedResiduals | DiagonalResiduals | LowRankResiduals:

@@ -23,7 +23,7 @@ from torch.nn import functional
 from flowprior.conditions import Condition
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.em import Reservoirs
-from flowprior.ops import noise_and_latents, uniform
+from flowprior.ops import normal, uniform
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.conditional_spread import ConditionalSpread
 from flowprior.priors.far import Around
@@ -151,20 +151,18 @@ class LowRankResiduals(nn.Module):
             rotation=torch.where(null[:, None, None], spread.null_rotation, frame.rotation),
         )
 
-    def sample(self, around: Around, seed: Tensor) -> Tensor:
-        """x0 ``[B, D]`` around ``loc``, from ``seed``."""
+    def sample(self, around: Around, generator: torch.Generator | None) -> Tensor:
+        """Draw x0 ``[B, D]`` around ``loc``."""
         frame = self.spread.frame_around(around)
-        (rows, dim), rank = frame.loc.shape, frame.spread.shape[1]
-        epsilon, noise = noise_and_latents(rows, dim, rank, frame.loc, seed)
-        h = self.law.place(around.cond, uniform(seed, len(around.loc)), noise)
-        return frame.place(h, epsilon)
+        epsilon, noise = _noise_and_latents(frame, generator)
+        chances = uniform(len(around.loc), around.loc.device, generator)
+        return frame.place(self.law.place(around.cond, chances, noise), epsilon)
 
-    def infer(self, x1: Tensor, around: Around, seed: Tensor) -> Tensor:
-        """x0 ``[B, D]`` with latents inferred from x1 ``[B, D]``, from ``seed``."""
+    def infer(self, x1: Tensor, around: Around, generator: torch.Generator | None) -> Tensor:
+        """Draw x0 ``[B, D]`` with latents inferred from x1 ``[B, D]``."""
         frame = self.spread.frame_around(around)
-        (rows, dim), rank = frame.loc.shape, frame.spread.shape[1]
-        epsilon, noise = noise_and_latents(rows, dim, rank, frame.loc, seed)
-        return frame.source(x1.to(around.loc), noise, epsilon)
+        epsilon, latent = _noise_and_latents(frame, generator)
+        return frame.source(x1.to(around.loc), latent, epsilon)
 
     def log_prob(self, x: Tensor, around: Around) -> Tensor:
         """log p0(x | c) ``[B]`` in nats."""
@@ -182,6 +180,14 @@ class LowRankResiduals(nn.Module):
         """Multiply the covariance, but for the variance floor, by ``factor``."""
         factors = self.spread.factors
         self.spread.factors = torch.cat([factors[:-1], factor * factors[-1:]])
+
+
+def _noise_and_latents(frame: Frame, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """Draw standard normal ε ``[B, D]`` and latents ``[B, r]``."""
+    epsilon, latent = (
+        normal(*table.shape, like=frame.loc, generator=generator) for table in (frame.loc, frame.spread)
+    )
+    return epsilon, latent
 
 
 class MixtureDensity(nn.Module):

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from flowprior.errors import OptionError
 from flowprior.mixtures import FitSettings, LowRank
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import lowrank_log_density, lowrank_posterior_sample, noise_and_latents, standard_normal
+from flowprior.ops import lowrank_log_density, lowrank_posterior_sample, normal
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
@@ -123,20 +123,17 @@ class FixedResiduals(nn.Module):
         loc, shared = torch.where(rows, center, around.loc), torch.where(rows, means, 0.0)
         return Frame.without_axes(loc, noise, datum / noise, shared / noise)
 
-    def sample(self, around: Around, seed: Tensor) -> Tensor:
-        """x0 ``[B, D]`` around ``loc``, from ``seed``."""
-        epsilon, z = noise_and_latents(
-            len(around.loc), len(self.noise), self.factor.shape[1], self.noise, seed
-        )
-        return self._place(around, z, epsilon)
+    def sample(self, around: Around, generator: torch.Generator | None) -> Tensor:
+        """Draw x0 ``[B, D]`` around ``loc``."""
+        return self._place(around, *self._noise_and_latents(len(around.loc), generator))
 
-    def infer(self, x1: Tensor, around: Around, seed: Tensor) -> Tensor:
-        """x0 ``[B, D]`` with z ~ p(z | x1) of x1 ``[B, D]``, from ``seed``."""
+    def infer(self, x1: Tensor, around: Around, generator: torch.Generator | None) -> Tensor:
+        """Draw x0 ``[B, D]`` with z ~ p(z | x1) of x1 ``[B, D]``."""
         loc = around.loc
-        epsilon, xi = noise_and_latents(len(loc), len(self.noise), self.factor.shape[1], self.noise, seed)
+        epsilon, xi = self._noise_and_latents(len(loc), generator)
         residual = (x1.to(loc.dtype) - loc) / around.width
         z = lowrank_posterior_sample(residual, torch.zeros_like(loc[0]), self.factor, self.noise, xi)
-        return self._place(around, z, epsilon)
+        return self._place(around, epsilon, z)
 
     def log_prob(self, x: Tensor, around: Around) -> Tensor:
         """log p0(x | c) ``[B]`` in nats."""
@@ -168,7 +165,12 @@ class FixedResiduals(nn.Module):
         factor, noise = self.factor.to(residual.dtype), self.noise.to(residual.dtype)
         return lowrank_log_density(residual, zero, factor[None], noise[None])[:, 0]
 
-    def _place(self, around: Around, z: Tensor, epsilon: Tensor) -> Tensor:
+    def _noise_and_latents(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Draw standard normal ε ``[n, D]`` and z ``[n, latent]``."""
+        epsilon = normal(n, len(self.noise), like=self.noise, generator=generator)
+        return epsilon, normal(n, self.factor.shape[1], like=self.noise, generator=generator)
+
+    def _place(self, around: Around, epsilon: Tensor, z: Tensor) -> Tensor:
         return around.loc + around.width * (z @ self.factor.T + self.noise.sqrt() * epsilon)
 
 
@@ -286,15 +288,15 @@ class DiagonalResiduals(nn.Module):
         loc, shared = torch.where(rows, center, around.loc), torch.where(rows, self.shared, 0.0)
         return Frame.without_axes(loc, noise, datum / noise, shared / noise)
 
-    def sample(self, around: Around, seed: Tensor) -> Tensor:
-        """x0 ``[B, D]`` around ``loc``, from ``seed``."""
-        epsilon = standard_normal(len(around.loc), around.loc.shape[1], around.loc, seed)
+    def sample(self, around: Around, generator: torch.Generator | None) -> Tensor:
+        """Draw x0 ``[B, D]`` around ``loc``."""
+        epsilon = normal(*around.loc.shape, like=around.loc, generator=generator)
         deviation = (self.variance(around.cond) + self.floor).sqrt()
         return torch.addcmul(around.loc, around.width * deviation, epsilon)
 
-    def infer(self, x1: Tensor, around: Around, seed: Tensor) -> Tensor:
+    def infer(self, x1: Tensor, around: Around, generator: torch.Generator | None) -> Tensor:
         """Return the same as :meth:`sample`: there are no latents."""
-        return self.sample(around, seed)
+        return self.sample(around, generator)
 
     def log_prob(self, x: Tensor, around: Around) -> Tensor:
         """log p0(x | c) ``[B]`` in nats."""

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from flowprior.mixtures import FitSettings, LowRank
 from flowprior.mixtures.em import fit_mixture
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import transposed_bases
-from flowprior.ops.subspace_source import MOST_AXES
+from flowprior.ops.subspace import MOST_AXES, transposed_bases
 from flowprior.priors.few_examples import are_few, shrunk_covariances
 from flowprior.priors.frame import Frame
 from flowprior.priors.holdout import sample_rows

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import draw_seed, noise_and_latents, standard_normal, uniform
+from flowprior.ops import normal, uniform
 from flowprior.priors.asked import warn_of_singles
 from flowprior.priors.conditioned import ConditionedPrior, SeenConditions
 from flowprior.priors.few_examples import examples_given, shares_given
@@ -99,12 +99,11 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
     ) -> tuple[Tensor, Tensor]:
         """How many pairs are replaced, and by what, is said in :mod:`flowprior.priors.few_examples`."""
         share = self.given[self._rows(cond, len(x1))]
-        seed = draw_seed(generator, share.device)
-        rows = (uniform(seed, len(x1)) < share).nonzero()[:, 0]
+        rows = (uniform(len(x1), share.device, generator) < share).nonzero()[:, 0]
         labels = self._without_null(None if cond is None else cond[rows], generator)
         drawn = self._sample(labels, len(rows), generator)
         frame = self.frame(labels, len(rows))
-        noise = standard_normal(len(rows), drawn.shape[1], drawn, seed)
+        noise = normal(len(rows), drawn.shape[1], like=drawn, generator=generator)
         clean = frame.place(frame.coordinates(drawn), noise * frame.variance_outside().sqrt())
         return _replaced(x0, rows, drawn), _replaced(x1, rows, clean)
 
@@ -219,10 +218,11 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
     @torch.no_grad()
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """h0 ~ p(h0 | x1, c) under the low-rank Gaussian, then x0 = μ_c + ψ_c^½ (Q λ^½ h0 + (I − QQᵀ) ε)."""
-        seed, like = draw_seed(generator, self.subspace.loc.device), self.subspace.loc
-        frame = self.frame(cond, len(x1))
-        epsilon, noise = noise_and_latents(len(x1), x1.shape[1], frame.spread.shape[1], like, seed)
-        return frame.source(x1.to(like), noise, epsilon)
+        frame, like = self.frame(cond, len(x1)), self.subspace.loc
+        epsilon, latent = (
+            normal(*table.shape, like=like, generator=generator) for table in (frame.loc, frame.spread)
+        )
+        return frame.source(x1.to(like), latent, epsilon)
 
     def _placed(self, cond: Tensor | None, h: Tensor, epsilon: Tensor) -> Tensor:
         """Events ``[n, D]`` of coordinates h ``[n, r]``; of shared bases some rows at a time."""

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from flowprior.errors import InputError, OptionError
-from flowprior.ops import affine_path
 from flowprior.paths import CondOTPath, Path
 from flowprior.priors import Prior
 
@@ -65,16 +64,60 @@ def test_a_time_that_is_no_tensor_is_refused(name: str) -> None:
     x = torch.zeros(3, 2)
     with pytest.raises(InputError, match="interpolate: expected a tensor for t, got float; write it as"):
         Path.create(name).interpolate(x, x, 0.5)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="affine_path: expected a tensor for alpha, got float"):
-        affine_path(x, x, (0.5, x[:, 0], x[:, 0], x[:, 0]))  # type: ignore[arg-type]
 
 
-def test_shapes_that_do_not_fit() -> None:
+def test_inputs_that_do_not_fit() -> None:
     x = torch.zeros(3, 2)
+    with pytest.raises(InputError, match=r"floating-point x0 and x1 .* torch.int64 \[3, 2\]"):
+        CondOTPath().interpolate(x.long(), x.long(), torch.zeros(3))
     with pytest.raises(InputError, match=r"\[3, 2\], \[2, 2\] and \[3\]"):
         CondOTPath().interpolate(x, x[:2], torch.zeros(3))
     with pytest.raises(InputError, match=r"and t \[B\], got .* and \[\]"):
         CondOTPath().interpolate(x, x, torch.tensor(0.5))
+
+
+@pytest.mark.parametrize("name", Path.available())
+@pytest.mark.parametrize(
+    ("dtype", "bound"),
+    [(torch.float32, 2e-6), (torch.float64, 1e-12), (torch.bfloat16, 1e-2), (torch.float16, 2e-3)],
+)
+@pytest.mark.parametrize("event", [(), (7,), (2, 3, 4)])
+def test_point_and_velocity_are_their_formulas(name, dtype, bound, event, generator) -> None:
+    """In the wider dtype of x0 and x1, rounded once, whatever the dtype of the times."""
+    path, t = Path.create(name), torch.tensor([0.1, 0.3, 0.5, 0.6, 0.9])
+    x0, x1 = torch.randn(2, 5, *event, generator=generator, dtype=torch.float64).to(dtype)
+    exact = [c.view(-1, *[1] * len(event)) for c in path.coefficients(t.double())]
+    for x in (x0, x0.float()):
+        x_t, u_t, _ = path.interpolate(x, x1, t)
+        assert x_t.dtype == u_t.dtype == torch.promote_types(x.dtype, dtype)
+        for found, alpha, sigma in ((x_t, exact[0], exact[1]), (u_t, exact[2], exact[3])):
+            expected = alpha * x1.double() + sigma * x.double()
+            torch.testing.assert_close(found.double(), expected, rtol=bound, atol=4 * max(bound, 2e-6))
+
+
+@pytest.mark.parametrize("sigma_min", [0.0, 0.1])
+def test_the_straight_path_meets_its_ends(sigma_min, generator) -> None:
+    x0, x1 = torch.randn(2, 6, 33, generator=generator)
+    path = CondOTPath(sigma_min)
+    assert torch.equal(path.interpolate(x0, x1, torch.zeros(6)).x_t, x0)
+    torch.testing.assert_close(path.interpolate(x0, x1, torch.ones(6)).x_t, x1 + sigma_min * x0)
+    torch.testing.assert_close(path.interpolate(x0, x1, torch.rand(6)).u_t, x1 - (1 - sigma_min) * x0)
+
+
+@pytest.mark.parametrize("name", Path.available())
+def test_derivatives_of_every_order_forward_mode_and_transforms(name, generator) -> None:
+    path = Path.create(name)
+    x0, x1 = torch.randn(2, 3, 2, generator=generator, dtype=torch.float64).unbind()
+    t = torch.rand(3, generator=generator, dtype=torch.float64)
+    inputs = [tensor.requires_grad_() for tensor in (x0.clone(), x1.clone(), t)]
+    assert torch.autograd.gradcheck(
+        lambda *given: path.interpolate(*given)[:2], inputs, check_forward_ad=True
+    )
+    assert torch.autograd.gradgradcheck(lambda *given: path.interpolate(*given)[:2], inputs)
+    mapped = torch.func.vmap(lambda a, b: path.interpolate(a, b, t.detach())[0])(
+        x0.expand(4, 3, 2), x1.expand(4, 3, 2)
+    )
+    torch.testing.assert_close(mapped[1], path.interpolate(x0, x1, t.detach())[0])
 
 
 @pytest.mark.parametrize("name", Path.available())

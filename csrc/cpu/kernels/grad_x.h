@@ -8,7 +8,7 @@ namespace flowprior::cpu::FLOWPRIOR_ISA {
 // Components whose terms the compute type adds; float64 adds these sums.
 constexpr int64_t kGradComponents = 16;
 // Rows and registers of columns whose sums the registers hold.
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if defined(__aarch64__)
 constexpr int kGradRows = 4, kGradVectors = 2;
 #else
 constexpr int kGradRows = 2, kGradVectors = 2;

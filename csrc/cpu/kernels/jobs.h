@@ -14,25 +14,11 @@ struct Rows {
   int64_t stride;
 };
 
-// One number per row.
-struct RowValues {
-  const void* data;
-  int64_t stride;
-  Storage storage;
-};
-
 struct Labels {
   const int64_t* data;
   int64_t stride;
   // Always inlined: a copy of its own could be compiled for one instruction set and called from another.
   __attribute__((always_inline)) int64_t operator[](int64_t row) const { return data[row * stride]; }
-};
-
-struct NormalJob {
-  void* out;  // [n, dim]
-  int64_t dim;
-  uint64_t seed;
-  uint32_t stream;
 };
 
 // The components of every condition as one list of columns, condition · components + component.
@@ -61,39 +47,14 @@ struct SampleJob {
   void* x0;  // [B, dim]
 };
 
-struct PathJob {
-  SampleJob source;  // its x0 is not used
-  Rows x1;
-  RowValues t;
-  double sigma_min;
-  void* x_t;
-  void* u_t;
-};
-
 // Work is counted in units of one row's kColumns columns, so that a few long rows keep many threads busy.
 constexpr int64_t kColumns = 4096;
 
-struct AffineJob {
-  Rows x0, x1;
-  RowValues alpha, sigma, alpha_dot, sigma_dot;
-  int64_t dim;
-  void* x_t;
-  void* u_t;
-};
-
-struct InterpolateJob {
-  Rows x0, x1;
-  RowValues t;
-  double sigma_min;
-  int64_t dim;
-  void* x_t;
-  void* u_t;
-};
-
 struct LossJob {
   Rows v, u, x0, x1;  // u, or x0 and x1
-  bool has_u, has_weight;
-  RowValues weight;
+  bool has_u;
+  const void* weight;  // one a row in the compute type, weight_stride apart, or null
+  int64_t weight_stride;
   double gradient_scale;  // 2/D, or 2/(D B)
   int64_t dim;
   double* partial;  // [B, units of a row], sums of squares
@@ -166,7 +127,7 @@ struct Subspace {
 
 struct SubspaceSourceJob {
   Subspace subspace;  // scratch: 2 width + 2 rank a row
-  Rows x1, latent, epsilon;
+  Rows x1, latent, epsilon;  // without x1, `latent` are the latents themselves
   void* x0;  // [B, dim]
 };
 

@@ -37,7 +37,7 @@ FLOWPRIOR_INLINE int64_t fill_counters(NoisePosition at, int64_t row_groups, int
 
 // Four numbers from each of `count` sets of words; whole registers again.
 FLOWPRIOR_INLINE void normals(const uint32_t* words, int64_t count, float* out) {
-#if defined(__AVX2__) && !defined(__AVX512F__)
+#if defined(__AVX2__)
   normals_in_lockstep<kGroups>(words, count, out);
 #else
   const int64_t padded = (count + 15) & ~int64_t{15};

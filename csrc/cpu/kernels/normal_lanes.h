@@ -8,7 +8,7 @@
 #include "../../math/normal.h"
 #include "vector.h"
 
-#if defined(__AVX2__) && !defined(__AVX512F__)
+#if defined(__AVX2__)
 
 namespace flowprior::cpu::FLOWPRIOR_ISA {
 

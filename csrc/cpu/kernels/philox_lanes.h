@@ -10,18 +10,7 @@
 
 namespace flowprior::cpu::FLOWPRIOR_ISA {
 
-#if defined(__AVX512F__)
-typedef __m512i Register;
-FLOWPRIOR_INLINE Register multiply_low(Register a, Register b) { return _mm512_mul_epu32(a, b); }
-FLOWPRIOR_INLINE Register upper_half(Register a) { return _mm512_srli_epi64(a, 32); }
-FLOWPRIOR_INLINE Register xor3(Register a, Register b, Register c) {
-  return _mm512_ternarylogic_epi64(a, b, c, 0x96);
-}
-FLOWPRIOR_INLINE Register all_lanes(uint64_t a) { return _mm512_set1_epi64(static_cast<long long>(a)); }
-FLOWPRIOR_INLINE Register interleave(Register even, Register odd) {
-  return _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
-}
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
 typedef __m256i Register;
 FLOWPRIOR_INLINE Register multiply_low(Register a, Register b) { return _mm256_mul_epu32(a, b); }
 FLOWPRIOR_INLINE Register upper_half(Register a) { return _mm256_srli_epi64(a, 32); }

@@ -123,18 +123,4 @@ FLOWPRIOR_INLINE void write_block(T* to, int64_t count, const Compute<T>* block)
   if constexpr (sizeof(T) != sizeof(Compute<T>)) store_block(to, count, block);
 }
 
-FLOWPRIOR_INLINE double value_of(const RowValues& values, int64_t row) {
-  const int64_t at = row * values.stride;
-  switch (values.storage) {
-    case kFloat32:
-      return static_cast<const float*>(values.data)[at];
-    case kFloat64:
-      return static_cast<const double*>(values.data)[at];
-    case kBFloat16:
-      return widen(static_cast<const BFloat16*>(values.data)[at]);
-    default:
-      return widen(static_cast<const Float16*>(values.data)[at]);
-  }
-}
-
 }  // namespace flowprior::cpu::FLOWPRIOR_ISA

@@ -9,7 +9,7 @@
 
 namespace flowprior::cpu::FLOWPRIOR_ISA {
 
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if defined(__aarch64__)
 constexpr int kSubspaceRows = 8;  // 16 sums and what they are made of: of 32 registers
 #else
 constexpr int kSubspaceRows = 4;  // 8 sums: of 16 registers

@@ -12,10 +12,15 @@ FLOWPRIOR_INLINE SourceScratch scratch_of(const Subspace& subspace) {
   return {0, subspace.width, 2 * subspace.width, 2 * subspace.width + subspace.rank};
 }
 
-// What stands along the axes in place of ε: √λ h0 − Qᵀ ε, from the datum's coordinates √λ h1, in their place.
+// What stands along the axes in place of ε: √λ h0 − Qᵀ ε, from the datum's coordinates √λ h1, in their place, or from
+// the latents h0 themselves.
 template <typename C>
-FLOWPRIOR_INLINE void exchange(const C* spread, const C* latent, int64_t rank, const C* inside, C* __restrict along) {
-  for (int64_t j = 0; j < rank; ++j) along[j] = inferred(along[j], spread[j], latent[j]) - inside[j];
+FLOWPRIOR_INLINE void exchange(bool infers, const C* spread, const C* latent, int64_t rank, const C* inside,
+                               C* __restrict along) {
+  for (int64_t j = 0; j < rank; ++j) {
+    const C coordinate = infers ? inferred(along[j], spread[j], latent[j]) : square_root(spread[j]) * latent[j];
+    along[j] = coordinate - inside[j];
+  }
 }
 
 template <typename C>
@@ -34,17 +39,20 @@ FLOWPRIOR_INLINE void weigh_rows(const SubspaceSourceJob& job, const C* basis, i
   for (int i = 0; i < kRows; ++i) {
     const int64_t row = subspace.order[first + i];
     C* const own = scratch + i * stride;
-    whiten(row_of<C>(job.x1, row), C(1), row_of<C>(subspace.loc, row), row_of<C>(subspace.noise, row), dim, width,
-           own + at.white);
+    if (job.x1.data) {
+      whiten(row_of<C>(job.x1, row), C(1), row_of<C>(subspace.loc, row), row_of<C>(subspace.noise, row), dim, width,
+             own + at.white);
+    }
     const C* const epsilon = row_of<C>(job.epsilon, row);
     for (int64_t d = 0; d < width; ++d) own[at.epsilon + d] = d < dim ? epsilon[d] : C(0);
   }
-  project<kRows>(basis, rank, width, scratch + at.white, stride, scratch + at.along, stride);
+  if (job.x1.data) project<kRows>(basis, rank, width, scratch + at.white, stride, scratch + at.along, stride);
   project<kRows>(basis, rank, width, scratch + at.epsilon, stride, scratch + at.inside, stride);
   for (int i = 0; i < kRows; ++i) {
     const int64_t row = subspace.order[first + i];
     C* const own = scratch + i * stride;
-    exchange(row_of<C>(subspace.spread, row), row_of<C>(job.latent, row), rank, own + at.inside, own + at.along);
+    exchange(job.x1.data, row_of<C>(subspace.spread, row), row_of<C>(job.latent, row), rank, own + at.inside,
+             own + at.along);
   }
 }
 

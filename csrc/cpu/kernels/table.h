@@ -14,13 +14,9 @@ template <typename Job>
 using JobKernel = void (*)(const Job& job);
 
 struct Kernels {
-  Kernel<NormalJob> standard_normal[kStorages];            // units: groups of four columns
-  Kernel<ComponentJob> choose_component;                   // rows
+  Kernel<ComponentJob> choose_component;                   // units: rows
   Kernel<SampleJob> gmm_sample[kStorages];                 // groups of four columns
-  Kernel<PathJob> gmm_path[kStorages];                     // groups of four columns
-  Kernel<AffineJob> affine_path[kStorages];                // kColumns columns of a row
-  Kernel<InterpolateJob> interpolate[kStorages];           // kColumns columns of a row
-  Kernel<LossJob> loss[kStorages][2];                      // kColumns columns; targets as v, targets float32
+  Kernel<LossJob> loss[kStorages][2];                      // kColumns columns of a row; targets as v, or float32
   JobKernel<DensityJob> density[kStorages];
   JobKernel<GradXJob> grad_x[kStorages];
   JobKernel<GradParametersJob> grad_parameters[kStorages];
@@ -30,10 +26,7 @@ struct Kernels {
 
 #define FLOWPRIOR_DECLARE_KERNELS(isa) \
   namespace isa {                      \
-  void add_standard_normal(Kernels&);  \
   void add_gmm_sample(Kernels&);       \
-  void add_gmm_path(Kernels&);         \
-  void add_affine_path(Kernels&);      \
   void add_flow_matching_loss(Kernels&); \
   void add_gmm_log_prob(Kernels&);     \
   void add_gmm_log_prob_backward(Kernels&); \
@@ -43,6 +36,5 @@ struct Kernels {
 
 FLOWPRIOR_DECLARE_KERNELS(baseline)
 FLOWPRIOR_DECLARE_KERNELS(avx2)
-FLOWPRIOR_DECLARE_KERNELS(avx512)
 
 }  // namespace flowprior::cpu

@@ -11,7 +11,7 @@ namespace flowprior::cpu::FLOWPRIOR_ISA {
 
 constexpr int kSteps = 32;
 constexpr int kTileRows = 4;
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if defined(__aarch64__)
 constexpr int kTileColumns = 4;  // 16 sums, 4 rows, a mean, a reciprocal: of 32 registers
 #else
 constexpr int kTileColumns = 2;  // 8 sums, 4 rows, a mean, a reciprocal: of 16 registers

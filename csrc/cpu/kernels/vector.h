@@ -13,9 +13,7 @@
 
 namespace flowprior::cpu::FLOWPRIOR_ISA {
 
-#if defined(__AVX512F__)
-constexpr int kVectorBytes = 64;
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
 constexpr int kVectorBytes = 32;
 #else
 constexpr int kVectorBytes = 16;
@@ -54,9 +52,7 @@ constexpr double kLargest<double> = 0x1.fffffffffffffp1023;
 
 // (V{} + value would add the zero, since −0 + 0 is not −0.)
 FLOWPRIOR_INLINE Floats all_lanes_of(float value) {
-#if defined(__AVX512F__)
-  return _mm512_set1_ps(value);
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
   return _mm256_set1_ps(value);
 #else
   return Floats{value, value, value, value};
@@ -64,9 +60,7 @@ FLOWPRIOR_INLINE Floats all_lanes_of(float value) {
 }
 
 FLOWPRIOR_INLINE Doubles all_lanes_of(double value) {
-#if defined(__AVX512F__)
-  return _mm512_set1_pd(value);
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
   return _mm256_set1_pd(value);
 #else
   return Doubles{value, value};
@@ -100,9 +94,7 @@ FLOWPRIOR_INLINE double fused(double a, double b, double c) {
 }
 
 FLOWPRIOR_INLINE Floats fused(Floats a, Floats b, Floats c) {
-#if defined(__AVX512F__)
-  return _mm512_fmadd_ps(a, b, c);
-#elif defined(__FMA__)
+#if defined(__FMA__)
   return _mm256_fmadd_ps(a, b, c);
 #else
   return a * b + c;
@@ -110,9 +102,7 @@ FLOWPRIOR_INLINE Floats fused(Floats a, Floats b, Floats c) {
 }
 
 FLOWPRIOR_INLINE Doubles fused(Doubles a, Doubles b, Doubles c) {
-#if defined(__AVX512F__)
-  return _mm512_fmadd_pd(a, b, c);
-#elif defined(__FMA__)
+#if defined(__FMA__)
   return _mm256_fmadd_pd(a, b, c);
 #else
   return a * b + c;
@@ -132,9 +122,7 @@ FLOWPRIOR_INLINE Doubles greater_magnitude(Doubles a, Doubles b) {
 }
 
 FLOWPRIOR_INLINE bool none_above(Floats values, float bound) {
-#if defined(__AVX512F__)
-  return _mm512_cmp_ps_mask(values, _mm512_set1_ps(bound), _CMP_GT_OQ) == 0;
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
   return _mm256_movemask_ps(_mm256_cmp_ps(values, _mm256_set1_ps(bound), _CMP_GT_OQ)) == 0;
 #else
   bool none = true;
@@ -149,22 +137,14 @@ FLOWPRIOR_INLINE bool none_above(Doubles values, double bound) {
   return none;
 }
 
-// The sum of the lanes: the upper half of a register of 16 onto the lower, then neighbours with neighbours. The
-// order matters: sum_lanes and sum_lanes4 must round alike.
+// The sum of the lanes, neighbours with neighbours: sum_lanes and sum_lanes4 must round alike.
 FLOWPRIOR_INLINE float sum_lanes(Floats value) {
-#if defined(__AVX512F__)
-  const __m256 half = _mm512_castps512_ps256(value) + _mm512_extractf32x8_ps(value, 1);
-#else
-  const Floats half = value;
-#endif
-  float parts[sizeof half / sizeof(float)];
-  std::memcpy(parts, &half, sizeof parts);
-  const float low = (parts[0] + parts[1]) + (parts[2] + parts[3]);
-  if constexpr (sizeof half == 16) {
-    return low;
-  } else {
-    return low + ((parts[4] + parts[5]) + (parts[6] + parts[7]));
+  constexpr int lanes = Vector<float>::kLanes;
+  float sums[2] = {};
+  for (int lane = 0; lane < lanes; lane += 4) {
+    sums[lane / 4] = (value[lane] + value[lane + 1]) + (value[lane + 2] + value[lane + 3]);
   }
+  return lanes == 4 ? sums[0] : sums[0] + sums[1];
 }
 
 FLOWPRIOR_INLINE double sum_lanes(Doubles value) {
@@ -183,13 +163,7 @@ FLOWPRIOR_INLINE void sum_lanes4(Doubles a, Doubles b, Doubles c, Doubles d, dou
 }
 
 FLOWPRIOR_INLINE void sum_lanes4(Floats a, Floats b, Floats c, Floats d, float* sums) {
-#if defined(__AVX512F__)
-  const auto half = [](Floats v) __attribute__((always_inline)) {
-    return _mm512_castps512_ps256(v) + _mm512_extractf32x8_ps(v, 1);
-  };
-  const __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(half(a), half(b)), _mm256_hadd_ps(half(c), half(d)));
-  _mm_storeu_ps(sums, _mm256_castps256_ps128(pairs) + _mm256_extractf128_ps(pairs, 1));
-#elif defined(__AVX2__)
+#if defined(__AVX2__)
   const __m256 pairs = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
   _mm_storeu_ps(sums, _mm256_castps256_ps128(pairs) + _mm256_extractf128_ps(pairs, 1));
 #else

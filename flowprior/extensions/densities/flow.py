@@ -25,7 +25,7 @@ from flowprior.extensions.densities.network import quasi_normal
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.grouped import times_table
 from flowprior.networks.embeddings import ConditionEmbedding
-from flowprior.ops import standard_normal
+from flowprior.ops import normal
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import rows_looked_at
 from flowprior.priors.holdout import Holdout, thinned
@@ -151,8 +151,8 @@ class NormalisingFlowPrior(SubspacePrior):
     @torch.no_grad()
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         like = self.subspace.loc
-        epsilon = standard_normal(n, like.shape[1], like, generator)
-        noise = standard_normal(n, self.subspace.spread.shape[1], like, generator)
+        epsilon = normal(n, like.shape[1], like=like, generator=generator)
+        noise = normal(n, self.subspace.spread.shape[1], like=like, generator=generator)
         h = self.latents.transform(noise, cond, self._rows(cond, n))
         return self._placed(cond, h, epsilon)
 

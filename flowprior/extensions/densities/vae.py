@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from flowprior.extensions.densities.network import VaeNetwork, quasi_normal
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import standard_normal
+from flowprior.ops import normal
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior
@@ -205,7 +205,7 @@ class VaePrior(ConditionedPrior, LatentPrior):
 
     @torch.no_grad()
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        epsilon = standard_normal(n, self.loc.shape[1], self.loc, generator)
+        epsilon = normal(n, self.loc.shape[1], like=self.loc, generator=generator)
         return self._place(
             self.latents.sample(self._latents_cond(cond), n, generator=generator), cond, epsilon
         )
@@ -214,8 +214,8 @@ class VaePrior(ConditionedPrior, LatentPrior):
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Draw z ~ q(z | x1, c) and x0 = μ_c + g(z, c) + ψ^½ ε."""
         x1 = x1.to(self.loc)
-        epsilon = standard_normal(len(x1), x1.shape[1], self.loc, generator)
-        noise = standard_normal(len(x1), self.latent, self.loc, generator)
+        epsilon = normal(*x1.shape, like=self.loc, generator=generator)
+        noise = normal(len(x1), self.latent, like=self.loc, generator=generator)
         return self._place(self._encoded(x1, cond, noise), cond, epsilon)
 
     def _encoded(self, x: Tensor, cond: Tensor | None, noise: Tensor) -> Tensor:
