@@ -128,6 +128,8 @@ def test_a_component_is_made_by_name_alias_and_spec_with_its_defaults(component)
     assert isinstance(family.create(name, **record.options), record.factory)
     for alias in record.aliases:
         assert type(family.create(alias)) is type(made)
+    assert not record.option_aliases.keys() & record.options.keys()
+    assert set(record.option_aliases.values()) <= record.options.keys()
     with pytest.raises(OptionError, match=f"'{name}' has no option 'nonsense'"):
         family.create(name, nonsense=1)
 

@@ -141,7 +141,7 @@ class Coupling(Registered, abc.ABC):
         """
         return None
 
-    def _told(self) -> str:
+    def _state_in_words(self) -> str:
         return "" if self.is_fitted else "not fitted"
 
     def draw_size(self, batch_size: int) -> int:

@@ -17,7 +17,7 @@ import types
 import typing
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, Generic, TypeVar
 
@@ -43,12 +43,18 @@ class Record(Generic[T]):
     description: str
     options: Mapping[str, Any]
     aliases: tuple[str, ...] = ()
+    option_aliases: Mapping[str, str] = field(default_factory=dict)
 
 
-def record_of(name: str, factory: Callable[..., T], aliases: tuple[str, ...]) -> Record[T]:
-    """The record of ``factory``: its docstring's first line, its parameters with their defaults."""
+def record_of(
+    name: str,
+    factory: Callable[..., T],
+    aliases: tuple[str, ...] = (),
+    option_aliases: Mapping[str, str] | None = None,
+) -> Record[T]:
+    """Return the record of ``factory``: its docstring's first line, its parameters with their defaults."""
     lines = (inspect.getdoc(factory) or "").split("\n", 1)
-    return Record(name, factory, lines[0].strip(), _options_of(factory), aliases)
+    return Record(name, factory, lines[0].strip(), _options_of(factory), aliases, dict(option_aliases or {}))
 
 
 def option_meanings(factory: Callable[..., Any]) -> dict[str, str]:

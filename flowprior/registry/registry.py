@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from numbers import Real
@@ -52,8 +52,16 @@ class Registry(Generic[T]):
         self._plugins_loaded = group is None
         self._loaded: set[EntryPoint] = set()
 
-    def register(self, name: str, *, aliases: tuple[str, ...] | list[str] = ()) -> Callable[[C], C]:
+    def register(
+        self, name: str, *, aliases: Iterable[str] = (), option_aliases: Mapping[str, str] | None = None
+    ) -> Callable[[C], C]:
         """Decorator that adds a class or factory under ``name``.
+
+        Args:
+            name: of the component.
+            aliases: other names of it.
+            option_aliases: other name of an option -> its name, so that files and specs from before an option
+                was renamed stay readable.
 
         Raises:
             OptionError: the name or an alias is taken by another component, or what is registered is no class
@@ -65,7 +73,7 @@ class Registry(Generic[T]):
             for taken in (name, *aliases):
                 if taken in self._records or taken in self._aliases:
                     raise OptionError(f"{self.family} '{taken}' is registered already; choose another name")
-            record = record_of(name, cast("Callable[..., T]", factory), tuple(aliases))
+            record = record_of(name, cast("Callable[..., T]", factory), tuple(aliases), option_aliases)
             self._records[name] = replace(record, options={**record.options, **self._beside(record)})
             self._aliases.update(dict.fromkeys(aliases, name))
             return factory
@@ -116,20 +124,10 @@ class Registry(Generic[T]):
             OptionError: an option that the component does not have, lacks, or cannot take, or that the spec
                 gives, too; or what was built is none of this family.
         """
-        if isinstance(name, str) and ":" in name:
-            spec = self.parse(name)
-            for option in sorted(spec.options.keys() & options.keys()):
-                raise OptionError(f"{self.family} '{name}': option '{option}' is given twice; give it once")
-            name, options = spec.name, {**spec.options, **options}
-        record = self.record(name)
-        for option in options:
-            if option not in record.options:
-                known = list(record.options)
-                raise OptionError(
-                    f"{self.family} '{record.name}' has no option '{option}'{did_you_mean(option, known)} "
-                    f"options: {', '.join(known) or 'none'}"
-                )
+        spec = self.parse(name) if isinstance(name, str) and ":" in name else Spec(name, {})
+        record = self.record(spec.name)
         owner = f"{self.family} '{record.name}'"
+        options = _named_now(record, [*spec.options.items(), *options.items()], owner)
         empty = inspect.Parameter.empty
         missing = [name for name, value in record.options.items() if value is empty and name not in options]
         if missing:
@@ -164,6 +162,10 @@ class Registry(Generic[T]):
         if isinstance(component, Spec):
             return self.create(component.name, **component.options)
         return self._checked(component, self.family)
+
+    def record_of(self, component: object) -> Record[T] | None:
+        """Return the record of a component's class; None if it is not registered."""
+        return next((record for record in self.records() if record.factory is type(component)), None)
 
     def parse(self, text: str) -> Spec:
         """Read ``name`` or ``name:key=value,key=value``; values are Python literals, else strings.
@@ -226,13 +228,34 @@ class Registry(Generic[T]):
                 )
 
 
+def _named_now(record: Record[Any], options: Iterable[tuple[str, Any]], owner: str) -> dict[str, Any]:
+    """Return pairs of an option and its value as a mapping, whose keys are the names of today.
+
+    Raises:
+        OptionError: an option that the component does not have, or one that is given twice.
+    """
+    named: dict[str, Any] = {}
+    for option, value in options:
+        name = record.option_aliases.get(option, option)
+        if name not in record.options:
+            known = list(record.options)
+            raise OptionError(
+                f"{owner} has no option '{option}'{did_you_mean(option, known)} "
+                f"options: {', '.join(known) or 'none'}"
+            )
+        if name in named:
+            raise OptionError(f"{owner}: option '{name}' is given twice; give it once")
+        named[name] = value
+    return named
+
+
 def spec_of(registry: Registry[Any], component: object) -> str:
     """Name and options of a registered component, read off the attributes its constructor stored.
 
     Raises:
         CheckpointError: its class is not registered, or it does not store its options under their names.
     """
-    record = next((r for r in registry.records() if r.factory is type(component)), None)
+    record = registry.record_of(component)
     kind = type(component).__name__
     if record is None:
         raise CheckpointError(
@@ -277,9 +300,11 @@ class Registered:
             cls.registry.kind = cls
 
     @classmethod
-    def register(cls, name: str, *, aliases: tuple[str, ...] | list[str] = ()) -> Callable[[C], C]:
+    def register(
+        cls, name: str, *, aliases: Iterable[str] = (), option_aliases: Mapping[str, str] | None = None
+    ) -> Callable[[C], C]:
         """Class decorator that adds a component; see :meth:`Registry.register`."""
-        return cls.registry.register(name, aliases=aliases)
+        return cls.registry.register(name, aliases=aliases, option_aliases=option_aliases)
 
     @classmethod
     def create(cls, name: str, **options: Any) -> Any:
@@ -299,18 +324,19 @@ class Registered:
     @property
     def name(self) -> str:
         """Registered name, for messages."""
-        return next((r.name for r in self.registry.records() if r.factory is type(self)), type(self).__name__)
+        record = self.registry.record_of(self)
+        return type(self).__name__ if record is None else record.name
 
     def __repr__(self) -> str:
         """``GmmPrior(components=8): prior 'gmm', …``: class, options that are no defaults, what is known."""
-        record = next((r for r in self.registry.records() if r.factory is type(self)), None)
-        options = record_of("", type(self), ()).options if record is None else record.options
+        record = self.registry.record_of(self)
+        options = record_of("", type(self)).options if record is None else record.options
         given = ", ".join(f"{name}={short(value)}" for name, value in changed_options(self, options).items())
         known = (
             f"{self.registry.family} '{record.name}'" if record else f"{self.registry.family}, not registered"
         )
-        return f"{type(self).__name__}({given}): {', '.join(filter(None, (known, self._told())))}"
+        return f"{type(self).__name__}({given}): {', '.join(filter(None, (known, self._state_in_words())))}"
 
-    def _told(self) -> str:
-        """What else ``repr`` says of a component, such as what it was fitted to."""
+    def _state_in_words(self) -> str:
+        """Describe the state for ``repr``, such as the data it was fitted to; empty by default."""
         return ""

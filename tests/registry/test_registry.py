@@ -177,6 +177,21 @@ def test_create_takes_a_spec_and_further_options(shapes):
         shapes.create("disc:radius=2", radius=3)
 
 
+def test_an_option_has_other_names_which_specs_and_calls_may_use(shapes):
+    @shapes.register("ellipse", option_aliases={"radius": "width", "size": "width"})
+    class Ellipse(Shape):
+        """An ellipse."""
+
+        def __init__(self, width: float = 1.0) -> None:
+            self.width = width
+
+    assert shapes.resolve("ellipse:radius=2").width == shapes.create("ellipse", size=2).width == 2
+    assert list(shapes.record("ellipse").options) == ["width"]
+    assert spec_of(shapes, Ellipse(3.0)) == "ellipse:width=3.0"
+    with pytest.raises(OptionError, match="option 'width' is given twice; give it once"):
+        shapes.create("ellipse:radius=2", width=3)
+
+
 def test_resolve_takes_names_specs_and_instances(shapes):
     circle = shapes.resolve("circle:radius=3")
     assert circle.radius == 3
