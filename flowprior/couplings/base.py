@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.couplings.pair_law import PairLaw
-from flowprior.errors import CouplingError, InputError, OptionError
+from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
 from flowprior.streams.batches import FitData
@@ -96,28 +96,12 @@ class Coupling(Registered, abc.ABC):
         return prior.sample(cond, n, generator=generator)
 
     def source_mean(self, prior: Prior, cond: Conditions | None, n: int) -> Tensor:
-        """Mean ``[B, *event]`` of what :meth:`source` draws, which a sampler's temperature keeps.
+        """Return the mean ``[B, *event]`` of what :meth:`source` draws, which a sampler's temperature keeps.
 
         Raises:
             CouplingError: it is not known.
         """
         return prior.mean(cond, n)
-
-    def source_deviation(self, prior: Prior, cond: Conditions | None, n: int) -> Tensor:
-        """Mean of each source sample's condition less that of all conditions together, ``[B, *event]``.
-
-        A sampler's prior guidance moves source samples along it.
-
-        Raises:
-            CouplingError: source samples have one mean for all conditions.
-        """
-        if cond is None or not prior.takes:
-            raise CouplingError(
-                f"{self.name}: the source samples of prior '{prior.name}' have one mean for all conditions; "
-                "use prior_guidance=1 (--prior-guidance 1), or another prior"
-            )
-        mean = self.source_mean(prior, cond, n)
-        return mean - prior.marginal_mean().to(mean)
 
     def source_log_prob(self, prior: Prior, x0: Tensor, cond: Conditions | None) -> Tensor:
         """Log-density ``[B]`` of the distribution that :meth:`source` draws from."""
@@ -158,7 +142,7 @@ class Coupling(Registered, abc.ABC):
                 f"condot, kernel-mean or learned-mean with condot, or {instead}"
             )
 
-    def _told(self) -> str:
+    def _status(self) -> str:
         return "" if self.is_fitted else "not fitted"
 
     def draw_size(self, batch_size: int) -> int:

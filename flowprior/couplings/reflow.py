@@ -253,9 +253,6 @@ class ReflowCoupling(Coupling):
     def source_mean(self, prior: Prior, cond: Conditions | None, n: int) -> Tensor:
         return self.first.source_mean(prior, cond, n)
 
-    def source_deviation(self, prior: Prior, cond: Conditions | None, n: int) -> Tensor:
-        return self.first.source_deviation(prior, cond, n)
-
     def source_log_prob(self, prior: Prior, x0: Tensor, cond: Conditions | None) -> Tensor:
         return self.first.source_log_prob(prior, x0, cond)
 

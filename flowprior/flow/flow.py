@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, Parts, as_value, moved
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import InputError
 from flowprior.flow.conditioning import (
     FlowVelocity,
     check_finite_condition,
@@ -44,10 +44,9 @@ from flowprior.storage.user_paths import expanded
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
-HUB = "flowprior.extensions.hub"
 DRAWN_AT_ONCE = 500
 """The number of samples to be shown that are solved at once."""
-Asking = Conditions | Mapping[str, Any] | str | Sequence[str]
+ConditionInput = Conditions | Mapping[str, Any] | str | Sequence[str]
 """A condition, parts of one by name, or texts that a flow's text encoder makes one of."""
 
 
@@ -148,7 +147,7 @@ class Flow(FlowParts):
         check_guidance(guidance, None, self.metadata if negative is None else None)
         return FlowVelocity(self.predicted, self.model, self.condition, guidance, negative)
 
-    def sample(self, cond: Asking | None = None, n: int | None = None, **options: Any) -> Tensor:
+    def sample(self, cond: ConditionInput | None = None, n: int | None = None, **options: Any) -> Tensor:
         """Draw samples ``[B, *event]``; takes what :meth:`solve` takes, except ``trajectory``.
 
         With a text encoder, captions will do: ``flow.sample(["a sleepy cat"], nfe=15, guidance=2)``.
@@ -157,7 +156,7 @@ class Flow(FlowParts):
 
     def solve(
         self,
-        cond: Asking | None = None,
+        cond: ConditionInput | None = None,
         n: int | None = None,
         *,
         nfe: int | None = None,
@@ -244,7 +243,7 @@ class Flow(FlowParts):
     def log_prob(
         self,
         x: Tensor,
-        cond: Asking | None = None,
+        cond: ConditionInput | None = None,
         *,
         divergence: str = "exact",
         probes: int = 1,
@@ -326,15 +325,6 @@ class Flow(FlowParts):
                 fit together, or tensors that hold NaN or infinite values.
         """
         return load_flow(cls, expanded(directory), model).to(device)
-
-    def push_to_hub(self, *_: Any, **__: Any) -> None:
-        """Refuse: it is a function of :mod:`flowprior.extensions.hub`."""
-        raise OptionError(f"flow.push_to_hub(…) is {HUB}.push_to_hub(flow, …); import it from {HUB}")
-
-    @classmethod
-    def from_pretrained(cls, *_: Any, **__: Any) -> None:
-        """Refuse: it is a function of :mod:`flowprior.extensions.hub`."""
-        raise OptionError(f"Flow.from_pretrained(…) is {HUB}.from_pretrained(…); import it from {HUB}")
 
     def _negative(self, negative: Any) -> Conditions | None:
         """The condition of one row to guide away from, or some of its parts; None for the null condition."""

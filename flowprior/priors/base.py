@@ -259,7 +259,7 @@ class Prior(nn.Module, Registered, abc.ABC):
     def __repr__(self) -> str:
         return Registered.__repr__(self)  # not that of a module, which tells of its layers
 
-    def _told(self) -> str:
+    def _status(self) -> str:
         if "event_dims" not in self.__dict__.get("_buffers", {}) or not self.is_fitted:
             return "not fitted"
         events = self.fitted_to or f"events of shape {shape_of(self.event_shape)}"

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from flowprior.mixtures.grouped import Grouping, by_group, there_and_back, times_table
-from flowprior.ops import SubspaceTables, subspace_source
+from flowprior.ops import SubspaceTables, noise_and_latents, subspace_source
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.ops.operators import runs_natively
 from flowprior.ops.subspace_source import LEAST_ROOM
@@ -179,6 +179,10 @@ class Frame:
         """Return h0 ``[B, r]`` inferred from the data's own h1 ``[B, r]``, by normal ``noise`` ``[B, r]``."""
         slope, variance = latent_noise(self.spread)
         return slope * h + variance.sqrt() * noise
+
+    def normal(self, seed: Tensor) -> tuple[Tensor, Tensor]:
+        """Return normal noise of the coordinates ``[B, D]`` and of the latents ``[B, r]``, from ``seed``."""
+        return noise_and_latents(*self.loc.shape, self.spread.shape[1], self.loc, seed)
 
     def place(self, h: Tensor, epsilon: Tensor) -> Tensor:
         """Return events ``[B, D]`` with coordinates h and, outside of the axes, noise from ε ``[B, D]``."""

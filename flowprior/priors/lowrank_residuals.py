@@ -23,7 +23,7 @@ from torch.nn import functional
 from flowprior.conditions import Condition
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.em import Reservoirs
-from flowprior.ops import noise_and_latents, uniform
+from flowprior.ops import uniform
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.conditional_spread import ConditionalSpread, RowAxes
 from flowprior.priors.far import Around
@@ -156,16 +156,14 @@ class LowRankResiduals(nn.Module):
     def sample(self, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` around ``loc``, from ``seed``."""
         frame = self.spread.frame_around(around)
-        (rows, dim), rank = frame.loc.shape, frame.spread.shape[1]
-        epsilon, noise = noise_and_latents(rows, dim, rank, frame.loc, seed)
+        epsilon, noise = frame.normal(seed)
         h = self.law.place(around.cond, uniform(seed, len(around.loc)), noise)
         return frame.place(h, epsilon)
 
     def infer(self, x1: Tensor, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` with latents inferred from x1 ``[B, D]``, from ``seed``."""
         frame = self.spread.frame_around(around)
-        (rows, dim), rank = frame.loc.shape, frame.spread.shape[1]
-        epsilon, noise = noise_and_latents(rows, dim, rank, frame.loc, seed)
+        epsilon, noise = frame.normal(seed)
         return frame.source(x1.to(around.loc), noise, epsilon)
 
     def log_prob(self, x: Tensor, around: Around) -> Tensor:

@@ -123,15 +123,13 @@ class FixedResiduals(nn.Module):
 
     def sample(self, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` around ``loc``, from ``seed``."""
-        epsilon, z = noise_and_latents(
-            len(around.loc), len(self.noise), self.factor.shape[1], self.noise, seed
-        )
+        epsilon, z = self._normal(len(around.loc), seed)
         return self._place(around, z, epsilon)
 
     def infer(self, x1: Tensor, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` with z ~ p(z | x1) of x1 ``[B, D]``, from ``seed``."""
         loc = around.loc
-        epsilon, xi = noise_and_latents(len(loc), len(self.noise), self.factor.shape[1], self.noise, seed)
+        epsilon, xi = self._normal(len(loc), seed)
         residual = (x1.to(loc.dtype) - loc) / around.width
         z = lowrank_posterior_sample(residual, torch.zeros_like(loc[0]), self.factor, self.noise, xi)
         return self._place(around, z, epsilon)
@@ -165,6 +163,9 @@ class FixedResiduals(nn.Module):
         zero = residual.new_zeros(1, residual.shape[1])
         factor, noise = self.factor.to(residual.dtype), self.noise.to(residual.dtype)
         return lowrank_log_density(residual, zero, factor[None], noise[None])[:, 0]
+
+    def _normal(self, rows: int, seed: Tensor) -> tuple[Tensor, Tensor]:
+        return noise_and_latents(rows, *self.factor.shape, self.noise, seed)
 
     def _place(self, around: Around, z: Tensor, epsilon: Tensor) -> Tensor:
         return around.loc + around.width * (z @ self.factor.T + self.noise.sqrt() * epsilon)

@@ -309,8 +309,8 @@ class Registered:
         known = (
             f"{self.registry.family} '{record.name}'" if record else f"{self.registry.family}, not registered"
         )
-        return f"{type(self).__name__}({given}): {', '.join(filter(None, (known, self._told())))}"
+        return f"{type(self).__name__}({given}): {', '.join(filter(None, (known, self._status())))}"
 
-    def _told(self) -> str:
+    def _status(self) -> str:
         """What else ``repr`` says of a component, such as what it was fitted to."""
         return ""

@@ -14,7 +14,7 @@ from torch import Tensor
 from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
 from flowprior.display import Shown, counted, shape_of, short
-from flowprior.errors import OptionError
+from flowprior.errors import CouplingError, OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry, is_number, is_whole
@@ -274,12 +274,16 @@ def draw_source(
     x0 = coupling.source(prior, cond, n, generator=generator)
     if options == PLAIN:
         return x0
+    if options.prior_guidance != 1 and (cond is None or not prior.takes):
+        raise CouplingError(
+            f"the source samples of prior '{prior.name}' have one mean for all conditions; use "
+            "prior_guidance=1 (--prior-guidance 1), or another prior"
+        )
     mean = coupling.source_mean(prior, cond, len(x0)).to(x0)
     moved = mean + options.temperature * (x0 - mean) if options.temperature != 1 else x0
-    if options.prior_guidance != 1:
-        away = coupling.source_deviation(prior, cond, len(x0)).to(x0)
-        return moved + (options.prior_guidance - 1) * away
-    return moved
+    if options.prior_guidance == 1:
+        return moved
+    return moved + (options.prior_guidance - 1) * (mean - prior.marginal_mean().to(x0))
 
 
 def check_not_negative(owner: str, option: str, value: Any) -> float:

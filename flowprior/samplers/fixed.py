@@ -49,7 +49,8 @@ class FixedStepSampler(Sampler):
     """
 
     stages: ClassVar[int]
-    order: ClassVar[int]
+    by_law: ClassVar[bool] = False
+    """True if its steps ask for averages of the velocity that the law of the pairs gives."""
 
     def __init__(
         self,
@@ -101,9 +102,11 @@ class FixedStepSampler(Sampler):
         *,
         generator: torch.Generator | None = None,
     ) -> Sampler:
-        """Return itself; a late start needs the law of the pairs."""
-        if self.start > 0 and prior is not None and coupling is not None:
-            coupling.require_law(prior, f"sampler '{self.name}' with start={self.start:g}", "start=0")
+        """Return itself; a late start, and a method that goes by the law of the pairs, need one."""
+        if (self.by_law or self.start > 0) and prior is not None and coupling is not None:
+            late = f" with start={self.start:g}" if self.start > 0 else ""
+            other = "another sampler without start (--sampler euler)"
+            coupling.require_law(prior, f"sampler '{self.name}'{late}", other)
         return self
 
     def times(self, nfe: int | None) -> Tensor:
@@ -157,7 +160,6 @@ class Euler(FixedStepSampler):
     """Euler's method, order 1, one evaluation a step: x + h v(x, t)."""
 
     stages: ClassVar[int] = 1
-    order: ClassVar[int] = 1
 
     def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
         return x + h * velocity(x, t)
@@ -168,7 +170,6 @@ class Midpoint(FixedStepSampler):
     """Explicit midpoint method, order 2, two evaluations a step (Hairer, Nørsett & Wanner, II.1)."""
 
     stages: ClassVar[int] = 2
-    order: ClassVar[int] = 2
 
     def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
         middle = x + 0.5 * h * velocity(x, t)
@@ -180,7 +181,6 @@ class Heun(FixedStepSampler):
     """Heun's method (explicit trapezoid), order 2, two evaluations a step (Karras et al. 2022, alg. 1)."""
 
     stages: ClassVar[int] = 2
-    order: ClassVar[int] = 2
 
     def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
         first = velocity(x, t)
@@ -193,7 +193,6 @@ class Heun3(FixedStepSampler):
     """Heun's third-order method, order 3, three evaluations a step (Hairer, Nørsett & Wanner, II.1)."""
 
     stages: ClassVar[int] = 3
-    order: ClassVar[int] = 3
 
     def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
         first = velocity(x, t)
@@ -207,7 +206,6 @@ class RK4(FixedStepSampler):
     """Classical Runge-Kutta method, order 4, four evaluations a step (Hairer, Nørsett & Wanner, II.1)."""
 
     stages: ClassVar[int] = 4
-    order: ClassVar[int] = 4
 
     def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
         first = velocity(x, t)
@@ -230,21 +228,8 @@ class Exponential(FixedStepSampler):
     """
 
     stages: ClassVar[int] = 1
-    order: ClassVar[int] = 1
 
-    def prepare(
-        self,
-        path: Path,
-        prior: Prior | None = None,
-        coupling: Coupling | None = None,
-        prediction: str = "",
-        *,
-        generator: torch.Generator | None = None,
-    ) -> Sampler:
-        """Return itself; it needs the law of the pairs."""
-        if prior is not None and coupling is not None:
-            coupling.require_law(prior, f"sampler '{self.name}'", "another sampler (--sampler euler)")
-        return self
+    by_law: ClassVar[bool] = True
 
     def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
         end = t if t + h > LAST_STEP else t + h

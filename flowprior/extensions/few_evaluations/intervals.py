@@ -144,7 +144,6 @@ class FlowMap(FixedStepSampler):
     """
 
     stages: ClassVar[int] = 1
-    order: ClassVar[int] = 1
 
     def prepare(
         self,
