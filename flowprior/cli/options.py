@@ -174,7 +174,7 @@ def _array(path: Path, condition: Condition) -> Tensor:
 def _labels(text: str | None, condition: Condition, names: Sequence[str]) -> list[int]:
     if text is None or text == "all":
         return list(range(condition.size))
-    from flowprior.flow.label_names import are_words, labels_of
+    from flowprior.flow.readers import are_words, labels_of
     from flowprior.registry import listed_names
 
     if are_words(names):

@@ -23,7 +23,7 @@ from flowprior.evaluation.request import Request, Setting
 from flowprior.evaluation.result import REAL_DATA, SECONDS, Result, table_row
 from flowprior.evaluation.store import Columns, Entry, Store, flow_digest
 from flowprior.evaluation.summary import ADAPTIVE, Row
-from flowprior.flow.showing import check_samples
+from flowprior.flow.sampling import check_samples
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo, SampleMetric, StepMetric
 from flowprior.metrics.setup import Drawn, Setup
 from flowprior.metrics.trajectories import Trajectories, solve_trajectories, step_times

@@ -88,7 +88,7 @@ class _Encoder(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor, context: Context | None) -> tuple[Tensor, Tensor]:
         for block in self.blocks:
             x = block(x, embedding)
-        x = _told(self.tokens, x, context)
+        x = _attended(self.tokens, x, context)
         return x, self.down(x)
 
 
@@ -108,7 +108,7 @@ class _Decoder(nn.Module):
         x = torch.cat([self.up(functional.interpolate(x, scale_factor=2.0, mode="nearest")), skip], dim=1)
         for block in self.blocks:
             x = block(x, embedding)
-        return _told(self.tokens, x, context)
+        return _attended(self.tokens, x, context)
 
 
 class _Bottleneck(nn.Module):
@@ -126,13 +126,13 @@ class _Bottleneck(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor, context: Context | None) -> Tensor:
         for block in self.before:
             x = block(x, embedding)
-        x = _told(self.tokens, self.attention(x), context)
+        x = _attended(self.tokens, self.attention(x), context)
         for block in self.after:
             x = block(x, embedding)
         return x
 
 
-def _told(tokens: TokenAttention | None, x: Tensor, context: Context | None) -> Tensor:
+def _attended(tokens: TokenAttention | None, x: Tensor, context: Context | None) -> Tensor:
     return x if tokens is None or context is None else tokens(x, context)
 
 

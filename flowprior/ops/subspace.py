@@ -1,7 +1,7 @@
 """The native operators on subspace priors: source samples, and what a network is shown of a point.
 
 Plain torch is in their callers: :meth:`flowprior.priors.frame.Frame.source` and ``place``, and
-:meth:`flowprior.flow.pair_moments.PairMoments.standardised`.
+:meth:`flowprior.couplings.pair_law.PairLaw.standardised`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def subspace_view(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the standardised point, its linear velocity, and the standard deviation of what that leaves.
 
-    For points x_t = α x1 + σ x0 of pairs with the moments of :mod:`flowprior.flow.pair_moments`, each
+    For points x_t = α x1 + σ x0 of pairs with the moments of :mod:`flowprior.couplings.pair_law`, each
     ``[B, D]``: (x_t − E[x_t])/Var[x_t]^½, E[u | x_t] and Var[u | x_t]^½, coordinate by coordinate. Not
     differentiable.
 

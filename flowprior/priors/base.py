@@ -21,6 +21,7 @@ from flowprior.conditions import Conditions, Parts, as_value, flat, read_part
 from flowprior.display import counted, shape_of
 from flowprior.errors import InputError, NotFittedError
 from flowprior.priors.asked import check_events, count_of
+from flowprior.priors.frame import DiagonalFrame, Frame
 from flowprior.priors.saved import load_prior, save_prior
 from flowprior.progress import showing, shows_progress, stage
 from flowprior.registry import Registered, Registry, spec_of
@@ -54,6 +55,12 @@ class Prior(nn.Module, Registered, abc.ABC):
     reads: str = ""
     unseen: str = RAISE
     """What becomes of labels that fit did not see, of :data:`UNSEEN`."""
+    has_spread: ClassVar[bool] = False
+    """True if :meth:`spread` is available with these options, once the prior is fitted."""
+    suited_coupling: ClassVar[str] = "ot"
+    """The coupling that ``train`` takes where none is named: ``posterior`` where the distribution of inferred
+    latents is fitted, ``condot`` where source samples lie as the data do, so that random pairs are close. For
+    these two the network predicts what the law of the pairs leaves."""
 
     fitted_to: str = ""
     """The data that ``fit`` has read, in words, which ``save`` keeps; empty if they are not known."""
@@ -226,6 +233,18 @@ class Prior(nn.Module, Registered, abc.ABC):
         """
         return load_prior(cls.registry.resolve, expanded(directory)).to(device)
 
+    def spread(self, cond: Tensor | None, n: int) -> Frame | DiagonalFrame | None:
+        """Return means and variances of source samples and data under n conditions, null ones included.
+
+        Args:
+            cond: what :meth:`reading` gives: labels ``[n]``, embeddings ``[n, E]``, or None. Not checked.
+            n: the number of rows.
+
+        Returns:
+            None where :attr:`has_spread` is False.
+        """
+        return None
+
     @property
     def kept_data(self) -> str:
         """Say in words which training data the prior holds as they were; empty where it holds none.
@@ -235,26 +254,12 @@ class Prior(nn.Module, Registered, abc.ABC):
         parts = [child.kept_data for child in self.children() if isinstance(child, Prior)]
         return "; ".join(filter(None, parts))
 
-    @property
-    def is_narrow(self) -> bool:
-        """Whether source samples of a condition lie about as its data do, so that pairs at random are near.
-
-        ``train`` then takes the coupling ``condot`` where none is named, and lets the network predict what
-        the moments leave.
-        """
-        return False
-
-    @property
-    def has_latents(self) -> bool:
-        """Whether the prior has latent variables that can be inferred from a datum (``LatentPrior``)."""
-        return False
-
     # -- what a prior says of itself ----------------------------------------------------------
 
     def __repr__(self) -> str:
         return Registered.__repr__(self)  # not that of a module, which tells of its layers
 
-    def _state_in_words(self) -> str:
+    def _status(self) -> str:
         if "event_dims" not in self.__dict__.get("_buffers", {}) or not self.is_fitted:
             return "not fitted"
         events = self.fitted_to or f"events of shape {shape_of(self.event_shape)}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior
 from flowprior.priors.far import CHOICES, Around, FarConditions, Part
-from flowprior.priors.frame import Frame
+from flowprior.priors.frame import DiagonalFrame
 from flowprior.priors.holdout import LEAST_CONDITIONS, conditioned, thinned
 from flowprior.priors.latent import LeaveOneOutPrior
 from flowprior.priors.nearest import (
@@ -66,6 +66,8 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
             (:mod:`flowprior.priors.far`); ``"as-near"`` takes them as any other.
     """
 
+    has_spread: ClassVar[bool] = True
+
     def __init__(
         self,
         neighbours: int | str = "auto",
@@ -91,7 +93,7 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         self.neighbours_chosen = nn.Buffer(torch.ones((), dtype=torch.long))
         self.table = Representatives()
         self.widening = FarConditions()
-        self.spread = FixedResiduals(0, sigma, 0)
+        self.residuals = FixedResiduals(0, sigma, 0)
 
     # -- fit ----------------------------------------------------------------------------------
 
@@ -101,15 +103,15 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         if cond is None:
             raise InputError("kernel-mean.fit: expected labels or embeddings, got None; use 'gaussian'")
         self.center = self._learn_conditions(data, generator).to(first)
-        self.spread = FixedResiduals(first[0].numel(), self.sigma, 0).to(first)
-        self.spread.fit_total(data)
+        self.residuals = FixedResiduals(first[0].numel(), self.sigma, 0).to(first)
+        self.residuals.fit_total(data)
         self.widening = FarConditions().to(first)
         if self.condition.kind == "labels":
             moments = ConditionMoments.over(data.labelled())
             labels = moments.count.nonzero()[:, 0]
             self.table.keep(labels, moments.count[labels], moments.mean[labels], first)
             rows = conditioned(data)
-            self.spread.fit_noise(x.to(self.center) - self._mean_without(x, labels) for x, labels in rows)
+            self.residuals.fit_noise(x.to(self.center) - self._mean_without(x, labels) for x, labels in rows)
             return
         found = DistinctEmbeddings.over(self._measured(data), self.representatives, events=True)
         self.table.keep(found.rows, found.count, found.means, first)
@@ -127,14 +129,14 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         self.neighbours_chosen = torch.as_tensor(chosen[0]).to(self.neighbours_chosen)
         self.bandwidth_chosen = torch.as_tensor(chosen[1]).to(self.center)
         left = beside or apart
-        self.spread.fit_noise(part.x - self.center - self._deviation_of(part) for part in left)
+        self.residuals.fit_noise(part.x - self.center - self._deviation_of(part) for part in left)
         if self.far == "widen" and len(self.table.conditions) >= LEAST_CONDITIONS:
             near = None if beside and isinstance(self.sigma, str) else 1.0
             parts = [  # of the condition the spread reads nothing
                 Part(part.x, self._deviation_of(part), part.near.place, part.near.distance[:, 0])
                 for part in [*apart, *beside]
             ]
-            self.spread.scale(self.widening.fit(parts, self.center, self.spread.squares, near=near))
+            self.residuals.scale(self.widening.fit(parts, self.center, self.residuals.squares, near=near))
 
     def _keep(self, rows: Tensor, weight: Tensor, like: Tensor) -> None:
         """Keep no centres: the table has the embeddings themselves."""
@@ -229,23 +231,17 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         mean = self.table.average(near, float(self.bandwidth_chosen))
         return self.widening.around(self.center, mean - self.center, cond, near.distance[:, 0])
 
-    @property
-    def tells_moments(self) -> bool:
-        """Whether :meth:`frame` has the moments of source samples and data: always."""
-        return True
-
     @torch.no_grad()
-    def frame(self, cond: Tensor | None, n: int) -> Frame | None:
-        """Mean and variances of source samples and data under labels ``[n]`` or embeddings ``[n, E]``."""
+    def spread(self, cond: Tensor | None, n: int) -> DiagonalFrame:
         assert cond is not None
         null, known = self._null_of(cond.to(self.center.device))
-        return self.spread.frame(self._around(known), null, self.center)
+        return self.residuals.frame(self._around(known), null, self.center)
 
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
         return self._around(cond).loc
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        return self.spread.sample(self._around(cond), generator)
+        return self.residuals.sample(self._around(cond), generator)
 
     @torch.no_grad()
     def _sample_without(self, x1: Tensor, cond: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -260,18 +256,20 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
             part = self._without(x1.to(self.center), self._embedded(cond), int(self.neighbours_chosen))
             mean, distance = self.center + self._deviation_of(part), part.near.distance[:, 0]
         around = self.widening.around(self.center, mean - self.center, cond, distance)
-        return self.spread.sample(around, generator)
+        return self.residuals.sample(around, generator)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         around = self._around(cond)
-        return self.spread.log_prob(x.to(torch.promote_types(x.dtype, around.loc.dtype)), around)
+        return self.residuals.log_prob(x.to(torch.promote_types(x.dtype, around.loc.dtype)), around)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         """Make the noise first, at the checkpoint's size and in its dtype."""
+        for name in [name for name in state_dict if name.startswith(prefix + "spread.")]:
+            state_dict[prefix + "residuals." + name.removeprefix(prefix + "spread.")] = state_dict.pop(name)
         center = state_dict.get(prefix + "center")
-        if center is not None and len(center) != len(self.spread.noise):
-            self.spread = FixedResiduals(len(center), self.sigma, 0)
+        if center is not None and len(center) != len(self.residuals.noise):
+            self.residuals = FixedResiduals(len(center), self.sigma, 0)
             self.to(center.dtype)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

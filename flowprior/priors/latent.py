@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, as_value
+from flowprior.conditions import Conditions
 from flowprior.errors import InputError
 from flowprior.priors.asked import check_finite
 from flowprior.priors.base import Prior
-from flowprior.priors.frame import Frame
+from flowprior.priors.frame import DiagonalFrame, Frame, latent_noise
 from flowprior.streams.batches import Batch
 
 
@@ -25,37 +25,17 @@ class LatentPrior(Prior, abc.ABC):
 
     @property
     def has_latents(self) -> bool:
-        """Whether there is a latent variable with these options; a mixture of one component has none."""
+        """True if there is a latent variable with these options; a mixture of one component has none."""
         return True
 
-    @property
-    def fits_latents(self) -> bool:
-        """Whether the law of the inferred latents is itself fitted, beyond their first two moments.
-
-        Where it is, source samples inferred from data (coupling ``posterior``) follow the law of drawn ones
-        closely.
-        """
-        return False
-
-    @property
-    def smooths(self) -> bool:
-        """Whether some condition has so few examples that :meth:`smoothed` changes its pairs."""
-        return False
-
-    @property
-    def tells_moments(self) -> bool:
-        """Whether :meth:`frame` has the moments of source samples and data."""
-        return self.fits_latents
-
-    def frame(self, cond: Tensor | None, n: int) -> Frame | None:
-        """Coordinates along which the data of each row's condition vary most; None where there are none.
+    def inferred_slope(self, frame: Frame | DiagonalFrame, cond: Tensor | None) -> Tensor:
+        """Return the covariance ``[B, r]`` of h0 and h1 in the pairs of :meth:`infer` and :meth:`smoothed`.
 
         Args:
-            cond: labels ``[n]`` or embeddings ``[n, E]``, which may be null conditions, or None. They are
-                not checked.
-            n: number of rows.
+            frame: :meth:`spread` of the rows.
+            cond: the condition of the rows.
         """
-        return None
+        return latent_noise(frame.spread)[0]
 
     def infer(
         self,
@@ -102,16 +82,8 @@ class LatentPrior(Prior, abc.ABC):
             generator: source of the randomness; nothing is drawn where no condition has few examples.
 
         Returns:
-            (x0, x1); those that were given where :attr:`smooths` is False.
+            (x0, x1); those that were given where every condition has enough examples.
         """
-        if not self.smooths:
-            return x0, x1
-        return self._smoothed(x0, x1, self._checked(as_value(cond), "smoothed"), generator)
-
-    def _smoothed(
-        self, x0: Tensor, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
-        """(x0, x1) of a prior that smooths."""
         return x0, x1
 
     @abc.abstractmethod

@@ -22,7 +22,7 @@ from flowprior.mixtures import FitSettings
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior, condition_of, rows_looked_at
 from flowprior.priors.far import CHOICES, Around, FarConditions, Part
-from flowprior.priors.frame import Frame
+from flowprior.priors.frame import DiagonalFrame, Frame
 from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout, conditioned, thinned
 from flowprior.priors.latent import LatentPrior
 from flowprior.priors.lowrank_residuals import LowRankResiduals
@@ -161,28 +161,24 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
 
     @property
     def has_latents(self) -> bool:
-        return self.latent > 0 or self.fits_latents
+        return self.latent > 0 or self.covariance == "lowrank"
 
     @property
-    def fits_latents(self) -> bool:
-        return self.covariance == "lowrank"
+    def has_spread(self) -> bool:  # type: ignore[override]
+        return self.latent == 0
 
     @property
-    def is_narrow(self) -> bool:
-        return self.covariance == "diagonal"
-
-    @property
-    def tells_moments(self) -> bool:
-        return self.fits_latents or self.latent == 0
+    def suited_coupling(self) -> str:  # type: ignore[override]
+        return {"lowrank": "posterior", "diagonal": "condot"}.get(self.covariance, super().suited_coupling)
 
     @torch.no_grad()
-    def frame(self, cond: Tensor | None, n: int) -> Frame | None:
-        if self.residuals is None or cond is None:
+    def spread(self, cond: Tensor | None, n: int) -> Frame | DiagonalFrame | None:
+        if not self.has_spread or cond is None:
             return None
         null, known = self._null_of(self._on_own_device(cond))
         if isinstance(self.residuals, LowRankResiduals):
             return self.residuals.frame(self._around(cond), null)
-        return self.residuals.frame(self._around(known), null, self.center)
+        return self._residuals.frame(self._around(known), null, self.center)
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         first, cond = data.peek()
@@ -258,7 +254,9 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         beside = [self._part(x, cond) for x, cond in conditioned(thinned(split.beside, most))]
         is_given = not beside or (self.covariance == "fixed" and not isinstance(self.sigma, str))
         near = 1.0 if is_given else None
-        self._spread.scale(self.distance.fit([*apart, *beside], self.center, self._spread.squares, near=near))
+        self._residuals.scale(
+            self.distance.fit([*apart, *beside], self.center, self._residuals.squares, near=near)
+        )
 
     def _part(self, x: Tensor, cond: Tensor) -> Part:
         """Rows that the mean was not fitted with."""
@@ -298,19 +296,19 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
 
     @torch.no_grad()
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        return self._spread.sample(self._around(cond), generator)
+        return self._residuals.sample(self._around(cond), generator)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         around = self._around(cond)
-        return self._spread.log_prob(x.to(torch.promote_types(x.dtype, around.loc.dtype)), around)
+        return self._residuals.log_prob(x.to(torch.promote_types(x.dtype, around.loc.dtype)), around)
 
     @torch.no_grad()
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """z ~ p(z | x1, c), then x0 = P_θ(c) + W z + σ ε; or by the low-rank covariance of the condition."""
-        return self._spread.infer(x1, self._around(cond), generator)
+        return self._residuals.infer(x1, self._around(cond), generator)
 
     @property
-    def _spread(self) -> FixedResiduals | DiagonalResiduals | LowRankResiduals:
+    def _residuals(self) -> FixedResiduals | DiagonalResiduals | LowRankResiduals:
         assert self.residuals is not None
         return self.residuals
 

@@ -23,9 +23,9 @@ from torch.nn import functional
 from flowprior.conditions import Condition
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.em import Reservoirs
-from flowprior.ops import normal, uniform
+from flowprior.ops import uniform
 from flowprior.ops.mixture import LOG_2PI
-from flowprior.priors.conditional_spread import ConditionalSpread
+from flowprior.priors.conditional_spread import ConditionalSpread, RowAxes
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.gmm import GmmPrior
@@ -134,34 +134,36 @@ class LowRankResiduals(nn.Module):
             with torch.no_grad():
                 frame = self.spread.frame(mapper(cond) + center, cond)
                 noise = torch.randn(frame.spread.shape, generator=generator, dtype=x.dtype).to(x.device)
-                h = frame.infer(x, noise)
+                h = frame.noised(frame.coordinates(x), noise)
             sample.update(h.cpu(), torch.zeros(len(h), dtype=torch.long), generator)
         return sample.rows[0][sample.filled[0]]
 
     def frame(self, around: Around, null: Tensor) -> Frame:
         """The linear part; the rows ``null``, bool ``[B]``, have the moments of all data."""
-        frame, spread = self.spread.frame_around(around), self.spread
-        if frame.rotation is None or not bool(null.any()):
+        frame, spread, rows = self.spread.frame_around(around), self.spread, null[:, None]
+        if not bool(null.any()):
             return frame
+        assert isinstance(frame.axes, RowAxes)
+        rotation = torch.where(rows[..., None], spread.null_rotation, frame.axes.rotation)
         return replace(
             frame,
-            loc=torch.where(null[:, None], spread.null_loc, frame.loc),
-            noise=torch.where(null[:, None], spread.null_noise, frame.noise),
-            spread=torch.where(null[:, None], spread.null_spread, frame.spread),
-            rotation=torch.where(null[:, None, None], spread.null_rotation, frame.rotation),
+            loc=torch.where(rows, spread.null_loc, frame.loc),
+            noise=torch.where(rows, spread.null_noise, frame.noise),
+            spread=torch.where(rows, spread.null_spread, frame.spread),
+            axes=replace(frame.axes, rotation=rotation),
         )
 
     def sample(self, around: Around, generator: torch.Generator | None) -> Tensor:
         """Draw x0 ``[B, D]`` around ``loc``."""
         frame = self.spread.frame_around(around)
-        epsilon, noise = _noise_and_latents(frame, generator)
+        epsilon, noise = frame.draw_noise(generator)
         chances = uniform(len(around.loc), around.loc.device, generator)
         return frame.place(self.law.place(around.cond, chances, noise), epsilon)
 
     def infer(self, x1: Tensor, around: Around, generator: torch.Generator | None) -> Tensor:
         """Draw x0 ``[B, D]`` with latents inferred from x1 ``[B, D]``."""
         frame = self.spread.frame_around(around)
-        epsilon, latent = _noise_and_latents(frame, generator)
+        epsilon, latent = frame.draw_noise(generator)
         return frame.source(x1.to(around.loc), latent, epsilon)
 
     def log_prob(self, x: Tensor, around: Around) -> Tensor:
@@ -180,14 +182,6 @@ class LowRankResiduals(nn.Module):
         """Multiply the covariance, but for the variance floor, by ``factor``."""
         factors = self.spread.factors
         self.spread.factors = torch.cat([factors[:-1], factor * factors[-1:]])
-
-
-def _noise_and_latents(frame: Frame, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Draw standard normal ε ``[B, D]`` and latents ``[B, r]``."""
-    epsilon, latent = (
-        normal(*table.shape, like=frame.loc, generator=generator) for table in (frame.loc, frame.spread)
-    )
-    return epsilon, latent
 
 
 class MixtureDensity(nn.Module):

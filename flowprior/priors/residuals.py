@@ -27,7 +27,7 @@ from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import lowrank_log_density, lowrank_posterior_sample, normal
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.far import Around
-from flowprior.priors.frame import Frame
+from flowprior.priors.frame import DiagonalFrame
 from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.network_training import DensityTraining, MapperNetwork, train_density
 from flowprior.streams.batches import Batch, CheckedBatches
@@ -105,8 +105,8 @@ class FixedResiduals(nn.Module):
 
     # -- use: as of LowRankResiduals; of the condition only the width is read -------------------
 
-    def frame(self, around: Around, null: Tensor, center: Tensor) -> Frame | None:
-        """Noise and data around the mean, each coordinate on its own; None where there are latents.
+    def frame(self, around: Around, null: Tensor, center: Tensor) -> DiagonalFrame:
+        """Return noise and data around the mean, each coordinate on its own; W has no columns.
 
         Args:
             around: means and widths.
@@ -114,14 +114,12 @@ class FixedResiduals(nn.Module):
                 samples the marginal ones, and both are around the mean of one condition.
             center: mean of all data, ``[D]``.
         """
-        if self.factor.shape[1]:
-            return None
         variance, rows = around.width.square(), null[:, None]
         means = (self.total - self.left).clamp_min(0)
         noise = torch.where(rows, self.noise + means, variance * self.noise)
-        datum = torch.where(rows, self.total, variance * self.left)
+        data = torch.where(rows, self.total, variance * self.left)
         loc, shared = torch.where(rows, center, around.loc), torch.where(rows, means, 0.0)
-        return Frame.without_axes(loc, noise, datum / noise, shared / noise)
+        return DiagonalFrame(loc, noise, data / noise, shared / noise)
 
     def sample(self, around: Around, generator: torch.Generator | None) -> Tensor:
         """Draw x0 ``[B, D]`` around ``loc``."""
@@ -272,7 +270,7 @@ class DiagonalResiduals(nn.Module):
 
     # -- use: as of FixedResiduals --------------------------------------------------------------
 
-    def frame(self, around: Around, null: Tensor, center: Tensor) -> Frame:
+    def frame(self, around: Around, null: Tensor, center: Tensor) -> DiagonalFrame:
         """Noise and data around the mean, each coordinate on its own.
 
         Args:
@@ -284,9 +282,9 @@ class DiagonalResiduals(nn.Module):
         rows, squared = null[:, None], around.width.square()
         left = squared * self.variance(around.cond)
         noise = torch.where(rows, self.left + self.floor + self.means, left + squared * self.floor)
-        datum = torch.where(rows, self.total, left)
+        data = torch.where(rows, self.total, left)
         loc, shared = torch.where(rows, center, around.loc), torch.where(rows, self.shared, 0.0)
-        return Frame.without_axes(loc, noise, datum / noise, shared / noise)
+        return DiagonalFrame(loc, noise, data / noise, shared / noise)
 
     def sample(self, around: Around, generator: torch.Generator | None) -> Tensor:
         """Draw x0 ``[B, D]`` around ``loc``."""

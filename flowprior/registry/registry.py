@@ -335,8 +335,8 @@ class Registered:
         known = (
             f"{self.registry.family} '{record.name}'" if record else f"{self.registry.family}, not registered"
         )
-        return f"{type(self).__name__}({given}): {', '.join(filter(None, (known, self._state_in_words())))}"
+        return f"{type(self).__name__}({given}): {', '.join(filter(None, (known, self._status())))}"
 
-    def _state_in_words(self) -> str:
+    def _status(self) -> str:
         """Describe the state for ``repr``, such as the data it was fitted to; empty by default."""
         return ""

@@ -10,7 +10,7 @@ from flowprior.samplers.base import (
     Velocity,
     draw_source,
 )
-from flowprior.samplers.diffusion import DDIM, Ancestral, DiffusionSampler
+from flowprior.samplers.diffusion import DDIM, Ancestral
 from flowprior.samplers.fixed import (
     RK4,
     Euler,
@@ -43,7 +43,6 @@ __all__ = [
     "AveragedVelocity",
     "Bosh3",
     "CountedVelocity",
-    "DiffusionSampler",
     "Dopri5",
     "Dopri8",
     "Euler",

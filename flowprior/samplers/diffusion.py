@@ -11,7 +11,6 @@ is N(0, I) and independent of the datum (Song et al. 2021, arXiv 2010.02502, eq.
 
 from __future__ import annotations
 
-import abc
 import copy
 import math
 from typing import NamedTuple
@@ -35,45 +34,50 @@ class Place(NamedTuple):
     sigma: float
 
 
-class DiffusionSampler(Sampler):
-    """Base class of samplers that step along a known path, one evaluation a step.
+@Sampler.register("ddim")
+class DDIM(Sampler):
+    """DDIM, one evaluation a step: α' x̂1 + √(σ'² − s²) x̂0 + s z (Song et al. 2021, eq. 12 and 16).
 
-    They need to be told the path: ``flow.sample`` does, elsewhere call :meth:`prepare`.
+    With eta = 0 it is deterministic, of order 1, and valid for every path, prior and coupling; on the
+    straight path it is Euler's method. With eta > 0 it needs N(0, I), a path with α² + σ² = 1 such as ``vp``
+    and a coupling that pairs at random; eta = 1 is the sampler ``ancestral``. It steps along the path of the
+    flow, which ``flow.sample`` gives it; elsewhere call :meth:`prepare`.
 
     Args:
+        eta: new noise as a share of DDPM's, in [0, 1].
         grid: name of a :class:`~flowprior.samplers.TimeGrid`, or an instance.
-        clip: bound of the predicted datum, such as 1 for pictures in [-1, 1]; 0 leaves it as it is.
+        clip: bound of the predicted data sample, such as 1 for pictures in [-1, 1]; 0 leaves it as it is.
         exponent: of the grid ``"power"``.
         at: of the grid ``"last"``.
     """
 
     def __init__(
         self,
+        eta: float = 0.0,
         grid: str | TimeGrid = "uniform",
         clip: float = 0.0,
         exponent: float | None = None,
         at: float | None = None,
     ) -> None:
+        if not 0.0 <= eta <= 1.0:
+            raise OptionError(f"sampler 'ddim': eta={eta} is not possible; choose it in [0, 1]")
         if not clip >= 0:
             raise OptionError(f"sampler '{self.name}': clip={clip} is not possible; choose it above 0, or 0")
         self._grid = make_grid(grid, exponent=exponent, at=at)
         self.grid, self.exponent, self.at = grid, exponent, at
-        self.clip = clip
+        self.eta, self.clip, self.stochastic = eta, clip, eta > 0
         self.path: Path | None = None
         self.generator: torch.Generator | None = None
-
-    @abc.abstractmethod
-    def noise(self, now: Place, then: Place) -> float:
-        """Standard deviation s of the noise that a step from ``now`` to ``then`` exchanges; 0 for none."""
 
     def prepare(
         self,
         path: Path,
         prior: Prior | None = None,
         coupling: Coupling | None = None,
+        prediction: str = "",
         *,
         generator: torch.Generator | None = None,
-    ) -> DiffusionSampler:
+    ) -> DDIM:
         """See :meth:`Sampler.prepare`; OptionError where new noise would bend the law of the path."""
         if self.stochastic:
             self._check(path, prior, coupling)
@@ -113,7 +117,7 @@ class DiffusionSampler(Sampler):
             if self.clip:
                 datum = datum.clamp(-self.clip, self.clip)
                 noise = (x - now.alpha * datum) / now.sigma
-            exchanged = self.noise(now, then)
+            exchanged = self._noise(now, then)
             x = then.alpha * datum + math.sqrt(max(then.sigma**2 - exchanged**2, 0.0)) * noise
             if not exchanged:
                 return x
@@ -126,7 +130,8 @@ class DiffusionSampler(Sampler):
     def _check(self, path: Path, prior: Prior | None, coupling: Coupling | None) -> None:
         """Refuse what new Gaussian noise is not valid for."""
         instead = "use a sampler without new noise, such as 'euler' or 'ddim'"
-        if not path.variance_preserving:
+        alpha, sigma, *_ = path.coefficients(torch.linspace(0.0, 1.0, 5, dtype=torch.float64))
+        if not torch.allclose(alpha.square() + sigma.square(), torch.ones_like(alpha)):
             raise OptionError(
                 f"sampler '{self.name}' is only valid on a path with α² + σ² = 1, such as 'vp', got path "
                 f"'{path.name}'; {instead}"
@@ -142,9 +147,19 @@ class DiffusionSampler(Sampler):
                 f"got a {type(coupling).__name__}; {instead}, or train with the coupling 'condot'"
             )
 
+    def _noise(self, now: Place, then: Place) -> float:
+        """Return the standard deviation s of the noise that a step exchanges; 0 for none.
+
+        With eta = 1 it is that of x' given x and x1, (σ'/σ) √(1 − α²/α'²) (Ho et al. 2020, eq. 7).
+        """
+        if not self.eta:
+            return 0.0
+        kept = 1.0 - (now.alpha / then.alpha) ** 2
+        return self.eta * (then.sigma / now.sigma) * math.sqrt(max(kept, 0.0))
+
 
 @Sampler.register("ancestral", aliases=["ddpm"])
-class Ancestral(DiffusionSampler):
+class Ancestral(DDIM):
     """DDPM's stochastic reverse chain, one evaluation a step, N(0, I) only (Ho et al. 2020, alg. 2).
 
     The chain is taken over the sampler's own times (Nichol & Dhariwal 2021, sec. 4); new noise of the
@@ -153,51 +168,16 @@ class Ancestral(DiffusionSampler):
 
     Args:
         grid: name of a :class:`~flowprior.samplers.TimeGrid`, or an instance.
-        clip: bound of the predicted datum, such as 1 for pictures in [-1, 1]; 0 leaves it as it is.
-        exponent: of the grid ``"power"``.
-        at: of the grid ``"last"``.
-    """
-
-    stochastic: bool = True
-
-    def noise(self, now: Place, then: Place) -> float:
-        return _posterior_deviation(now, then)
-
-
-@Sampler.register("ddim")
-class DDIM(DiffusionSampler):
-    """DDIM, one evaluation a step: α' x̂1 + √(σ'² − s²) x̂0 + s z (Song et al. 2021, eq. 12 and 16).
-
-    With eta = 0 it is deterministic, of order 1, and valid for every path, prior and coupling; on the
-    straight path it is Euler's method. With eta > 0 it needs N(0, I), a path with α² + σ² = 1 such as ``vp``
-    and a coupling that pairs at random; eta = 1 is the sampler ``ancestral``.
-
-    Args:
-        eta: new noise as a share of DDPM's, in [0, 1].
-        grid: name of a :class:`~flowprior.samplers.TimeGrid`, or an instance.
-        clip: bound of the predicted datum, such as 1 for pictures in [-1, 1]; 0 leaves it as it is.
+        clip: bound of the predicted data sample, such as 1 for pictures in [-1, 1]; 0 leaves it as it is.
         exponent: of the grid ``"power"``.
         at: of the grid ``"last"``.
     """
 
     def __init__(
         self,
-        eta: float = 0.0,
         grid: str | TimeGrid = "uniform",
         clip: float = 0.0,
         exponent: float | None = None,
         at: float | None = None,
     ) -> None:
-        super().__init__(grid, clip, exponent, at)
-        if not 0.0 <= eta <= 1.0:
-            raise OptionError(f"sampler 'ddim': eta={eta} is not possible; choose it in [0, 1]")
-        self.eta = eta
-        self.stochastic = eta > 0
-
-    def noise(self, now: Place, then: Place) -> float:
-        return self.eta * _posterior_deviation(now, then) if self.eta else 0.0
-
-
-def _posterior_deviation(now: Place, then: Place) -> float:
-    """Standard deviation of x' given x and x1: (σ'/σ) √(1 − α²/α'²) (Ho et al. 2020, eq. 7)."""
-    return then.sigma / now.sigma * math.sqrt(max(1.0 - (now.alpha / then.alpha) ** 2, 0.0))
+        super().__init__(1.0, grid, clip, exponent, at)

@@ -39,16 +39,15 @@ class AdaptiveSampler(Sampler):
     """
 
     adaptive: ClassVar[bool] = True
-    method: ClassVar[str]
 
     def __init__(
         self, rtol: float = 1e-5, atol: float = 1e-5, max_nfe: int = 10_000, points: int = 21
     ) -> None:
         if not (rtol >= 0 and atol >= 0 and rtol + atol > 0):
-            raise OptionError(f"sampler '{self.method}': rtol={rtol}, atol={atol}; choose them above 0")
+            raise OptionError(f"sampler '{self.name}': rtol={rtol}, atol={atol}; choose them above 0")
         if max_nfe < 1 or points < 2:
             raise OptionError(
-                f"sampler '{self.method}': max_nfe={max_nfe}, points={points}; "
+                f"sampler '{self.name}': max_nfe={max_nfe}, points={points}; "
                 "choose max_nfe >= 1 and points >= 2"
             )
         self.rtol = rtol
@@ -66,11 +65,11 @@ class AdaptiveSampler(Sampler):
         trajectory: bool = False,
     ) -> Solution:
         """See :meth:`Sampler.solve`; OptionError also where the step underflows or ``max_nfe`` is spent."""
-        _refuse_nfe(self.method, nfe, "rtol, atol and max_nfe")
+        _refuse_nfe(self.name, nfe, "rtol, atol and max_nfe")
         counted = CountedVelocity(velocity, cond)
-        limited = Limited(lambda t, x: counted(x, t), f"sampler '{self.method}'", self.max_nfe)
+        limited = Limited(lambda t, x: counted(x, t), f"sampler '{self.name}'", self.max_nfe)
         times = torch.linspace(0.0, 1.0, self.points if trajectory else 2, dtype=x0.dtype, device=x0.device)
-        states = integrate(limited, x0, times, method=self.method, rtol=self.rtol, atol=self.atol)
+        states = integrate(limited, x0, times, method=self.name, rtol=self.rtol, atol=self.atol)
         return Solution(states[-1], counted.nfe, times, states if trajectory else None)
 
 
@@ -78,41 +77,30 @@ class AdaptiveSampler(Sampler):
 class Dopri5(AdaptiveSampler):
     """Dormand-Prince 5(4), the usual adaptive choice (Dormand & Prince 1980)."""
 
-    method: ClassVar[str] = "dopri5"
-
 
 @Sampler.register("dopri8")
 class Dopri8(AdaptiveSampler):
     """Dormand-Prince 8(7), for tight tolerances (Prince & Dormand 1981)."""
-
-    method: ClassVar[str] = "dopri8"
 
 
 @Sampler.register("bosh3")
 class Bosh3(AdaptiveSampler):
     """Bogacki-Shampine 3(2), for loose tolerances (Bogacki & Shampine 1989)."""
 
-    method: ClassVar[str] = "bosh3"
-
 
 @Sampler.register("fehlberg2")
 class Fehlberg2(AdaptiveSampler):
     """Runge-Kutta-Fehlberg 2(1) (Fehlberg 1969)."""
-
-    method: ClassVar[str] = "fehlberg2"
 
 
 @Sampler.register("adaptive_heun")
 class AdaptiveHeun(AdaptiveSampler):
     """Heun-Euler 2(1): Heun's method steered by its difference from Euler's."""
 
-    method: ClassVar[str] = "adaptive_heun"
-
 
 class AdamsSampler(Sampler):
     """Base class: equal steps, the first two by Runge-Kutta, then three past velocities."""
 
-    method: ClassVar[str]
     rtol: float = 1e-6
 
     def solve(
@@ -127,13 +115,13 @@ class AdamsSampler(Sampler):
         """See :meth:`Sampler.solve`; the class says which ``nfe`` can be spent."""
         from torchdiffeq import odeint
 
-        steps, counted = self._count(nfe), CountedVelocity(velocity, cond)
+        steps, counted = self.count(nfe), CountedVelocity(velocity, cond)
         times = torch.linspace(0.0, 1.0, steps + 1, dtype=x0.dtype, device=x0.device)
         states = odeint(
             lambda t, x: counted(x, t),
             x0,
             times,
-            method=self.method,
+            method=self.name,
             rtol=self.rtol,
             options={"max_order": 4},
         )
@@ -141,8 +129,12 @@ class AdamsSampler(Sampler):
         return Solution(states[-1], counted.nfe, kept, states if trajectory else None)  # type: ignore[index]
 
     @abc.abstractmethod
-    def _count(self, nfe: int | None) -> int:
-        """Number of steps for ``nfe`` evaluations."""
+    def count(self, nfe: int | None) -> int:
+        """Return the number of steps that spend exactly ``nfe`` evaluations.
+
+        Raises:
+            OptionError: no number of steps does; the message names the nearest.
+        """
 
 
 @Sampler.register("explicit_adams")
@@ -152,15 +144,7 @@ class ExplicitAdams(AdamsSampler):
     Spends exactly ``nfe`` evaluations: 4, or 8 and more.
     """
 
-    method: ClassVar[str] = "explicit_adams"
-    order: ClassVar[int] = 3
-
-    def steps(self, nfe: int | None) -> int:
-        """Number of steps that spend exactly ``nfe`` evaluations.
-
-        Raises:
-            OptionError: no number of steps does; the message names the nearest.
-        """
+    def count(self, nfe: int | None) -> int:
         nfe = DEFAULT_NFE if nfe is None else nfe
         check_nfe("sampler 'explicit_adams'", nfe)
         if nfe == RUNGE_KUTTA_EVALUATIONS:
@@ -172,8 +156,6 @@ class ExplicitAdams(AdamsSampler):
                 f"each; choose {nearest}"
             )
         return nfe - STARTERS * (RUNGE_KUTTA_EVALUATIONS - 1)
-
-    _count = steps
 
 
 @Sampler.register("implicit_adams")
@@ -188,8 +170,6 @@ class ImplicitAdams(AdamsSampler):
     """
 
     adaptive: ClassVar[bool] = True
-    method: ClassVar[str] = "implicit_adams"
-    order: ClassVar[int] = 4
 
     def __init__(self, steps: int = 20, rtol: float = 1e-6) -> None:
         if steps < 1 or not rtol > 0:
@@ -199,8 +179,8 @@ class ImplicitAdams(AdamsSampler):
         self.steps = steps
         self.rtol = rtol
 
-    def _count(self, nfe: int | None) -> int:
-        _refuse_nfe(self.method, nfe, "steps and rtol")
+    def count(self, nfe: int | None) -> int:
+        _refuse_nfe(self.name, nfe, "steps and rtol")
         return self.steps
 
 

@@ -12,7 +12,7 @@ import torch
 
 from flowprior.couplings import Coupling, PosteriorCoupling
 from flowprior.couplings.gap import compare_samples
-from flowprior.errors import CouplingError
+from flowprior.errors import InputError
 from flowprior.priors import Prior
 
 from .laws import fitted, projected_p_value, source_samples, two_classes
@@ -117,7 +117,7 @@ def test_independent_needs_to_know_how_many() -> None:
     coupling, prior = Coupling.create("independent"), fitted("gmm")
     assert coupling.source(prior, None, 7).shape == (7, 2)
     assert coupling.source(prior, torch.zeros(5, dtype=torch.long), 5).shape == (5, 2)
-    with pytest.raises(CouplingError, match="cond is None and n=None"):
+    with pytest.raises(InputError, match="expected cond or n, got neither"):
         coupling.source(prior, None)
-    with pytest.raises(CouplingError, match="cond is 5 rows and n=4"):
+    with pytest.raises(InputError, match="cond has 5 rows but n=4"):
         coupling.source(prior, torch.zeros(5, dtype=torch.long), 4)

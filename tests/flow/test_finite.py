@@ -70,7 +70,8 @@ def test_a_condition_that_is_not_finite_is_refused_by_part_and_row(told: str, va
 
 @pytest.mark.parametrize("told", conditions(0.0))
 def test_finite_ones_are_sampled(told: str) -> None:
-    condition, cond = conditions(1.0)[told]
+    """Also large ones, whose sum is not finite."""
+    condition, cond = conditions(3e38)[told]
     assert flow_of(condition).sample(cond, nfe=2).shape == (ROWS, 3)
 
 
@@ -92,7 +93,3 @@ def test_each_number_is_looked_at_once_and_not_at_every_step(monkeypatch: pytest
     monkeypatch.setattr("flowprior.flow.flow.check_finite_condition", lambda cond, owner: looked.append(cond))
     flow_of(EMBEDDING).sample(torch.zeros(ROWS, 5), nfe=7)
     assert len(looked) == 1
-
-
-def test_large_numbers_whose_sum_is_not_finite_are_no_mistake() -> None:
-    assert flow_of(EMBEDDING).sample(torch.full((ROWS, 5), 3e38), nfe=1).shape == (ROWS, 3)

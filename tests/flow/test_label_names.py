@@ -6,7 +6,7 @@ import pytest
 
 from flowprior.conditions import Condition
 from flowprior.errors import InputError
-from flowprior.flow.label_names import labels_of
+from flowprior.flow.readers import labels_of
 
 
 def labels(words: list[str], names: list[str]) -> list[int]:

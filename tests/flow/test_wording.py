@@ -39,13 +39,6 @@ def test_the_heading_says_what_the_training_wrote_down_in_one_line() -> None:
     assert "<b>" not in flow._repr_html_()
 
 
-def test_an_unfitted_prior_and_a_function_for_a_network_are_no_obstacle() -> None:
-    parts = (Prior.create("gmm"), Coupling.create("ot"), Path.create("condot"), Condition("labels", 3))
-    flow = Flow(lambda x, t, c: x, *parts)
-    assert "prior: GmmPrior(): prior 'gmm', not fitted" in repr(flow)
-    assert "samples: of a shape that the prior learns" in repr(flow)
-
-
 def test_a_solution_says_its_shape_and_not_its_numbers() -> None:
     solved = small_flow().solve(torch.zeros(4, dtype=torch.long), nfe=2, trajectory=True)
     assert repr(solved) == "Solution: samples [4, 2] in float32, NFE 2, trajectory at 3 times"

@@ -21,7 +21,7 @@ def test_of_labels_it_is_the_table_of_means(generator):
     prior = fitted(x, labels, sigma="diagonal")
     table = torch.stack([x[labels == label].mean(0) for label in (0, 2, 4, 6)])
     torch.testing.assert_close(prior.mean(torch.tensor([0, 2, 4, 6])), table)
-    torch.testing.assert_close(prior.spread.noise.sqrt(), NOISE, rtol=0.15, atol=0.0)
+    torch.testing.assert_close(prior.residuals.noise.sqrt(), NOISE, rtol=0.15, atol=0.0)
     with pytest.raises(InputError, match="cond has label 3, which had no example"):
         prior.mean(torch.tensor([3]))
 
@@ -51,8 +51,8 @@ def test_the_spread_is_that_of_rows_left_out_of_their_own_caption():
     x, cond = captions(250, 1)
     prior = fitted(x, cond, sigma="diagonal", neighbours=1, far="as-near")
     expected = NOISE * (1 + 1 / 4) ** 0.5
-    torch.testing.assert_close(prior.spread.noise.sqrt(), expected, rtol=0.1, atol=0.0)
-    assert fitted(x, cond, sigma=0.7).spread.noise.sqrt().unique().tolist() == pytest.approx([0.7])
+    torch.testing.assert_close(prior.residuals.noise.sqrt(), expected, rtol=0.1, atol=0.0)
+    assert fitted(x, cond, sigma=0.7).residuals.noise.sqrt().unique().tolist() == pytest.approx([0.7])
 
 
 def test_no_more_than_the_stated_number_of_embeddings_is_kept():

@@ -9,7 +9,7 @@ from flowprior.couplings import Coupling
 from flowprior.errors import InputError, NotFittedError
 from flowprior.priors import GaussianPrior, GmmPrior, LatentPrior, Prior, latents_of
 
-FOR_LATENTS = ("infer", "fits_latents", "frame")
+FOR_LATENTS = ("infer", "has_latents", "smoothed")
 
 
 class Moved(GaussianPrior, LatentPrior):
@@ -30,7 +30,7 @@ def test_a_latent_prior_without_latents_is_none():
     assert latents_of(GmmPrior(covariance="full")) is None
     for mixture in (GmmPrior(covariance="lowrank"), GmmPrior(components=2)):
         assert latents_of(mixture) is mixture
-    assert (mixture.fits_latents, mixture.frame(None, 1)) == (False, None)
+    assert (mixture.has_spread, mixture.spread(None, 1)) == (False, None)
 
 
 def test_a_plug_in_infers_after_its_questions_are_checked():

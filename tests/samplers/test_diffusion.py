@@ -20,11 +20,11 @@ from flowprior.errors import OptionError
 from flowprior.flow import Flow
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.samplers import DDIM, Ancestral, DiffusionSampler, Sampler
+from flowprior.samplers import DDIM, Ancestral, Sampler
 
 VP = Path.create("vp")
 MEAN, SPREAD = 1.5, 0.5
-DIFFUSION = [n for n in Sampler.available() if issubclass(Sampler.record(n).factory, DiffusionSampler)]  # type: ignore[arg-type]
+DIFFUSION = [n for n in Sampler.available() if issubclass(Sampler.record(n).factory, DDIM)]  # type: ignore[arg-type]
 
 
 def exact_velocity(mean: float, spread: float, path: Path = VP) -> Callable[..., Tensor]:

@@ -27,43 +27,29 @@ def fitted(spec: str, labels: int = 2) -> tuple[Prior, Tensor]:
     return Prior.registry.resolve(spec).fit((x, cond), generator=seeded()), cond
 
 
-@pytest.mark.parametrize("strength", [0.0, 0.5, 2.0])
-def test_samples_move_by_their_share_of_the_distance_between_means(strength: float) -> None:
-    flow = class_flow()
-    plain = flow.sample(LABELS, nfe=0, generator=seeded())
-    moved = flow.sample(LABELS, nfe=0, prior_guidance=strength, generator=seeded())
-    away = flow.prior.mean(LABELS) - flow.prior.marginal_mean()
-    assert away.abs().max() > 0.1
-    torch.testing.assert_close(moved - plain, (strength - 1) * away)
-
-
-def test_at_none_every_condition_starts_around_the_mean_of_all() -> None:
-    flow = class_flow()
-    cold = flow.sample(LABELS, nfe=0, prior_guidance=0, temperature=0, generator=seeded())
-    torch.testing.assert_close(cold, flow.prior.marginal_mean().expand_as(cold))
-
-
-def test_at_one_nothing_changes_and_it_costs_no_evaluation() -> None:
-    flow = class_flow()
-    plain = flow.solve(LABELS, nfe=4, generator=seeded())
-    same = flow.solve(LABELS, nfe=4, prior_guidance=1, generator=seeded())
-    moved = flow.solve(LABELS, nfe=4, prior_guidance=1.5, generator=seeded())
-    assert torch.equal(plain.x, same.x)
-    assert moved.nfe == 4
-    assert not torch.allclose(plain.x, moved.x)
-
-
-def test_with_a_temperature_both_are_kept() -> None:
-    flow = class_flow()
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("strength", [0.0, 1.0, 3.0])
+def test_both_options_move_source_samples_by_their_formula(temperature: float, strength: float) -> None:
+    """By the call, to which the sampler's own options give way, and by the spec; evaluations stay."""
+    flow, sampler = class_flow(), Sampler.create("euler", temperature=0.9)
     mean, marginal = flow.prior.mean(LABELS), flow.prior.marginal_mean()
+    assert (mean - marginal).abs().max() > 0.1
     plain = flow.sample(LABELS, nfe=0, generator=seeded())
-    found = flow.sample(LABELS, nfe=0, prior_guidance=3, temperature=0.5, generator=seeded())
-    torch.testing.assert_close(found, mean + 0.5 * (plain - mean) + 2 * (mean - marginal))
+    options = {"temperature": temperature, "prior_guidance": strength}
+    found = flow.sample(LABELS, nfe=0, sampler=sampler, generator=seeded(), **options)
+    expected = mean + temperature * (plain - mean) + (strength - 1) * (mean - marginal)
+    torch.testing.assert_close(found, expected)
+    assert sampler.temperature == 0.9
+    spec = f"euler:temperature={temperature},prior_guidance={strength}"
+    solved = flow.solve(LABELS, sampler=spec, nfe=4, generator=seeded(), trajectory=True)
+    assert solved.nfe == 4
+    torch.testing.assert_close(solved.trajectory[0], found)
 
 
 @pytest.mark.parametrize("name", Sampler.available())
 def test_every_sampler_has_the_option_in_its_spec(name: str) -> None:
     sampler = Sampler.registry.resolve(f"{name}:prior_guidance=1.5")
+    assert sampler.with_source() is sampler
     assert sampler.prior_guidance == 1.5
     assert "prior_guidance=1.5" in spec_of(Sampler.registry, sampler)
     assert "prior_guidance" not in spec_of(Sampler.registry, Sampler.create(name))
@@ -101,12 +87,6 @@ def test_the_mean_of_all_follows_a_new_fit_and_what_is_loaded() -> None:
     assert (other.marginal_mean() - before).abs().min() > 3
     prior.load_state_dict(other.state_dict())
     torch.testing.assert_close(prior.marginal_mean(), other.marginal_mean())
-
-
-def test_a_sampler_that_was_given_is_used_itself() -> None:
-    sampler = Sampler.create("euler")
-    assert sampler.with_source() is sampler
-    assert sampler.with_source(prior_guidance=2) is not sampler
 
 
 def test_an_unconditional_prior_and_marginal_source_samples_are_refused() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
@@ -16,8 +16,6 @@ from flowprior.data import TensorData
 from flowprior.errors import CouplingError, OptionError
 from flowprior.evaluation import evaluate, sweep
 from flowprior.flow import Flow
-from flowprior.paths import Path
-from flowprior.priors import Prior
 from flowprior.registry import Registry, spec_of
 from flowprior.samplers import Euler, Sampler
 from tests.gaussian_flow import ClassVelocity, GaussianVelocity, flow_of
@@ -27,13 +25,6 @@ LABELS = torch.arange(12) % 3
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-class Averages(nn.Module):
-    """An average velocity that depends on point and interval."""
-
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
-        return x.sin() * t.sum(1, keepdim=True)
 
 
 def class_flow() -> Flow:
@@ -46,62 +37,6 @@ def gaussian_flow() -> tuple[Flow, tuple[Tensor, Tensor]]:
     start = (torch.zeros(2).double(), torch.ones(2).double())
     end = (torch.tensor([1.0, -2.0]).double(), torch.tensor([0.5, 3.0]).double())
     return flow_of(GaussianVelocity(start, end), (2,)), end
-
-
-def serving(name: str) -> tuple[Flow, Tensor]:
-    """A flow that the sampler can serve, and its conditions; diffusion samplers want noise, and its path."""
-    flow = class_flow()
-    if Sampler.create(name).bends_by_moments:
-        rows = torch.randn(60, 3, generator=seeded())
-        prior = Prior.create("latent-gmm", components=1, rank=2).fit((rows, torch.arange(60) % 3))
-        return Flow(flow.model, prior, Coupling.create("condot"), flow.path, Condition("labels", 3)), LABELS
-    if predictions := Sampler.create(name).predictions:
-        return Flow(Averages(), flow.prior, flow.coupling, flow.path, Condition("labels", 3),
-                    prediction=predictions[0]), LABELS  # fmt: skip
-    if name != "ancestral":
-        return flow, LABELS
-    prior = Prior.create("gaussian").fit(torch.randn(20, 3, generator=seeded()))
-    return Flow(flow.model, prior, flow.coupling, Path.create("vp"), Condition("labels", 3)), LABELS
-
-
-@pytest.mark.parametrize("temperature", [0.0, 0.25, 1.0, 2.0])
-def test_source_samples_lie_at_that_share_of_their_distance_from_the_priors_mean(temperature: float) -> None:
-    flow = class_flow()
-    drawn = flow.sample(LABELS, nfe=0, generator=seeded())
-    mean = flow.prior.mean(LABELS)
-    assert (drawn - mean).abs().max() > 0.5
-    found = flow.sample(LABELS, nfe=0, temperature=temperature, generator=seeded())
-    torch.testing.assert_close(found - mean, temperature * (drawn - mean))
-
-
-def test_at_one_nothing_changes_and_at_none_all_samples_of_a_condition_are_one() -> None:
-    flow = class_flow()
-    plain = flow.sample(LABELS, nfe=4, generator=seeded())
-    torch.testing.assert_close(
-        flow.sample(LABELS, nfe=4, temperature=1, generator=seeded()), plain, rtol=0, atol=0
-    )
-    cold = flow.sample(LABELS, nfe=4, temperature=0, generator=seeded())
-    for label in range(3):
-        own = cold[label == LABELS]
-        torch.testing.assert_close(own, own[:1].expand_as(own))
-        assert plain[label == LABELS].std(0).min() > 0
-
-
-@pytest.mark.parametrize("name", Sampler.available())
-def test_every_sampler_has_the_option_and_the_call_says_it_over_again(name: str) -> None:
-    flow, cond = serving(name)
-    warm = Sampler.create(name, temperature=0.9)
-    by_spec = flow.sample(cond, sampler=f"{name}:temperature=0.3", generator=seeded())
-    by_call = flow.sample(cond, sampler=warm, temperature=0.3, generator=seeded())
-    plain = flow.sample(cond, sampler=name, generator=seeded())
-    torch.testing.assert_close(by_spec, by_call, rtol=0, atol=0)
-    assert not torch.allclose(by_spec, plain)
-
-
-def test_a_sampler_that_was_given_keeps_its_own_temperature() -> None:
-    sampler = Sampler.create("euler", temperature=0.9)
-    class_flow().sample(LABELS, sampler=sampler, temperature=0.2, nfe=1, generator=seeded())
-    assert sampler.temperature == 0.9
 
 
 @pytest.mark.parametrize("option", ["temperature", "prior_guidance"])

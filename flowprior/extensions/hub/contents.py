@@ -10,8 +10,7 @@ from typing import Any
 from flowprior.conditions import Condition
 from flowprior.display import markdown_table
 from flowprior.flow.description import samples_ending, tensor_option, weights_digest
-from flowprior.flow.label_names import WHOLE, names_of
-from flowprior.flow.readers import TEXT_ENCODER, TEXTUAL
+from flowprior.flow.readers import TEXT_ENCODER, TEXTUAL, WHOLE, names_of
 from flowprior.priors.saved import KEPT
 
 
