@@ -22,7 +22,7 @@ class Coupling(Registered, abc.ABC):
 
     Training calls :meth:`pairs`, which calls :meth:`draw`; sampling starts at :meth:`source`. The two must
     agree in law, for each condition and averaged over the data; where they agree only in part the gap is
-    measured (:func:`flowprior.couplings.source_gap`) and logged with every run.
+    measured (:func:`flowprior.couplings.source_mismatch`) and logged with every run.
     """
 
     registry: ClassVar[Registry[Any]] = Registry("coupling", "flowprior.couplings")

@@ -29,7 +29,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from flowprior.mixtures.grouped import Grouping, by_group, there_and_back, times_table
+from flowprior.mixtures.grouped import Grouping, by_group, rotated_difference, times_table
 from flowprior.ops import SubspaceTables, subspace_source
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.ops.operators import runs_natively
@@ -193,7 +193,7 @@ class Frame:
         inside = times_table(stretched, self.of_basis, self.basis)
         if self.rotation is None:
             return along - inside
-        return there_and_back(along, inside, self.of_rotation, self.rotation)
+        return rotated_difference(along, inside, self.of_rotation, self.rotation)
 
     def log_density_around(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """h ``[B, r]``, and log p(x) − log p(h) ``[B]``: the complement's Gaussian and the Jacobian."""

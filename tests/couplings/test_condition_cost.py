@@ -7,14 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowprior.couplings.costs import condition_distance, condition_weight, squared_distances, weighted_cost
 from flowprior.couplings.ot import OTCoupling
-from flowprior.couplings.plans import (
-    assign,
-    condition_distance,
-    condition_weight,
-    squared_distances,
-    weighted_cost,
-)
+from flowprior.couplings.plans import assignment
 
 
 def batch(n: int, seed: int, classes: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -45,7 +40,7 @@ def test_the_weight_leaves_the_wanted_share(n: int, seed: int, share: float) -> 
 def test_an_infinite_weight_is_pairing_within() -> None:
     x0, x1, labels = batch(60, 2, classes=5)
     cost = squared_distances(x1, x0) + 1e9 * condition_distance(labels)
-    torch.testing.assert_close(assign(cost), OTCoupling(condition="within").pair(x0, x1, labels))
+    torch.testing.assert_close(assignment(cost), OTCoupling(condition="within").pair(x0, x1, labels))
 
 
 def test_no_weight_is_pairing_that_ignores_the_condition() -> None:

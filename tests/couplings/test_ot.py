@@ -124,7 +124,7 @@ def test_draw_size_is_a_multiple_of_the_batch(ot_batch: int | None, batch: int, 
     ],
 )
 def test_impossible_options(options: dict[str, object]) -> None:
-    with pytest.raises(OptionError, match=f"{next(iter(options))}=.* is not possible"):
+    with pytest.raises(OptionError, match=f"ot.*{next(iter(options))}"):
         Coupling.create("ot", **options)
 
 
