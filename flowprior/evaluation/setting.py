@@ -19,7 +19,6 @@ from flowprior.flow.sampling import evaluating
 from flowprior.flow.showing import check_samples
 from flowprior.metrics.base import Metric, SampleMetric, StepMetric
 from flowprior.metrics.setup import Setup
-from flowprior.metrics.trajectories import step_times
 from flowprior.registry import spec_of
 from flowprior.samplers import FixedStepSampler, Sampler, Solution, TimeGrid
 
@@ -116,7 +115,7 @@ def step_times_of(settings: Iterable[Setting]) -> set[float]:
     for setting in settings:
         if isinstance(setting.sampler, FixedStepSampler) and setting.nfe is not None:
             with suppress(OptionError):
-                times.update(step_times(setting.sampler, setting.nfe))
+                times.update(setting.sampler.times(setting.nfe).tolist())
     return times
 
 

@@ -1,4 +1,4 @@
-"""Assignments, plans from POT and permutations that follow them: the best, with their marginals, or refused."""
+"""Assignments, plans from POT and permutations of them: the best, with their marginals, or refused."""
 
 from __future__ import annotations
 
