@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from flowprior import Coupling, Prior
-from flowprior.couplings import source_gap, transport_cost
+from flowprior.couplings import source_mismatch, transport_cost
 from flowprior.data import load_data
 
 moons = load_data("moons:n=2000")
@@ -34,7 +34,7 @@ for name in ("independent", "condot", "ot", "posterior"):
     x0 = coupling.draw(
         prior, x1, labels, generator=torch.Generator().manual_seed(0)
     )
-    gap = source_gap(
+    gap = source_mismatch(
         coupling, prior, x1, labels, generator=torch.Generator().manual_seed(0)
     )
     pairs[name] = x0

@@ -1,15 +1,15 @@
-"""Couplings: which source sample belongs to which datum."""
+"""Couplings: which source sample belongs to which data sample."""
 
 from flowprior.couplings.base import Coupling, PairingCoupling
+from flowprior.couplings.costs import transport_cost
 from flowprior.couplings.drawing import (
     CondOTCoupling,
     IndependentCoupling,
     LeaveOneOutCoupling,
     PosteriorCoupling,
 )
-from flowprior.couplings.gap import SourceGap, source_gap
+from flowprior.couplings.mismatch import SourceMismatch, source_mismatch
 from flowprior.couplings.ot import OTCoupling
-from flowprior.couplings.plans import transport_cost
 from flowprior.couplings.reflow import ReflowCoupling
 from flowprior.couplings.semidiscrete import SemidiscreteCoupling
 
@@ -23,7 +23,7 @@ __all__ = [
     "PosteriorCoupling",
     "ReflowCoupling",
     "SemidiscreteCoupling",
-    "SourceGap",
-    "source_gap",
+    "SourceMismatch",
+    "source_mismatch",
     "transport_cost",
 ]

@@ -23,7 +23,7 @@ class Coupling(Registered, abc.ABC):
 
     Training calls :meth:`pairs`, which calls :meth:`draw`; sampling starts at :meth:`source`. The two must
     agree in distribution, for each condition and averaged over the data; where they agree only in part the
-    source mismatch is measured (:func:`flowprior.couplings.source_gap`) and logged with every run.
+    source mismatch is measured (:func:`flowprior.couplings.source_mismatch`) and logged with every run.
     """
 
     registry: ClassVar[Registry[Any]] = Registry("coupling", "flowprior.couplings")

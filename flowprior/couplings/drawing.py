@@ -120,7 +120,7 @@ class PosteriorCoupling(Coupling):
 
     Sampling starts at p0(·|c). At the maximum-likelihood fit the two agree in their first two
     moments; beyond those only as far as the prior fits, so the gap
-    (:func:`flowprior.couplings.source_gap`) belongs in every run's log.
+    (:func:`flowprior.couplings.source_mismatch`) belongs in every run's log.
 
     A condition with few examples is given some that are the prior's own, so that a flow does not fall back to
     copies of them (:mod:`flowprior.priors.few_examples`).

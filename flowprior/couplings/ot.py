@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import torch
 from torch import Tensor
 
 from flowprior.conditions import (
     Conditions,
     Parts,
-    TokenStates,
     as_value,
     choose_parts,
     describe_value,
-    flat,
     label_groups,
     numbers_in,
 )
 from flowprior.couplings.base import Coupling, PairingCoupling
-from flowprior.couplings.plans import (
-    DENSE_ROWS,
-    LargePlan,
-    PlanSolver,
-    assign,
-    inner_costs,
-    round_plan,
-    squared_distances,
-    weighted_cost,
-)
-from flowprior.errors import CouplingError, OptionError
-from flowprior.mixtures.grouped import groups
-from flowprior.registry import choose
+from flowprior.couplings.costs import centred, distances_between, weighted_cost
+from flowprior.couplings.plans import DENSE_ROWS, SOLVERS, LargePlan, PlanSolver, assignment, round_plan
+from flowprior.errors import CouplingError
+from flowprior.mixtures.grouped import sorted_by
+from flowprior.registry import check_count, check_numbers, choose
 
-V = TypeVar("V")
-
+OWNER = "coupling 'ot'"
 CONDITIONS = ("auto", "within", "ignore", "weighted")
 METHODS = ("exact", "sinkhorn", "unbalanced", "partial")
 
@@ -43,14 +30,14 @@ METHODS = ("exact", "sinkhorn", "unbalanced", "partial")
 class OTCoupling(PairingCoupling):
     """x0 ~ p0(·|c), re-paired with the data by optimal transport in the batch (squared Euclidean cost).
 
-    Pairing across conditions bends the law of x0 given c away from where sampling starts (C²OT,
-    arXiv 2503.10636), so equal labels are paired among themselves unless told otherwise.
+    Pairing across conditions bends the distribution of x0 given c away from where sampling starts (C²OT,
+    arXiv 2503.10636), so by default equal labels are paired among themselves.
 
     Args:
-        method: ``"exact"`` (assignment), or POT's ``"sinkhorn"``, ``"unbalanced"`` or ``"partial"`` plan
-            rounded to a random permutation; mass that the last two leave out is paired at random. Beyond
-            2,048 rows ``sinkhorn`` holds no plan: each datum draws from its own row of it, so that a source
-            sample may come twice (:mod:`flowprior.couplings.plans`).
+        method: POT's ``"exact"`` plan, which is a permutation, or its ``"sinkhorn"``, ``"unbalanced"`` or
+            ``"partial"`` plan rounded to a random permutation; mass that the last two leave out is paired at
+            random. Beyond 2,048 rows ``sinkhorn`` holds no plan: each datum draws from its own row of it, so
+            that a source sample may come twice (:mod:`flowprior.couplings.plans`).
         condition: ``"within"`` equal conditions; ``"ignore"`` them (the BatchOT baseline); ``"weighted"``
             (C²OT's cost, for embeddings); ``"auto"``: within labels, weighted for embeddings.
         reg: entropic regularisation, relative to the mean cost (``sinkhorn``, ``unbalanced``).
@@ -61,6 +48,8 @@ class OTCoupling(PairingCoupling):
         reads: name of the part that it pairs by, where a condition has several, or some with ``+`` between
             them; empty for all. Under ``auto`` rows of equal labels are paired among themselves, by the
             weighted cost where there is an embedding, too; token states count by their mean.
+        solver: ``"pot"``, or ``"scipy"`` for its assignment, which is quicker: of the exact plan, and of the
+            rounding of the others.
     """
 
     def __init__(
@@ -73,24 +62,29 @@ class OTCoupling(PairingCoupling):
         kept_share: float = 0.01,
         ot_batch: int | None = None,
         reads: str = "",
+        solver: str = "pot",
     ) -> None:
-        self.method = choose("coupling 'ot'", "method", method, METHODS)
-        self.condition = choose("coupling 'ot'", "condition", condition, CONDITIONS)
-        self.kept_share = _within("kept_share", kept_share, 0.0 <= kept_share <= 1.0, "in [0, 1]")
-        self.reg = _within("reg", reg, reg > 0, "above 0")
-        self.reg_m = _within("reg_m", reg_m, reg_m > 0, "above 0")
-        self.mass = _within("mass", mass, 0.0 < mass <= 1.0, "in (0, 1]")
-        self.ot_batch = _within("ot_batch", ot_batch, ot_batch is None or ot_batch >= 1, "1 or more")
-        self.reads = _within("reads", reads, isinstance(reads, str), "a part's name")
+        check_numbers(OWNER, reg=(reg, 1e-12, 1e12), reg_m=(reg_m, 1e-12, 1e12))
+        check_numbers(OWNER, mass=(mass, 1e-12, 1), kept_share=(kept_share, 0, 1))
+        check_count(OWNER, "ot_batch", 1 if ot_batch is None else ot_batch)
+        self.method = choose(OWNER, "method", method, METHODS)
+        self.condition = choose(OWNER, "condition", condition, CONDITIONS)
+        self.reg = reg
+        self.reg_m = reg_m
+        self.mass = mass
+        self.kept_share = kept_share
+        self.ot_batch = ot_batch
+        self.reads = reads
+        self.solver = choose(OWNER, "solver", solver, SOLVERS)
 
     def draw_size(self, batch_size: int) -> int:
-        """``ot_batch`` rounded up to a multiple of ``batch_size``."""
+        """Return ``ot_batch`` rounded up to a multiple of ``batch_size``."""
         return batch_size if self.ot_batch is None else -(-self.ot_batch // batch_size) * batch_size
 
     def pair(
         self, x0: Tensor, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Which x0 each datum starts at, ``[B]``, int64 on the device of x0; see :class:`PairingCoupling`.
+        """Return which x0 each datum starts at, ``[B]``, int64 on the device of x0.
 
         A permutation, but where ``method="sinkhorn"`` meets more than 2,048 rows of one condition.
 
@@ -108,29 +102,48 @@ class OTCoupling(PairingCoupling):
             raise CouplingError(
                 f"ot.pair: expected one condition for each of {len(x1)} rows, got {len(cond)}"
             )
-        within, weighted = self._seen(cond)
-        if within is None:
-            permutation = self._pair_rows(x1, x0, weighted, generator)
-        else:
-            permutation = torch.empty(len(x1), dtype=torch.long)
-            keys = (within.unique(dim=0, return_inverse=True)[1] if within.dim() > 1 else within).cpu()
-            for rows, _, _ in groups(keys, torch.zeros_like(keys)):
-                here = rows.to(x1.device)
-                near = None if weighted is None else weighted.index_select(0, here)
-                part = self._pair_rows(x1.index_select(0, here), x0.index_select(0, here), near, generator)
-                permutation[rows] = rows[part]
+        labels, weighing = self._split(cond)
+        if labels is None or not len(x1):
+            return self._pair(*centred(x1, x0), weighing, generator).to(x0.device)
+        keys = labels.unique(dim=0, return_inverse=True)[1] if labels.dim() > 1 else labels
+        _, counts, order = sorted_by(keys.cpu())
+        rows = order.to(x1.device)
+        data, sources = centred(x1.index_select(0, rows), x0.index_select(0, rows))
+        parts = [order, data, sources, *([] if weighing is None else [weighing.index_select(0, rows)])]
+        permutation = torch.empty_like(order)
+        for own, part1, part0, *near in zip(*(part.split(counts) for part in parts), strict=True):
+            permutation[own] = own[self._pair(part1, part0, *near, generator=generator)]
         return permutation.to(x0.device)
 
-    def _pair_rows(
-        self, x1: Tensor, x0: Tensor, near: Tensor | None, generator: torch.Generator | None
+    def _pair(
+        self,
+        x1: Tensor,
+        x0: Tensor,
+        weighing: Tensor | None = None,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
-        """The permutation ``[M]`` for rows that may all be paired; those of ``near`` conditions rather."""
-        if near is None:
-            return self._solve(x1, x0, generator)
-        cost = squared_distances(x1, x0)
-        return self._solve_cost(weighted_cost(cost, near, self.kept_share), float(cost.mean()), generator)
+        """Return which x0 ``[M]`` each of some rows takes, on the CPU; any of them may be paired.
 
-    def _seen(self, cond: Conditions | None) -> tuple[Tensor | None, Tensor | None]:
+        Args:
+            x1, x0: float64 ``[M, D]``.
+            weighing: embeddings ``[M, E]`` whose distances add to the cost.
+            generator: of the rounding.
+        """
+        if self.method == "exact" and weighing is None:
+            # The squared distance up to one number a row and one a column, to which an assignment is blind.
+            return assignment(-(x1 @ x0.T), self.solver)
+        if self.method == "sinkhorn" and weighing is None and len(x1) > DENSE_ROWS:
+            return LargePlan.of(x1, x0, self.reg).draw(generator)
+        cost = distances_between(x1, x0)
+        scale = float(cost.mean())
+        if weighing is not None:
+            cost = weighted_cost(cost, weighing, self.kept_share)
+        if len(cost) < 2 or self.method == "exact":
+            return assignment(cost, self.solver)
+        plan = PlanSolver(self.method, self.reg, self.reg_m, self.mass).solve(cost, scale)
+        return round_plan(plan, generator, self.solver)
+
+    def _split(self, cond: Conditions | None) -> tuple[Tensor | None, Tensor | None]:
         """Split the condition ``[B, …]``: rows pair within equal values; what is left adds to the cost."""
         if isinstance(cond, Parts):
             cond = cond.only(choose_parts(cond.names, self.reads, "ot.pair"))
@@ -138,13 +151,6 @@ class OTCoupling(PairingCoupling):
             choose_parts((), self.reads, "ot.pair")
         if cond is None or self.condition == "ignore":
             return None, None
-        if isinstance(cond, Tensor):
-            mode = "weighted" if cond.is_floating_point() else "within"
-            mode = mode if self.condition == "auto" else self.condition
-            return (cond, None) if mode == "within" else (None, flat(cond))
-        return self._seen_parts(cond)
-
-    def _seen_parts(self, cond: Parts | TokenStates) -> tuple[Tensor | None, Tensor | None]:
         labels, numbers = label_groups(cond), numbers_in(cond)
         if self.condition == "within":
             labels, numbers = numbers if labels is None else labels, None
@@ -156,25 +162,3 @@ class OTCoupling(PairingCoupling):
                 "reads= to one of these parts, or condition=ignore"
             )
         return labels, numbers
-
-    def _solve(self, x1: Tensor, x0: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Which x0 ``[M]`` each of some rows takes that may all be paired, on the CPU."""
-        if self.method == "exact":
-            return assign(inner_costs(x1, x0))
-        if self.method == "sinkhorn" and len(x1) > DENSE_ROWS:
-            return LargePlan.of(x1, x0, self.reg).draw(generator)
-        cost = squared_distances(x1, x0)
-        return self._solve_cost(cost, float(cost.mean()), generator)
-
-    def _solve_cost(self, cost: Tensor, scale: float, generator: torch.Generator | None) -> Tensor:
-        """The permutation for a cost matrix ``[M, M]``; ``scale`` is what ``reg`` is relative to."""
-        if len(cost) < 2 or self.method == "exact":
-            return assign(cost)
-        plan = PlanSolver(self.method, self.reg, self.reg_m, self.mass).solve(cost, scale)
-        return round_plan(plan, generator)
-
-
-def _within(option: str, value: V, possible: bool, expected: str) -> V:
-    if not possible:
-        raise OptionError(f"coupling 'ot': {option}={value} is not possible; choose it {expected}")
-    return value

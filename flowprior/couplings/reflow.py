@@ -1,4 +1,4 @@
-"""Pairs of a trained flow's own making: what it carries a source sample to, or a datum back to.
+"""Pairs that a trained flow makes: a source sample and where it is carried, or a datum and where it began.
 
 Trajectories of a flow do not cross. A network that is trained on its source samples and samples as pairs has
 few crossings to average over: the new flow is straighter, and its transport cost no higher (Liu et al. 2022,
@@ -9,17 +9,17 @@ A pool of pairs is made once and drawn from ever after, each label's by themselv
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, describe_value
+from flowprior.conditions import Conditions
 from flowprior.conditions import rows as rows_of
 from flowprior.couplings.base import Coupling
+from flowprior.couplings.by_label import MOST_BYTES, WITHOUT, check_labels, labels_of, samples_of_each
 from flowprior.errors import CouplingError, NotFittedError, OptionError
+from flowprior.mixtures.grouped import rows_of_each
 from flowprior.priors import Prior
 from flowprior.registry import check_count, check_numbers
 from flowprior.streams.batches import CheckedBatches, FitData
@@ -29,10 +29,8 @@ OWNER = "coupling 'reflow'"
 NO_FLOW = (
     f"{OWNER}: expected a trained flow, got none; name a run or a saved flow, as in reflow:flow=runs/first"
 )
-WITHOUT = -1
-"""Stands for the label of data without conditions."""
-MOST_BYTES = 4 << 30
-"""Most bytes of pairs that may be held."""
+INSTEAD = "pool=0, which makes pairs for each batch"
+"""The advice for conditions that a pool of pairs cannot serve."""
 
 
 class Teacher(Protocol):
@@ -40,15 +38,15 @@ class Teacher(Protocol):
 
     @property
     def prior(self) -> Prior:
-        """Where it starts; fitted."""
+        """The fitted prior that it starts from."""
         ...
 
     def forth(self, x0: Tensor, cond: Conditions | None, *, nfe: int, guidance: float) -> Tensor:
-        """The samples ``[B, *event]`` that source samples are carried to."""
+        """Return the samples ``[B, *event]`` that source samples are carried to."""
         ...
 
     def back(self, x1: Tensor, cond: Conditions | None, *, nfe: int, guidance: float) -> Tensor:
-        """The source samples ``[B, *event]`` that are carried to x1."""
+        """Return the source samples ``[B, *event]`` that are carried to x1."""
         ...
 
 
@@ -98,11 +96,12 @@ class ReflowCoupling(Coupling):
         self.origin = origin
         self.teacher: Teacher | None = None
         self.digest = ""  # of the flow's weights, sha256, where its file was read
-        self.made: Pool | None = None
+        self.made: dict[int, tuple[Tensor, Tensor]] = {}
+        """The pairs (x0, x1), ``[M, *event]`` each, of each label."""
 
     @property
     def first(self) -> Coupling:
-        """The coupling that ``origin`` names.
+        """Create the coupling that ``origin`` names.
 
         A network of these pairs is shown its law, so that it can begin with the flow's weights: what a
         network is shown, and in which units it answers, leaves the velocity that it learns as it is.
@@ -121,7 +120,7 @@ class ReflowCoupling(Coupling):
 
     @property
     def is_fitted(self) -> bool:
-        return self.teacher is not None and (self.pool == 0 or self.made is not None)
+        return self.teacher is not None and (self.pool == 0 or bool(self.made))
 
     def check(self, prior: Prior) -> None:
         """Refuse a prior that is not the flow's.
@@ -153,36 +152,37 @@ class ReflowCoupling(Coupling):
         self._teacher()
         if self.pool == 0:
             return self
-        stream = CheckedBatches(data, self.name, self._labels)
+        stream = CheckedBatches(data, self.name, _labels)
         first = stream.peek()[0]
         if 2 * self.pool * first[0].numel() * first.element_size() > MOST_BYTES:
             raise CouplingError(
                 f"{OWNER}: {self.pool} pairs take more than {MOST_BYTES >> 30} GiB; use a smaller pool, or "
-                "pool=0, which makes pairs for each batch"
+                f"{INSTEAD}"
             )
         counts = label_counts(stream)
         total = sum(counts.values())
         sizes = {label: max(1, round(self.pool * count / total)) for label, count in counts.items()}
         real = {label: min(round(self.real * size), counts[label]) for label, size in sizes.items()}
-        ends = some_events(stream, counts, real, generator)
-        pairs = {
-            label: self._made(prior, ends[label], None if label < 0 else label, size, generator)
+        kept = {label: _chosen(count, real[label], generator) for label, count in counts.items()}
+        ends = samples_of_each(stream, OWNER, INSTEAD, kept)
+        shape = first.shape[1:]
+        self.made = {
+            label: self._made(prior, ends[label].unflatten(1, shape), label, size, generator)
             for label, size in sizes.items()
         }
-        self.made = Pool(pairs)
         return self
 
     def draw(
         self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """The source samples that the flow carries to x1."""
+        """Return the source samples that the flow carries to x1."""
         return self._teacher().back(x1, cond, nfe=self.nfe, guidance=self.guidance)
 
     @torch.no_grad()
     def pairs(
         self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """(x0, x1), ``[B, *event]`` each, of the flow under ``cond``; of the given data only some are kept.
+        """Return (x0, x1), ``[B, *event]`` each, of the flow under ``cond``; few of the given data are kept.
 
         Raises:
             NotFittedError: there is no flow, or :meth:`fit` was not called.
@@ -191,17 +191,25 @@ class ReflowCoupling(Coupling):
         self._teacher()
         if self.pool == 0:
             return self._fresh(prior, x1, cond, generator)
-        if self.made is None:
+        if not self.made:
             raise NotFittedError(
                 f"{OWNER}: no pairs yet; call coupling.fit(prior, data) first, as train does"
             )
-        x0, ends = self.made.draw(self._labels(cond), len(x1), generator)
-        return x0.to(x1), ends.to(x1)
+        x0, ends = torch.empty_like(x1), torch.empty_like(x1)
+        for label, rows in rows_of_each(labels_of(_labels(cond), len(x1)).to(x1.device)):
+            if label not in self.made:
+                raise CouplingError(
+                    f"{OWNER}: there are no pairs of label {label}, which had no data; use {INSTEAD}"
+                )
+            held = self.made[label]
+            chosen = torch.randint(len(held[0]), (len(rows),), generator=generator, device=held[0].device)
+            x0[rows], ends[rows] = (x[chosen].to(x1) for x in held)
+        return x0, ends
 
     def _fresh(
         self, prior: Prior, x1: Tensor, cond: Conditions | None, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """Pairs made for a batch; each datum is kept with the probability ``real``."""
+        """Make pairs for a batch; each datum is kept with the probability ``real``."""
         x0 = self.source(prior, cond, len(x1), generator=generator)
         kept = torch.rand(len(x1), generator=generator, device=x0.device) < self.real
         made, ends = ~kept, x1.clone()
@@ -212,11 +220,11 @@ class ReflowCoupling(Coupling):
         return x0, ends
 
     def _made(
-        self, prior: Prior, ends: Tensor, label: int | None, size: int, generator: torch.Generator | None
+        self, prior: Prior, ends: Tensor, label: int, size: int, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """(x0, x1), ``[size, *event]`` each, of one label, the first ones from the data ``ends``."""
+        """Make (x0, x1), ``[size, *event]`` each, of one label, the first ones from the data ``ends``."""
         device = prior.event_dims.device
-        cond = None if label is None else torch.full((size,), label, device=device)
+        cond = None if label == WITHOUT else torch.full((size,), label, device=device)
         kept, ends = len(ends), ends.to(device)
         rest = rows_of(cond, slice(kept, None))
         x0 = self.source(prior, rest, size - kept, generator=generator)
@@ -234,11 +242,7 @@ class ReflowCoupling(Coupling):
             )
         return self.teacher
 
-    def _labels(self, cond: Conditions | None) -> Tensor | None:
-        check_labels(cond)
-        return cond if isinstance(cond, Tensor) else None
-
-    # -- what the flow's own coupling says --------------------------------------------------------
+    # -- the source samples are those of the flow's own coupling ----------------------------------
 
     def source(
         self,
@@ -258,7 +262,7 @@ class ReflowCoupling(Coupling):
 
 
 def _are_equal(prior: Prior, other: Prior) -> bool:
-    """Whether two fitted priors are the same one, on whatever device."""
+    """Return whether two fitted priors are the same one, on whatever device."""
     if prior is other:
         return True
     own, others = prior.state_dict(), other.state_dict()
@@ -267,90 +271,22 @@ def _are_equal(prior: Prior, other: Prior) -> bool:
     )
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Pairs of each label.
-
-    Attributes:
-        pairs: label -> (x0, x1), ``[M, *event]`` each; :data:`WITHOUT` where there are no conditions.
-    """
-
-    pairs: Mapping[int, tuple[Tensor, Tensor]]
-
-    def draw(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """(x0, x1), ``[n, *event]`` each, with replacement, of the labels ``[n]`` or without conditions.
-
-        Raises:
-            CouplingError: a label of which there are no pairs.
-        """
-        first = next(iter(self.pairs.values()))[0]
-        labels = torch.full((n,), WITHOUT, device=first.device) if cond is None else cond.to(first.device)
-        x0, x1 = (first.new_empty(n, *first.shape[1:]) for _ in range(2))
-        for label in labels.unique().tolist():
-            if label not in self.pairs:
-                raise CouplingError(
-                    f"{OWNER}: there are no pairs of label {label}, of which there were no data; "
-                    "use pool=0, which makes pairs for each batch"
-                )
-            places, held = (labels == label).nonzero()[:, 0], self.pairs[label]
-            chosen = torch.randint(len(held[0]), (len(places),), generator=generator, device=first.device)
-            x0[places], x1[places] = held[0][chosen], held[1][chosen]
-        return x0, x1
+def _labels(cond: Conditions | None) -> Tensor | None:
+    return check_labels(cond, OWNER, INSTEAD)
 
 
 def label_counts(data: CheckedBatches) -> dict[int, int]:
-    """Count the data samples of each label, or all of them if there are no conditions.
-
-    Raises:
-        CouplingError: another condition than labels.
-    """
+    """Count the data samples of each label, or all of them if there are no conditions."""
     counts: dict[int, int] = {}
     for x, cond in data:
-        check_labels(cond)
-        labels = torch.full((len(x),), WITHOUT) if cond is None else cond
-        for label, count in zip(*(t.tolist() for t in labels.unique(return_counts=True)), strict=True):
-            counts[label] = counts.get(label, 0) + count
+        for label, rows in rows_of_each(labels_of(cond, len(x))):
+            counts[label] = counts.get(label, 0) + len(rows)
     return counts
 
 
-def some_events(
-    data: CheckedBatches,
-    counts: Mapping[int, int],
-    wanted: Mapping[int, int],
-    generator: torch.Generator | None,
-) -> dict[int, Tensor]:
-    """``wanted`` events of each label ``[M, *event]``, drawn without replacement, in the order of the data.
-
-    Args:
-        data: with labels, or without conditions.
-        counts: how many there are of each, see :func:`label_counts`.
-        wanted: how many of them, at most as many.
-        generator: chooses them.
-    """
-    shape, device = data.peek()[0].shape[1:], None if generator is None else generator.device
-    kept = {}
-    for label, count in counts.items():
-        kept[label] = torch.zeros(count, dtype=torch.bool)
-        kept[label][torch.randperm(count, generator=generator, device=device)[: wanted[label]].cpu()] = True
-    seen, found = dict.fromkeys(counts, 0), {label: [] for label in counts}
-    for x, cond in data:
-        for label in [WITHOUT] if cond is None else cond.unique().tolist():
-            rows = x if cond is None else x[cond == label]
-            mask = kept[label][seen[label] : seen[label] + len(rows)]
-            found[label].append(rows[mask.to(rows.device)])
-            seen[label] += len(rows)
-    return {label: torch.cat(parts).unflatten(1, shape) for label, parts in found.items()}
-
-
-def check_labels(cond: Conditions | None) -> None:
-    """Refuse conditions whose pairs cannot be told apart by a label.
-
-    Raises:
-        CouplingError: it says what to use.
-    """
-    if cond is None or (isinstance(cond, Tensor) and not cond.is_floating_point() and cond.dim() == 1):
-        return
-    raise CouplingError(
-        f"{OWNER}: expected labels or no condition for a pool of pairs, got {describe_value(cond)}; use "
-        "pool=0, which makes pairs for each batch"
-    )
+def _chosen(count: int, wanted: int, generator: torch.Generator | None) -> Tensor:
+    """Return a mask ``[count]`` of ``wanted`` places, drawn without replacement."""
+    device = None if generator is None else generator.device
+    mask = torch.zeros(count, dtype=torch.bool)
+    mask[torch.randperm(count, generator=generator, device=device)[:wanted].cpu()] = True
+    return mask

@@ -1,7 +1,7 @@
 """Source samples paired with the data that semidiscrete optimal transport sends them to, within the label.
 
-The source law p0(·|c) is continuous, the data of a label are N points x_j of weight 1/N. Optimal transport
-between the two is a map: with potentials g_j that maximise the dual
+The source distribution p0(·|c) is continuous, the data of a label are N points x_j of weight 1/N. Optimal
+transport between the two is a map: with potentials g_j that maximise the dual
 
     E_{x0 ~ p0(·|c)} min_j [½‖x0 − x_j‖² − g_j] + mean_j g_j,
 
@@ -20,27 +20,29 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, describe_value
+from flowprior.conditions import Conditions
 from flowprior.couplings.base import Coupling
+from flowprior.couplings.by_label import WITHOUT, check_labels, labels_of, samples_of_each
 from flowprior.couplings.ot import OTCoupling
 from flowprior.errors import CouplingError, NotFittedError
+from flowprior.mixtures.grouped import rows_of_each
 from flowprior.priors import Prior
 from flowprior.registry import check_counts, check_numbers
 from flowprior.streams.batches import CheckedBatches, FitData
 
 OWNER = "coupling 'semidiscrete'"
-MOST_BYTES = 4 << 30
-"""Most bytes of events that a fit may hold."""
+INSTEAD = "'ot'"
+"""The advice for conditions and amounts of data that it cannot serve."""
 STEPS_EACH, ENOUGH_STEPS = 64, 500
-"""Steps of the ascent for each datum of a label, up to what is enough where ``passes`` asks for no more."""
+"""The number of steps of the ascent for each datum of a label, and the most unless ``passes`` needs more."""
 DRAWN_EACH, LEAST_DRAWN = 128, 25
-"""Source samples drawn for each datum, and the fewest batches of them; later steps take them again."""
+"""The number of source samples for each datum, and the fewest batches; later steps take them again."""
 MOST_KEPT = 256 << 20
-"""Most bytes of batches that are kept for later steps; where they take more, each step draws its own."""
+"""The largest number of bytes of batches kept for later steps; with more, each step draws its own."""
 SHORTEST = 3e-3
-"""Length of the last step of the ascent relative to the first."""
+"""The length of the last step of the ascent relative to the first."""
 UNEVEN = 0.5
-"""A χ² of the shares of the data, above which a fit warns."""
+"""The χ² of the shares of the data above which a fit warns."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Target:
     potentials: Tensor
 
     def nearest(self, points: Tensor) -> Tensor:
-        """The datum ``[B]`` that each source sample ``[B, D]`` goes to."""
+        """Return the datum ``[B]`` that each source sample ``[B, D]`` goes to."""
         heights = self.potentials - 0.5 * self.points.square().sum(1)
         return torch.addmm(heights, points, self.points.T).argmax(1)
 
@@ -86,7 +88,7 @@ class SemidiscreteCoupling(Coupling):
         self.rate = rate
         self.targets: dict[int, Target] = {}
         self.unevenness = float("nan")
-        """χ² of the shares of source samples that the data receive, mean over labels; 0 if all are equal."""
+        """The χ² of the data's shares of source samples, mean over labels; 0 if all are equal."""
 
     @property
     def is_fitted(self) -> bool:
@@ -105,11 +107,12 @@ class SemidiscreteCoupling(Coupling):
             CouplingError: embeddings as conditions, or more data than may be held.
         """
         targets, errors = {}, []
-        for label, points in self._groups(data).items():
+        stream = CheckedBatches(data, self.name, _labels)
+        for label, points in samples_of_each(stream, OWNER, INSTEAD).items():
             points = points.to(prior.event_dims.device)
-            cond = None if label is None else torch.tensor([label], device=points.device)
+            cond = None if label == WITHOUT else torch.tensor([label], device=points.device)
             potentials, error = self._ascend(prior, points, cond, generator)
-            targets[-1 if label is None else label] = Target(points, potentials)
+            targets[label] = Target(points, potentials)
             errors.append(error)
         self.targets, self.unevenness = targets, sum(errors) / len(errors)
         if self.unevenness > UNEVEN:
@@ -123,14 +126,14 @@ class SemidiscreteCoupling(Coupling):
     def draw(
         self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Source samples re-paired with the given data by optimal transport within the batch."""
+        """Draw source samples and re-pair them with the given data by optimal transport within the batch."""
         return OTCoupling().draw(prior, x1, cond, generator=generator)
 
     @torch.no_grad()
     def pairs(
         self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Source samples ``[B, *event]`` under ``cond``, and the data of the fit that they go to.
+        """Return source samples ``[B, *event]`` under ``cond``, and the data of the fit that they go to.
 
         Raises:
             NotFittedError: :meth:`fit` was not called.
@@ -138,46 +141,21 @@ class SemidiscreteCoupling(Coupling):
         """
         if not self.is_fitted:
             raise NotFittedError(f"{OWNER}: not fitted; call coupling.fit(prior, data) first, as train does")
-        if cond is not None and not isinstance(cond, Tensor):
-            raise CouplingError(
-                f"{OWNER}: expected labels or no condition, got {describe_value(cond)}; use 'ot'"
-            )
+        labels = labels_of(_labels(cond), len(x1))
         x0 = prior.sample(cond, len(x1), generator=generator)
         points = x0.flatten(1)
         chosen = torch.empty_like(x1.flatten(1))
-        labels = torch.full((len(x1),), -1, device=x1.device) if cond is None else cond
-        for label in labels.unique().tolist():
+        for label, rows in rows_of_each(labels.to(points.device)):
             if label not in self.targets:
                 raise CouplingError(f"{OWNER}: label {label} had no data when it was fitted; fit it again")
-            rows, target = (labels == label).nonzero()[:, 0], self.targets[label]
+            target = self.targets[label]
             chosen[rows] = target.points[target.nearest(points[rows])].to(chosen)
         return x0, chosen.view(x1.shape)
-
-    def _groups(self, data: FitData) -> dict[int | None, Tensor]:
-        """Events ``[N, D]`` of each label."""
-        stream = CheckedBatches(data, self.name)
-        parts, held = {}, 0
-        for x, cond in stream:
-            if cond is not None and (cond.is_floating_point() or cond.dim() != 1):
-                raise CouplingError(
-                    f"{OWNER}: expected labels or no condition, got embeddings; "
-                    "use 'ot', whose cost weighs them"
-                )
-            held += x.numel() * x.element_size()
-            if held > MOST_BYTES:
-                raise CouplingError(
-                    f"{OWNER}: the data take more than {MOST_BYTES >> 30} GiB, which it would have to "
-                    "hold; use 'ot'"
-                )
-            for label in [None] if cond is None else cond.unique().tolist():
-                rows = x if label is None else x[cond == label]
-                parts.setdefault(label, []).append(rows)
-        return {label: torch.cat(rows) for label, rows in parts.items()}
 
     def _ascend(
         self, prior: Prior, points: Tensor, cond: Tensor | None, generator: torch.Generator | None
     ) -> tuple[Tensor, float]:
-        """Potentials ``[N]``, averaged over the last quarter of the ascent, and their χ² on fresh samples."""
+        """Return potentials ``[N]``, averaged over the last quarter of the ascent, and their χ²."""
         count = len(points)
         steps = max(min(STEPS_EACH * count, ENOUGH_STEPS), -(-self.passes * count // self.batch))
         first = self._sources(prior, cond, generator)
@@ -201,7 +179,7 @@ class SemidiscreteCoupling(Coupling):
         cond: Tensor | None,
         generator: torch.Generator | None,
     ) -> Iterator[Tensor]:
-        """Source samples ``[batch, D]`` of each step: the first ones are drawn, and taken in turn."""
+        """Yield source samples ``[batch, D]`` of each step: the first ones are drawn, and taken in turn."""
         drawn = max(LEAST_DRAWN, -(-max(DRAWN_EACH, self.passes) * len(points) // self.batch))
         if drawn * self.batch * points[0].numel() * points.element_size() > MOST_KEPT:
             drawn = steps
@@ -218,7 +196,7 @@ class SemidiscreteCoupling(Coupling):
     def _unevenness(
         self, prior: Prior, target: Target, cond: Tensor | None, generator: torch.Generator | None
     ) -> float:
-        """N Σ_j p_j² − 1 of the shares p_j of the data, without bias, from twice as many samples as data."""
+        """Return N Σ_j p_j² − 1 of the data's shares p_j, unbiased, from twice as many samples as data."""
         count = len(target.points)
         rounds = max(2, -(-2 * count // self.batch))
         chosen = [target.nearest(self._sources(prior, cond, generator)) for _ in range(rounds)]
@@ -227,6 +205,10 @@ class SemidiscreteCoupling(Coupling):
         return float((received * (received - 1)).sum()) * count / (total * (total - 1)) - 1
 
     def _sources(self, prior: Prior, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        """Fresh source samples ``[batch, D]``."""
+        """Draw source samples ``[batch, D]``."""
         rows = None if cond is None else cond.expand(self.batch)
         return prior.sample(rows, self.batch, generator=generator).flatten(1)
+
+
+def _labels(cond: Conditions | None) -> Tensor | None:
+    return check_labels(cond, OWNER, INSTEAD)

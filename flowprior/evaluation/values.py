@@ -26,7 +26,7 @@ from flowprior.evaluation.summary import ADAPTIVE, Row
 from flowprior.flow.sampling import check_samples
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo, SampleMetric, StepMetric
 from flowprior.metrics.setup import Drawn, Setup
-from flowprior.metrics.trajectories import Trajectories, solve_trajectories, step_times
+from flowprior.metrics.trajectories import Trajectories, solve_trajectories
 from flowprior.metrics.transport import measure_transport
 from flowprior.processes.group import Group
 from flowprior.progress import stage
@@ -328,7 +328,7 @@ def step_times_of(settings: Iterable[Setting]) -> set[float]:
     for setting in settings:
         if isinstance(setting.sampler, FixedStepSampler) and setting.nfe is not None:
             with suppress(OptionError):
-                times.update(step_times(setting.sampler, setting.nfe))
+                times.update(setting.sampler.times(setting.nfe).tolist())
     return times
 
 

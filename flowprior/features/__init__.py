@@ -1,4 +1,4 @@
-"""What turns events into features: the data set's classifier and its training, Inception, Lite0, CLIP."""
+"""The feature extractors: the data set's classifier and its training, Inception, Lite0, CLIP."""
 
 from flowprior.features.base import FEATURES, FeatureExtractor, NetworkFeatures, as_extractor
 from flowprior.features.classifier import (

@@ -1,4 +1,4 @@
-"""Feature extractors: what turns events into the numbers that Fréchet distance, KID and others compare.
+"""The feature extractors, which turn events into the numbers that Fréchet distance, KID and others compare.
 
 Values are comparable only under one set of weights, so each has a name, which goes into the metric's
 (``fid-lite0``), and an identity with the sha256 of its weights.
@@ -18,7 +18,7 @@ from flowprior.storage.digests import module_description, settings_digest, tenso
 
 
 class FeatureExtractor(Protocol):
-    """What the metrics ask of an extractor; the data set's :class:`Classifier` is one.
+    """The interface of a feature extractor; the data set's :class:`Classifier` is one.
 
     Attributes:
         features_name: short, for the names of metrics, as in ``fid-lite0``.
@@ -32,11 +32,11 @@ class FeatureExtractor(Protocol):
     def dim(self) -> int: ...
 
     def features(self, x: Tensor) -> Tensor:
-        """Features ``[N, F]`` on the CPU of events x ``[N, *event]``, pictures in [-1, 1]."""
+        """Return features ``[N, F]`` on the CPU of events x ``[N, *event]``, images in [-1, 1]."""
         ...
 
     def identity(self) -> str:
-        """Name, recipe and sha256 of the weights: equal for equal features, and only then."""
+        """Return name, recipe and sha256 of the weights: equal for equal features, and only then."""
         ...
 
 
@@ -44,13 +44,13 @@ FEATURES: Registry[FeatureExtractor] = Registry("feature extractor", "flowprior.
 
 
 class NetworkFeatures(nn.Module):
-    """Features by a network; subclasses say how events are prepared for it.
+    """A feature extractor by a network; subclasses prepare events for it.
 
     Args:
         network: called on prepared events ``[B, …]``; gives ``[B, F]``.
         features_name: short name of the features.
         dim: numbers of a feature vector; 0 learns it at the first call.
-        recipe: what else decides the features, such as the size that pictures are scaled to.
+        recipe: whatever else determines the features, such as the size that images are scaled to.
         digest: sha256 of the weights' file; None hashes the network's tensors.
         batch: events at once.
     """
@@ -74,16 +74,16 @@ class NetworkFeatures(nn.Module):
         self.batch = batch
 
     def prepare(self, x: Tensor) -> Tensor:
-        """What the network is called on, of x ``[B, *event]``."""
+        """Return the network's input of x ``[B, *event]``."""
         return x
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features ``[B, F]`` of one batch x ``[B, *event]``, on the network's device."""
+        """Return features ``[B, F]`` of one batch x ``[B, *event]``, on the network's device."""
         return self.network(self.prepare(x))
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
-        """Features ``[N, F]``, float32 on the CPU, of many events x ``[N, *event]``.
+        """Return features ``[N, F]``, float32 on the CPU, of many events x ``[N, *event]``.
 
         Raises:
             InputError: events that the network cannot take, or features that are no matrix.
@@ -108,9 +108,9 @@ class NetworkFeatures(nn.Module):
 
 
 def as_extractor(value: Any) -> FeatureExtractor:
-    """An extractor as it is, one of the registry by name or spec, or any module that gives ``[B, F]``.
+    """Return an extractor as it is, one of the registry by name or spec, or any module that gives ``[B, F]``.
 
-    A module of the user is called on float32 events ``[B, *event]``, pictures in [-1, 1]; the features are
+    A module of the user is called on float32 events ``[B, *event]``, images in [-1, 1]; the features are
     named after its class. Wrap it in :class:`NetworkFeatures` to name them otherwise.
 
     Raises:
@@ -131,27 +131,27 @@ def as_extractor(value: Any) -> FeatureExtractor:
 
 
 def short_identity(extractor: FeatureExtractor) -> str:
-    """An extractor's identity with 8 digits of its digest, for people."""
+    """Return an extractor's identity with 8 digits of its digest, for people."""
     return short(extractor.identity())
 
 
 def short(identity: str) -> str:
-    """An identity with 8 digits of each digest."""
+    """Return an identity with 8 digits of each digest."""
     return re.sub(r"(sha256 [0-9a-f]{8})[0-9a-f]+", r"\1", identity)
 
 
 def missing_extra(features: str, package: str) -> OptionError:
-    """The error of features whose package, of the extra of their name, is not installed."""
+    """Return the error of features whose package, of the extra of their name, is not installed."""
     return OptionError(f"features '{features}' need {package}; run `{pip_install(features)}`")
 
 
 def as_rgb(x: Tensor, owner: str) -> Tensor:
-    """Pictures x ``[B, 1 or 3, H, W]`` with three channels.
+    """Return images x ``[B, 1 or 3, H, W]`` with three channels.
 
     Raises:
         InputError: other events.
     """
     if x.dim() != 4 or x.shape[1] not in (1, 3):
-        expected = "pictures [B, 1 or 3, H, W] in [-1, 1]"
+        expected = "images [B, 1 or 3, H, W] in [-1, 1]"
         raise InputError(f"features '{owner}': expected {expected}, got {list(x.shape)}")
     return x.expand(-1, 3, -1, -1)

@@ -1,7 +1,7 @@
 """The data set's own classifier: accuracy of generated samples, and the features of the Fréchet distance.
 
-A small CNN for pictures, an MLP for everything else. Both end in a linear layer to ``FEATURES`` numbers, a
-ReLU, and a linear layer to the logits; what comes out of the ReLU are the features.
+A small CNN for images, an MLP for everything else. Both end in a linear layer to ``FEATURES`` numbers, a
+ReLU, and a linear layer to the logits; the outputs of the ReLU are the features.
 
 It comes from the package, from the cache, or from its training. Trained anew on another processor, or with
 another number of threads, it has other weights. So values that are compared with stored ones take it from a
@@ -30,30 +30,33 @@ from flowprior.storage import load_tensors, save_tensors
 from flowprior.storage.tensor_files import cached_tensors
 
 FEATURES = 128
+"""The number of features."""
 SMALLEST_SIDE = 7
+"""The number of pixels a side up to which images are not pooled further."""
 EVENTS_AT_ONCE = 500
+"""The number of events of one forward pass."""
 RECIPE = 1
-"""Raise it with every change of network or training that the constants below do not show."""
+"""The version of network and training; raise it with every change that the constants below do not show."""
 BATCH = 128
 STEPS = 1400
 MOST_EPOCHS = 20
 LEARNING_RATE = 2e-3
 DIGITS = 8
-"""Digits of the digest in a file's name."""
+"""The number of digits of the digest in a file's name."""
 WEIGHTS = Path(__file__).parent / "weights"
 SHIPPED = {
     "665422a67278879046c24829": "digits-f607d1b6",
     "ff1d8ba32c2e4a6d4998ea7c": "fashion-mnist-train55000-3e318618",
     "3521cf61dd335d05e28d5eee": "fashion-mnist-train55000-3e318618",
 }
-"""Fingerprint of the training data -> file of :data:`WEIGHTS`, without its ending.
+"""The fingerprint of the training data -> file of :data:`WEIGHTS`, without its ending.
 
 The second is all of Fashion-MNIST's training split, the third the 55,000 images that studies train on.
 """
 
 
 class Classifier(nn.Module):
-    """p(label | x) for events of one data set, without weights until it is trained or loaded.
+    """A model of p(label | x) for events of one data set, without weights until it is trained or loaded.
 
     Args:
         event_shape: shape of one event; ``[C, H, W]`` takes a CNN, anything else an MLP.
@@ -74,7 +77,7 @@ class Classifier(nn.Module):
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor], event_shape: torch.Size, classes: int) -> Classifier:
-        """The classifier whose ``state_dict`` is ``tensors``, in evaluation mode, its weights fixed.
+        """Create the classifier whose ``state_dict`` is ``tensors``, in evaluation mode, its weights fixed.
 
         Raises:
             KeyError: a tensor is missing.
@@ -88,15 +91,15 @@ class Classifier(nn.Module):
 
     @property
     def features_name(self) -> str:
-        """Name of the features, as in ``fid-cnn128``."""
+        """Return the name of the features, as in ``fid-cnn128``."""
         return "cnn128" if len(self.event_shape) == 3 else "mlp128"
 
     def describe(self) -> str:
-        """Which weights it has, as in ``cnn128 sha256 1a2b3c4d``: values under others are not comparable."""
+        """Name its weights, as in ``cnn128 sha256 1a2b3c4d``: values under others are not comparable."""
         return short_identity(self)
 
     def identity(self) -> str:
-        """The same with the whole digest, which keys cached statistics."""
+        """Name its weights with the whole digest, which keys cached statistics."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
@@ -104,12 +107,12 @@ class Classifier(nn.Module):
         return f"{self.features_name} sha256 {digest.hexdigest()}"
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``[B, classes]`` of x ``[B, *event]``."""
+        """Return logits ``[B, classes]`` of x ``[B, *event]``."""
         return self.network(self._standardised(x))
 
     @torch.no_grad()
     def features(self, x: Tensor) -> Tensor:
-        """Features ``[B, 128]``, on the CPU, of x ``[B, *event]``: what the last layer sees.
+        """Return features ``[B, 128]``, on the CPU, of x ``[B, *event]``: the inputs of the last layer.
 
         Raises:
             InputError: x of another event shape.
@@ -118,7 +121,7 @@ class Classifier(nn.Module):
 
     @torch.no_grad()
     def predict(self, x: Tensor) -> Tensor:
-        """The likeliest label ``[B]`` of x ``[B, *event]``.
+        """Return the likeliest label ``[B]`` of x ``[B, *event]``.
 
         Raises:
             InputError: x of another event shape.
@@ -126,11 +129,11 @@ class Classifier(nn.Module):
         return self._apply_to(x, self.network).argmax(1)
 
     def accuracy(self, x: Tensor, labels: Tensor) -> float:
-        """Share of x ``[B, *event]`` that is recognised as ``labels`` ``[B]``."""
+        """Return the share of x ``[B, *event]`` that is recognised as ``labels`` ``[B]``."""
         return (self.predict(x).cpu() == labels.cpu()).double().mean().item()
 
     def serves(self, event_shape: torch.Size, condition: Condition) -> bool:
-        """Whether it takes events of this shape and, where the condition is a label, knows all of them."""
+        """Return whether it takes events of this shape and, if the condition is a label, knows all labels."""
         known = condition.kind != "labels" or condition.size <= self.classes
         return known and torch.Size(event_shape) == self.event_shape
 
@@ -146,7 +149,7 @@ class Classifier(nn.Module):
 
 
 def accuracy_on(classifier: Classifier, data: Data) -> float:
-    """Share of a data set's events that the classifier recognises.
+    """Return the share of a data set's events that the classifier recognises.
 
     Raises:
         InputError: data without labels, or with events of another shape.
@@ -160,7 +163,7 @@ def accuracy_on(classifier: Classifier, data: Data) -> float:
 
 
 def data_classifier(data: Data, *, seed: int = 0) -> Classifier:
-    """The classifier of a labelled data set: from the package, from the cache, or trained and put there.
+    """Return the classifier of a labelled data set: from the package, the cache, or trained and put there.
 
     The package has one for digits and one for Fashion-MNIST, found by the data's fingerprint. The cache is
     ``$FLOWPRIOR_CACHE``, or ``~/.cache/flowprior``; a file there that cannot be read is replaced, and one
@@ -240,7 +243,7 @@ def save_classifier(classifier: Classifier, train: Data, folder: str | Path) -> 
 
 
 def load_classifier(path: str | Path, data: Data) -> Classifier:
-    """The classifier of a file that :func:`save_classifier` wrote, its weights verified.
+    """Load the classifier of a file that :func:`save_classifier` wrote, its weights verified.
 
     Args:
         path: the file.
@@ -269,7 +272,7 @@ def load_classifier(path: str | Path, data: Data) -> Classifier:
 
 
 def fingerprint(data: Data, seed: int) -> str:
-    """Hash of everything that decides the weights: recipe, seed, number of labels, every event and label."""
+    """Hash everything that determines the weights: recipe, seed, number of labels, every event and label."""
     recipe = f"{RECIPE} {BATCH} {STEPS} {MOST_EPOCHS} {LEARNING_RATE}"
     digest = hashlib.sha256(f"{recipe} {seed} {data.condition} {list(data.event_shape)}".encode())
     for x, labels in data.batches():
@@ -280,7 +283,7 @@ def fingerprint(data: Data, seed: int) -> str:
 
 
 def _network_of(event_shape: torch.Size, classes: int) -> nn.Sequential:
-    """``Sequential(body, head)`` without weights (on the meta device), body to features, head to logits."""
+    """Create ``Sequential(body, head)`` on the meta device: the body gives features, the head logits."""
     with torch.device("meta"):
         if len(event_shape) == 3:
             body = _cnn(event_shape)
@@ -291,7 +294,7 @@ def _network_of(event_shape: torch.Size, classes: int) -> nn.Sequential:
 
 
 def _cnn(event_shape: torch.Size) -> nn.Sequential:
-    """3 × 3 convolutions, each followed by a pooling that halves the picture while it is larger than 7."""
+    """Stack 3 × 3 convolutions, each followed by a pooling that halves images larger than 7 pixels a side."""
     channels, height, width = event_shape
     layers: list[nn.Module] = []
     out = 32
@@ -306,7 +309,7 @@ def _cnn(event_shape: torch.Size) -> nn.Sequential:
 
 
 def _set_scale(classifier: Classifier, data: Data) -> None:
-    """Standardise by mean and deviation: one number each for pictures, one a coordinate for the rest."""
+    """Standardise by mean and deviation: one number each for images, one a coordinate for the rest."""
     moments = ConditionMoments.over((x.flatten(1), None) for x, _ in data.batches()).pooled()
     mean, variance = (part.view(data.event_shape) for part in (moments.mean, moments.variance))
     if len(data.event_shape) == 3:
@@ -316,7 +319,7 @@ def _set_scale(classifier: Classifier, data: Data) -> None:
 
 
 def _shuffled(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Batches of indices below ``count`` without end; each order leaves out what fills no batch."""
+    """Yield batches of indices below ``count`` without end; each order leaves out what fills no batch."""
     while True:
         order = torch.randperm(count, generator=generator)
         yield from order[: count // size * size].split(size)

@@ -1,4 +1,4 @@
-"""Features of pictures by networks that others trained: FID's Inception v3, EfficientNet-Lite0, CLIP.
+"""The features of images by networks that others trained: FID's Inception v3, EfficientNet-Lite0, CLIP.
 
 Inception defines FID and KID; its ``pt_inception-2015-12-05-6726825d.pth`` lies on the user's disk. Lite0
 comes with the packages of the extra ``lite0`` (Apache-2.0). CLIP's image tower (Radford et al. 2021) is read
@@ -32,7 +32,7 @@ CLIP_WEIGHTS = "model.safetensors"
 
 @FEATURES.register("inception")
 class InceptionFeatures(NetworkFeatures):
-    """FID's Inception v3 by torch-fidelity: 2048 pooled features of 8-bit pictures.
+    """FID's Inception v3 by torch-fidelity: 2048 pooled features of 8-bit images.
 
     Args:
         path: torch-fidelity's file of weights.
@@ -60,17 +60,17 @@ class InceptionFeatures(NetworkFeatures):
         super().__init__(network, "inception", dim=2048, recipe="uint8", digest=file_sha256(weights))
 
     def prepare(self, x: Tensor) -> Tensor:
-        """Pictures ``[B, 1 or 3, H, W]`` in [-1, 1] as bytes."""
+        """Return images ``[B, 1 or 3, H, W]`` in [-1, 1] as bytes."""
         return as_bytes(as_rgb(x, "inception"))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pooled features ``[B, 2048]``."""
+        """Return pooled features ``[B, 2048]``."""
         return self.network(self.prepare(x))[0]
 
 
 @FEATURES.register("lite0")
 class Lite0Features(NetworkFeatures):
-    """EfficientNet-Lite0 with ImageNet weights, 1280 pooled features of pictures at 64 × 64 pixels.
+    """EfficientNet-Lite0 with ImageNet weights, 1280 pooled features of images at 64 × 64 pixels.
 
     Raises:
         OptionError: the extra ``lite0`` is not installed.
@@ -91,21 +91,21 @@ class Lite0Features(NetworkFeatures):
         super().__init__(network, "lite0", dim=1280, recipe=f"{LITE0_SIZE}px", digest=file_sha256(weights))
 
     def prepare(self, x: Tensor) -> Tensor:
-        """Pictures ``[B, 1 or 3, H, W]`` in [-1, 1], resized to 64 × 64."""
+        """Return images ``[B, 1 or 3, H, W]`` in [-1, 1], resized to 64 × 64."""
         x = as_rgb(x, "lite0")
         x = nn.functional.interpolate(x, size=(LITE0_SIZE, LITE0_SIZE), mode="bilinear", antialias=True)
         return x.contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pooled features ``[B, 1280]``."""
+        """Return pooled features ``[B, 1280]``."""
         return self.network.extract_features(self.prepare(x)).mean((2, 3))  # type: ignore[operator]
 
 
 @FEATURES.register("clip")
 class ClipFeatures(NetworkFeatures):
-    """CLIP's image tower by transformers: projected embeddings of pictures, as text is compared with.
+    """CLIP's image tower by transformers: projected embeddings of images, as text is compared with.
 
-    Pictures are scaled (bicubic) and cropped to the size that the tower takes, and normalised by OpenAI's
+    Images are scaled (bicubic) and cropped to the size that the tower takes, and normalised by OpenAI's
     mean and deviation, or those of the folder's ``preprocessor_config.json``.
 
     :meth:`texts` gives the embeddings that its text tower has for captions.
@@ -134,7 +134,7 @@ class ClipFeatures(NetworkFeatures):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))
 
     def prepare(self, x: Tensor) -> Tensor:
-        """Pictures ``[B, 1 or 3, H, W]`` in [-1, 1], at the tower's size and normalised."""
+        """Return images ``[B, 1 or 3, H, W]`` in [-1, 1], at the tower's size and normalised."""
         x = as_rgb(x, "clip")
         factor = self.size / min(x.shape[2:])
         height, width = (max(round(side * factor), self.size) for side in x.shape[2:])
@@ -144,11 +144,11 @@ class ClipFeatures(NetworkFeatures):
         return ((x + 1) / 2 - self.shift) / self.scale
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embeddings ``[B, E]``, not normalised."""
+        """Return embeddings ``[B, E]``, not normalised."""
         return self.network(pixel_values=self.prepare(x)).image_embeds
 
     def texts(self, captions: Sequence[str]) -> Tensor:
-        """Embeddings ``[B, E]`` of captions by the same model's text tower, on the CPU, not normalised.
+        """Return embeddings ``[B, E]`` of captions by the model's text tower, on the CPU, not normalised.
 
         Raises:
             DataNotFoundError: the folder has no tokenizer.
@@ -158,7 +158,7 @@ class ClipFeatures(NetworkFeatures):
 
     @cached_property
     def text_tower(self) -> TextEncoder:
-        """The encoder of :meth:`texts`, with the same file of weights; they are read when it is first asked.
+        """Return the encoder of :meth:`texts`, with the same file of weights; they are read at first use.
 
         Raises:
             DataNotFoundError: the folder has no tokenizer.
@@ -174,12 +174,12 @@ class ClipFeatures(NetworkFeatures):
 
 
 def as_bytes(x: Tensor) -> Tensor:
-    """Pictures in [-1, 1] rounded to uint8 0..255."""
+    """Return images in [-1, 1] rounded to uint8 0..255."""
     return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def _refuse_pickles(weights: object) -> None:
-    """torch-fidelity would unpickle the file; see first that it holds nothing but tensors."""
+    """Refuse a file with more than tensors, which torch-fidelity would unpickle."""
     try:
         torch.load(weights, map_location="meta", weights_only=True)  # type: ignore[arg-type]
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
@@ -188,7 +188,7 @@ def _refuse_pickles(weights: object) -> None:
 
 
 def _image_tower(folder: Path, weights: Path) -> Any:
-    """The image tower with its projection; weights of the text tower are left alone."""
+    """Load the image tower with its projection; weights of the text tower are left alone."""
     try:
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
     except ImportError as error:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from flowprior.conditions import rows as take
-from flowprior.couplings import Coupling, source_gap
+from flowprior.couplings import Coupling, source_mismatch
 from flowprior.data import as_data
 from flowprior.display import Shown, Table, counted
 from flowprior.errors import CouplingError, OptionError
@@ -48,7 +48,7 @@ class Pairing:
         coupling: specification.
         transport_cost: E‖x1 − x0‖² of the coupled pairs.
         source_gap: how source samples of training and of sampling differ, as
-            :func:`flowprior.couplings.source_gap` measures it.
+            :func:`flowprior.couplings.source_mismatch` measures it.
         simulated_flow: what a flow without a network gave.
         seconds: that all of this took.
     """
@@ -236,7 +236,7 @@ def _pairings(
         start, generator = time.perf_counter(), torch.Generator().manual_seed(seed)
         with stage(f"rank {spec} + {name}"):
             coupling.fit(prior, (examples.x, examples.cond), generator=torch.Generator().manual_seed(seed))
-            gap = source_gap(coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS)
+            gap = source_mismatch(coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS)
             cost = mean_transport_cost(prior, coupling, examples, generator)
             flow = simulate_flow(prior, coupling, examples, generator, steps=steps)
         yield Pairing(spec, name, cost, gap.as_dict(), flow, time.perf_counter() - start)

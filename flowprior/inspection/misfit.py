@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import rows as take
-from flowprior.couplings.plans import squared_distances
+from flowprior.couplings.costs import squared_distances
 from flowprior.inspection.examples import POOLED, Examples, principal_axes
 from flowprior.priors import Prior
 from flowprior.priors.asked import named

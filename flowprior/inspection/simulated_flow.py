@@ -22,7 +22,7 @@ from torch import Tensor
 from flowprior.conditions import Conditions, joined, label_groups, numbers_in
 from flowprior.conditions import rows as take
 from flowprior.couplings import Coupling
-from flowprior.couplings.plans import squared_distances
+from flowprior.couplings.costs import squared_distances
 from flowprior.inspection.examples import POOLED, Examples, draw_pairs, principal_axes
 from flowprior.priors import Prior
 

@@ -24,7 +24,7 @@ from flowprior.metrics.ensembles import (
 from flowprior.metrics.frechet import FeatureMoments, Frechet, frechet_distance
 from flowprior.metrics.kernel import KernelDistance, KernelMetric, kernel_distance, polynomial_mmd2
 from flowprior.metrics.manifold import Manifold, PrecisionRecall, precision_recall
-from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest_distances
+from flowprior.metrics.memorisation import Memorisation, memorisation_ratio, nearest
 from flowprior.metrics.setup import Drawn, Rows, Setup, Trajectories
 from flowprior.metrics.trajectories import (
     Curvature,
@@ -34,7 +34,6 @@ from flowprior.metrics.trajectories import (
     local_error,
     normalised_energy,
     solve_trajectories,
-    step_times,
 )
 from flowprior.metrics.transport import (
     Sliced,
@@ -87,14 +86,13 @@ __all__ = [
     "measure_transport",
     "member_spread",
     "memorisation_ratio",
-    "nearest_distances",
+    "nearest",
     "normalised_energy",
     "polynomial_mmd2",
     "precision_recall",
     "sliced_wasserstein2_per_condition",
     "sliced_wasserstein2_squared",
     "solve_trajectories",
-    "step_times",
     "wasserstein2_per_condition",
     "wasserstein2_squared",
 ]

@@ -1,4 +1,4 @@
-"""Metric: what one must offer, what its values are, the registry, and the names ``metrics=`` understands."""
+"""The base classes of metrics, their registry, and the names that ``metrics=`` understands."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ ORDER = (
 
 @dataclass(frozen=True)
 class MetricInfo:
-    """What a value is.
+    """The description of a value.
 
     Attributes:
-        description: what was computed.
+        description: of what was computed.
         samples: how many generated samples it is computed from.
         reference: name, split and size of what they are compared with.
         better: ``"lower"``, ``"higher"`` or ``""``.
@@ -46,7 +46,7 @@ class MetricInfo:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> MetricInfo:
-        """From JSON; what this version does not know, such as the ``floor`` of older files, is left out."""
+        """Create it from JSON; unknown keys, such as the ``floor`` of older files, are dropped."""
         known = [field.name for field in fields(cls)]
         return cls(**{name: value for name, value in values.items() if name in known})
 
@@ -59,23 +59,23 @@ class Metric(Registered, abc.ABC):
 
     registry: ClassVar[Registry[Any]] = Registry("metric", "flowprior.metrics")
     quick: ClassVar[bool] = False
-    """Part of the default set: at most about as expensive as generating the samples."""
+    """True if it is part of the default set: at most about as expensive as generating the samples."""
     needs_classifier: ClassVar[bool] = True
-    """Whether it may look at ``setup.classifier`` or its features; where none does, none is trained."""
+    """True if it may use ``setup.classifier`` or its features; if no metric does, none is trained."""
     names: ClassVar[tuple[str, ...] | None] = None
     """The names of its values of samples of which more or less is better, without those of the features;
     None if they are not known before there are data."""
 
     @abc.abstractmethod
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        """Name and description of each value that this data allows; none of them is computed.
+        """Return name and description of each value that this data allows; none of them is computed.
 
         A stored value is used again where its description, sample count, reference and features are equal,
         so they must say everything that decides it.
         """
 
     def lacks(self, setup: Setup) -> str:
-        """What is missing where :meth:`columns` is empty."""
+        """Return the requirement that is not met if :meth:`columns` is empty."""
         return "something"
 
 
@@ -87,7 +87,7 @@ class SampleMetric(Metric):
 
     @abc.abstractmethod
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
-        """The values of ``drawn``, by name."""
+        """Return the values of ``drawn``, by name."""
 
 
 class TwoSampleMetric(SampleMetric):
@@ -106,7 +106,7 @@ class TwoSampleMetric(SampleMetric):
 
     @abc.abstractmethod
     def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
-        """The values of ``generated``, by name; ``seed`` is that of random subsets."""
+        """Return the values of ``generated``, by name; ``seed`` is that of random subsets."""
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         return self.compare(setup.real, drawn, setup.seed)
@@ -121,14 +121,14 @@ class TwoSampleMetric(SampleMetric):
         Args:
             x: events ``[B, *event]``; features ``[B, F]`` where the metric compares features.
             cond: their conditions; labels are compared each on its own where the metric does so.
-            real: whether they are real ones or generated.
+            real: True for real samples, False for generated ones.
         """
         self._batches = self._batches or {True: [], False: []}
         copied = None if cond is None else cond.detach().cpu().clone()  # a caller may fill its buffer anew
         self._batches[real].append((x.detach().cpu().clone(), copied))
 
     def compute(self) -> dict[str, float]:
-        """The values of all batches since the last :meth:`reset`, by name.
+        """Return the values of all batches since the last :meth:`reset`, by name.
 
         Raises:
             InputError: no real or no generated samples yet, or samples that do not fit each other.
@@ -145,7 +145,7 @@ class FeatureMetric(TwoSampleMetric):
 
     @abc.abstractmethod
     def describe(self, setup: Setup, name: str) -> tuple[str, str]:
-        """What the value ``name`` is, and what samples are compared with."""
+        """Return descriptions of the value ``name`` and of the data that samples are compared with."""
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         found = {}
@@ -169,7 +169,7 @@ class FeatureMetric(TwoSampleMetric):
         return found
 
     def values_of(self, setup: Setup, drawn: Drawn, extractor: FeatureExtractor) -> dict[str, float]:
-        """The values under one set of features: against as many real ones, where nothing else is said."""
+        """Return the values under one set of features, by default against as many real ones."""
         real = Drawn(setup.reference.features(extractor, setup.samples))
         return self.compare(real, Drawn(drawn.features(extractor)), setup.seed)
 
@@ -189,7 +189,7 @@ class StepMetric(Metric):
         x: Tensor,
         trajectories: Trajectories,
     ) -> dict[str, float]:
-        """The values of a sampler whose samples are x ``[N, *event]``; empty where it has none."""
+        """Return the values of a sampler whose samples are x ``[N, *event]``; empty where it has none."""
 
 
 class FlowMetric(Metric):
@@ -201,11 +201,11 @@ class FlowMetric(Metric):
 
     @abc.abstractmethod
     def values(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
-        """The values at one guidance."""
+        """Return the values at one guidance."""
 
 
 def select(metrics: str | Metric | Sequence[str | Metric]) -> list[Metric]:
-    """Metrics by name: ``"quick"``, ``"all"``, a name or spec, an instance, or a list of these.
+    """Return metrics by name: ``"quick"``, ``"all"``, a name or spec, an instance, or a list of these.
 
     Returns:
         Each once: those of samples, of steps and of the flow, each in the order of :data:`ORDER`. What is
@@ -235,7 +235,7 @@ def select(metrics: str | Metric | Sequence[str | Metric]) -> list[Metric]:
 
 
 def as_clouds(owner: str, x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
-    """Events or features x ``[N, *event]`` and y ``[M, *event]`` as rows ``[·, D]``, float64 on the CPU.
+    """Return clouds x ``[N, *event]`` and y ``[M, *event]`` as float64 rows ``[·, D]``, on the CPU.
 
     Raises:
         InputError: other shapes of an event, fewer than ``least`` rows, or numbers that are not finite.
@@ -251,6 +251,6 @@ def as_clouds(owner: str, x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor,
 
 
 def _joined(batches: Sequence[tuple[Tensor, Conditions | None]]) -> Drawn:
-    """All batches as one; the type of the numbers stays."""
+    """Join all batches into one; the type of the numbers stays."""
     x = torch.cat([part for part, _ in batches])
     return Drawn(x, joined([cond for _, cond in batches if cond is not None]), dtype=x.dtype)

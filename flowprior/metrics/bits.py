@@ -19,14 +19,13 @@ from flowprior.metrics.setup import SMALL_EVENT, Setup, Trajectories
 from flowprior.registry import check_count
 
 KNOWN_LEVELS = (2, 17, 256)
-"""Two values, scikit-learn's digits, 8 bits."""
+"""The numbers of levels that are recognised: two values, scikit-learn's digits, 8 bits."""
 EXACT_UP_TO = 16
-"""Numbers of an event up to which the divergence is exact; above, Hutchinson's estimate of one probe."""
-FEW_LIKELIHOODS = 64
-MANY_LIKELIHOODS = 500
-"""For small events."""
+"""The size of an event up to which the divergence is exact; above, Hutchinson's estimate of one probe."""
+FEW_LIKELIHOODS, MANY_LIKELIHOODS = 64, 500
+"""The number of real data that are scored, and that of small events."""
 TOLERANCE = 1e-4
-"""Relative and absolute, of dopri5: it moves the value by far less than the choice of the data does."""
+"""The relative and absolute tolerance of dopri5, which matters far less than the choice of data."""
 
 
 def bits_per_dimension(
@@ -38,7 +37,7 @@ def bits_per_dimension(
     generator: torch.Generator | None = None,
     **options: Any,
 ) -> Tensor:
-    """Bits per dimension of x, float64 ``[B]``.
+    """Return the bits per dimension of x, float64 ``[B]``.
 
     Args:
         flow: scored by :meth:`flowprior.Flow.log_prob`.
@@ -57,14 +56,14 @@ def bits_per_dimension(
 
 
 def dequantise(x: Tensor, levels: int, generator: torch.Generator | None = None) -> Tensor:
-    """x of equally spaced levels in [-1, 1], each spread evenly over its L-th of [-1, 1]."""
+    """Return x of equally spaced levels in [-1, 1], each spread evenly over its L-th of [-1, 1]."""
     level = ((x + 1) / 2 * (levels - 1)).round()
     noise = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=x.device)
     return 2 * (level + noise) / levels - 1
 
 
 def levels_of(x: Tensor) -> int | None:
-    """The fewest of 2, 17 or 256 equally spaced levels in [-1, 1] that hold every number of x; else None."""
+    """Return the fewest of 2, 17 or 256 equally spaced levels in [-1, 1] that hold all of x; else None."""
     if len(x) == 0 or x.abs().max() > 1 + 1e-6:
         return None
     for levels in KNOWN_LEVELS:
@@ -75,7 +74,7 @@ def levels_of(x: Tensor) -> int | None:
 
 
 def choose_divergence(dim: int) -> str:
-    """``"exact"`` for small events, ``"hutchinson"`` for others."""
+    """Return ``"exact"`` for small events, ``"hutchinson"`` for others."""
     return "exact" if dim <= EXACT_UP_TO else "hutchinson"
 
 

@@ -1,6 +1,6 @@
-"""Metrics that compare samples with the one real event whose condition they were drawn for.
+"""The metrics that compare samples with the one real event whose condition they were drawn for.
 
-Where conditions say much (a low-resolution picture, the hours before), each of them has one truth, and a
+Where conditions say much (a low-resolution image, the hours before), each of them has one truth, and a
 sample can be held against it. Several samples of one condition are an *ensemble*, as of a weather forecast:
 evaluations draw them with ``members``, one after the other. Scores of ensembles follow Gneiting & Raftery
 2007:
@@ -29,7 +29,7 @@ from flowprior.metrics.setup import Drawn, Setup
 
 
 class PairedMetric(SampleMetric):
-    """Base class: one value, of samples of the conditions of real events.
+    """The base class of one value, of samples of the conditions of real events.
 
     Attributes:
         value: its name.
@@ -49,7 +49,7 @@ class PairedMetric(SampleMetric):
         return self.described(setup, {self.value: self.what})
 
     def described(self, setup: Setup, what: Mapping[str, str]) -> dict[str, MetricInfo]:
-        """The values that ``what`` describes by name; none where events have no conditions of their own."""
+        """Return the values that ``what`` describes by name; none if events have no own conditions."""
         own = setup.rows is not None and setup.rows.data is setup.reference.data
         if not own or setup.members < self.least or setup.reference.data.condition.kind == "none":
             return {}
@@ -65,18 +65,18 @@ class PairedMetric(SampleMetric):
 
 
 class EnsembleMetric(PairedMetric):
-    """Base class of scores of ensembles against truths; the value is their mean over conditions."""
+    """The base class of scores of ensembles against truths; the value is their mean over conditions."""
 
     @abc.abstractmethod
     def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
-        """``[n]`` of samples ``[n, members, *event]`` of n conditions, whose truths are ``[n, *event]``."""
+        """Return scores ``[n]`` of samples ``[n, members, *event]`` against truths ``[n, *event]``."""
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         return {self.value: self.scores(*ensembles(drawn, setup.members)).mean().item()}
 
 
 def crps(samples: Tensor, truth: Tensor) -> Tensor:
-    """The fair score of each condition, averaged over the numbers of an event: float64 ``[n]``.
+    """Return the fair score of each condition, averaged over the numbers of an event: float64 ``[n]``.
 
     Args:
         samples: ``[n, members, *event]``; of a single member its absolute error.
@@ -90,7 +90,7 @@ def crps(samples: Tensor, truth: Tensor) -> Tensor:
 
 
 def energy_score(samples: Tensor, truth: Tensor) -> Tensor:
-    """The fair score of each condition, in units of the event: float64 ``[n]``; less is better.
+    """Return the fair score of each condition, in units of the event: float64 ``[n]``; lower is better.
 
     Args:
         samples: ``[n, members, *event]``; of a single member its Euclidean error.
@@ -102,7 +102,7 @@ def energy_score(samples: Tensor, truth: Tensor) -> Tensor:
 
 
 def member_spread(samples: Tensor) -> Tensor:
-    """Standard deviation ``[n]`` of ``[n, members, *event]``, root mean square over an event."""
+    """Return the standard deviation ``[n]`` of ``[n, members, *event]``, root mean square over an event."""
     return samples.double().flatten(2).var(1).mean(1).sqrt()
 
 
@@ -145,14 +145,14 @@ class MemberSpread(EnsembleMetric):
 
 
 def ensembles(drawn: Drawn, members: int) -> tuple[Tensor, Tensor]:
-    """Samples ``[n, members, *event]`` of n conditions, and the real events ``[n, *event]`` that had them."""
+    """Return samples ``[n, members, *event]`` of n conditions, and their real events ``[n, *event]``."""
     assert drawn.rows is not None
     truth, _ = drawn.rows.data.batch(drawn.rows.indices[::members])
     return drawn.x.view(len(truth), members, *truth.shape[1:]), truth.to(drawn.x)
 
 
 def _pairwise_mean(samples: Tensor, distance: int | None) -> Tensor:
-    """Mean over the pairs of different members of what ``torch.linalg.vector_norm`` of ``[…, D]`` gives.
+    """Return the mean distance over the pairs of different members.
 
     Args:
         samples: ``[n, members, D]``, two members or more.

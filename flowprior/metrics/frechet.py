@@ -1,4 +1,4 @@
-"""Fréchet distance between Gaussians fitted to two sets of features, in float64.
+"""The Fréchet distance between Gaussians fitted to two sets of features, in float64.
 
 d² = ‖m₁ − m₂‖² + tr(C₁) + tr(C₂) − 2 tr((C₁ C₂)^½)      (Dowson & Landau 1982; Heusel et al. 2017)
 """
@@ -22,7 +22,7 @@ _ZERO = torch.zeros((), dtype=torch.float64)
 
 @dataclass
 class FeatureMoments:
-    """Mean and covariance of features that arrive in batches (Chan et al. 1983), in float64.
+    """The mean and covariance of features that arrive in batches (Chan et al. 1983), in float64.
 
     Attributes:
         count: rows seen.
@@ -36,7 +36,7 @@ class FeatureMoments:
 
     @classmethod
     def of(cls, batches: Iterable[Tensor]) -> FeatureMoments:
-        """The moments of every row of ``batches``, each ``[B, F]``."""
+        """Return the moments of every row of ``batches``, each ``[B, F]``."""
         moments = cls()
         for batch in batches:
             moments.update(batch)
@@ -64,7 +64,7 @@ class FeatureMoments:
         self.count = total
 
     def covariance(self) -> Tensor:
-        """Unbiased covariance ``[F, F]``.
+        """Return the unbiased covariance ``[F, F]``.
 
         Raises:
             InputError: fewer than two rows were seen.
@@ -74,12 +74,12 @@ class FeatureMoments:
         return self.scatter / (self.count - 1)
 
     def distance(self, other: FeatureMoments) -> float:
-        """Fréchet distance to ``other``."""
+        """Return the Fréchet distance to ``other``."""
         return frechet_distance(self.mean, self.covariance(), other.mean, other.covariance())
 
 
 def frechet_distance(mean_1: Tensor, cov_1: Tensor, mean_2: Tensor, cov_2: Tensor) -> float:
-    """Squared 2-Wasserstein distance between N(mean_1, cov_1) and N(mean_2, cov_2); never negative.
+    """Return the squared 2-Wasserstein distance ≥ 0 between N(mean_1, cov_1) and N(mean_2, cov_2).
 
     Args:
         mean_1: ``[F]``.
@@ -106,7 +106,7 @@ def frechet_distance(mean_1: Tensor, cov_1: Tensor, mean_2: Tensor, cov_2: Tenso
 
 
 def reference_moments(reference: Reference, extractor: FeatureExtractor) -> FeatureMoments:
-    """Mean and covariance of the features of all real data, from the cache where they are there."""
+    """Return mean and covariance of the features of all real data, cached."""
 
     def compute() -> dict[str, Tensor]:
         moments = FeatureMoments.of(extractor.features(x) for x, _ in reference.data.batches(1000))
@@ -118,7 +118,7 @@ def reference_moments(reference: Reference, extractor: FeatureExtractor) -> Feat
 
 @Metric.register("fid")
 class Frechet(FeatureMetric):
-    """Fréchet distance between features of samples and of all the reference, for each set of features.
+    """The Fréchet distance between features of samples and of all the reference, for each set of features.
 
     In your own loop it keeps means and covariances, not the batches.
     """

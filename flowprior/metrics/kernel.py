@@ -1,4 +1,4 @@
-"""Kernel distance: the unbiased squared maximum mean discrepancy under a polynomial kernel, in float64.
+"""The kernel distance: the unbiased squared maximum mean discrepancy under a polynomial kernel, in float64.
 
 MMD² = mean_{i≠j} k(x_i, x_j) + mean_{i≠j} k(y_i, y_j) − 2 mean_{ij} k(x_i, y_j),  k(a, b) = (a·b / F + 1)³
 
@@ -18,23 +18,23 @@ from flowprior.metrics.setup import Drawn, Setup
 from flowprior.registry import check_count
 
 BLOCK = 1000
-"""Rows of a kernel matrix that are held at once."""
+"""The number of rows of a kernel matrix that are held at once."""
 
 
 def cubic(products: Tensor, features: int) -> Tensor:
-    """The kernel of KID, of inner products a·b of vectors of so many features."""
+    """Return the kernel of KID, of inner products a·b of vectors of so many features."""
     return (products / features + 1) ** 3
 
 
 class KernelDistance(NamedTuple):
-    """Mean and standard deviation (over subsets, biased as in the peers) of MMD²."""
+    """The mean and standard deviation (over subsets, biased as in other libraries) of MMD²."""
 
     mean: float
     std: float
 
 
 def polynomial_mmd2(x: Tensor, y: Tensor) -> float:
-    """Unbiased MMD² between all rows of x ``[N, F]`` and all rows of y ``[M, F]``, N and M at least 2.
+    """Return the unbiased MMD² between all rows of x ``[N, F]`` and of y ``[M, F]``, N and M at least 2.
 
     Raises:
         InputError: matrices that do not fit, are too small or not finite.
@@ -51,14 +51,14 @@ def kernel_distance(
     subset_size: int = 1000,
     generator: torch.Generator | None = None,
 ) -> KernelDistance:
-    """MMD² averaged over random subsets, drawn without replacement and as torchmetrics draws them.
+    """Return MMD² averaged over random subsets, drawn without replacement and as torchmetrics draws them.
 
     Every kernel value is computed once, whatever the number of subsets.
 
     Args:
         x: features ``[N, F]`` of one set, the real one.
         y: features ``[M, F]`` of the other.
-        subsets: how many pairs of subsets.
+        subsets: number of pairs of subsets.
         subset_size: rows of each subset.
         generator: picks the subsets; None takes torch's global one.
 
@@ -83,7 +83,7 @@ def kernel_distance(
 
 
 def _mmd2(x: Tensor, y: Tensor, chosen_x: Tensor, chosen_y: Tensor) -> Tensor:
-    """MMD² of each pair of subsets, ``[S]``, from indicators ``[S, N]`` and ``[S, M]``."""
+    """Return MMD² of each pair of subsets, ``[S]``, from indicators ``[S, N]`` and ``[S, M]``."""
     n, m = chosen_x.sum(1), chosen_y.sum(1)
     own_x, own_y = (cubic(cloud.square().sum(1), cloud.shape[1]) for cloud in (x, y))
     within_x = _sums(x, x, chosen_x, chosen_x) - chosen_x @ own_x
@@ -93,7 +93,7 @@ def _mmd2(x: Tensor, y: Tensor, chosen_x: Tensor, chosen_y: Tensor) -> Tensor:
 
 
 def _sums(x: Tensor, y: Tensor, chosen_x: Tensor, chosen_y: Tensor) -> Tensor:
-    """Σ_ij k(x_i, y_j) over each pair of subsets, ``[S]``."""
+    """Return Σ_ij k(x_i, y_j) over each pair of subsets, ``[S]``."""
     total = x.new_zeros(len(chosen_x))
     for rows, indicators in zip(x.split(BLOCK), chosen_x.split(BLOCK, dim=1), strict=True):
         total += ((indicators @ cubic(rows @ y.T, x.shape[1])) * chosen_y).sum(1)
@@ -105,7 +105,7 @@ class KernelMetric(FeatureMetric):
     """Kernel distance (KID on Inception features): unbiased, mean over subsets, for each set of features.
 
     Args:
-        subsets: how many pairs of random subsets.
+        subsets: number of pairs of random subsets.
         subset_size: rows of each; no more than there are samples.
     """
 

@@ -18,18 +18,18 @@ from flowprior.metrics.setup import Drawn, Setup
 from flowprior.registry import check_count
 
 BLOCK = 1000
-"""Rows of a matrix of distances that are held at once."""
+"""The number of rows of a matrix of distances that are held at once."""
 
 
 class PrecisionRecall(NamedTuple):
-    """Two shares in [0, 1]."""
+    """The two shares, in [0, 1]."""
 
     precision: float
     recall: float
 
 
 def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = 3) -> PrecisionRecall:
-    """Precision and recall of ``generated`` ``[M, F]`` against ``real`` ``[N, F]``.
+    """Return precision and recall of ``generated`` ``[M, F]`` against ``real`` ``[N, F]``.
 
     Args:
         real: features of real data.
@@ -55,12 +55,12 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = 3) ->
 
 
 def _radii(points: Tensor, neighbours: int) -> Tensor:
-    """Distance of each point to its k-th neighbour, ``[N]``; a point is its own nearest, at 0."""
+    """Return the distance of each point to its k-th neighbour, ``[N]``; a point is its own nearest, at 0."""
     return torch.cat([block.kthvalue(neighbours + 1).values for block in _distances(points, points)])
 
 
 def _share_inside(points: Tensor, centres: Tensor, radii: Tensor) -> float:
-    """Share of ``points`` in at least one ball."""
+    """Return the share of ``points`` in at least one ball."""
     inside = sum(int((block <= radii).any(1).sum()) for block in _distances(points, centres))
     return inside / len(points)
 

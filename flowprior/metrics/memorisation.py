@@ -1,14 +1,14 @@
-"""Memorisation: are samples nearer to the training data than unseen real data are?
+"""Memorisation: how much closer samples lie to the training data than unseen real data do.
 
 ratio = mean_s min_i ‖s − x_i‖ / mean_h min_i ‖h − x_i‖ over samples s, held-out h and training data x:
 1 where samples are as far as unseen data, 0 for copies; above 1 is poor quality and no proof of novelty.
 A few copies among many samples hardly move a mean, so the same ratio of 5 % quantiles and of medians stands
 beside it.
 
-Blurred samples lie near to everything, whether it was trained on or not, and those ratios take them for
-copies. So a second question is asked: of all training and held-out data, how often is a sample's nearest one
-held out? A flow that keeps nothing of single examples finds them by chance, as often as their share in the
-two; one that copies never does. This is in the manner of Meehan, Chaudhuri & Dasgupta (2020,
+Blurred samples lie close to everything, whether it was trained on or not, and those ratios take them for
+near-duplicates. So a second question is asked: of all training and held-out data, how often is a sample's
+nearest one held out? A flow that keeps nothing of single examples finds them by chance, as often as their
+share in the two; one that copies never does. This is in the manner of Meehan, Chaudhuri & Dasgupta (2020,
 arXiv 2004.05675), whose test compares distances where this counts. It is chance only where the samples'
 conditions favour neither split, so it is left out where they are embeddings of the held-out data themselves.
 """
@@ -29,19 +29,14 @@ from flowprior.registry import check_count
 
 
 class Nearest(NamedTuple):
-    """Of N points: distance to the nearest neighbour of each, float64, and its place, int64, ``[N]`` each."""
+    """The distances of N points to their nearest neighbours, float64, and their places, ``[N]`` each."""
 
     distance: Tensor
     place: Tensor
 
 
-def nearest_distances(x: Tensor, batches: Iterable[Tensor]) -> Tensor:
-    """Euclidean distance of each x ``[N, *event]`` to its nearest neighbour, as of :func:`nearest`."""
-    return nearest(x, batches).distance
-
-
 def nearest(x: Tensor, batches: Iterable[Tensor]) -> Nearest:
-    """The nearest neighbour of each x ``[N, *event]``, by Euclidean distance.
+    """Find the nearest neighbour of each x ``[N, *event]``, by Euclidean distance.
 
     Args:
         x: points.
@@ -61,7 +56,7 @@ def nearest(x: Tensor, batches: Iterable[Tensor]) -> Nearest:
         others = batch.detach().double().cpu().flatten(1)
         if others.shape[1] != rows.shape[1]:
             shapes = f"expected neighbours like {list(x.shape[1:])}, got {list(batch.shape[1:])}"
-            raise InputError(f"nearest_distances: {shapes}")
+            raise InputError(f"nearest: {shapes}")
         others = others - shift
         order = torch.addmm(others.square().sum(1), rows, others.T, alpha=-2)
         winners = order.argmin(1)
@@ -69,12 +64,12 @@ def nearest(x: Tensor, batches: Iterable[Tensor]) -> Nearest:
         place = torch.where(distance < least, winners + seen, place)
         least, seen = torch.minimum(least, distance), seen + len(others)
     if torch.isinf(least).any():
-        raise InputError("nearest_distances: expected at least one neighbour, got none")
+        raise InputError("nearest: expected at least one neighbour, got none")
     return Nearest(least.sqrt(), place)
 
 
 def memorisation_ratio(samples: Tensor, held_out: Tensor, training: Iterable[Tensor]) -> float:
-    """Mean nearest distance of ``samples`` to the training data over that of ``held_out``.
+    """Return the mean nearest distance of ``samples`` to the training data over that of ``held_out``.
 
     Args:
         samples: generated ``[N, *event]``.
@@ -84,7 +79,7 @@ def memorisation_ratio(samples: Tensor, held_out: Tensor, training: Iterable[Ten
     Raises:
         InputError: shapes that do not fit, or held-out data that are all in the training data.
     """
-    distances = nearest_distances(torch.cat([samples, held_out]), training)
+    distances = nearest(torch.cat([samples, held_out]), training).distance
     theirs = distances[len(samples) :].mean().item()
     if not theirs > 0:
         problem = "the held-out data lie in the training data; pass data that were not trained on"
@@ -92,15 +87,19 @@ def memorisation_ratio(samples: Tensor, held_out: Tensor, training: Iterable[Ten
     return distances[: len(samples)].mean().item() / theirs
 
 
-def pooled(x: Tensor, side: int) -> Tensor:
-    """Pictures ``[B, C, H, W]`` as ``[B, C, h, w]``, h and w ≤ ``side``: means of areas of larger ones.
+def pooled(x: Tensor, side: int | None) -> Tensor:
+    """Return images ``[B, C, H, W]`` as ``[B, C, h, w]``, h and w ≤ ``side``: means of areas of larger ones.
+
+    Events stay as they are if ``side`` is None.
 
     Raises:
-        InputError: the events are no pictures.
+        InputError: a side for events that are no images.
     """
+    if side is None:
+        return x
     if x.dim() != 4:
         raise InputError(
-            f"metric 'memorisation': side={side} is for pictures [C, H, W], got events {list(x.shape[1:])}; "
+            f"metric 'memorisation': side={side} is for images [C, H, W], got events {list(x.shape[1:])}; "
             "leave side out"
         )
     height, width = x.shape[-2:]
@@ -110,34 +109,27 @@ def pooled(x: Tensor, side: int) -> Tensor:
 def reference_distances(
     reference: Reference, training: Reference, count: int, side: int | None = None
 ) -> Tensor:
-    """Distances of ``count`` real data to their nearest training data, from the cache if they are there.
+    """Return distances of ``count`` real data to their nearest training data, cached.
 
-    ``side``: pictures are compared at so many pixels a side, see :func:`pooled`.
+    ``side``: images are compared at so many pixels a side, see :func:`pooled`.
     """
 
     def compute() -> dict[str, Tensor]:
-        rows = reference.subset(count)[0]
-        if side is None:
-            return {"distances": nearest_distances(rows, (x for x, _ in training.data.batches()))}
         neighbours = (pooled(x, side) for x, _ in training.data.batches())
-        return {"distances": nearest_distances(pooled(rows, side), neighbours)}
+        return {"distances": nearest(pooled(reference.subset(count)[0], side), neighbours).distance}
 
     key = {"count": min(count, len(reference)), "training": training.digest}
     key |= {} if side is None else {"side": side}
     return reference.kept("distances", compute, **key)["distances"]
 
 
-class CopiedShare(NamedTuple):
-    """Share of samples that are copies, and its standard error if none is."""
+def copied_share(
+    to_training: Nearest, to_held_out: Nearest, training: int, held_out: int
+) -> tuple[float, float]:
+    """Return the share of samples that are near-duplicates of training data, and its standard error.
 
-    value: float
-    error: float
-
-
-def copied_share(to_training: Nearest, to_held_out: Nearest, training: int, held_out: int) -> CopiedShare:
-    """Share of samples that are copies, if all others are as near to held-out data as to training data.
-
-    1 − s/p, where s is the share of samples whose nearest is held out and p = M/(N + M): 0 where that is
+    The others are taken to be as close to held-out data as to training data. The share is 1 − s/p, where s is
+    that of samples whose nearest is held out and p = M/(N + M): 0 where that is
     chance, 1 where it never happens. Below 0 samples find held-out data more often than by chance, as they
     may where few are looked at, or where the two splits differ in kind. Ties count half. The standard error
     is that of which examples happen to be held out: with the share w_i of samples whose nearest is example i,
@@ -156,11 +148,11 @@ def copied_share(to_training: Nearest, to_held_out: Nearest, training: int, held
     weight = of_both.bincount().double() / len(of_both)
     uneven = float(weight.square().sum()) - 1 / (training + held_out)
     error = math.sqrt(max((1 - by_chance) / by_chance * uneven, 0.0))
-    return CopiedShare(1 - share / by_chance, error)
+    return 1 - share / by_chance, error
 
 
 def favours_no_split(setup: Setup) -> bool:
-    """Whether the conditions of the samples are as near to training as to held-out data.
+    """Return whether the conditions of the samples are as close to training as to held-out data.
 
     Labels are in both splits, in like proportions; embeddings of the held-out data are those of them alone.
     """
@@ -178,12 +170,12 @@ class Memorisation(SampleMetric):
     """Distance of samples to their nearest training example over that of held-out real data; 1 is as new.
 
     Args:
-        side: pictures of more pixels a side are compared as the means of areas, so many a side. At 256 × 256
+        side: images of more pixels a side are compared as the means of areas, so many a side. At 256 × 256
             pixels ``side=64`` takes a sixteenth of the time and of the memory. Default: as they are.
 
     Raises:
         OptionError: ``side`` below 1.
-        InputError: a side for events that are no pictures.
+        InputError: a side for events that are no images.
     """
 
     needs_classifier = False
@@ -198,17 +190,17 @@ class Memorisation(SampleMetric):
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
         if not setup.has_test:
             return {}
+        size = "" if self.side is None else f" (images at no more than {self.side} pixels a side)"
         kinds = {"memorisation": "mean"} | {name: f"{q:.0%} quantile of the" for name, q in QUANTILES.items()}
         what = f"distance to the nearest of {setup.training.describe()} over that of held-out data"
-        what += "; 1 is as far as unseen data, 0 a copy" + self._size()
+        what += f"; 1 is as far as unseen data, 0 a copy{size}"
         against = setup.samples, setup.reference.describe(setup.samples)
         columns = {name: MetricInfo(f"{kind} {what}", *against) for name, kind in kinds.items()}
         of_all = f"{setup.training.describe()} and {setup.reference.describe()}"
         copies = "1 - how often the nearest of both splits is held out, over how often by chance; 1 is copies"
-        copies += self._size()
         error = "standard error of copies, if there are none"
-        told = {COPIES: copies, COPIES_ERROR: error} if favours_no_split(setup) else {}
-        return columns | {name: MetricInfo(what, setup.samples, of_all) for name, what in told.items()}
+        of_splits = {COPIES: copies + size, COPIES_ERROR: error} if favours_no_split(setup) else {}
+        return columns | {name: MetricInfo(what, setup.samples, of_all) for name, what in of_splits.items()}
 
     def lacks(self, setup: Setup) -> str:
         return "a test split"
@@ -217,20 +209,15 @@ class Memorisation(SampleMetric):
         held_out = reference_distances(setup.reference, setup.training, setup.samples, self.side)
         if not bool((held_out > 0).any()):
             return {}  # the test split lies in the training split
-        samples = self._seen(drawn.x)
-        known = nearest(samples, (self._seen(x) for x, _ in setup.data.batches()))
-        unseen = nearest(samples, (self._seen(x) for x, _ in setup.reference.data.batches()))
+        samples, splits = pooled(drawn.x, self.side), (setup.data, setup.reference.data)
+        known, unseen = (
+            nearest(samples, (pooled(x, self.side) for x, _ in data.batches())) for data in splits
+        )
         ours = known.distance
         pairs = {"memorisation": (ours.mean(), held_out.mean())}
         pairs |= {name: (ours.quantile(q), held_out.quantile(q)) for name, q in QUANTILES.items()}
         values = {name: (ours / theirs).item() for name, (ours, theirs) in pairs.items() if theirs > 0}
         if not favours_no_split(setup):
             return values
-        copies = copied_share(known, unseen, len(setup.data), len(setup.reference))
-        return values | {COPIES: copies.value, COPIES_ERROR: copies.error}
-
-    def _seen(self, x: Tensor) -> Tensor:
-        return x if self.side is None else pooled(x, self.side)
-
-    def _size(self) -> str:
-        return "" if self.side is None else f" (pictures at no more than {self.side} pixels a side)"
+        copies, error = copied_share(known, unseen, len(setup.data), len(setup.reference))
+        return values | {COPIES: copies, COPIES_ERROR: error}

@@ -1,6 +1,6 @@
-"""What a metric may look at: one seed of an evaluation, and the real data that samples are compared with.
+"""The data of a metric: one seed of an evaluation, and the real data that samples are compared with.
 
-What metrics compute of real data once is kept in the cache. A file is keyed by the data's digest, their
+Statistics of real data are kept in the cache. A file is keyed by the data's digest, their
 number, the extractor's identity (which holds the sha256 of its weights) and the kind of statistic, so that
 none is ever read for other data or weights.
 """
@@ -28,27 +28,27 @@ from flowprior.storage.digests import settings_digest
 from flowprior.storage.tensor_files import cached_tensors
 
 POOLED = 2000
-"""Real samples that clouds are compared with where conditions are no labels."""
+"""The number of real samples that clouds are compared with if conditions are no labels."""
 SMALL_EVENT = 16
-"""Numbers of an event up to which metrics of the flow afford more trajectories and likelihoods."""
-MANY_PATHS = 2000
-FEW_PATHS = 128
+"""The size of an event up to which metrics of the flow afford more trajectories and likelihoods."""
+MANY_PATHS, FEW_PATHS = 2000, 128
+"""The number of trajectories of small events and of others."""
 RECIPE = 1
-"""Raise it with every change of what is stored."""
+"""The version of the stored statistics; raise it with every change of theirs."""
 SUBSET_SEED = 0
 Generate = Callable[..., Solution]
-"""Takes what :meth:`flowprior.flow.Flow.solve` takes, except ``trajectory``, and gives what it gives."""
+"""A function like :meth:`flowprior.flow.Flow.solve`, without the argument ``trajectory``."""
 
 
 class Rows(NamedTuple):
-    """Real events, by their indices int64 ``[N]`` in a data set."""
+    """The real events, by their indices int64 ``[N]`` in a data set."""
 
     data: Data
     indices: Tensor
 
 
 class Drawn:
-    """Samples, generated or real, whose features are computed once.
+    """The samples, generated or real, whose features are computed once.
 
     Args:
         x: ``[N, *event]``.
@@ -71,11 +71,11 @@ class Drawn:
 
     @property
     def is_labelled(self) -> bool:
-        """Whether the conditions are labels, so that clouds are compared within them."""
+        """Return whether the conditions are labels, so that clouds are compared within them."""
         return isinstance(self.cond, Tensor) and not self.cond.is_floating_point()
 
     def features(self, extractor: FeatureExtractor) -> Tensor:
-        """Features ``[N, F]``."""
+        """Return features ``[N, F]``."""
         key = id(extractor)
         if key not in self._features:
             self._features[key] = extractor.features(self.x)
@@ -84,7 +84,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Trajectories:
-    """Solutions of n trajectories.
+    """The solutions of n trajectories.
 
     Attributes:
         times: increasing ``[T]``, from 0 to 1, in the dtype of the states.
@@ -104,16 +104,16 @@ class Trajectories:
 
     @property
     def start(self) -> Tensor:
-        """x_0 ``[n, *event]``."""
+        """Return x_0 ``[n, *event]``."""
         return self.states[0]
 
     @property
     def end(self) -> Tensor:
-        """x_1 ``[n, *event]``."""
+        """Return x_1 ``[n, *event]``."""
         return self.states[-1]
 
     def at(self, time: float) -> Tensor:
-        """The states ``[n, *event]`` at one of the times that were asked for.
+        """Return the states ``[n, *event]`` at one of the times that were asked for.
 
         Raises:
             InputError: another time.
@@ -125,7 +125,7 @@ class Trajectories:
 
 
 class Reference:
-    """One split of a data set.
+    """A split of a data set.
 
     Args:
         data: the split.
@@ -141,25 +141,25 @@ class Reference:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 of the data."""
+        """Return the sha256 of the data."""
         return data_digest(self.data)
 
     def describe(self, count: int | None = None) -> str:
-        """Size, split and name, as in ``2000 of 10000 test examples of fashion-mnist``."""
+        """Return size, split and name, as in ``2000 of 10000 test examples of fashion-mnist``."""
         size = f"{len(self)}" if count is None or count >= len(self) else f"{count} of {len(self)}"
         return f"{size} {self.split} examples of {self.data.name}"
 
     def subset(self, count: int) -> tuple[Tensor, Conditions | None]:
-        """``count`` events and their conditions, the same at every call; in the labels' proportions."""
+        """Return ``count`` events and conditions, the same at every call; in the labels' proportions."""
         return self.data.batch(self.indices(count))
 
     def indices(self, count: int) -> Tensor:
-        """Which events the :meth:`subset` of ``count`` takes, int64."""
+        """Return the indices of the :meth:`subset` of ``count``, int64."""
         generator = torch.Generator().manual_seed(SUBSET_SEED)
         return draw_indices(self.data, min(count, len(self)), generator)
 
     def features(self, extractor: FeatureExtractor, count: int) -> Tensor:
-        """Features ``[count, F]`` of the :meth:`subset`."""
+        """Return features ``[count, F]`` of the :meth:`subset`."""
 
         def compute() -> dict[str, Tensor]:
             return {"features": extractor.features(self.subset(count)[0])}
@@ -168,12 +168,12 @@ class Reference:
         return self.kept("features", compute, **key)["features"]
 
     def kept(self, kind: str, compute: Callable[[], dict[str, Tensor]], **key: Any) -> dict[str, Tensor]:
-        """What ``compute`` gives, from the cache where it is there.
+        """Return the result of ``compute``, from the cache if it is there.
 
         Args:
             kind: name of the statistic, which begins the file's name.
-            compute: gives it.
-            key: what decides it besides the data.
+            compute: computes it.
+            key: whatever determines it besides the data.
         """
         key = {"recipe": RECIPE, "kind": kind, "data": self.digest, **key}
         described = {"name": self.data.name, "split": self.split, **{k: str(v) for k, v in key.items()}}
@@ -182,21 +182,21 @@ class Reference:
 
 @dataclass
 class Setup:
-    """What every value of one seed shares.
+    """The common data of all values of one seed.
 
     Attributes:
-        flow: what is evaluated.
+        flow: the one that is evaluated.
         training: the training split.
-        reference: what samples are compared with; the same object as ``training`` without a test split.
-        samples: how many are generated.
+        reference: the split that samples are compared with; ``training`` itself without a test split.
+        samples: number of generated ones.
         seed: of conditions, source samples and the subsets of real data.
         classifier: that of labelled data, or None.
         extractors: features that distances are taken of; the classifier comes first.
         batch_size: samples at once.
-        generate: gives the samples in place of ``flow.solve``; everything else is asked of ``flow`` itself.
+        generate: solves for the samples in place of ``flow.solve``; everything else is of ``flow`` itself.
         members: samples of each condition, one after the other; they divide ``samples``.
         solve: the same, where it gives just what ``flow.solve`` would, with assistants; values are kept then.
-        balanced: whether samples are generated for every label in turn, not for the reference's conditions.
+        balanced: True if samples are generated for every label in turn, not for the reference's conditions.
     """
 
     flow: Flow
@@ -214,69 +214,69 @@ class Setup:
 
     @property
     def data(self) -> Data:
-        """The training split's data."""
+        """Return the training split's data."""
         return self.training.data
 
     @property
     def has_test(self) -> bool:
-        """Whether samples are compared with data that were not trained on."""
+        """Return whether samples are compared with data that were not trained on."""
         return self.reference is not self.training
 
     @property
     def is_labelled(self) -> bool:
-        """Whether conditions are labels."""
+        """Return whether conditions are labels."""
         return self.reference.data.condition.kind == "labels"
 
     @property
     def scope(self) -> str:
-        """Over what distances of clouds are taken, for descriptions."""
+        """Describe the rows that distances between clouds are averaged over."""
         return "averaged over labels" if self.is_labelled else "pooled over conditions"
 
     @property
     def paths(self) -> int:
-        """How many samples' trajectories are solved to a tight tolerance."""
+        """Return the number of samples whose trajectories are solved to a tight tolerance."""
         size = self.flow.event_shape.numel()
         return min(self.samples, MANY_PATHS if size <= SMALL_EVENT else FEW_PATHS)
 
     @property
     def device(self) -> torch.device:
-        """Where the flow is."""
+        """Return the device of the flow."""
         return self.flow.prior.event_dims.device
 
     def generator(self) -> torch.Generator:
-        """A generator on the flow's device, seeded by the setup's seed."""
+        """Create a generator on the flow's device, seeded by the setup's seed."""
         return torch.Generator(self.device).manual_seed(self.seed)
 
     @cached_property
     def cond(self) -> Conditions | None:
-        """The conditions that samples are generated for: the reference's in its proportions, or balanced."""
+        """Return the conditions of the samples: the reference's in its proportions, or balanced."""
         if self.balanced:
             return torch.arange(self.samples) % (self.reference.data.condition.size or 1)
         return self.held_out.cond
 
     @cached_property
     def rows(self) -> Rows | None:
-        """The real events whose conditions samples are generated for, one for each; None where balanced."""
+        """Return the real event whose condition each sample is generated for; None if balanced."""
         return None if self.balanced else Rows(self.reference.data, self._indices[0])
 
     @cached_property
     def held_out(self) -> Drawn:
-        """The real data whose conditions samples are generated for."""
+        """Return the real data whose conditions samples are generated for."""
         own = Rows(self.reference.data, self._indices[0])
         return Drawn(*own.data.batch(own.indices), rows=own)
 
     @cached_property
     def real(self) -> Drawn:
-        """Real samples for distances between clouds; all of them where they have labels."""
+        """Return real samples for distances between clouds; all of them where they have labels."""
         return Drawn(*self.reference.data.batch(self._indices[1]))
 
     @cached_property
     def training_samples(self) -> Drawn:
-        """As many real training samples, whose values are the real-data scores."""
+        """Return as many real training samples, whose values are the real-data scores."""
         return Drawn(*self.data.batch(self._indices[2]))
 
     def source_samples(self, count: int, options: SourceOptions = PLAIN) -> Tensor:
-        """The first source samples ``[count, *event]`` that samples of this seed are solved from."""
+        """Return the first source samples ``[count, *event]`` that samples of this seed are solved from."""
         cond, generator = self.conditions(self.samples), self.generator()
         with torch.no_grad():
             parts = self.flow.coupling, self.flow.prior, cond, self.samples
@@ -284,17 +284,17 @@ class Setup:
         return x0[:count].to(self.flow.dtype or x0.dtype)
 
     def conditions(self, count: int) -> Conditions | None:
-        """The first conditions ``[count, …]``, on the flow's device."""
+        """Return the first conditions ``[count, …]``, on the flow's device."""
         return moved(rows(self.cond, slice(count)), self.device)
 
     def asked(self, count: int) -> Conditions | None:
-        """The same as ``flow.sample`` asks for them: with the null condition in place of unseen labels."""
+        """Return them as ``flow.sample`` takes them: with the null condition in place of unseen labels."""
         cond = self.conditions(count)
         return None if cond is None else unseen_as_null(self.flow, cond, "evaluate")
 
     @cached_property
     def _indices(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of conditions, real samples and training samples, drawn one after the other from one generator."""
+        """Draw the indices of conditions, real samples and training samples, one after the other."""
         generator, data = torch.Generator().manual_seed(self.seed), self.reference.data
         size = len(data) if self.is_labelled else min(POOLED, len(data))
         conditions = draw_indices(data, self.samples // self.members, generator)

@@ -29,8 +29,9 @@ from flowprior.samplers.torchdiffeq import Limited, integrate
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-5}
 """Relative and absolute tolerance of dopri5; about as tight as the type allows."""
 LOOSE = 1e-3
-"""That of shorter types."""
+"""The tolerance for shorter types."""
 MAX_NFE = 10_000
+"""The largest number of evaluations of a trajectory."""
 
 
 def solve_trajectories(
@@ -67,7 +68,7 @@ def solve_trajectories(
 
 
 def normalised_energy(trajectories: Trajectories, cond: Conditions | None) -> float:
-    """(E path energy − W2²) / W2² with W2² between source samples and ends, per condition.
+    """Return (E path energy − W2²) / W2² with W2² between source samples and ends, per condition.
 
     0 where the flow is optimal transport along straight lines. Tong et al. 2023 (arXiv 2302.00482) take
     W2² between source samples and *data*: the same for a flow that reaches the data. The flow's own ends keep
@@ -86,7 +87,7 @@ def normalised_energy(trajectories: Trajectories, cond: Conditions | None) -> fl
 
 
 def global_error(x: Tensor, trajectories: Trajectories) -> float:
-    """Root mean square of x ``[n, *event]``, solved from the same source samples, against their ends."""
+    """Return the root mean square distance of x ``[n, *event]`` from the ends of the trajectories."""
     return (x.cpu().double() - trajectories.end.cpu().double()).square().mean().sqrt().item()
 
 
@@ -100,13 +101,13 @@ def local_error(
     guidance: float = 1.0,
     batch_size: int | None = None,
 ) -> float:
-    """Root mean square of the errors of single steps from the solution; costs ``nfe`` evaluations.
+    """Return the root mean square of the errors of single steps from the solution; costs ``nfe`` evaluations.
 
     Args:
         flow: whose model was solved.
         sampler: one-step method.
         nfe: evaluations that its steps spend together.
-        trajectories: solved at the sampler's times, see :func:`step_times`.
+        trajectories: solved at the sampler's times.
         cond: the conditions of the trajectories.
         guidance: the one of the trajectories.
         batch_size: samples at once.
@@ -117,20 +118,11 @@ def local_error(
     """
     velocity, squares = flow.guided(guidance), []
     with torch.no_grad(), evaluating(flow.model):
-        for start, end in pairwise(step_times(sampler, nfe)):
+        for start, end in pairwise(sampler.times(nfe).tolist()):
             parts = batches(trajectories.at(start), cond, batch_size)
             steps = [sampler.step(CountedVelocity(velocity, c), x, start, end - start) for x, c in parts]
             squares.append((torch.cat(steps) - trajectories.at(end)).double().square().mean())
     return torch.stack(squares).mean().sqrt().item()
-
-
-def step_times(sampler: FixedStepSampler, nfe: int) -> list[float]:
-    """The times between which the sampler steps.
-
-    Raises:
-        OptionError: an ``nfe`` that it cannot spend exactly.
-    """
-    return sampler.times(nfe).tolist()
 
 
 @Metric.register("curvature")
@@ -198,7 +190,7 @@ class Truncation(StepMetric):
 
 
 def _solution(setup: Setup) -> str:
-    """How the trajectories behind a value are solved, for descriptions."""
+    """Describe how the trajectories behind a value are solved."""
     tolerance = TOLERANCE.get(setup.flow.dtype or torch.float32, LOOSE)
     return f"of {setup.paths} trajectories solved by dopri5 to {tolerance:g}"
 
@@ -206,7 +198,7 @@ def _solution(setup: Setup) -> str:
 def _solve(
     velocity: Velocity, x0: Tensor, cond: Conditions | None, grid: Tensor, tolerance: float
 ) -> tuple[Tensor, Tensor, int]:
-    """States ``[T, B, *event]``, curvature float64 ``[B]`` and evaluations of one batch."""
+    """Return states ``[T, B, *event]``, curvature float64 ``[B]`` and evaluations of one batch."""
     counted = CountedVelocity(velocity, cond)
     first = counted(x0, 0.0)
 

@@ -1,8 +1,8 @@
 """Optimal transport: exact and sliced squared 2-Wasserstein distances, and what training pairs cost.
 
 W2²(X, Y) = min over plans P of Σ_ij P_ij ‖x_i − y_j‖², with uniform weights on both clouds, pooled or per
-condition. As an estimate for their laws it is biased upwards, the more the fewer the points: compare equal
-counts only.
+condition. As an estimate for their distributions it is biased upwards, the more the fewer the points: compare
+equal counts only.
 
 SW2² = E_θ W2²(θ·X, θ·Y), θ uniform on the unit sphere (Bonneel et al. 2015). In D dimensions it is 1/D of W2²
 where the clouds differ by a shift alone.
@@ -30,14 +30,15 @@ from flowprior.metrics.setup import POOLED, Drawn, Setup
 from flowprior.registry import check_count
 
 PER_CONDITION = 500
-"""Points of each label that exact W2² compares at most; :data:`POOLED` where all conditions are pooled."""
+"""The largest number of points of each label that exact W2² compares; :data:`POOLED` of pooled conditions."""
 DIRECTIONS = 200
+"""The number of random projections."""
 TRAINING_BATCH = 256
-"""Pairs are drawn as for training batches of this size: minibatch couplings depend on it."""
+"""The size of the training batches that pairs are drawn for: minibatch couplings depend on it."""
 
 
 def wasserstein2_squared(x: Tensor, y: Tensor, *, max_iterations: int = 10_000_000) -> float:
-    """W2² of the clouds x ``[N, *event]`` and y ``[M, *event]``, in squared units of x.
+    """Return W2² of the clouds x ``[N, *event]`` and y ``[M, *event]``, in squared units of x.
 
     POT's network simplex; scipy's assignment takes up to 40 times longer on clouds that lie apart.
 
@@ -69,7 +70,7 @@ def wasserstein2_per_condition(
     cond_y: Conditions | None,
     max_per_condition: int = PER_CONDITION,
 ) -> dict[int, float]:
-    """W2² of each label's points, or of everything pooled under the key ``-1``.
+    """Return W2² of each label's points, or of everything pooled under the key ``-1``.
 
     Pooled where there is no condition, an embedding for every row, or a condition of several parts.
 
@@ -94,7 +95,7 @@ def wasserstein2_per_condition(
 def sliced_wasserstein2_squared(
     x: Tensor, y: Tensor, *, directions: int = DIRECTIONS, seed: int = 0
 ) -> float:
-    """SW2² of the clouds x ``[N, *event]`` and y ``[M, *event]``, in squared units of x.
+    """Return SW2² of the clouds x ``[N, *event]`` and y ``[M, *event]``, in squared units of x.
 
     Args:
         x: one cloud.
@@ -117,7 +118,7 @@ def sliced_wasserstein2_squared(
 def sliced_wasserstein2_per_condition(
     x: Tensor, cond: Conditions | None, y: Tensor, cond_y: Conditions | None, *, directions: int = DIRECTIONS
 ) -> dict[int, float]:
-    """SW2² of each label's points, or of everything pooled under the key ``-1``.
+    """Return SW2² of each label's points, or of everything pooled under the key ``-1``.
 
     Args:
         x: generated samples ``[N, *event]``.
@@ -181,7 +182,7 @@ class Sliced(TwoSampleMetric):
 def measure_transport(
     flow: Flow, data: Data, pairs: int, *, generator: torch.Generator | None = None
 ) -> dict[str, float]:
-    """Cost of at most ``pairs`` training pairs, drawn as training draws them.
+    """Measure the cost of at most ``pairs`` training pairs, drawn as training draws them.
 
     Args:
         flow: prior and coupling are used, the velocity model is not.
@@ -190,9 +191,9 @@ def measure_transport(
         generator: of the source samples, on the prior's device.
 
     Returns:
-        ``paired`` by ``coupling.pairs``, where all is here that they are made of; ``unpaired`` with source
-        samples of the prior under each datum's condition; ``pairs``, and ``draw_size``: how many were drawn
-        at once.
+        ``paired`` by ``coupling.pairs``, if the coupling can pair; ``unpaired`` with source
+        samples of the prior under each datum's condition; ``pairs``, and ``draw_size``, the number drawn at
+        once.
     """
     device = flow.prior.event_dims.device
     seed = 0 if generator is None else generator.initial_seed()
@@ -223,7 +224,7 @@ def _per_condition(
     y: Tensor,
     cond_y: Conditions | None,
 ) -> dict[int, float]:
-    """``distance`` of each label's points, or of everything pooled under the key ``-1``.
+    """Return ``distance`` of each label's points, or of everything pooled under the key ``-1``.
 
     Raises:
         InputError: a label of ``cond`` that ``cond_y`` does not have.

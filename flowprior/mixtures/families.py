@@ -134,20 +134,8 @@ class Full(Covariance):
     tied = False
 
     def log_density(self, x: Tensor, mean: Tensor, covariance: Parameters) -> Tensor:
-        """log N(x; μ_k, Σ_k) ``[n, K]`` of one condition: x ``[n, D]``, mean ``[K, D]``."""
+        """Return log N(x; μ_k, Σ_k) ``[n, K]`` of one condition: x ``[n, D]``, mean ``[K, D]``."""
         return triangular_log_density(x, mean, covariance["cholesky"])
-
-    def log_density_of_rows(self, x: Tensor, mean: Tensor, cholesky: Tensor) -> Tensor:
-        """log N(x; μ_k, Σ_k) ``[n, K]`` where each row has a mixture of its own.
-
-        Args:
-            x: ``[n, D]``.
-            mean: ``[n, K, D]``.
-            cholesky: lower factors ``[n, K, D, D]``, or ``[n, 1, D, D]`` for tied ones.
-        """
-        white = torch.linalg.solve_triangular(cholesky, (x[:, None] - mean)[..., None], upper=False)[..., 0]
-        log_det = 2 * self.spread({"cholesky": cholesky}).log().sum(-1)
-        return -0.5 * (white.square().sum(-1) + log_det + x.shape[1] * LOG_2PI)
 
     def spread(self, covariance: Parameters) -> Tensor:
         return covariance["cholesky"].diagonal(dim1=-2, dim2=-1)
@@ -247,7 +235,7 @@ class LowRank(Covariance):
         self.rank = rank
 
     def log_density(self, x: Tensor, mean: Tensor, covariance: Parameters) -> Tensor:
-        """log N(x; μ_k, Σ_k) ``[n, K]`` of one condition: x ``[n, D]``, mean ``[K, D]``."""
+        """Return log N(x; μ_k, Σ_k) ``[n, K]`` of one condition: x ``[n, D]``, mean ``[K, D]``."""
         return lowrank_log_density(x, mean, covariance["factor"], covariance["noise"])
 
     def spread(self, covariance: Parameters) -> Tensor:

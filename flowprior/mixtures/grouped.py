@@ -1,4 +1,4 @@
-"""Rows by their groups: products with the matrix of each group, and rows of one condition after another.
+"""Rows by their groups: functions of each group's entries in tables, and rows of one condition after another.
 
 Many groups go in one call, and pieces of one condition stay worth a call however many conditions there are: a
 batch of 1,000 rows under 1,000 labels is 1,000 pieces of one row, and a pass over the data then costs its
@@ -17,19 +17,19 @@ from torch import Tensor
 from flowprior.streams.batches import Batch
 
 ROWS_EACH = 256
-"""Rows that a condition shall have on average before they are handed on."""
+"""The number of rows that a condition shall have on average before they are handed on."""
 JOINED_BYTES = 64 << 20
-"""Most that is held back for that."""
+"""The largest number of bytes that are held back for that."""
 LONGEST = 8192
-"""Most rows in a piece, so that what is computed of one stays small and its sums short."""
+"""The largest number of rows in a piece, so that what is computed of one stays small and its sums short."""
 NUMBERS_OF_A_CALL = 15_000
-"""Numbers that are gathered in the time that a call takes besides its arithmetic."""
+"""The number of numbers that are gathered in the time that a call takes besides its arithmetic."""
 GATHERED = 1 << 20
-"""Numbers that are gathered at once, so that they stay in the cache."""
+"""The number of numbers that are gathered at once, so that they stay in the cache."""
 
 
 def joined(batches: Iterable[Batch], conditions: int) -> Iterator[Batch]:
-    """``batches`` joined until ``conditions`` have about ``ROWS_EACH`` rows each, or memory is full.
+    """Join ``batches`` until ``conditions`` have about ``ROWS_EACH`` rows each, or memory is full.
 
     Args:
         batches: of x ``[B, D]`` and labels ``[B]``, or None for one common condition.
@@ -51,7 +51,7 @@ def joined(batches: Iterable[Batch], conditions: int) -> Iterator[Batch]:
 def segments(
     batches: Iterable[Batch], conditions: int, active: Tensor | None = None
 ) -> Iterator[tuple[Tensor, int]]:
-    """Rows ``[n, D]`` of one condition and its label, piece by piece; every row once.
+    """Yield rows ``[n, D]`` of one condition and its label, piece by piece; every row once.
 
     Args:
         batches: of x ``[B, D]`` and labels ``[B]``, or None for one common condition, 0.
@@ -63,30 +63,31 @@ def segments(
         if cond is None:
             yield x, 0
             continue
-        labels, order = cond.cpu().sort(stable=True)
-        values, counts = labels.unique_consecutive(return_counts=True)
-        for label, rows in zip(values.tolist(), order.split(counts.tolist()), strict=True):
+        for label, rows in rows_of_each(cond.cpu()):
             if active is None or bool(active[label]):
                 for piece in rows.split(LONGEST):
                     yield x.index_select(0, piece), label
 
 
-def groups(rows: Tensor, component: Tensor) -> Iterator[tuple[Tensor, int, int]]:
-    """Members ``[m]`` of a batch that share a row and a component, with both; every such pair that occurs.
+def sorted_by(keys: Tensor) -> tuple[list[int], list[int], Tensor]:
+    """Return the keys that occur, ascending, the number of rows of each, and the rows in that order, ``[n]``.
 
     Args:
-        rows: of the parameter tables, int64 ``[B]``.
-        component: int64 ``[B]``.
+        keys: of each row, int64 ``[n]``.
     """
-    width = int(component.max()) + 1 if len(component) else 1
-    keys, order = (rows * width + component).sort(stable=True)
-    values, counts = keys.unique_consecutive(return_counts=True)
-    for members, key in zip(order.split(counts.tolist()), values.tolist(), strict=True):
-        yield members, key // width, key % width
+    ascending, order = keys.sort(stable=True)
+    values, counts = ascending.unique_consecutive(return_counts=True)
+    return values.tolist(), counts.tolist(), order
+
+
+def rows_of_each(keys: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Yield each key of :func:`sorted_by` and its rows ``[m]``."""
+    values, counts, order = sorted_by(keys)
+    return zip(values, order.split(counts), strict=True)
 
 
 class Grouping:
-    """Which matrix each row of a batch takes; sorted once, for all products with the matrices.
+    """The matrix that each row of a batch takes; sorted once, for all products with the matrices.
 
     Args:
         rows: of a table of matrices, ``[n]``.
@@ -101,26 +102,24 @@ class Grouping:
     @cached_property
     def sorted(self) -> tuple[list[int], list[int], Tensor]:
         """The matrices that occur, ascending, rows of each, and the rows in that order, ``[n]``."""
-        keys, order = self.rows.sort(stable=True)
-        groups, counts = keys.unique_consecutive(return_counts=True)
-        return groups.tolist(), counts.tolist(), order
+        return sorted_by(self.rows)
 
     @cached_property
     def places(self) -> Tensor:
-        """Where in the order of the groups each row lies, ``[n]``."""
+        """The place of each row in the order of the groups, ``[n]``."""
         return self.sorted[2].argsort()
 
 
 def times_table(x: Tensor, rows: Tensor | Grouping, tables: Tensor) -> Tensor:
-    """x_i times the matrix of its row, ``[n, M]``: x ``[n, L]``, ``rows`` ``[n]``, tables ``[C, L, M]``.
+    """Return x_i times the matrix of its row, ``[n, M]``: x ``[n, L]``, tables ``[C, L, M]``.
 
     Of k vectors of each row, x ``[n, k, L]``, as many, ``[n, k, M]``, in one product where rows are grouped.
     """
     return by_group(lambda table, own: own @ table, rows, tables, x)
 
 
-def there_and_back(y: Tensor, x: Tensor, rows: Tensor | Grouping, tables: Tensor) -> Tensor:
-    """(y_i − x_i T) Tᵀ with T the matrix of its row, ``[n, L]``: y ``[n, M]``, x ``[n, L]``, T ``[L, M]``.
+def rotated_difference(y: Tensor, x: Tensor, rows: Tensor | Grouping, tables: Tensor) -> Tensor:
+    """Return (y_i − x_i T) Tᵀ ``[n, L]`` with T ``[L, M]`` the matrix of its row: y ``[n, M]``, x ``[n, L]``.
 
     Each matrix is read once, as :func:`times_table` twice in a row would not.
     """
@@ -128,61 +127,57 @@ def there_and_back(y: Tensor, x: Tensor, rows: Tensor | Grouping, tables: Tensor
 
 
 def by_group(
-    function: Callable[..., Tensor], rows: Tensor | Grouping, tables: Tensor, *values: Tensor
+    function: Callable[..., Tensor],
+    rows: Tensor | Grouping,
+    tables: Tensor | tuple[Tensor, ...],
+    *values: Tensor,
 ) -> Tensor:
-    """``function(table, *values)`` of the rows of each group and the group's matrix, in the values' dtype.
+    """Return ``function(*tables, *values)`` of the rows of each group and its entries, in the values' dtype.
 
-    Rows of one group are one call. Where groups are many for their rows and matrices small, the matrices are
-    gathered instead, a few at a time: the function then sees values ``[n, 1, …]`` and tables ``[n, L, M]``.
+    Rows of one group are one call. Where groups are many for their rows and entries small, the entries are
+    gathered instead, a few at a time: the function then sees values ``[n, 1, …]`` and entries ``[n, …]``.
 
     Args:
-        function: of a matrix and some rows of each value; a row of its result depends on that row alone.
+        function: of a group's entry of each table and of some rows of each value; a row of its result depends
+            on that row alone.
         rows: of the tables, ``[n]``, or their grouping, where it is known.
-        tables: ``[C, L, M]``.
+        tables: ``[C, …]``, one or several.
         values: ``[n, L]``, or of k vectors a row ``[n, k, L]``.
     """
+    tables = tables if isinstance(tables, tuple) else (tables,)
     dtype, grouping = values[0].dtype, rows if isinstance(rows, Grouping) else Grouping(rows)
-    if not len(grouping):
-        return function(tables.new_zeros(tables.shape[1:], dtype=dtype), *values)
-    if len(tables) == 1:  # without waiting for the device
-        return function(tables[0].to(dtype), *values)
+
+    def of(group: int, *own: Tensor) -> Tensor:
+        return function(*(table[group].to(dtype) for table in tables), *own)
+
+    if len(tables[0]) == 1 or not len(grouping):  # without waiting for the device
+        return of(0, *values)
     groups, counts, order = grouping.sorted
     if len(groups) == 1:
-        return function(tables[groups[0]].to(dtype), *values)
-    if gathers(len(grouping), len(groups), tables[0].numel()):
+        return of(groups[0], *values)
+    if gathers(len(grouping), len(groups), sum(table[0].numel() for table in tables)):
         return _gathered(function, grouping.rows, tables, *values)
     sorted_values = (value.index_select(0, order).split(counts) for value in values)
-    parts = zip(groups, *sorted_values, strict=True)
-    results = torch.cat([function(tables[g].to(dtype), *own) for g, *own in parts])
+    results = torch.cat([of(*part) for part in zip(groups, *sorted_values, strict=True)])
     return results.index_select(0, grouping.places)
 
 
 def gathers(rows: int, groups: int, size: int) -> bool:
-    """Whether gathering a matrix of ``size`` numbers for each row costs less than a call for each group."""
+    """Return whether gathering ``size`` numbers for each row costs less than a call for each group."""
     return rows * size < groups * NUMBERS_OF_A_CALL
 
 
-def in_gathered(function: Callable[..., Tensor], x: Tensor, rows: Tensor, *tables: Tensor) -> Tensor:
-    """``function(x, *tables)`` of rows x ``[n, …]`` and each row's entries of ``tables``, in x's dtype.
-
-    Args:
-        function: of some rows at a time.
-        x: ``[n, …]``.
-        rows: of the tables, ``[n]``.
-        tables: each ``[C, …]``.
-    """
-    size = max(1, GATHERED // max(table[0].numel() for table in tables))
-    parts = zip(x.split(size), rows.split(size), strict=True)
-    return torch.cat([function(part, *(table[r].to(x.dtype) for table in tables)) for part, r in parts])
-
-
-def _gathered(function: Callable[..., Tensor], rows: Tensor, tables: Tensor, *values: Tensor) -> Tensor:
-    """As :func:`by_group`, by the matrices of some rows at a time."""
-    size, dtype = max(1, GATHERED // tables[0].numel()), values[0].dtype
+def _gathered(
+    function: Callable[..., Tensor], rows: Tensor, tables: tuple[Tensor, ...], *values: Tensor
+) -> Tensor:
+    """As :func:`by_group`, by the entries of some rows at a time."""
+    size, dtype = max(1, GATHERED // sum(table[0].numel() for table in tables)), values[0].dtype
     single = values[0].dim() == 2
     some = ((value[:, None] if single else value).split(size) for value in values)
     parts = zip(rows.split(size), *some, strict=True)
-    results = torch.cat([function(tables.index_select(0, r).to(dtype), *own) for r, *own in parts])
+    results = torch.cat(
+        [function(*(table.index_select(0, r).to(dtype) for table in tables), *own) for r, *own in parts]
+    )
     return results[:, 0] if single else results
 
 

@@ -1,7 +1,8 @@
-"""Log-densities of the Gaussian components of one condition, and the choice of a component.
+"""Log-densities of the Gaussian components of a condition, and the choice of a component.
 
-All take rows x ``[n, D]`` and the K components of one condition, and return log N(x; μ_k, Σ_k)
-``[n, K]`` in nats. They are written in the centred form, which neither cancels nor overflows.
+All take rows x ``[n, D]`` and the K components of their condition, and return log N(x; μ_k, Σ_k) ``[n, K]``
+in nats. All arguments may have the same leading dimensions more, one condition each. They are written in the
+centred form, which neither cancels nor overflows.
 """
 
 from __future__ import annotations
@@ -15,21 +16,20 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 def triangular_log_density(x: Tensor, mean: Tensor, cholesky: Tensor) -> Tensor:
-    """Components with full covariance Σ_k = L_k L_kᵀ.
+    """Return the log-density of components with full covariance Σ_k = L_k L_kᵀ.
 
     Args:
         x: ``[n, D]``.
         mean: ``[K, D]``.
         cholesky: lower factors ``[K, D, D]``, or ``[1, D, D]`` for tied ones.
     """
-    dim = x.shape[1]
     columns = []
-    for k in range(len(mean)):
-        factor = cholesky[min(k, len(cholesky) - 1)]
-        white = torch.linalg.solve_triangular(factor, (x - mean[k]).T, upper=False)
-        log_det = 2 * factor.diagonal().log().sum()
-        columns.append(-0.5 * (white.square().sum(0) + log_det + dim * LOG_2PI))
-    return torch.stack(columns, 1)
+    for k in range(mean.shape[-2]):
+        factor = cholesky[..., min(k, cholesky.shape[-3] - 1), :, :]
+        white = torch.linalg.solve_triangular(factor, (x - mean[..., k, None, :]).mT, upper=False)
+        log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1, keepdim=True)
+        columns.append(-0.5 * (white.square().sum(-2) + log_det + x.shape[-1] * LOG_2PI))
+    return torch.stack(columns, -1)
 
 
 def select_component(log_weight: Tensor, uniform: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def _weights(logit: Tensor) -> Tensor:
 
 
 def lowrank_log_density(x: Tensor, mean: Tensor, factor: Tensor, noise: Tensor) -> Tensor:
-    """Components whose covariance is diagonal plus low rank, Σ_k = W_k W_kᵀ + diag(ψ_k).
+    """Return that of components whose covariance is diagonal plus low rank, Σ_k = W_k W_kᵀ + diag(ψ_k).
 
     Woodbury's identity and the determinant lemma keep everything at O(n D r); no D×D matrix is formed. With
     W̃ = ψ^(-1/2) W and M = I + W̃ᵀW̃, the latent factor's posterior is z | x ~ N(M⁻¹W̃ᵀa, M⁻¹) with
@@ -79,17 +79,18 @@ def lowrank_log_density(x: Tensor, mean: Tensor, factor: Tensor, noise: Tensor) 
         noise: variances ψ ``[K, D]``.
     """
     columns = []
-    for k in range(len(mean)):
-        white, white_factor, cholesky = _whiten(x, mean[k], factor[k], noise[k])
+    for k in range(mean.shape[-2]):
+        psi = noise[..., k, :]
+        white, white_factor, cholesky = _whiten(x, mean[..., k, :], factor[..., k, :, :], psi)
         z = _posterior_mean(white, white_factor, cholesky)
-        quadratic = (white - z @ white_factor.T).square().sum(1) + z.square().sum(1)
-        log_det = noise[k].log().sum() + 2 * cholesky.diagonal().log().sum()
-        columns.append(-0.5 * (quadratic + log_det + x.shape[1] * LOG_2PI))
-    return torch.stack(columns, 1)
+        quadratic = (white - z @ white_factor.mT).square().sum(-1) + z.square().sum(-1)
+        log_det = psi.log().sum(-1) + 2 * cholesky.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        columns.append(-0.5 * (quadratic + log_det[..., None] + x.shape[-1] * LOG_2PI))
+    return torch.stack(columns, -1)
 
 
 def lowrank_posterior_sample(x: Tensor, mean: Tensor, factor: Tensor, noise: Tensor, xi: Tensor) -> Tensor:
-    """z ~ p(z | x) ``[n, r]`` of one component, from standard normal numbers ``xi`` ``[n, r]``.
+    """Return z ~ p(z | x) ``[n, r]`` of one component, from standard normal numbers ``xi`` ``[n, r]``.
 
     Args:
         x: ``[n, D]``.
@@ -98,17 +99,18 @@ def lowrank_posterior_sample(x: Tensor, mean: Tensor, factor: Tensor, noise: Ten
         noise: variances ψ ``[D]``.
     """
     white, white_factor, cholesky = _whiten(x, mean, factor, noise)
-    spread = torch.linalg.solve_triangular(cholesky.T, xi.T, upper=True).T
+    spread = torch.linalg.solve_triangular(cholesky.mT, xi.mT, upper=True).mT
     return _posterior_mean(white, white_factor, cholesky) + spread
 
 
 def _whiten(x: Tensor, mean: Tensor, factor: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     scale = noise.rsqrt()
-    white_factor = factor * scale.unsqueeze(-1)
-    capacity = white_factor.T @ white_factor
-    capacity.diagonal().add_(1)
-    return (x - mean) * scale, white_factor, torch.linalg.cholesky(capacity)
+    white_factor = factor * scale[..., None]
+    capacity = white_factor.mT @ white_factor
+    capacity.diagonal(dim1=-2, dim2=-1).add_(1)
+    white = (x - mean[..., None, :]) * scale[..., None, :]
+    return white, white_factor, torch.linalg.cholesky(capacity)
 
 
 def _posterior_mean(white: Tensor, white_factor: Tensor, cholesky: Tensor) -> Tensor:
-    return torch.cholesky_solve((white @ white_factor).T, cholesky).T
+    return torch.cholesky_solve((white @ white_factor).mT, cholesky).mT

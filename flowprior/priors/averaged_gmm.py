@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.errors import InputError
-from flowprior.mixtures import Full
 from flowprior.mixtures.averaging import (
     Blur,
     Components,
@@ -25,8 +24,8 @@ from flowprior.mixtures.averaging import (
     nearer_share,
 )
 from flowprior.mixtures.em import Reservoirs
-from flowprior.mixtures.grouped import gathers, groups, in_gathered
-from flowprior.ops import draw_component, normal
+from flowprior.mixtures.grouped import by_group
+from flowprior.ops import draw_component, normal, triangular_log_density
 from flowprior.priors.asked import check_fit_labels
 from flowprior.priors.base import Prior
 from flowprior.priors.conditioned import ConditionedPrior
@@ -254,21 +253,7 @@ class AveragedGmmPrior(ConditionedPrior):
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         rows = self._rows(cond, len(x))
-        tables = (self.logits, self.loc, self.factors)
-        if not len(x) or gathers(len(x), len(rows.unique()), self.factors[0].numel()):
-
-            def density(x: Tensor, logits: Tensor, loc: Tensor, factors: Tensor) -> Tensor:
-                return (Full().log_density_of_rows(x, loc, unpacked(factors)) + logits).logsumexp(1)
-
-            return in_gathered(density, x, rows, *tables)
-        order, parts = [], []
-        for members, row, _ in groups(rows, torch.zeros_like(rows)):
-            own = self.logits[row] > -torch.inf
-            logits, mean, factors = (table[row, own].to(x.dtype) for table in tables)
-            average = Components(logits, mean, unpacked(factors))
-            order.append(members)
-            parts.append(average.log_density(x[members]))
-        return torch.cat(parts)[torch.cat(order).argsort()]
+        return by_group(_log_density, rows, (self.logits, self.loc, self.factors), x)
 
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
         return (self.logits.softmax(1)[..., None] * self.loc).sum(1)[self._rows(cond, n)]
@@ -282,6 +267,15 @@ def packed(triangle: Tensor) -> Tensor:
     """The numbers of lower triangles ``[…, D, D]`` on and below the diagonal, ``[…, D (D + 1)/2]``."""
     row, column = torch.tril_indices(*triangle.shape[-2:], device=triangle.device)
     return triangle[..., row, column]
+
+
+def _log_density(logits: Tensor, mean: Tensor, factors: Tensor, x: Tensor) -> Tensor:
+    """Return log p(x) ``[n]`` of one condition's average, or ``[n, 1]`` of x ``[n, 1, D]`` of as many."""
+    if logits.dim() > 1:
+        joint = triangular_log_density(x, mean, unpacked(factors)) + logits[:, None]
+        return joint.logsumexp(-1)
+    own = logits > -torch.inf
+    return Components(logits[own], mean[own], unpacked(factors[own])).log_density(x)
 
 
 def unpacked(numbers: Tensor) -> Tensor:

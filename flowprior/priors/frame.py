@@ -32,7 +32,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from flowprior.mixtures.grouped import Grouping, by_group, there_and_back, times_table
+from flowprior.mixtures.grouped import Grouping, by_group, rotated_difference, times_table
 from flowprior.ops import normal
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.ops.operators import serves_values
@@ -114,7 +114,7 @@ class TurnedAxes(Axes):
 
     def exchanged(self, along: Tensor, white: Tensor) -> Tensor:
         inside = super().into(white * self.stretch)
-        change = there_and_back(along, inside, self._of_rotation, self.rotation)
+        change = rotated_difference(along, inside, self._of_rotation, self.rotation)
         return torch.addcmul(white, super().out_of(change), self.stretch)
 
     def diagonal(self, weights: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.mixtures import COVARIANCES, FitSettings, Full, LowRank, covariance_family
 from flowprior.mixtures.em import Mixture, fit_mixture
-from flowprior.mixtures.grouped import gathers, groups, in_gathered, times_table
+from flowprior.mixtures.grouped import by_group, times_table
 from flowprior.mixtures.moments import ConditionMoments, Moments
 from flowprior.ops import (
     draw_component,
@@ -277,10 +277,15 @@ class GmmPrior(LatentPrior):
             return gmm_sample(certain, mean, scale, place, generator=generator)[0]
         epsilon, z = self._noise(len(x1), generator)
         if self.family.rank:
-            for members, row, k in groups(rows, component):
-                mean, factor, noise = (self.get_buffer(name)[row, k] for name in ("loc", "factor", "noise"))
-                part = x1[members].to(mean.dtype)
-                z[members] = lowrank_posterior_sample(part, mean, factor, noise, z[members])
+            tables = tuple(self.get_buffer(name).flatten(0, 1) for name in ("loc", "factor", "noise"))
+            place = rows * self.components + component
+            z = by_group(
+                lambda mean, factor, noise, x, xi: lowrank_posterior_sample(x, mean, factor, noise, xi),
+                place,
+                tables,
+                x1.to(z.dtype),
+                z,
+            )
         return self._place(rows, component, epsilon, z)
 
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
@@ -333,17 +338,14 @@ class GmmPrior(LatentPrior):
         """log π_k + log N(x; μ_k, Σ_k) ``[B, K]``, in x's dtype."""
         family = self.family
         assert isinstance(family, Full | LowRank)
-        if isinstance(family, Full):
-            cholesky = self.get_buffer("cholesky")
-            if gathers(len(x), len(rows.unique()), cholesky[0].numel()):
-                density = in_gathered(family.log_density_of_rows, x, rows, self.loc, cholesky)
-                return density + self.logits[rows].to(x.dtype)
-        joint = x.new_empty(len(x), self.components)
-        for members, row, _ in groups(rows, torch.zeros_like(rows)):
-            covariance = {name: self.get_buffer(name)[row].to(x.dtype) for name in family.parameters}
-            density = family.log_density(x[members], self.loc[row].to(x.dtype), covariance)
-            joint = joint.index_put((members,), density + self.logits[row].to(x.dtype))
-        return joint
+
+        def density(logits: Tensor, mean: Tensor, *given: Tensor) -> Tensor:
+            *parameters, own = given
+            covariance = dict(zip(family.parameters, parameters, strict=True))
+            return family.log_density(own, mean, covariance) + logits[..., None, :]
+
+        tables = (self.logits, self.loc, *map(self.get_buffer, family.parameters))
+        return by_group(density, rows, tables, x)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any

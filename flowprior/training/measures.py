@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions, pieces, rows
-from flowprior.couplings import source_gap, transport_cost
+from flowprior.couplings import source_mismatch, transport_cost
 from flowprior.data import Data
 from flowprior.training.batches import PairStream, Randomness, fetch, probe_indices
 from flowprior.training.loop import batch_loss
@@ -77,7 +77,7 @@ def measure_starts(pairs: PairStream) -> dict[str, Any]:
     Measured on up to 2,048 training examples; pairs are drawn as many at once as in training.
 
     Returns:
-        ``starts_gap`` (see :func:`flowprior.couplings.source_gap`), ``transport_cost`` E‖x1 − x0‖² of the
+        ``starts_gap`` (:func:`flowprior.couplings.source_mismatch`), ``transport_cost`` E‖x1 − x0‖² of the
         coupled pairs, and ``transport_cost_unpaired`` of the same data with source samples drawn as for
         sampling.
     """
@@ -85,7 +85,7 @@ def measure_starts(pairs: PairStream) -> dict[str, Any]:
     x1, cond = fetch(pairs.data, probe_indices(len(pairs.data), EXAMPLES, seed), device)
     generator = pairs.randomness.generator("measures")
     unpaired = pairs.coupling.source(pairs.prior, cond, len(x1), generator=generator)
-    gap = source_gap(pairs.coupling, pairs.prior, x1, cond, generator=generator)
+    gap = source_mismatch(pairs.coupling, pairs.prior, x1, cond, generator=generator)
     conditions = pieces(cond, pairs.draw_size, len(x1))
     drawn = [
         pairs.coupling.pairs(pairs.prior, x, c, generator=generator)

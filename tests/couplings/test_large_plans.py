@@ -7,7 +7,8 @@ import torch
 
 from flowprior import Coupling
 from flowprior.couplings import ot, plans
-from flowprior.couplings.plans import LargePlan, PlanSolver, squared_distances, transport_cost
+from flowprior.couplings.costs import squared_distances, transport_cost
+from flowprior.couplings.plans import LargePlan, PlanSolver
 from flowprior.errors import CouplingError
 
 REG = 0.05

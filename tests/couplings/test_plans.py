@@ -1,14 +1,52 @@
-"""Plans from POT: marginals, regularisation relative to the scale, and failures that raise."""
+"""Assignments, plans from POT and permutations of them: the best, with their marginals, or refused."""
 
 from __future__ import annotations
 
+import warnings
+from itertools import permutations
+
 import numpy as np
+import ot
+import ot.partial
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flowprior.couplings import plans
-from flowprior.couplings.plans import PlanSolver, complete_plan
+from flowprior.couplings.plans import SOLVERS, PlanSolver, assignment, complete_plan, round_plan
 from flowprior.errors import CouplingError
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@given(n=st.integers(0, 6), seed=st.integers(0, 10_000), ties=st.booleans())
+def test_an_assignment_is_the_best_of_all_permutations(solver: str, n: int, seed: int, ties: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    cost = torch.randn(n, n, generator=generator, dtype=torch.float64)
+    cost = cost.round() if ties else cost
+    before, rows = cost.clone(), torch.arange(n)
+    best = min(float(cost[rows, list(p)].sum()) for p in permutations(range(n)))
+    found = assignment(cost, solver)
+    assert sorted(found.tolist()) == list(range(n))
+    assert float(cost[rows, found].sum()) == pytest.approx(best, abs=1e-12)
+    torch.testing.assert_close(cost, before, rtol=0, atol=0)
+
+
+def test_both_solvers_give_one_assignment(generator: torch.Generator) -> None:
+    x1, x0 = torch.randn(2, 200, 5, generator=generator, dtype=torch.float64)
+    found = [assignment(-(x1 @ x0.T).T, solver) for solver in SOLVERS]
+    torch.testing.assert_close(*found)
+    plan = ot.emd([], [], -(x0 @ x1.T).numpy())
+    assert found[0].tolist() == plan.argmax(1).tolist()
+
+
+def test_an_assignment_that_is_not_reached_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "MOST_PIVOTS", 3)
+    with (
+        pytest.warns(UserWarning, match="numItermax reached"),
+        pytest.raises(CouplingError, match=r"method=exact failed: numItermax .* use solver=scipy"),
+    ):
+        assignment(cost_of(40))
 
 
 def cost_of(n: int, seed: int = 0) -> torch.Tensor:
@@ -45,8 +83,6 @@ def test_sinkhorn_solves_the_entropic_problem() -> None:
 
 
 def test_regularisation_moves_from_the_exact_to_the_independent_cost() -> None:
-    import ot
-
     cost = cost_of(24)
     exact = float(ot.emd2([], [], cost.numpy()))
     costs = [float((plan_of("sinkhorn", cost, reg=reg) * cost).sum()) for reg in (0.003, 0.1, 1.0, 1000.0)]
@@ -118,17 +154,12 @@ def test_unbalanced_that_destroys_all_mass_raises() -> None:
 def test_a_bad_plan_raises_and_never_turns_uniform(
     broken: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import ot.partial
-
     monkeypatch.setattr(ot.partial, "partial_wasserstein", lambda *_, **__: broken)
     with pytest.raises(CouplingError, match=r"method=partial failed.*the plan"):
         plan_of("partial", cost_of(5), mass=1.0)
 
 
 def test_a_warning_from_pot_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    import warnings
-
-    import ot.partial
 
     def warn(*_: object, **__: object) -> np.ndarray:
         warnings.warn("numItermax reached before optimality", stacklevel=1)
@@ -137,3 +168,41 @@ def test_a_warning_from_pot_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(ot.partial, "partial_wasserstein", warn)
     with pytest.raises(CouplingError, match="numItermax reached"):
         plan_of("partial", cost_of(5))
+
+
+def test_a_permutation_plan_is_returned_as_it_is() -> None:
+    permutation = torch.tensor([3, 0, 2, 1])
+    plan = torch.zeros(4, 4, dtype=torch.float64)
+    plan[torch.arange(4), permutation] = 0.25
+    for seed in range(20):
+        torch.testing.assert_close(round_plan(plan.log(), torch.Generator().manual_seed(seed)), permutation)
+
+
+def test_two_permutations_of_equal_mass_are_drawn_equally_often() -> None:
+    """A 2×2 uniform plan: each of the two permutations in half of 2,000 draws, within 5 standard errors."""
+    generator = torch.Generator().manual_seed(0)
+    plan = torch.full((2, 2), 0.25, dtype=torch.float64).log()
+    first = sum(int(round_plan(plan, generator)[0]) for _ in range(2000))
+    assert abs(first - 1000) < 5 * (2000 * 0.25) ** 0.5
+
+
+def test_frequencies_follow_the_plan() -> None:
+    """Two blocks of mass 4 to 1: pairs are drawn in the block more often, in the ratio of a 2×2 choice.
+
+    Swapping costs 2 log(4) against the difference of sums of two Gumbels each, whose law is simulated.
+    """
+    generator = torch.Generator().manual_seed(1)
+    plan = torch.tensor([[0.4, 0.1], [0.1, 0.4]], dtype=torch.float64).log()
+    kept = sum(round_plan(plan, generator).tolist() == [0, 1] for _ in range(4000)) / 4000
+    gumbel = -torch.empty(200_000, 4, dtype=torch.float64).exponential_(generator=generator).log()
+    expected = float(
+        (2 * plan[0, 0] - 2 * plan[0, 1] > gumbel @ torch.tensor([1.0, 1, -1, -1]).double()).double().mean()
+    )
+    assert kept == pytest.approx(expected, abs=5 * (expected * (1 - expected) / 4000) ** 0.5)
+
+
+def test_factors_of_rows_and_columns_do_not_matter() -> None:
+    plan = torch.randn(30, 30, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    scaled = plan + torch.randn(30, 1, dtype=torch.float64) + torch.randn(1, 30, dtype=torch.float64)
+    draws = [round_plan(p, torch.Generator().manual_seed(3)) for p in (plan, scaled)]
+    torch.testing.assert_close(*draws)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowprior import Coupling, Prior
 from flowprior.couplings import PosteriorCoupling
-from flowprior.couplings.gap import compare_samples, source_gap
+from flowprior.couplings.mismatch import compare_samples, source_mismatch
 from flowprior.priors.few_examples import shares_given
 
 DIM, RANK, FEW = 8, 2, 6
@@ -98,7 +98,7 @@ def test_the_pairs_source_samples_are_nearer_to_drawn_ones_than_inferred_ones_ar
     rows = 200 + torch.arange(600) % FEW
     labels = torch.ones(len(rows), dtype=torch.long)
     coupling, generator = Coupling.create("posterior"), torch.Generator().manual_seed(3)
-    gap = source_gap(coupling, prior, x[rows], labels, generator=generator)
+    gap = source_mismatch(coupling, prior, x[rows], labels, generator=generator)
     inferred = coupling.draw(prior, x[rows], labels, generator=generator)
     drawn = coupling.source(prior, labels, generator=generator)
     assert gap.energy < 0.5 * compare_samples(inferred, drawn, labels, generator=generator).energy

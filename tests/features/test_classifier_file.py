@@ -48,9 +48,6 @@ def test_other_weights_under_a_classifiers_name_are_refused(tmp_path: Path) -> N
     save_tensors(tmp_path / DIGITS.name, tensors, kept)
     with pytest.raises(CheckpointError, match="not the classifier that it is named after"):
         load_classifier(tmp_path / DIGITS.name, load_data("digits"))
-
-
-def test_a_classifier_under_another_name_is_refused(tmp_path: Path) -> None:
     shutil.copy(DIGITS, tmp_path / "digits-00000000.safetensors")
     with pytest.raises(CheckpointError, match="named after"):
         load_classifier(tmp_path / "digits-00000000.safetensors", load_data("digits"))

@@ -12,7 +12,7 @@ from flowprior.features.base import FEATURES, as_rgb, short_identity
 
 
 class TinyNet(nn.Module):
-    """Two features of a picture."""
+    """Two features of an image."""
 
     def __init__(self, weight: float = 2.0) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def test_known_extractors_are_listed_and_near_names_proposed() -> None:
 def test_pictures_get_three_channels_and_other_events_are_refused() -> None:
     assert as_rgb(torch.zeros(2, 1, 4, 5), "x").shape == (2, 3, 4, 5)
     for shape in ((2, 5), (2, 4, 3, 3)):
-        with pytest.raises(InputError, match="features 'x': expected pictures"):
+        with pytest.raises(InputError, match="features 'x': expected images"):
             as_rgb(torch.zeros(*shape), "x")
 
 

@@ -29,7 +29,7 @@ def test_it_is_the_pinned_network(extractor: pretrained.Lite0Features, generator
 
 
 def test_other_events_are_refused(extractor: pretrained.Lite0Features) -> None:
-    with pytest.raises(InputError, match="features 'lite0': expected pictures"):
+    with pytest.raises(InputError, match="features 'lite0': expected images"):
         extractor.features(torch.zeros(3, 2))
 
 

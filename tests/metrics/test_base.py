@@ -1,28 +1,12 @@
-"""Choosing metrics: groups, names, options, plug-ins, and what cannot be chosen."""
+"""Choosing metrics: groups, names, options, and what cannot be chosen."""
 
 from __future__ import annotations
 
 import pytest
-import torch
 
-from flowprior.data import Data
 from flowprior.errors import OptionError, UnknownComponentError
-from flowprior.evaluation import evaluate
-from flowprior.features import Classifier
-from flowprior.flow import Flow
-from flowprior.metrics import Metric, MetricInfo, SampleMetric
+from flowprior.metrics import Metric
 from flowprior.metrics.base import select
-from flowprior.metrics.setup import Drawn, Setup
-
-
-class Brightness(SampleMetric):
-    """Mean of all numbers, a user's own metric."""
-
-    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        return {"brightness": MetricInfo("mean of all numbers", setup.samples)}
-
-    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
-        return {"brightness": drawn.x.mean().item()}
 
 
 def names(*metrics: str | Metric) -> list[str]:
@@ -58,22 +42,3 @@ def test_what_cannot_be_chosen_is_refused() -> None:
             select([spec])
     with pytest.raises(OptionError, match="nll"):
         select("nll:count=-1")
-
-
-def test_a_metric_of_the_user_has_a_column_and_a_real_data_score(
-    tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
-) -> None:
-    found = evaluate(
-        tiny_flow,
-        digits[0],
-        reference=digits[1],
-        nfe=[1],
-        samples=50,
-        metrics=[Brightness(), "accuracy"],
-        classifier=classifier,
-    )
-    assert list(found.quality_metrics) == ["accuracy", "brightness"]
-    score = found.real_data_score("brightness")
-    x, _ = digits[0].batch(torch.arange(len(digits[0])))
-    assert score == pytest.approx(x.mean().item(), abs=0.05)
-    assert found.value("brightness", 1) == pytest.approx(score, abs=0.2)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
-from flowprior.metrics import global_error, local_error, normalised_energy, solve_trajectories, step_times
+from flowprior.metrics import global_error, local_error, normalised_energy, solve_trajectories
 from flowprior.samplers import Sampler
 from tests.gaussian_flow import GaussianVelocity, LinearVelocity, flow_of
 
@@ -123,7 +123,7 @@ def test_they_fall_with_the_order_of_the_method(
 ) -> None:
     sampler, x0, flow = Sampler.create(name), starts(generator, 30, 3), flow_of(LinearVelocity(3))
     counts = [8 * stages, 16 * stages]
-    solved = solve_trajectories(flow, x0, times=[t for n in counts for t in step_times(sampler, n)])
+    solved = solve_trajectories(flow, x0, times=[t for n in counts for t in sampler.times(n).tolist()])
     local = [local_error(flow, sampler, n, solved, batch_size=7) for n in counts]
     ends = [sampler.integrate(flow.velocity, x0, nfe=n).detach() for n in counts]
     total = [global_error(x, solved) for x in ends]

@@ -25,23 +25,10 @@ def randn(generator: torch.Generator, *shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
-def test_equal_counts_are_pots_optimum(generator: torch.Generator) -> None:
-    x, y = randn(generator, 60, 3), randn(generator, 60, 3) * 2 + 1
-    expected = ot.emd2([], [], ot.dist(x.numpy(), y.numpy()))
-    assert wasserstein2_squared(x, y) == pytest.approx(expected, rel=1e-10)
-
-
 def test_one_dimension_is_sorting(generator: torch.Generator) -> None:
     x, y = randn(generator, 200, 1), randn(generator, 200, 1).exp()
     expected = (x.sort(0).values - y.sort(0).values).square().mean().item()
     assert wasserstein2_squared(x, y) == pytest.approx(expected, rel=1e-12)
-
-
-def test_a_shift_costs_its_square(generator: torch.Generator) -> None:
-    x = randn(generator, 50, 2, 3)
-    shift = torch.full((2, 3), 0.5, dtype=torch.float64)
-    assert wasserstein2_squared(x, x + shift) == pytest.approx(6 * 0.25, rel=1e-12)
-    assert wasserstein2_squared(x, x.flip(0)) == 0.0
 
 
 def test_float32_far_from_the_origin_keeps_its_digits(generator: torch.Generator) -> None:
@@ -64,12 +51,8 @@ def test_swapped_labels_cost_although_the_pooled_clouds_agree() -> None:
     x = torch.tensor([[0.0], [0.0], [4.0], [4.0]])
     right, wrong = torch.tensor([0, 0, 1, 1]), torch.tensor([1, 1, 0, 0])
     assert wasserstein2_per_condition(x, wrong, x, right) == {0: 16.0, 1: 16.0}
-    assert wasserstein2_per_condition(x, None, x, None) == {-1: 0.0}
-
-
-def test_embeddings_are_pooled(generator: torch.Generator) -> None:
-    x, cond = randn(generator, 10, 2), randn(generator, 10, 4)
-    assert list(wasserstein2_per_condition(x, cond, x + 1, cond)) == [-1]
+    for pooled in (None, torch.randn(4, 3)):
+        assert wasserstein2_per_condition(x, pooled, x, pooled) == {-1: 0.0}
 
 
 def test_only_the_first_points_of_each_label_are_compared(generator: torch.Generator) -> None:
@@ -117,19 +100,6 @@ def test_it_is_the_mean_over_directions_of_sorted_projections(generator: torch.G
     assert sliced_wasserstein2_squared(x, y, directions=20, seed=4) == pytest.approx(expected, rel=1e-10)
 
 
-def test_one_dimension_is_w2(generator: torch.Generator) -> None:
-    x, y = torch.randn(60, 1, generator=generator), torch.randn(45, 1, generator=generator) * 2
-    assert sliced_wasserstein2_squared(x, y, directions=3) == pytest.approx(
-        wasserstein2_squared(x, y), rel=1e-9
-    )
-
-
-def test_a_shift_costs_its_square_over_the_dimension(generator: torch.Generator) -> None:
-    x = torch.randn(80, 2, 5, generator=generator)
-    assert sliced_wasserstein2_squared(x, x + 3, directions=4000) == pytest.approx(9, rel=0.05)
-    assert sliced_wasserstein2_squared(x, x.flip(0)) == pytest.approx(0, abs=1e-10)
-
-
 def test_labels_are_compared_on_their_own(generator: torch.Generator) -> None:
     x, y = torch.randn(40, 2, generator=generator), torch.randn(60, 2, generator=generator)
     cond, cond_y = torch.arange(40) % 2, torch.arange(60) % 2
@@ -143,6 +113,3 @@ def test_labels_are_compared_on_their_own(generator: torch.Generator) -> None:
 def test_impossible_calls_are_refused() -> None:
     with pytest.raises(OptionError, match="directions=0"):
         sliced_wasserstein2_squared(torch.zeros(3, 2), torch.zeros(3, 2), directions=0)
-    x, cond, other = torch.zeros(3, 2), torch.tensor([0, 7, 7]), torch.zeros(3, dtype=torch.long)
-    with pytest.raises(InputError, match="label 7 was generated but is not in the reference"):
-        sliced_wasserstein2_per_condition(x, cond, x, other)

@@ -7,7 +7,7 @@ import torch
 
 from flowprior import Prior
 from flowprior.mixtures import grouped
-from flowprior.mixtures.grouped import gathers, there_and_back, times_table
+from flowprior.mixtures.grouped import gathers, rotated_difference, times_table
 
 
 @pytest.mark.parametrize(("groups", "rows", "size"), [(40, 50, (5, 3)), (2, 300, (60, 40)), (1, 7, (4, 2))])
@@ -22,7 +22,7 @@ def test_each_row_meets_the_matrix_of_its_group(groups, rows, size, generator):
     expected = torch.stack(
         [(b - a @ tables[i]) @ tables[i].T for a, b, i in zip(x, y, place.tolist(), strict=True)]
     )
-    torch.testing.assert_close(there_and_back(y, x, place, tables), expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(rotated_difference(y, x, place, tables), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_many_small_groups_are_gathered_in_parts(monkeypatch, generator):
@@ -32,7 +32,7 @@ def test_many_small_groups_are_gathered_in_parts(monkeypatch, generator):
     test_each_row_meets_the_matrix_of_its_group(40, 50, (5, 3), generator)
 
 
-@pytest.mark.parametrize("covariance", ["full", "tied"])
+@pytest.mark.parametrize("covariance", ["full", "tied", "lowrank"])
 def test_a_mixture_of_many_labels_is_that_of_each_alone(covariance, generator, monkeypatch):
     labels = torch.arange(600) % 60
     x = torch.randn(600, 3, generator=generator, dtype=torch.float64) + labels[:, None] / 10

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowprior.mixtures import grouped as module
-from flowprior.mixtures.grouped import groups, joined, segments
+from flowprior.mixtures.grouped import joined, rows_of_each, segments
 
 
 @given(
@@ -56,8 +56,8 @@ def test_a_condition_with_most_of_the_rows_comes_in_pieces() -> None:
     assert pieces == [module.LONGEST, module.LONGEST, 5]
 
 
-@given(rows=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 2)), max_size=12))
-def test_groups_are_the_rows_that_share_a_table_row_and_a_component(rows: list[tuple[int, int]]) -> None:
-    table, component = torch.tensor(rows, dtype=torch.long).view(-1, 2).unbind(1)
-    found = {(row, k): members.tolist() for members, row, k in groups(table, component)}
-    assert found == {pair: [i for i, other in enumerate(rows) if other == pair] for pair in set(rows)}
+@given(keys=st.lists(st.integers(-1, 4), max_size=12))
+def test_the_rows_of_each_key_keep_their_order(keys: list[int]) -> None:
+    found = {key: rows.tolist() for key, rows in rows_of_each(torch.tensor(keys, dtype=torch.long))}
+    assert found == {key: [i for i, other in enumerate(keys) if other == key] for key in set(keys)}
+    assert list(found) == sorted(found)

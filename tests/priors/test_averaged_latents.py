@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from flowprior import Coupling, Prior
-from flowprior.couplings import source_gap
+from flowprior.couplings import source_mismatch
 from flowprior.priors import latent_gmm
 
 DIM, RANK = 8, 3
@@ -51,9 +51,9 @@ def test_drawn_latents_have_mean_zero_and_covariance_one(averaged, generator):
 
 def test_drawn_and_inferred_source_samples_agree(averaged, data, generator):
     coupling = Coupling.create("posterior")
-    gap = source_gap(coupling, averaged, data[0][:1000], data[1][:1000], generator=generator)
+    gap = source_mismatch(coupling, averaged, data[0][:1000], data[1][:1000], generator=generator)
     single = fitted(data, "gmm")
-    other = source_gap(coupling, single, data[0][:1000], data[1][:1000], generator=generator)
+    other = source_mismatch(coupling, single, data[0][:1000], data[1][:1000], generator=generator)
     assert gap.coefficient < 0.5 * other.coefficient
 
 

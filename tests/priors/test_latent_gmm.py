@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from flowprior import Prior
-from flowprior.couplings import source_gap
+from flowprior.couplings import source_mismatch
 from flowprior.errors import InputError, OptionError
 
 DIM, RANK = 6, 2
@@ -74,7 +74,9 @@ def test_inferred_and_drawn_starts_agree_where_one_gaussian_does_not(two_cluster
     x, labels = two_clusters
     coupling = Coupling.create("posterior")
     gaps = [
-        source_gap(coupling, fitted(two_clusters, components=k), x[:1000], labels[:1000], generator=generator)
+        source_mismatch(
+            coupling, fitted(two_clusters, components=k), x[:1000], labels[:1000], generator=generator
+        )
         for k in (1, 2)
     ]
     assert gaps[0].p_value < 0.01

@@ -40,7 +40,7 @@ def test_pairs_are_drawn_as_many_at_once_as_in_training(
         return draw(prior, x1, *rest, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(
-        measures, "source_gap", lambda *a, **k: type("Gap", (), {"as_dict": lambda self: {}})()
+        measures, "source_mismatch", lambda *a, **k: type("Gap", (), {"as_dict": lambda self: {}})()
     )
     monkeypatch.setattr(pairs.coupling, "draw", recorded)
     measure_starts(pairs)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition
-from flowprior.couplings import Coupling, source_gap
+from flowprior.couplings import Coupling, source_mismatch
 from flowprior.errors import FlowpriorError, InputError, OptionError
 from flowprior.priors import Prior
 from tests.couplings.test_smoothing import three_beside_many
@@ -54,7 +54,7 @@ class TestTwoModes:
 
     def test_inferred_and_drawn_starts_agree(self, modes, generator):
         x, labels = two_modes(2000, seed=2)
-        gap = source_gap(Coupling.create("posterior"), modes, x, labels, generator=generator)
+        gap = source_mismatch(Coupling.create("posterior"), modes, x, labels, generator=generator)
         assert gap.coefficient < 0.006
 
     def test_a_single_coordinate_is_bent_too(self, generator):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowprior.conditions import Condition
-from flowprior.couplings import Coupling, source_gap, transport_cost
+from flowprior.couplings import Coupling, source_mismatch, transport_cost
 from flowprior.errors import InputError, OptionError
 from flowprior.extensions.densities.network import VaeNetwork
 from flowprior.priors import Prior
@@ -85,7 +85,7 @@ class TestTwoModes:
 
     def test_inferred_and_drawn_starts_agree(self, modes, generator):
         x, labels = two_modes(2000, seed=2)
-        gap = source_gap(Coupling.create("posterior"), modes, x, labels, generator=generator)
+        gap = source_mismatch(Coupling.create("posterior"), modes, x, labels, generator=generator)
         assert gap.coefficient < 0.006
         inferred, drawn = (
             modes.infer(x, labels, generator=generator),

@@ -49,7 +49,7 @@ def test_what_is_padded_is_the_edge(vae: VaeEncoder) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8), (3, 0, 8)])
 def test_other_events_are_refused(vae: VaeEncoder, shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"encoder 'vae': expected pictures \[3, height, width\], got"):
+    with pytest.raises(InputError, match=r"encoder 'vae': expected images \[3, height, width\], got"):
         vae.encode(torch.zeros(2, *shape))
 
 

@@ -1,4 +1,4 @@
-"""The gap between the source samples that a coupling draws in training and those that sampling will use."""
+"""The source mismatch: how far source samples of training are from those that sampling will use."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions, label_groups
 from flowprior.couplings.base import Coupling
-from flowprior.couplings.plans import squared_distances
+from flowprior.couplings.costs import squared_distances
 from flowprior.errors import InputError
-from flowprior.mixtures.grouped import groups
+from flowprior.mixtures.grouped import rows_of_each
 from flowprior.priors import Prior
 
 
 @dataclass(frozen=True)
-class SourceGap:
+class SourceMismatch:
     """Two-sample comparison of source samples of training X and of sampling Y, within conditions.
 
     Attributes:
         energy: 2E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖, the energy distance (Székely & Rizzo 2013), ≥ 0; in
             units of the events.
-        coefficient: energy / (2E‖X − Y‖), in [0, 1]; 0 where the laws agree, about 1/n by chance alone.
-        p_value: share of random relabellings with at least this energy; below 0.01 the laws differ.
-        mean_gap: distance of the two means, in standard deviations of Y.
-        variance_gap: relative distance ‖var X − var Y‖ / ‖var Y‖ of the variances of each dimension.
+        coefficient: energy / (2E‖X − Y‖), in [0, 1]; 0 where the distributions agree, about 1/n by chance
+            alone.
+        p_value: share of random relabellings with at least this energy; below 0.01 the distributions differ.
         samples: number n of source samples on each side.
         conditions: number of conditions they were compared within; 1 where they were pooled.
         permutations: number of relabellings behind ``p_value``.
@@ -34,18 +33,16 @@ class SourceGap:
     energy: float
     coefficient: float
     p_value: float
-    mean_gap: float
-    variance_gap: float
     samples: int
     conditions: int
     permutations: int
 
     def as_dict(self) -> dict[str, float | int]:
-        """The numbers by name, for a log."""
+        """Return the numbers by name, for a log."""
         return asdict(self)
 
 
-def source_gap(
+def source_mismatch(
     coupling: Coupling,
     prior: Prior,
     x1: Tensor,
@@ -53,7 +50,7 @@ def source_gap(
     *,
     generator: torch.Generator | None = None,
     permutations: int = 200,
-) -> SourceGap:
+) -> SourceMismatch:
     """Compare the source samples of ``coupling.pairs`` and of ``coupling.source`` under the same conditions.
 
     Args:
@@ -61,7 +58,7 @@ def source_gap(
         prior: fitted.
         x1: data ``[B, *event]``; 500 to 2,000 of them are a good choice, memory grows with B².
         cond: labels are compared label by label (of several parts each combination), anything else pooled: a
-            gap that depends on an embedding and averages out over the data does not show.
+            mismatch that depends on an embedding and averages out over the data does not show.
         generator: source of both draws and of the relabellings.
         permutations: relabellings for the p-value, which cannot be below 1 / (permutations + 1).
 
@@ -71,7 +68,8 @@ def source_gap(
     """
     if len(x1) == 0 or permutations < 1:
         raise InputError(
-            f"source_gap: expected data and permutations, got {len(x1)} rows and permutations={permutations}"
+            f"source_mismatch: expected data and permutations, got {len(x1)} rows and "
+            f"permutations={permutations}"
         )
     if coupling.is_fitted:
         drawn, _ = coupling.pairs(prior, x1, cond, generator=generator)
@@ -88,31 +86,27 @@ def compare_samples(
     *,
     generator: torch.Generator | None = None,
     permutations: int = 200,
-) -> SourceGap:
-    """The same for samples that are drawn already, both ``[n, *event]`` and under the same ``cond``."""
+) -> SourceMismatch:
+    """Compare samples that are drawn already, both ``[n, *event]`` and under the same ``cond``."""
     x, y = drawn.detach().flatten(1).double(), sampled.detach().flatten(1).double()
     n = len(x)
     energies = torch.zeros(permutations + 1, dtype=torch.float64)
-    cross, moments, conditions = 0.0, torch.zeros(4, dtype=torch.float64), 0
+    cross, conditions = 0.0, 0
     labels = label_groups(cond)
     keys = torch.zeros(n, dtype=torch.long) if labels is None else labels.cpu()
-    for rows, _, _ in groups(keys, torch.zeros_like(keys)):
+    for _, rows in rows_of_each(keys):
         a, b = x[rows], y[rows]
         distances = squared_distances(torch.cat([a, b]), torch.cat([a, b])).fill_diagonal_(0.0).sqrt_()
         cross += 2.0 * float(distances[: len(a), len(a) :].sum()) / len(a) / n
         signs = _relabellings(len(a), permutations, generator).to(distances)
         energies += ((signs @ distances) * signs).sum(1).cpu() / (-len(a) * n)
-        moments += _moments(a, b).cpu() * (len(a) / n)
         conditions += 1
     energy = max(float(energies[0]), 0.0)
     exceed = int((energies[1:] >= energies[0] * (1.0 - 1e-9)).sum())
-    mean, spread, variance, scale = moments.tolist()
-    return SourceGap(
+    return SourceMismatch(
         energy=energy,
         coefficient=energy / cross if cross > 0 else 0.0,
         p_value=(exceed + 1) / (permutations + 1),
-        mean_gap=(mean / spread) ** 0.5 if spread > 0 else 0.0,
-        variance_gap=(variance / scale) ** 0.5 if scale > 0 else 0.0,
         samples=n,
         conditions=conditions,
         permutations=permutations,
@@ -120,16 +114,9 @@ def compare_samples(
 
 
 def _relabellings(n: int, permutations: int, generator: torch.Generator | None) -> Tensor:
-    """Signs ``[permutations + 1, 2n]``, float64, n of +1 (drawn) and n of −1 in each; the true row first."""
+    """Return signs ``[permutations + 1, 2n]``, n of +1 (drawn) and n of −1 in each; the true row first."""
     device = generator.device if generator is not None else torch.device("cpu")
     noise = torch.rand(permutations + 1, 2 * n, generator=generator, device=device, dtype=torch.float64)
     order = noise.argsort(1)
     order[0] = torch.arange(2 * n, device=device)
     return torch.where(order < n, 1.0, -1.0).double()
-
-
-def _moments(a: Tensor, b: Tensor) -> Tensor:
-    """‖mean a − mean b‖², total variance of b, ‖var a − var b‖², ‖var b‖²: float64 ``[4]``."""
-    var_a, var_b = a.var(0, correction=0), b.var(0, correction=0)
-    shift = (a.mean(0) - b.mean(0)).square().sum()
-    return torch.stack([shift, var_b.sum(), (var_a - var_b).square().sum(), var_b.square().sum()])

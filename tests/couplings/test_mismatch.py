@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from flowprior.couplings import Coupling, SourceGap, source_gap
-from flowprior.couplings.gap import compare_samples
+from flowprior.couplings import Coupling, SourceMismatch, source_mismatch
+from flowprior.couplings.mismatch import compare_samples
 from flowprior.errors import CouplingError, InputError
 
 from .laws import fitted, two_classes
@@ -47,16 +47,6 @@ def test_equal_starts_have_no_gap() -> None:
     gap = compare_samples(x, x.clone(), None, permutations=99)
     assert gap.energy == pytest.approx(0.0, abs=1e-9)
     assert gap.p_value == 1.0
-    assert gap.mean_gap == gap.variance_gap == 0.0
-
-
-def test_moments() -> None:
-    """A shift by 3 standard deviations along one of four axes, and a doubled scale."""
-    y = torch.randn(1500, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    shifted = compare_samples(y + torch.tensor([3.0, 0, 0, 0]), y, None, permutations=1)
-    assert shifted.mean_gap == pytest.approx(3 / 4**0.5, rel=0.05)
-    assert shifted.variance_gap == pytest.approx(0.0, abs=1e-9)
-    assert compare_samples(2 * y, y, None, permutations=1).variance_gap == pytest.approx(3.0)
 
 
 def test_a_difference_within_labels_is_seen_where_the_pooled_laws_agree() -> None:
@@ -89,20 +79,22 @@ def test_of_a_coupling() -> None:
     x1, labels = two_classes(400, 0)
     prior = fitted("gaussian")
     same = [
-        source_gap(Coupling.create("condot"), prior, x1, labels, generator=torch.Generator().manual_seed(3))
+        source_mismatch(
+            Coupling.create("condot"), prior, x1, labels, generator=torch.Generator().manual_seed(3)
+        )
         for _ in range(2)
     ]
     assert same[0] == same[1]
     assert same[0].permutations == 200
     assert same[0].p_value > 0.005
-    assert isinstance(same[0], SourceGap)
+    assert isinstance(same[0], SourceMismatch)
     assert json.loads(json.dumps(same[0].as_dict()))["coefficient"] == same[0].coefficient
 
 
 def test_one_example_of_a_class_is_no_trouble() -> None:
     x1, labels = two_classes(20, 0)
     labels = torch.where(torch.arange(20) == 3, 1, 0)
-    gap = source_gap(Coupling.create("ot"), fitted("gmm"), x1, labels)
+    gap = source_mismatch(Coupling.create("ot"), fitted("gmm"), x1, labels)
     assert 0.0 <= gap.coefficient <= 1.0
     assert gap.conditions == 2
 
@@ -110,8 +102,8 @@ def test_one_example_of_a_class_is_no_trouble() -> None:
 def test_nothing_to_compare() -> None:
     x1, labels = two_classes(10, 0)
     with pytest.raises(InputError, match="got 0 rows"):
-        source_gap(Coupling.create("condot"), fitted("gmm"), x1[:0], labels[:0])
+        source_mismatch(Coupling.create("condot"), fitted("gmm"), x1[:0], labels[:0])
     with pytest.raises(InputError, match="permutations=0"):
-        source_gap(Coupling.create("condot"), fitted("gmm"), x1, labels, permutations=0)
+        source_mismatch(Coupling.create("condot"), fitted("gmm"), x1, labels, permutations=0)
     with pytest.raises(CouplingError, match="no latent variables"):
-        source_gap(Coupling.create("posterior"), fitted("gaussian"), x1, labels)
+        source_mismatch(Coupling.create("posterior"), fitted("gaussian"), x1, labels)
