@@ -10,7 +10,7 @@ import torch
 
 from flowprior.errors import OptionError
 from flowprior.training import train
-from flowprior.training.loss_weights import LossWeight
+from flowprior.training.objective import LossWeight
 
 
 def test_output_scale_goes_from_equal_weights_of_the_velocity_to_equal_weights_of_the_output() -> None:

@@ -11,8 +11,7 @@ import torch
 from flowprior.data import TensorData
 from flowprior.training import RunDirectory, read_metrics
 from flowprior.training.callbacks import Callback, Monitor
-from flowprior.training.optimiser import learning_rate_factor
-from flowprior.training.state import TrainingState
+from flowprior.training.state import TrainingState, learning_rate_factor
 
 from .conftest import components
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from flowprior.training import TrainingConfig
-from flowprior.training.optimiser import (
+from flowprior.training.state import (
     build_ema,
     build_optimizer,
     build_scheduler,

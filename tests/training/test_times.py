@@ -9,7 +9,7 @@ import torch
 
 from flowprior.errors import OptionError
 from flowprior.flow.predictions import SINGLE_TIMES
-from flowprior.training.times import TimeDistribution
+from flowprior.training.objective import TimeDistribution
 
 CPU = torch.device("cpu")
 
