@@ -118,12 +118,6 @@ def test_the_default_prior_of_parts_reads_labels_first(parts: dict[str, Conditio
     assert default_prior(Condition("parts", parts=tuple(parts.items()))) == prior
 
 
-def test_the_flow_of_an_automatic_coupling_holds_what_was_chosen(points: TensorData) -> None:
-    config = resolve_config(None, {}, data=points, prior="gaussian", coupling="auto", model="mlp:width=8")
-    parts = resolve_components(config, data=points, prior="gaussian", coupling="auto")
-    assert parts.specs["coupling_spec"] == "ot"
-
-
 def test_specs_for_the_flow_leave_out_what_has_no_name(points: TensorData) -> None:
     assert components(points).specs == {
         "prior_spec": "gaussian",

@@ -9,19 +9,12 @@ import pytest
 
 from flowprior.errors import OptionError
 from flowprior.training import (
-    AUTO,
     RunConfig,
     RunDirectory,
     TrainingConfig,
     load_config,
 )
 from flowprior.training.config import training_options
-
-
-def test_defaults_without_a_file() -> None:
-    config = load_config()
-    assert config == RunConfig()
-    assert (config.prior, config.coupling) == (AUTO, AUTO)
 
 
 def test_toml_round_trip(tmp_path: Path) -> None:
@@ -45,12 +38,6 @@ def test_file_then_overrides_and_the_last_override_wins(tmp_path: Path) -> None:
     )
     assert (config.data, config.prior) == ("moons", "gmm:components=8,covariance=diag")
     assert (config.training.steps, config.training.lr) == (30, 2e-4)
-
-
-def test_whole_numbers_are_taken_for_floats_and_stay_floats() -> None:
-    config = load_config(None, ["training.lr=1", "training.clip=0"])
-    assert isinstance(config.training.lr, float)
-    assert config.training.clip == 0.0
 
 
 @pytest.mark.parametrize(

@@ -222,9 +222,3 @@ def test_several_processes_need_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(OptionError, match=r"pip install accelerate"):
         launched_group("cpu")
-
-
-def test_one_process_does_not_import_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "accelerate", None)  # importing it would fail
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    assert launched_group("cpu").size == 1
