@@ -32,10 +32,10 @@ from flowprior.evaluation import Result
 from flowprior.pictures import beside, save_figure
 from flowprior.pictures.grid import Panel
 from flowprior.progress import Stage
-from flowprior.training import DEFAULT_COUPLING, DEFAULT_PRIOR, RunDirectory, read_metrics
+from flowprior.training import AUTO, DEFAULT_PRIOR, RunDirectory, read_metrics
 
 DESIGNS = {
-    "default": (DEFAULT_PRIOR, DEFAULT_COUPLING),
+    "default": (DEFAULT_PRIOR, AUTO),
     "gaussian": ("gaussian", "condot"),
     "gmm": ("gmm", "condot"),
 }

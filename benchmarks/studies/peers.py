@@ -26,9 +26,9 @@ from flowprior.training.callbacks import Monitor
 from flowprior.training.components import Components, resolve_components
 from flowprior.training.config import RunConfig
 from flowprior.training.loop import run_steps
+from flowprior.training.objective import TimeDistribution
 from flowprior.training.run import RunDirectory, RunInfo
 from flowprior.training.state import TrainingState
-from flowprior.training.times import TimeDistribution
 from flowprior.training.trainer import fit_prior
 
 Target = tuple[Tensor, Tensor, Tensor | None]

@@ -146,13 +146,18 @@ def with_options(name: str, function: Callable[..., None]) -> Callable[..., None
 
     Args:
         name: of the command.
-        function: of the command; one without the parameter :data:`GIVEN` has no providers.
+        function: of the command; one without the parameter :data:`GIVEN` has no providers. Its attribute
+            ``options``, where it has one, is the provider of its own.
     """
     signature = inspect.signature(function, eval_str=True)
     parameters = dict(signature.parameters)
     if parameters.pop(GIVEN, None) is None:
         return function
     providers: list[tuple[Callable[..., Any], Iterable[str]]] = []
+    if (own_options := getattr(function, "options", None)) is not None:
+        own = inspect.signature(own_options).parameters
+        parameters = {**own, **parameters}
+        providers.append((own_options, own))
     for point in points_of(OPTIONS):
         if not point.name.startswith(f"{name}."):
             continue

@@ -119,10 +119,10 @@ def evaluate(
     from flowprior.evaluation import joined, sweep_each
     from flowprior.flow.description import digest_of
     from flowprior.flow.files import find_flow, tell_cards
+    from flowprior.processes.group import launched_group
     from flowprior.report.figures import check_plot, save_plot
     from flowprior.report.terminal import result_table
     from flowprior.storage import check_place
-    from flowprior.training.engine import make_engine
 
     if out is not None:
         check_place(out)
@@ -134,7 +134,7 @@ def evaluate(
     guidances = _numbers(guidance, "--guidance")
     folder = find_flow(run).folder
     digest = digest_of(folder)
-    engine = make_engine(device, "evaluate")
+    processes = launched_group(device, "evaluate")
     flow = load_run(run, device)
     spec = data_spec(flow, data)
     settings = {
@@ -155,9 +155,9 @@ def evaluate(
         {name: load_data(part, "test") for name, part in references(reference, spec).items()},
         **settings,
         folder=run / FOLDER,
-        group=engine.group,
+        group=processes.group,
     )
-    if not engine.is_main:
+    if not processes.is_main:
         return
     result = joined(results)
     if out is not None:

@@ -7,16 +7,12 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
+from flowprior.registry import expected_by
+
 LIKENESS = 0.75
 """From which share of common letters on an option is taken for a misspelt one."""
 SHORTEST_START = 3
 """Letters from which on the beginning of an option is taken for it."""
-EXPECTED = {
-    "int_parsing": "a whole number",
-    "float_parsing": "a number",
-    "greater_than_equal": "{ge} or more",
-    "less_than_equal": "{le} or less",
-}
 
 
 def usage(error: Any) -> str:
@@ -38,10 +34,7 @@ def _refused_value(error: Any) -> str | None:
         return None
     refusals: Any = told()
     first = refusals[0]
-    expected = first["msg"].removeprefix("Input should be ").split(", ")[0]
-    if first["type"] in EXPECTED:
-        expected = EXPECTED[first["type"]].format(**first.get("ctx", {}))
-    return f"{option.opts[0]}={first['input']!r} is not possible; expected {expected}"
+    return f"{option.opts[0]}={first['input']!r} is not possible; expected {expected_by(first)}"
 
 
 def options_of(command: Any) -> list[str]:

@@ -128,13 +128,13 @@ def sample(
         title_of,
     )
     from flowprior.flow.flow import draw
+    from flowprior.processes.group import launched_group
     from flowprior.progress import stage
-    from flowprior.training.engine import make_engine
 
     check_files(out, animate)
     asking = asking_for_conditions(given, cond)
     labels = read_parts(part, style)
-    engine = make_engine(device, "sample")
+    processes = launched_group(device, "sample")
     flow = load_run(run, device)
     check_events(out, animate, flow.event_shape, show_prior)
     for each in given:
@@ -152,9 +152,9 @@ def sample(
     draw_samples = partial(draw, flow, asked.cond, asked.n, seed=seed, **settings)
     start = time.perf_counter()
     with stage("draw samples"):
-        solution = draw_samples(nfe=nfe, trajectory=animate is not None, group=engine.group)
+        solution = draw_samples(nfe=nfe, trajectory=animate is not None, group=processes.group)
     seconds = time.perf_counter() - start
-    if not engine.is_main:
+    if not processes.is_main:
         return
     panels = prior_panels(flow, asked, draw_samples(nfe=0).x, solution.x) if show_prior else {}
     for each in given:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
+from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +16,7 @@ from flowprior.cli.catalogue import completing
 from flowprior.cli.commands import print_json, print_rich
 from flowprior.cli.options import Json, refuse_given_twice
 from flowprior.errors import OptionError
+from flowprior.training.config import AUTO, NO_LATENT, OPTIONS, RunConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from flowprior.conditions import Condition
@@ -21,7 +24,42 @@ if TYPE_CHECKING:
     from flowprior.training import RunDirectory
 
 DESIGN, BUDGET, RUN = "What is trained", "How it is trained", "The run and its folder"
-"""What options stand under in the help."""
+"""The panels of the help that options are grouped in."""
+FAMILIES = {
+    "data": ("data",),
+    "prior": ("priors", AUTO),
+    "coupling": ("couplings", AUTO),
+    "path": ("paths",),
+    "model": ("models", AUTO),
+    "latent": ("encoders", NO_LATENT),
+}
+"""The parts of a run, and the family and further words whose names complete their option."""
+
+
+def option_of(key: str, panel: str) -> inspect.Parameter:
+    """Return the option of a key of the configuration: its type, help and default are the key's."""
+    part: Any = RunConfig if key in FAMILIES else TrainingConfig
+    field = part.__pydantic_fields__[key]
+    summary = " ".join(field.description.split("\n\n")[0].split()).rstrip(".")
+    option = typer.Option(
+        help=f"{summary}; {str(field.default).removesuffix('.0')} by default.",
+        show_default=False,
+        autocompletion=completing(*FAMILIES[key]) if key in FAMILIES else None,
+        rich_help_panel=panel,
+    )
+    annotation = Annotated[field.annotation | None, option]
+    return inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def configuration(**values: Any) -> dict[str, Any]:
+    """Return the keys of the configuration that options of the command line give."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+configuration.__dict__["__signature__"] = inspect.Signature(
+    [option_of(key, DESIGN) for key in (*FAMILIES, "prediction")]
+    + [option_of(key, BUDGET) for key in OPTIONS if key != "prediction"]
+)
 
 
 def train(
@@ -34,69 +72,11 @@ def train(
             rich_help_panel=RUN,
         ),
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Data set: a name (flowprior list data), name:key=value,… or a path; digits by default.",
-            autocompletion=completing("data"),
-            rich_help_panel=DESIGN,
-        ),
-    ] = None,
-    prior: Annotated[
-        str | None,
-        typer.Option(
-            help="Where the flow starts; see flowprior list priors; latent-gmm by default.",
-            autocompletion=completing("priors"),
-            rich_help_panel=DESIGN,
-        ),
-    ] = None,
-    coupling: Annotated[
-        str | None,
-        typer.Option(
-            help="Which source sample goes with which datum; see flowprior list couplings; by default what "
-            "suits the prior.",
-            autocompletion=completing("couplings", "auto"),
-            rich_help_panel=DESIGN,
-        ),
-    ] = None,
-    path: Annotated[
-        str | None,
-        typer.Option(
-            help="How they are joined; see flowprior list paths; condot by default.",
-            autocompletion=completing("paths"),
-            rich_help_panel=DESIGN,
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            help="Velocity network; see flowprior list models; by default what suits the data.",
-            autocompletion=completing("models", "auto"),
-            rich_help_panel=DESIGN,
-        ),
-    ] = None,
-    prediction: Annotated[
-        str | None,
-        typer.Option(
-            help="What the network gives: velocity, residual, preconditioned, average-velocity or epsilon; "
-            "auto takes what suits prior and coupling.",
-            rich_help_panel=DESIGN,
-        ),
-    ] = None,
-    latent: Annotated[
-        str | None,
-        typer.Option(
-            help="Encoder to the latents that the flow lives in, such as vae; see flowprior list encoders.",
-            show_default=False,
-            autocompletion=completing("encoders", "none"),
-            rich_help_panel=DESIGN,
-        ),
-    ] = None,
     cache: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Where encoded data lie; RUN/latents by default.",
+            help="Folder of encoded data; RUN/latents by default.",
             show_default=False,
             rich_help_panel=DESIGN,
         ),
@@ -104,44 +84,18 @@ def train(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Encode the data into memory.", rich_help_panel=DESIGN)
     ] = False,
-    steps: Annotated[
-        int | None, typer.Option(help="Optimiser steps; 2000 by default.", rich_help_panel=BUDGET)
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Pairs a step; 128 by default.", rich_help_panel=BUDGET)
-    ] = None,
-    lr: Annotated[
-        float | None,
-        typer.Option(help="Highest learning rate of AdamW; 0.001 by default.", rich_help_panel=BUDGET),
-    ] = None,
-    device: Annotated[
-        str | None,
-        typer.Option(
-            help="auto (CUDA where there is one), or a torch device such as cuda:1.", rich_help_panel=BUDGET
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed of everything random.", rich_help_panel=BUDGET)
-    ] = None,
-    max_minutes: Annotated[
-        float | None,
-        typer.Option(
-            help="Save and stop with code 124 after so long; --resume goes on.",
-            show_default=False,
-            rich_help_panel=BUDGET,
-        ),
-    ] = None,
     callbacks: Annotated[
         list[str] | None,
         typer.Option(
             "--callback",
-            help="Told of the run, such as tensorboard (flowprior list callbacks); can be repeated.",
+            help="Callback, such as tensorboard (flowprior list callbacks); can be repeated.",
             autocompletion=completing("callbacks"),
             rich_help_panel=RUN,
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in RUN.", rich_help_panel=RUN)
+        bool,
+        typer.Option("--resume", help="Resume training from the last checkpoint.", rich_help_panel=RUN),
     ] = False,
     overwrite: Annotated[
         bool,
@@ -165,42 +119,52 @@ def train(
     from flowprior.processes import process_count, process_rank
     from flowprior.training import RunDirectory, load_config
     from flowprior.training import train as train_flow
-    from flowprior.training.components import resolve_config
-    from flowprior.training.run import new_run_folder
 
     if resume:
         config = _config_of_the_run(out, config)
     if overwrite and out is None:
         raise OptionError("--overwrite needs --out RUN, the directory of the run to replace")
-    parts: dict[str, Any] = {"data": data, "prior": prior, "coupling": coupling, "path": path, "model": model}
-    parts["latent"] = latent
     if cache is not None and no_cache:
         raise OptionError("--cache and --no-cache exclude each other; leave one of them out")
-    place = False if no_cache else cache
-    options: dict[str, Any] = {"steps": steps, "batch_size": batch_size, "lr": lr, "prediction": prediction}
-    options |= {"device": device, "seed": seed, "max_minutes": max_minutes}
-    options = {name: value for name, value in options.items() if value is not None}
-    for settings in given:
-        options |= settings
-    keys = [name for name, value in parts.items() if value is not None]
-    keys += [f"training.{name}" for name in options]
-    refuse_given_twice(keys, overrides or [])
+    values = dict(ChainMap(*reversed(given)))
+    named = {key: values.pop(key) for key in FAMILIES if key in values}
+    refuse_given_twice([*named, *(f"training.{key}" for key in values)], overrides or [])
     base = load_config(config, overrides or [])
     if out is None and process_count() > 1:
         raise OptionError(
             "train: several processes need --out RUN, for each of them would take another folder"
         )
-    made = new_run_folder(resolve_config(base, options, **parts)) if out is None else None
+    made = _new_folder(base, named, values) if out is None else None
     run = RunDirectory(out or made or "")
     try:
-        how = {"cache": place, "callbacks": callbacks or [], "resume": resume, "overwrite": overwrite}
-        flow = train_flow(**parts, out=run.path, **how, config=base, **options)
+        flow = train_flow(
+            **named,
+            out=run.path,
+            cache=False if no_cache else cache,
+            callbacks=callbacks or [],
+            resume=resume,
+            overwrite=overwrite,
+            config=base,
+            **values,
+        )
     finally:
         if made is not None:
             with suppress(OSError):
                 made.rmdir()  # Only where nothing came of it.
     if process_rank() == 0:
         _report(run, json, _asked(flow))
+
+
+def _new_folder(config: RunConfig, parts: dict[str, Any], options: dict[str, Any]) -> Path:
+    """Make and return the folder of a new run; ``parts`` then hold the data, so that they are read once."""
+    from flowprior.data import as_data
+    from flowprior.progress import stage
+    from flowprior.training.components import resolve_config
+    from flowprior.training.run import new_run_folder
+
+    with stage("read the data"):
+        parts["data"] = as_data(parts.get("data", config.data))
+    return new_run_folder(resolve_config(config, options, **parts))
 
 
 def _asked(flow: Flow) -> str:
@@ -222,6 +186,9 @@ def _option_of(flow: Flow, name: str, condition: Condition) -> str:
     if condition.kind == "embeddings" and TEXT_ENCODER in flow.metadata:
         return "--text 'a caption' "
     return f"--part {name}=0 " if name and condition.kind == "labels" else ""
+
+
+train.__dict__["options"] = configuration  # makes options of the configuration's keys
 
 
 def _config_of_the_run(out: Path | None, config: Path | None) -> Path | None:

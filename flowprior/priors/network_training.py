@@ -287,8 +287,10 @@ def train_density(
     network.requires_grad_(True)
     parameters = list(network.parameters())
     optimiser = torch.optim.AdamW(parameters, lr=options.lr, weight_decay=DENSITY_DECAY)
+    total = options.steps + 1
+    rising = WARM_UP if total * WARM_UP != 1 else 2 / total  # torch divides by rising * total - 1
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, options.lr, options.steps + 1, pct_start=WARM_UP, div_factor=1 / FIRST_FACTOR
+        optimiser, options.lr, total, pct_start=rising, div_factor=1 / FIRST_FACTOR
     )
     seed = int(torch.randint(1 << 62, (), generator=generator))
     best, best_loss = weights_of(network), _held_out_loss(objective, data, seed)

@@ -1,18 +1,27 @@
-"""Group: processes that work together, each on a part of one whole, and what they tell each other."""
+"""Group: processes that work together, each on a part of one whole, and how they exchange values."""
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import pickle
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from flowprior.errors import OptionError
+from flowprior.errors import OptionError, pip_install
+from flowprior.processes import process_count
 
+PATIENCE = timedelta(days=7)
+"""How long processes wait for each other: the first one may fit a prior for hours."""
+GRACE = 0.2
+"""Seconds: a collective's thread lets go of its tensors in microseconds, once the machine lets it run."""
 S = TypeVar("S")
 T = TypeVar("T")
 
@@ -21,23 +30,48 @@ class Group:
     """One process, which has all of the work; the base class of several.
 
     Attributes:
-        rank: of this process, from 0.
+        rank: of this process, from 0; the first one writes all files and shows all messages.
         size: number of processes.
+        group: of torch.distributed that they are in; None for one process.
+        device: where they exchange tensors.
     """
 
     rank: int = 0
     size: int = 1
+    group: distributed.ProcessGroup | None = None
+    device = torch.device("cpu")
+
+    @property
+    def is_main(self) -> bool:
+        """True for the process that writes files and shows messages."""
+        return self.rank == 0
+
+    def prepared(self, model: nn.Module) -> nn.Module:
+        """Return what is called in place of ``model`` in a step, so that gradients are averaged."""
+        return model
+
+    def gathering(self, model: nn.Module, now: bool) -> AbstractContextManager[object]:
+        """Return the context of a backward pass through a prepared ``model``; ``now`` averages gradients."""
+        return nullcontext()
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Return the mean of a tensor over all processes, on each of them."""
+        return value
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+        self.of_each(None)
 
     def largest(self, number: int) -> int:
-        """The largest that a process has of a number."""
+        """Return the largest that a process has of a number."""
         return number
 
     def of_each(self, value: T) -> list[T]:
-        """What each process has, in their order; values are pickled on the way."""
+        """Return what each process has, in their order; values are pickled on the way."""
         return [value]
 
     def in_parts(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
-        """What ``work`` gives for each of ``items``, which all processes have, each working on some of them.
+        """Return what ``work`` gives for each of ``items``, which all processes have, working on some each.
 
         Results are pickled on the way. Where one process raises, all of them do.
         """
@@ -56,13 +90,13 @@ class Group:
         return [results[k % self.size][k // self.size] for k in range(len(items))]
 
     def of_first(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors of the first process, on the CPU where they are another's."""
+        """Return the tensors of the first process, on the CPU where they are another's."""
         return dict(tensors)
 
     def generator(
         self, given: torch.Generator | None, device: torch.device, owner: str
     ) -> torch.Generator | None:
-        """A generator that gives the same in all processes: the given one, or one of a seed of the first.
+        """Return a generator with the same numbers in all processes: the given one, or one of the first's.
 
         Raises:
             OptionError: the processes gave generators in different states.
@@ -84,12 +118,12 @@ class Group:
     def first_goes_ahead(self) -> Iterator[None]:
         """A context that the other processes enter once the first one has left it."""
         if self.rank:
-            self.of_each(None)
+            self.wait()
         try:
             yield
         finally:
             if not self.rank:
-                self.of_each(None)
+                self.wait()
 
 
 class Processes(Group):
@@ -100,54 +134,111 @@ class Processes(Group):
     """
 
     def __init__(self, group: distributed.ProcessGroup) -> None:
-        self._group = group
+        self.group = group
         self.rank, self.size = distributed.get_rank(group), distributed.get_world_size(group)
         through_host = "gloo" in str(distributed.get_backend(group))
-        self._device = torch.device(
+        self.device = torch.device(
             "cpu" if through_host else torch.accelerator.current_accelerator() or "cpu"
         )
 
+    def prepared(self, model: nn.Module) -> nn.Module:
+        return DistributedDataParallel(model)
+
+    def gathering(self, model: nn.Module, now: bool) -> AbstractContextManager[object]:
+        assert isinstance(model, DistributedDataParallel)
+        return nullcontext() if now else model.no_sync()
+
+    def mean(self, value: Tensor) -> Tensor:
+        total = value.detach().clone()
+        distributed.all_reduce(total, group=self.group)
+        return total / self.size
+
     def largest(self, number: int) -> int:
-        found = torch.tensor(number, device=self._device)
-        distributed.all_reduce(found, distributed.ReduceOp.MAX, group=self._group)
+        found = torch.tensor(number, device=self.device)
+        distributed.all_reduce(found, distributed.ReduceOp.MAX, group=self.group)
         return int(found)
 
     def of_each(self, value: T) -> list[T]:
         values: list[T | None] = [None] * self.size
-        distributed.all_gather_object(values, value, group=self._group)
+        distributed.all_gather_object(values, value, group=self.group)
         return values  # type: ignore[return-value]  # each is there now
 
     def of_first(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One tensor after the other, so that no process holds more than one of them twice."""
         own = {name: (value.shape, value.dtype) for name, value in tensors.items()}
         described = [own]
-        source = distributed.get_global_rank(self._group, 0)
-        distributed.broadcast_object_list(described, src=source, group=self._group)
+        source = distributed.get_global_rank(self.group, 0)
+        distributed.broadcast_object_list(described, src=source, group=self.group)
         found = dict(tensors)
         for name, (shape, dtype) in described[0].items():
             is_own = self.rank == 0
-            sent = tensors[name].to(self._device).contiguous() if is_own else None
-            sent = torch.empty(shape, dtype=dtype, device=self._device) if sent is None else sent
-            distributed.broadcast(sent, source, group=self._group)
+            sent = tensors[name].to(self.device).contiguous() if is_own else None
+            sent = torch.empty(shape, dtype=dtype, device=self.device) if sent is None else sent
+            distributed.broadcast(sent, source, group=self.group)
             if not is_own:
                 found[name] = sent.cpu()
         return {name: found[name] for name in described[0]}
 
 
 def group_of(group: distributed.ProcessGroup | None) -> Group:
-    """The processes of a group of ``torch.distributed``; this one alone for None."""
+    """Return the processes of a group of ``torch.distributed``; this one alone for None."""
     return Group() if group is None else Processes(group)
 
 
+def launched_group(device: str, owner: str = "train") -> Group:
+    """Return the processes that were launched together, by ``torchrun`` or ``accelerate launch``.
+
+    Of accelerate's settings only those of the processes count; precision and the like are those of the run's
+    configuration.
+
+    Args:
+        device: as in ``training.device``; ``"cpu"`` exchanges through gloo.
+        owner: begins the messages.
+
+    Raises:
+        OptionError: several processes without the extra ``scale``, or all on one GPU.
+    """
+    if process_count() == 1:
+        return Group()
+    if ":" in device:
+        raise OptionError(
+            f"{owner}: device={device} is one device for several processes; choose auto, cuda or cpu"
+        )
+    try:
+        from accelerate import PartialState
+    except ImportError as error:
+        raise OptionError(
+            f"{owner}: several processes need accelerate, which is not installed; {pip_install('scale')}"
+        ) from error
+    started = PartialState(cpu=device == "cpu" or not torch.cuda.is_available(), timeout=PATIENCE)
+    atexit.register(leave, started.destroy_process_group)
+    return group_of(distributed.group.WORLD)
+
+
+def leave(destroy: Callable[[], None]) -> None:
+    """Leave the group of processes; the last thing that a process does.
+
+    A thread of gloo lets go of the tensors of a collective a moment after their caller has them, and takes
+    Python's lock for it. If the interpreter is ending by then, the thread is ended inside of a destructor and
+    the process aborts ("terminate called without an active exception"), though all its work is done. torch
+    has no call that waits for these threads.
+
+    Args:
+        destroy: ends the communication.
+    """
+    destroy()
+    time.sleep(GRACE)  # without Python's lock, so that a thread that waits for it gets it
+
+
 def compact(tensor: Tensor) -> Tensor:
-    """A tensor on the CPU with its own numbers alone, for a view is pickled with all that it is of."""
+    """Return a tensor on the CPU with its own numbers alone, for a view is pickled with all that it is of."""
     held = tensor.detach().cpu()
     own = held.numel() * held.element_size()
     return held.clone() if held.untyped_storage().nbytes() > own else held
 
 
 def sendable(error: BaseException) -> BaseException:
-    """The error, or one with its text where it cannot be rebuilt in another process."""
+    """Return the error, or one with its text where it cannot be rebuilt in another process."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

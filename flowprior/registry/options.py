@@ -27,6 +27,19 @@ T = TypeVar("T")
 _HEADING = re.compile(r"^\w[\w ]*:$", re.MULTILINE)
 _ENTRY = re.compile(r"^    (\w[\w, ]*): ?(.*)$")
 _ROLE = re.compile(r":\w+(?::\w+)?:`(?:~[\w.]*?(\w+)|([^`<]*?)(?: <[^`]*>)?)`")
+EXPECTED = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "float_type": "a finite number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "greater_than": "a number above {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "less_than": "a number below {lt:g}",
+    "less_than_equal": "{le} or less",
+}
+"""What was expected, by the type of an error of pydantic's; of other types its message says it."""
 LIKENESS = 0.65
 """Share of common letters from which on one word is taken for another, misspelt."""
 SHORTEST_START = 3
@@ -261,6 +274,16 @@ def choose(owner: str, option: str, value: str, choices: tuple[str, ...] | list[
             f"choose one of {', '.join(choices)}"
         )
     return value
+
+
+def expected_by(refusal: Mapping[str, Any]) -> str:
+    """Return what was expected where pydantic has refused a value.
+
+    Args:
+        refusal: one of ``ValidationError.errors()``.
+    """
+    plain = refusal["msg"].removeprefix("Input should be ").split(", ")[0]
+    return EXPECTED.get(refusal["type"], plain).format(**refusal.get("ctx", {}))
 
 
 def did_you_mean(word: str, known: list[str], prefix: str = "") -> str:

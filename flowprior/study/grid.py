@@ -15,9 +15,9 @@ from flowprior.evaluation.sweep import NFE
 from flowprior.flow.conditioning import check_guidance
 from flowprior.models import MODELS
 from flowprior.registry import choose, is_number
-from flowprior.study.variants import AUTO, AXES, HOOKS, check_hook, checked_variants, labelled
+from flowprior.study.variants import AXES, HOOKS, check_hook, checked_variants, labelled
 from flowprior.training.config import (
-    DEFAULT_MODEL,
+    AUTO,
     DEFAULT_PATH,
     DEFAULT_PRIOR,
     NO_LATENT,
@@ -123,7 +123,7 @@ class Grid:
     """
 
     data: str = "digits"
-    model: str = DEFAULT_MODEL
+    model: str = AUTO
     latent: str = NO_LATENT
     priors: Labels = field(default_factory=lambda: labelled("priors", ["gaussian", DEFAULT_PRIOR]))
     couplings: Labels = field(default_factory=lambda: labelled("couplings", COUPLINGS))

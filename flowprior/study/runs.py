@@ -16,9 +16,9 @@ from flowprior.registry import package_version
 from flowprior.study.grid import Grid
 from flowprior.study.records import FORMAT
 from flowprior.study.splits import Splits
-from flowprior.study.variants import AUTO, VARIANT, Variant
+from flowprior.study.variants import VARIANT, Variant
 from flowprior.training.components import choose_defaults
-from flowprior.training.config import DEFAULT_PREDICTION, MAY_CHANGE, RunConfig
+from flowprior.training.config import AUTO, MAY_CHANGE, RunConfig
 
 EVALUATED = ["nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values"]
 """Keys of a grid that decide how a trained run is evaluated, beside ``evaluation_seed``."""
@@ -39,7 +39,7 @@ def variants(grid: Grid) -> list[Variant]:
 def _variant(grid: Grid, label: str, parts: Mapping[str, str]) -> Variant:
     """Return a variant, with what ``train`` chooses where its parts or the grid say ``auto``."""
     training, sampler = grid.training, parts["sampler"]
-    if parts["prediction"] != DEFAULT_PREDICTION:
+    if parts["prediction"] != AUTO:
         training = replace(training, prediction=parts["prediction"])
     specs = (parts["prior"], parts["coupling"], parts["path"])
     config = RunConfig(grid.data, *specs, grid.model, training, grid.latent)

@@ -21,12 +21,10 @@ from flowprior.registry import Registry
 from flowprior.samplers import AveragedVelocity, Sampler
 from flowprior.training.components import resolve_coupling, times_and_weight
 from flowprior.training.config import (
-    DEFAULT_COUPLING,
+    AUTO,
     DEFAULT_PATH,
-    DEFAULT_PREDICTION,
     DEFAULT_PRIOR,
     TrainingConfig,
-    refuse_auto,
 )
 
 AXES: dict[str, Registry[Any]] = {
@@ -38,16 +36,13 @@ AXES: dict[str, Registry[Any]] = {
 
 VARIANT = {
     "prior": DEFAULT_PRIOR,
-    "coupling": DEFAULT_COUPLING,
+    "coupling": AUTO,
     "path": DEFAULT_PATH,
-    "prediction": DEFAULT_PREDICTION,
+    "prediction": AUTO,
     "sampler": "",
     "trainer": "",
 }
 """Keys of a variant that a grid names, and their defaults."""
-
-AUTO = "auto"
-"""In place of a sampler: what suits each flow."""
 
 HOOKS = ("trainer", "values")
 """Keys of a grid that name a function as ``package.module:function``."""
@@ -176,15 +171,23 @@ def _canonical(axis: str, text: str) -> str:
     if axis == "samplers" and text == AUTO:
         return text
     if axis == "priors":
-        refuse_auto("compare", text)
+        _refuse_auto(text)
     if axis != "couplings":
         registry.resolve(text)
-    elif text == DEFAULT_COUPLING:
+    elif text == AUTO:
         return text
     else:
         resolve_coupling(text)
     name, colon, options = text.partition(":")
     return f"{registry.record(name.strip()).name}{colon}{options}".rstrip(":")
+
+
+def _refuse_auto(prior: str) -> None:
+    if prior == AUTO:
+        raise OptionError(
+            "compare: expected the name of a prior, got 'auto'; run flowprior inspect --data DATA "
+            "--prior gmm --prior latent-gmm --coupling ot --coupling posterior, which ranks them on the data"
+        )
 
 
 def check_hook(key: str, text: Any) -> None:

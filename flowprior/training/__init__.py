@@ -1,25 +1,25 @@
-"""Training: configuration, the loop, and what a run leaves on the disk."""
+"""Training: configuration, the loop, and what a run leaves on the disk.
 
-from flowprior.training.callbacks import Callback, TrainingStart, read_metrics
-from flowprior.training.checkpoints import list_checkpoints
-from flowprior.training.config import (
-    DEFAULT_COUPLING,
-    DEFAULT_MODEL,
-    DEFAULT_PATH,
-    DEFAULT_PRIOR,
-    RunConfig,
-    TrainingConfig,
-)
-from flowprior.training.config_file import config_from_dict, load_config
-from flowprior.training.engine import TrainingInterrupted
-from flowprior.training.loss_weights import LossWeight
-from flowprior.training.run import RunDirectory
-from flowprior.training.times import TimeDistribution
-from flowprior.training.trainer import train
+The names below are imported on first use, so that the command line reads the configuration without torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flowprior.training.callbacks import Callback, TrainingStart, read_metrics
+    from flowprior.training.checkpoints import list_checkpoints
+    from flowprior.training.config import AUTO, DEFAULT_PATH, DEFAULT_PRIOR, RunConfig, TrainingConfig
+    from flowprior.training.config_file import config_from_dict, load_config
+    from flowprior.training.interrupts import TrainingInterrupted
+    from flowprior.training.objective import LossWeight, TimeDistribution
+    from flowprior.training.run import RunDirectory
+    from flowprior.training.trainer import train
 
 __all__ = [
-    "DEFAULT_COUPLING",
-    "DEFAULT_MODEL",
+    "AUTO",
     "DEFAULT_PATH",
     "DEFAULT_PRIOR",
     "Callback",
@@ -36,3 +36,23 @@ __all__ = [
     "read_metrics",
     "train",
 ]
+
+_HOMES = {
+    "callbacks": ("Callback", "TrainingStart", "read_metrics"),
+    "checkpoints": ("list_checkpoints",),
+    "config": ("AUTO", "DEFAULT_PATH", "DEFAULT_PRIOR", "RunConfig", "TrainingConfig"),
+    "config_file": ("config_from_dict", "load_config"),
+    "interrupts": ("TrainingInterrupted",),
+    "objective": ("LossWeight", "TimeDistribution"),
+    "run": ("RunDirectory",),
+    "trainer": ("train",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = next((module for module, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module 'flowprior.training' has no attribute '{name}'")
+    value = getattr(import_module(f"flowprior.training.{home}"), name)
+    globals()[name] = value
+    return value

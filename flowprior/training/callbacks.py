@@ -24,10 +24,9 @@ from flowprior.registry import Registered, Registry, load_point
 from flowprior.storage import expanded, read_bytes, write_text
 from flowprior.storage.writing import writing
 from flowprior.training.config import RunConfig
-from flowprior.training.engine import TrainingInterrupted
-from flowprior.training.optimiser import learning_rate_factor
+from flowprior.training.interrupts import TrainingInterrupted
 from flowprior.training.run import RunDirectory
-from flowprior.training.state import TrainingState
+from flowprior.training.state import TrainingState, learning_rate_factor
 
 METRICS_LIMIT = 128 << 20
 """Longest metrics.jsonl that is read, in bytes."""
@@ -227,7 +226,7 @@ class Monitor:
             state: that the means are of.
             waited: seconds that the loop has waited for its pairs, since the run was started.
         """
-        loss, norm = state.engine.mean(state.means.tensor()).tolist()
+        loss, norm = state.processes.mean(state.means.tensor()).tolist()
         state.means.reset()
         step, before, begun = self._lap
         self._lap = (state.step, waited, time.perf_counter())

@@ -1,7 +1,4 @@
-"""From names, spec strings or instances to the parts of a run, and the configuration that records them.
-
-What ``"auto"`` stands for is chosen here, too.
-"""
+"""The preparation of a run: what ``"auto"`` stands for, and the parts built from names or instances."""
 
 from __future__ import annotations
 
@@ -28,11 +25,8 @@ from flowprior.processes import process_count
 from flowprior.registry import spec_of
 from flowprior.training.batches import mix
 from flowprior.training.config import (
-    DEFAULT_COUPLING,
-    DEFAULT_DROPOUT,
-    DEFAULT_MODEL,
-    DEFAULT_PREDICTION,
-    DEFAULT_TIME,
+    AUTO,
+    DEFAULT_PRIOR,
     LATENT_MODEL,
     NO_LATENT,
     TEXT_DROPOUT,
@@ -41,11 +35,17 @@ from flowprior.training.config import (
     training_options,
 )
 from flowprior.training.config_file import load_config
-from flowprior.training.loss_weights import LossWeight
+from flowprior.training.objective import LossWeight, TimeDistribution
 from flowprior.training.rectifying import load_teacher, with_origin
-from flowprior.training.times import TimeDistribution
 
 PARTS = ("data", "prior", "coupling", "path", "model", "latent")
+DEFAULT_PRIORS = {
+    "labels": DEFAULT_PRIOR,
+    "embeddings": "learned-mean:covariance=lowrank",
+    "tensor": "learned-mean:covariance=diagonal",
+    "series": "learned-mean:covariance=lowrank,mapper=linear",
+}
+"""The prior that suits a kind of condition; ``gaussian`` suits every other kind, and none."""
 
 
 @dataclass(frozen=True)
@@ -81,44 +81,77 @@ class Components:
 def resolve_config(
     config: RunConfig | TrainingConfig | str | FilePath | None, options: dict[str, Any], **parts: Any
 ) -> RunConfig:
-    """The configuration of a run: explicit parts and options win over ``config``, that over the defaults.
+    """Return the configuration of a run, with what each ``"auto"`` stands for; it reads the data.
 
-    ``config`` may be the path of a TOML file. An instance is recorded by name and options where
-    they can be read off it, else as ``<ClassName>``; the coupling ``"auto"`` and the
-    prediction ``"auto"`` as what they stand for, and ``reflow`` with its ``origin``.
+    Args:
+        config: whole, the training's alone, or the path of a TOML file.
+        options: of the training, which win over ``config``.
+        parts: by name, which win over ``config``, too.
+    """
+    asked = merged_config(config, options, **parts)
+    data = parts.pop("data", None)
+    return settled_config(asked, as_data(asked.data if data is None else data), **parts)
+
+
+def merged_config(
+    config: RunConfig | TrainingConfig | str | FilePath | None, options: dict[str, Any], **parts: Any
+) -> RunConfig:
+    """Return ``config``, in which given parts and options win over what it says, and that over the defaults.
+
+    An instance is recorded by name and options if they can be read off it, else as ``<ClassName>``.
     """
     if isinstance(config, str | FilePath):
         config = load_config(config)
     base = RunConfig(training=config) if isinstance(config, TrainingConfig) else config or RunConfig()
     given = {name: _record(part) for name, part in parts.items() if part is not None}
-    config = replace(base, **given, training=training_options(base.training, options))
-    return choose_defaults(config, parts.get("prior"), parts.get("coupling"), parts.get("model"))
+    merged = replace(base, **given, training=training_options(base.training, options))
+    if parts.get("prior") is None and merged.prior != AUTO:
+        Prior.registry.resolve(merged.prior)  # a wrong name is refused before the data are read
+    return merged
+
+
+def settled_config(config: RunConfig, data: Data, **parts: Any) -> RunConfig:
+    """Return ``config`` with what each ``"auto"`` stands for, given the data and the other parts."""
+    training = config.training
+    if training.condition_dropout == AUTO:
+        dropped = 0.0 if data.text_encoder is None else TEXT_DROPOUT
+        config = replace(config, training=replace(training, condition_dropout=dropped))
+    if config.prior == AUTO:
+        config = replace(config, prior=default_prior(data.condition))
+    prior = parts.get("prior")
+    given = None if isinstance(prior, str) else prior
+    return choose_defaults(config, given, parts.get("coupling"), parts.get("model"))
+
+
+def default_prior(condition: Condition) -> str:
+    """Return the prior that docs/choosing.md recommends for a condition; of several parts for the labels."""
+    kinds = {name: "series" if part.is_series else part.kind for name, part in condition.named.items()}
+    suited = {name: DEFAULT_PRIORS[kind] for name, kind in kinds.items() if kind in DEFAULT_PRIORS}
+    if not suited:
+        return "gaussian"
+    labels = {name: prior for name, prior in suited.items() if prior == DEFAULT_PRIOR}
+    (name, prior), *others = (labels or suited).items()
+    return f"{prior}{',' if ':' in prior else ':'}reads={name}" if others else prior
 
 
 def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts: Any) -> Components:
     """Build what is named, take what is given as an instance, and check that the parts fit together.
 
-    The condition dropout ``"auto"`` follows the data, and is recorded as what it stands for. Data for a flow
-    in latents are encoded when they are first asked for: into the folder ``cache``, or into memory.
-    Events for validation are held out of them first.
+    Data for a flow in latents are encoded when they are first asked for: into the folder ``cache``, or into
+    memory. Events for validation are held out of them first.
 
     Raises:
         FlowpriorError: an unknown name, an impossible option, or parts that do not fit.
     """
-    device = resolve_device(config.training.device)
-    warn_of_emulation("training", config.training.precision, device)
-    given = {name: part for name, part in parts.items() if part is not None}
-    if isinstance(given.get("coupling"), str):
-        del given["coupling"]  # the configuration has it, with what "auto" stands for
+    training = config.training
+    device = resolve_device(training.device)
+    warn_of_emulation("training", training.precision, device)
+    given = {name: part for name, part in parts.items() if part is not None and not isinstance(part, str)}
     chosen = {name: given.get(name, getattr(config, name)) for name in PARTS}
-    data = as_data(chosen["data"])
-    if config.training.condition_dropout == DEFAULT_DROPOUT:
-        dropped = 0.0 if data.text_encoder is None else TEXT_DROPOUT
-        config = replace(config, training=replace(config.training, condition_dropout=dropped))
-    held = None
-    if config.training.validation:
+    data, held = as_data(chosen["data"]), None
+    if training.validation:
         spec = data.spec
-        data, held = split_validation(data, config.training.validation, config.training.seed)
+        data, held = split_validation(data, training.validation, training.seed)
         data.spec = spec  # read by the same name, and divided by the same configuration
     data = in_latents(data, chosen["latent"], cache, device)
     if held is not None and isinstance(data, EncodedData):
@@ -130,22 +163,22 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
             f"coupling 'leave-one-out': events of {data.name} have several conditions each, and would be "
             "left out under one of them alone; couple with 'condot'"
         )
-    load_teacher(coupling, prior, data, device)
+    if isinstance(coupling, ReflowCoupling):
+        load_teacher(coupling, prior, data, device)
     path = Path.registry.resolve(chosen["path"])
     model = chosen["model"]
     if isinstance(model, str):
-        undecided = config.training.prediction == DEFAULT_PREDICTION
-        name = "velocity" if undecided else config.training.prediction
+        name = "velocity" if training.prediction == AUTO else training.prediction
         prediction = make_prediction(name, prior, coupling, path)
-        model = seeded_model(model, data, config.training.seed, prediction.network)
+        model = seeded_model(model, data, training.seed, prediction.network)
     model = model.to(device)
-    if config.training.channels_last:
+    if training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return Components(data, prior.to(device), coupling, path, model, device, config, held)
 
 
 def in_latents(data: Data, latent: str | LatentEncoder, cache: FilePath | None, device: torch.device) -> Data:
-    """``data`` as the encoder ``latent`` gives them, on ``device``; as they are where it is ``"none"``.
+    """Return ``data`` as the encoder ``latent`` gives them, on ``device``; as they are for ``"none"``.
 
     Raises:
         UnknownComponentError: no such encoder.
@@ -156,20 +189,16 @@ def in_latents(data: Data, latent: str | LatentEncoder, cache: FilePath | None, 
         return data
     encoder = Encoder.registry.resolve(latent)
     if not isinstance(encoder, LatentEncoder):
-        makers: dict[str, Any] = {name: Encoder.record(name).factory for name in Encoder.available()}
-        known = [
-            name
-            for name, made in makers.items()
-            if isinstance(made, type) and issubclass(made, LatentEncoder)
-        ]
-        raise OptionError(f"train: latent={latent} encodes no pictures; choose one of {', '.join(known)}")
+        raise OptionError(
+            f"train: latent={latent} encodes no images; flowprior list encoders shows those that do"
+        )
     return encoder.to(device).encoded(data, cache)
 
 
 def seeded_model(
     spec: str, data: Data, seed: int, build: Callable[[str, torch.Size, Condition], nn.Module] = build_model
 ) -> nn.Module:
-    """The network ``spec`` names, initialised by ``seed`` alone, whatever prior and coupling are.
+    """Return the network ``spec`` names, initialised by ``seed`` alone, whatever prior and coupling are.
 
     Args:
         spec: name and options of the network.
@@ -183,7 +212,7 @@ def seeded_model(
 
 
 def resolve_device(name: str) -> torch.device:
-    """The torch device ``name`` stands for.
+    """Return the torch device ``name`` stands for.
 
     Raises:
         OptionError: no such device on this machine.
@@ -208,23 +237,30 @@ def choose_defaults(
     coupling: str | Coupling | None,
     model: str | nn.Module | None = None,
 ) -> RunConfig:
-    """``config`` with what its ``"auto"`` stand for, given prior, coupling and model as they came."""
+    """Return ``config`` with what coupling, prediction, time and model ``"auto"`` stand for.
+
+    Args:
+        config: with the name of a prior.
+        prior: the one that is given, or None for that of ``config``.
+        coupling: likewise.
+        model: likewise.
+    """
     start = Prior.registry.resolve(prior or config.prior)
     config = replace(config, coupling=_coupling_for(start, config.coupling, coupling))
     paired = coupling if isinstance(coupling, Coupling) else resolve_coupling(config.coupling)
     training = config.training
-    if training.prediction == DEFAULT_PREDICTION:
+    if training.prediction == AUTO:
         network = config.model if model is None else model
         training = replace(training, prediction=_prediction_for(start, paired, network))
-    if training.time == DEFAULT_TIME:
+    if training.time == AUTO:
         training = replace(training, time=kind_of(training.prediction).suited_times(paired))
-    if config.latent != NO_LATENT and config.model == DEFAULT_MODEL:
+    if config.latent != NO_LATENT and config.model == AUTO:
         config = replace(config, model=LATENT_MODEL)
     return replace(config, training=training)
 
 
 def resolve_coupling(coupling: str | Coupling) -> Coupling:
-    """The coupling that is named or given.
+    """Return the coupling that is named or given.
 
     Raises:
         UnknownComponentError: no such name; of those that ``train`` takes, ``"auto"`` is named too.
@@ -232,13 +268,13 @@ def resolve_coupling(coupling: str | Coupling) -> Coupling:
     try:
         return Coupling.registry.resolve(coupling)
     except UnknownComponentError as error:
-        raise UnknownComponentError(f"{error}, and '{DEFAULT_COUPLING}' for what suits the prior") from None
+        raise UnknownComponentError(f"{error}, and '{AUTO}' for what suits the prior") from None
 
 
 def times_and_weight(
     config: TrainingConfig, prediction: Prediction, coupling: Coupling
 ) -> tuple[TimeDistribution, LossWeight]:
-    """The law of the times and the weight of the losses that ``config`` names, checked with its prediction.
+    """Return the timestep distribution and the loss weight of ``config``, checked with its prediction.
 
     Args:
         config: with the prediction's name; ``time="auto"`` is what suits it and the coupling.
@@ -250,7 +286,7 @@ def times_and_weight(
     """
     prediction.check_precision(config.precision)
     suited = prediction.suited_times(coupling)
-    times = TimeDistribution.registry.resolve(suited if config.time == DEFAULT_TIME else config.time)
+    times = TimeDistribution.registry.resolve(suited if config.time == AUTO else config.time)
     times.check(prediction)
     weight = LossWeight.registry.resolve(config.loss_weight)
     weight.check(config.prediction)
@@ -258,11 +294,11 @@ def times_and_weight(
 
 
 def _record(part: Any) -> str:
-    """Name and options of a part; ``<ClassName>`` where they cannot be read off an instance."""
+    """Return name and options of a part; ``<ClassName>`` if they cannot be read off an instance."""
     if isinstance(part, str):
         return part
     if isinstance(part, Data):
-        return part.name
+        return part.spec or part.name
     for family in (Prior, Coupling, Path, Encoder):
         if isinstance(part, family):
             with suppress(CheckpointError):
@@ -271,8 +307,8 @@ def _record(part: Any) -> str:
 
 
 def _coupling_for(prior: Prior, spec: str, given: str | Coupling | None) -> str:
-    """What is recorded of the coupling; one of ``reflow`` that is ``given`` learns its origin here."""
-    if spec == DEFAULT_COUPLING:
+    """Return what is recorded of the coupling; a given ``reflow`` learns its origin here."""
+    if spec == AUTO:
         return prior.suited_coupling
     if isinstance(given, Coupling) and not isinstance(given, ReflowCoupling):
         return spec

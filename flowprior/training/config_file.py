@@ -6,14 +6,14 @@ import json
 import shlex
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from flowprior.errors import OptionError
 from flowprior.registry import parse_value
 from flowprior.storage import bounded_bytes, expanded
-from flowprior.training.config import NO_LATENT, RunConfig, TrainingConfig, check_keys
+from flowprior.training.config import NO_LATENT, OPTIONS, RunConfig, TrainingConfig
 
 CONFIG_LIMIT = 1 << 20
 """Longest configuration file that is read, in bytes."""
@@ -23,10 +23,8 @@ UNUSED = [("shard", False)]
 """Keys and values of a training that the runs of older versions wrote, and that change nothing."""
 PARTS = ("prior", "coupling", "path", "model", "latent")
 """Keys of the parts that a command names, after the data."""
-OPTIONS = ("steps", "seed")
+ALWAYS = ("steps", "seed")
 """Keys of the training that a command always names."""
-NAMED = ("batch_size", "lr", "prediction", "device")
-"""Keys that are options of the command line, too; the others are set by ``--set``."""
 HOW_IT_RAN = ("max_minutes", "prefetch", "compile")
 """Keys that change nothing of what is trained."""
 
@@ -52,7 +50,7 @@ def read_tree(
     form: str = "section.key=value",
     named: Collection[str] = (),
 ) -> dict[str, Any]:
-    """The keys of a TOML file, then ``values``, then ``section.key=value`` overrides; the last one wins.
+    """Return the keys of a TOML file, then ``values``, then ``section.key=value`` overrides; the last wins.
 
     A file that ``extends`` another one has its keys, too, see :func:`extended` for ``named``. Messages name
     ``owner``, and ``form`` as how an override is written.
@@ -88,13 +86,11 @@ def config_from_dict(tree: Mapping[str, Any]) -> RunConfig:
             f"config: training is a section of keys, got {training!r}; write training.key=value"
         )
     training = {key: value for key, value in training.items() if (key, value) not in UNUSED}
-    check_keys(values, [f.name for f in fields(RunConfig)], "")
-    check_keys(training, [f.name for f in fields(TrainingConfig)], "training.")
     return RunConfig(**values, training=TrainingConfig(**training))
 
 
 def parse_config(text: str, source: str | Path) -> RunConfig:
-    """The tree that a TOML text says; ``source`` is named in messages.
+    """Return the tree in a TOML text; ``source`` is named in messages.
 
     Raises:
         OptionError: no TOML, an unknown key, or an impossible value.
@@ -103,7 +99,7 @@ def parse_config(text: str, source: str | Path) -> RunConfig:
 
 
 def extended(base: Mapping[str, Any], tree: Mapping[str, Any], named: Collection[str] = ()) -> dict[str, Any]:
-    """The keys of ``base``, replaced by those of ``tree``; in a section, key by key.
+    """Return the keys of ``base``, replaced by those of ``tree``; in a section, key by key.
 
     Of the sections ``named``, those parts alone stay that ``tree`` names, in its order, each with what it has
     in ``base``.
@@ -121,7 +117,7 @@ def extended(base: Mapping[str, Any], tree: Mapping[str, Any], named: Collection
 
 
 def train_command(config: RunConfig, data: str | None) -> str | None:
-    """``flowprior train …`` with every choice that is not a default, for a shell.
+    """Return ``flowprior train …`` with every choice that is not a default, for a shell.
 
     Args:
         config: resolved; each part as it is named.
@@ -138,12 +134,12 @@ def train_command(config: RunConfig, data: str | None) -> str | None:
         if (name, text) != ("latent", NO_LATENT):
             words += [f"--{name}", text]
     values, usual = asdict(config.training), asdict(TrainingConfig())
-    for name in OPTIONS:
+    for name in ALWAYS:
         words += [f"--{name}", str(values.pop(name))]
     for name, value in values.items():
         if value == usual[name] or name in HOW_IT_RAN:
             continue
-        if name in NAMED:
+        if name in OPTIONS:
             words += [f"--{name.replace('_', '-')}", str(value)]
         else:
             text = value if isinstance(value, str) else json.dumps(value)  # texts may go without quotes
@@ -158,7 +154,7 @@ def _section(before: Any, own: Any) -> Any:
 def _read_files(
     path: Path, owner: str, named: Collection[str], extending: tuple[Path, ...] = ()
 ) -> dict[str, Any]:
-    """The keys of a file and of those that it extends; ``extending`` are those on the way to it."""
+    """Return the keys of a file and of those that it extends; ``extending`` are those that led to it."""
     tree = _read_toml(path, owner)
     if EXTENDS not in tree:
         return tree

@@ -15,11 +15,10 @@ from flowprior.models.base import in_precision
 from flowprior.ops import flow_matching_loss
 from flowprior.training.batches import Pairs, PairStream, Prefetched, Randomness
 from flowprior.training.callbacks import Monitor
-from flowprior.training.engine import StopRequests, TrainingInterrupted
-from flowprior.training.loss_weights import ErrorWeight
-from flowprior.training.optimiser import learning_rate_factor
+from flowprior.training.interrupts import StopRequests, TrainingInterrupted, agreed
+from flowprior.training.objective import ErrorWeight
 from flowprior.training.run import RunDirectory
-from flowprior.training.state import TrainingState, compiling
+from flowprior.training.state import TrainingState, compiling, learning_rate_factor
 
 Measure = Callable[[TrainingState], dict[str, float]]
 """Values of a state's averaged weights by name, with ``validation_loss`` among them."""
@@ -55,13 +54,13 @@ def run_steps(
         TrainingInterrupted: Ctrl-C, SIGTERM, SIGUSR1 or the limit of time, after saving a checkpoint.
     """
     config = state.config
-    requests = StopRequests(run is not None, config.max_minutes, state.begun, state.engine.size > 1)
+    requests = StopRequests(run is not None, config.max_minutes, state.begun, state.processes.size > 1)
     with requests, randomness.model_seeds_stay_inside():
         while state.step < config.steps:
             result = training_step(state, pairs, randomness)
             monitor.advance(state.step)
             # Once: what comes while this step is written waits for the next.
-            stop = state.engine.agreed(requests.reason(), state.step)
+            stop = agreed(requests.reason(), state.processes, state.step)
             last = state.step == config.steps or stop is not None
             due = last or is_due(state.step, config.checkpoint_every)
             log = state.step == config.steps or is_due(state.step, config.log_every)
@@ -71,14 +70,14 @@ def run_steps(
                 monitor.log(state, pairs.seconds_waited)
             if is_due(state.step, config.sample_every):
                 monitor.draw(state)
-            if measure is not None and due and state.engine.is_main:
+            if measure is not None and due and state.processes.is_main:
                 monitor.validated(state, measure(state))
             if run is not None and due:
-                state.means.gather(state.engine)  # a checkpoint holds what all processes have seen
-                if state.engine.is_main:
+                state.means.gather(state.processes)  # a checkpoint holds what all processes have seen
+                if state.processes.is_main:
                     monitor.saved(state.step, state.save(run.checkpoints))
             if run is not None and stop is not None:
-                state.engine.wait()  # once the checkpoint is whole
+                state.processes.wait()  # once the checkpoint is whole
                 raise TrainingInterrupted(
                     f"stopped by {stop.text} after step {state.step} of {config.steps}; "
                     f"a checkpoint is saved in {run.path}, resume=True (--resume) goes on from it",
@@ -99,12 +98,12 @@ def training_step(state: TrainingState, pairs: PairStream | Prefetched, randomne
     dropped = dropped_rows(config.batch_size, config.dropped_share, step, randomness)
     state.optimizer.zero_grad(set_to_none=True)
     results = []
-    parts, size = state.engine.parts(config.accumulate), config.batch_size // state.micro_batches
+    parts, size = state.own_parts, config.batch_size // state.micro_batches
     for part in parts:
         rows = slice(part * size, (part + 1) * size)
         randomness.seed_model(step, part)
         given = None if dropped is None else dropped[rows]
-        with state.engine.gathering(state.forward, now=part == parts[-1]):
+        with state.processes.gathering(state.forward, now=part == parts[-1]):
             results.append(micro_step(state, pairs.micro_batch(step, part), times[rows], given))
     losses, points = zip(*results, strict=True)
     result = StepResult(torch.stack(losses).mean(), torch.cat(points))

@@ -46,12 +46,11 @@ from flowprior.storage import (
 )
 from flowprior.storage.writing import writing
 from flowprior.training.checkpoints import list_checkpoints, remove_checkpoint, remove_unfinished
-from flowprior.training.config import DEFAULT_DROPOUT, MAY_CHANGE, RunConfig
+from flowprior.training.config import MAY_CHANGE, RunConfig
 from flowprior.training.config_file import CONFIG_LIMIT, parse_config
 
 _MARK = "# The configuration of a run; change it by options of train, not here."
 """Begins every config.toml that a run has written."""
-DROPOUT = "training.condition_dropout"
 LONGEST = 40
 """Characters of each component in the name of a new run."""
 PICTURE = re.compile(r"step-\d{6,}\.png")
@@ -82,18 +81,16 @@ class RunDirectory:
         """
         return FolderLock(self.path)
 
-    def check(self, config: RunConfig, resume: bool, overwrite: bool = False) -> None:
-        """Check that a new run may start here, or that the one that stands here can go on; writes nothing.
+    def check(self, resume: bool, overwrite: bool = False) -> None:
+        """Check that a new run may start here, or that the run in this folder can go on; writes nothing.
 
         Args:
-            config: of what is to be trained.
-            resume: the run that stands here goes on.
+            resume: the run in this folder goes on.
             overwrite: it is replaced.
 
         Raises:
-            OptionError: a run or something else stands there that is neither to go on nor to be replaced, or
-                the configuration changed.
-            CheckpointError: config.toml is damaged, or ``flow`` is no saved flow.
+            OptionError: the folder holds a run or something else that is neither to go on nor to be replaced.
+            CheckpointError: ``flow`` is no saved flow.
         """
         if self.config.exists() or self.checkpoints.exists():
             if not (resume or overwrite):
@@ -103,8 +100,6 @@ class RunDirectory:
                 )
             if overwrite:
                 self._refuse_what_no_run_wrote()
-            elif self.config.exists():
-                self._refuse_changes(config)
             check_target(self.flow)
         elif self.path.exists() and not self.path.is_dir():
             raise OptionError(f"train: {self.path} is a file; choose a directory")
@@ -156,12 +151,18 @@ class RunDirectory:
                 f"train: {self.config} was written by no run, and is not removed; choose another directory"
             )
 
-    def _refuse_changes(self, new: RunConfig) -> None:
-        """Refuse to go on with a configuration that trains something else."""
+    def check_unchanged(self, new: RunConfig) -> None:
+        """Check that a configuration trains what the run in this folder trains, if there is one.
+
+        Raises:
+            OptionError: a value differs that a resumed run may not change.
+            CheckpointError: config.toml is damaged.
+        """
+        if not self.config.exists():
+            return
         before, after = self.read_config().flat(), new.flat()
-        open_yet = {DROPOUT} if after[DROPOUT] == DEFAULT_DROPOUT else set()  # until the data are read
         differing = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-        changed = [key for key in differing if key not in MAY_CHANGE | open_yet]
+        changed = [key for key in differing if key not in MAY_CHANGE]
         if after["training.steps"] < before["training.steps"]:
             changed.append("training.steps")
         if changed:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -12,6 +13,8 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
 from flowprior.data.base import data_facts
 from flowprior.errors import CheckpointError, OptionError
@@ -20,6 +23,7 @@ from flowprior.flow.conditioning import GIVEN_PRIOR
 from flowprior.flow.description import load_plain
 from flowprior.flow.predictions import make_prediction
 from flowprior.flow.readers import LABEL_NAMES, TEXT_ENCODER
+from flowprior.processes.group import Group
 from flowprior.registry import package_version
 from flowprior.storage.tensor_files import part_of
 from flowprior.training.checkpoints import (
@@ -31,14 +35,13 @@ from flowprior.training.checkpoints import (
     save_checkpoint,
 )
 from flowprior.training.components import Components, times_and_weight
-from flowprior.training.config import BATCH, COMPILED, changed_values
+from flowprior.training.config import BATCH, TrainingConfig, changed_values
 from flowprior.training.config_file import train_command
-from flowprior.training.engine import Engine
-from flowprior.training.optimiser import build_ema, build_optimizer, build_scheduler
 from flowprior.training.run import package_commit
 
-NOTHING, NETWORK = COMPILED
 BACKEND = "inductor"
+SHORT = (torch.bfloat16, torch.float16)
+"""Types in which a small change of a weight is rounded away."""
 
 
 class TrainingState:
@@ -46,17 +49,17 @@ class TrainingState:
 
     Args:
         parts: of the run; ``parts.model`` is trained in place.
-        engine: of the processes that train together.
+        processes: that train together.
 
     Attributes:
         begun: when this process began the run, by ``time.monotonic``.
         best: step and validation loss of the averaged weights where it was lowest; None before the first.
     """
 
-    def __init__(self, parts: Components, engine: Engine | None = None) -> None:
+    def __init__(self, parts: Components, processes: Group | None = None) -> None:
         self.begun = time.monotonic()
         self.parts = parts
-        self.engine = engine or Engine()
+        self.processes = processes or Group()
         self.config = parts.config.training
         self.step = 0
         self.saved: Path | None = None
@@ -70,8 +73,18 @@ class TrainingState:
         self.means = RunningMean(parts.device)
         self.prediction = make_prediction(self.config.prediction, parts.prior, parts.coupling, parts.path)
         self.times, self.loss_weight = times_and_weight(self.config, self.prediction, parts.coupling)
-        self.micro_batches = self.engine.size * self.config.accumulate
-        self.forward = self.engine.prepared(compiled_network(self.model, self.config.compile))
+        self.micro_batches = self.processes.size * self.config.accumulate
+        self.forward = self.processes.prepared(compiled_network(self.model, self.config.compile))
+
+    @property
+    def own_parts(self) -> range:
+        """The numbers of the micro-batches that this process takes of every step.
+
+        What micro-batch k contains depends on k alone, so the same number of micro-batches gives the same
+        training on any number of processes, up to rounding.
+        """
+        first = self.processes.rank * self.config.accumulate
+        return range(first, first + self.config.accumulate)
 
     @property
     def averaged(self) -> nn.Module:
@@ -158,7 +171,7 @@ class TrainingState:
         if trained != self.micro_batches and self.config.pair_within != BATCH:  # whose pairs are others
             raise OptionError(
                 f"{path} was trained with {trained} micro-batches a step, got {self.micro_batches} "
-                f"({self.engine.size} processes × accumulate={self.config.accumulate}), and so with other "
+                f"({self.processes.size} processes × accumulate={self.config.accumulate}), and so with other "
                 "pairs; change one of them"
             )
         try:
@@ -206,9 +219,9 @@ class RunningMean:
         """Whether every value since the last reset was finite; waits for the device."""
         return bool(torch.isfinite(self.sums).all())
 
-    def gather(self, engine: Engine) -> None:
+    def gather(self, processes: Group) -> None:
         """Go on from the means over all processes, on each of them."""
-        self.sums.copy_(engine.mean(self.sums))
+        self.sums.copy_(processes.mean(self.sums))
 
     def tensor(self) -> Tensor:
         """Means of the loss and the gradient norm ``[2]``, NaN before the first value."""
@@ -231,7 +244,7 @@ class RunningMean:
 
 def compiled_network(model: nn.Module, what: str) -> nn.Module:
     """``model``, or what calls its compiled forward pass on the same weights, where ``what`` says so."""
-    if what != NETWORK:
+    if what == "none":
         return model
     return cast("nn.Module", torch.compile(model, fullgraph=True, dynamic=False, backend=BACKEND))
 
@@ -243,7 +256,7 @@ def compiling(what: str) -> Iterator[None]:
     Raises:
         OptionError: no whole graph can be made of it, or there is no compiler.
     """
-    if what == NOTHING:
+    if what == "none":
         yield
         return
     from torch._dynamo.exc import TorchDynamoException
@@ -255,5 +268,60 @@ def compiling(what: str) -> Iterator[None]:
         reason = " ".join((str(error).strip().splitlines() or [type(error).__name__])[0].split())
         raise OptionError(
             f"training.compile={what}: torch.compile cannot make one graph of it ({reason}); "
-            f"choose compile={NOTHING}"
+            f"choose compile=none"
         ) from error
+
+
+def learning_rate_factor(step: int, config: TrainingConfig) -> float:
+    """Share of ``config.lr`` that step ``step`` (from 0) uses: linear warm-up, then a cosine to ``final_lr``.
+
+    Warm-up step s uses (s + 1) / warmup; with w warm-up steps of S, step s ≥ w uses
+    f + (1 − f) (1 + cos(π (s − w) / (S − 1 − w))) / 2, so the last step uses exactly f.
+    """
+    warmup = min(config.warmup, config.steps // 2)
+    if step < warmup:
+        return (step + 1) / warmup
+    progress = min(1.0, (step - warmup) / max(1, config.steps - 1 - warmup))
+    return config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW over the weights that want a gradient, fused where torch offers it."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in trained)
+    return torch.optim.AdamW(
+        trained,
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        weight_decay=config.weight_decay,
+        fused=fused,
+    )
+
+
+def build_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig, step: int = 0) -> LambdaLR:
+    """The schedule, standing at ``step``; it has no other state."""
+    return LambdaLR(optimizer, lambda s: learning_rate_factor(s, config), last_epoch=step - 1)
+
+
+def ema_decay(highest: float, updates: int) -> float:
+    """Decay after n updates: min(highest, (1 + n) / (10 + n)), so that the first weights are forgotten."""
+    return min(highest, (1 + updates) / (10 + updates))
+
+
+def build_ema(model: nn.Module, highest: float) -> AveragedModel:
+    """Moving average of ``model``'s weights; its first update copies them, buffers are always copied.
+
+    Averages of weights in shorter types are held in float32, where small changes are not rounded away.
+    """
+
+    def blend(averages: Sequence[Tensor], weights: Sequence[Tensor], _: Tensor | int) -> None:
+        # The count is read from the CPU; the argument is on the GPU, and reading it would wait for the step.
+        decay = ema_decay(highest, int(ema.n_averaged))
+        same = [weight.to(average.dtype) for average, weight in zip(averages, weights, strict=True)]
+        torch._foreach_lerp_(list(averages), same, 1 - decay)
+
+    ema = AveragedModel(model, multi_avg_fn=blend)
+    for tensor in (*ema.parameters(), *ema.module.buffers()):
+        if tensor.dtype in SHORT:
+            tensor.data = tensor.data.float()
+    return ema.requires_grad_(False).eval()

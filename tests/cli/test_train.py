@@ -7,12 +7,14 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from flowprior.storage import FolderLock
 from flowprior.training import RunConfig, TrainingConfig
 from tests.cli.conftest import SHORT, Call
 from tests.flow_folder import weights_of
+from tests.training.test_components import DEFAULTS, X
 
 SMALL = ["--model", "mlp:width=16,depth=1", *SHORT]
 
@@ -184,21 +186,20 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("beside", [[], ["--coupling", "auto"]])
-@pytest.mark.parametrize("named", ["option", "set", "file"])
-def test_a_prior_auto_is_one_line_that_names_inspect(
-    call: Call, tmp_path: Path, named: str, beside: list[str]
+@pytest.mark.parametrize("kind", DEFAULTS)
+def test_the_default_design_follows_the_condition(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    (tmp_path / "own.toml").write_text('prior = "auto"')
-    ways = {
-        "option": ["--prior", "auto"],
-        "set": ["--set", "prior=auto"],
-        "file": ["--config", tmp_path / "own.toml"],
-    }
-    answer = call("train", *ways[named], *beside, "--out", tmp_path / "run")
-    assert (answer.code, answer.err.count("\n")) == (2, 1)
-    assert "expected the name of a prior, got 'auto'; run flowprior inspect --data DATA" in answer.err
-    assert not (tmp_path / "run").exists()
+    cond, *taken = DEFAULTS[kind]
+    arrays = {"x": X.numpy()} if cond is None else {"x": X.numpy(), "cond": cond.numpy()}
+    np.savez(tmp_path / "own.npz", **arrays)
+    monkeypatch.chdir(tmp_path)
+    answer = call("train", "--data", "own.npz", *SMALL)
+    assert answer.code == 0, answer.err
+    (run,) = (tmp_path / "runs").iterdir()
+    found = config(run)
+    assert [found["data"], found["prior"], found["coupling"]] == ["own.npz", *taken[:2]]
+    assert "prior {}, coupling {}, prediction {}".format(*taken) in answer.err
 
 
 def test_a_run_that_another_process_trains_is_refused_in_one_line(call: Call, tmp_path: Path) -> None:

@@ -198,12 +198,6 @@ def test_auto_picks_by_the_shape_of_the_event():
     assert isinstance(build_model("auto:width=8", torch.Size([2, 3]), Condition()), MLP)
 
 
-def test_options_reach_the_model():
-    model = build_model("mlp:width=8,depth=5", torch.Size([2]), Condition())
-    assert len(model.blocks) == 5
-    assert model.input.out_features == 8
-
-
 def test_user_options_leave_out_what_follows_from_the_data():
     assert model_options("mlp") == {"width": 256, "depth": 3, "reads": ""}
     with pytest.raises(OptionError, match="follows from the data"):

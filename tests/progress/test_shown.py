@@ -132,12 +132,3 @@ def test_a_fit_that_takes_a_while_says_what_it_reads_and_what_it_was_fitted_to(
     assert written[0].startswith("fit SlowPrior [")
     assert "rows read]" in written[0]
     assert "fitted to 24 examples of shape [2] without a condition" in written[-1]
-
-
-def test_a_fit_is_silent_where_it_is_asked_to_be(
-    clock: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slow_prior(clock).fit([torch.randn(8, 2)] * 3, progress=False)
-    monkeypatch.setenv(PROGRESS, "0")
-    slow_prior(clock).fit([torch.randn(8, 2)] * 3)
-    assert capsys.readouterr().err == ""

@@ -1,7 +1,8 @@
-"""What callbacks are told, in which order, and that a run is the same with and without them."""
+"""Callbacks: what they are told, the log line, the bar on stderr, and metrics.jsonl."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 import torch
 
 from flowprior.data import TensorData
-from flowprior.errors import OptionError, TrainingDiverged, UnknownComponentError
-from flowprior.training import Callback, TrainingInterrupted, TrainingStart, read_metrics, train
+from flowprior.errors import CheckpointError, OptionError, TrainingDiverged, UnknownComponentError
+from flowprior.training import Callback, RunDirectory, TrainingInterrupted, TrainingStart, read_metrics, train
+from flowprior.training.callbacks import MetricsFile, Monitor
 from flowprior.training.run import RunInfo
+from flowprior.training.state import TrainingState, learning_rate_factor
 
-from .conftest import SAVED
+from .conftest import SAVED, components
 
 OPTIONS: dict[str, Any] = {**SAVED, "log_every": 2, "sample_every": 3}
 
@@ -110,19 +113,6 @@ def test_a_run_that_goes_on_tells_from_its_next_step(points: TensorData, tmp_pat
     assert notes.calls[:2] == [("start", 2, tmp_path / "run"), ("step", 3)]
 
 
-def test_without_a_folder_there_is_nothing_drawn_or_saved(points: TensorData) -> None:
-    notes = Notes()
-    train(points, callbacks=[notes], **OPTIONS)
-    assert notes.calls[0] == ("start", 0, None)
-    assert {call[0] for call in notes.calls} == {"start", "step", "log", "end"}
-
-
-def test_what_is_trained_is_the_same_with_and_without(points: TensorData) -> None:
-    plain, told = train(points, **OPTIONS), train(points, callbacks=[Notes(), Notes()], **OPTIONS)
-    for name, weight in plain.model.state_dict().items():
-        assert torch.equal(weight, told.model.state_dict()[name]), name
-
-
 def test_what_a_callback_raises_ends_the_training_and_all_are_told(
     points: TensorData, tmp_path: Path
 ) -> None:
@@ -182,3 +172,91 @@ def test_a_check_is_made_before_anything_else(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="run"):
         train("no-such-data", out=tmp_path / "run", callbacks=[Picky()])
     assert not (tmp_path / "run").exists()
+
+
+def at_step(data: TensorData, step: int) -> TrainingState:
+    state = TrainingState(components(data))
+    state.step = step
+    return state
+
+
+def test_a_log_line_has_means_and_the_rate_of_its_step(points: TensorData, tmp_path: Path) -> None:
+    state = at_step(points, 0)
+    with Monitor(state, RunDirectory(tmp_path), progress=False) as monitor:
+        for loss in (1.0, 2.0):
+            state.means.add(torch.tensor(loss), torch.tensor(2 * loss))
+            state.step += 1
+        monitor.log(state)
+        state.means.add(torch.tensor(5.0), torch.tensor(6.0))
+        state.step += 1
+        monitor.log(state)
+    first, second = read_metrics(tmp_path / "metrics.jsonl")
+    assert (first["step"], first["kind"], first["loss"], first["grad_norm"]) == (2, "train", 1.5, 3.0)
+    assert (second["step"], second["loss"], second["grad_norm"]) == (3, 5.0, 6.0)
+    assert first["lr"] == state.config.lr * learning_rate_factor(1, state.config)
+    assert first["steps_per_second"] > 0
+    assert first["peak_memory"] > 1 << 20
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_the_bar_is_on_stderr_and_only_on_request(
+    points: TensorData, capsys: pytest.CaptureFixture[str], shown: bool
+) -> None:
+    state = at_step(points, 0)
+    with Monitor(state, None, progress=shown) as monitor:
+        state.means.add(torch.tensor(0.125), torch.tensor(1.0))
+        state.step = 12
+        monitor.advance(12)
+        monitor.log(state)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert ("loss 0.125" in captured.err and "12/12" in captured.err) is shown
+    assert shown or captured.err == ""
+
+
+def test_speed_and_waiting_are_of_the_time_since_the_last_log(
+    points: TensorData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged: list[Mapping[str, float]] = []
+
+    class Noted(Callback):
+        def on_log(self, step: int, values: Mapping[str, float]) -> None:
+            logged.append(values)
+
+    state, times = at_step(points, 100), iter([10.0, 12.0, 13.0])
+    monkeypatch.setattr("time.perf_counter", lambda: next(times))
+    monitor = Monitor(state, None, False, [Noted()])
+    for state.step, waited in ((110, 0.5), (113, 1.3)):
+        monitor.log(state, waited)
+    assert [values["steps_per_second"] for values in logged] == pytest.approx([5.0, 3.0])
+    assert [values["data_wait"] for values in logged] == pytest.approx([0.25, 0.8])
+
+
+def test_resuming_drops_later_and_torn_lines(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    metrics = MetricsFile(path)
+    for step in (0, 10, 20, 30):
+        metrics.write(step, "train", loss=float(step))
+    metrics.on_end(0, "finished")
+    path.write_text(path.read_text() + '{"step": 40, "lo')
+    resumed = MetricsFile(path, step=20)
+    resumed.write(30, "train", loss=3.0)
+    resumed.on_end(0, "finished")
+    assert [(line["step"], line["loss"]) for line in read_metrics(path)] == [
+        (0, 0.0),
+        (10, 10.0),
+        (20, 20.0),
+        (30, 3.0),
+    ]
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = MetricsFile(tmp_path / "metrics.jsonl")
+
+    def full(text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    metrics._file.close()
+    monkeypatch.setattr(metrics, "_file", type("Full", (), {"write": staticmethod(full)})())
+    with pytest.raises(CheckpointError, match=r"metrics\.jsonl: No space left on device; saved checkpoints"):
+        metrics.write(1, "train")

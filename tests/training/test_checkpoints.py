@@ -148,10 +148,3 @@ def test_what_a_killed_process_left_half_written_is_removed(state: TrainingState
     (tmp_path / ".step-000002.1a2b3c4d.tmp" / "training.pt").write_bytes(b"half")
     assert state.resume(tmp_path) == tmp_path / "step-000001"
     assert names(tmp_path) == ["step-000001"]
-
-
-def test_files_that_are_no_checkpoints_are_ignored(state: TrainingState, tmp_path: Path) -> None:
-    (tmp_path / "step-000009").write_text("a file")
-    (tmp_path / "step-abc").mkdir()
-    (tmp_path / ".step-000008.1a2b.tmp").mkdir()
-    assert list_checkpoints(tmp_path) == []

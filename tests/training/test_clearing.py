@@ -15,7 +15,7 @@ from flowprior.errors import CheckpointError, FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.registry import plugins
 from flowprior.storage import FolderLock
-from flowprior.training import RunConfig, RunDirectory, read_metrics, train
+from flowprior.training import RunDirectory, read_metrics, train
 from flowprior.training.run import clear_run
 
 SMALL: dict[str, Any] = {
@@ -97,7 +97,7 @@ def test_an_impossible_option_leaves_the_old_run(run: RunDirectory) -> None:
         train(**{**SMALL, "prior": "gmn"}, out=run.path, overwrite=True)
     with FolderLock(run.path), pytest.raises(OptionError, match="by another process"):
         train(**SMALL, out=run.path, overwrite=True)
-    run.check(RunConfig(), resume=False, overwrite=True)
+    run.check(resume=False, overwrite=True)
     assert Flow.load(run.path).prior.name == "gaussian"
     assert len(read_metrics(run.metrics)) > 0
 

@@ -94,11 +94,6 @@ def test_what_cannot_be_one_graph_is_refused_in_one_line(points: TensorData) -> 
     assert "\n" not in str(info.value)
 
 
-def test_another_word_is_refused(points: TensorData) -> None:
-    with pytest.raises(OptionError, match=r"compile.*'whole'"):
-        run_on(points, "whole")
-
-
 @pytest.mark.slow
 def test_the_compiler_itself_keeps_the_training(points: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BACKEND", "inductor")

@@ -7,13 +7,20 @@ from pathlib import Path as FilePath
 import pytest
 import torch
 
+from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.errors import OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.training import RunConfig, TrainingConfig
-from flowprior.training.components import resolve_components, resolve_config, resolve_device, seeded_model
+from flowprior.training import RunConfig, TrainingConfig, train
+from flowprior.training.components import (
+    default_prior,
+    resolve_components,
+    resolve_config,
+    resolve_device,
+    seeded_model,
+)
 
 from .conftest import components, small_net
 
@@ -68,10 +75,47 @@ def test_a_coupling_that_nobody_chose_follows_the_prior(prior: str | Prior | Non
     assert resolve_config(None, {}, prior=prior, coupling="condot").coupling == "condot"
 
 
-def test_the_flow_of_an_automatic_coupling_holds_what_was_chosen(points: TensorData) -> None:
-    config = resolve_config(None, {}, data=points, prior="gaussian", coupling="auto", model="mlp:width=8")
-    parts = resolve_components(config, data=points, prior="gaussian", coupling="auto")
-    assert parts.specs["coupling_spec"] == "ot"
+GENERATOR = torch.Generator().manual_seed(0)
+X = torch.randn(60, 2, generator=GENERATOR)
+DEFAULTS = {
+    "labels": (torch.arange(60) % 3, "latent-gmm", "posterior", "preconditioned"),
+    "embeddings": (
+        torch.randn(60, 5, generator=GENERATOR),
+        "learned-mean:covariance=lowrank",
+        "posterior",
+        "preconditioned",
+    ),
+    "images": (torch.randn(60, 3, 8, 8), "learned-mean:covariance=diagonal", "condot", "residual"),
+    "none": (None, "gaussian", "ot", "velocity"),
+}
+"""Kind of condition -> a condition, and the design that docs/choosing.md recommends for it."""
+
+
+@pytest.mark.parametrize("kind", DEFAULTS)
+def test_the_default_design_follows_the_condition(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    cond, *taken = DEFAULTS[kind]
+    data = X if cond is None else (X, cond)
+    flow = train(data, model="mlp:width=8,depth=1", steps=1, batch_size=32, device="cpu", progress=True)
+    config = flow.metadata["config"]
+    assert [config["prior"], config["coupling"], config["training"]["prediction"]] == taken
+    assert "prior {}, coupling {}, prediction {}".format(*taken) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("parts", "prior"),
+    [
+        ({"a": Condition("labels", 3), "b": Condition("embeddings", 5)}, "latent-gmm"),
+        ({"a": Condition("labels", 3), "b": Condition("labels", 2)}, "latent-gmm:reads=a"),
+        (
+            {"a": Condition("embeddings", 5), "b": Condition.of_shape((3, 8, 8))},
+            "learned-mean:covariance=lowrank,reads=a",
+        ),
+        ({"a": Condition.of_shape((2, 9))}, "learned-mean:covariance=lowrank,mapper=linear"),
+        ({"a": Condition("tokens", 5)}, "gaussian"),
+    ],
+)
+def test_the_default_prior_of_parts_reads_labels_first(parts: dict[str, Condition], prior: str) -> None:
+    assert default_prior(Condition("parts", parts=tuple(parts.items()))) == prior
 
 
 def test_specs_for_the_flow_leave_out_what_has_no_name(points: TensorData) -> None:

@@ -18,7 +18,7 @@ import torch
 from flowprior.errors import OptionError
 from flowprior.training import RunDirectory, list_checkpoints, read_metrics, train
 from flowprior.training.callbacks import Monitor
-from flowprior.training.engine import LIMIT_CODE, SIGNALS, StopRequests, TrainingInterrupted
+from flowprior.training.interrupts import LIMIT_CODE, SIGNALS, StopRequests, TrainingInterrupted
 from flowprior.training.run import RunInfo
 from flowprior.training.state import TrainingState
 
@@ -75,27 +75,6 @@ def test_a_signal_that_is_passed_on_twice_is_one(number: signal.Signals) -> None
         signal.signal(number, before)
 
 
-def test_handlers_come_back_after_an_error() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    inside: list[object] = []
-
-    def fail() -> None:
-        with StopRequests():
-            inside.append(signal.getsignal(signal.SIGTERM))
-            raise RuntimeError("boom")
-
-    with pytest.raises(RuntimeError, match="boom"):
-        fail()
-    assert inside != [before]
-    assert signal.getsignal(signal.SIGTERM) == before
-
-
-def test_no_handlers_where_not_enabled() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with StopRequests(enabled=False):
-        assert signal.getsignal(signal.SIGTERM) == before
-
-
 def test_training_in_another_thread_installs_no_handlers(tmp_path: Path) -> None:
     finished: list[Path] = []
 
@@ -107,14 +86,6 @@ def test_training_in_another_thread_installs_no_handlers(tmp_path: Path) -> None
     thread.start()
     thread.join()
     assert finished
-
-
-@pytest.mark.parametrize("code", [130, 143, LIMIT_CODE])
-def test_interruption_leaves_quietly_with_its_code(code: int) -> None:
-    stop = TrainingInterrupted("stopped; resume with --resume", code)
-    assert isinstance(stop, SystemExit)
-    assert stop.code == code
-    assert "resume" in str(stop)
 
 
 @pytest.mark.slow

@@ -1,18 +1,33 @@
-"""What is measured before the first step."""
+"""What is measured of a run: its pairs before the first step, and the loss on held-out events."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from flowprior import Flow
 from flowprior.couplings import Coupling
-from flowprior.data import TensorData
+from flowprior.data import Subset, TensorData, load_data, split_validation
+from flowprior.errors import OptionError
 from flowprior.priors import Prior
-from flowprior.training import measures
+from flowprior.training import list_checkpoints, measures, read_metrics, train
 from flowprior.training.batches import PairStream, Randomness
-from flowprior.training.measures import measure_starts
+from flowprior.training.components import resolve_components, resolve_config
+from flowprior.training.config import RunConfig, TrainingConfig
+from flowprior.training.measures import LOSS, TIMES, Validation, measure_starts
+from flowprior.training.state import TrainingState
+from tests.couplings.teachers import made
+from tests.pictures_on_disk import paint
+
+from .conftest import SHORT, components, small_net
+
+RESTLESS = {"lr": 100.0, "ema": 0.0, "warmup": 0, "final_lr": 1.0}
+"""A rate so high that the loss falls and grows again."""
 
 
 def pairs_of(data: TensorData, coupling: str, batch_size: int = 16) -> PairStream:
@@ -55,3 +70,202 @@ def test_at_most_as_many_examples_as_are_stated_and_plain_numbers(monkeypatch: p
     measured = measure_starts(pairs_of(data, "condot", batch_size=512))
     assert sizes[-1] == measures.EXAMPLES < 600
     assert json.loads(json.dumps(measured)) == measured
+
+
+class Still(nn.Module):
+    """Predicts that nothing moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        return self.weight * x
+
+
+def lines_of(run: Path, kind: str = "validation") -> list[dict[str, Any]]:
+    return [line for line in read_metrics(run / "metrics.jsonl") if line["kind"] == kind]
+
+
+def run_on(data: TensorData | Subset, out: Path | None = None, **options: Any) -> Flow:
+    parts: dict[str, Any] = {"prior": "gaussian", "coupling": "condot", "model": small_net()}
+    return train(data, out=out, **{**parts, **SHORT, "checkpoint_every": 3, **options})
+
+
+def test_the_loss_of_a_model_that_stands_still_is_the_mean_square_of_the_velocity() -> None:
+    """E‖x1 − x0‖² / D = E‖x1‖² / D + 1 for x0 ~ N(0, I), whatever the time."""
+    x = 3 * torch.randn(8000, 2, generator=torch.Generator().manual_seed(0))
+    held = TensorData(x, name="held")
+    state = TrainingState(components(TensorData(x, name="points"), Still(), prediction="velocity"))
+    found = Validation(held, Randomness(0)).measure(state)
+    assert len(found) == 1 + TIMES
+    assert found[LOSS] == pytest.approx(float(x.square().mean()) + 1, rel=0.02)
+    assert found[f"{LOSS}_at_0.0625"] == pytest.approx(found[f"{LOSS}_at_0.9375"], rel=0.15)
+    at_times = [value for name, value in found.items() if name != LOSS]
+    assert found[LOSS] == pytest.approx(sum(at_times) / TIMES, rel=1e-6)  # 1,000 events at each
+
+
+def test_it_is_the_error_at_each_time_of_the_averaged_weights() -> None:
+    """A model v = w x of averaged weight 1, between x0 = 0 and x1: the error at time t is (1 − t)² ‖x1‖²."""
+    x = torch.randn(64, 2, generator=torch.Generator().manual_seed(1))
+    state = TrainingState(components(TensorData(x, name="points"), Still(), prediction="velocity"))
+    state.parts.prior.sample = lambda cond, n, **_: torch.zeros(n, 2)  # pyright: ignore[reportAttributeAccessIssue]
+    with torch.no_grad():
+        state.averaged.weight.fill_(1.0)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    held = Validation(TensorData(x, name="held"), Randomness(0))
+    found, order = held.measure(state), held._order
+    for part in range(TIMES):
+        time = (part + 0.5) / TIMES
+        own = x[order[part::TIMES]]
+        assert found[f"{LOSS}_at_{time:g}"] == pytest.approx(
+            (1 - time) ** 2 * float(own.square().mean()), rel=1e-5
+        )
+
+
+def test_it_depends_on_the_weights_alone(points: TensorData) -> None:
+    state = TrainingState(components(points))
+    held = Validation(points, Randomness(0))
+    torch.manual_seed(1)
+    first = held.measure(state)
+    torch.manual_seed(2)
+    torch.rand(3)
+    assert held.measure(state) == first
+    assert Validation(points, Randomness(0)).measure(state) == first
+    with torch.no_grad():
+        for weight in state.averaged.parameters():
+            weight.mul_(1.5)
+    assert held.measure(state)[LOSS] != first[LOSS]
+
+
+def test_few_events_leave_times_out_and_batches_may_be_uneven(points: TensorData) -> None:
+    state = TrainingState(components(points))  # batches of 8
+    few = Validation(Subset(points, torch.arange(3), "few"), Randomness(0)).measure(state)
+    assert sorted(few) == [LOSS, *(f"{LOSS}_at_{t:g}" for t in (0.0625, 0.1875, 0.3125))]
+    eleven = Validation(Subset(points, torch.arange(11), "eleven"), Randomness(0)).measure(state)
+    at = [eleven[f"{LOSS}_at_{(part + 0.5) / TIMES:g}"] for part in range(TIMES)]
+    counts = [2, 2, 2, 1, 1, 1, 1, 1]
+    assert eleven[LOSS] == pytest.approx(sum(n * v for n, v in zip(counts, at, strict=True)) / 11, rel=1e-6)
+
+
+def test_a_run_is_that_of_the_events_that_are_left(points: TensorData, tmp_path: Path) -> None:
+    """Held out by the run, or before it: the same prior, the same weights."""
+    kept, held = split_validation(points, 10, seed=4)
+    options = {"seed": 4, "prior": "gmm:reg_covar=0.1"}
+    inside = run_on(points, tmp_path / "inside", validation=10, **options)
+    before = run_on(kept, tmp_path / "before", **options)
+    mine, theirs = inside.state_dict(), before.state_dict()
+    assert mine.keys() == theirs.keys()
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert len(kept) + len(held) == len(points)
+    assert not set(kept.indices.tolist()) & set(held.indices.tolist())
+    assert [line["step"] for line in lines_of(tmp_path / "inside")] == [3, 6, 9, 12]
+    assert lines_of(tmp_path / "before") == []
+
+
+def test_the_best_checkpoint_stays_beside_the_newest(points: TensorData, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    options = {"steps": 30, "validation": 12, "keep_checkpoints": 1, **RESTLESS}
+    run_on(points, run, **options)
+    lines = lines_of(run)
+    best = min(lines, key=lambda line: line[LOSS])
+    assert best["step"] < 30, "the test needs a run whose loss grows again"
+    assert [step for step, _ in list_checkpoints(run / "checkpoints")] == [best["step"], 30]
+    info = json.loads((run / "info.json").read_text(encoding="utf-8"))
+    assert (info["best_step"], info["best_validation_loss"]) == (best["step"], best[LOSS])
+    flow = Flow.load(run / "checkpoints" / f"step-{best['step']:06d}", model=small_net())
+    state = TrainingState(components(points, small_net()))
+    held = Validation(split_validation(points, 12)[1], Randomness(0))
+    state.averaged.load_state_dict(flow.model.state_dict())
+    assert held.measure(state)[LOSS] == pytest.approx(best[LOSS], rel=1e-6)
+
+
+def test_a_resumed_run_remembers_the_best(points: TensorData, tmp_path: Path) -> None:
+    options = {"validation": 12, "keep_checkpoints": 1, **RESTLESS}
+    run_on(points, tmp_path / "whole", steps=30, **options)
+    for steps in (12, 21, 30):
+        run_on(points, tmp_path / "pieces", steps=steps, resume=True, **options)
+    assert lines_of(tmp_path / "pieces")[-1].keys() == lines_of(tmp_path / "whole")[-1].keys()
+    found = json.loads((tmp_path / "pieces" / "info.json").read_text(encoding="utf-8"))
+    lowest = min(lines_of(tmp_path / "pieces"), key=lambda line: line[LOSS])
+    assert (found["best_step"], found["best_validation_loss"]) == (lowest["step"], lowest[LOSS])
+    steps = [step for step, _ in list_checkpoints(tmp_path / "pieces" / "checkpoints")]
+    assert steps == sorted({lowest["step"], 30})
+
+
+def test_more_than_there_is_cannot_be_held_out(points: TensorData) -> None:
+    with pytest.raises(OptionError, match=r"validation=50 is not possible: 'points' has 50 data samples"):
+        run_on(points, validation=50)
+
+
+def test_fewer_than_one_of_each_class_is_refused() -> None:
+    data = TensorData(torch.randn(100, 2), torch.arange(100) % 10, name="points", classes=10)
+    with pytest.raises(
+        OptionError, match=r"validation=4 is not possible: it takes none or all of every class"
+    ):
+        split_validation(data, 4)
+
+
+def test_folders_of_pictures_give_their_share_of_each_class(tmp_path: Path) -> None:
+    for label, count in enumerate((40, 10)):
+        for number in range(count):
+            paint(tmp_path / f"class{label}" / f"{number}.png")
+    kept, held = split_validation(load_data(str(tmp_path), test_fraction=0.0), 10)
+    assert torch.as_tensor(held.conditions(torch.arange(len(held)))).bincount().tolist() == [8, 2]
+    assert kept.fingerprint() != held.fingerprint()
+
+
+def test_the_command_of_the_card_holds_out_the_same() -> None:
+    config = resolve_config(
+        RunConfig(training=TrainingConfig(validation=100)), {}, data="digits", prior="gaussian"
+    )
+    parts = resolve_components(config, data="digits", prior="gaussian", coupling="condot")
+    assert parts.held is not None
+    assert (len(parts.data) + len(parts.held), parts.data.spec) == (1438, "digits")
+    command = TrainingState(parts).flow().metadata["command"]
+    assert "--data digits" in command
+    assert "training.validation=100" in command
+
+
+@pytest.mark.parametrize("coupling", sorted(Coupling.available()))
+def test_pairs_of_new_data_have_these_data(points: TensorData, coupling: str) -> None:
+    """Whatever data the coupling gives to source samples in training."""
+    spec = {"leave-one-out": "kernel-mean:bandwidth=0.5", "posterior": "latent-gmm:rank=1,components=2"}
+    x, cond = points.x, points.cond
+    if coupling == "leave-one-out":
+        cond = nn.functional.one_hot(torch.as_tensor(cond)).float()
+    prior = Prior.create(spec.get(coupling, "gaussian")).fit((x, cond))
+    built = made(coupling, prior).fit(prior, (x, cond), generator=torch.Generator().manual_seed(0))
+    new = x[:20] + 0.25
+    x0, x1 = built.pairs_of_new(prior, new, cond[:20], generator=torch.Generator().manual_seed(1))
+    assert torch.equal(x1, new)
+    assert x0.shape == new.shape
+    if coupling == "leave-one-out":
+        plain = Coupling.create("condot").draw(
+            prior, new, cond[:20], generator=torch.Generator().manual_seed(1)
+        )
+        assert torch.equal(x0, plain)
+
+
+def test_a_part_says_of_itself_what_the_whole_says() -> None:
+    whole = TensorData(torch.randn(6, 2), torch.arange(6) % 3, name="whole", classes=3)
+    whole.licences, whole.split, whole.spec = ("CC0-1.0",), "train", "whole"
+    part = Subset(whole, torch.tensor([4, 1]), "part")
+    assert (part.licences, part.split, part.spec) == (("CC0-1.0",), "train", None)
+    assert part.condition == whole.condition
+    x, cond = part.batch(torch.tensor([1]))
+    assert torch.equal(x, whole.x[1:2])
+    assert torch.equal(torch.as_tensor(cond), torch.tensor([1]))
+
+
+def test_groups_are_held_out_whole():
+    data = TensorData(torch.randn(100, 2), torch.arange(100) % 5)
+    data.groups = torch.arange(100) // 8
+    kept, held = split_validation(data, 20, seed=3)
+    assert kept.groups is not None
+    assert held.groups is not None
+    assert not set(kept.groups.tolist()) & set(held.groups.tolist())
+    assert 20 <= len(held) < 28
+    assert len(kept) + len(held) == 100
+    data.groups = torch.zeros(100, dtype=torch.long)
+    with pytest.raises(OptionError, match="the 1 groups of 'tensors' would all be held out"):
+        split_validation(data, 20)

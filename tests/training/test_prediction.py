@@ -92,13 +92,6 @@ def test_the_path_has_to_fit_the_prediction(points: TensorData) -> None:
         train(points, prediction="residul", **SHORT)
 
 
-def test_a_run_does_not_change_its_prediction(points: TensorData, tmp_path: FilePath) -> None:
-    parts = {**DDPM, "model": "mlp:width=16", "out": tmp_path / "run", **SHORT}
-    train(points, **parts)
-    with pytest.raises(OptionError, match=r"training\.prediction 'epsilon' -> 'velocity'"):
-        train(points, **{**parts, "prediction": "velocity"}, resume=True)
-
-
 def test_an_unknown_prediction(points: TensorData, tmp_path: FilePath) -> None:
     folder = tmp_path / "flow"
     train(points, **DDPM, model="mlp:width=16", **SHORT).save(folder)

@@ -14,7 +14,7 @@ from torch import Tensor
 from flowprior.couplings import CondOTCoupling
 from flowprior.data import TensorData
 from flowprior.errors import InputError
-from flowprior.training import TrainingInterrupted, train
+from flowprior.training import train
 from flowprior.training.batches import PairStream, Prefetched, Randomness
 
 from .conftest import SHORT, components, small_net
@@ -83,12 +83,6 @@ def test_no_more_is_prepared_than_ahead_and_nothing_beyond_the_last_step(points:
     assert threads() == []
 
 
-def test_without_it_there_is_no_thread(points: TensorData) -> None:
-    coupling = Noted()
-    run_on(points, coupling=coupling)
-    assert coupling.by == {threading.main_thread().name}
-
-
 def test_an_error_of_the_worker_ends_the_training_at_its_step(points: TensorData, tmp_path: Path) -> None:
     coupling = Noted(fails_at=5)
     told: list[int] = []
@@ -102,13 +96,3 @@ def test_an_error_of_the_worker_ends_the_training_at_its_step(points: TensorData
         run_on(points, coupling=coupling, prefetch=2, callbacks=[Notes()])
     assert told == [1, 2, 3, 4, 5]
     assert threads() == []
-
-
-def test_a_run_in_pieces_is_the_run_in_one(points: TensorData, tmp_path: Path) -> None:
-    """With and without a worker, from piece to piece."""
-    whole = run_on(points, tmp_path / "whole")
-    for ahead in (2, 0):
-        with pytest.raises(TrainingInterrupted):
-            run_on(points, tmp_path / "run", resume=True, prefetch=ahead, max_minutes=1e-9)
-    pieces = run_on(points, tmp_path / "run", resume=True, prefetch=3)
-    assert all(torch.equal(value, pieces.state_dict()[name]) for name, value in whole.state_dict().items())

@@ -44,11 +44,6 @@ def test_a_package_inside_somebody_elses_checkout_has_no_commit(tmp_path: Path, 
     assert package_commit.__wrapped__() is None
 
 
-def test_a_machine_without_git(monkeypatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert git_commit(tmp_path) is None
-
-
 def test_the_machine() -> None:
     machine = describe_machine(torch.device("cpu"))
     assert machine["torch"] == torch.__version__
@@ -82,9 +77,3 @@ def test_a_torn_file_does_not_stop_a_run(tmp_path: Path) -> None:
     assert info.read() == {}
     info.start(torch.device("cpu"), 3, None)
     assert info.read()["status"] == "running"
-
-
-def test_no_path_writes_nothing(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    RunInfo(None).start(torch.device("cpu"), 0, None)
-    assert list(tmp_path.iterdir()) == []

@@ -16,9 +16,9 @@ from flowprior import Flow
 from flowprior.cli import main
 from flowprior.errors import OptionError
 from flowprior.processes import process_count, process_rank
+from flowprior.processes.group import Group, launched_group
 from flowprior.storage import load_tensors
 from flowprior.training import list_checkpoints, read_metrics
-from flowprior.training.engine import Engine, make_engine
 from tests.cli.conftest import call_app
 
 OPTIONS = [
@@ -193,26 +193,13 @@ def workers_of(launcher: int) -> list[int]:
     return [int(number) for number in found.stdout.split()]
 
 
-def test_one_process_is_an_engine_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_is_a_group_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("WORLD_SIZE", "RANK"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setitem(sys.modules, "accelerate", None)  # importing it would fail
-    engine = make_engine("cpu")
-    assert type(engine) is Engine
-    assert (engine.rank, engine.size, engine.parts(3), process_count(), process_rank()) == (
-        0,
-        1,
-        range(3),
-        1,
-        0,
-    )
-
-
-def test_parts_are_shared_out_in_order() -> None:
-    engines = [Engine() for _ in range(3)]
-    for rank, engine in enumerate(engines):
-        engine.rank, engine.size = rank, 3
-    assert [number for engine in engines for number in engine.parts(2)] == list(range(6))
+    group = launched_group("cpu")
+    assert type(group) is Group
+    assert (group.rank, group.size, process_count(), process_rank()) == (0, 1, 1, 0)
 
 
 def test_what_the_environment_says_is_checked(
@@ -223,7 +210,7 @@ def test_what_the_environment_says_is_checked(
         process_count()
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(OptionError, match="device=cuda:0 is one device for several processes"):
-        make_engine("cuda:0")
+        launched_group("cuda:0")
     with pytest.raises(SystemExit) as stop:
         main(["train", "--data", "digits"])
     assert stop.value.code == 2
@@ -234,10 +221,4 @@ def test_several_processes_need_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(OptionError, match=r"pip install accelerate"):
-        make_engine("cpu")
-
-
-def test_one_process_does_not_import_accelerate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "accelerate", None)  # importing it would fail
-    monkeypatch.setenv("WORLD_SIZE", "1")
-    assert make_engine("cpu").size == 1
+        launched_group("cpu")

@@ -17,7 +17,7 @@ from flowprior.training import TrainingConfig
 from flowprior.training.batches import PairStream, Randomness
 from flowprior.training.components import resolve_components
 from flowprior.training.config import RunConfig
-from flowprior.training.times import TimeDistribution
+from flowprior.training.objective import TimeDistribution
 
 pytest.importorskip("torchcfm")
 pytest.importorskip("flow_matching")

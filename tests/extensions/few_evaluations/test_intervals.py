@@ -14,7 +14,7 @@ from flowprior.errors import OptionError
 from flowprior.extensions.few_evaluations.intervals import tell_intervals
 from flowprior.models import build_model
 from flowprior.samplers import AveragedVelocity, Sampler, time_grid
-from flowprior.training.times import TimeDistribution
+from flowprior.training.objective import TimeDistribution
 
 CPU = torch.device("cpu")
 
