@@ -82,14 +82,11 @@ def test_splits_are_disjoint_and_by_label_or_those_of_the_folder(tmp_path):
     assert (len(test), test.condition.size) == (2, 3)
 
 
-def test_one_file_may_have_labels_beside_it_elsewhere_or_none(tmp_path):
-    folder = tmp_path / "a"
-    save(folder, features=X, labels=LABELS, others=LABELS[::-1])
-    path = str(folder / "features.npy")
+def test_one_file_may_have_labels_beside_it_which_may_be_left_out(tmp_path):
+    save(tmp_path / "a", features=X, labels=LABELS)
+    path = str(tmp_path / "a" / "features.npy")
     assert load_data(path, test_fraction=0).conditions(torch.arange(3)).tolist() == [0, 1, 2]
-    others = load_data(path, test_fraction=0, labels=str(folder / "others.npy"))
-    assert others.conditions(torch.arange(3)).tolist() == [1, 0, 2]
-    assert load_data(path, test_fraction=0, labels="none").condition.kind == "none"
+    assert load_data(path, test_fraction=0, labels=False).condition.kind == "none"
 
 
 def test_a_row_that_is_not_finite_is_named(tmp_path):
