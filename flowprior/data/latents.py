@@ -17,23 +17,21 @@ from flowprior.data.arrays import MappedRows, check_floating, mapped_rows, stamp
 from flowprior.data.base import DATA, Data, Split
 from flowprior.data.folder import own_split
 from flowprior.data.splits import check_split, split_indices
-from flowprior.errors import DataNotFoundError, InputError, OptionError
-from flowprior.storage.user_paths import existing_file, existing_path, is_there
+from flowprior.errors import DataNotFoundError, InputError
+from flowprior.storage.user_paths import existing_path, is_there
 from flowprior.streams.user_tensors import check_labels
 
 EVENTS = ("latents", "x")
 """The names of files of data samples; a number may follow, as in ``latents-003.npy``."""
 CONDITIONS = ("labels", "cond", "y")
 """The names of files of conditions; a number may follow."""
-AUTO, NONE = "auto", "none"
-"""The options in place of a file of labels: find the file, or take none."""
 
 
 @DATA.register("latents")
 def latents(
     split: Split = "train",
     path: str | None = None,
-    labels: str = "auto",
+    labels: bool = True,
     test_fraction: float = 0.1,
     seed: int = 0,
 ) -> LatentRows:
@@ -49,7 +47,7 @@ def latents(
             ``validation``) has its own splits; any other is divided by ``test_fraction``, each label
             separately.
         path: the folder, or one ``.npy`` file.
-        labels: ``"auto"`` for the file of labels beside it, ``"none"``, or the path of another ``.npy`` file.
+        labels: False for data without a condition, whatever files are beside it.
         test_fraction: the fraction of rows in the test split, in [0, 1); 0 puts all into both splits.
         seed: the seed of the split.
 
@@ -150,13 +148,12 @@ class LatentFiles:
     embeddings: MappedRows | None = None
 
 
-def latent_files(place: Path, labels: str) -> LatentFiles:
-    """Find and map the arrays of a folder or of one file, and the conditions that ``labels`` names.
+def latent_files(place: Path, labels: bool) -> LatentFiles:
+    """Find and map the arrays of a folder or of one file, and unless ``labels`` is False their conditions.
 
     Raises:
         DataNotFoundError: no file of data samples, or no file of labels.
         InputError: arrays that cannot be read or do not fit together.
-        OptionError: one file of labels for data samples in several files.
     """
     paths = _events_in(place)
     events = [mapped_rows(path) for path in paths]
@@ -171,7 +168,7 @@ def latent_files(place: Path, labels: str) -> LatentFiles:
                 f"{path}: expected data samples {list(events[0].shape[1:])} as in the first file, got "
                 f"{list(array.shape[1:])}"
             )
-    conditions = _conditions_of(paths, events, labels)
+    conditions = _conditions_of(paths, events) if labels else None
     if conditions is None:
         return LatentFiles(paths, MappedRows(events))
     if conditions[0].dtype.kind not in "iu":
@@ -195,17 +192,9 @@ def _events_in(place: Path) -> list[Path]:
     )
 
 
-def _conditions_of(paths: list[Path], events: list[np.ndarray], labels: str) -> list[np.ndarray] | None:
-    """Return one array of conditions for each array of data samples, or None."""
-    if labels == NONE:
-        return None
-    if labels != AUTO and len(paths) > 1:
-        raise OptionError(
-            f"latents: labels={labels} is one file, but the data samples are in {len(paths)}; put "
-            "labels-000.npy and so on beside them"
-        )
-    given = None if labels == AUTO else existing_file(labels, "latents", ".npy file of labels")
-    found = [_beside(path) if given is None else given for path in paths]
+def _conditions_of(paths: list[Path], events: list[np.ndarray]) -> list[np.ndarray] | None:
+    """Return one array of conditions for each array of data samples; None if there is no file of them."""
+    found = [_beside(path) for path in paths]
     if not any(found):
         return None
     conditions = []
@@ -241,5 +230,5 @@ def _condition(file: Path, count: int) -> np.ndarray:
             return array
     raise InputError(
         f"{file}: expected labels [{count}] of whole numbers or embeddings [{count}, E], got {array.dtype} "
-        f"{list(array.shape)}; pass labels=none to leave them out"
+        f"{list(array.shape)}; pass labels=false to leave them out"
     )

@@ -1,7 +1,7 @@
 """The paper's own components at toy size, by the commands that a user of the real ones would type.
 
 A CLIP and an AutoencoderKL, random and of a few numbers, in folders as their libraries save them; COCO's
-files and ImageNet's batches at 64 pixels, small and in their own formats. What the commands leave is compared
+files, small and in their own format. What the commands leave is compared
 with what diffusers, transformers and Pillow make of the same files.
 """
 
@@ -23,8 +23,8 @@ from flowprior.flow import Flow
 from flowprior.priors import Prior
 from flowprior.storage.digests import file_sha256
 from flowprior.training.batches import Randomness
-from tests.cli.conftest import SHORT, Answer, Call, call_app, succeed
-from tests.data_folders import write_coco, write_imagenet64
+from tests.cli.conftest import SHORT, Answer, call_app, succeed
+from tests.data_folders import write_coco
 from tests.diffusers_models import save_kl
 from tests.text_models import save_clip, transformers
 
@@ -214,47 +214,3 @@ def test_evaluate_counts_samples_and_names_what_they_are_compared_with(rows: lis
     assert {row["reference"] for row in drawn} == {f"{PICTURES} test examples of coco"}
     assert {row["features"].split()[0] for row in drawn} == {"clip"}
     assert all(np.isfinite(row["value"]) for row in drawn)
-
-
-# -- ImageNet at 64 pixels -----------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def imagenet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The folder of batches, and a run with the paper's prior of a Gaussian a class."""
-    root = tmp_path_factory.mktemp("imagenet")
-    data = f"imagenet64:path={write_imagenet64(root / 'data', batches=1, rows=16)},batches=1"
-    parts = [
-        "--prior",
-        "gmm:components=1,covariance=spherical",
-        "--coupling",
-        "condot",
-        "--model",
-        "unet:widths=8-16,patch=4",
-    ]
-    steps = ["--steps", "2", *SHORT, "--set", "training.sample_every=0"]
-    succeed("train", "--data", data, *parts, *steps, "--out", root / "run")
-    return root / "data", root / "run"
-
-
-@pytest.mark.slow
-def test_a_class_of_imagenet_is_sampled_by_its_label_less_one(
-    call: Call, imagenet: tuple[Path, Path], tmp_path: Path
-) -> None:
-    folder, run = imagenet
-    succeed("sample", run, "--cond", "0,999", "--n", "2", "--nfe", "2", "--out", tmp_path / "x.npz")
-    found = np.load(tmp_path / "x.npz")
-    assert found["x"].shape == (4, 3, 64, 64)
-    assert found["cond"].tolist() == [0, 0, 999, 999]
-    stored = np.load(folder / "train_data_batch_1.npz")
-    pictures = torch.from_numpy(stored["data"] / 127.5 - 1).float()
-    for label, written in ((0, 1), (999, 1000)):
-        own = pictures[torch.from_numpy(stored["labels"] == written)]
-        assert len(own) == 4
-        mean = Flow.load(run).prior.mean(torch.tensor([label]))[0].flatten()
-        # Shrinkage draws the mean of few pictures towards that of all, along the line between the two.
-        towards, expected = mean - pictures.mean(0), own.mean(0) - pictures.mean(0)
-        assert torch.nn.functional.cosine_similarity(towards, expected, dim=0) > 0.999
-    answer = call("sample", run, "--cond", "7", "--nfe", "1", "--out", tmp_path / "y.npz")
-    assert answer.code == 2
-    assert "label 7, which had no example" in answer.err

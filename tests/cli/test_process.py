@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -12,28 +11,12 @@ from pathlib import Path
 import pytest
 
 import flowprior
-from tests.cli.conftest import SHORT, Call
+from tests.cli.conftest import SHORT
 
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-m", "flowprior", *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
-
-
-@pytest.mark.slow
-def test_another_process_samples_and_evaluates_what_one_has_trained(call: Call, tmp_path: Path) -> None:
-    run, picture = tmp_path / "run", tmp_path / "grid.png"
-    parts = ["--data", "digits", "--prior", "gmm", "--coupling", "condot", "--model", "mlp:width=32"]
-    trained = command("train", *parts, "--steps", "5", "--out", run, "--json", *SHORT)
-    assert trained.returncode == 0, trained.stderr
-    assert json.loads(trained.stdout)["step"] == 5
-    assert trained.stderr == ""
-    sampled = call("sample", run, "--cond", "3", "--nfe", "15", "--out", picture)
-    assert sampled.code == 0, sampled.err
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    evaluated = call("evaluate", run, "--nfe", "1", "--samples", "20", "--json")
-    assert evaluated.code == 0, evaluated.err
-    assert json.loads(evaluated.out)["rows"][0]["nfe"] == 1
 
 
 def test_a_mistake_is_one_line_and_code_two(tmp_path: Path) -> None:
@@ -101,10 +84,3 @@ def test_the_public_names_are_there() -> None:
         getattr(flowprior, name)
     assert set(flowprior.__all__) <= set(dir(flowprior))
     assert not hasattr(flowprior, "nothing")
-
-
-@pytest.mark.slow
-def test_the_public_names_register_the_built_ins() -> None:
-    program = "from flowprior import Prior\nassert 'gmm' in Prior.available(), Prior.available()"
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stderr

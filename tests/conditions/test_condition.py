@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -63,13 +61,6 @@ def test_check_says_what_was_expected_and_what_came(condition, cond, message):
     with pytest.raises(InputError, match=f"^model: .*{message}") as caught:
         condition.check(cond, "model")
     assert "\n" not in str(caught.value)
-
-
-def test_conditions_are_values():
-    assert Condition("labels", 3) == LABELS
-    assert len({LABELS, Condition("labels", 3), EMBEDDINGS}) == 2
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        LABELS.size = 4  # type: ignore[misc]
 
 
 def test_every_error_is_a_flowprior_error_and_a_value_error():

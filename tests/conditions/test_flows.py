@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,6 @@ from flowprior.conditions import Condition, Parts, TokenStates, equal, rows
 from flowprior.data import TensorData, as_data
 from flowprior.data.base import data_digest
 from flowprior.errors import InputError, OptionError
-from flowprior.priors import Prior
 from flowprior.training.batches import Randomness
 from flowprior.training.loop import drop_conditions, dropped_rows
 from tests.conditions.short import SHORT
@@ -151,21 +149,6 @@ def test_guidance_and_batches_keep_all_parts_together(several):
     assert torch.allclose(guided, by_hand, atol=1e-4)
 
 
-def test_the_run_is_resumed_bit_for_bit(tmp_path):
-    options: dict[str, Any] = {
-        "prior": "gmm",
-        "coupling": "ot",
-        "model": MLP,
-        **DROPPING,
-        "checkpoint_every": 2,
-    }
-    data = (points(), {"style": conditions()["style"], "caption": conditions()["caption"]})
-    whole = train(data, out=tmp_path / "run", **options)
-    shutil.rmtree(tmp_path / "run" / "flow")
-    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-000004")
-    assert same_weights(train(data, out=tmp_path / "run", resume=True, **options), whole)
-
-
 def test_dropout_drops_whole_rows_over_all_parts():
     cond = Parts(conditions())
     condition = Condition.of(cond)
@@ -175,26 +158,6 @@ def test_dropout_drops_whole_rows_over_all_parts():
     assert 5 < int(is_null.sum()) < COUNT - 5
     assert equal(rows(dropped, is_null), rows(null, is_null))
     assert equal(rows(dropped, ~is_null), rows(cond, ~is_null))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda c: {"style": c["style"]}, "expected the parts caption, style, words, got style, without"),
-        (lambda c: c["style"], "expected parts caption: .*, got torch.int64"),
-        (lambda c: {**c, "caption": c["caption"][:, :3]}, r"'caption': expected .* \[B, 4\]"),
-        (lambda c: {**c, "caption": c["caption"][:3]}, "expected parts with the same number of rows"),
-        (lambda c: {**c, "style": c["style"] + 3}, "'style': cond has label 3"),
-        (
-            lambda c: {**c, "words": TokenStates(c["words"].states, c["words"].mask & False)},
-            "'words': expected an attended token in each row, row 0 has none",
-        ),
-    ],
-)
-def test_sampling_refuses_what_does_not_fit_in_one_line(several, change, message):
-    with pytest.raises(InputError, match=message) as caught:
-        draw(several, change(conditions()))
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -242,26 +205,6 @@ def test_a_network_that_reads_one_part_is_that_of_the_tensor_alone():
         **DROPPING,
     )
     assert same_weights(of_one, reads)
-
-
-def test_priors_fit_on_parts_what_they_fit_on_the_part():
-    data = conditions()
-    for spec, name in (
-        ("gmm", "style"),
-        ("gaussian:moments=diagonal", "style"),
-        ("latent-gmm:rank=1", "style"),
-    ):
-        alone, of_parts = (
-            Prior.registry.resolve(spec).fit((points(), cond), generator=torch.Generator().manual_seed(0))
-            for cond in (data[name], {"style": data["style"], "caption": data["caption"]})
-        )
-        for a, b in zip(alone.state_dict().values(), of_parts.state_dict().values(), strict=True):
-            assert torch.equal(a, b)
-        cond = {"style": data["style"][:4], "caption": data["caption"][:4]}
-        assert torch.equal(of_parts.mean(cond), alone.mean(data[name][:4]))
-        assert torch.equal(
-            of_parts.log_prob(points()[:4], cond), alone.log_prob(points()[:4], data[name][:4])
-        )
 
 
 def test_arrays_hold_parts_under_names_of_their_own(tmp_path):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from flowprior.conditions import Condition
 from flowprior.data import FolderData, load_data
-from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.errors import DataNotFoundError, InputError
 
 PAIRS = 10
 
@@ -138,29 +138,6 @@ def test_truncated_pictures_are_named(tmp_path, generator):
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
         with pytest.raises(InputError, match=rf"whole.{ending}: cannot be decoded"):
             FolderData([file], size=(32, 32)).batch(torch.arange(1))
-
-
-def test_missing_empty_and_mixed_folders(tmp_path):
-    with pytest.raises(DataNotFoundError, match="no folder"):
-        load_data(f"folder:path={tmp_path}/absent")
-    with pytest.raises(DataNotFoundError, match="no images"):
-        load_data(str(tmp_path))
-    paint(tmp_path / "0.png")
-    paint(tmp_path / "cat" / "1.png")
-    with pytest.raises(InputError, match=r"got both \(0.png and cat/\)"):
-        load_data(str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [("channels=4", "choose 1 or 3"), ("size=0", "size=0"), ("size=big", "size='big'")],
-)
-def test_impossible_options_are_refused(options, message, tmp_path):
-    paint(tmp_path / "0.png")
-    with pytest.raises(OptionError, match=message):
-        load_data(f"folder:path={tmp_path},{options}")
-    with pytest.raises(OptionError, match="path is missing"):
-        load_data("folder")
 
 
 def write(folder: Path, count: int = PAIRS) -> Path:

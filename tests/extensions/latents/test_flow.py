@@ -13,7 +13,6 @@ from flowprior import Flow, evaluate, train
 from flowprior.errors import CheckpointError, CouplingError, InputError, OptionError
 from flowprior.extensions.latents.vae import IdentityEncoder, VaeEncoder
 from flowprior.flow.description import tensors_of
-from flowprior.models import Encoder
 from flowprior.training import read_metrics
 from tests.expected_warnings import FEW_REFERENCES
 from tests.extensions.latents.pictures import pictures, small_vae
@@ -251,12 +250,6 @@ def test_the_cache_lies_elsewhere_or_nowhere(
 def test_in_latents_the_model_auto_does_not_fold_the_grid(vae: VaeEncoder, tmp_path: Path) -> None:
     train(pictures(), latent=vae, out=tmp_path, prior="gaussian", coupling="condot", **SHORT)
     assert json.loads((tmp_path / "flow" / "flow.json").read_text())["model"] == "unet:patch=1"
-
-
-def test_unknown_encoders_are_refused() -> None:
-    with pytest.raises(OptionError, match="expected a name, a spec or a Encoder"):
-        train(pictures(), latent=3, **PARTS, **SHORT)  # type: ignore[arg-type]
-    assert "vae" in Encoder.available()
 
 
 def test_in_latents_both_flows_live_in_those_of_one_encoder(tmp_path: Path) -> None:

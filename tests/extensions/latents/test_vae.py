@@ -58,13 +58,6 @@ def test_other_latents_are_refused(vae: VaeEncoder) -> None:
         vae.decode(torch.zeros(5, 2, 3, 2), torch.Size([3, 8, 8]))
 
 
-def test_encoding_is_without_chance_and_trains_nothing(vae: VaeEncoder) -> None:
-    x = pictures().x
-    assert torch.equal(vae.encode(x), vae.encode(x))
-    assert not vae.training
-    assert not any(parameter.requires_grad for parameter in vae.parameters())
-
-
 def test_the_identity_is_that_of_the_weights(vae: VaeEncoder) -> None:
     assert vae.identity() == small_vae().identity()
     assert vae.identity() != small_vae(seed=1).identity()

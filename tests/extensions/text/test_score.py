@@ -94,7 +94,7 @@ def test_samples_of_the_right_colour_score_like_real_pairs_and_others_do_not(kin
         assert right.value(name, 2) > 0.8 * score
         assert wrong.value(name, 2) < 0.1 * score
     for name, metric in right.quality_metrics.items():
-        assert "learned from 400 pictures of 400 captions of the training split" in metric.description
+        assert "learned from 400 images of 400 captions of the training split" in metric.description
         assert ("150 captions" in metric.description) == ("top" in name), "fewer where there are fewer"
 
 
