@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import statistics
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ import numpy as np
 import ot
 import pytest
 import torch
-from scipy import stats
 from torch import Tensor
 
 from flowprior.data import Data, load_data
 from flowprior.errors import CheckpointError, OptionError
+from flowprior.evaluation.summary import spread
 from flowprior.features import Classifier, data_classifier
 from flowprior.flow import Flow
 from flowprior.report import write_report
@@ -24,6 +25,7 @@ from flowprior.report.wording import prior_sentence
 from flowprior.storage import load_tensors
 from flowprior.study import StudyFolder, run_grid
 from flowprior.study.folders import collect
+from flowprior.study.summary import paired_test
 from tests.study.conftest import tiny_grid
 
 LABELS = ["gaussian + condot", "gaussian + ot", "low-rank + condot", "low-rank + ot"]
@@ -100,28 +102,17 @@ def test_every_value_follows_from_the_saved_samples(finished, report, judge):
 
 def test_spreads_and_tests_follow_from_the_values(report):
     for part in ("quality", "curve"):
-        for row in report[part]:
-            values = list(row["by_seed"].values())
-            assert row["mean"] == pytest.approx(statistics.fmean(values), rel=1e-12)
-            assert row["std"] == pytest.approx(statistics.stdev(values), rel=1e-9)
-            base = next(
-                other
-                for other in report[part]
-                if other["variant"] == "gaussian + condot"
-                and all(other[key] == row[key] for key in ("metric", "sampler", "nfe", "step"))
-            )
-            test = row["against_baseline"]
-            if row["variant"] == "gaussian + condot":
-                assert test is None
-                continue
-            pairs = [(row["by_seed"][seed], base["by_seed"][seed]) for seed in ("0", "1")]
-            ours, theirs = map(np.array, zip(*pairs, strict=True))
-            expected = stats.permutation_test(
-                (ours, theirs), lambda a, b: np.mean(a - b), permutation_type="samples", vectorized=False
-            )
-            assert test["p_sign_flip"] == pytest.approx(expected.pvalue)
-            assert test["difference"] == pytest.approx(float(np.mean(ours - theirs)), rel=1e-9, abs=1e-12)
-            assert (test["n"], test["smallest_p"], test["verdict"]) == (2, 0.5, "too few seeds")
+        keys = [
+            (row["metric"], row["sampler"], row["nfe"], row["step"], row["variant"]) for row in report[part]
+        ]
+        by_seed = dict(zip(keys, (row["by_seed"] for row in report[part]), strict=True))
+        for (*place, label), row in zip(keys, report[part], strict=True):
+            found = spread(list(row["by_seed"].values()))
+            assert (row["n"], row["mean"], row["std"]) == (found.n, found.mean, found.std)
+            better = report["metrics"][row["metric"]]["better"] or "lower"
+            test = paired_test(row["by_seed"], by_seed[*place, "gaussian + condot"], better)
+            expected = None if label == "gaussian + condot" else asdict(test)
+            assert row["against_baseline"] == expected
 
 
 def test_the_best_has_the_best_mean_and_the_page_names_flows_that_are_worse_than_their_priors(
