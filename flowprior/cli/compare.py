@@ -187,7 +187,7 @@ def compare(
 
 
 def _grid(path: Path | None, out: Path, values: dict[str, Any], overrides: list[str], trusted: bool) -> Grid:
-    """The grid of file and options; where neither is given, the one that OUT was run with.
+    """Return the grid of file and options; where neither is given, the one that OUT was run with.
 
     Raises:
         OptionError: that one names functions, and is not ``trusted``: somebody else may have written it.
@@ -259,38 +259,34 @@ def _report(out: Path, json: bool, plot: Path | None, **options: str | None) -> 
         print_rich(f"the plot is in {plot}")
 
 
-def _tables(summary: dict[str, Any]) -> list[Any]:
-    """One table for each sampler: variants against NFE, mean and deviation of the summary's metric."""
-    from rich.table import Table
+def _tables(summary: dict[str, Any]) -> list[Table]:
+    """Return one table for each sampler: variants against NFE, mean and deviation of the summary's metric."""
     from rich.text import Text
 
-    from flowprior.report import quality_tables
+    from flowprior.report import quality_tables, rich_table
 
     metric, start, tables = summary["metric"], 0, []
     found = next(table for table in quality_tables(summary) if table["metric"] == metric)
     for sampler, width in found["groups"]:
         place = slice(start, start + width)
         start += width
-        table = Table(title=f"{metric} ({found['better']}) on {summary['grid']['data']}, {sampler}")
-        table.add_column("evaluations", overflow="fold")
-        for nfe in found["columns"][place]:
-            table.add_column(nfe, justify="right")
-        for row in found["rows"]:
-            cells = row["cells"][place]
-            if any(cells):
-                values = [Text(of["value"], "bold" if of["best"] else "") if of else "" for of in cells]
-                table.add_row(row["label"], *values)
-        tables += [table] if width else []
+        title = f"{metric} ({found['better']}) on {summary['grid']['data']}, {sampler}"
+        rows = [
+            [row["label"], *(Text(of["value"], "bold" if of["best"] else "") if of else "" for of in cells)]
+            for row in found["rows"]
+            if any(cells := row["cells"][place])
+        ]
+        tables += [rich_table(title, ["evaluations", *found["columns"][place]], [rows])] if width else []
     return tables
 
 
 def _show_plan(found: Preview, json: bool) -> None:
-    """Return what ``--dry-run`` prints: the runs, and which of them are done."""
+    """Print the runs, and which of them are done."""
     from flowprior.study.runs import name_of_skipped
 
     if json:
-        told = asdict(found) | {"to_run": len(found.to_run)}
-        print_json({"cells": told.pop("runs"), **told})
+        values = asdict(found) | {"to_run": len(found.to_run)}
+        print_json({"cells": values.pop("runs"), **values})
         return
     skipped = [f"skipped {name_of_skipped(row)}: {row['reason']}" for row in found.skipped]
     grid, training, left = found.grid, found.grid["training"], len(found.to_run)
@@ -305,20 +301,15 @@ def _show_plan(found: Preview, json: bool) -> None:
 
 
 def _table_of_runs(found: Preview) -> Table:
-    """One row a variant: how many of its runs are in which state."""
-    from rich.table import Table
-    from rich.text import Text
-
+    """Return one row a variant: how many of its runs are in which state."""
+    from flowprior.report import rich_table
     from flowprior.study.running import STATES
 
-    table = Table(title=Text(f"runs on {found.grid['data']}", "table.title"), title_justify="left")
-    table.add_column("variant", overflow="fold")
-    for state in STATES:
-        table.add_column(state, justify="right")
-    for label in dict.fromkeys(run.variant for run in found.runs):
-        counts = Counter(run.state for run in found.runs if run.variant == label)
-        table.add_row(Text(label), *(str(counts[state] or "") for state in STATES))
-    return table
+    counts: dict[str, Counter[str]] = {}
+    for run in found.runs:
+        counts.setdefault(run.variant, Counter())[run.state] += 1
+    rows = [[label, *(str(own[state] or "") for state in STATES)] for label, own in counts.items()]
+    return rich_table(f"runs on {found.grid['data']}", ["variant", *STATES], [rows], title_justify="left")
 
 
 def _notify(line: str) -> None:

@@ -36,11 +36,10 @@ def require_report_extra() -> None:
     """Refuse to begin where the report could not be written in the end.
 
     Raises:
-        FlowpriorError: jinja2 or pandas is not installed.
+        FlowpriorError: jinja2 is not installed.
     """
-    for package in ("jinja2", "pandas"):
-        if find_spec(package) is None:
-            raise FlowpriorError(f"compare: the report needs {package}; {pip_install('plot')}")
+    if find_spec("jinja2") is None:
+        raise FlowpriorError(f"compare: the report needs jinja2; {pip_install('plot')}")
 
 
 def write_report(

@@ -5,7 +5,7 @@ Made of plain rows, so that ``flowprior evaluate`` and ``flowprior inspect`` nee
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ TRANSPORT = ("transport_cost", "transport_cost_unpaired")
 """The metrics of the cost of training pairs, coupled and unpaired."""
 MOST_COLUMNS = 6
 """More metrics than these become rows."""
-LEFT = ("", "sampler", "metric", "prior", "prior + coupling")
+LEFT = ("", "sampler", "metric", "prior", "prior + coupling", "evaluations", "variant")
 """Columns that stand at the left, and those that are kept in one line."""
 ONE_LINE = ("sampler", "guidance", "metric", "NFE")
 STYLES = {"score": "bold", "real": "dim"}
@@ -40,11 +40,21 @@ PAIRINGS = (
     "exp(shift), what there is to learn; it ranks, and does not say what a trained network will reach; "
     "*: a gap that chance gives in less than one of twenty cases"
 )
-Rows = list[list[str]]
+Rows = Sequence[Sequence[Any]]
 
 
-def _table(title: str, columns: Iterable[str], sections: Iterable[Rows], caption: str, **look: Any) -> Table:
-    """A table with a line between sections; a bracket in a user's text is no markup."""
+def rich_table(
+    title: str, columns: Iterable[str], sections: Iterable[Rows], caption: str = "", **look: Any
+) -> Table:
+    """Return a table with a line between sections; a bracket in a user's text is no markup.
+
+    Args:
+        title: above it.
+        columns: their names.
+        sections: rows of cells, a text or a ``rich.text.Text`` each.
+        caption: below it.
+        look: further options of ``rich.table.Table``.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -56,7 +66,7 @@ def _table(title: str, columns: Iterable[str], sections: Iterable[Rows], caption
     for rows in sections:
         table.add_section()
         for row in rows:
-            table.add_row(*map(Text, row))
+            table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
     return table
 
 
@@ -77,9 +87,9 @@ def result_table(result: Result) -> Table:
         counts = sorted({row["nfe"] for row in means})
         columns = [*keys, "metric", *(f"NFE {count:g}" for count in counts), "real"]
         sections = [_by_metric(own, keys, names, counts, real) for own in groups.values()]
-        return _table(title, columns, sections, caption)
+        return rich_table(title, columns, sections, caption)
     sections = [_by_nfe(own, keys, list(names)) for own in groups.values()]
-    table = _table(title, [*keys, "NFE", *names.values()], sections, caption)
+    table = rich_table(title, [*keys, "NFE", *names.values()], sections, caption)
     if any(real.values()):
         table.add_section()
         table.add_row(*("" for _ in keys), "real", *real.values(), style="dim")
@@ -176,7 +186,7 @@ def inspection_tables(found: Inspection) -> list[Table]:
     shown = []
     for title, rows, caption in tables:
         texts = [[v if isinstance(v, str) else f"{v:.3g}" for v in row.values()] for row in rows]
-        shown.append(_table(title, rows[0], [texts], caption, **look))
+        shown.append(rich_table(title, rows[0], [texts], caption, **look))
     return shown
 
 

@@ -80,7 +80,7 @@ def in_short(summary: dict[str, Any]) -> str:
     else:
         parts = [f"{variant} at {comma_list(places)}" for variant, places in where.items()]
         first = f"The {best} {metric}, by evaluations of the network: {'; '.join(parts)}"
-    return f"{first}. {_shown(rows, summary['baseline'])}".strip()
+    return f"{first}."
 
 
 def prior_sentence(summary: dict[str, Any], metric: str | None) -> str:
@@ -100,23 +100,6 @@ def prior_sentence(summary: dict[str, Any], metric: str | None) -> str:
 def _by(row: dict[str, Any], several: bool) -> str:
     """The sampler of a row in brackets, where there are several."""
     return f" ({row['sampler']})" if several else ""
-
-
-def _shown(rows: list[dict[str, Any]], baseline: str) -> str:
-    """How far the best ones are from the baseline, and whether a test shows it."""
-    tested = [row["against_baseline"] for row in rows if row["against_baseline"]]
-    ratios = [test["ratio"] for test in tested if test["ratio"] is not None]
-    if not ratios:
-        return ""
-    times = " to ".join(dict.fromkeys((number(min(ratios)), number(max(ratios)))))
-    verdicts = [test["verdict"] for test in tested]
-    seeds = max(test["n"] for test in tested)
-    if set(verdicts) == {"too few seeds"}:
-        verdict = f"{seeds} seed{'s are' if seeds > 1 else ' is'} too few for an exact test to show it"
-    else:
-        shown = f"{verdicts.count('better')} of {len(tested)} cases"
-        verdict = f"an exact test over {seeds} seeds shows it in {shown}"
-    return f"That is {times} × the baseline, {baseline}; {verdict}."
 
 
 def against(row: dict[str, Any], better: str) -> str:

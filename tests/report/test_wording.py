@@ -53,10 +53,8 @@ def test_units():
     assert [p_value(p) for p in (0.25, 0.03125, 1e-6)] == ["0.25", "0.031", "< 0.0001"]
 
 
-def best(variant: str, nfe: int, verdict: str = "too few seeds", ratio: float = 0.5) -> dict[str, Any]:
-    test = {"ratio": ratio, "verdict": verdict, "n": 3, "wins": 3}
-    row = {"metric": "fid-x", "sampler": "euler", "nfe": nfe, "variant": variant}
-    return {**row, "against_baseline": None if variant == "base" else test}
+def best(variant: str, nfe: int) -> dict[str, Any]:
+    return {"metric": "fid-x", "sampler": "euler", "nfe": nfe, "variant": variant}
 
 
 def summary(*rows: dict[str, Any], seeds: int = 3) -> dict[str, Any]:
@@ -71,16 +69,11 @@ def summary(*rows: dict[str, Any], seeds: int = 3) -> dict[str, Any]:
 
 
 def test_one_winner_and_several():
-    assert in_short(summary(best("a", 1, ratio=0.25), best("a", 4))) == (
-        "a has the lowest fid-x at every number of evaluations. That is 0.250 to 0.500 × the baseline, base; "
-        "3 seeds are too few for an exact test to show it."
-    )
-    text = in_short(summary(best("a", 1, "better"), best("b", 2, "no difference shown"), best("base", 4)))
-    assert text.startswith("The lowest fid-x, by evaluations of the network: a at 1; b at 2; base at 4. ")
-    assert text.endswith("an exact test over 3 seeds shows it in 1 of 2 cases.")
-    assert in_short(summary(best("base", 1), best("base", 2))) == (
-        "base has the lowest fid-x at every number of evaluations."
-    )
+    every = "has the lowest fid-x at every number of evaluations."
+    assert in_short(summary(best("a", 1), best("a", 4))) == f"a {every}"
+    assert in_short(summary(best("base", 1), best("base", 2))) == f"base {every}"
+    several = in_short(summary(best("a", 1), best("b", 2), best("base", 4)))
+    assert several == "The lowest fid-x, by evaluations of the network: a at 1; b at 2; base at 4."
 
 
 def test_what_the_tests_can_show_is_said_plainly():

@@ -152,18 +152,13 @@ def test_captions_with_a_picture_in_common_are_one_family(tmp_path, packages):
     assert file.families[1] == "running"
 
 
-def test_embeddings_are_the_captions_own_and_that_of_the_empty_one(tmp_path, packages):
-    file = built(tmp_path, packages)
-    assert file.embeddings[:, 0].tolist() == [len(text) for text in file.captions]
-    assert file.embeddings.dtype == np.float16
-    assert file.empty_embedding.tolist() == [0, 1]
-
-
 def test_two_builds_are_equal_byte_for_byte_and_can_be_read(tmp_path, packages):
     for name in ("one.npz", "two.npz"):
         built(tmp_path, packages).write(tmp_path / name)
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
-    assert EmojiFile.read(tmp_path / "one.npz").captions == built(tmp_path, packages).captions
+    file = EmojiFile.read(tmp_path / "one.npz")
+    assert file.embeddings[:, 0].tolist() == [len(text) for text in file.captions]
+    assert file.empty_embedding.tolist() == [0, 1]
 
 
 def test_resvg_lays_the_drawings_on_white(tmp_path, packages):

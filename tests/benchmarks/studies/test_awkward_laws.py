@@ -14,13 +14,7 @@ from flowprior.conditions import Condition
 from flowprior.data import load_data
 from flowprior.flow import Flow
 from flowprior.paths import Path
-
-
-class Still(torch.nn.Module):
-    """No velocity: samples are source samples at every number of evaluations."""
-
-    def forward(self, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor | None) -> torch.Tensor:
-        return torch.zeros_like(x)
+from tests.benchmarks.studies.conftest import Still
 
 
 @pytest.mark.parametrize("dim", [2, 5])

@@ -1,4 +1,4 @@
-"""Labels with few examples: which are chosen, which are measured, and how near samples are to them."""
+"""Digits as the studies take them: labels left out or with few examples, and distances of samples to them."""
 
 from __future__ import annotations
 
@@ -11,20 +11,15 @@ import pytest
 import torch
 
 from benchmarks.studies import everything, few_labels
-from benchmarks.studies.digits import split
+from benchmarks.studies.digits import UNSEEN, split, within_class_deviation, without_nines
 from benchmarks.studies.few_labels import few_digits
 from flowprior import Coupling, Prior
 from flowprior.conditions import Condition
 from flowprior.data import load_data
+from flowprior.errors import InputError
 from flowprior.flow import Flow
 from flowprior.paths import Path
-
-
-class Still(torch.nn.Module):
-    """No velocity: samples are source samples at every number of evaluations."""
-
-    def forward(self, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor | None) -> torch.Tensor:
-        return torch.zeros_like(x)
+from tests.benchmarks.studies.conftest import Still
 
 
 class Replays(Prior):
@@ -97,3 +92,17 @@ def test_the_study_brings_its_data_sets():
         "assert len(load_data(grid.data)) == 50\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_a_prior_without_a_fallback_refuses_the_unseen_label() -> None:
+    assert UNSEEN not in everything(without_nines())[1]
+    assert UNSEEN in everything(without_nines("test"))[1]
+    prior = Prior.create("gmm", conditions=10).fit(without_nines().batches())
+    with pytest.raises(InputError, match='unseen="pooled"'):
+        prior.sample(torch.tensor([UNSEEN]))
+
+
+def test_deviation_within_classes_leaves_the_means_out() -> None:
+    labels = torch.arange(4000) % 2
+    x = 0.5 * torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)) + 10 * labels[:, None]
+    assert abs(float(within_class_deviation(x, labels)) - 0.5) < 0.01

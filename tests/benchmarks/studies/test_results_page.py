@@ -1,4 +1,4 @@
-"""The page of results, its charts and the README say what the stored results say."""
+"""The page of results, its charts and the README hold the stored results, which new runs replace."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from PIL import Image
 from benchmarks.studies import RESULTS, STUDIES, tables
 from benchmarks.studies.charts import CHARTS, DIGEST, digest
 from benchmarks.studies.results_page import DOCS, MARKED, README, TARGET, filled, page
-from flowprior.study.table import read_rows, runs_of, write_results
+from benchmarks.studies.store import store
+from flowprior.study.table import read_rows, read_table, runs_of, write_results
 from tests.markdown_blocks import REPOSITORY
+from tests.study.stored import keep, rows, run
 
 TABLES = sorted(path.name.removesuffix(".csv.gz") for path in RESULTS.glob("*.csv.gz"))
 NOT_RUN = {"imagenet64", "coco"}
@@ -61,3 +63,18 @@ def test_runs_that_are_not_legacy_come_from_commits_of_this_history() -> None:
     for commit in commits:
         known = ["git", "-C", str(REPOSITORY), "merge-base", "--is-ancestor", commit, "HEAD"]
         assert subprocess.run(known, check=False, capture_output=True).returncode == 0, commit
+
+
+def test_runs_that_were_made_anew_replace_the_earlier_ones(tmp_path: Path) -> None:
+    dirty = {"commit": f"{40 * 'b'}-dirty"}
+    earlier = [run(label, rows(label, "w2_squared", nfe4=1.0), run=dirty) for label in ("a", "b")]
+    keep(tmp_path / "first", *earlier)
+    store("study", [tmp_path / "first"], tmp_path)
+    anew = run("b", rows("b", "w2_squared", nfe4=3.0))
+    longer = run("b", rows("b", "w2_squared", nfe4=2.0), steps=20)
+    keep(tmp_path / "second", anew, first=2)
+    keep(tmp_path / "third", longer, first=3)
+    found = read_table(store("study", [tmp_path / "second", tmp_path / "third"], tmp_path))
+    assert sorted(found["value"]) == [1.0, 2.0, 3.0]
+    assert dict(zip(runs_of(found)["label"], runs_of(found)["legacy"], strict=False))["a"]
+    assert len(runs_of(found)) == 3

@@ -1,4 +1,4 @@
-"""The studies are grids that can be run, and a new run gives what is stored, where no training decides."""
+"""The studies are grids that can be run; a new run gives what is stored; the paper's tables are rehearsed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
-from benchmarks.studies import STUDIES, tables
-from flowprior.study.grid import load_grid
+from benchmarks.studies import STUDIES, tables, toys
+from flowprior.errors import DataNotFoundError
+from flowprior.study.grid import Grid, load_grid
 from flowprior.study.running import run_grid
 from flowprior.study.runs import variants
 from flowprior.study.table import select
 from flowprior.study.variants import HOOKS, load_hook
 from tests.benchmarks.studies.conftest import cells_of
+from tests.data_folders import write_coco, write_imagenet64
+from tests.expected_warnings import FEW_REFERENCES
 from tests.markdown_blocks import REPOSITORY
 
 GRIDS = sorted(path.name for path in STUDIES.glob("*.toml"))
@@ -53,3 +56,122 @@ def test_the_prior_alone_is_as_stored(
     for metric in metrics:
         value = select(stored, metric=metric)["value"].iloc[0]
         assert found.value(metric, 0) == pytest.approx(value, rel=1e-4)
+
+
+SHORT_TOYS = [
+    "training.steps=3",
+    "training.warmup=1",
+    "samples=16",
+    "nfe=[0, 1]",
+    "model=mlp:width=8,depth=1",
+]
+
+
+def test_the_eight_modes_have_distances_errors_and_curvature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("OF_EACH_MODE", 5), ("TRAJECTORIES", 2), ("NFES", (0, 2))):
+        monkeypatch.setattr(toys, name, value)
+    monkeypatch.chdir(REPOSITORY)
+    every = load_grid(STUDIES / "eight_modes.toml").variants
+    given = {"variants": {label: every[label] for label in ("designed+ot", "ddpm")}}
+    given |= {"data": "eight-modes:n=2200,seed=0,radius=5.0"}
+    outcome = run_grid(load_grid(STUDIES / "eight_modes.toml", given, SHORT_TOYS), tmp_path)
+    assert (outcome.failed, outcome.finished) == ({}, 2)
+    ours, ddpm = (cells_of(tmp_path)[label] for label in ("designed+ot", "ddpm"))
+    assert ours.value("w2_squared", 0) < ddpm.value("w2_squared", 0), "the priors alone"
+    assert {row["sampler"] for row in ddpm.select(metric="travelled")} == {"ancestral"}
+    assert ours.value("curvature") > 0
+    assert ours.value("local_error", 2) > 0
+    assert ours.value("w2_squared", flow="real data") > 0
+
+
+def test_moons_start_from_eight_gaussians_whatever_the_label(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toys, "MOONS", 60)
+    data = {"data": "8gaussians-to-moons:n=500,seed=0"}
+    outcome = run_grid(load_grid(STUDIES / "moons.toml", data, SHORT_TOYS), tmp_path)
+    assert (outcome.failed, outcome.finished) == ({}, 3)
+    rows = cells_of(tmp_path)["FM"].select(metric="w2_squared")
+    assert [(row["sampler"], row["nfe"]) for row in rows] == [("euler", 1), ("dopri5", None)]
+
+
+TABLES = ["imagenet64", "coco"]
+TINY = [
+    "training.steps=2",
+    "training.warmup=1",
+    "training.batch_size=4",
+    "training.precision=float32",
+    "nfe=[0, 2]",
+    "samples=8",
+    "evaluation.features=[]",
+    "evaluation.metrics=['sliced-w2']",
+]
+
+
+def grid(name: str, *overrides: str) -> Grid:
+    return load_grid(STUDIES / f"{name}.toml", {}, overrides)
+
+
+def rehearse(name: str, out: Path, *overrides: str) -> dict[str, Any]:
+    outcome = run_grid(grid(name, *TINY, *overrides), out)
+    assert outcome.failed == {}
+    return cells_of(out)
+
+
+def save_vq_model(folder: Path) -> Path:
+    """A VQModel of a few channels, which halves the sides."""
+    diffusers = pytest.importorskip("diffusers")
+    blocks = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
+    sizes = {"block_out_channels": [4, 8], "norm_num_groups": 2, "latent_channels": 3, "num_vq_embeddings": 7}
+    diffusers.VQModel(**blocks, **sizes, sample_size=8).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_has_the_four_methods_of_the_paper_at_15_evaluations(name: str) -> None:
+    found = {v.label: (v.prior, v.coupling, v.path, v.prediction) for v in variants(grid(name))}
+    paper = {"imagenet64": ("class-gaussians", "gmm"), "coco": ("caption-means", "learned-mean:sigma=0.7")}
+    label, prior = paper[name]
+    assert found["condot"] == ("gaussian", "condot", "condot", "velocity")
+    assert found["batchot"] == ("gaussian", "ot:condition=ignore", "condot", "velocity")
+    assert found["ddpm"] == ("gaussian", "condot", "vp", "epsilon")
+    assert found[label] == (prior, "condot", "condot", "velocity")
+    assert 15 in grid(name).nfe
+    assert {"fid", "kid"} <= set(grid(name).evaluation["metrics"])
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_where_the_data_are_not_there_one_line_says_so(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWPRIOR_DATA", str(tmp_path))
+    with pytest.raises(DataNotFoundError, match=rf"{name}: no .*; unpack ") as caught:
+        run_grid(grid(name, *TINY), tmp_path / "out")
+    assert "\n" not in str(caught.value)
+
+
+@FEW_REFERENCES
+@pytest.mark.slow
+def test_imagenet64_is_rehearsed(tmp_path: Path) -> None:
+    data = f"data=imagenet64:path={write_imagenet64(tmp_path / 'data', batches=1, rows=16)},batches=1"
+    small = ["model=unet:widths=8-16,patch=4", "samples=3"]
+    cells = rehearse("imagenet64", tmp_path / "out", data, *small)
+    assert len(cells) == 5
+    for label, cell in cells.items():
+        assert len(cell.select(flow=label, metric="sliced_w2_squared")) == 2
+
+
+@FEW_REFERENCES
+@pytest.mark.slow
+@pytest.mark.usefixtures("words")
+def test_coco_is_rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    data = f"data=coco:path={write_coco(tmp_path / 'data', 8)},size=8,encoder=words"
+    latent = f"latent=vq-model:path={save_vq_model(tmp_path / 'weights')}"
+    cells = rehearse("coco", tmp_path / "out", data, latent, "model=unet:widths=8-16,patch=1")
+    assert len(cells) == 5
+    assert (tmp_path / "out" / "latents").is_dir()
+    for label, cell in cells.items():
+        assert len(cell.select(flow=label, metric="sliced_w2_squared")) == 2
