@@ -17,7 +17,7 @@ from flowprior.flow import Flow
 from flowprior.flow.label_names import WHOLE
 from flowprior.flow.readers import TEXTUAL
 from flowprior.flow.showing import draw, prior_means
-from flowprior.pictures import point_panels, points, sample_grid
+from flowprior.pictures import beside, points, sample_grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -228,7 +228,7 @@ def draw_stages(found: Stages) -> dict[str, Figure]:
         seen = torch.cat([found.mean, found.states.flatten(0, 1)])
         draw = partial(points, frame=seen)
         panels = {name: (x, None) for name, x in zip(times, found.states, strict=True)}
-        trajectory = point_panels(panels, frame=seen)
+        trajectory = beside(panels, frame=seen)
     return {
         "prior mean": draw(found.mean),
         "prior samples": draw(found.states[0]),
