@@ -50,7 +50,7 @@ def data() -> tuple[Tensor, Tensor]:
     wide = (torch.arange(DIM) + cluster) % 2 == 1
     along = torch.where(wide, 1.5, 0.2) * torch.randn(len(labels), DIM, generator=generator)
     along = along + 0.3 * (2 * cluster - 1) * torch.randn(DIM, generator=generator)
-    x = labels[:, None] + ((torch.linspace(2, 0.3, DIM) * along)[:, None] @ turn[labels])[:, 0]
+    x = labels[:, None] + ((torch.linspace(2, 0.2, DIM) * along)[:, None] @ turn[labels])[:, 0]
     x[:, ::30] *= 0.02
     return x, labels
 

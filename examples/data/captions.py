@@ -12,7 +12,7 @@ import torch
 from flowprior import Prior, train
 from flowprior.data import load_data
 from flowprior.extensions.text.emoji import EmojiData
-from flowprior.pictures import image_panels
+from flowprior.pictures import beside
 
 emoji = load_data("emoji")
 assert isinstance(emoji, EmojiData)
@@ -57,7 +57,7 @@ for name, nfe in {"source samples": 0, "eight evaluations": 8}.items():
     )
     panels[name] = (drawn, places)
 
-figure = image_panels(
+figure = beside(
     panels, names=CAPTIONS, title="Emoji from captions, after a very short training"
 )
 figure

@@ -11,7 +11,7 @@ import torch
 
 from flowprior import evaluate, train
 from flowprior.data import load_data
-from flowprior.pictures import image_panels
+from flowprior.pictures import beside
 
 low = "restoration:of=digits,task=super-resolution,factor=2"
 digits, test = load_data(low), load_data(low, split="test")
@@ -68,5 +68,5 @@ for name, flow in flows.items():
         places,
     )
 panels["truth"] = (truth, rows)
-figure = image_panels(panels, names=[""] * 8, title="Digits from sixteen pixels")
+figure = beside(panels, names=[""] * 8, title="Digits from sixteen pixels")
 figure

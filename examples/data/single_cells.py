@@ -14,7 +14,7 @@ import torch
 from flowprior import train
 from flowprior.data import load_data
 from flowprior.metrics import sliced_wasserstein2_squared
-from flowprior.pictures import point_panels
+from flowprior.pictures import beside
 
 cells, test = load_data("cells"), load_data("cells", split="test")
 x, labels = cells.batch(torch.arange(len(cells)))
@@ -53,7 +53,7 @@ for prior, coupling in (("gaussian", "condot"), ("gmm:shrinkage=2", "ot")):
 
 panels = {"cells": (x[:, :2], labels)}
 panels |= {name: (drawn[:, :2], many) for name, drawn in samples.items()}
-figure = point_panels(
+figure = beside(
     panels,
     names=cells.class_names,
     title="Blood cells, and samples with four evaluations",

@@ -15,7 +15,7 @@ from torch import Tensor
 from flowprior import Prior, train
 from flowprior.data import load_data
 from flowprior.metrics import wasserstein2_squared
-from flowprior.pictures import point_panels
+from flowprior.pictures import beside
 
 # %%
 # The radius is normal, with mean and deviation of the data, and the angle is
@@ -98,5 +98,5 @@ for name in ("gaussian", "ring:widen=1.5"):
     print(heading)
 
 title = "Eight Gaussians without labels, two evaluations"
-figure = point_panels(panels, real=real, title=title)
+figure = beside(panels, real=real, title=title)
 figure

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from flowprior import Flow, train
 from flowprior.data import load_data
-from flowprior.pictures import image_panels
+from flowprior.pictures import beside
 
 # %%
 # Events arrive as ``[B, 1, 8, 8]``, times as ``[B]`` in [0, 1], labels as ``[B]``.
@@ -67,7 +67,7 @@ for name, nfe in {"source samples": 0, "four evaluations": 4}.items():
     )
     panels[name] = (samples, labels)
 
-figure = image_panels(panels, title="Digits by a network of your own")
+figure = beside(panels, title="Digits by a network of your own")
 figure
 
 # %%

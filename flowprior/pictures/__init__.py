@@ -10,11 +10,10 @@ from flowprior.pictures.grid import (
     check_drawable,
     first_of_each,
     given_pictures,
-    image_panels,
     is_drawable,
     sample_grid,
 )
-from flowprior.pictures.points import densities, point_panels, points
+from flowprior.pictures.points import densities, points
 from flowprior.pictures.quality import quality
 from flowprior.pictures.saving import SUFFIXES, figure_bytes, save_figure
 from flowprior.pictures.trajectories import (
@@ -35,9 +34,7 @@ __all__ = [
     "figure_bytes",
     "first_of_each",
     "given_pictures",
-    "image_panels",
     "is_drawable",
-    "point_panels",
     "points",
     "quality",
     "sample_grid",

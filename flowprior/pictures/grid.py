@@ -143,6 +143,7 @@ def beside(
     names: Sequence[str] | None = None,
     title: str = "",
     real: Tensor | None = None,
+    frame: Tensor | None = None,
     columns: int | None = None,
 ) -> Figure:
     """Samples as what they are, panel beside panel: images in rows of classes, or points of the plane.
@@ -153,6 +154,7 @@ def beside(
         names: of the classes; by default their numbers.
         title: of the picture.
         real: real points in grey under every panel; images do without.
+        frame: points ``[K, 2]`` that decide which part of the plane is seen; by default all that are drawn.
         columns: images of a panel in a line.
 
     Raises:
@@ -162,7 +164,7 @@ def beside(
     check_drawable(x.shape[1:])
     if x.dim() == 4:
         return image_panels(panels, columns=columns, names=names, title=title)
-    return point_panels(panels, real=real, names=names, title=title)
+    return point_panels(panels, real=real, names=names, title=title, frame=frame)
 
 
 def is_drawable(event_shape: Sequence[int]) -> bool:

@@ -22,10 +22,9 @@ MOST_COLOURS = 10
 DOT = 9
 Panel = tuple[Tensor, Tensor | None]
 """Images ``[N, C, H, W]`` or points ``[N, 2]``, and their condition ``[N, …]`` or None."""
-SIDE, LEFT, BOTTOM, BETWEEN, NAME, LEGEND = 5.0, 0.7, 0.4, 0.4, 0.3, 1.5
-"""Inches of a panel, of what is around it, and of the legend at the right."""
+SIDE, HEADING, LEGEND = 5.4, 0.2, 1.5
+"""The sides of a panel with its numbers, the height of a heading, and the width of the legend, in inches."""
 LONGEST_NAME, LONGEST_TITLE = 18, 60
-TIGHT: dict[str, Any] = {"frameon": False, "borderpad": 0, "borderaxespad": 0, "handletextpad": 0.2}
 MARGIN = 0.08
 LogDensity = Callable[[Tensor], Tensor]
 """log p of points ``[B, 2]`` -> ``[B]``, in nats."""
@@ -70,105 +69,77 @@ def point_panels(
 
     Args:
         panels: points ``[N, 2]`` and their condition, by the name that stands above them.
-        real: as in :func:`points`, under each.
-        names: as in :func:`points`.
-        title: of the picture.
-        frame: as in :func:`points`.
+        real, names, title, frame: as in :func:`points`.
 
     Raises:
         InputError: no points of the plane.
     """
     clouds = [x for x, _ in panels.values()]
-    figure, places = panels_over_real(list(panels), clouds, real=real, title=title, frame=frame)
+    figure, places = plane_axes(list(panels), clouds, real=real, title=title, frame=frame)
     for axes, (x, cond) in zip(places, panels.values(), strict=True):
         scatter(axes, x, cond, names)
     add_legend(figure, places)
     return figure
 
 
-def panels_over_real(
+def plane_axes(
     headings: Sequence[str],
     clouds: Sequence[Tensor],
     *,
-    real: Tensor | None,
-    title: str,
-    frame: Tensor | None,
+    real: Tensor | None = None,
+    title: str = "",
+    frame: Tensor | None = None,
 ) -> tuple[Figure, list[Axes]]:
-    """Panels over the part of the plane that ``frame``, else all points, take up; real points are grey.
+    """Square panels of the part of the plane that ``frame``, or all points, take up; real points are grey.
+
+    Args:
+        headings: the names of the panels; may be empty.
+        clouds: points ``[N, 2]`` that will be drawn.
+        real, title, frame: as in :func:`points`.
 
     Raises:
         InputError: no points of the plane.
     """
-    drawn = [*clouds] if real is None else [*clouds, real]
-    check_points(*drawn, *([] if frame is None else [frame]))
-    figure, places = plane_axes(headings, title, drawn if frame is None else [frame])
-    if real is not None:
-        for axes in places:
-            axes.scatter(*coordinates(real), c="0.8", s=DOT, linewidths=0, label="real data")
-    return figure, places
-
-
-def plane_axes(names: Sequence[str], title: str, seen: Sequence[Tensor]) -> tuple[Figure, list[Axes]]:
-    """Axes of one size under their names, with room for a legend at the right.
-
-    Args:
-        names: of the panels; may be empty.
-        title: of the picture.
-        seen: clouds ``[N, 2]`` that decide which part of the plane every panel shows.
-    """
     from matplotlib.figure import Figure
 
-    width = LEFT + (SIDE + BETWEEN) * len(names) + LEGEND
-    height = BOTTOM + SIDE + NAME * (1 + bool(title))
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-    figure.text(
-        LEFT / width,
-        1 - 0.1 / height,
-        clipped(title, LONGEST_TITLE * len(names)),
-        fontsize=11,
-        va="top",
-        color="black",
-        parse_math=False,
-    )
-    places = []
-    for place, name in enumerate(names):
-        left = LEFT + (SIDE + BETWEEN) * place
-        axes = figure.add_axes((left / width, BOTTOM / height, SIDE / width, SIDE / height))
-        axes.set_title(clipped(name, LONGEST_TITLE), fontsize=10, color="black", parse_math=False)
-        axes.ticklabel_format(style="sci", scilimits=(-2, 3), useOffset=False)
-        axes.tick_params(labelleft=place == 0)
-        _set_limits(axes, torch.cat([cloud.detach().double().cpu() for cloud in seen]))
-        places.append(axes)
+    drawn = [*clouds] if real is None else [*clouds, real]
+    check_points(*drawn, *([] if frame is None else [frame]))
+    size = (SIDE * len(headings) + LEGEND, SIDE + HEADING * (1 + bool(title)))
+    figure = Figure(figsize=size, dpi=DPI, facecolor="white", layout="compressed")
+    if title:
+        shown = clipped(title, LONGEST_TITLE * len(headings))
+        figure.suptitle(shown, fontsize=11, color="black", parse_math=False)
+    shared = {"sharex": True, "sharey": True, "subplot_kw": {"box_aspect": 1}}
+    places = list(figure.subplots(1, len(headings), squeeze=False, **shared)[0])
+    for axes, heading in zip(places, headings, strict=True):
+        axes.set_title(clipped(heading, LONGEST_TITLE), fontsize=10, color="black", parse_math=False)
+        if real is not None:
+            axes.scatter(*coordinates(real), c="0.8", s=DOT, linewidths=0, label="real data")
+    places[0].ticklabel_format(style="sci", scilimits=(-2, 3), useOffset=False)
+    seen = drawn if frame is None else [frame]
+    _set_limits(places[0], torch.cat([cloud.detach().double().cpu() for cloud in seen]))
     return figure, places
 
 
 def add_legend(figure: Figure, places: Sequence[Axes]) -> None:
     """One legend for what has a name in any panel, and a scale where colours are numbers."""
-    shown = {
-        str(artist.get_label()): artist
-        for axes in places
-        for artist in axes.collections
-        if not str(artist.get_label()).startswith("_")
-    }
+    found = [zip(*reversed(axes.get_legend_handles_labels()), strict=True) for axes in places]
+    shown = {name: artist for pairs in found for name, artist in pairs}
     if len(shown) > 1 or "real data" in shown:
         names = [clipped(name, LONGEST_NAME) for name in shown]
-        last = places[-1].get_position()
-        place = (last.x1 + 0.1 / figure.get_figwidth(), last.y1)
         legend = figure.legend(
-            shown.values(), names, loc="upper left", bbox_to_anchor=place, markerscale=2, **TIGHT
+            shown.values(), names, loc="outside right upper", markerscale=2, frameon=False, handletextpad=0.2
         )
         for text in legend.get_texts():
             text.set_parse_math(False)
     coloured = [artist for axes in places for artist in axes.collections if artist.get_array() is not None]
     if coloured:
-        add_scale(figure, places[-1], coloured[0], "condition")
+        add_scale(figure, places, coloured[0], "condition")
 
 
-def add_scale(figure: Figure, last: Axes, coloured: ScalarMappable, name: str) -> None:
-    """A named scale of colours at the right of the last panel, beside where a legend would begin."""
-    place, inch = last.get_position(), 1 / figure.get_figwidth()
-    scale = figure.add_axes((place.x1 + 0.2 * inch, place.y0, 0.15 * inch, 0.7 * place.height))
-    figure.colorbar(coloured, cax=scale, label=name)
+def add_scale(figure: Figure, places: Sequence[Axes], coloured: ScalarMappable, name: str) -> None:
+    """A named scale of colours at the right of the panels."""
+    figure.colorbar(coloured, ax=list(places), label=name, shrink=0.7, fraction=0.05, pad=0.02)
 
 
 def scatter(
@@ -254,8 +225,7 @@ def densities(
     """
     if side < 2 or not depth > 0:
         raise OptionError(f"densities: expected side >= 2 and depth > 0, got side={side} and depth={depth}")
-    check_points(around)
-    figure, places = plane_axes(list(panels), title, [around])
+    figure, places = plane_axes(list(panels), [around], title=title)
     # Rows from below, in the middle of side² equal squares.
     middles = (torch.arange(side, dtype=torch.float64) + 0.5) / side
     ends = places[0].get_xlim(), places[0].get_ylim()
@@ -285,5 +255,5 @@ def densities(
         )
         if show_points:
             axes.scatter(*coordinates(around), s=3, c="white", linewidths=0, alpha=0.5)
-    add_scale(figure, places[-1], places[-1].images[0], "log-density, nats")
+    add_scale(figure, places, places[-1].images[0], "log-density, nats")
     return figure

@@ -15,7 +15,7 @@ from flowprior.pictures.points import (
     add_legend,
     class_colour,
     coordinates,
-    panels_over_real,
+    plane_axes,
     rows_of_classes,
     scatter,
 )
@@ -96,7 +96,7 @@ def trajectory_panels(
         InputError: no points of the plane.
     """
     clouds = [states.flatten(0, 1) for states, _ in panels.values()]
-    figure, places = panels_over_real(list(panels), clouds, real=real, title=title, frame=frame)
+    figure, places = plane_axes(list(panels), clouds, real=real, title=title, frame=frame)
     for axes, (states, cond) in zip(places, panels.values(), strict=True):
         _draw_lines(axes, states, cond)
         axes.scatter(
@@ -253,7 +253,7 @@ def _points(
     states: Tensor, cond: Tensor | None, names: Sequence[str] | None, title: str, real: Tensor | None
 ) -> Drawn:
     """Clouds of the plane, which is seen as far as any state or the real points reach."""
-    figure, (axes,) = panels_over_real([""], [states.flatten(0, 1)], real=real, title=title, frame=None)
+    figure, (axes,) = plane_axes([""], [states.flatten(0, 1)], real=real, title=title, frame=None)
     clouds = scatter(axes, states[0], cond, names)
     add_legend(figure, [axes])
 

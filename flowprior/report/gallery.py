@@ -106,6 +106,7 @@ def draw(samples: Samples, real: Tensor, description: str, names: Sequence[str] 
         for thing in (*others, *figure.legends):
             thing.remove()
         axes.set_axis_off()
+        figure.set_layout_engine("none")
         axes.set_position((0, 0, 1, 1))
         figure.set_size_inches(PANEL, PANEL)
     else:

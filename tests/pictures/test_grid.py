@@ -17,7 +17,6 @@ from flowprior.pictures import (
     beside,
     figure_bytes,
     first_of_each,
-    image_panels,
     points,
     sample_grid,
     save_figure,
@@ -98,7 +97,7 @@ def test_one_image_a_class_has_its_name_above_it(show) -> None:
 def test_panels_share_their_rows(show) -> None:
     labels = torch.arange(3).repeat_interleave(2)
     panels = {"mean of data": (squares(2), torch.tensor([0, 2])), "the flow": (squares(6, 0.0), labels)}
-    shown = show(image_panels(panels))
+    shown = show(beside(panels))
     assert shown.words == ["0", "1", "2", "mean of\ndata", "the flow"]
     first, *_, last = shown.canvas[20 + PITCH, :, 0], shown.canvas[20, :, 0]
     assert set(first[:PITCH].tolist()) == {255}, "the first panel has no image of class 1"
@@ -111,7 +110,7 @@ def test_no_words_overlap(show) -> None:
     mean = (squares(4), torch.arange(4))
     names = ["T-shirt/top", "Ankle boot that is long" + 9 * " and longer", 90 * "x", "Bag"]
     panels = {"mean of data": mean, "mean of a long prior": mean, "prior": (squares(16), labels)}
-    for figure in (image_panels(panels, names=names, title="on some data"), sample_grid(*mean, names=names)):
+    for figure in (beside(panels, names=names, title="on some data"), sample_grid(*mean, names=names)):
         figure_bytes(figure)
         texts = [text for text in figure.findobj(Text) if text.get_text()]  # type: ignore[attr-defined]
         boxes = [text.get_window_extent() for text in texts]

@@ -16,7 +16,7 @@ from flowprior.errors import InputError
 from flowprior.flow import Flow
 from flowprior.flow.flow import draw, prior_means
 from flowprior.flow.readers import TEXTUAL, WHOLE
-from flowprior.pictures import point_panels, points, sample_grid
+from flowprior.pictures import beside, points, sample_grid
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -227,7 +227,7 @@ def draw_stages(found: Stages) -> dict[str, Figure]:
         seen = torch.cat([found.mean, found.states.flatten(0, 1)])
         draw = partial(points, frame=seen)
         panels = {name: (x, None) for name, x in zip(times, found.states, strict=True)}
-        trajectory = point_panels(panels, frame=seen)
+        trajectory = beside(panels, frame=seen)
     return {
         "prior mean": draw(found.mean),
         "prior samples": draw(found.states[0]),
