@@ -126,13 +126,13 @@ class Frame:
     def tables(self, *given: Tensor) -> SubspaceTables | None:
         """The rows' linear part as the native operators take it, beside what else they are ``given``.
 
-        None where they do not serve it: of another dtype, where a derivative may be asked, and for what they do
-        not know.
+        None where they do not serve it: in another dtype, where a derivative may be asked, and where the
+        frame has parts that they do not know.
         """
         unknown = (self.rotation, self.stretch, self.datum, self.shared)
         if self.transposed is None or any(part is not None for part in unknown):
             return None
-        if torch.compiler.is_compiling() or any(part.dtype != self.basis.dtype for part in given):
+        if any(part.dtype != self.basis.dtype for part in given):
             return None
         if not serves_values(*given, self.loc, self.noise, self.spread, self.basis):
             return None
