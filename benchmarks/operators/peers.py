@@ -107,13 +107,6 @@ def two_products(x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor) -> Tens
     return (joint.view(-1, conditions, components) + logits.log_softmax(-1)).logsumexp(-1)
 
 
-def eager_path(
-    logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor, x1: Tensor, t: Tensor
-) -> tuple[Tensor, Tensor]:
-    """A source sample drawn, then the straight path's point and velocity."""
-    return eager_interpolate(eager_sample(logits, mean, scale, cond), x1, t)
-
-
 def eager_interpolate(x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """t x1 + (1 − t) x0 and x1 − x0."""
     t = t[:, None]
@@ -138,11 +131,6 @@ def flow_matching_point() -> Point:
     """flow_matching's path: x_t and dx_t of the straight path."""
     path = peer("flow_matching.path").CondOTProbPath()
     return lambda x0, x1, t: path.sample(x_0=x0, x_1=x1, t=t)
-
-
-def from_mixture(point: Point, p: Problem) -> Call:
-    """Source samples by the eager composition, then a package's point."""
-    return lambda: point(eager_sample(*p.tables, p.cond), p.x1, p.t)
 
 
 def scikit_learn_log_prob(p: Problem) -> Call:

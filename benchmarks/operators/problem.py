@@ -39,7 +39,6 @@ class Problem:
         self.cond = torch.randint(CONDITIONS, (self.batch,), generator=generator)
         self.x0, self.x1, self.v = torch.randn(3, self.batch, self.dim, generator=generator)
         self.t = torch.rand(self.batch, generator=generator)
-        self.seed = torch.tensor([20250211])
         self.tables = (self.logits, self.mean, self.scale)
         self.event_bytes = self.x1.nbytes
         self.table_bytes = self.mean.nbytes + self.scale.nbytes

@@ -20,7 +20,7 @@ def sample(*size: int) -> Group:
     return Group(
         p.name("gmm_sample"),
         {
-            **ours(partial(ops.gmm_sample, *arguments, p.seed)),
+            **ours(partial(ops.gmm_sample, *arguments)),
             **composed("eager", peers.eager_sample, *arguments),
             "MixtureSameFamily": lambda: lambda: peers.mixture(*arguments).sample(),
         },

@@ -9,26 +9,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.operators import peers
-from benchmarks.operators.groups import Group, composed, ours, rows_of
-from benchmarks.operators.problem import MIXTURES, PAIRS, Problem
-from flowprior import ops
-
-
-@lru_cache(maxsize=1)
-def path_from_mixture(*size: int) -> Group:
-    p = Problem(*size)
-    arguments = (*p.tables, p.cond, p.x1, p.t)
-    return Group(
-        p.name("gmm_path"),
-        {
-            **ours(partial(ops.gmm_path, *arguments, p.seed)),
-            **composed("eager", peers.eager_path, *arguments),
-            "torchcfm": lambda: peers.from_mixture(peers.torchcfm_point(), p),
-            "flow_matching": lambda: peers.from_mixture(peers.flow_matching_point(), p),
-        },
-        {"eager": 4, "compiled eager": 1},
-        moved=3 * p.event_bytes + p.table_bytes,
-    )
+from benchmarks.operators.groups import WHOLE, Group, composed, ours, rows_of
+from benchmarks.operators.problem import PAIRS, Problem
+from flowprior import Path, ops
 
 
 @lru_cache(maxsize=1)
@@ -36,14 +19,14 @@ def interpolation(*size: int) -> Group:
     p = Problem(*size)
     arguments = (p.x0, p.x1, p.t)
     return Group(
-        p.name("interpolate", mixture=False),
+        p.name("Path.interpolate", mixture=False),
         {
-            **ours(partial(ops.interpolate, *arguments)),
+            WHOLE: lambda: partial(Path.create("condot").interpolate, *arguments),
             **composed("eager", peers.eager_interpolate, *arguments),
             "torchcfm": lambda: partial(peers.torchcfm_point(), *arguments),
             "flow_matching": lambda: partial(peers.flow_matching_point(), *arguments),
         },
-        {"eager": 1, "compiled eager": 1},
+        {"torchcfm": 1, "flow_matching": 1},
         moved=4 * p.event_bytes,
     )
 
@@ -67,6 +50,5 @@ def loss(*size: int) -> Group:
     )
 
 
-test_gmm_path = rows_of(path_from_mixture, MIXTURES)
 test_interpolate = rows_of(interpolation, PAIRS)
 test_loss_and_gradient = rows_of(loss, PAIRS)

@@ -1,5 +1,7 @@
 #include "subspace_source.cuh"
 
+#include <optional>
+
 #include "subspace_tensors.h"
 
 namespace flowprior::cuda {

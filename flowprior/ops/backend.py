@@ -36,7 +36,7 @@ class Backend:
         name: ``"native"`` or ``"torch"``.
         reason: why, in one line.
         devices: types of the devices that the native operators serve; tensors on others go to pure torch.
-        instruction_set: of the CPU kernels, ``"baseline"``, ``"avx2"`` or ``"avx512"``; None in pure torch.
+        instruction_set: of the CPU kernels, ``"baseline"`` or ``"avx2"``; None in pure torch.
         build: the record of the extension's build: versions, compiler, instruction sets, flags.
         asked: whether pure torch is what was asked for, and so no news.
     """

@@ -6,10 +6,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from flowprior.errors import InputError
-from flowprior.ops.operators import Context, Grad, fake, is_differentiated, serves
+from flowprior.ops.operators import Context, Grad, is_differentiated, once, serves
 from flowprior.ops.shapes import compute_dtype, flat
 
 Reduction = Literal["mean", "none"]
@@ -141,35 +140,18 @@ class NativeLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Context, *grads: Tensor) -> tuple[Grad, ...]:
         squared_error, gradient = ctx.saved_tensors
-        (grad,) = grads
+        (grad,) = (each.detach() for each in grads)
         of_rows = grad.view(-1, *[1] * (gradient.dim() - 1)) if grad.dim() else grad
         grad_v = (gradient * of_rows).to(gradient.dtype)
         needs_v, needs_u, needs_x0, needs_x1, needs_weight = ctx.needs_input_grad[:5]
         minus = -grad_v if needs_u or needs_x1 else None
-        return (
+        gradients = (
             grad_v if needs_v else None,
             minus if needs_u else None,
             grad_v if needs_x0 else None,
             minus if needs_x1 else None,
             grad * squared_error / ctx.count if needs_weight else None,
-            None,
-            None,
         )
-
-
-@fake("flow_matching_loss")
-def _outputs(
-    v: Tensor,
-    u: Tensor | None,
-    x0: Tensor | None,
-    x1: Tensor | None,
-    weight: Tensor | None,
-    mean: bool,
-    with_gradient: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    errors = v.new_empty(v.shape[0], dtype=compute_dtype(v.dtype))
-    gradient = v.new_empty(v.shape if with_gradient else 0)
-    return errors.new_empty(()) if mean else torch.empty_like(errors), errors, gradient
+        return *once("flow_matching_loss", *gradients), None, None

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from flowprior.errors import InputError
 from flowprior.ops.mixture import LOG_2PI
-from flowprior.ops.operators import Context, Grad, fake, serves
+from flowprior.ops.operators import Context, Grad, once, serves
 from flowprior.ops.shapes import check_alike, check_labels, compute_dtype, flat, flat_mixture
 
 
@@ -135,19 +134,33 @@ class NativeDensity(torch.autograd.Function):
         return log_prob, shares
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Context, *grads: Grad) -> tuple[Grad, ...]:
-        x, logits, mean, scale, cond, shares = ctx.saved_tensors
-        library, joint = torch.ops.flowprior, joint_gradient(shares, *grads)
-        if cond is None:
-            total = joint.sum(0)
-            grad_x, grad_mean, grad_scale = library.gmm_log_prob_all_backward(joint, x, mean, scale)
-        else:
-            # index_put sums in a fixed order on CUDA, too, as index_add does not.
-            total = torch.zeros_like(logits, dtype=joint.dtype).index_put((cond,), joint, accumulate=True)
-            grad_x, grad_mean, grad_scale = library.gmm_log_prob_backward(joint, x, mean, scale, cond)
-        grad_logits = total - logits.to(joint.dtype).softmax(1) * total.sum(1, keepdim=True)
-        return grad_x, grad_logits.to(logits.dtype), grad_mean, grad_scale, None
+        with torch.no_grad():
+            gradients = _gradients(*ctx.saved_tensors, *grads)
+        return *once("gmm_log_prob", *gradients), None
+
+
+def _gradients(
+    x: Tensor,
+    logits: Tensor,
+    mean: Tensor,
+    scale: Tensor,
+    cond: Tensor | None,
+    shares: Tensor,
+    grad: Grad,
+    grad_shares: Grad,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients in x, logits, mean and scale."""
+    library, joint = torch.ops.flowprior, joint_gradient(shares, grad, grad_shares)
+    if cond is None:
+        total = joint.sum(0)
+        grad_x, grad_mean, grad_scale = library.gmm_log_prob_all_backward(joint, x, mean, scale)
+    else:
+        # index_put sums in a fixed order on CUDA, too, as index_add does not.
+        total = torch.zeros_like(logits, dtype=joint.dtype).index_put((cond,), joint, accumulate=True)
+        grad_x, grad_mean, grad_scale = library.gmm_log_prob_backward(joint, x, mean, scale, cond)
+    grad_logits = total - logits.to(joint.dtype).softmax(1) * total.sum(1, keepdim=True)
+    return grad_x, grad_logits.to(logits.dtype), grad_mean, grad_scale
 
 
 def joint_gradient(shares: Tensor, grad: Grad, grad_shares: Grad) -> Tensor:
@@ -159,25 +172,3 @@ def joint_gradient(shares: Tensor, grad: Grad, grad_shares: Grad) -> Tensor:
     if grad_shares is not None:
         slope = slope + grad_shares - (shares * grad_shares).sum(-1, keepdim=True)
     return shares * slope
-
-
-@fake("gmm_log_prob")
-def _outputs(x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
-    return _empty(x, x.shape[0]), _empty(x, x.shape[0], logits.shape[1])
-
-
-@fake("gmm_log_prob_all")
-def _outputs_all(x: Tensor, logits: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-    return _empty(x, x.shape[0], logits.shape[0]), _empty(x, x.shape[0], *logits.shape)
-
-
-@fake("gmm_log_prob_backward")
-@fake("gmm_log_prob_all_backward")
-def _outputs_backward(
-    grad_joint: Tensor, x: Tensor, mean: Tensor, scale: Tensor, cond: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape), mean.new_empty(mean.shape), scale.new_empty(scale.shape)
-
-
-def _empty(x: Tensor, *shape: int) -> Tensor:
-    return x.new_empty(shape, dtype=compute_dtype(x.dtype))

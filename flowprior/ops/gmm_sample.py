@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from flowprior.ops.mixture import select_component
-from flowprior.ops.operators import fake, serves_values
+from flowprior.ops.operators import serves_values
 from flowprior.ops.random import draw_seed, normal, uniform
 from flowprior.ops.shapes import check_labels, flat_mixture
 
@@ -21,9 +21,9 @@ def gmm_sample(
 ) -> tuple[Tensor, Tensor]:
     """Draw x0 ~ Σ_k π_ck N(μ_ck, diag(σ²_ck)) with c = cond[b], and return it with its component.
 
-    Differentiable in mean and scale, with the component as it was drawn. The component is one of 0..K-1 whatever
-    the logits: NaN excludes a component as -inf does, components at +inf share the draws evenly and leave
-    none to the others, and where nothing is left component 0 is drawn.
+    Differentiable in mean and scale, with the component as it was drawn. The component is one of 0..K-1
+    whatever the logits: NaN excludes a component as -inf does, components at +inf share the draws evenly
+    and leave none to the others, and where nothing is left component 0 is drawn.
 
     Args:
         logits: log weights ``[C, K]``, not necessarily normalised; -inf excludes a component.
@@ -63,10 +63,3 @@ def draw_component(logits: Tensor, cond: Tensor, generator: torch.Generator | No
     if logits.shape[1] == 1:
         return torch.zeros_like(cond)
     return select_component(logits[cond], uniform(len(cond), logits.device, generator))
-
-
-@fake("gmm_sample")
-def _outputs(
-    logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor, seed: Tensor
-) -> tuple[Tensor, Tensor]:
-    return mean.new_empty(cond.shape[0], mean.shape[2]), cond.new_empty(cond.shape[0])

@@ -1,46 +1,31 @@
-"""Where an operator runs: in the native library on the devices it was built for, in plain torch elsewhere."""
+"""Where an operator runs: in the native library on the devices it was built for, in plain torch elsewhere.
+
+Plain torch also serves ``torch.compile``, which fuses it, and every kind of derivative but the first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from flowprior.errors import DerivativeError
 from flowprior.ops.backend import announce_fallback, native_devices
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Grad = Tensor | None
 Context = Any
 """torch's FunctionCtx: saved_tensors, needs_input_grad, and what a forward pass left on it."""
 
-FAKES: dict[str, Callable[..., Any]] = {}
-"""The outputs of each native operator without numbers, for torch.compile, by the operator's name."""
-
-# Known at import, and so a constant to torch.compile.
 _native_devices = native_devices()
-
-
-def fake(name: str) -> Callable[[Function], Function]:
-    """Give torch.compile a function that makes the outputs of the native operator ``name`` without numbers."""
-
-    def register(function: Function) -> Function:
-        FAKES[name] = function
-        if _native_devices:
-            torch.library.register_fake(f"flowprior::{name}", function)
-        return function
-
-    return register
 
 
 def is_native(device: torch.device) -> bool:
     """Return True if the native operators serve ``device``; a warning says once that they do not."""
     if device.type in _native_devices:
         return True
-    if not torch.compiler.is_compiling():
-        announce_fallback(device.type)
+    announce_fallback(device.type)
     return False
 
 
@@ -60,9 +45,37 @@ def is_differentiated(*tensors: Tensor) -> bool:
 
 def serves(*tensors: Tensor) -> bool:
     """Return True if the native operators that have a gradient serve these tensors of one device."""
+    if torch.compiler.is_compiling():
+        return False
     return is_native(tensors[0].device) and not is_transformed(*tensors)
 
 
 def serves_values(*tensors: Tensor) -> bool:
     """Return True if native operators without a gradient serve these tensors of one device."""
     return serves(*tensors) and not is_differentiated(*tensors)
+
+
+def once(owner: str, *gradients: Grad) -> tuple[Grad, ...]:
+    """Return gradients whose own derivative raises where a graph of them is being built."""
+    if not torch.is_grad_enabled():
+        return gradients
+    return tuple(
+        None if gradient is None else _Once.apply(gradient.detach().requires_grad_(), owner)
+        for gradient in gradients
+    )
+
+
+class _Once(torch.autograd.Function):
+    """The identity, without a derivative."""
+
+    @staticmethod
+    def forward(ctx: Context, gradient: Tensor, owner: str) -> Tensor:
+        ctx.owner = owner
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Context, *grads: Tensor) -> NoReturn:
+        raise DerivativeError(
+            f"{ctx.owner}: the native operator is differentiable once, and its second derivative was asked "
+            "for; FLOWPRIOR_OPS=torch takes plain torch, which has it"
+        )

@@ -24,14 +24,14 @@ def normal(*shape: int, like: Tensor, generator: torch.Generator | None = None) 
         generator: of any device; None for torch's own generator of the device of ``like``.
     """
     home = like.device if generator is None else generator.device
-    return torch.randn(shape, generator=generator, dtype=like.dtype, device=home).to(like.device)
+    return torch.empty(shape, dtype=like.dtype, device=home).normal_(generator=generator).to(like.device)
 
 
 def uniform(n: int, device: torch.device, generator: torch.Generator | None = None) -> Tensor:
     """Draw n numbers in [0, 1), float64 ``[n]``, in float32 on devices without float64."""
     home = device if generator is None else generator.device
     dtype = torch.float32 if device.type in WITHOUT_FLOAT64 else torch.float64
-    return torch.rand(n, generator=generator, dtype=dtype, device=home).to(device)
+    return torch.empty(n, dtype=dtype, device=home).uniform_(generator=generator).to(device)
 
 
 def draw_seed(generator: torch.Generator | None, device: torch.device) -> Tensor:

@@ -151,9 +151,9 @@ class Frame:
     def tables(self, *others: Tensor) -> SubspaceTables | None:
         """Return the linear part as the native operators take it beside the tensors ``others``.
 
-        None where they do not serve it: of another dtype, and where a derivative may be asked.
+        None where they do not serve it: in another dtype, and where a derivative may be asked.
         """
-        if self.axes.transposed is None or torch.compiler.is_compiling():
+        if self.axes.transposed is None:
             return None
         if any(part.dtype != self.axes.basis.dtype for part in others):
             return None

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 
-from flowprior.ops.operators import complete_library
 from tests.native.emulated import Emulation, build_kernels, build_operators
 
 
@@ -48,7 +47,6 @@ def emulation(compiler: str, compiled: Path) -> Emulation:
 
 @pytest.fixture(scope="session")
 def operators(compiler: str, compiled: Path) -> Any:
-    """The CUDA operators over emulated kernels, on CPU tensors, with fakes and gradients."""
+    """The CUDA operators over emulated kernels, on CPU tensors."""
     torch.ops.load_library(str(build_operators(compiler, compiled)))
-    complete_library("flowprior_emulated")
     return torch.ops.flowprior_emulated

@@ -149,11 +149,6 @@ class Emulation:
         function.restype = ctypes.c_int64
         return function(*map(_argument, (logits, len(logits), height)))
 
-    def standard_normal(self, like: Tensor, seed: Tensor, n: int, dim: int, stream: int) -> Tensor:
-        out = self._output([n, dim], like.dtype)
-        self._run("standard_normal", like.dtype, out, out.stride(0), n, dim, seed, stream)
-        return out
-
     def gmm_sample(
         self, logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor, seed: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -162,37 +157,6 @@ class Emulation:
         tables = (_sizes(mean, scale), logits, mean, scale)
         self._run("gmm_sample", mean.dtype, *tables, cond, seed, rows, out, out.stride(0), component)
         return out, component
-
-    def gmm_path(
-        self,
-        logits: Tensor,
-        mean: Tensor,
-        scale: Tensor,
-        cond: Tensor,
-        x1: Tensor,
-        t: Tensor,
-        seed: Tensor,
-        sigma_min: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        x_t, u_t = (self._output(x1.shape, x1.dtype) for _ in range(2))
-        component = self._row(len(cond), torch.int64)
-        tables = (_sizes(mean, scale), logits, mean, scale)
-        inputs = (cond, seed, len(cond), x1, x1.stride(0), _computed(t, x1), sigma_min)
-        self._run("gmm_path", x1.dtype, *tables, *inputs, x_t, u_t, x_t.stride(0), component)
-        return x_t, u_t, component
-
-    def interpolate(self, x0: Tensor, x1: Tensor, t: Tensor, sigma_min: float) -> tuple[Tensor, Tensor]:
-        x_t, u_t = (self._output(x1.shape, x1.dtype) for _ in range(2))
-        inputs = (x0, x0.stride(0), x1, x1.stride(0), _computed(t, x1), sigma_min)
-        self._run("interpolate", x1.dtype, *inputs, *x1.shape, x_t, u_t, x_t.stride(0))
-        return x_t, u_t
-
-    def affine_path(self, x0: Tensor, x1: Tensor, *coefficients: Tensor) -> tuple[Tensor, Tensor]:
-        x_t, u_t = (self._output(x1.shape, x1.dtype) for _ in range(2))
-        numbers = [_computed(tensor, x1) for tensor in coefficients]
-        inputs = (x0, x0.stride(0), x1, x1.stride(0), numbers)
-        self._run("affine_path", x1.dtype, *inputs, *x1.shape, x_t, u_t, x_t.stride(0))
-        return x_t, u_t
 
     def flow_matching_loss(
         self,
@@ -245,7 +209,7 @@ class Emulation:
 
     def subspace_source(
         self,
-        x1: Tensor,
+        x1: Tensor | None,
         latent: Tensor,
         epsilon: Tensor,
         loc: Tensor,
@@ -254,10 +218,10 @@ class Emulation:
         basis: Tensor,
         cond: Tensor,
     ) -> Tensor:
-        x0 = self._output(x1.shape, x1.dtype)
+        x0 = self._output(epsilon.shape, epsilon.dtype)
         tables = _subspace(loc, noise, spread, basis, cond)
-        inputs = ([x1, latent, epsilon], _strides(x1, latent, epsilon), len(x1))
-        self._run("subspace_source", x1.dtype, *tables, *inputs, x0, x0.stride(0))
+        inputs = ([x1, latent, epsilon], _strides(x1, latent, epsilon), len(epsilon))
+        self._run("subspace_source", epsilon.dtype, *tables, *inputs, x0, x0.stride(0))
         return x0
 
     def subspace_view(
@@ -342,8 +306,8 @@ def _subspace(loc: Tensor, noise: Tensor, spread: Tensor, basis: Tensor, cond: T
     return sizes, [basis, loc, noise, spread], _strides(loc, noise, spread), cond
 
 
-def _strides(*rows: Tensor) -> Tensor:
-    return torch.tensor([tensor.stride(0) for tensor in rows])
+def _strides(*rows: Tensor | None) -> Tensor:
+    return torch.tensor([0 if tensor is None else tensor.stride(0) for tensor in rows])
 
 
 def _computed(numbers: Tensor, rows: Tensor) -> Tensor:

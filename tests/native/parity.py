@@ -1,4 +1,4 @@
-"""Parity of native kernels with the pure-torch references in float64, over one case at a time.
+"""Parity of native kernels with plain torch in float64, over one case at a time.
 
 The kernels are those of an object with the operators of ``torch.ops.flowprior`` as attributes: the emulation,
 or torch's own namespace on a real device.
@@ -6,6 +6,7 @@ or torch's own namespace on a real device.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,15 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowprior.ops.affine_path import reference_affine_path, reference_interpolate
-from flowprior.ops.flow_matching_loss import reference_flow_matching_loss
+from flowprior.ops.flow_matching_loss import plain_flow_matching_loss
+from flowprior.ops.gmm_log_prob import plain_gmm_log_prob, plain_gmm_log_prob_all
+from tests.native import philox
 from tests.native.emulated import Layout
-from tests.native.subspace_cases import source_arguments, view_arguments
+from tests.native.subspace_cases import source_arguments, source_of, view_arguments, view_of
 
-REFERENCE = torch.ops.flowprior_reference
 BOUNDS = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 1e-2, torch.float16: 1e-2}
 SEED = -(0x1234_5678_9ABC)
-SIGMA_MIN = 1e-3
 
 
 @dataclass(frozen=True)
@@ -123,19 +123,10 @@ def wide(*tensors: Tensor) -> list[Tensor]:
     return [tensor.double() for tensor in tensors]
 
 
-def check_standard_normal(kernels: Any, case: Case) -> None:
-    like = case.numbers(1, key=1)
-    result = kernels.standard_normal(like, case.seed(), case.rows, case.dim, 2)
-    expected = REFERENCE.standard_normal(like.double(), case.seed(), case.rows, case.dim, 2)
-    assert result.shape == (case.rows, case.dim)
-    assert result.dtype == case.dtype
-    agree(result, expected)
-
-
 def check_gmm_sample(kernels: Any, case: Case) -> None:
     tables = case.mixture()
     x0, component = kernels.gmm_sample(*tables, case.cond(), case.seed())
-    expected, chosen = REFERENCE.gmm_sample(*wide(*tables), case.cond(), case.seed())
+    expected, chosen = philox.gmm_sample(*wide(*tables), case.cond(), case.seed())
     assert x0.dtype == case.dtype
     assert torch.equal(component.cpu(), chosen.cpu())
     agree(x0, expected)
@@ -160,44 +151,11 @@ def check_unruly_logits(kernels: Any, case: Case) -> None:
     logits = torch.tensor(list(UNRULY)).to(mean)
     cond = (torch.arange(case.rows) % len(UNRULY)).to(mean.device)
     x0, component = kernels.gmm_sample(logits, mean, scale, cond, case.seed())
-    x1, t = torch.zeros_like(x0), torch.zeros(case.rows).to(x0)
-    _, _, of_path = kernels.gmm_path(logits, mean, scale, cond, x1, t, case.seed(), SIGMA_MIN)
-    _, chosen = REFERENCE.gmm_sample(*wide(logits, mean, scale), cond, case.seed())
-    assert torch.equal(component.cpu(), chosen.cpu())
-    assert torch.equal(of_path.cpu(), chosen.cpu())
+    _, chosen = philox.gmm_sample(*wide(logits, mean, scale), cond, case.seed())
+    assert torch.equal(component.cpu(), chosen)
     assert torch.isfinite(x0).all()
     allowed = list(UNRULY.values())
     assert all(k in allowed[c] for c, k in zip(cond.tolist(), component.tolist(), strict=True))
-
-
-def check_gmm_path(kernels: Any, case: Case) -> None:
-    tables, x1 = case.mixture(), case.placed(case.numbers(case.rows, case.dim, key=9))
-    t = case.numbers(case.rows, key=10).sigmoid()
-    result = kernels.gmm_path(*tables, case.cond(), x1, t, case.seed(), SIGMA_MIN)
-    expected = REFERENCE.gmm_path(*wide(*tables), case.cond(), *wide(x1, t), case.seed(), SIGMA_MIN)
-    assert torch.equal(result[2].cpu(), expected[2].cpu())
-    agree(result[0], expected[0], size=2)
-    agree(result[1], expected[1], size=2)
-
-
-def check_paths(kernels: Any, case: Case) -> None:
-    """interpolate and affine_path; times in the compute dtype, and coefficients in the storage dtype."""
-    x0, x1 = (case.placed(case.numbers(case.rows, case.dim, key=key)) for key in (11, 12))
-    t = case.numbers(case.rows, key=13).to(case.compute).sigmoid()
-    for result, expected in zip(
-        kernels.interpolate(x0, x1, t, SIGMA_MIN),
-        reference_interpolate(x0.double(), x1.double(), t, SIGMA_MIN),
-        strict=True,
-    ):
-        assert result.dtype == case.dtype
-        agree(result, expected, size=2)
-    coefficients = [case.numbers(case.rows, key=key) for key in (14, 15, 16, 17)]
-    for result, expected in zip(
-        kernels.affine_path(x0, x1, *coefficients),
-        reference_affine_path(x0.double(), x1.double(), *coefficients),
-        strict=True,
-    ):
-        agree(result, expected, size=2)
 
 
 def check_loss(
@@ -215,13 +173,13 @@ def check_loss(
     exact = v.double().requires_grad_()
     goals = wide(*(target for target in targets if target is not None))
     exact_weight = None if weight is None else weight.double()
-    expected = reference_flow_matching_loss(exact, goals, exact_weight, "mean" if mean else "none")
+    expected = plain_flow_matching_loss(exact, goals, exact_weight, "mean" if mean else "none")
     (expected_gradient,) = torch.autograd.grad(expected.sum(), exact)
     assert loss.dtype == squared_error.dtype == case.compute
     assert gradient.dtype == case.dtype
     assert loss.shape == expected.shape
     agree(loss, expected.detach())
-    agree(squared_error, reference_flow_matching_loss(exact, goals, None, "none").detach())
+    agree(squared_error, plain_flow_matching_loss(exact, goals, None, "none").detach())
     agree(gradient, expected_gradient)
     again, _, none = kernels.flow_matching_loss(v, *targets, weight, mean, False)
     assert none.shape == (0,)
@@ -231,14 +189,14 @@ def check_loss(
 def check_log_prob(kernels: Any, case: Case) -> None:
     tables, x, cond = case.mixture(), case.x(), case.cond()
     log_prob, shares = kernels.gmm_log_prob(x, *tables, cond)
-    expected, expected_shares = REFERENCE.gmm_log_prob(*wide(x, *tables), cond)
+    expected, expected_shares = plain_gmm_log_prob(*wide(x, *tables), cond)
     _check_densities(case, log_prob, shares, expected, expected_shares)
 
 
 def check_log_prob_all(kernels: Any, case: Case) -> None:
     tables, x = case.mixture(), case.x()
     log_prob, shares = kernels.gmm_log_prob_all(x, *tables)
-    expected, expected_shares = REFERENCE.gmm_log_prob_all(*wide(x, *tables))
+    expected, expected_shares = plain_gmm_log_prob_all(*wide(x, *tables))
     _check_densities(case, log_prob, shares, expected, expected_shares)
 
 
@@ -256,39 +214,54 @@ def check_log_prob_backward(kernels: Any, case: Case) -> None:
     (_, mean, scale), x, cond = case.mixture(), case.x(), case.cond()
     grad = case.numbers(case.rows, case.components, key=22).to(case.compute)
     result = kernels.gmm_log_prob_backward(grad, x, mean, scale, cond)
-    expected = REFERENCE.gmm_log_prob_backward(*wide(grad, x, mean, scale), cond)
-    for gradient, exact in zip(result, expected, strict=True):
-        assert gradient.dtype == case.dtype
-        agree(gradient, exact)
+
+    def joint(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+        return _log_normal(x[:, None], mean[cond], scale[cond])
+
+    _check_gradients(case, result, joint, grad, x, mean, scale)
 
 
 def check_log_prob_all_backward(kernels: Any, case: Case) -> None:
     (_, mean, scale), x = case.mixture(), case.x()
     grad = case.numbers(case.rows, case.conditions, case.components, key=23).to(case.compute)
     result = kernels.gmm_log_prob_all_backward(grad, x, mean, scale)
-    expected = REFERENCE.gmm_log_prob_all_backward(*wide(grad, x, mean, scale))
-    for gradient, exact in zip(result, expected, strict=True):
-        agree(gradient, exact)
+    _check_gradients(
+        case, result, lambda x, *table: _log_normal(x[:, None, None], *table), grad, x, mean, scale
+    )
+
+
+def _log_normal(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    return (-0.5 * ((x - mean) / scale).square() - scale.log()).sum(-1)
+
+
+def _check_gradients(
+    case: Case, result: Any, joint: Callable[..., Tensor], grad: Tensor, *inputs: Tensor
+) -> None:
+    """Gradients of Σ grad · joint, by torch's own."""
+    exact = [tensor.requires_grad_() for tensor in wide(*inputs)]
+    expected = torch.autograd.grad((joint(*exact) * grad.double()).sum(), exact)
+    for gradient, one in zip(result, expected, strict=True):
+        assert gradient.dtype == case.dtype
+        agree(gradient, one)
 
 
 def check_subspace_source(kernels: Any, case: Case) -> None:
-    if not _is_computed(case, kernels.subspace_source, source_arguments(case)):
+    """Source samples with latents inferred from data, and with latents that are given."""
+    x1, *rest, cond = source_arguments(case)
+    if not _is_computed(case, kernels.subspace_source, (x1, *rest, cond)):
         return
-    arguments = source_arguments(case)
-    result = kernels.subspace_source(*arguments)
-    expected = REFERENCE.subspace_source(*wide(*arguments[:-1]), arguments[-1])
-    assert result.dtype == case.dtype
-    agree(result, expected, size=2)
+    for data in (x1, None):
+        result = kernels.subspace_source(data, *rest, cond)
+        assert result.dtype == case.dtype
+        agree(result, source_of(None if data is None else data.double(), *wide(*rest), cond), size=2)
 
 
 def check_subspace_view(kernels: Any, case: Case) -> None:
-    if not _is_computed(case, kernels.subspace_view, view_arguments(case)):
-        return
     *tensors, cond, floor, least = view_arguments(case)
+    if not _is_computed(case, kernels.subspace_view, (*tensors, cond, floor, least)):
+        return
     results = kernels.subspace_view(*tensors, cond, floor, least)
-    for result, exact in zip(
-        results, REFERENCE.subspace_view(*wide(*tensors), cond, floor, least), strict=True
-    ):
+    for result, exact in zip(results, view_of(*wide(*tensors), cond, floor), strict=True):
         assert result.dtype == case.dtype
         agree(result, exact, size=2)
 
@@ -303,11 +276,8 @@ def _is_computed(case: Case, operator: Any, arguments: tuple[Any, ...]) -> bool:
 
 
 CHECKS = {
-    "standard_normal": check_standard_normal,
     "gmm_sample": check_gmm_sample,
     "unruly_logits": check_unruly_logits,
-    "gmm_path": check_gmm_path,
-    "paths": check_paths,
     "log_prob": check_log_prob,
     "log_prob_all": check_log_prob_all,
     "log_prob_backward": check_log_prob_backward,
@@ -326,15 +296,11 @@ def calls(case: Case) -> dict[str, tuple[Any, ...]]:
     grad = case.numbers(case.rows, case.components, key=62).to(case.compute)
     grad_all = case.numbers(case.rows, case.conditions, case.components, key=63).to(case.compute)
     return {
-        "standard_normal": (x, seed, case.rows, case.dim, 2),
         "gmm_sample": (*tables, cond, seed),
         "gmm_log_prob": (x, *tables, cond),
         "gmm_log_prob_backward": (grad, x, *tables[1:], cond),
         "gmm_log_prob_all": (x, *tables),
         "gmm_log_prob_all_backward": (grad_all, x, *tables[1:]),
-        "gmm_path": (*tables, cond, x, t, seed, 0.1),
-        "interpolate": (v, x, t, 0.1),
-        "affine_path": (v, x, t, t, t, t),
         "flow_matching_loss": (v, None, v, x, t, True, True),
         "subspace_source": source_arguments(computed),
         "subspace_view": view_arguments(computed),

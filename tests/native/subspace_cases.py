@@ -1,13 +1,16 @@
-"""Arguments of the operators on subspace priors, for one case."""
+"""Arguments of the operators on subspace priors, for one case, and what they give by plain torch."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import torch
+from flowprior.flow.pair_moments import LEAST_VARIANCE, PairMoments
 from torch import Tensor
 
-from flowprior.ops import transposed_bases
+from flowprior.ops.subspace import transposed_bases
+from flowprior.paths.base import Coefficients
+from flowprior.priors.frame import Frame
 
 if TYPE_CHECKING:
     from tests.native.parity import Case
@@ -37,4 +40,35 @@ def view_arguments(case: Case) -> tuple[Any, ...]:
     t = case.numbers(case.rows, key=78).sigmoid()
     times = torch.stack([t, 1 - t, torch.ones_like(t), -torch.ones_like(t)], 1)
     lengths = basis[..., : case.dim].square().sum(1)
-    return x, times, loc, noise, spread, 1 - 1 / spread, basis, lengths, cond, 0.25, 0.05
+    return x, times, loc, noise, spread, 1 - 1 / spread, basis, lengths, cond, 0.25, LEAST_VARIANCE
+
+
+def frame(
+    loc: Tensor, noise: Tensor, spread: Tensor, basis: Tensor, cond: Tensor, floor: float = 0.0
+) -> Frame:
+    """The linear part of each row, which no native operator serves."""
+    bases = basis[..., : loc.shape[1]].mT
+    return Frame(loc, noise, spread, bases, cond, bases.square().sum(2), floor=floor)
+
+
+def source_of(x1: Tensor | None, latent: Tensor, epsilon: Tensor, *tables: Tensor) -> Tensor:
+    """What subspace_source gives."""
+    linear = frame(*tables)
+    return linear.place(latent if x1 is None else linear.infer(x1, latent), epsilon)
+
+
+def view_of(
+    x: Tensor,
+    times: Tensor,
+    loc: Tensor,
+    noise: Tensor,
+    spread: Tensor,
+    slope: Tensor,
+    basis: Tensor,
+    lengths: Tensor,
+    cond: Tensor,
+    floor: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What subspace_view gives."""
+    linear = frame(loc, noise, spread, basis, cond, floor)
+    return PairMoments(linear, slope, Coefficients(*times.split(1, 1))).standardised(x)

@@ -1,4 +1,4 @@
-"""The CUDA kernels, run on the host, against the references in float64."""
+"""The CUDA kernels, run on the host, against plain torch in float64."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from flowprior.ops.gmm_log_prob import plain_gmm_log_prob, plain_gmm_log_prob_all
 from tests.native.emulated import DTYPES, ORDERS, Emulation, Layout
 from tests.native.parity import (
     CHECKS,
-    REFERENCE,
     Case,
     Recorder,
     agree,
     check_loss,
+    wide,
 )
 from tests.native.subspace_cases import source_arguments, view_arguments
 
@@ -126,11 +127,10 @@ def test_log_prob_a_thousand_deviations_away(emulation: Emulation, kind: str) ->
     (logits, mean, scale), cond = case.mixture(), case.cond()
     signs = case.numbers(4, case.dim, key=40).sign()
     x = mean[cond, 0] + 1e3 * signs * scale[cond, 0]
-    operator = f"gmm_{kind}"
+    plain = {"log_prob": plain_gmm_log_prob, "log_prob_all": plain_gmm_log_prob_all}[kind]
     labels = (cond,) if kind == "log_prob" else ()
-    log_prob, _ = getattr(emulation, operator)(x, logits, mean, scale, *labels)
-    wide = [tensor.double() for tensor in (x, logits, mean, scale)]
-    expected, _ = getattr(REFERENCE, operator)(*wide, *labels)
+    log_prob, _ = getattr(emulation, f"gmm_{kind}")(x, logits, mean, scale, *labels)
+    expected, _ = plain(*wide(x, logits, mean, scale), *labels)
     assert expected.min() < -1e9
     assert ((log_prob.double() - expected) / expected).abs().max() < 1e-6
 
@@ -147,11 +147,6 @@ def test_unknown_labels_become_nan_and_leave_other_rows_alone(emulation: Emulati
     assert (chosen[bad] == -1).all()
     assert torch.equal(result[~bad], x0[~bad])
     assert torch.equal(chosen[~bad], component[~bad])
-
-    t = torch.full((8,), 0.5)
-    for result in emulation.gmm_path(*tables, wrong, x, t, case.seed(), 0.0)[:2]:
-        assert result[bad].isnan().all()
-        assert result[~bad].isfinite().all()
 
     densities = emulation.gmm_log_prob(x, *tables, cond)
     for result, good in zip(emulation.gmm_log_prob(x, *tables, wrong), densities, strict=True):
@@ -173,7 +168,9 @@ def test_unknown_conditions_of_a_subspace_become_nan_and_leave_other_rows_alone(
         (emulation.subspace_source, source_arguments(case)),
         (emulation.subspace_view, view_arguments(case)),
     ):
-        place = next(i for i, argument in enumerate(arguments) if argument.dtype == torch.int64)
+        place = next(
+            i for i, argument in enumerate(arguments) if getattr(argument, "dtype", None) == torch.int64
+        )
         wrong = arguments[place].clone()
         wrong[1], wrong[4], wrong[6] = -1, case.conditions, 2**40
         bad = wrong != arguments[place]
@@ -236,13 +233,6 @@ def test_rows_beyond_32_bits_of_elements(emulation: Emulation, tmp_path: Path) -
     case = Case(3, 20, 2, torch.bfloat16)
     near = [case.numbers(3, 20, key=key) for key in (50, 51)]
     far = [_far_apart(rows, tmp_path / str(i)) for i, rows in enumerate(near)]
-    t = torch.rand(3)
-    for result, expected in zip(
-        emulation.interpolate(far[0], far[1], t, 0.0),
-        emulation.interpolate(near[0], near[1], t, 0.0),
-        strict=True,
-    ):
-        assert torch.equal(result, expected)
     log_prob = emulation.gmm_log_prob(far[0], *case.mixture(), case.cond())[0]
     assert torch.equal(log_prob, emulation.gmm_log_prob(near[0], *case.mixture(), case.cond())[0])
     log_prob = emulation.gmm_log_prob_all(far[0], *case.mixture())[0]
@@ -251,11 +241,3 @@ def test_rows_beyond_32_bits_of_elements(emulation: Emulation, tmp_path: Path) -
         emulation.flow_matching_loss(v, u, None, None, None, True, False)[0] for v, u in (far, near)
     )
     assert torch.equal(loss, expected)
-
-
-def test_normal_numbers_are_those_of_the_reference_to_a_few_ulp(emulation: Emulation) -> None:
-    case = Case(64, 1024)
-    like = torch.zeros(1)
-    result = emulation.standard_normal(like, case.seed(), case.rows, case.dim, 0)
-    expected = REFERENCE.standard_normal(like.double(), case.seed(), case.rows, case.dim, 0)
-    assert ((result.double() - expected) / expected).abs().max() < 8 * 2.0**-24

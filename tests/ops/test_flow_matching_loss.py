@@ -147,7 +147,7 @@ def test_a_second_derivative_is_right_or_refused(generator):
     (gradient,) = torch.autograd.grad(flow_matching_loss(v, u), v, create_graph=True)
     torch.testing.assert_close(gradient.detach(), 2 * (v - u).detach() / 20)
     if "cpu" in native_devices():
-        with pytest.raises(DerivativeError, match=r"flow_matching_loss: .* second derivative was asked for"):
+        with pytest.raises(DerivativeError, match="second derivative was asked for"):
             gradient.square().sum().backward()
     else:
         gradient.square().sum().backward()

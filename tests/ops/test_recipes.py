@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from flowprior.ops import operators
 from tests.markdown_blocks import REPOSITORY
 
 README = (REPOSITORY / "csrc" / "README.md").read_text()
-PARTS_OF = {"interpolate": "affine_path", "gmm_log_prob_all": "gmm_log_prob"}
+PARTS_OF = {"gmm_log_prob_all": "gmm_log_prob"}
+IN_PYTHON = {"subspace_source": "subspace", "subspace_view": "subspace"}
 """Operators in the file of another one, besides backward passes."""
 
 
@@ -28,18 +28,16 @@ def cited(text: str) -> set[str]:
     return set(re.findall(r"`((?:csrc|flowprior|tests|benchmarks|docs)/[^`\s]+\.\w+)`", text))
 
 
-def test_every_operator_has_files_of_one_stem_with_its_fake_and_its_gradient():
+def test_every_operator_has_files_of_one_stem():
     assert names()
     for name in names():
         for folder, ending in (("csrc/cpu", "cpp"), ("csrc/cuda", "cu"), ("flowprior/ops", "py")):
-            assert (REPOSITORY / folder / f"{stem(name)}.{ending}").is_file(), (name, folder)
-        registered = operators.FAKES[name], operators.GRADIENTS[name][0]
-        modules = {function.__module__ for function in registered} - {operators.__name__}
-        assert modules == {f"flowprior.ops.{stem(name)}"}, name
+            file = IN_PYTHON.get(stem(name), stem(name)) if ending == "py" else stem(name)
+            assert (REPOSITORY / folder / f"{file}.{ending}").is_file(), (name, folder)
 
 
 def test_the_recipes_cite_files_that_exist():
-    instances = {"<op>": "affine_path", "<group>": "paths"}
+    instances = {"<op>": "gmm_sample", "<group>": "mixtures"}
     for path in cited(README):
         for placeholder, instance in instances.items():
             path = path.replace(placeholder, instance)

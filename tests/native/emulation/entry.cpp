@@ -7,8 +7,7 @@
 #include "flow_matching_loss.cuh"
 #include "gmm_log_prob_all.cuh"
 #include "gmm_log_prob_backward.cuh"
-#include "gmm_path.cuh"
-#include "standard_normal.cuh"
+#include "gmm_sample.cuh"
 #include "subspace_source.cuh"
 #include "subspace_view.cuh"
 
@@ -118,14 +117,6 @@ int64_t emulated_choice(const double* logits, int64_t components, double height)
   return choose_component(logits, components, height);
 }
 
-const char* emulated_standard_normal(int64_t dtype, void* to, int64_t stride, int64_t rows, int64_t columns,
-                                     const int64_t* seed, int64_t stream) {
-  return dispatch(dtype, [&](auto type) {
-    using T = decltype(type);
-    launch_standard_normal(out<T>(to, stride), rows, columns, seed, static_cast<uint32_t>(stream), nullptr);
-  });
-}
-
 // sizes are C, K, D, and the columns of scale.
 const char* emulated_gmm_sample(int64_t dtype, const int64_t* sizes, const void* logits, const void* mean,
                                 const void* scale, const int64_t* cond, const int64_t* seed, int64_t rows, void* x0,
@@ -134,43 +125,6 @@ const char* emulated_gmm_sample(int64_t dtype, const int64_t* sizes, const void*
     using T = decltype(type);
     launch_gmm_sample(mixture_of<T>(logits, mean, scale, sizes), cond, seed, rows, out<T>(x0, stride), component,
                       nullptr);
-  });
-}
-
-const char* emulated_gmm_path(int64_t dtype, const int64_t* sizes, const void* logits, const void* mean,
-                              const void* scale, const int64_t* cond, const int64_t* seed, int64_t rows,
-                              const void* x1, int64_t x1_stride, const void* t, double sigma_min, void* x_t, void* u_t,
-                              int64_t stride, int64_t* component) {
-  return dispatch(dtype, [&](auto type) {
-    using T = decltype(type);
-    using C = Compute<T>;
-    const StraightCoefficients<C> path = {static_cast<const C*>(t), static_cast<C>(1.0 - sigma_min)};
-    launch_gmm_path(mixture_of<T>(logits, mean, scale, sizes), cond, seed, rows, in<T>(x1, x1_stride), path,
-                    out<T>(x_t, stride), out<T>(u_t, stride), component, nullptr);
-  });
-}
-
-const char* emulated_affine_path(int64_t dtype, const void* x0, int64_t x0_stride, const void* x1, int64_t x1_stride,
-                                 const void* const* coefficients, int64_t rows, int64_t columns, void* x_t, void* u_t,
-                                 int64_t stride) {
-  return dispatch(dtype, [&](auto type) {
-    using T = decltype(type);
-    using C = Compute<T>;
-    const auto at = [&](int i) { return static_cast<const C*>(coefficients[i]); };
-    launch_affine_path(in<T>(x0, x0_stride), in<T>(x1, x1_stride), GivenCoefficients<C>{at(0), at(1), at(2), at(3)},
-                       rows, columns, out<T>(x_t, stride), out<T>(u_t, stride), nullptr);
-  });
-}
-
-const char* emulated_interpolate(int64_t dtype, const void* x0, int64_t x0_stride, const void* x1, int64_t x1_stride,
-                                 const void* t, double sigma_min, int64_t rows, int64_t columns, void* x_t, void* u_t,
-                                 int64_t stride) {
-  return dispatch(dtype, [&](auto type) {
-    using T = decltype(type);
-    using C = Compute<T>;
-    const StraightCoefficients<C> path = {static_cast<const C*>(t), static_cast<C>(1.0 - sigma_min)};
-    launch_affine_path(in<T>(x0, x0_stride), in<T>(x1, x1_stride), path, rows, columns, out<T>(x_t, stride),
-                       out<T>(u_t, stride), nullptr);
   });
 }
 
