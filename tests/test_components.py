@@ -19,7 +19,7 @@ from torch import Tensor
 from flowprior.couplings import Coupling
 from flowprior.errors import InputError, NotFittedError, OptionError
 from flowprior.paths import Path
-from flowprior.priors import LatentPrior, Prior
+from flowprior.priors import Prior
 from flowprior.registry import Registered
 from flowprior.samplers import AveragedVelocity, Sampler
 from tests.expected_warnings import UNCONVERGED
@@ -335,7 +335,7 @@ def test_use_before_fit_says_what_to_call(spec):
         "log_prob_marginal": lambda: prior.log_prob_marginal(x),
         "event_shape": lambda: prior.event_shape,
     }
-    if isinstance(prior, LatentPrior):
+    if prior.has_latents:
         calls["infer"] = lambda: prior.infer(x, labels)
     for method, call in calls.items():
         with pytest.raises(NotFittedError) as caught:

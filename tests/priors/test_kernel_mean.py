@@ -21,7 +21,7 @@ def test_of_labels_it_is_the_table_of_means(generator):
     prior = fitted(x, labels, sigma="diagonal")
     table = torch.stack([x[labels == label].mean(0) for label in (0, 2, 4, 6)])
     torch.testing.assert_close(prior.mean(torch.tensor([0, 2, 4, 6])), table)
-    torch.testing.assert_close(prior.spread.noise.sqrt(), NOISE, rtol=0.15, atol=0.0)
+    torch.testing.assert_close(prior.residuals.noise.sqrt(), NOISE, rtol=0.15, atol=0.0)
     with pytest.raises(InputError, match="cond has label 3, which had no example"):
         prior.mean(torch.tensor([3]))
 
@@ -51,21 +51,19 @@ def test_the_spread_is_that_of_rows_left_out_of_their_own_caption():
     x, cond = captions(250, 1)
     prior = fitted(x, cond, sigma="diagonal", neighbours=1, far="as-near")
     expected = NOISE * (1 + 1 / 4) ** 0.5
-    torch.testing.assert_close(prior.spread.noise.sqrt(), expected, rtol=0.1, atol=0.0)
-    assert fitted(x, cond, sigma=0.7).spread.noise.sqrt().unique().tolist() == pytest.approx([0.7])
+    torch.testing.assert_close(prior.residuals.noise.sqrt(), expected, rtol=0.1, atol=0.0)
+    assert fitted(x, cond, sigma=0.7).residuals.noise.sqrt().unique().tolist() == pytest.approx([0.7])
 
 
 def test_no_more_than_the_stated_number_of_embeddings_is_kept():
     x, cond = captions(250, 1)
     prior = fitted(x, cond, representatives=50)
-    assert prior.table.means.shape == (50, 6)
-    assert prior.table.conditions.shape == (50, 4)
-    numbers = sum(value.numel() for value in prior.table.state_dict().values())
-    assert numbers == 50 * (4 + 6 + 1)
+    assert prior.means.shape == (50, 6)
+    assert prior.seen.rows.shape == (50, 4)
+    assert prior.seen.weight.shape == (50,)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    assert torch.equal(
-        fitted(x[order], cond[order], representatives=50).table.conditions, prior.table.conditions
-    )
+    again = fitted(x[order], cond[order], representatives=50)
+    assert torch.equal(again.seen.rows, prior.seen.rows)
 
 
 @pytest.mark.parametrize(
