@@ -13,12 +13,11 @@ from torch import Tensor
 
 from benchmarks.operators.groups import Group, composed, ours, rows_of
 from benchmarks.operators.problem import CONDITIONS
-from flowprior.flow.pair_moments import LEAST_VARIANCE, PairMoments
+from flowprior.couplings.pair_law import LEAST_VARIANCE, PairLaw
 from flowprior.ops import SubspaceTables, transposed_bases
 from flowprior.ops.subspace_source import reference_subspace_source
 from flowprior.ops.subspace_view import reference_subspace_view
 from flowprior.paths import CondOTPath
-from flowprior.paths.base import Coefficients
 from flowprior.priors.subspace import Subspace, squared_lengths
 
 SIZES = [(64, 784, 64), (512, 784, 64), (64, 3072, 64)]
@@ -47,11 +46,11 @@ class Problem:
         self.latent = normal(self.batch, self.rank)
         self.t = torch.rand(self.batch, generator=generator)
         self.slope = 1 - 1 / self.frame.spread
-        columns = Coefficients(*(c[:, None] for c in CondOTPath().coefficients(self.t)))
-        self.moments = PairMoments(self.frame, self.slope, columns)
+        self.at = CondOTPath().at(self.t)
+        self.law = PairLaw.of(self.frame, self.slope)
         bases = transposed_bases(basis)
         self.tables = SubspaceTables(self.frame.loc, self.frame.noise, self.frame.spread, bases, self.cond)
-        self.times = torch.cat(columns, 1)
+        self.times = torch.stack(self.at[1:], 1)
         self.event_bytes = self.x.nbytes
         self.table_bytes = min(self.batch, CONDITIONS) * basis[0].nbytes
 
@@ -84,7 +83,7 @@ def view(*size: int) -> Group:
     return Group(
         p.name("subspace_view"),
         {
-            **ours(partial(p.moments.standardised, p.x)),
+            **ours(partial(p.law.standardised, p.x, p.at)),
             **composed("eager", reference_subspace_view, p.x, p.times, *gathered, FLOOR, LEAST_VARIANCE),
         },
         {"eager": 4, "compiled eager": 1},

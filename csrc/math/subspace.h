@@ -1,5 +1,5 @@
 // The algebra of a subspace prior's rows, coordinate by coordinate; flowprior/priors/frame.py and
-// flowprior/flow/pair_moments.py have the formulas. m is the mean, ψ the noise, λ the spread along an axis.
+// flowprior/couplings/pair_law.py have the formulas. m is the mean, ψ the noise, λ the spread along an axis.
 #pragma once
 
 #include <cmath>

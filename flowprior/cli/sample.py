@@ -88,7 +88,7 @@ def sample(
         save_samples,
         title_of,
     )
-    from flowprior.flow.showing import draw
+    from flowprior.flow.flow import draw
     from flowprior.progress import stage
     from flowprior.training.engine import make_engine
 

@@ -15,7 +15,7 @@ from flowprior.cli.asked import NAMELESS, Asked
 from flowprior.conditions import Conditions, labels_in, named_tensors
 from flowprior.display import counted
 from flowprior.errors import OptionError
-from flowprior.flow.showing import prior_means
+from flowprior.flow.flow import prior_means
 from flowprior.pictures import SUFFIXES as PICTURES
 from flowprior.pictures import (
     animate,

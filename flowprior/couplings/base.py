@@ -1,4 +1,4 @@
-"""Coupling: the joint law of source sample, datum and condition (x0, x1, c) of a training batch."""
+"""Coupling: the joint distribution of source sample, data sample and condition (x0, x1, c) of a batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions
-from flowprior.errors import CouplingError, InputError
+from flowprior.couplings.pair_law import PairLaw
+from flowprior.errors import CouplingError, InputError, OptionError
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
 from flowprior.streams.batches import FitData
@@ -21,15 +22,13 @@ class Coupling(Registered, abc.ABC):
     """Base class of couplings.
 
     Training calls :meth:`pairs`, which calls :meth:`draw`; sampling starts at :meth:`source`. The two must
-    agree in law, for each condition and averaged over the data; where they agree only in part the gap is
-    measured (:func:`flowprior.couplings.source_gap`) and logged with every run.
+    agree in distribution, for each condition and averaged over the data; where they agree only in part the
+    source mismatch is measured (:func:`flowprior.couplings.source_gap`) and logged with every run.
     """
 
     registry: ClassVar[Registry[Any]] = Registry("coupling", "flowprior.couplings")
     pairs_at_random: ClassVar[bool] = False
-    """x0 says nothing of x1 beyond its condition, which stochastic diffusion samplers rely on."""
-    slope_is_of_pairs: ClassVar[bool] = True
-    """:meth:`latent_slope`, where it is known, is that of the pairs, and no matter of scale alone."""
+    """True if x0 is independent of x1 given the condition, which stochastic diffusion samplers rely on."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Every coupling's :meth:`draw` checks what it is given first."""
@@ -61,18 +60,13 @@ class Coupling(Registered, abc.ABC):
 
     @property
     def is_fitted(self) -> bool:
-        """Whether :meth:`pairs` can be called; a coupling is not saved with a flow, only its options are."""
+        """True if :meth:`pairs` can be called; a coupling is not saved with a flow, only its options are."""
         return True
 
     @property
-    def can_pair(self) -> bool:
-        """Whether all is here that pairs are made of; one that is read with a flow may lack some of it."""
-        return True
-
-    @property
-    def own_prior(self) -> Prior | None:
-        """The fitted prior that the pairs start from, which a run takes for its own; None for any."""
-        return None
+    def first(self) -> Coupling:
+        """The coupling that says where sampling starts, and whose law a network is shown: mostly itself."""
+        return self
 
     def fit(self, prior: Prior, data: FitData, *, generator: torch.Generator | None = None) -> Self:
         """Learn from the whole data set what :meth:`pairs` needs; most couplings need nothing.
@@ -84,6 +78,9 @@ class Coupling(Registered, abc.ABC):
             prior: fitted.
             data: what ``Prior.fit`` takes.
             generator: source of the randomness, on the prior's device.
+
+        Raises:
+            NotFittedError: what pairs are made of is missing, as of a coupling that was read with a flow.
         """
         return self
 
@@ -123,23 +120,43 @@ class Coupling(Registered, abc.ABC):
         return mean - prior.marginal_mean().to(mean)
 
     def source_log_prob(self, prior: Prior, x0: Tensor, cond: Conditions | None) -> Tensor:
-        """Log-density ``[B]`` of the law that :meth:`source` draws from."""
+        """Log-density ``[B]`` of the distribution that :meth:`source` draws from."""
         return prior.log_prob(x0, cond)
 
     def check(self, prior: Prior) -> None:
         """Raise CouplingError where ``prior`` cannot serve this coupling."""
 
-    def latent_slope(self, spread: Tensor, given: Tensor | None = None) -> Tensor | None:
-        """How x0 follows its datum in a prior's leading subspace: a ``[B, r]`` of h0 = a h1 + noise.
+    def has_law(self, prior: Prior) -> bool:
+        """Return whether :meth:`law` is known, which the options of coupling and ``prior`` decide."""
+        return False
+
+    def law(self, prior: Prior, cond: Conditions | None, n: int | None = None) -> PairLaw | None:
+        """Return the Gaussian law of the pairs given their conditions; None where :meth:`has_law` is False.
 
         Args:
-            spread: λ ``[B, r]`` of :class:`flowprior.priors.frame.Frame`.
-            given: share of the row's pairs that are the prior's own, ``[B, 1]``; left out where none are.
-
-        Returns:
-            The slopes, or None where they are not known before the pairs are drawn.
+            prior: fitted.
+            cond: one condition for each pair; null conditions have the law of all data together.
+            n: the number of pairs, where ``cond`` does not say.
         """
         return None
+
+    def require_law(self, prior: Prior, what: str, instead: str) -> None:
+        """Refuse a prior and coupling whose pairs have no known law.
+
+        Args:
+            prior: fitted or not.
+            what: names in the message what needs the law.
+            instead: names there what does without.
+
+        Raises:
+            OptionError: it says what to use instead.
+        """
+        if not self.has_law(prior):
+            raise OptionError(
+                f"{what} needs the Gaussian law of the pairs, which is not known of prior '{prior.name}' "
+                f"with coupling '{self.name}'; use prior latent-gmm or flow with coupling posterior or "
+                f"condot, kernel-mean or learned-mean with condot, or {instead}"
+            )
 
     def _state_in_words(self) -> str:
         return "" if self.is_fitted else "not fitted"

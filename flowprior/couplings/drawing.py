@@ -1,7 +1,7 @@
-"""Couplings that draw the source sample of each datum by itself, and re-pair nothing inside a batch.
+"""Couplings that draw the source sample of each data sample by itself, and re-pair nothing inside a batch.
 
-What it is drawn from knows of the datum nothing, its condition, all other data of its condition, or the
-latent variables that are inferred from it.
+The distribution that it is drawn from depends on nothing of the data sample, on its condition, on all other
+data of its condition, or on the latent variables that are inferred from it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.couplings.base import Coupling
+from flowprior.couplings.pair_law import PairLaw
 from flowprior.errors import CouplingError
 from flowprior.priors import KernelMeanPrior, Prior, latents_of
+from flowprior.priors.checks import count_of
 
 
 @Coupling.register("independent")
@@ -39,11 +41,7 @@ class IndependentCoupling(Coupling):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        count = n if cond is None else len(cond)
-        if count is None or (n is not None and n != count):
-            rows = "None" if cond is None else f"{count} rows"
-            raise CouplingError(f"independent.source: cond is {rows} and n={n}; pass one that says how many")
-        return prior.sample_marginal(count, generator=generator)
+        return prior.sample_marginal(count_of("independent.source", cond, n), generator=generator)
 
     def source_mean(self, prior: Prior, cond: Conditions | None, n: int) -> Tensor:
         if cond is not None and prior.takes:
@@ -68,8 +66,12 @@ class CondOTCoupling(Coupling):
     ) -> Tensor:
         return prior.sample(cond, len(x1), generator=generator)
 
-    def latent_slope(self, spread: Tensor, given: Tensor | None = None) -> Tensor:
-        return torch.zeros_like(spread)
+    def has_law(self, prior: Prior) -> bool:
+        return prior.has_spread
+
+    def law(self, prior: Prior, cond: Conditions | None, n: int | None = None) -> PairLaw | None:
+        frame = prior.spread(prior.reading(cond), count_of(self.name, cond, n))
+        return None if frame is None else PairLaw.of(frame, torch.zeros_like(frame.spread))
 
 
 @Coupling.register("leave-one-out")
@@ -136,8 +138,15 @@ class PosteriorCoupling(Coupling):
         x0 = self.draw(prior, x1, cond, generator=generator)
         return self._latents(prior).smoothed(x0, x1, cond, generator=generator)
 
-    def latent_slope(self, spread: Tensor, given: Tensor | None = None) -> Tensor:
-        return 1 - 1 / spread if given is None else 1 - (1 - given) / spread
+    def has_law(self, prior: Prior) -> bool:
+        return prior.has_spread and latents_of(prior) is not None
+
+    def law(self, prior: Prior, cond: Conditions | None, n: int | None = None) -> PairLaw | None:
+        if not self.has_law(prior):
+            return None
+        read = prior.reading(cond)
+        frame = prior.spread(read, count_of(self.name, cond, n))
+        return None if frame is None else PairLaw.of(frame, self._latents(prior).inferred_slope(frame, read))
 
     def check(self, prior: Prior) -> None:
         """Refuse a prior without latent variables.

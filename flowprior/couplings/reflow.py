@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -72,11 +72,9 @@ class ReflowCoupling(Coupling):
         real: share of the pairs that end at a datum, which the flow carries back to its source sample.
         guidance: strength of classifier-free guidance that the flow's pairs are made with.
         origin: name of the coupling that the flow was trained with, or the first of several that were
-            rectified one after the other. It says where sampling starts, and what slope the network is shown.
+            rectified one after the other. It says where sampling starts, and what law the network is shown.
             ``"auto"`` asks the flow, and is recorded as its answer.
     """
-
-    slope_is_of_pairs: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -106,6 +104,9 @@ class ReflowCoupling(Coupling):
     def first(self) -> Coupling:
         """The coupling that ``origin`` names.
 
+        A network of these pairs is shown its law, so that it can begin with the flow's weights: what a
+        network is shown, and in which units it answers, leaves the velocity that it learns as it is.
+
         Raises:
             CouplingError: no flow is named, nor its coupling.
         """
@@ -119,16 +120,8 @@ class ReflowCoupling(Coupling):
         return Coupling.create(self.origin)
 
     @property
-    def can_pair(self) -> bool:
-        return self.teacher is not None
-
-    @property
-    def own_prior(self) -> Prior | None:
-        return None if self.teacher is None else self.teacher.prior
-
-    @property
     def is_fitted(self) -> bool:
-        return self.can_pair and (self.pool == 0 or self.made is not None)
+        return self.teacher is not None and (self.pool == 0 or self.made is not None)
 
     def check(self, prior: Prior) -> None:
         """Refuse a prior that is not the flow's.
@@ -137,7 +130,7 @@ class ReflowCoupling(Coupling):
             CouplingError: no flow is named, its coupling cannot serve the prior, or its prior is another one.
         """
         self.first.check(prior)
-        own = self.own_prior
+        own = None if self.teacher is None else self.teacher.prior
         if own is not None and prior.is_fitted and not _are_equal(prior, own):
             raise CouplingError(
                 f"{OWNER}: expected the fitted prior of the flow, got another one, which its pairs do not "
@@ -265,14 +258,6 @@ class ReflowCoupling(Coupling):
 
     def source_log_prob(self, prior: Prior, x0: Tensor, cond: Conditions | None) -> Tensor:
         return self.first.source_log_prob(prior, x0, cond)
-
-    def latent_slope(self, spread: Tensor, given: Tensor | None = None) -> Tensor | None:
-        """The slope that the flow's network was shown, so that another one can begin with its weights.
-
-        That of these pairs is another one, which no formula knows: what the network is shown, and in which
-        units it answers, is a matter of scale, and leaves the velocity that it learns as it is.
-        """
-        return None if self.origin == AUTO else self.first.latent_slope(spread, given)
 
 
 def _are_equal(prior: Prior, other: Prior) -> bool:

@@ -18,7 +18,7 @@ from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.features.base import FeatureExtractor, as_extractor, short
 from flowprior.features.classifier import Classifier, accuracy_on, data_classifier, load_classifier
 from flowprior.flow import Flow
-from flowprior.flow.asked import check_guidance
+from flowprior.flow.conditioning import check_guidance
 from flowprior.flow.readers import check_identity
 from flowprior.metrics.base import Metric, SampleMetric
 from flowprior.metrics.setup import Reference
@@ -109,7 +109,8 @@ def check_flow(
     """Refuse guidance that the flow was not trained for, and data and conditions that it was not made for.
 
     Raises:
-        OptionError: see :func:`flowprior.flow.asked.check_guidance`; balanced conditions without labels.
+        OptionError: see :func:`flowprior.flow.conditioning.check_guidance`; balanced conditions without
+            labels.
         InputError: other events, another kind or width of condition, embeddings by another text encoder, or
             labels or units that mean something else.
     """

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from flowprior.conditions import Conditions, moved, repeated, rows
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
-from flowprior.flow.sampling import evaluating
-from flowprior.flow.showing import check_samples
+from flowprior.flow.sampling import check_samples, evaluating
 from flowprior.metrics.base import Metric, SampleMetric, StepMetric
 from flowprior.metrics.setup import Setup
 from flowprior.metrics.trajectories import step_times

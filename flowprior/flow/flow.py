@@ -12,22 +12,21 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, Parts, as_value, moved
 from flowprior.errors import InputError, OptionError
-from flowprior.flow.asked import (
+from flowprior.flow.conditioning import (
+    FlowVelocity,
     check_finite_condition,
     check_guidance,
     check_negative,
-    guided,
     unseen_as_null,
 )
 from flowprior.flow.files import load_flow, save_flow
 from flowprior.flow.latents import decoded
-from flowprior.flow.linear_velocity import Solve, averaging, from_source
 from flowprior.flow.parts import FlowParts
-from flowprior.flow.predictions import check_sampler
 from flowprior.flow.sampling import (
     batches,
     check_batch_size,
     check_options,
+    check_samples,
     estimator,
     evaluating,
     for_group,
@@ -39,14 +38,16 @@ from flowprior.flow.sampling import (
 from flowprior.models import TextEncoder
 from flowprior.models.encoders import is_empty
 from flowprior.processes.group import group_of
-from flowprior.samplers import AveragedVelocity, Sampler, Solution, Velocity, draw_source
+from flowprior.samplers import Sampler, Solution, draw_source
 from flowprior.storage.user_paths import expanded
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 HUB = "flowprior.extensions.hub"
-Asked = Conditions | Mapping[str, Any] | str | Sequence[str]
+DRAWN_AT_ONCE = 500
+"""The number of samples to be shown that are solved at once."""
+Asking = Conditions | Mapping[str, Any] | str | Sequence[str]
 """A condition, parts of one by name, or texts that a flow's text encoder makes one of."""
 
 
@@ -62,8 +63,8 @@ class Flow(FlowParts):
         path: the path it was trained on.
         condition: kind and size of the condition.
         prediction: what the model gives: ``"velocity"``; ``"residual"``, what is left of it beyond
-            :class:`~flowprior.flow.linear_velocity.LinearVelocity`; ``"epsilon"``, the source sample x0 that
-            is noise under N(0, I), from which :meth:`velocity` follows; or another registered one
+            the linear velocity of :mod:`flowprior.couplings.pair_law`; ``"epsilon"``, the source sample x0
+            that is noise under N(0, I), from which :meth:`velocity` follows; or another registered one
             (:mod:`flowprior.flow.predictions`).
         model_spec, prior_spec, coupling_spec, path_spec: names and options to rebuild the parts by; those of
             registered components, and of a network of :func:`flowprior.models.build_model`, are read off the
@@ -111,15 +112,12 @@ class Flow(FlowParts):
             OptionError: guidance of a flow without a condition, or of one trained without dropping it.
             InputError: times of another shape.
         """
-        check_guidance(guidance, None, self.metadata if negative is None else None)
         if t.dim() > 1:
             raise InputError(
                 f"flow.velocity: expected times [B], got {list(t.shape)}; averages are those of "
                 "flow.average_velocity(x, begin, end, cond)"
             )
-        return guided(
-            partial(self.predicted.answer, self.model), self.condition, (x, t), cond, guidance, negative
-        )
+        return self.guided(guidance, negative)(x, t, cond)
 
     def average_velocity(
         self,
@@ -132,30 +130,25 @@ class Flow(FlowParts):
     ) -> Tensor:
         """Return the average of the velocity ``[B, *event]`` from x at ``begin`` to ``end``, ``[B]`` each.
 
-        It follows from v at the beginning and the linear velocity of the pairs
-        (:meth:`flowprior.flow.linear_velocity.LinearVelocity.carrying`), or is what the network has learned.
-        Guidance is that of :meth:`velocity`.
+        It follows from v at the beginning and the law of the pairs
+        (:meth:`flowprior.couplings.pair_law.PairLaw.average`), or is what the network has learned. Guidance
+        is that of :meth:`velocity`.
 
         Raises:
-            OptionError: neither network nor moments tell it, or guidance as in :meth:`velocity`.
+            OptionError: neither network nor law gives it, or guidance as in :meth:`velocity`.
+        """
+        return self.guided(guidance, negative).average(x, begin, end, cond)
+
+    def guided(self, guidance: float = 1.0, negative: Conditions | None = None) -> FlowVelocity:
+        """Return :meth:`velocity` and :meth:`average_velocity` under this guidance, as samplers take them.
+
+        Raises:
+            OptionError: as :meth:`velocity`.
         """
         check_guidance(guidance, None, self.metadata if negative is None else None)
-        asked, average = (x, begin, end), partial(self.predicted.average, self.model)
-        return guided(average, self.condition, asked, cond, guidance, negative)
+        return FlowVelocity(self.predicted, self.model, self.condition, guidance, negative)
 
-    def guided(self, guidance: float = 1.0, negative: Conditions | None = None) -> AveragedVelocity:
-        """Return :meth:`velocity` and :meth:`average_velocity` under this guidance, as samplers take them."""
-        given = {"guidance": guidance, "negative": negative}
-        return AveragedVelocity(partial(self.velocity, **given), partial(self.average_velocity, **given))
-
-    def _foretold(
-        self, x: Tensor, begin: Tensor, end: Tensor, cond: Conditions | None, **guidance: Any
-    ) -> Tensor:
-        """Return the average over intervals by the moments of the pairs, guided as velocities are."""
-        linear = averaging(self.prior, self.coupling, self.path)
-        return guided(linear.average, self.condition, (x, begin, end), cond, **guidance)
-
-    def sample(self, cond: Asked | None = None, n: int | None = None, **options: Any) -> Tensor:
+    def sample(self, cond: Asking | None = None, n: int | None = None, **options: Any) -> Tensor:
         """Draw samples ``[B, *event]``; takes what :meth:`solve` takes, except ``trajectory``.
 
         With a text encoder, captions will do: ``flow.sample(["a sleepy cat"], nfe=15, guidance=2)``.
@@ -164,7 +157,7 @@ class Flow(FlowParts):
 
     def solve(
         self,
-        cond: Asked | None = None,
+        cond: Asking | None = None,
         n: int | None = None,
         *,
         nfe: int | None = None,
@@ -229,23 +222,21 @@ class Flow(FlowParts):
         solver: Sampler = Sampler.registry.resolve(sampler or self.default_sampler)
         solver = solver.with_source(temperature, prior_guidance)
         if nfe != 0:
-            check_sampler(solver, self.prediction, self.prior, self.coupling)
-        solver = solver.prepare(self.path, self.prior, self.coupling, generator=generator)
+            parts = self.path, self.prior, self.coupling, self.prediction
+            solver = solver.prepare(*parts, generator=generator)
         with torch.no_grad(), evaluating(self.model):
             x0 = draw_source(
                 self.coupling, self.prior, cond, n, options=solver.source_options, generator=generator
             )
             x0 = x0.to(self.dtype or x0.dtype)
-            velocity: Velocity = self.guided(guidance, away)
+            velocity = self.guided(guidance, away)
             if nfe == 0:
                 found = unmoved(x0, trajectory)
             elif solver.stochastic:
-                velocity = in_batches(velocity, batch_size, processes)
-                found = solver.solve(velocity, x0, cond, nfe=nfe, trajectory=trajectory)
+                together = in_batches(velocity, batch_size, processes)
+                found = solver.solve(together, x0, cond, nfe=nfe, trajectory=trajectory)
             else:
-                solve: Solve = partial(solver.solve, velocity, nfe=nfe, trajectory=trajectory)
-                foretold = partial(self._foretold, guidance=guidance, negative=away)
-                solve = from_source(solve, solver.start, foretold)
+                solve = partial(solver.solve, velocity, nfe=nfe, trajectory=trajectory)
                 size = batch_size if solver.adaptive else for_group(batch_size, len(x0), processes)
                 found = solve_batches(solve, batches(x0, cond, size), processes)
         return decoded(found, self, batch_size, processes) if decode else found
@@ -253,7 +244,7 @@ class Flow(FlowParts):
     def log_prob(
         self,
         x: Tensor,
-        cond: Asked | None = None,
+        cond: Asking | None = None,
         *,
         divergence: str = "exact",
         probes: int = 1,
@@ -296,8 +287,7 @@ class Flow(FlowParts):
             )
         cond = self._conditions(cond, len(x), "flow.log_prob")
         solve = partial(trace_back, method=method, rtol=rtol, atol=atol, max_nfe=max_nfe)
-        velocity = partial(self.velocity, guidance=guidance)
-        results = []
+        velocity, results = self.guided(guidance), []
         with torch.no_grad(), evaluating(self.model):
             for part, c in batches(x, cond, batch_size):
                 estimate = estimator(divergence, part, probes, generator)
@@ -377,3 +367,21 @@ class Flow(FlowParts):
             raise InputError(f"{owner}: expected one condition for each of {n} samples, got {len(cond)}")
         check_finite_condition(cond, owner)
         return unseen_as_null(self, moved(cond, self.prior.event_dims.device), owner)
+
+
+def draw(flow: Flow, cond: Conditions | None, n: int | None, *, seed: int, **options: Any) -> Solution:
+    """Return samples to be shown, checked; one seed gives one set of source samples, whatever ``nfe``.
+
+    Raises:
+        InputError: samples that are not finite.
+    """
+    generator = torch.Generator(flow.prior.event_dims.device).manual_seed(seed)
+    solution = flow.solve(cond, n, generator=generator, batch_size=DRAWN_AT_ONCE, **options)
+    check_samples(solution.x, "sample")
+    return solution
+
+
+def prior_means(flow: Flow, cond: Conditions | None) -> Tensor:
+    """Return the prior's mean for each condition, as events ``[B, *event]``; one without a condition."""
+    device = flow.prior.event_dims.device
+    return flow.decode(flow.prior.mean(None, 1) if cond is None else flow.prior.mean(moved(cond, device)))

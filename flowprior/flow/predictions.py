@@ -2,33 +2,52 @@
 
 A family whose members have names. Training and :class:`flowprior.Flow` both ask here, so that what is learned
 is what is used. A prediction owns its times: it says which distributions of them it is trained on, which time
-is that of the path's point, and what a network is told.
+is that of the path's point, and which times a network is shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition, Conditions
-from flowprior.couplings import Coupling
+from flowprior.couplings import Coupling, PosteriorCoupling
+from flowprior.couplings.pair_law import PairLaw
 from flowprior.errors import OptionError
-from flowprior.flow.linear_velocity import LinearVelocity, averaging
-from flowprior.flow.pair_moments import PairMoments, check_moments
 from flowprior.models import build_model
 from flowprior.paths import Path, velocity_of_source
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry, choose
-from flowprior.samplers import Sampler
 
 LAST = 0.7
 """The time at which a long last step begins."""
 LAST_STEP_LONG = f"grid=last,at={LAST}"
 SINGLE_TIMES = "single times"
 """The name of what most timestep distributions draw, and most predictions are trained on."""
+
+
+class Given:
+    """The condition of B rows, and the law of their pairs, made when it is first asked for.
+
+    Args:
+        prior, coupling: of the pairs.
+        cond: the condition of each row.
+        rows: B.
+    """
+
+    def __init__(self, prior: Prior, coupling: Coupling, cond: Conditions | None, rows: int) -> None:
+        self.prior, self.coupling, self.cond, self.rows = prior, coupling, cond, rows
+
+    @cached_property
+    def law(self) -> PairLaw:
+        """The law of which the network is shown, for a prior and coupling that have one."""
+        law = self.coupling.first.law(self.prior, self.cond, self.rows)
+        assert law is not None
+        return law
 
 
 class View(NamedTuple):
@@ -90,10 +109,6 @@ class Prediction(Registered):
         """Return the spec of the sampler that suits a flow of it."""
         return "euler"
 
-    @classmethod
-    def check_sampler(cls, sampler: Sampler) -> None:
-        """Raise OptionError where ``sampler`` asks a flow of it for what it does not tell."""
-
     def check_precision(self, precision: str) -> None:
         """Raise OptionError where training in ``precision`` loses what is learned from."""
 
@@ -109,45 +124,56 @@ class Prediction(Registered):
         """Return the times ``[B]`` of the path's points."""
         return times
 
-    def view(self, x: Tensor, t: Tensor, cond: Conditions | None) -> View:
-        """What the network is shown of x ``[B, *event]`` at times ``[B]`` under the condition."""
+    def given(self, cond: Conditions | None, rows: int) -> Given:
+        """Return the condition of so many rows with the law of their pairs."""
+        return Given(self.prior, self.coupling, cond, rows)
+
+    def view(self, x: Tensor, t: Tensor, given: Given) -> View:
+        """Return what the network is shown of x ``[B, *event]`` at times ``[B]`` under the condition."""
         return View(x)
 
     def velocity(self, output: Tensor, view: View, x: Tensor, t: Tensor) -> Tensor:
-        """u ``[B, *event]`` from the network's ``output``."""
+        """Return u ``[B, *event]`` from the network's ``output``."""
         scaled = view.scaled(output)
         return scaled if view.offset is None else scaled + view.offset
 
     def regression(self, output: Tensor, view: View, x0: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """What the loss compares: what the network says and what it should, both ``[B, *event]``."""
+        """Return the two that the loss compares, output and target, both ``[B, *event]``."""
         return view.scaled(output), u if view.offset is None else u - view.offset
 
     def compared(
         self, network: Network, x0: Tensor, x: Tensor, u: Tensor, t: Tensor, cond: Conditions | None
     ) -> Compared:
-        """What the loss compares at the points x ``[B, *event]`` of paths from x0 with velocities u."""
-        view = self.view(x, t, cond)
+        """Return what the loss compares at points x ``[B, *event]`` of paths from x0 with velocities u."""
+        view = self.view(x, t, self.given(cond, len(x)))
         said, target = self.regression(network(view.inputs, t, cond), view, x0, u)
         return Compared(said, target, view.scale)
 
-    def answer(self, network: Network, x: Tensor, t: Tensor, cond: Conditions | None) -> Tensor:
+    def answer(self, network: Network, x: Tensor, t: Tensor, given: Given) -> Tensor:
         """Return the velocity ``[B, *event]`` at x ``[B, *event]``, in one call of the network."""
-        view = self.view(x, t, cond)
-        return self.velocity(network(view.inputs, t, cond), view, x, t)
+        view = self.view(x, t, given)
+        return self.velocity(network(view.inputs, t, given.cond), view, x, t)
 
-    def average(
-        self, network: Network, x: Tensor, begin: Tensor, end: Tensor, cond: Conditions | None
-    ) -> Tensor:
+    def average(self, network: Network, x: Tensor, begin: Tensor, end: Tensor, given: Given) -> Tensor:
         """Return the average velocity ``[B, *event]`` from x at ``begin`` to ``end``, for one call.
 
-        It follows from the velocity at the beginning and the linear velocity
-        (:meth:`flowprior.flow.linear_velocity.LinearVelocity.carrying`).
+        It follows from the velocity at the beginning and the law of the pairs.
 
         Raises:
-            OptionError: the moments of the pairs are not known.
+            OptionError: the law is not known.
         """
-        linear = averaging(self.prior, self.coupling, self.path)
-        return linear.carrying(self.answer(network, x, begin, cond), x, begin, end, cond)
+        law, path = self._exact_law(given), self.path
+        return law.average(x, path.at(begin), path.at(end), self.answer(network, x, begin, given))
+
+    def linear(self, network: Network, x: Tensor, begin: Tensor, end: Tensor, given: Given) -> Tensor:
+        """Return the average of the linear velocity alone, for no call of the network; as :meth:`average`."""
+        return self._exact_law(given).average(x, self.path.at(begin), self.path.at(end))
+
+    def _exact_law(self, given: Given) -> PairLaw:
+        """Return the law of the pairs themselves, which that of the network's first coupling need not be."""
+        what, instead = "the average velocity of an interval", "prediction 'average-velocity'"
+        self.coupling.require_law(self.prior, what, instead)
+        return given.law
 
 
 Prediction.register("velocity")(Prediction)
@@ -155,18 +181,19 @@ Prediction.register("velocity")(Prediction)
 
 @Prediction.register("residual")
 class Residual(Prediction):
-    """What the linear velocity of the pairs' moments leaves (:mod:`flowprior.flow.linear_velocity`)."""
+    """What the linear velocity of the pairs leaves (:mod:`flowprior.couplings.pair_law`)."""
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         super().__init__(prior, coupling, path)
-        self.linear = LinearVelocity(prior, coupling, path)
+        instead = "prediction 'velocity' (--set training.prediction=velocity)"
+        coupling.first.require_law(prior, f"prediction '{self.name}'", instead)
 
     @classmethod
     def suited_sampler(cls, coupling: Coupling) -> str:
         return f"euler:{LAST_STEP_LONG}" if follows_data(coupling) else "euler"
 
-    def view(self, x: Tensor, t: Tensor, cond: Conditions | None) -> View:
-        return View(x, offset=self.linear(x, t, cond))
+    def view(self, x: Tensor, t: Tensor, given: Given) -> View:
+        return View(x, offset=given.law.velocity(x, self.path.at(t)))
 
 
 @Prediction.register("preconditioned")
@@ -183,15 +210,10 @@ class Preconditioned(Residual):
     def suited_times(cls, coupling: Coupling) -> str:
         return "logit-normal"
 
-    def view(self, x: Tensor, t: Tensor, cond: Conditions | None) -> View:
-        return self.view_of(x, PairMoments.at(self.prior, self.coupling, self.path, t, cond))
-
-    def view_of(self, x: Tensor, moments: PairMoments) -> View:
-        """What the network is shown of x ``[B, *event]`` where these are the moments of its pairs."""
-        flat = x.flatten(1).to(moments.frame.loc.dtype)
-        tensors = (moments.frame.loc, *moments.standardised(flat))
-        mean, standard, velocity, scale = (tensor.view_as(x).to(x.dtype) for tensor in tensors)
-        return View(torch.cat([x, standard, mean], dim=1), velocity, scale)
+    def view(self, x: Tensor, t: Tensor, given: Given) -> View:
+        standard, velocity, deviation = given.law.standardised(x, self.path.at(t))
+        mean = given.law.data_mean.view_as(x).to(x.dtype)
+        return View(torch.cat([x, standard, mean], dim=1), velocity, deviation)
 
 
 @Prediction.register("epsilon")
@@ -207,7 +229,7 @@ class Epsilon(Prediction):
         at_start = path.coefficients(torch.zeros(1, dtype=torch.float64))
         if not float(at_start.alpha) > 0:
             raise OptionError(
-                f"prediction 'epsilon' needs a path that keeps a trace of the datum at t = 0, got path "
+                f"prediction 'epsilon' needs a path that keeps a trace of the data sample at t = 0, got path "
                 f"'{path.name}', which keeps none; use the path 'vp', or prediction 'velocity'"
             )
 
@@ -249,33 +271,8 @@ def make_prediction(name: str, prior: Prior, coupling: Coupling, path: Path) -> 
 
 
 def follows_data(coupling: Coupling) -> bool:
-    """Return whether source samples follow their data nearly all the way where these vary much.
+    """Return whether source samples are inferred from their data, and so follow them where these vary much.
 
-    Little noise is left near the end then, as under ``posterior``, which a network hardly sees: it is best
-    removed in one long step.
+    Little noise is left near the end then, which a network hardly sees: it is best removed in one long step.
     """
-    slope = coupling.latent_slope(torch.full((1, 1), 100.0))
-    return slope is not None and float(slope) > 0.5
-
-
-def check_sampler(sampler: Sampler, name: str, prior: Prior, coupling: Coupling) -> None:
-    """Refuse a sampler that asks a flow of the prediction ``name`` for what it does not tell.
-
-    Raises:
-        OptionError: what to choose instead.
-    """
-    if sampler.start > 0:
-        late = f"sampler '{sampler.name}' with start={sampler.start:g}"
-        check_moments(prior, coupling, late, "start=0", exact=True)
-        if sampler.stochastic:
-            raise OptionError(f"{late} draws noise on the way, which cannot start late; use start=0")
-    kind_of(name).check_sampler(sampler)
-    if sampler.bends_by_moments:
-        other = "another sampler (--sampler euler)"
-        check_moments(prior, coupling, f"sampler '{sampler.name}'", other, exact=True)
-    if sampler.predictions and name not in sampler.predictions:
-        needed = sampler.predictions[0]
-        raise OptionError(
-            f"sampler '{sampler.name}' needs a flow of prediction '{needed}', got '{name}'; choose "
-            f"another sampler (--sampler euler), or train with --set training.prediction={needed}"
-        )
+    return isinstance(coupling.first, PosteriorCoupling)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, rows
-from flowprior.errors import OptionError
+from flowprior.errors import InputError, OptionError
 from flowprior.processes.group import Group, compact
 from flowprior.registry import choose
 from flowprior.samplers import CountedVelocity, Solution, Velocity
@@ -128,6 +128,20 @@ def sent(x: Tensor, group: Group) -> Tensor:
 def unmoved(x0: Tensor, trajectory: bool) -> Solution:
     """The solution that spends no evaluation: the source samples ``[B, *event]`` at time 0."""
     return Solution(x0, 0, x0.new_zeros(1), x0[None] if trajectory else None)
+
+
+def check_samples(x: Tensor, owner: str) -> None:
+    """Refuse samples ``[N, *event]`` that are not finite.
+
+    Raises:
+        InputError: how many are not; ``owner`` is named.
+    """
+    bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
+    if bad:
+        raise InputError(
+            f"{owner}: {bad} of {len(x)} generated samples have NaN or infinite numbers; use less guidance "
+            "or a lower temperature, or train with a smaller learning rate"
+        )
 
 
 def check_options(divergence: str, method: str, probes: int) -> None:

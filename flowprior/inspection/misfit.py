@@ -119,7 +119,7 @@ def _test(
 def _seen_as(prior: Prior, x: Tensor, cond: object, generator: torch.Generator) -> Tensor:
     """Rows ``[n, D]``, float64, that the prior's draws are compared with."""
     latents = latents_of(prior)
-    if latents is not None and latents.fits_latents:
+    if latents is not None and prior.suited_coupling == "posterior":
         x = latents.infer(x, cond, generator=generator)  # pyright: ignore[reportArgumentType]
     return x.flatten(1).double().cpu()
 

@@ -22,7 +22,7 @@ from flowprior.errors import InputError
 from flowprior.features.base import FeatureExtractor
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
-from flowprior.flow.asked import unseen_as_null
+from flowprior.flow.conditioning import unseen_as_null
 from flowprior.samplers import PLAIN, Solution, SourceOptions, draw_source
 from flowprior.storage.digests import settings_digest
 from flowprior.storage.tensor_files import cached_tensors

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 
 import torch
@@ -58,7 +57,7 @@ def solve_trajectories(
     """
     tolerance = TOLERANCE.get(x0.dtype, LOOSE)
     grid = torch.tensor(sorted({0.0, 1.0, *times})).to(x0).unique()
-    velocity = partial(flow.velocity, guidance=guidance)
+    velocity = flow.guided(guidance)
     with torch.no_grad(), evaluating(flow.model):
         parts = [_solve(velocity, x, c, grid, tolerance) for x, c in batches(x0, cond, batch_size)]
     states, curvature, nfe = zip(*parts, strict=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,7 @@ from flowprior.conditions import Conditions, moved
 from flowprior.couplings import transport_cost
 from flowprior.data.base import Data
 from flowprior.data.splits import draw_indices
-from flowprior.errors import CouplingError, InputError
+from flowprior.errors import CouplingError, InputError, NotFittedError
 from flowprior.flow import Flow
 from flowprior.metrics.base import Metric, MetricInfo, TwoSampleMetric, as_clouds
 from flowprior.metrics.setup import POOLED, Drawn, Setup
@@ -197,21 +198,21 @@ def measure_transport(
     seed = 0 if generator is None else generator.initial_seed()
     indices = draw_indices(data, min(pairs, len(data)), torch.Generator().manual_seed(seed))
     size = flow.coupling.draw_size(TRAINING_BATCH)
-    can_pair = flow.coupling.can_pair
-    if can_pair and not flow.coupling.is_fitted:  # of a loaded flow, where it has to know all data
+    if not flow.coupling.is_fitted:  # of a loaded flow, where it has to know all data
         batches = [(flow.encode(x1.to(device)), moved(cond, device)) for x1, cond in data.batches()]
-        flow.coupling.fit(flow.prior, batches, generator=torch.Generator(device).manual_seed(seed))
+        with suppress(NotFittedError):  # what its pairs are made of is not saved
+            flow.coupling.fit(flow.prior, batches, generator=torch.Generator(device).manual_seed(seed))
     paired = unpaired = 0.0
     for part in indices.split(size):
         x1, cond = data.batch(part)
         x1, cond = flow.encode(x1.to(device)), moved(cond, device)
         x0 = flow.prior.sample(cond, len(x1), generator=generator)
         unpaired += transport_cost(x0, x1).item() * len(part)
-        if can_pair:
+        if flow.coupling.is_fitted:
             coupled = flow.coupling.pairs(flow.prior, x1, cond, generator=generator)
             paired += transport_cost(*coupled).item() * len(part)
     count = len(indices)
-    costs = {"paired": paired / count} if can_pair else {}
+    costs = {"paired": paired / count} if flow.coupling.is_fitted else {}
     return {**costs, "unpaired": unpaired / count, "pairs": count, "draw_size": size}
 
 

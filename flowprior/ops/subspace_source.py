@@ -142,4 +142,4 @@ def _output(
     return contiguous_like(x1)
 
 
-refuse_gradient("subspace_source", "it is not differentiable; Frame.infer and Frame.place are")
+refuse_gradient("subspace_source", "it is not differentiable; Frame.noised and Frame.place are")

@@ -22,7 +22,7 @@ def subspace_view(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Standardised point, linear velocity, and the standard deviation of what that velocity leaves.
 
-    Of points x_t = α x1 + σ x0 whose pairs have the moments of :mod:`flowprior.flow.pair_moments`, each
+    Of points x_t = α x1 + σ x0 whose pairs have the moments of :mod:`flowprior.couplings.pair_law`, each
     ``[B, D]``: (x_t − E[x_t])/Var[x_t]^½, E[u | x_t] and Var[u | x_t]^½, coordinate by coordinate. Not
     differentiable: backward raises.
 
@@ -125,4 +125,4 @@ def _outputs(
     return contiguous_like(x), contiguous_like(x), contiguous_like(x)
 
 
-refuse_gradient("subspace_view", "it is not differentiable; PairMoments.velocity and variances are")
+refuse_gradient("subspace_view", "it is not differentiable; PairLaw.velocity and variances are")

@@ -8,8 +8,8 @@ On x = α x1 + σ x0 with velocity u = α' x1 + σ' x0, any one of x0, x1 and u 
 All three are linear, so the same holds of their means given x, which is what a network learns. Between
 N(0, I) and the data x0 is the noise ε, and its prediction is the objective of DDPM (Ho et al. 2020, eq. 14).
 
-A network may predict the ``residual``, what is left of u beyond the linear velocity of the pairs' first two
-moments (:mod:`flowprior.flow.linear_velocity`), or that in units of its own standard deviation
+A network may predict the ``residual``, which is u less the linear velocity of the law of the pairs
+(:mod:`flowprior.couplings.pair_law`), or that in units of its own standard deviation
 (:mod:`flowprior.flow.predictions`).
 
 Three paths are registered: the straight path of optimal transport, the cosine path, and the diffusion path.
@@ -48,17 +48,29 @@ class Coefficients(NamedTuple):
     sigma_dot: Tensor
 
 
+class PathTime(NamedTuple):
+    """A time of the path for each row, and α, σ and their derivatives there, each ``[B]``."""
+
+    t: Tensor
+    alpha: Tensor
+    sigma: Tensor
+    alpha_dot: Tensor
+    sigma_dot: Tensor
+
+
 class Path(Registered, abc.ABC):
     """Base class of affine probability paths (Lipman et al. 2023, Albergo et al. 2023)."""
 
     registry: ClassVar[Registry[Any]] = Registry("path", "flowprior.paths")
-    requires_standard_normal: ClassVar[bool] = False
-    variance_preserving: ClassVar[bool] = False
-    """α² + σ² = 1 at every t, which the noise of stochastic diffusion samplers relies on."""
 
     @abc.abstractmethod
     def coefficients(self, t: Tensor) -> Coefficients:
         """α(t), σ(t), α'(t), σ'(t) for t ``[B]``."""
+
+    def at(self, t: Tensor) -> PathTime:
+        """Return times ``[B]`` with the coefficients there, at least in float32."""
+        t = t.to(torch.promote_types(t.dtype, torch.float32))
+        return PathTime(t, *self.coefficients(t))
 
     def interpolate(self, x0: Tensor, x1: Tensor, t: Tensor) -> PathSample:
         """The path's point and velocity at time t.
@@ -83,16 +95,7 @@ class Path(Registered, abc.ABC):
         return PathSample(*affine_path(x0, x1, self.coefficients(t)), t)
 
     def check(self, prior: Prior) -> None:
-        """Refuse a prior that the path is not valid for.
-
-        Raises:
-            OptionError: the path is only valid for N(0, I) and the prior is another one.
-        """
-        if self.requires_standard_normal and not prior.is_standard_normal:
-            raise OptionError(
-                f"path '{self.name}' is only valid for a standard normal source, got prior '{prior.name}'; "
-                "use the path 'condot', or the prior 'gaussian'"
-            )
+        """Raise OptionError if the path is not valid for this prior."""
 
 
 class Ends(NamedTuple):
@@ -119,7 +122,7 @@ def ends_of_velocity(path: Path, u: Tensor, x: Tensor, t: Tensor) -> Ends:
 
 
 def _columns(path: Path, x: Tensor, t: Tensor) -> Coefficients:
-    """The coefficients, each shaped to multiply x."""
+    """Return the coefficients, each shaped to multiply x."""
     ones = [1] * (x.dim() - 1)
     return Coefficients(*(c.view(-1, *ones).to(x.dtype) for c in path.coefficients(t)))
 
@@ -152,8 +155,6 @@ class CosinePath(Path):
     α² + σ² = 1: source and data of equal covariance keep it along the whole way.
     """
 
-    variance_preserving: ClassVar[bool] = True
-
     def coefficients(self, t: Tensor) -> Coefficients:
         half_pi = math.pi / 2
         sine, cosine = torch.sin(half_pi * t), torch.cos(half_pi * t)
@@ -177,9 +178,6 @@ class VPPath(Path):
         beta_max: noise rate at the source.
     """
 
-    requires_standard_normal: ClassVar[bool] = True
-    variance_preserving: ClassVar[bool] = True
-
     def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0) -> None:
         if not 0.0 < beta_min <= beta_max:
             raise OptionError(
@@ -194,6 +192,18 @@ class VPPath(Path):
         alpha_in, sigma_in, rate = self._at((1.0 - t).clamp_min(NEAREST_TO_DATA))
         alpha_dot = 0.5 * rate * alpha_in
         return Coefficients(alpha, sigma, alpha_dot, -alpha_in * alpha_dot / sigma_in)
+
+    def check(self, prior: Prior) -> None:
+        """Refuse a prior other than N(0, I).
+
+        Raises:
+            OptionError: it is another one.
+        """
+        if not prior.is_standard_normal:
+            raise OptionError(
+                f"path '{self.name}' is only valid for a standard normal source, got prior '{prior.name}'; "
+                "use the path 'condot', or the prior 'gaussian'"
+            )
 
     def _at(self, s: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """α, σ and the noise rate β at diffusion time s."""

@@ -24,7 +24,7 @@ from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import standard_normal
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.checks import check_events, check_finite, count_of
-from flowprior.priors.frame import Frame
+from flowprior.priors.frame import DiagonalFrame, Frame, latent_noise
 from flowprior.priors.holdout import thinned
 from flowprior.priors.old_formats import upgrade
 from flowprior.priors.saved import load_prior, save_prior
@@ -64,6 +64,15 @@ class Prior(nn.Module, Registered, abc.ABC):
     takes: ClassVar[tuple[str, ...]] = ("labels", "embeddings", "tensor")
     """Kinds of condition that the prior can read; none for one that reads no condition."""
     reads: str = ""
+    has_latents: bool = False
+    """True if, with these options, there are latent variables that :meth:`infer` can draw."""
+    has_spread: bool = False
+    """True if :meth:`spread` is available with these options, once the prior is fitted."""
+    suited_coupling: str = "ot"
+    """The coupling that ``train`` takes where none is named: ``posterior`` where the distribution of inferred
+    latents is fitted, ``condot`` where source samples lie as the data do, so that random pairs are close. For
+    these two the network predicts what the law of the pairs leaves."""
+
     fitted_to: str = ""
     """The data that ``fit`` has read, in words, which ``save`` keeps; empty if they are not known."""
 
@@ -262,21 +271,18 @@ class Prior(nn.Module, Registered, abc.ABC):
             generator: source of the randomness; nothing is drawn where no condition has few examples.
 
         Returns:
-            (x0, x1); those that were given where :attr:`smooths` is False.
+            (x0, x1); those that were given where every condition has enough examples.
         """
-        if not self.smooths:
-            return x0, x1
-        return self._smoothed(x0, x1, self._checked(as_value(cond), "smoothed"), generator)
+        return x0, x1
 
-    def frame(self, cond: Tensor | None, n: int) -> Frame | None:
-        """Coordinates along which the data of each row's condition vary most; None where there are none.
+    def inferred_slope(self, frame: Frame | DiagonalFrame, cond: Tensor | None) -> Tensor:
+        """Return the covariance ``[B, r]`` of h0 and h1 in the pairs of :meth:`infer` and :meth:`smoothed`.
 
         Args:
-            cond: labels ``[n]`` or embeddings ``[n, E]``, which may be null conditions, or None. They are
-                not checked.
-            n: number of rows.
+            frame: :meth:`spread` of the rows.
+            cond: the condition of the rows.
         """
-        return None
+        return latent_noise(frame.spread)[0]
 
     def save(self, directory: Path | str) -> None:
         """Write the fitted prior alone to a directory of ``prior.json`` and ``prior-DIGEST.safetensors``.
@@ -301,6 +307,18 @@ class Prior(nn.Module, Registered, abc.ABC):
         """
         return load_prior(cls.registry.resolve, expanded(directory)).to(device)
 
+    def spread(self, cond: Tensor | None, n: int) -> Frame | DiagonalFrame | None:
+        """Return means and variances of source samples and data under n conditions, null ones included.
+
+        Args:
+            cond: what :meth:`reading` gives: labels ``[n]``, embeddings ``[n, E]``, or None. Not checked.
+            n: the number of rows.
+
+        Returns:
+            None where :attr:`has_spread` is False.
+        """
+        return None
+
     @property
     def kept_data(self) -> str:
         """Say in words which training data the prior holds as they were; empty where it holds none.
@@ -310,39 +328,6 @@ class Prior(nn.Module, Registered, abc.ABC):
         children = (child for child in self.children() if isinstance(child, Prior | SeenConditions))
         parts = [child.kept_data for child in children]
         return "; ".join(filter(None, parts))
-
-    @property
-    def is_narrow(self) -> bool:
-        """Whether source samples of a condition lie about as its data do, so that pairs at random are near.
-
-        ``train`` then takes the coupling ``condot`` where none is named, and lets the network predict what
-        the moments leave.
-        """
-        return False
-
-    @property
-    def has_latents(self) -> bool:
-        """True if, with these options, there are latent variables that :meth:`infer` can draw."""
-        return False
-
-    @property
-    def fits_latents(self) -> bool:
-        """True if the distribution of the inferred latents is itself fitted, beyond its first two moments.
-
-        Source samples inferred from data (coupling ``posterior``) then follow the distribution of drawn ones
-        closely.
-        """
-        return False
-
-    @property
-    def smooths(self) -> bool:
-        """True if some condition has so few examples that :meth:`smoothed` changes its pairs."""
-        return False
-
-    @property
-    def tells_moments(self) -> bool:
-        """True if :meth:`frame` has the moments of source samples and data."""
-        return self.fits_latents
 
     # -- what a prior says of itself ----------------------------------------------------------
 
@@ -394,12 +379,6 @@ class Prior(nn.Module, Registered, abc.ABC):
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Draw x0 ``[B, D]`` for rows x1 ``[B, D]``; of a prior that has latents."""
         raise NotImplementedError
-
-    def _smoothed(
-        self, x0: Tensor, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return (x0, x1) of a prior that smooths."""
-        return x0, x1
 
     # -- the marginal source ------------------------------------------------------------------
 

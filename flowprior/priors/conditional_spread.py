@@ -27,7 +27,7 @@ from flowprior.conditions import Condition
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.far import Around
-from flowprior.priors.frame import Frame
+from flowprior.priors.frame import Axes, Frame
 from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.last_results import LastResults
 from flowprior.priors.network_training import (
@@ -43,7 +43,6 @@ from flowprior.priors.tables import canonical_basis
 from flowprior.streams.batches import CheckedBatches
 
 Means = Callable[[Tensor], Tensor]
-Axes = tuple[Tensor, Tensor, Tensor]
 MOST_CHANGE = 6.0
 """Of the logarithm of a variance, against the pooled one."""
 LEAST_OUTSIDE = 1e-4
@@ -82,12 +81,12 @@ class ConditionalSpread(nn.Module):
 
     # -- use ----------------------------------------------------------------------------------
 
-    def frame(self, loc: Tensor, cond: Tensor) -> RotatedFrame:
+    def frame(self, loc: Tensor, cond: Tensor) -> Frame:
         """The linear part around ``loc`` ``[B, D]`` under ``cond``."""
         ones = loc.new_ones(len(loc), 1)
         return self.frame_around(Around(loc, cond, ones, ones))
 
-    def frame_around(self, around: Around) -> RotatedFrame:
+    def frame_around(self, around: Around) -> Frame:
         """The linear part, widened.
 
         Of what the network says of a condition the share ρ is taken, so that far from all others the
@@ -98,9 +97,12 @@ class ConditionalSpread(nn.Module):
         spread = (self.factors[:-1] / precision).clamp_min(1)
         signs = torch.where(rotation.diagonal(dim1=1, dim2=2) < 0, -1.0, 1.0).to(rotation)
         group = torch.zeros(len(loc), dtype=torch.long, device=loc.device)
-        tables = (self.basis[None], group, self.basis.square().sum(1)[None])
         noise = self._noise(self.factors[-1] * ratio) * around.width.square()
-        return RotatedFrame(loc, noise, spread, *tables, rotation * signs[:, None], floor=float(self.floor))
+        axes = RowAxes(self.basis[None], group, self._lengths, rotation=rotation * signs[:, None])
+        return Frame(loc, noise, spread, axes, float(self.floor))
+
+    def _lengths(self) -> Tensor:
+        return self.basis.square().sum(1)[None]
 
     def _parts(self, cond: Tensor, trust: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
         """A ``[B, r, r]`` and ρ_c ``[B, D]``, before the factors."""
@@ -111,14 +113,14 @@ class ConditionalSpread(nn.Module):
         triangle[:, rows, columns] = below
         return triangle * self.spread.rsqrt(), _change(ratio)
 
-    def _axes(self, cond: Tensor, trust: Tensor | float = 1.0) -> Axes:
+    def _axes(self, cond: Tensor, trust: Tensor | float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
         """1/λ ``[B, r]`` and U ``[B, r, r]`` of the principal axes, and ρ_c ``[B, D]``; no factors yet.
 
         Those of the conditions that were asked for last are kept (:class:`LastResults`): a sampler asks for
         the same ones at every step, and finding the axes of one condition takes longer than most networks.
         """
 
-        def found() -> Axes:
+        def found() -> tuple[Tensor, Tensor, Tensor]:
             triangle, ratio = self._parts(cond, trust)
             precision, rotation = torch.linalg.eigh(triangle.mT @ triangle)
             return precision, rotation, ratio
@@ -248,27 +250,23 @@ def _change(x: Tensor) -> Tensor:
     return (MOST_CHANGE * (x / MOST_CHANGE).tanh()).exp()
 
 
-@dataclass(frozen=True)
-class RotatedFrame(Frame):
-    """A frame with one basis for all rows and a rotation for each: ``rotation`` is ``[B, r, r]``."""
+@dataclass(frozen=True, kw_only=True)
+class RowAxes(Axes):
+    """The axes Q U of rows that share one Q and have a rotation each.
+
+    Attributes:
+        rotation: U ``[B, r, r]``.
+    """
+
+    rotation: Tensor
 
     def into(self, white: Tensor) -> Tensor:
-        assert self.rotation is not None
-        along = white @ self.basis[0].to(white.dtype)
+        along = super().into(white)
         return torch.einsum("bji, b...j -> b...i", self.rotation.to(along.dtype), along)
 
     def out_of(self, along: Tensor) -> Tensor:
-        return self.turned(along) @ self.basis[0].T.to(along.dtype)
-
-    def exchanged(self, along: Tensor, white: Tensor) -> Tensor:
-        return self.turned(along - self.into(white))
-
-    def turned(self, along: Tensor) -> Tensor:
-        """U a ``[B, r]`` of a ``[B, r]``."""
-        assert self.rotation is not None
-        return torch.einsum("bij, b...j -> b...i", self.rotation.to(along.dtype), along)
+        return super().out_of(torch.einsum("bij, b...j -> b...i", self.rotation.to(along.dtype), along))
 
     def diagonal(self, weights: Tensor) -> Tensor:
-        assert self.rotation is not None
-        turned = torch.einsum("bij, b...j -> b...i", self.rotation.square().to(weights.dtype), weights)
-        return turned @ self.basis[0].square().T.to(weights.dtype)
+        squares = self.rotation.square().to(weights.dtype)
+        return super().diagonal(torch.einsum("bij, b...j -> b...i", squares, weights))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import check_finite
 from flowprior.priors.far import CHOICES, FarConditions, Part
-from flowprior.priors.frame import Frame
+from flowprior.priors.frame import DiagonalFrame
 from flowprior.priors.holdout import LEAST_CONDITIONS, conditioned, thinned
 from flowprior.priors.mean_prior import MeanPrior
 from flowprior.priors.nearest import (
@@ -69,6 +69,8 @@ class KernelMeanPrior(MeanPrior):
             all data and widens the spread with the distance, as embeddings that are left out ask for
             (:mod:`flowprior.priors.far`); ``"as-near"`` takes them as any other.
     """
+
+    has_spread: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -226,14 +228,8 @@ class KernelMeanPrior(MeanPrior):
         mean = kernel_average(self.means, near, float(self.bandwidth_chosen))
         return mean - self.center, near.distance[:, 0]
 
-    @property
-    def tells_moments(self) -> bool:
-        """Whether :meth:`frame` has the moments of source samples and data: always."""
-        return True
-
     @torch.no_grad()
-    def frame(self, cond: Tensor | None, n: int) -> Frame | None:
-        """Mean and variances of source samples and data under labels ``[n]`` or embeddings ``[n, E]``."""
+    def spread(self, cond: Tensor | None, n: int) -> DiagonalFrame:
         assert cond is not None
         null, known = self.seen.without_null(cond.to(self.center.device))
         return self.residuals.frame(self._around(known), null, self.center)

@@ -189,9 +189,9 @@ class LatentGmmPrior(SubspacePrior):
         return self._placed(cond, h, epsilon)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
-        h, density = self.frame(cond, len(x)).log_density_around(x)
+        h, density = self.spread(cond, len(x)).log_density_around(x)
         return density + self.latents.log_prob(h, cond)
 
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
         h = self.latents.mean(cond, n)
-        return self.frame(cond, n).place(h, h.new_zeros(n, self.subspace.loc.shape[1]))
+        return self.spread(cond, n).place(h, h.new_zeros(n, self.subspace.loc.shape[1]))

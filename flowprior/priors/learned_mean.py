@@ -22,7 +22,7 @@ from flowprior.mixtures import FitSettings
 from flowprior.ops import draw_seed
 from flowprior.priors.base import Prior
 from flowprior.priors.far import CHOICES, FarConditions, Part
-from flowprior.priors.frame import Frame
+from flowprior.priors.frame import DiagonalFrame, Frame
 from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout, conditioned, thinned
 from flowprior.priors.lowrank_residuals import LowRankResiduals
 from flowprior.priors.mappers import MAPPERS, LinearMapper, make_mapper
@@ -161,23 +161,19 @@ class LearnedMeanPrior(MeanPrior):
 
     @property
     def has_latents(self) -> bool:
-        return self.latent > 0 or self.fits_latents
+        return self.latent > 0 or self.covariance == "lowrank"
 
     @property
-    def fits_latents(self) -> bool:
-        return self.covariance == "lowrank"
+    def has_spread(self) -> bool:  # type: ignore[override]
+        return self.latent == 0
 
     @property
-    def is_narrow(self) -> bool:
-        return self.covariance == "diagonal"
-
-    @property
-    def tells_moments(self) -> bool:
-        return self.fits_latents or self.latent == 0
+    def suited_coupling(self) -> str:  # type: ignore[override]
+        return {"lowrank": "posterior", "diagonal": "condot"}.get(self.covariance, super().suited_coupling)
 
     @torch.no_grad()
-    def frame(self, cond: Tensor | None, n: int) -> Frame | None:
-        if self.residuals is None or cond is None:
+    def spread(self, cond: Tensor | None, n: int) -> Frame | DiagonalFrame | None:
+        if not self.has_spread or cond is None:
             return None
         null, known = self.seen.without_null(self._on_own_device(cond))
         if isinstance(self.residuals, LowRankResiduals):

@@ -25,7 +25,7 @@ from flowprior.mixtures import FitSettings
 from flowprior.mixtures.em import Reservoirs
 from flowprior.ops import noise_and_latents, uniform
 from flowprior.ops.mixture import LOG_2PI
-from flowprior.priors.conditional_spread import ConditionalSpread
+from flowprior.priors.conditional_spread import ConditionalSpread, RowAxes
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.gmm import GmmPrior
@@ -134,21 +134,23 @@ class LowRankResiduals(nn.Module):
             with torch.no_grad():
                 frame = self.spread.frame(mapper(cond) + center, cond)
                 noise = torch.randn(frame.spread.shape, generator=generator, dtype=x.dtype).to(x.device)
-                h = frame.infer(x, noise)
+                h = frame.noised(frame.coordinates(x), noise)
             sample.update(h.cpu(), torch.zeros(len(h), dtype=torch.long), generator)
         return sample.rows[0][sample.filled[0]]
 
     def frame(self, around: Around, null: Tensor) -> Frame:
         """The linear part; the rows ``null``, bool ``[B]``, have the moments of all data."""
-        frame, spread = self.spread.frame_around(around), self.spread
-        if frame.rotation is None or not bool(null.any()):
+        frame, spread, rows = self.spread.frame_around(around), self.spread, null[:, None]
+        if not bool(null.any()):
             return frame
+        assert isinstance(frame.axes, RowAxes)
+        rotation = torch.where(rows[..., None], spread.null_rotation, frame.axes.rotation)
         return replace(
             frame,
-            loc=torch.where(null[:, None], spread.null_loc, frame.loc),
-            noise=torch.where(null[:, None], spread.null_noise, frame.noise),
-            spread=torch.where(null[:, None], spread.null_spread, frame.spread),
-            rotation=torch.where(null[:, None, None], spread.null_rotation, frame.rotation),
+            loc=torch.where(rows, spread.null_loc, frame.loc),
+            noise=torch.where(rows, spread.null_noise, frame.noise),
+            spread=torch.where(rows, spread.null_spread, frame.spread),
+            axes=replace(frame.axes, rotation=rotation),
         )
 
     def sample(self, around: Around, seed: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import lowrank_log_density, lowrank_posterior_sample, noise_and_latents, standard_normal
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.far import Around
-from flowprior.priors.frame import Frame
+from flowprior.priors.frame import DiagonalFrame
 from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.network_training import DensityTraining, MapperNetwork, train_density
 from flowprior.streams.batches import Batch, CheckedBatches
@@ -104,8 +104,8 @@ class FixedResiduals(nn.Module):
 
     # -- use: as of LowRankResiduals; of the condition only the width is read -------------------
 
-    def frame(self, around: Around, null: Tensor, center: Tensor) -> Frame | None:
-        """Noise and data around the mean, each coordinate on its own; None where there are latents.
+    def frame(self, around: Around, null: Tensor, center: Tensor) -> DiagonalFrame:
+        """Return noise and data around the mean, each coordinate on its own; W has no columns.
 
         Args:
             around: means and widths.
@@ -113,14 +113,12 @@ class FixedResiduals(nn.Module):
                 samples the marginal ones, and both are around the mean of one condition.
             center: mean of all data, ``[D]``.
         """
-        if self.factor.shape[1]:
-            return None
         variance, rows = around.width.square(), null[:, None]
         means = (self.total - self.left).clamp_min(0)
         noise = torch.where(rows, self.noise + means, variance * self.noise)
-        datum = torch.where(rows, self.total, variance * self.left)
+        data = torch.where(rows, self.total, variance * self.left)
         loc, shared = torch.where(rows, center, around.loc), torch.where(rows, means, 0.0)
-        return Frame.without_axes(loc, noise, datum / noise, shared / noise)
+        return DiagonalFrame(loc, noise, data / noise, shared / noise)
 
     def sample(self, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` around ``loc``, from ``seed``."""
@@ -261,7 +259,7 @@ class DiagonalResiduals(nn.Module):
 
     # -- use: as of FixedResiduals --------------------------------------------------------------
 
-    def frame(self, around: Around, null: Tensor, center: Tensor) -> Frame:
+    def frame(self, around: Around, null: Tensor, center: Tensor) -> DiagonalFrame:
         """Noise and data around the mean, each coordinate on its own.
 
         Args:
@@ -273,9 +271,9 @@ class DiagonalResiduals(nn.Module):
         rows, squared = null[:, None], around.width.square()
         left = squared * self.variance(around.cond)
         noise = torch.where(rows, self.left + self.floor + self.means, left + squared * self.floor)
-        datum = torch.where(rows, self.total, left)
+        data = torch.where(rows, self.total, left)
         loc, shared = torch.where(rows, center, around.loc), torch.where(rows, self.shared, 0.0)
-        return Frame.without_axes(loc, noise, datum / noise, shared / noise)
+        return DiagonalFrame(loc, noise, data / noise, shared / noise)
 
     def sample(self, around: Around, seed: Tensor) -> Tensor:
         """x0 ``[B, D]`` around ``loc``, from ``seed``."""

@@ -226,13 +226,13 @@ def _noise_beside(data: CheckedBatches, turned: Subspace, moments: ConditionMome
     """The next ψ_c ``[C, D]`` of the fixed point, of labels that keep the latents that ``turned`` has."""
 
     def outside(white: Tensor, c: Tensor) -> Tensor:
-        frame = turned.frame(c, floor)
-        return white - frame.out_of(frame.into(white))
+        axes = turned.frame(c, floor).axes
+        return white - axes.out_of(axes.into(white))
 
     residual = _residuals(data, turned, outside)
 
     def aim(c: Tensor) -> tuple[Tensor, Tensor]:
-        leverage = turned.frame(c, floor).leverage.double()
+        leverage = turned.frame(c, floor).axes.leverage.double()
         return (residual.of(c) + floor) / (1 - leverage).clamp_min(LEAST_RESIDUAL), leverage
 
     return _bounded(aim, turned, moments, floor)

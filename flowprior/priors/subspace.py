@@ -18,7 +18,7 @@ from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import transposed_bases
 from flowprior.ops.subspace_source import MOST_AXES
 from flowprior.priors.few_examples import are_few, shrunk_covariances
-from flowprior.priors.frame import Frame
+from flowprior.priors.frame import Axes, Frame, TurnedAxes
 from flowprior.priors.holdout import sample_rows
 from flowprior.priors.last_results import Derived
 from flowprior.priors.tables import (
@@ -124,11 +124,11 @@ class Subspace(nn.Module):
         if not self.is_shared:
             lengths = partial(self._lengths.of, self.basis)
             transposed = partial(self._transposed.of, self.basis) if self._is_served else None
-            return Frame(loc, noise, spread, self.basis, rows, lengths, floor=floor, transposed=transposed)
+            return Frame(loc, noise, spread, Axes(self.basis, rows, lengths, transposed), floor)
         group, stretch = (table.index_select(0, rows) for table in (self.group, self._stretch.of(self.noise)))
         lengths = partial(self._turned.of, self.rotation)
-        turns = (self.rotation, rows)
-        return Frame(loc, noise, spread, self.basis, group, lengths, *turns, floor, stretch)
+        turned = {"rotation": self.rotation, "turn": rows, "stretch": stretch}
+        return Frame(loc, noise, spread, TurnedAxes(self.basis, group, lengths, **turned), floor)
 
     @property
     def _is_served(self) -> bool:

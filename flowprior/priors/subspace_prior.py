@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from flowprior.conditions import Conditions, as_value
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import draw_seed, noise_and_latents, standard_normal, uniform
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import warn_of_singles
 from flowprior.priors.few_examples import examples_given, shares_given
-from flowprior.priors.frame import Frame
+from flowprior.priors.frame import DiagonalFrame, Frame
 from flowprior.priors.holdout import first_rows, in_pieces
 from flowprior.priors.last_results import Derived
 from flowprior.priors.seen_conditions import RAISE, UNSEEN, SeenConditions
@@ -65,6 +66,10 @@ class SubspacePrior(Prior, abc.ABC):
         unseen: of :data:`flowprior.priors.seen_conditions.UNSEEN`.
     """
 
+    has_latents: ClassVar[bool] = True
+    has_spread: ClassVar[bool] = True
+    suited_coupling: ClassVar[str] = "posterior"
+
     def __init__(
         self, owner: str, rank: int, added: float, basis: str, span: int | None, unseen: str = RAISE
     ) -> None:
@@ -81,36 +86,41 @@ class SubspacePrior(Prior, abc.ABC):
         self.given = nn.Buffer(torch.empty(0))
         self._gives = Derived(_any_above_zero)
 
-    @property
-    def has_latents(self) -> bool:
-        return True
+    def spread(self, cond: Tensor | None, n: int) -> Frame:
+        return self.subspace.frame(self._rows(cond, n), self.added)
+
+    def inferred_slope(self, frame: Frame | DiagonalFrame, cond: Tensor | None) -> Tensor:
+        """Return 1 − (1 − g)/λ ``[B, r]``, with g the share of the pairs that are the prior's own."""
+        if not self._smooths:
+            return super().inferred_slope(frame, cond)
+        return 1 - (1 - self.given[self._rows(cond, len(frame.loc)), None]) / frame.spread
 
     @property
-    def fits_latents(self) -> bool:
-        return True
-
-    def frame(self, cond: Tensor | None, n: int) -> Frame:
-        rows = self._rows(cond, n)
-        frame = self.subspace.frame(rows, self.added)
-        return replace(frame, given=self.given[rows, None]) if self.smooths else frame
-
-    @property
-    def smooths(self) -> bool:
+    def _smooths(self) -> bool:
+        """True if some label has so few examples that it is given pairs of the prior's own."""
         return len(self.given) > 0 and bool(self._gives.of(self.given))
 
     @torch.no_grad()
-    def _smoothed(
-        self, x0: Tensor, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None
+    def smoothed(
+        self,
+        x0: Tensor,
+        x1: Tensor,
+        cond: Conditions | Mapping[str, Any] | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """How many pairs are replaced, and by what, is said in :mod:`flowprior.priors.few_examples`."""
-        share = self.given[self._rows(cond, len(x1))]
+        """Replace as many pairs, and by what, as :mod:`flowprior.priors.few_examples` says."""
+        if not self._smooths:
+            return x0, x1
+        read = self._checked(as_value(cond), "smoothed")
+        share = self.given[self._rows(read, len(x1))]
         seed = draw_seed(generator, share.device)
         rows = (uniform(seed, len(x1)) < share).nonzero()[:, 0]
-        labels = self._without_null(None if cond is None else cond[rows], generator)
+        labels = self._without_null(None if read is None else read[rows], generator)
         drawn = self._sample(labels, len(rows), generator)
-        frame = self.frame(labels, len(rows))
+        frame = self.spread(labels, len(rows))
         noise = standard_normal(len(rows), drawn.shape[1], drawn, seed)
-        clean = frame.place(frame.coordinates(drawn), noise * frame.variance_outside().sqrt())
+        clean = frame.place(frame.coordinates(drawn), noise * frame.data.sqrt())
         return _replaced(x0, rows, drawn), _replaced(x1, rows, clean)
 
     def _fit_subspace(self, data: CheckedBatches, settings: FitSettings) -> None:
@@ -152,7 +162,7 @@ class SubspacePrior(Prior, abc.ABC):
 
     def _with_given(self, h: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Latents ``[n, r]`` to fit a law to, with standard normal ones as what labels are given."""
-        if not self.smooths:
+        if not self._smooths:
             return h
         share = self.given[self._rows(cond, len(h)), None]
         chosen = torch.rand(len(h), 1, generator=generator).to(h.device) < share
@@ -161,7 +171,7 @@ class SubspacePrior(Prior, abc.ABC):
 
     def _given_latents(self, seed: int) -> list[Batch]:
         """Standard normal latents ``[n, r]`` of the labels with few examples, beside their own."""
-        if not self.smooths:
+        if not self._smooths:
             return []
         rank, like = self.subspace.rank, self.subspace.spread
         given = examples_given(self._counts(), rank)
@@ -186,7 +196,7 @@ class SubspacePrior(Prior, abc.ABC):
         def infer(x: Tensor, cond: Tensor | None, generator: torch.Generator) -> Batch:
             if noised:
                 return self._source_coordinates(x, cond, generator), cond
-            return self.frame(cond, len(x)).coordinates(x), cond
+            return self.spread(cond, len(x)).coordinates(x), cond
 
         rows, each = int(self.seen.weight.sum()), self.subspace.rank * self.subspace.spread.element_size()
         if not rows or not self.subspace.is_shared:
@@ -202,7 +212,7 @@ class SubspacePrior(Prior, abc.ABC):
         self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None
     ) -> Tensor:
         """h0 ``[n, r]`` of samples inferred from x ``[n, D]``, from ``generator`` alone: to fit a law to."""
-        frame = self.frame(cond, len(x))
+        frame = self.spread(cond, len(x))
         h = frame.coordinates(x)
         return frame.noised(h, normal_rows(h, generator))
 
@@ -210,17 +220,17 @@ class SubspacePrior(Prior, abc.ABC):
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """h0 ~ p(h0 | x1, c) under the low-rank Gaussian, then x0 = μ_c + ψ_c^½ (Q λ^½ h0 + (I − QQᵀ) ε)."""
         seed, like = draw_seed(generator, self.subspace.loc.device), self.subspace.loc
-        frame = self.frame(cond, len(x1))
+        frame = self.spread(cond, len(x1))
         epsilon, noise = noise_and_latents(len(x1), x1.shape[1], frame.spread.shape[1], like, seed)
         return frame.source(x1.to(like), noise, epsilon)
 
     def _placed(self, cond: Tensor | None, h: Tensor, epsilon: Tensor) -> Tensor:
         """Events ``[n, D]`` of coordinates h ``[n, r]``; of shared bases some rows at a time."""
         if cond is None or not self.subspace.is_shared:
-            return self.frame(cond, len(h)).place(h, epsilon)
+            return self.spread(cond, len(h)).place(h, epsilon)
         size = max(1, PLACED // epsilon.shape[1])
         parts = zip(cond.split(size), h.split(size), epsilon.split(size), strict=True)
-        placed = [self.frame(c, len(c)).place(coordinates, noise) for c, coordinates, noise in parts]
+        placed = [self.spread(c, len(c)).place(coordinates, noise) for c, coordinates, noise in parts]
         return torch.cat(placed) if len(placed) > 1 else placed[0] if placed else epsilon
 
     def _rows(self, cond: Tensor | None, n: int) -> Tensor:

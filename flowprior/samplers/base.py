@@ -27,15 +27,17 @@ AverageOf = Callable[[Tensor, Tensor, Tensor, Any], Tensor]
 
 @dataclass(frozen=True)
 class AveragedVelocity:
-    """A velocity that is also asked for its average over an interval of time, which some samplers step by.
+    """A velocity with its average over an interval of time, which some samplers step by.
 
     Attributes:
         velocity: v(x, t, cond).
         average: over the interval from ``begin`` to ``end``: average(x, begin, end, cond).
+        linear: the same of the linear velocity, by which a late start goes.
     """
 
     velocity: Velocity
     average: AverageOf
+    linear: AverageOf | None = None
 
     def __call__(self, x: Tensor, t: Tensor, cond: Any) -> Tensor:
         """v(x, t, cond) ``[B, *event]``."""
@@ -103,14 +105,9 @@ class Sampler(Registered, abc.ABC):
         "sampler", "flowprior.samplers", shared={"temperature": 1.0, "prior_guidance": 1.0}
     )
     adaptive: ClassVar[bool] = False
-    bends_by_moments: ClassVar[bool] = False
-    """Steps by averages of the velocity, which follow from the moments of the pairs."""
-    predictions: ClassVar[tuple[str, ...]] = ()
-    """The predictions whose flows it can sample; empty for all."""
+    """True if it chooses its evaluations by an error of the whole batch."""
     stochastic: bool = False
-    """Draws noise on the way, so that all samples of a call have to be solved side by side."""
-    start: float = 0.0
-    """The time at which it begins; what is before it a flow does without the network."""
+    """True if it draws noise on the way, so that all samples of a call have to be solved side by side."""
     _temperature: float = 1.0
     _prior_guidance: float = 1.0
 
@@ -162,7 +159,7 @@ class Sampler(Registered, abc.ABC):
 
         Args:
             velocity: v(x, t, cond).
-            x0: source samples ``[B, *event]``, or where they are at :attr:`start`.
+            x0: source samples ``[B, *event]``.
             cond: passed on to ``velocity``.
             nfe: evaluations of the velocity to spend, exactly. Adaptive samplers choose their own.
             trajectory: also return the states at the sampler's times.
@@ -176,19 +173,21 @@ class Sampler(Registered, abc.ABC):
         path: Path,
         prior: Prior | None = None,
         coupling: Coupling | None = None,
+        prediction: str = "",
         *,
         generator: torch.Generator | None = None,
     ) -> Sampler:
-        """The sampler ready for a flow along ``path``; one that only follows the velocity is itself.
+        """Return the sampler ready for a flow along ``path``; one that only follows the velocity is itself.
 
         Args:
             path: that the velocity was trained on.
             prior: that it starts from; None is not checked.
-            coupling: which source sample belonged to which datum in training; None is not checked.
+            coupling: which source sample belonged to which data sample in training; None is not checked.
+            prediction: name of what its network predicts; empty is not checked.
             generator: source of the noise of a stochastic sampler, on the device of the source samples.
 
         Raises:
-            OptionError: the sampler is not valid for this path, prior or coupling.
+            OptionError: the sampler is not valid for this path, prior, coupling or prediction.
         """
         return self
 
@@ -215,15 +214,27 @@ class CountedVelocity:
         """Return the average over the interval from ``begin`` to ``end``, for one evaluation.
 
         Raises:
-            OptionError: the velocity does not tell it.
+            OptionError: the velocity has none.
         """
-        if not isinstance(self.velocity, AveragedVelocity):
+        self.nfe += 1
+        return self._average("average", x, begin, end)
+
+    def carried(self, x: Tensor, begin: float, end: float) -> Tensor:
+        """Return the state at ``end`` to which the linear velocity carries x, for no evaluation.
+
+        Raises:
+            OptionError: the velocity has no linear part.
+        """
+        return x + (end - begin) * self._average("linear", x, begin, end)
+
+    def _average(self, kind: str, x: Tensor, begin: float, end: float) -> Tensor:
+        average: AverageOf | None = getattr(self.velocity, kind, None)
+        if average is None:
             raise OptionError(
                 "this sampler asks for averages of the velocity over intervals of time, which a function of "
-                "one time does not tell; give it AveragedVelocity(velocity, average), or sample a flow"
+                "one time does not have; give it AveragedVelocity(velocity, average, linear) or sample a flow"
             )
-        self.nfe += 1
-        return self.velocity.average(x, _rows(begin, x), _rows(end, x), self.cond)
+        return average(x, _rows(begin, x), _rows(end, x), self.cond)
 
 
 def _rows(t: Tensor | float, x: Tensor) -> Tensor:

@@ -71,6 +71,7 @@ class DiffusionSampler(Sampler):
         path: Path,
         prior: Prior | None = None,
         coupling: Coupling | None = None,
+        prediction: str = "",
         *,
         generator: torch.Generator | None = None,
     ) -> DiffusionSampler:
@@ -126,7 +127,8 @@ class DiffusionSampler(Sampler):
     def _check(self, path: Path, prior: Prior | None, coupling: Coupling | None) -> None:
         """Refuse what new Gaussian noise is not valid for."""
         instead = "use a sampler without new noise, such as 'euler' or 'ddim'"
-        if not path.variance_preserving:
+        alpha, sigma, *_ = path.coefficients(torch.linspace(0.0, 1.0, 5, dtype=torch.float64))
+        if not torch.allclose(alpha.square() + sigma.square(), torch.ones_like(alpha)):
             raise OptionError(
                 f"sampler '{self.name}' is only valid on a path with α² + σ² = 1, such as 'vp', got path "
                 f"'{path.name}'; {instead}"

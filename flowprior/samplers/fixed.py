@@ -16,7 +16,10 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions
+from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
+from flowprior.paths import Path
+from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry, check_numbers
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
 
@@ -38,9 +41,8 @@ class FixedStepSampler(Sampler):
             ``"last"``; or an instance.
         exponent: of the grid ``"power"``.
         at: of the grid ``"last"``.
-        start: time of the first evaluation, from 0 to 0.999 and before ``at``. Up to it a flow carries its
-            source samples along the linear velocity, which costs none
-            (:mod:`flowprior.flow.linear_velocity`); 0 leaves nothing to it.
+        start: time of the first evaluation, from 0 to 0.999 and before ``at``. Up to it the linear velocity
+            carries source samples, which costs none (:mod:`flowprior.couplings.pair_law`).
 
     Raises:
         OptionError: an unknown grid or option, or an impossible value.
@@ -80,20 +82,36 @@ class FixedStepSampler(Sampler):
         trajectory: bool = False,
     ) -> Solution:
         """See :meth:`Sampler.solve`; ``nfe=None`` spends the most that fits into 15 evaluations."""
-        counted = CountedVelocity(velocity, cond)
+        counted, grid = CountedVelocity(velocity, cond), self.times(nfe)
+        if self.start > 0:
+            grid = torch.cat([grid.new_zeros(1), grid])
 
         def step(x: Tensor, t: float, end: float) -> Tensor:
-            return self.step(counted, x, t, end - t)
+            return counted.carried(x, t, end) if t < self.start else self.step(counted, x, t, end - t)
 
-        x, times, states = along(self.times(nfe), x0, step, trajectory)
+        x, times, states = along(grid, x0, step, trajectory)
         return Solution(x, counted.nfe, times, states)
+
+    def prepare(
+        self,
+        path: Path,
+        prior: Prior | None = None,
+        coupling: Coupling | None = None,
+        prediction: str = "",
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Sampler:
+        """Return itself; a late start needs the law of the pairs."""
+        if self.start > 0 and prior is not None and coupling is not None:
+            coupling.require_law(prior, f"sampler '{self.name}' with start={self.start:g}", "start=0")
+        return self
 
     def times(self, nfe: int | None) -> Tensor:
         """The times between which it steps, from :attr:`start` to 1, float64; see :meth:`steps`."""
         return self._grid.times_from(self.start, self.steps(nfe))
 
     def steps(self, nfe: int | None) -> int:
-        """Number of steps that spend exactly ``nfe`` evaluations.
+        """Return the number of steps that spend exactly ``nfe`` evaluations.
 
         Raises:
             OptionError: less than 1, or no multiple of the stages; the message names the nearest.
@@ -203,18 +221,30 @@ class RK4(FixedStepSampler):
 class Exponential(FixedStepSampler):
     """Exponential Euler, order 1, one evaluation a step (Hochbruck & Ostermann 2010, section 2).
 
-    Euler's method holds the velocity over a step. This one holds what the linear velocity of the pairs'
-    moments leaves of it, and solves the linear part and what it carries along in closed form
-    (:meth:`flowprior.flow.linear_velocity.LinearVelocity.carrying`). So a few steps lose less of the variance
+    Euler's method holds the velocity over a step. This one holds what the linear velocity of the pairs leaves
+    of it, and solves the linear part and what it carries along in closed form
+    (:meth:`flowprior.couplings.pair_law.PairLaw.average`). So a few steps lose less of the variance
     that samples ought to have. The last step is one of Euler's, from x_t to the mean of the data that it may
-    lead to, which removes the noise that is left. It needs a prior and a coupling that tell their moments,
-    such as ``latent-gmm`` with ``posterior`` or ``learned-mean`` with ``condot``, and a flow whose network
-    learns no averages itself.
+    lead to, which removes the noise that is left. It needs a prior and a coupling whose pairs have a known
+    law, such as ``latent-gmm`` with ``posterior`` or ``learned-mean`` with ``condot``.
     """
 
     stages: ClassVar[int] = 1
     order: ClassVar[int] = 1
-    bends_by_moments: ClassVar[bool] = True
+
+    def prepare(
+        self,
+        path: Path,
+        prior: Prior | None = None,
+        coupling: Coupling | None = None,
+        prediction: str = "",
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Sampler:
+        """Return itself; it needs the law of the pairs."""
+        if prior is not None and coupling is not None:
+            coupling.require_law(prior, f"sampler '{self.name}'", "another sampler (--sampler euler)")
+        return self
 
     def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
         end = t if t + h > LAST_STEP else t + h

@@ -12,7 +12,7 @@ import tomli_w
 from flowprior.display import short
 from flowprior.errors import OptionError
 from flowprior.evaluation.sweep import NFE
-from flowprior.flow.asked import check_guidance
+from flowprior.flow.conditioning import check_guidance
 from flowprior.models import MODELS
 from flowprior.registry import choose, is_number
 from flowprior.study.variants import AUTO, AXES, HOOKS, check_hook, checked_variants, labelled

@@ -14,7 +14,7 @@ import torch
 from flowprior.couplings import Coupling
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.evaluation.result import REAL_DATA
-from flowprior.flow.predictions import check_name, check_sampler, make_prediction
+from flowprior.flow.predictions import check_name, make_prediction
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registry
@@ -101,8 +101,7 @@ class Variant:
         prior, coupling, path = self._parts()
         generator = torch.Generator().manual_seed(0)
         sampler = Sampler.registry.resolve(spec)
-        check_sampler(sampler, self.prediction, prior, coupling)
-        sampler = sampler.prepare(path, prior, coupling, generator=generator)
+        sampler = sampler.prepare(path, prior, coupling, self.prediction, generator=generator)
         if not sampler.adaptive:
             spent = [count for count in counts if count]  # 0 is the prior alone, which no sampler touches
             reasons = [_refusal(sampler.solve, STILL, torch.zeros(1, 1), nfe=count) for count in spent]

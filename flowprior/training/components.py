@@ -19,12 +19,11 @@ from flowprior.couplings import Coupling, LeaveOneOutCoupling, ReflowCoupling
 from flowprior.data import as_data, split_validation
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError, CouplingError, OptionError, UnknownComponentError
-from flowprior.flow.pair_moments import are_known
 from flowprior.flow.predictions import Prediction, kind_of, make_prediction
 from flowprior.models import EncodedData, Encoder, LatentEncoder, build_model
 from flowprior.models.base import takes_inputs, warn_of_emulation
 from flowprior.paths import Path
-from flowprior.priors import Prior, latents_of
+from flowprior.priors import Prior
 from flowprior.processes import process_count
 from flowprior.registry import spec_of
 from flowprior.training.batches import mix
@@ -274,7 +273,7 @@ def _record(part: Any) -> str:
 def _coupling_for(prior: Prior, spec: str, given: str | Coupling | None) -> str:
     """What is recorded of the coupling; one of ``reflow`` that is ``given`` learns its origin here."""
     if spec == DEFAULT_COUPLING:
-        return "posterior" if _fits_latents(prior) else "condot" if prior.is_narrow else "ot"
+        return prior.suited_coupling
     if isinstance(given, Coupling) and not isinstance(given, ReflowCoupling):
         return spec
     found = with_origin(spec)
@@ -284,13 +283,9 @@ def _coupling_for(prior: Prior, spec: str, given: str | Coupling | None) -> str:
 
 
 def _prediction_for(prior: Prior, coupling: Coupling, model: str | nn.Module) -> str:
-    """What a network learns: what the moments of the pairs leave, where they are known and hold a mean."""
-    if not are_known(prior, coupling) or not (_fits_latents(prior) or prior.is_narrow):
+    """Choose the prediction: what the law of the pairs leaves if it is known of a prior made for that."""
+    suited = prior.suited_coupling
+    if suited == Prior.suited_coupling or not coupling.first.has_law(prior):
         return "velocity"
     shown_more = isinstance(model, str) and takes_inputs(model)
-    return "preconditioned" if shown_more and not prior.is_narrow else "residual"
-
-
-def _fits_latents(prior: Prior) -> bool:
-    latents = latents_of(prior)
-    return latents is not None and latents.fits_latents
+    return "preconditioned" if shown_more and suited == "posterior" else "residual"

@@ -107,12 +107,12 @@ class TrainingConfig:
         channels_last: hold weights and pictures in channels-last memory, which is faster for convolutions.
         seed: of everything random: prior fit, model, data order, source samples, times, dropout.
         prediction: of the network: ``"velocity"``; ``"residual"``, what the linear velocity of the pairs'
-            moments leaves of it (:mod:`flowprior.flow.linear_velocity`); ``"preconditioned"``, the same in
+            moments leaves of it (:mod:`flowprior.couplings.pair_law`); ``"preconditioned"``, the same in
             units of its own standard deviation (:mod:`flowprior.flow.predictions`); ``"average-velocity"``,
             that of an interval of time, from the extension ``few_evaluations``; ``"epsilon"``, DDPM's
-            noise, on path ``vp``. ``"auto"`` takes ``"preconditioned"`` where prior and coupling tell those
-            moments (``"residual"`` for a network of your own, which is shown x_t alone, and for a
-            prior whose source samples lie as the data do, :attr:`~flowprior.Prior.is_narrow`), else
+            noise, on path ``vp``. ``"auto"`` takes ``"preconditioned"`` where the law of the pairs is
+            known and the prior is made for it (``"residual"`` for a network of your own, which is shown
+            x_t alone, and for a prior whose :attr:`~flowprior.Prior.suited_coupling` is ``condot``), else
             ``"velocity"``, and is recorded as its choice.
         time: law that the times of a step are drawn from, a name of
             :class:`~flowprior.training.times.TimeDistribution` with its options; ``"auto"`` takes

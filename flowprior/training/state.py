@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from flowprior.data.base import data_facts
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
-from flowprior.flow.asked import GIVEN_PRIOR
+from flowprior.flow.conditioning import GIVEN_PRIOR
 from flowprior.flow.description import load_plain
 from flowprior.flow.label_names import LABEL_NAMES
 from flowprior.flow.predictions import make_prediction

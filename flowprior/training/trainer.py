@@ -32,7 +32,7 @@ from flowprior.training.engine import Engine, TrainingInterrupted, make_engine
 from flowprior.training.loop import run_steps
 from flowprior.training.measures import Validation, measure_starts
 from flowprior.training.optimiser import warm_up_note
-from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
+from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of, teachers_prior
 from flowprior.training.run import RunDirectory, RunInfo, clear_run, save_run_flow
 from flowprior.training.state import TrainingState
 
@@ -248,7 +248,7 @@ def fit_prior(
         Seconds that the fit took, or None where there was nothing to fit.
     """
     seconds = None
-    own = parts.coupling.own_prior
+    own = teachers_prior(parts.coupling)
     if own is not None and not parts.prior.is_fitted:
         load_plain(parts.prior, {k: v.clone() for k, v in own.state_dict().items()}, assign=True)
     if not parts.prior.is_fitted:

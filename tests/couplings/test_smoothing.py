@@ -50,7 +50,7 @@ def test_only_pairs_of_labels_with_few_examples_are_the_priors_own(basis):
     replaced = (x1 != x[few]).any(1)
     share = float(shares_given(torch.tensor([float(FEW)]), RANK))
     assert float(replaced.float().mean()) == pytest.approx(share, abs=0.03)
-    frame = prior.frame(torch.ones(int(replaced.sum()), dtype=torch.long), int(replaced.sum()))
+    frame = prior.spread(torch.ones(int(replaced.sum()), dtype=torch.long), int(replaced.sum()))
     torch.testing.assert_close(
         frame.coordinates(x0[replaced]), frame.coordinates(x1[replaced]), rtol=1e-3, atol=1e-3
     )
@@ -64,7 +64,7 @@ def test_with_many_examples_nothing_is_drawn_for_it():
     assert x1 is x
     assert torch.equal(x0, coupling.draw(prior, x, labels, generator=two))
     assert torch.equal(one.get_state(), two.get_state())
-    assert prior.frame(labels, len(labels)).given is None
+    assert not prior.given.any()
 
 
 def test_source_samples_follow_data_by_the_slope_that_is_said():
@@ -77,15 +77,11 @@ def test_source_samples_follow_data_by_the_slope_that_is_said():
     rows = 400 + torch.arange(90_000) % 15
     ones = torch.ones(len(rows), dtype=torch.long)
     x0, x1 = pairs(prior, x[rows], ones)
-    frame, coupling = prior.frame(ones, len(ones)), Coupling.create("posterior")
+    frame, law = prior.spread(ones, len(ones)), Coupling.create("posterior").law(prior, ones)
     h0, h1 = frame.coordinates(x0), frame.coordinates(x1)
     found = (h0 * h1).mean(0) / h1.square().mean(0)
-    said, of_data_alone = (
-        coupling.latent_slope(frame.spread, frame.given)[0],
-        coupling.latent_slope(frame.spread)[0],
-    )
-    assert (found - said).abs().max() < 0.1
-    assert (found - of_data_alone).abs().min() > 0.1
+    assert (found - law.inside.joint[0]).abs().max() < 0.1
+    assert (found - (1 - 1 / frame.spread[0])).abs().min() > 0.1
 
 
 def test_a_coupling_that_draws_in_its_own_way_is_asked(monkeypatch):
@@ -121,7 +117,7 @@ def test_draws_of_few_examples_are_no_copies():
     prior.fit(three_beside_many(), generator=torch.Generator().manual_seed(0))
     asked = torch.ones(2000, dtype=torch.long)
     draws = prior.sample(asked, generator=torch.Generator().manual_seed(1))
-    assert prior.frame(asked, 2000).coordinates(draws).var(0).min() > 0.43, "0.38 without what is given"
+    assert prior.spread(asked, 2000).coordinates(draws).var(0).min() > 0.43, "0.38 without what is given"
 
 
 def test_a_file_from_before_smoothing_loads_and_smooths_nothing():
@@ -130,7 +126,7 @@ def test_a_file_from_before_smoothing_loads_and_smooths_nothing():
     del state["given"]
     older = Prior.registry.resolve(f"latent-gmm:rank={RANK},reg_covar=0.01")
     older.load_state_dict(state)
-    assert older.frame(labels, len(labels)).given is None
+    assert not older.given.any()
     assert pairs(older, x, labels)[1] is x
     again = Prior.registry.resolve(f"latent-gmm:rank={RANK},reg_covar=0.01")
     again.load_state_dict(prior.state_dict())

@@ -6,8 +6,7 @@ import pytest
 
 from flowprior import Prior
 from flowprior.data import TensorData
-
-from .two_classes import exact_prior, gaussian_classes
+from tests.couplings.gaussian_pairs import exact_prior, gaussian_classes
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from flowprior import Coupling, Flow, Path, Prior
-from flowprior.errors import OptionError
+from flowprior import Coupling, Flow, Path, Prior, train
+from flowprior.data import TensorData
+from flowprior.errors import InputError, OptionError
 from flowprior.flow.predictions import Prediction, make_prediction
+from flowprior.models import MLP
 from flowprior.samplers import time_grid
-
-from .two_classes import DIMS
+from tests.couplings.gaussian_pairs import DIMS, FLOOR, RANK
 
 PATHS = ["condot", "cosine", "vp"]
 
@@ -28,7 +29,7 @@ def test_the_velocity_of_a_perfect_output_is_the_velocity(name, data, prior) -> 
     t = 0.05 + 0.9 * torch.rand(256, generator=generator, dtype=torch.float64)
     x_t, u_t, _ = path.interpolate(x0, x1, t)
     prediction = make_prediction(name, start, coupling, path)
-    view = prediction.view(x_t, t, cond)
+    view = prediction.view(x_t, t, prediction.given(cond, 256))
     said, target = prediction.regression(torch.ones_like(x_t), view, x0, u_t)
     perfect = target / said  # what the output has to be for the two to agree
     torch.testing.assert_close(prediction.velocity(perfect, view, x_t, t), u_t, rtol=1e-4, atol=1e-4)
@@ -42,7 +43,8 @@ def test_a_preconditioned_network_sees_and_says_numbers_of_unit_spread(data, pri
     x0 = paired.draw(prior, data.x, data.cond, generator=torch.Generator().manual_seed(2))
     t = torch.rand(len(x0), generator=torch.Generator().manual_seed(3))
     x_t, u_t, _ = route.interpolate(x0, data.x, t)
-    view = make_prediction("preconditioned", prior, paired, route).view(x_t, t, data.cond)
+    prediction = make_prediction("preconditioned", prior, paired, route)
+    view = prediction.view(x_t, t, prediction.given(data.cond, len(t)))
     seen, standard, mean = view.inputs.chunk(3, dim=1)
     assert torch.equal(seen, x_t)
     assert view.offset is not None
@@ -72,7 +74,7 @@ def test_a_flow_adds_offset_and_scale_to_what_its_network_says(prediction, data,
     flow = Flow(Told(), prior, Coupling.create("posterior"), Path.create("condot"), data.condition,
                 prediction=prediction)  # fmt: skip
     x, t, cond = data.x[:8], torch.linspace(0, 1, 8), data.cond[:8]
-    view = flow.predicted.view(x, t, cond)
+    view = flow.predicted.view(x, t, flow.predicted.given(cond, 8))
     expected = Told()(view.inputs, t, cond)
     if view.scale is not None:
         expected = view.scale * expected
@@ -82,8 +84,8 @@ def test_a_flow_adds_offset_and_scale_to_what_its_network_says(prediction, data,
 
 
 @pytest.mark.parametrize("prediction", ["residual", "preconditioned"])
-def test_pairs_without_known_moments_are_refused(prediction, prior) -> None:
-    with pytest.raises(OptionError, match="needs the moments of the pairs"):
+def test_pairs_without_a_known_law_are_refused(prediction, prior) -> None:
+    with pytest.raises(OptionError, match=f"prediction '{prediction}' needs the Gaussian law of the pairs"):
         make_prediction(prediction, prior, Coupling.create("ot"), Path.create("condot"))
 
 
@@ -100,3 +102,78 @@ def test_a_flow_samples_by_what_suits_its_prediction(prediction, grid, options, 
         labels, nfe=5, sampler=flow.default_sampler, generator=torch.Generator().manual_seed(0)
     )
     assert torch.equal(found.x, asked.x)
+
+
+class Nothing(nn.Module):
+    """A network that has learnt nothing yet."""
+
+    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
+        return torch.zeros_like(x)
+
+
+def residual_flow(data, prior) -> Flow:
+    parts = prior, Coupling.create("posterior"), Path.create("condot"), data.condition
+    return Flow(Nothing(), *parts, prediction="residual")
+
+
+def test_without_a_network_one_step_takes_the_regularisation_away(data, prior) -> None:
+    """At t = 0 the linear velocity leads to E[x1 | x0]: outside the subspace hardly any noise is left."""
+    flow, labels = residual_flow(data, prior), torch.zeros(4000, dtype=torch.long)
+    generator = torch.Generator().manual_seed(0)
+    start, end = prior.sample(labels, generator=generator), flow.sample(labels, nfe=16, generator=generator)
+    real = data.x[data.cond == 0]
+    outside = torch.linalg.svd(torch.cov(real.T)).U[:, RANK:]
+    left, there, wanted = ((x @ outside).var(0).mean() for x in (end, start, real))
+    assert there > wanted + 0.8 * FLOOR
+    assert left < wanted + 0.05 * FLOOR
+    torch.testing.assert_close(end.mean(0), real.mean(0), rtol=0, atol=0.1)
+    torch.testing.assert_close(torch.cov(end.T), torch.cov(real.T), rtol=0, atol=0.35)
+
+
+def test_guidance_moves_the_linear_velocity_as_the_networks(data, prior) -> None:
+    flow = residual_flow(data, prior)
+    x, labels, t = data.x[:6], data.cond[:6], torch.full((6,), 0.4)
+    guided, own = flow.velocity(x, t, labels, guidance=3.0), flow.velocity(x, t, labels)
+    null = flow.coupling.law(prior, torch.full_like(labels, 2)).velocity(x, flow.path.at(t))
+    torch.testing.assert_close(guided, null + 3 * (own - null))
+    assert not torch.allclose(null, own, atol=0.1)
+    torch.testing.assert_close(flow.velocity(x, t, labels, guidance=0.0), null)
+    with pytest.raises(InputError, match=r"times \[B\], got \[6, 2\].*average_velocity"):
+        flow.velocity(x, torch.stack([t, t], 1), labels)
+
+
+@pytest.mark.parametrize(
+    ("asked", "prediction"), [({}, "preconditioned"), ({"prediction": "residual"}, "residual")]
+)
+def test_a_flow_on_the_law_trains_saves_and_loads(data, tmp_path, asked, prediction) -> None:
+    small = TensorData(data.x[:2000], data.cond[:2000], name="few")
+    options = {**QUICK, "steps": 30, "condition_dropout": 0.3, **asked}
+    flow = train(small, prior="latent-gmm:components=2,rank=2", seed=0, out=tmp_path / "run", **options)
+    assert flow.prediction == flow.metadata["config"]["training"]["prediction"] == prediction
+    labels, loaded = torch.tensor([0, 1, 1]), Flow.load(tmp_path / "run" / "flow")
+    for guidance in (1.0, 2.0):
+        drawn, again = (
+            each.sample(labels, nfe=3, guidance=guidance, generator=torch.Generator().manual_seed(0))
+            for each in (flow, loaded)
+        )
+        assert torch.equal(drawn, again)
+    assert flow.log_prob(small.x[:4], small.cond[:4]).isfinite().all()
+    assert loaded.double().sample(labels, nfe=3).dtype == torch.float64
+
+
+QUICK = {"steps": 2, "batch_size": 16, "sample_every": 0, "model": "mlp:width=8", "warmup": 0}
+
+
+def test_what_a_training_predicts_where_it_is_not_asked(data) -> None:
+    """What the law leaves, of priors made for that; else the velocity."""
+    small = TensorData(data.x[:200], data.cond[:200], name="few")
+    latent = "latent-gmm:components=1,rank=2"
+    assert train(small, prior=latent, condition_dropout=0.2, **QUICK).prediction == "preconditioned"
+    assert train(small, prior=latent, coupling="ot", **QUICK).prediction == "velocity"
+    assert train(small, prior="gmm", coupling="condot", **QUICK).prediction == "velocity"
+    assert train(small, prior="kernel-mean", coupling="condot", **QUICK).prediction == "velocity"
+    assert train(small, prior=latent, coupling="condot", **QUICK).prediction == "preconditioned"
+    own = {**QUICK, "model": MLP(torch.Size([DIMS]), data.condition, width=8)}
+    assert train(small, prior=latent, coupling="condot", **own).prediction == "residual"
+    flow = train(small, prior="kernel-mean", coupling="condot", prediction="preconditioned", **QUICK)
+    assert flow.sample(data.cond[:2], nfe=2).isfinite().all()

@@ -48,7 +48,7 @@ def test_it_is_not_differentiable_and_says_so(generator):
     tables, _ = subspace(generator)
     x1 = normal(generator, 11, 20).requires_grad_()
     x0 = subspace_source(x1, normal(generator, 11, 3), normal(generator, 11, 20), tables)
-    with pytest.raises(DerivativeError, match=r"subspace_source: .* Frame\.infer and Frame\.place"):
+    with pytest.raises(DerivativeError, match=r"subspace_source: .* Frame\.noised and Frame\.place"):
         x0.sum().backward()
 
 

@@ -80,7 +80,7 @@ def test_a_row_does_not_depend_on_the_others(generator):
 def test_it_is_not_differentiable_and_says_so(generator):
     x, *rest = arguments(generator)
     velocity = subspace_view(x.requires_grad_(), *rest, FLOOR, LEAST)[1]
-    with pytest.raises(DerivativeError, match=r"subspace_view: .* PairMoments\.velocity"):
+    with pytest.raises(DerivativeError, match=r"subspace_view: .* PairLaw\.velocity"):
         velocity.sum().backward()
 
 

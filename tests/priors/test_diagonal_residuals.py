@@ -45,7 +45,7 @@ def test_scale_follows_the_condition(prior):
 def test_density_is_that_of_the_samples(prior):
     cond = torch.full((4, 1), 0.5)
     x = prior.sample(cond, generator=torch.Generator().manual_seed(2))
-    mean, frame = prior.mean(cond), prior.frame(cond, 4)
+    mean, frame = prior.mean(cond), prior.spread(cond, 4)
     normal = torch.distributions.Normal(mean, frame.noise.sqrt())
     assert torch.allclose(prior.log_prob(x, cond), normal.log_prob(x).sum(1), atol=1e-5)
 
@@ -53,17 +53,17 @@ def test_density_is_that_of_the_samples(prior):
 def test_floor_is_the_source_samples_own():
     floor, bare = (fitted(value, epochs=2, steps=40) for value in (0.25, 0.0))
     cond = torch.tensor([[-0.5], [0.5]])
-    with_floor, without = floor.frame(cond, 2), bare.frame(cond, 2)
+    with_floor, without = floor.spread(cond, 2), bare.spread(cond, 2)
     assert torch.allclose(with_floor.noise, without.noise + 0.25, atol=1e-5)
-    data = with_floor.noise * with_floor.variance_outside()
-    assert torch.allclose(data, without.noise * without.variance_outside(), atol=1e-5)
+    data = with_floor.noise * with_floor.data
+    assert torch.allclose(data, without.noise * without.data, atol=1e-5)
 
 
 def test_null_condition_has_the_moments_of_all_data(prior):
     x, _ = heteroscedastic()
-    frame = prior.frame(torch.zeros(1, 1), 1)
+    frame = prior.spread(torch.zeros(1, 1), 1)
     assert torch.allclose(frame.loc[0], x.mean(0), atol=0.02)
-    assert torch.allclose((frame.noise * frame.variance_outside())[0], x.var(0), rtol=0.02)
+    assert torch.allclose((frame.noise * frame.data)[0], x.var(0), rtol=0.02)
     drawn = prior.sample_marginal(20000, generator=torch.Generator().manual_seed(3))
     assert torch.allclose(frame.noise[0], drawn.var(0), rtol=0.1)
     cond = heteroscedastic(20000, seed=8)[1]
@@ -77,7 +77,7 @@ def test_a_mean_that_copies_its_rows_does_not_make_the_spread_too_narrow():
     spec = "learned-mean:covariance=diagonal,hidden=256,depth=2,holdout=0.3,epochs=60,steps=400,reg_covar=0"
     prior = Prior.registry.resolve(spec).fit((x, c), generator=torch.Generator().manual_seed(0))
     new, cond = heteroscedastic(4000, seed=9)
-    frame = prior.frame(cond, len(cond))
+    frame = prior.spread(cond, len(cond))
     calibration = ((new - frame.loc).square() / frame.noise).mean()
     assert 0.6 < float(calibration) < 1.6
 

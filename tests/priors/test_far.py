@@ -58,7 +58,7 @@ def test_draws_have_the_mean_and_the_density_that_are_told(name, generator):
 def test_the_moments_of_the_frame_are_those_that_are_drawn(asked, generator):
     prior, n = fitted("lowrank"), 8000
     drawn = prior.sample(asked.expand(n, -1), generator=generator)
-    frame = prior.frame(asked.expand(n, -1), n)
+    frame = prior.spread(asked.expand(n, -1), n)
     torch.testing.assert_close(frame.loc[:1], prior.mean(asked))
     told = frame.place(*(torch.randn(n, k, generator=generator).double() for k in (2, drawn.shape[1])))
     scale = told.var(0)

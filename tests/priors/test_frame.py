@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from flowprior.ops.operators import is_native
-from flowprior.priors.conditional_spread import RotatedFrame
-from flowprior.priors.frame import Frame
+from flowprior.priors.conditional_spread import RowAxes
+from flowprior.priors.frame import Axes, Frame
 from flowprior.priors.subspace import Subspace
 
 LABELS, DIM, RANK = 3, 7, 2
@@ -34,36 +34,37 @@ def frame(request, generator):
     return Subspace.of(noise, **values).frame(torch.tensor([0, 2, 1, 0, 2]), 0.1)
 
 
-def rotated(generator) -> RotatedFrame:
+def rotated(generator) -> Frame:
     """As a network gives it: everything but the basis is the row's own."""
     q = torch.linalg.qr(torch.randn(1, DIM, RANK, generator=generator, dtype=torch.float64)).Q
     turned = torch.linalg.qr(torch.randn(5, RANK, RANK, generator=generator, dtype=torch.float64)).Q
     loc = torch.randn(5, DIM, generator=generator, dtype=torch.float64)
     noise, spread = (1 + torch.rand(5, n, generator=generator, dtype=torch.float64) for n in (DIM, RANK))
     group = torch.zeros(5, dtype=torch.long)
-    return RotatedFrame(loc, noise, spread, q, group, q.square().sum(2), turned, floor=0.1)
+    axes = RowAxes(q, group, lambda: q.square().sum(2), rotation=turned)
+    return Frame(loc, noise, spread, axes, floor=0.1)
 
 
 def bases(frame) -> torch.Tensor:
     """The orthonormal basis of each row in its own whitened coordinates, ``[5, D, r]``."""
-    return torch.stack([frame.into(e.expand(5, -1)) for e in torch.eye(DIM).double()], 1)
+    return torch.stack([frame.axes.into(e.expand(5, -1)) for e in torch.eye(DIM).double()], 1)
 
 
 def test_into_is_a_projection_on_orthonormal_axes_and_out_of_its_transpose(frame, generator):
     q = bases(frame)
     torch.testing.assert_close(q.mT @ q, torch.eye(RANK).double().expand(5, -1, -1))
     along = torch.randn(5, RANK, generator=generator, dtype=torch.float64)
-    torch.testing.assert_close(frame.out_of(along), torch.einsum("bdr,br->bd", q, along))
-    torch.testing.assert_close(frame.into(frame.out_of(along)), along)
+    torch.testing.assert_close(frame.axes.out_of(along), torch.einsum("bdr,br->bd", q, along))
+    torch.testing.assert_close(frame.axes.into(frame.axes.out_of(along)), along)
 
 
 def test_leverage_and_diagonal_are_those_of_the_projection(frame):
     q = bases(frame)
-    torch.testing.assert_close(frame.leverage, q.square().sum(2))
+    torch.testing.assert_close(frame.axes.leverage, q.square().sum(2))
     weights = torch.rand(5, RANK, dtype=torch.float64)
     exact = torch.einsum("bdr,br->bd", q.square(), weights)
-    found = frame.diagonal(weights)
-    if frame.rotation is None:
+    found = frame.axes.diagonal(weights)
+    if type(frame.axes) is Axes:
         torch.testing.assert_close(found, exact)
     else:  # an approximation, of the right sum where the noise is the common one
         assert (found.sum(1) - exact.sum(1)).abs().max() < 0.5
@@ -77,7 +78,8 @@ def test_what_is_placed_has_its_coordinates_and_noise_outside(frame, generator):
     torch.testing.assert_close(frame.coordinates(x), h)
     white = (x - frame.loc) * frame.noise.rsqrt()
     torch.testing.assert_close(
-        white - frame.out_of(frame.into(white)), epsilon - frame.out_of(frame.into(epsilon))
+        white - frame.axes.out_of(frame.axes.into(white)),
+        epsilon - frame.axes.out_of(frame.axes.into(epsilon)),
     )
 
 
@@ -86,9 +88,9 @@ def test_a_source_sample_is_what_is_inferred_and_placed(frame, generator):
     x, latent, epsilon = (
         torch.randn(5, n, generator=generator, dtype=torch.float64) for n in (DIM, RANK, DIM)
     )
-    own = isinstance(frame, Frame) and frame.rotation is None and frame.stretch is None
+    own = type(frame.axes) is Axes
     assert (frame.tables(x) is not None) == (own and is_native(x.device))
-    expected = frame.place(frame.infer(x, latent), epsilon)
+    expected = frame.place(frame.noised(frame.coordinates(x), latent), epsilon)
     torch.testing.assert_close(frame.source(x, latent, epsilon), expected, rtol=1e-10, atol=1e-10)
 
 
@@ -98,7 +100,7 @@ def test_a_source_sample_can_be_differentiated(frame, generator):
     )
     gradients = [
         torch.autograd.grad(function(x.requires_grad_(), latent, epsilon).square().sum(), x)[0]
-        for function in (frame.source, lambda x, h, e: frame.place(frame.infer(x, h), e))
+        for function in (frame.source, lambda x, h, e: frame.place(frame.noised(frame.coordinates(x), h), e))
     ]
     assert torch.equal(*gradients)
 
@@ -116,6 +118,10 @@ def test_the_density_around_is_that_of_a_gaussian(frame, generator):
 def test_several_vectors_of_a_row_are_as_one_by_one(frame, generator):
     white = torch.randn(5, 3, DIM, generator=generator, dtype=torch.float64)
     along = torch.rand(5, 3, RANK, generator=generator, dtype=torch.float64)
-    for method, vectors in ((frame.into, white), (frame.out_of, along), (frame.diagonal, along)):
+    for method, vectors in (
+        (frame.axes.into, white),
+        (frame.axes.out_of, along),
+        (frame.axes.diagonal, along),
+    ):
         each = torch.stack([method(vectors[:, k]) for k in range(3)], 1)
         torch.testing.assert_close(method(vectors), each)

@@ -142,15 +142,15 @@ def test_the_axes_are_found_once_for_the_steps_of_a_sampler(prior, generator, mo
 def test_a_low_rank_prior_answers_for_the_conditions_asked_for(prior, generator):
     """One after the other, in place, and after another fit."""
     cond = torch.randn(4, 3, generator=generator)
-    first = prior.frame(cond, 4)
-    assert torch.equal(first.rotation, prior.frame(cond, 4).rotation)
-    kept = first.rotation.clone()
+    first = prior.spread(cond, 4)
+    assert torch.equal(first.axes.rotation, prior.spread(cond, 4).axes.rotation)
+    kept = first.axes.rotation.clone()
     cond.neg_()
-    assert not torch.allclose(prior.frame(cond, 4).rotation, kept)
+    assert not torch.allclose(prior.spread(cond, 4).axes.rotation, kept)
     fresh = Prior.create("learned-mean", covariance="lowrank", hidden=16, rank=3, components=2)
     fresh.load_state_dict(prior.state_dict())
-    assert torch.allclose(prior.frame(cond, 4).rotation, fresh.frame(cond, 4).rotation, atol=1e-5)
+    assert torch.allclose(prior.spread(cond, 4).axes.rotation, fresh.spread(cond, 4).axes.rotation, atol=1e-5)
     with torch.no_grad():
         for parameter in prior.residuals.spread.network.parameters():
             parameter.mul_(0.0)
-    assert torch.allclose(prior.frame(cond, 4).rotation.abs().sum(2), torch.ones(4, 3), atol=1e-4)
+    assert torch.allclose(prior.spread(cond, 4).axes.rotation.abs().sum(2), torch.ones(4, 3), atol=1e-4)

@@ -24,7 +24,7 @@ def test_a_prior_without_latents_is_none():
         assert latents_of(prior) is None
     for mixture in (GmmPrior(covariance="lowrank"), GmmPrior(components=2)):
         assert latents_of(mixture) is mixture
-        assert (mixture.fits_latents, mixture.frame(None, 1)) == (False, None)
+        assert (mixture.has_spread, mixture.spread(None, 1)) == (False, None)
 
 
 def test_a_plug_in_infers_after_its_arguments_are_checked():

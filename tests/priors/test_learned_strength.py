@@ -91,10 +91,10 @@ def test_the_prior_has_these_moments(unequal):
     assert found is not None
     for label in (1, 2, 3):
         rows = x[labels == label].double()
-        torch.testing.assert_close(prior.frame(torch.tensor([label]), 1).loc[0].double(), rows.mean(0))
+        torch.testing.assert_close(prior.spread(torch.tensor([label]), 1).loc[0].double(), rows.mean(0))
         expected = found.variances(rows.var(0, correction=0).expand(4, 1, -1))[label, 0]
-        frame = prior.frame(torch.tensor([label]), 1)
-        variance = frame.noise * (1 + frame.diagonal(frame.spread - 1))
+        frame = prior.spread(torch.tensor([label]), 1)
+        variance = frame.noise * (1 + frame.axes.diagonal(frame.spread - 1))
         torch.testing.assert_close(variance[0].double(), expected + 0.01, rtol=0.1, atol=0.03)
 
 

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
-from flowprior.flow.linear_velocity import LinearVelocity
-from flowprior.flow.pair_moments import are_known
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.conditional_spread import ConditionalSpread
@@ -102,7 +100,7 @@ def test_inferred_source_samples_follow_the_datum_and_the_drawn_law(fitted, gene
 def test_the_coordinates_of_the_frame_are_white_and_the_pairs_have_the_known_slope(fitted, generator):
     """What the linear velocity relies on: unit variances, and a covariance of 1 − 1/λ of source and datum."""
     x1, cond = turning(20_000, 4, torch.tensor([[-0.4]]))
-    frame = fitted.frame(cond, len(cond))
+    frame = fitted.spread(cond, len(cond))
     h1 = frame.coordinates(x1)
     h0 = frame.coordinates(fitted.infer(x1, cond, generator=generator))
     torch.testing.assert_close(h1.square().mean(0), torch.ones(2), rtol=0.2, atol=0)
@@ -182,7 +180,7 @@ def test_zeros_that_the_fit_has_seen_are_an_embedding_like_any_other():
     prior = Prior.create("learned-mean", **options)
     prior.fit((x, cond), generator=torch.Generator().manual_seed(0))
     asked = torch.zeros(2, 1)
-    frame = prior.frame(asked, 2)
+    frame = prior.spread(asked, 2)
     torch.testing.assert_close(frame.loc, prior._around(asked).loc)
     assert not torch.allclose(frame.loc[0], prior.center)
 
@@ -199,12 +197,12 @@ def test_a_file_with_one_factor_for_all_axes_loads(fitted):
 
 def test_the_null_condition_has_the_moments_of_all_data(fitted):
     x, cond = turning(3000, 1)
-    frame = fitted.frame(torch.zeros_like(cond), len(cond))
+    frame = fitted.spread(torch.zeros_like(cond), len(cond))
     torch.testing.assert_close(frame.loc[0], x.mean(0), rtol=1e-3, atol=1e-3)
     h = frame.coordinates(x)
     torch.testing.assert_close(h.T @ h / len(h), torch.eye(2), rtol=0.02, atol=0.02)
-    mixed = fitted.frame(torch.tensor([[0.0], [0.9]]), 2)
-    own = fitted.frame(torch.tensor([[0.9]]), 1)
+    mixed = fitted.spread(torch.tensor([[0.0], [0.9]]), 2)
+    own = fitted.spread(torch.tensor([[0.9]]), 1)
     assert not torch.allclose(mixed.spread[0], own.spread[0])
     torch.testing.assert_close(mixed.spread[1], own.spread[0])
     torch.testing.assert_close(mixed.loc[1], own.loc[0])
@@ -213,18 +211,16 @@ def test_the_null_condition_has_the_moments_of_all_data(fitted):
 def test_its_pairs_have_a_linear_velocity(fitted, generator):
     """The moments' own velocity explains most of the velocity of posterior pairs."""
     coupling, path = Coupling.create("posterior"), Path.create("condot")
-    assert are_known(fitted, coupling)
-    assert not are_known(Prior.create("learned-mean", latent=2), coupling)
     x1, cond = turning(2000, 5)
     sample = path.interpolate(
         coupling.draw(fitted, x1, cond, generator=generator),
         x1,
         t := torch.rand(2000, generator=generator),
     )
-    linear = LinearVelocity(fitted, coupling, path)
-    found = linear(sample.x_t, t, cond)
+    law, null = (coupling.law(fitted, asked) for asked in (cond, torch.zeros_like(cond)))
+    found = law.velocity(sample.x_t, path.at(t))
     assert (sample.u_t - found).square().mean() < 0.95 * sample.u_t.square().mean()
-    assert linear(sample.x_t, t, torch.zeros_like(cond)).isfinite().all()
+    assert null.velocity(sample.x_t, path.at(t)).isfinite().all()
 
 
 # -- the law alone ----------------------------------------------------------------------------------

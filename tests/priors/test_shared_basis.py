@@ -103,17 +103,17 @@ def test_pairs_have_the_moments_that_the_linear_velocity_assumes(data, basis, sp
     x0 = Coupling.create("posterior").draw(prior, x, labels, generator=torch.Generator().manual_seed(0))
     for label in range(LABELS):
         of = labels == label
-        frame = prior.frame(labels[of], int(of.sum()))
+        frame = prior.spread(labels[of], int(of.sum()))
         h0, h1 = frame.coordinates(x0[of]), frame.coordinates(x[of])
         slope = (1 - 1 / frame.spread[0]) * h1.square().mean(0)
         torch.testing.assert_close(h1.T.cov(), torch.eye(RANK), rtol=0, atol=0.06)
         torch.testing.assert_close(h0.T.cov(), torch.eye(RANK), rtol=0, atol=0.1)
         torch.testing.assert_close((h0 * h1).mean(0), slope, rtol=0, atol=0.06)
         white = [(one[of] - frame.loc) * frame.noise.rsqrt() for one in (x0, x)]
-        e0, e1 = (y - frame.out_of(frame.into(y)) for y in white)
-        left = 1 - frame.leverage[0]
+        e0, e1 = (y - frame.axes.out_of(frame.axes.into(y)) for y in white)
+        left = 1 - frame.axes.leverage[0]
         torch.testing.assert_close(e0.square().mean(0), left, rtol=0.1, atol=0.02)
-        datum = left - FLOOR / frame.noise[0]  # what variance_outside reads off the frame, times left
+        datum = left - FLOOR / frame.noise[0]  # what frame.data is, times left
         torch.testing.assert_close(e1.square().mean(0), datum, rtol=0.2, atol=0.04)
         assert (e0 * e1).mean(0).abs().max() < 0.06
 
@@ -138,7 +138,7 @@ def test_a_pixel_that_the_basis_holds_almost_whole_gets_no_more_noise_than_it_va
     x[:, 0] += 8 * torch.randn(8000, generator=torch.Generator().manual_seed(3))
     prior = fitted((x, labels), basis="shared", reg_covar=1e-6, rank=RANK + 1)
     variance = ConditionMoments.over([(x, labels)]).variance()
-    assert prior.frame(torch.tensor([0]), 1).leverage.max() > 0.98
+    assert prior.spread(torch.tensor([0]), 1).axes.leverage.max() > 0.98
     noise = prior.subspace.noise[:LABELS]
     least = 0.1 * noise.mean(1, keepdim=True)
     assert (noise <= torch.maximum(1.05 * variance, 1.05 * least)).all()

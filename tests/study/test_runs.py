@@ -143,8 +143,8 @@ def test_a_prediction_that_a_variant_cannot_be_trained_on_is_refused():
     found = planned(priors=["gaussian", "latent-gmm"], couplings=["condot", "ot"], training=training)
     reasons = {label: variant["skipped"] for label, variant in found.items()}
     assert reasons["latent-gmm + condot"] is None
-    assert "needs the moments of the pairs" in reasons["latent-gmm + ot"]
-    assert "needs the moments of the pairs" in reasons["gaussian + condot"]
+    assert "needs the Gaussian law of the pairs" in reasons["latent-gmm + ot"]
+    assert "needs the Gaussian law of the pairs" in reasons["gaussian + condot"]
     epsilon = {**TINY["training"], "prediction": "epsilon"}
     found = planned(priors=["gaussian"], couplings=["condot"], paths=["condot", "vp"], training=epsilon)
     assert "keeps none" in found["gaussian + condot + condot"]["skipped"]

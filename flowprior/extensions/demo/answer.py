@@ -14,9 +14,9 @@ from torch import Tensor
 from flowprior.conditions import Condition, as_value, rows
 from flowprior.errors import InputError
 from flowprior.flow import Flow
+from flowprior.flow.flow import draw, prior_means
 from flowprior.flow.label_names import WHOLE
 from flowprior.flow.readers import TEXTUAL
-from flowprior.flow.showing import draw, prior_means
 from flowprior.pictures import point_panels, points, sample_grid
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from PIL import Image
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.extensions.demo.answer import PICTURES, POINTS, Field, Wanted, answer, is_cloud
 from flowprior.flow import Flow
-from flowprior.flow.asked import check_guidance
+from flowprior.flow.conditioning import check_guidance
 from flowprior.pictures import figure_bytes
 
 MOST_NFE = 100

@@ -159,18 +159,18 @@ class NormalisingFlowPrior(SubspacePrior):
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         wide = x.to(torch.promote_types(x.dtype, self.subspace.loc.dtype))
-        h, density = self.frame(cond, len(x)).log_density_around(wide)
+        h, density = self.spread(cond, len(x)).log_density_around(wide)
         inside = self.latents.log_prob(h.to(self.subspace.loc), cond, self._rows(cond, len(x)))
         return (density + inside).to(x.dtype)
 
     @torch.no_grad()
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
         """μ_c, which the calibration makes the mean; under an embedding, an average over the flow's draws."""
-        frame = self.frame(cond, n)
+        frame = self.spread(cond, n)
         if self.seen.condition.kind != "embeddings" or cond is None or not n:
             return frame.loc
         nodes = quasi_normal(MEAN_NODES, self.subspace.spread.shape[1], self.subspace.loc)
-        zeros = frame.group.new_zeros(MEAN_NODES)
+        zeros = frame.axes.group.new_zeros(MEAN_NODES)
         average = [self.latents.transform(nodes, c.expand(MEAN_NODES, -1), zeros).mean(0) for c in cond]
         return frame.place(torch.stack(average), torch.zeros_like(frame.loc))
 

@@ -18,8 +18,8 @@ where the distribution of the times (:class:`~flowprior.extensions.few_evaluatio
 says how long that is: all of the interval at first, which leaves u alone, and ever less of it (α-Flow, arXiv
 2510.20771, section 3.3). At m = t it is a Jacobian-vector product of the network.
 
-Where the moments of the pairs are known, the linear velocity is taken out, whose average has a closed form
-(:mod:`flowprior.flow.pair_moments`), and the network's output is in units of c_out at the beginning.
+Where the law of the pairs is known, the linear velocity is taken out, whose average has a closed form
+(:mod:`flowprior.couplings.pair_law`), and the network's output is in units of c_out at the beginning.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from flowprior.conditions import Condition, Conditions
 from flowprior.conditions import rows as rows_of
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
-from flowprior.extensions.few_evaluations.intervals import INTERVALS, tell_intervals
-from flowprior.flow.pair_moments import Chord, PairMoments, are_known
+from flowprior.extensions.few_evaluations.intervals import AVERAGES, INTERVALS, tell_intervals
 from flowprior.flow.predictions import (
     LAST,
     LAST_STEP_LONG,
     Compared,
+    Given,
     Network,
     Preconditioned,
     Prediction,
@@ -50,7 +50,6 @@ from flowprior.models.base import BFLOAT16
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import parse_spec
-from flowprior.samplers import Sampler
 
 LEAST_STEP = 1e-6
 """In time, of a difference along the path."""
@@ -73,8 +72,8 @@ class Interval(NamedTuple):
         return cls(t[:, 0], t[:, t.shape[1] - 2], t[:, -1])
 
     @property
-    def told(self) -> Tensor:
-        """What a network is told, ``[B, 2]``."""
+    def shown(self) -> Tensor:
+        """Beginning and end as a network is shown them, ``[B, 2]``."""
         return torch.stack([self.begin, self.end], 1)
 
     def rows(self, index: Tensor) -> Interval:
@@ -82,7 +81,7 @@ class Interval(NamedTuple):
         return Interval(*(times[index] for times in self))
 
 
-@Prediction.register("average-velocity")
+@Prediction.register(AVERAGES)
 class AverageVelocity(Prediction):
     """The average velocity over [t, s], for times ``[B, 2]``; the velocity for times ``[B]``."""
 
@@ -90,9 +89,9 @@ class AverageVelocity(Prediction):
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         super().__init__(prior, coupling, path)
-        known = are_known(prior, coupling)
-        self.moments = Preconditioned(prior, coupling, path) if known else None
-        self.inputs = 1 if self.moments is None else self.moments.inputs
+        known = coupling.first.has_law(prior)
+        self.preconditioned = Preconditioned(prior, coupling, path) if known else None
+        self.inputs = Preconditioned.inputs if known else Prediction.inputs
 
     @classmethod
     def suited_times(cls, coupling: Coupling) -> str:
@@ -101,14 +100,6 @@ class AverageVelocity(Prediction):
     @classmethod
     def suited_sampler(cls, coupling: Coupling) -> str:
         return f"flow-map:{LAST_STEP_LONG}" if follows_data(coupling) else "flow-map"
-
-    @classmethod
-    def check_sampler(cls, sampler: Sampler) -> None:
-        if sampler.bends_by_moments:
-            raise OptionError(
-                f"sampler '{sampler.name}' makes averages of velocities, this flow predicts them; use "
-                "sampler 'flow-map' (--sampler flow-map)"
-            )
 
     def check_precision(self, precision: str) -> None:
         if precision == BFLOAT16:
@@ -129,65 +120,57 @@ class AverageVelocity(Prediction):
     def instant(self, times: Tensor) -> Tensor:
         return Interval.of(times).begin
 
-    def view(self, x: Tensor, t: Tensor, cond: Conditions | None) -> View:
-        if self.moments is None:
+    def view(self, x: Tensor, t: Tensor, given: Given) -> View:
+        if self.preconditioned is None:
             return View(x)
         begin, _, end = Interval.of(t)
-        moments = PairMoments.at(self.prior, self.coupling, self.path, begin, cond)
-        view = self.moments.view_of(x, moments)
+        view = self.preconditioned.view(x, begin, given)
         if t.dim() == 1:
             return view
-        flat = x.flatten(1).to(moments.frame.loc.dtype)
-        average = moments.average_velocity(flat, Chord.of(self.path, begin, end, flat.dtype))
-        return view._replace(offset=average.view_as(x).to(x.dtype))
+        return view._replace(offset=given.law.average(x, self.path.at(begin), self.path.at(end)))
 
     def compared(
         self, network: Network, x0: Tensor, x: Tensor, u: Tensor, t: Tensor, cond: Conditions | None
     ) -> Compared:
         times = Interval.of(t)
-        view = self.view(x, times.told, cond)
-        said = view.scaled(network(view.inputs, times.told, cond))
+        view = self.view(x, times.shown, self.given(cond, len(x)))
+        said = view.scaled(network(view.inputs, times.shown, cond))
         target = u.clone() if view.offset is None else u - view.offset
         if t.dim() > 1:
             here = said.detach() if view.offset is None else said.detach() + view.offset
             rows = _looked_at(times)
-            rate = self._rate(network, here[rows], x[rows], times.rows(rows), rows_of(cond, rows))
+            given = self.given(rows_of(cond, rows), len(rows))
+            rate = self._rate(network, here[rows], x[rows], times.rows(rows), given)
             target[rows] += _columns((times.end - times.split)[rows], x) * rate
         return Compared(said, target, view.scale)
 
-    def average(
-        self, network: Network, x: Tensor, begin: Tensor, end: Tensor, cond: Conditions | None
-    ) -> Tensor:
+    def average(self, network: Network, x: Tensor, begin: Tensor, end: Tensor, given: Given) -> Tensor:
         """Return the network's own ū ``[B, *event]``."""
-        return self.answer(network, x, torch.stack([begin, end], 1), cond)
+        return self.answer(network, x, torch.stack([begin, end], 1), given)
 
     @torch.no_grad()
-    def _rate(
-        self, network: Network, here: Tensor, x: Tensor, times: Interval, cond: Conditions | None
-    ) -> Tensor:
+    def _rate(self, network: Network, here: Tensor, x: Tensor, times: Interval, given: Given) -> Tensor:
         """How fast ū ``[B, *event]``, which is ``here`` at x, changes along the flow."""
-        v = self.average(network, x, times.begin, times.begin, cond)
+        v = self.average(network, x, times.begin, times.begin, given)
         if bool(((times.split == times.begin) & (times.end - times.begin > STEP)).any()):
-            return self._derivative(network, x, v, times, cond)
+            return self._derivative(network, x, v, times, given)
         step = _columns((times.split - times.begin).clamp_min(LEAST_STEP), x)
-        later = self.average(network, x + step * v, times.split, times.end, cond)
+        later = self.average(network, x + step * v, times.split, times.end, given)
         return (later - here) / step
 
-    def _derivative(
-        self, network: Network, x: Tensor, v: Tensor, times: Interval, cond: Conditions | None
-    ) -> Tensor:
+    def _derivative(self, network: Network, x: Tensor, v: Tensor, times: Interval, given: Given) -> Tensor:
         """(∂_t + v · ∂_x) ū: exactly of the network, by short steps of what it is shown, offset and scale."""
         short = (times.end - times.begin).clamp(LEAST_STEP, STEP)
-        step, told = _columns(short, x), times.told
+        step, shown = _columns(short, x), times.shown
         later = torch.stack([times.begin + short, times.end], 1)
-        view, then = self.view(x, told, cond), self.view(x + step * v, later, cond)
+        view, then = self.view(x, shown, given), self.view(x + step * v, later, given)
         rates = [
             torch.zeros_like(x) if before is None or after is None else (after - before) / step
             for before, after in zip(view, then, strict=True)
         ]
         turned = torch.stack([torch.ones_like(short), torch.zeros_like(short)], 1)
         output, change = _along(
-            lambda inputs, told: network(inputs, told, cond), (view.inputs, told), (rates[0], turned), short
+            lambda inputs, t: network(inputs, t, given.cond), (view.inputs, shown), (rates[0], turned), short
         )
         return view.scaled(change) + rates[1] + rates[2] * output
 

@@ -11,12 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Conditions
+from flowprior.couplings import Coupling
+from flowprior.errors import OptionError
 from flowprior.networks.embeddings import TimeConditionEmbedding, TimeEmbedding, zeroed
+from flowprior.paths import Path
+from flowprior.priors import Prior
 from flowprior.registry import check_numbers
 from flowprior.samplers import CountedVelocity, FixedStepSampler, Sampler
 from flowprior.samplers.fixed import Last, Uniform
 from flowprior.training import TimeDistribution
 
+AVERAGES = "average-velocity"
+"""The name of the prediction that is learned of intervals."""
 INTERVALS = "intervals"
 """The name of what the timestep distribution draws here, in place of single times."""
 SCALE = 20.0
@@ -139,7 +145,23 @@ class FlowMap(FixedStepSampler):
 
     stages: ClassVar[int] = 1
     order: ClassVar[int] = 1
-    predictions: ClassVar[tuple[str, ...]] = ("average-velocity",)
+
+    def prepare(
+        self,
+        path: Path,
+        prior: Prior | None = None,
+        coupling: Coupling | None = None,
+        prediction: str = "",
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Sampler:
+        """Return itself; it needs a network that has learned averages."""
+        if prediction not in ("", AVERAGES):
+            raise OptionError(
+                f"sampler '{self.name}' needs a flow of prediction '{AVERAGES}', got '{prediction}'; choose "
+                f"another sampler (--sampler euler), or train with --set training.prediction={AVERAGES}"
+            )
+        return super().prepare(path, prior, coupling, prediction, generator=generator)
 
     def times(self, nfe: int | None) -> Tensor:
         steps = self.steps(nfe)

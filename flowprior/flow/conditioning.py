@@ -1,4 +1,4 @@
-"""Checks of what a flow is asked for: finite conditions, labels that were seen, and guidance.
+"""The conditions of a draw, and guidance: finite conditions, labels that were seen, and the guided velocity.
 
 A network's answer to NaN is NaN, and does not say where it came from. Labels that the prior was fitted to no
 example of start from its marginal, and the network takes the null condition for them.
@@ -12,7 +12,7 @@ flow with a condition can be guided.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from flowprior.conditions import Condition, Conditions, Parts, chosen, joined, n
 from flowprior.display import short
 from flowprior.errors import OptionError
 from flowprior.flow.parts import FlowParts
+from flowprior.flow.predictions import Given, Network, Prediction
 from flowprior.priors.checks import named
 from flowprior.registry import is_number
 from flowprior.streams.user_tensors import check_finite
@@ -29,6 +30,9 @@ from flowprior.streams.user_tensors import check_finite
 GIVEN_PRIOR = "prior_was_given"
 """Key of a flow's metadata: training was given a fitted prior, whose labels need not be those of the data."""
 UNGUIDED = 1.0
+"""The strength of guidance that asks for no other half."""
+NO_CONDITION = "guidance={:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
+"""The message for guidance of a flow without a condition."""
 
 
 def check_finite_condition(cond: Conditions | None, owner: str) -> None:
@@ -98,9 +102,7 @@ def check_guidance(
     if guidance == UNGUIDED:
         return
     if condition is not None and condition.kind == "none":
-        raise OptionError(
-            f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
-        )
+        raise OptionError(NO_CONDITION.format(guidance))
     if recorded_dropout(metadata or {}) == 0:
         raise OptionError(
             f"guidance={guidance:g} needs a flow trained with condition dropout, this one never saw the null "
@@ -131,37 +133,68 @@ def check_negative(negative: object, guidance: float) -> None:
         )
 
 
-def guided(
-    velocity: Callable[..., Tensor],
-    condition: Condition,
-    asked: Sequence[Tensor],
-    cond: Conditions | None,
-    guidance: float,
-    negative: Conditions | None,
-) -> Tensor:
-    """v_null + guidance (v_c − v_null) ``[B, *event]``, both halves in one call on a doubled batch.
+class FlowVelocity:
+    """The velocity of a flow under guidance, as samplers take it: v_null + guidance (v_c − v_null).
+
+    Both halves are one call on a doubled batch. The law of the pairs is made when a condition first comes,
+    and kept until another one comes: a solve asks under the same one at every evaluation.
 
     Args:
-        velocity: unguided, of ``asked`` and the condition, such as v(x, t, cond).
+        prediction: of the flow.
+        network: of the flow.
         condition: of the flow.
-        asked: points and times of B rows.
-        cond: their conditions.
-        guidance: its strength; 1 asks for no other half.
+        guidance: strength; 1 asks for no other half.
         negative: takes the place of the null condition; see :func:`away_from`.
-
-    Raises:
-        OptionError: guidance without a condition.
     """
-    if guidance == UNGUIDED:
-        return velocity(*asked, cond)
-    null = condition.null(cond) if negative is None else away_from(cond, negative)
-    if cond is None or null is None:
-        raise OptionError(
-            f"guidance={guidance:g} needs a condition, this flow has none; use guidance=1 (--guidance 1)"
-        )
-    both = velocity(*(torch.cat([part, part]) for part in asked), joined([cond, null]))
-    toward, away = both.chunk(2)
-    return away + guidance * (toward - away)
+
+    def __init__(
+        self,
+        prediction: Prediction,
+        network: Network,
+        condition: Condition,
+        guidance: float = UNGUIDED,
+        negative: Conditions | None = None,
+    ) -> None:
+        self.prediction, self.network, self.condition = prediction, network, condition
+        self.guidance, self.negative = guidance, negative
+        self._last: tuple[Conditions | None, int, Given] | None = None
+
+    def __call__(self, x: Tensor, t: Tensor, cond: Conditions | None) -> Tensor:
+        """Return v(x, t, c) ``[B, *event]``."""
+        return self._guided(self.prediction.answer, cond, x, t)
+
+    def average(self, x: Tensor, begin: Tensor, end: Tensor, cond: Conditions | None) -> Tensor:
+        """Return the average velocity ``[B, *event]`` from x at ``begin`` to ``end``, ``[B]`` each."""
+        return self._guided(self.prediction.average, cond, x, begin, end)
+
+    def linear(self, x: Tensor, begin: Tensor, end: Tensor, cond: Conditions | None) -> Tensor:
+        """Return the average of the linear velocity; guidance moves it as it moves the network's."""
+        return self._guided(self.prediction.linear, cond, x, begin, end)
+
+    def _guided(self, function: Callable[..., Tensor], cond: Conditions | None, *points: Tensor) -> Tensor:
+        given = self._given(cond, len(points[0]))
+        if self.guidance == UNGUIDED:
+            return function(self.network, *points, given)
+        both = function(self.network, *(torch.cat([part, part]) for part in points), given)
+        toward, away = both.chunk(2)
+        return away + self.guidance * (toward - away)
+
+    def _given(self, cond: Conditions | None, rows: int) -> Given:
+        """Return the condition of the rows, doubled under guidance, as the prediction takes it.
+
+        Raises:
+            OptionError: guidance without a condition.
+        """
+        if self._last is None or self._last[0] is not cond or self._last[1] != rows:
+            if self.guidance == UNGUIDED:
+                given = self.prediction.given(cond, rows)
+            else:
+                null = self.condition.null(cond) if self.negative is None else away_from(cond, self.negative)
+                if cond is None or null is None:
+                    raise OptionError(NO_CONDITION.format(self.guidance))
+                given = self.prediction.given(joined([cond, null]), 2 * rows)
+            self._last = cond, rows, given
+        return self._last[2]
 
 
 def away_from(cond: Conditions | None, negative: Conditions) -> Conditions | None:
