@@ -19,7 +19,7 @@ from torch import Tensor
 from flowprior.couplings import Coupling
 from flowprior.errors import InputError, NotFittedError, OptionError
 from flowprior.paths import Path
-from flowprior.priors import LatentPrior, Prior, latents_of
+from flowprior.priors import Prior
 from flowprior.registry import Registered
 from flowprior.samplers import AveragedVelocity, Sampler
 from tests.expected_warnings import UNCONVERGED
@@ -183,7 +183,7 @@ def test_shapes_and_dtypes(spec, dtype, generator):
         prior.sample(cond, generator=generator),
         prior.mean(cond),
         prior.sample_marginal(7, generator=generator),
-        prior.infer(x[:7], cond, generator=generator) if latents_of(prior) else prior.sample(cond),
+        prior.infer(x[:7], cond, generator=generator) if prior.has_latents else prior.sample(cond),
     ):
         assert events.shape == (7, *EVENT)
         assert events.dtype == dtype
@@ -235,7 +235,7 @@ def test_draws_come_from_the_generator_alone(spec):
         torch.manual_seed(len(draws))
         state = torch.get_rng_state()
         parts = [prior.sample(labels, generator=generator), prior.sample_marginal(5, generator=generator)]
-        if latents_of(prior):
+        if prior.has_latents:
             parts.append(prior.infer(x, labels, generator=generator))
         draws.append(torch.cat(parts))
         assert torch.equal(torch.get_rng_state(), state)
@@ -291,7 +291,7 @@ def test_a_prior_moves_to_another_dtype_and_back(spec):
     double = prior.to(torch.float64).log_prob(x.double(), labels)
     torch.testing.assert_close(single.double(), double, rtol=1e-4, atol=1e-4)
     assert prior.sample(labels).dtype == torch.float64
-    if latents_of(prior):
+    if prior.has_latents:
         assert prior.infer(x.double(), labels).dtype == torch.float64
     assert torch.equal(prior.to(torch.float32).log_prob(x, labels), single)
 
@@ -304,7 +304,7 @@ def test_half_precision_events_are_looked_at_in_float32(spec, half):
     x = x.to(half)
     assert torch.equal(prior.log_prob(x, labels), prior.log_prob(x.float(), labels))
     assert torch.equal(prior.log_prob_marginal(x), prior.log_prob_marginal(x.float()))
-    if latents_of(prior):
+    if prior.has_latents:
         assert prior.infer(x, labels).dtype == torch.float32
 
 
@@ -335,7 +335,7 @@ def test_use_before_fit_says_what_to_call(spec):
         "log_prob_marginal": lambda: prior.log_prob_marginal(x),
         "event_shape": lambda: prior.event_shape,
     }
-    if isinstance(prior, LatentPrior):
+    if prior.has_latents:
         calls["infer"] = lambda: prior.infer(x, labels)
     for method, call in calls.items():
         with pytest.raises(NotFittedError) as caught:
@@ -384,7 +384,7 @@ def test_events_of_another_shape_or_dtype_are_refused(spec):
         torch.zeros(4, *EVENT, dtype=torch.long),
         torch.zeros(4),
     ):
-        for method in ("log_prob", "infer") if latents_of(prior) else ("log_prob",):
+        for method in ("log_prob", "infer") if prior.has_latents else ("log_prob",):
             message = rf"^{spec[0]}\.{method}: expected floating-point x of shape \[B, 3, 2\], got "
             with pytest.raises(InputError, match=message):
                 getattr(prior, method)(x, labels)
@@ -400,7 +400,7 @@ def test_rows_and_conditions_of_different_number_are_refused(spec):
     with pytest.raises(InputError, match="expected n >= 0, got -1"):
         prior.sample(n=-1)
     x, labels = data()
-    for method in ("log_prob", "infer") if latents_of(prior) else ("log_prob",):
+    for method in ("log_prob", "infer") if prior.has_latents else ("log_prob",):
         with pytest.raises(InputError, match=r"x has 60 rows but cond has shape \[5\]"):
             getattr(prior, method)(x, labels[:5])
 

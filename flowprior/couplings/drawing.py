@@ -15,8 +15,8 @@ from flowprior.conditions import Conditions
 from flowprior.couplings.base import Coupling
 from flowprior.couplings.pair_law import PairLaw
 from flowprior.errors import CouplingError
-from flowprior.priors import LatentPrior, LeaveOneOutPrior, Prior, latents_of
-from flowprior.priors.asked import count_of
+from flowprior.priors import KernelMeanPrior, Prior, latents_of
+from flowprior.priors.checks import count_of
 
 
 @Coupling.register("independent")
@@ -105,8 +105,8 @@ class LeaveOneOutCoupling(Coupling):
         """
         self._leaves_out(prior)
 
-    def _leaves_out(self, prior: Prior) -> LeaveOneOutPrior:
-        if not isinstance(prior, LeaveOneOutPrior):
+    def _leaves_out(self, prior: Prior) -> KernelMeanPrior:
+        if not isinstance(prior, KernelMeanPrior):
             raise CouplingError(
                 f"coupling 'leave-one-out': prior '{prior.name}' does not know what it would be without a "
                 "datum; use the prior 'kernel-mean', or couple with 'condot'"
@@ -156,7 +156,7 @@ class PosteriorCoupling(Coupling):
         """
         self._latents(prior)
 
-    def _latents(self, prior: Prior) -> LatentPrior:
+    def _latents(self, prior: Prior) -> Prior:
         latents = latents_of(prior)
         if latents is None:
             raise CouplingError(

@@ -23,7 +23,7 @@ from flowprior.display import short
 from flowprior.errors import OptionError
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.predictions import Given, Network, Prediction
-from flowprior.priors.asked import named
+from flowprior.priors.checks import named
 from flowprior.registry import is_number
 from flowprior.streams.user_tensors import check_finite
 

@@ -24,9 +24,8 @@ from torch import Tensor
 from flowprior.conditions import rows as take
 from flowprior.couplings.costs import squared_distances
 from flowprior.inspection.examples import POOLED, Examples, principal_axes
-from flowprior.priors import Prior
-from flowprior.priors.asked import named
-from flowprior.priors.latent import latents_of
+from flowprior.priors import Prior, latents_of
+from flowprior.priors.checks import named
 
 FEWEST_HELD_OUT = 20
 """A label with fewer held-out rows is not tested."""

@@ -1,11 +1,10 @@
 """Priors p0(x0 | c): where a flow starts."""
 
 from flowprior.priors.averaged_gmm import AveragedGmmPrior
-from flowprior.priors.base import Prior
+from flowprior.priors.base import Prior, latents_of
 from flowprior.priors.gaussian import GaussianPrior
 from flowprior.priors.gmm import GmmPrior, drop, merge
 from flowprior.priors.kernel_mean import KernelMeanPrior
-from flowprior.priors.latent import LatentPrior, LeaveOneOutPrior, latents_of
 from flowprior.priors.latent_gmm import LatentGmmPrior
 from flowprior.priors.learned_mean import LearnedMeanPrior
 
@@ -15,9 +14,7 @@ __all__ = [
     "GmmPrior",
     "KernelMeanPrior",
     "LatentGmmPrior",
-    "LatentPrior",
     "LearnedMeanPrior",
-    "LeaveOneOutPrior",
     "Prior",
     "drop",
     "latents_of",

@@ -26,9 +26,8 @@ from flowprior.mixtures.averaging import (
 from flowprior.mixtures.em import Reservoirs
 from flowprior.mixtures.grouped import by_group
 from flowprior.ops import draw_component, normal, triangular_log_density
-from flowprior.priors.asked import check_fit_labels
 from flowprior.priors.base import Prior
-from flowprior.priors.conditioned import ConditionedPrior
+from flowprior.priors.checks import check_fit_labels
 from flowprior.registry import check_counts, check_numbers
 from flowprior.streams.batches import CheckedBatches, FitData
 
@@ -73,8 +72,8 @@ class _Task:
     blur: Blur
 
 
-@Prior.register("averaged-gmm")
-class AveragedGmmPrior(ConditionedPrior):
+@Prior.register("averaged-gmm", option_aliases={"shrinkage": "within_shrinkage"})
+class AveragedGmmPrior(Prior):
     """An average of Gaussian mixtures of each condition, whose size the fit chooses on held-out rows.
 
     Conditions are labels, or None for one average of all the data. The rows of each condition are halved;
@@ -87,8 +86,8 @@ class AveragedGmmPrior(ConditionedPrior):
     Args:
         rows_each: rows that a component has on average; None lets the fit choose.
         members: M, mixtures in the average.
-        shrinkage: how many examples' worth of the covariance within all components are added to each.
-        reg_covar: variance floor: added to every variance.
+        within_shrinkage: how many examples' worth of the covariance within all components are added to each.
+        reg_covar: added to the diagonal of every covariance.
     """
 
     takes: ClassVar[tuple[str, ...]] = ("labels",)
@@ -97,15 +96,15 @@ class AveragedGmmPrior(ConditionedPrior):
         self,
         rows_each: int | None = None,
         members: int = MEMBERS,
-        shrinkage: float = 8.0,
-        reg_covar: float = 1e-3,
+        within_shrinkage: float = 8.0,
+        reg_covar: float = 1e-6,
     ) -> None:
         super().__init__()
         check_counts(OWNER, members=members, **({} if rows_each is None else {"rows_each": rows_each}))
-        check_numbers(OWNER, shrinkage=(shrinkage, 0, 1e12), reg_covar=(reg_covar, 0, 1e12))
+        check_numbers(OWNER, within_shrinkage=(within_shrinkage, 0, 1e12), reg_covar=(reg_covar, 0, 1e12))
         self.rows_each = rows_each
         self.members = members
-        self.shrinkage = shrinkage
+        self.within_shrinkage = within_shrinkage
         self.reg_covar = reg_covar
         self._blur: Blur | None = None
         self.logits = nn.Buffer(torch.empty(0))
@@ -146,8 +145,8 @@ class AveragedGmmPrior(ConditionedPrior):
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         first, cond = data.peek()
         check_fit_labels("averaged-gmm", cond, "embeddings need the prior 'flow'")
-        self._learn_conditions(data, generator)
-        conditions, dim = max(self.condition.size, 1), first[0].numel()
+        self.seen.learn(data, generator)
+        conditions, dim = max(self.seen.condition.size, 1), first[0].numel()
         kept = Reservoirs(conditions, max(min(ROWS, BUDGET // (conditions * dim)), FEWEST), dim, first.dtype)
         for x, cond in data.labelled():
             labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
@@ -210,7 +209,7 @@ class AveragedGmmPrior(ConditionedPrior):
     ) -> Components:
         """Of the rows ``[n, D]`` of one condition, blurred; the Gaussian alone where it has none."""
         dim, centre = x.shape[1], task.mean  # float32's sums are taken about the centre
-        to = Regularisation(self.shrinkage, self.reg_covar, task.covariance)
+        to = Regularisation(self.within_shrinkage, self.reg_covar, task.covariance)
         components = _components(len(x), rows_each)
         try:
             if len(x):

@@ -20,17 +20,26 @@ from torch import Tensor, nn
 from flowprior.conditions import Conditions, Parts, as_value, flat, read_part
 from flowprior.display import counted, shape_of
 from flowprior.errors import InputError, NotFittedError
-from flowprior.priors.asked import check_events, count_of
-from flowprior.priors.frame import DiagonalFrame, Frame
+from flowprior.mixtures.moments import ConditionMoments
+from flowprior.ops import normal
+from flowprior.ops.mixture import LOG_2PI
+from flowprior.priors.checks import check_events, check_finite, count_of
+from flowprior.priors.frame import DiagonalFrame, Frame, latent_noise
+from flowprior.priors.holdout import thinned
+from flowprior.priors.old_formats import upgrade
 from flowprior.priors.saved import load_prior, save_prior
+from flowprior.priors.seen_conditions import NUMBERS, POOLED, RAISE, SeenConditions
 from flowprior.progress import showing, shows_progress, stage
 from flowprior.registry import Registered, Registry, spec_of
 from flowprior.storage.user_paths import expanded
 from flowprior.streams.batches import CheckedBatches, FitData
 
-RAISE, POOLED = UNSEEN = ("raise", "pooled")
-"""What becomes of labels that fit did not see: they are refused, or start from the marginal source."""
-CONDITIONS_OF_THE_MEAN = 1024
+CONDITIONS_OF_THE_MEAN, CONDITIONS_OF_THE_DENSITY = 1024, 256
+"""The number of embeddings that the mean and the density of the marginal source average over."""
+AT_ONCE = 256
+"""The number of conditions whose means are held at once."""
+POOLED_ROWS = 4096
+"""The number of source samples that the pooled Gaussian is fitted to."""
 _ONE_FIT_AT_A_TIME = threading.RLock()
 
 
@@ -39,7 +48,9 @@ class Prior(nn.Module, Registered, abc.ABC):
 
     A prior is an ``nn.Module``: what it learned lives in parameters and buffers, so ``state_dict``,
     ``.to()`` and checkpoints carry it. The constructor only stores options; :meth:`fit` learns.
-    Subclasses implement :meth:`_fit`, :meth:`_sample`, :meth:`_log_prob`, :meth:`_mean`.
+    Subclasses implement :meth:`_fit`, :meth:`_sample`, :meth:`_log_prob`, :meth:`_mean`, and with latent
+    variables :meth:`_infer`. A prior that depends on the condition calls ``self.seen.learn(data, generator)``
+    in its fit: conditions are then checked, and its marginal source is the average over those that it saw.
 
     Every registered prior has the option ``reads`` beside its own; methods of subclasses are given the part
     that it says, a tensor.
@@ -53,9 +64,9 @@ class Prior(nn.Module, Registered, abc.ABC):
     takes: ClassVar[tuple[str, ...]] = ("labels", "embeddings", "tensor")
     """Kinds of condition that the prior can read; none for one that reads no condition."""
     reads: str = ""
-    unseen: str = RAISE
-    """What becomes of labels that fit did not see, of :data:`UNSEEN`."""
-    has_spread: ClassVar[bool] = False
+    has_latents: bool = False
+    """True if, with these options, there are latent variables that :meth:`infer` can draw."""
+    has_spread: bool = False
     """True if :meth:`spread` is available with these options, once the prior is fitted."""
     suited_coupling: ClassVar[str] = "ot"
     """The coupling that ``train`` takes where none is named: ``posterior`` where the distribution of inferred
@@ -65,8 +76,9 @@ class Prior(nn.Module, Registered, abc.ABC):
     fitted_to: str = ""
     """The data that ``fit`` has read, in words, which ``save`` keeps; empty if they are not known."""
 
-    def __init__(self) -> None:
+    def __init__(self, seen: SeenConditions | None = None) -> None:
         super().__init__()
+        self.seen = SeenConditions() if seen is None else seen
         # -1 marks an unfitted prior; a buffer, so that the shape travels in the state_dict.
         self.event_dims = nn.Buffer(torch.full((1,), -1, dtype=torch.long))
         # Mean of the marginal source, once it was asked for; empty before. No file holds it.
@@ -112,7 +124,7 @@ class Prior(nn.Module, Registered, abc.ABC):
             stream = CheckedBatches(data, self.name, partial(self.reading, method="fit"), told)
             first, _ = stream.peek()
             self._fit(stream, _on_cpu(generator))
-            self._fit_marginal(stream)
+            self._fit_pooled(stream)
             fitted_to = stream.describe()
             fitting.update(0, f"fitted to {fitted_to}")
         self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
@@ -172,6 +184,8 @@ class Prior(nn.Module, Registered, abc.ABC):
     def sample_marginal(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw x0 ``[n, *event]`` from the marginal source Σ_c p(c) p0(·|c), p(c) as seen by fit."""
         self._require_fitted("sample_marginal")
+        if self.seen.is_pooled:
+            return self._sample_pooled(n, generator).reshape(n, *self.event_shape)
         return self.sample(self._sample_conditions(n, generator), n, generator=generator)
 
     def log_prob_marginal(self, x: Tensor) -> Tensor:
@@ -205,10 +219,70 @@ class Prior(nn.Module, Registered, abc.ABC):
         None where none has, and always unless the prior has the option ``unseen=pooled``. A flow takes such
         labels for the null condition.
         """
-        if self.unseen != POOLED:
+        if getattr(self, "unseen", RAISE) != POOLED:
             return None
         self._require_fitted("sample")
         return self._unseen_rows(self.reading(cond, "sample"))
+
+    def infer(
+        self,
+        x1: Tensor,
+        cond: Conditions | Mapping[str, Any] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw x0 ``[B, *event]`` from the latents inferred from x1: h ~ p(h | x1, c), x0 ~ p0(x0 | h, c).
+
+        The coupling ``posterior`` pairs by it.
+
+        Args:
+            x1: data ``[B, *event]``.
+            cond: labels ``[B]``, embeddings ``[B, E]``, named parts, or None.
+            generator: source of the randomness.
+
+        Raises:
+            NotFittedError: the prior was not fitted.
+            InputError: the prior has no latent variables (see :attr:`has_latents`), or x1 is not finite.
+        """
+        self._require_fitted("infer")
+        if not self.has_latents:
+            raise InputError(
+                f"{self.name}.infer: this prior has no latent variables to infer from a datum; "
+                "use the coupling 'condot', or a prior with components, a low-rank factor or a latent z"
+            )
+        rows, read = self._rows_asked(x1, cond, "infer")
+        check_finite(x1, f"{self.name}.infer")
+        return self._infer(rows, read, generator).reshape(x1.shape)
+
+    def smoothed(
+        self,
+        x0: Tensor,
+        x1: Tensor,
+        cond: Conditions | Mapping[str, Any] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Put the prior's own pairs in the place of some of (x0, x1), where conditions have few examples.
+
+        Args:
+            x0: source samples ``[B, *event]``, inferred from x1.
+            x1: data ``[B, *event]``.
+            cond: as of :meth:`infer`.
+            generator: source of the randomness; nothing is drawn where no condition has few examples.
+
+        Returns:
+            (x0, x1); those that were given where every condition has enough examples.
+        """
+        return x0, x1
+
+    def inferred_slope(self, frame: Frame | DiagonalFrame, cond: Tensor | None) -> Tensor:
+        """Return the covariance ``[B, r]`` of h0 and h1 in the pairs of :meth:`infer` and :meth:`smoothed`.
+
+        Args:
+            frame: :meth:`spread` of the rows.
+            cond: the condition of the rows.
+        """
+        return latent_noise(frame.spread)[0]
 
     def save(self, directory: Path | str) -> None:
         """Write the fitted prior alone to a directory of ``prior.json`` and ``prior-DIGEST.safetensors``.
@@ -251,7 +325,8 @@ class Prior(nn.Module, Registered, abc.ABC):
 
         Files and model cards say it, and ``push_to_hub`` refuses to publish it unless it is told to.
         """
-        parts = [child.kept_data for child in self.children() if isinstance(child, Prior)]
+        children = (child for child in self.children() if isinstance(child, Prior | SeenConditions))
+        parts = [child.kept_data for child in children]
         return "; ".join(filter(None, parts))
 
     # -- what a prior says of itself ----------------------------------------------------------
@@ -301,28 +376,55 @@ class Prior(nn.Module, Registered, abc.ABC):
     @abc.abstractmethod
     def _mean(self, cond: Tensor | None, n: int) -> Tensor: ...
 
-    def _fit_marginal(self, data: CheckedBatches) -> None:
-        """Learn what the marginal source needs beyond :meth:`_fit`, once that is done."""
+    def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        """Draw x0 ``[B, D]`` for rows x1 ``[B, D]``; of a prior that has latents."""
+        raise NotImplementedError
+
+    # -- the marginal source ------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _fit_pooled(self, data: CheckedBatches) -> None:
+        """Fit the Gaussian of the marginal source, where no condition is kept to average over."""
+        if not self.seen.keeps_none:
+            return
+        first = data.peek()[0]
+        most = max(1, min(POOLED_ROWS, NUMBERS // first[0].numel()))
+        generator = torch.Generator().manual_seed(0)
+        drawn = (
+            (self._sample(self._check_cond(cond, "fit"), len(x), generator), None)
+            for x, cond in thinned(lambda: data, most)
+        )
+        moments = ConditionMoments.over(drawn)
+        mean, variance = moments.mean[0], moments.variance()[0]
+        least = torch.finfo(torch.float32).eps * (1 + mean.square())  # of one example there is no variance
+        self.seen.pooled = torch.stack([mean, variance.maximum(least)]).to(first)
+
+    def _sample_pooled(self, n: int, generator: torch.Generator | None) -> Tensor:
+        mean, variance = self.seen.pooled
+        return mean + variance.sqrt() * normal(n, len(mean), like=mean, generator=generator)
 
     def _sample_any(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         """Draw as :meth:`_sample` does; null conditions start from the marginal source."""
-        return self._sample(self._without_null(cond, generator), n, generator)
+        null = self._null_rows(cond) if self.seen.is_pooled else None
+        if null is None:
+            return self._sample(self._without_null(cond, generator), n, generator)
+        return torch.where(null[:, None], self._sample_pooled(n, generator), self._sample(cond, n, generator))
 
     def _unseen_rows(self, cond: Tensor | None) -> Tensor | None:
         """As of :meth:`unseen_rows`; only a prior that does not refuse such labels has any."""
-        return None
+        return self.seen.unseen_rows(cond)
 
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
         """Conditions drawn as often as fit saw them; None for an unconditional prior."""
-        return None
+        return self.seen.draw(n, generator)
 
     def _null_rows(self, cond: Tensor | None) -> Tensor | None:
         """Which rows are the null condition, bool ``[B]``; None where none is."""
-        return None
+        return self.seen.null_rows(cond)
 
     def _seen_in_place_of_null(self, cond: Tensor | None) -> Tensor | None:
         """``cond`` with some condition that can be asked for in place of each null one."""
-        return cond
+        return cond if cond is None or not self.seen.has_labels else self.seen.without_null(cond)[1]
 
     def _without_null(self, cond: Tensor | None, generator: torch.Generator | None) -> Tensor | None:
         """``cond`` with a condition drawn as often as fit saw it in place of each null one."""
@@ -338,22 +440,52 @@ class Prior(nn.Module, Registered, abc.ABC):
         """Find the mean of the marginal source anew when it is asked for: the prior has changed."""
         self.mean_of_all = torch.empty(0, device=self.event_dims.device)
 
-    def _marginal_mean(self) -> Tensor:
-        """Mean of the marginal source, ``[D]``; over some conditions, where a subclass knows no better."""
+    def _averaged(self) -> tuple[Tensor | None, Tensor]:
+        """Return the conditions that mean and density of the marginal source average over, and their weights.
+
+        They are all labels, or embeddings that are kept as they were; else 1,024 drawn ones.
+        """
+        if len(self.seen.rows) and not len(self.seen.spread):
+            return self.seen.rows, self.seen.weight
         generator = torch.Generator(self.event_dims.device).manual_seed(0)
-        drawn = self._sample_conditions(CONDITIONS_OF_THE_MEAN, generator)
-        return self._mean(drawn, 1 if drawn is None else len(drawn)).mean(0)
+        rows = self._sample_conditions(CONDITIONS_OF_THE_MEAN, generator)
+        return rows, torch.ones(CONDITIONS_OF_THE_MEAN, device=self.event_dims.device)
+
+    @torch.no_grad()
+    def _marginal_mean(self) -> Tensor:
+        """Return the mean of the marginal source, ``[D]``."""
+        if self.seen.is_pooled:
+            return self.seen.pooled[0]
+        rows, weight = self._averaged()
+        if rows is None:
+            return self._mean(None, 1)[0]
+        share = weight / weight.sum()
+        means = [self._mean(part, len(part)) for part in rows.split(AT_ONCE)]
+        return torch.stack([w.to(m) @ m for w, m in zip(share.split(AT_ONCE), means, strict=True)]).sum(0)
 
     def _log_prob_marginal(self, x: Tensor) -> Tensor:
-        """Only right for an unconditional prior; conditional ones override it."""
-        return self._log_prob(x, None)
+        """Return the log-density over all labels, or over 256 embeddings."""
+        if self.seen.is_pooled:
+            mean, variance = self.seen.pooled.to(x.dtype)
+            return -0.5 * ((x - mean).square() / variance + variance.log() + LOG_2PI).sum(1)
+        rows, weight = self._averaged()
+        if rows is None:
+            return self._log_prob(x, None)
+        if rows.is_floating_point():
+            rows, weight = rows[:CONDITIONS_OF_THE_DENSITY], weight[:CONDITIONS_OF_THE_DENSITY]
+        log_weight = (weight / weight.sum()).log().to(x.dtype)
+        densities = [self._log_prob(x, row.expand(len(x), *row.shape)) for row in rows]
+        return (torch.stack(densities, 1) + log_weight).logsumexp(1)
+
+    def _make_parts(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
+        """Make the networks, or the priors inside this one, that a checkpoint of these tensors has."""
 
     def _check_shape(self, part: Tensor, method: str) -> None:
         """Raise InputError where ``part``, not flat yet, has another shape than the fitted conditions."""
 
     def _check_cond(self, cond: Tensor | None, method: str) -> Tensor | None:
         """Return ``cond`` in the form the prior works with, or raise InputError."""
-        return cond
+        return self.seen.check(cond, f"{self.name}.{method}")
 
     def _checked(self, cond: Conditions | None, method: str) -> Tensor | None:
         """The part that is read, in the form the prior works with."""
@@ -390,10 +522,13 @@ class Prior(nn.Module, Registered, abc.ABC):
         """Give buffers the checkpoint's shapes first: an unfitted prior does not know them."""
         self.forget_mean_of_all()
         self.fitted_to = ""
-        for key, buffer in list(self._buffers.items()):
-            saved = state_dict.get(prefix + key)
-            if buffer is not None and saved is not None and saved.shape != buffer.shape:
-                self._buffers[key] = torch.empty_like(saved, device=buffer.device)
+        upgrade(self, state_dict, prefix)
+        self._make_parts(state_dict, prefix)
+        for place, module in self.named_modules():
+            for key, buffer in list(module._buffers.items()):
+                saved = state_dict.get(prefix + ".".join(filter(None, (place, key))))
+                if buffer is not None and saved is not None and saved.shape != buffer.shape:
+                    module._buffers[key] = torch.empty_like(saved, device=buffer.device)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
@@ -420,6 +555,11 @@ def one_thread() -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(before)
+
+
+def latents_of(prior: Prior) -> Prior | None:
+    """Return ``prior`` if latents can be inferred from its data, else None."""
+    return prior if prior.has_latents else None
 
 
 def _on_cpu(generator: torch.Generator | None) -> torch.Generator | None:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -238,16 +237,6 @@ class ConditionalSpread(nn.Module):
         shared = total[:-1].mean() / count
         total[:-1] = (total[:-1] + PSEUDO_ROWS * shared) * count / (count + PSEUDO_ROWS)
         self.factors = torch.where(total > 0, total / count, 1.0).to(self.noise)
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        """Of files that have one factor for all axes, each axis takes it."""
-        factors = state_dict.get(prefix + "factors")
-        if factors is not None and len(factors) == 2 != len(self.factors):
-            inside, outside = factors
-            state_dict[prefix + "factors"] = torch.stack([inside] * (len(self.factors) - 1) + [outside])
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def _mean_square(parts: Iterable[Tensor], *, full: bool = False) -> Tensor:

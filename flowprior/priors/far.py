@@ -16,7 +16,7 @@ Williams 2006, section 4.2), of which this is the simplest stand-in that keeps e
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -148,14 +148,6 @@ class FarConditions(nn.Module):
         self.lengths = torch.stack([shrinks, widens]).to(self.lengths)
         self.most = torch.as_tensor(max(most / factor, 1.0)).to(self.most)
         return factor
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        """A prior that was saved before there were distances takes them into no account."""
-        for name, buffer in FarConditions().state_dict().items():
-            state_dict.setdefault(prefix + name, buffer)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def trust_at(distance: Tensor, length: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class GaussianPrior(Prior):
     Args:
         moments: ``"standard"`` for N(0, I); ``"scalar"`` for one mean and one scale over all
             dimensions; ``"diagonal"`` for one mean and one scale a dimension.
-        reg_covar: added to the variances learned from the data.
+        reg_covar: added to the diagonal of the covariance learned from the data.
     """
 
     takes: ClassVar[tuple[str, ...]] = ()

@@ -28,10 +28,10 @@ from flowprior.ops import (
     select_component,
     uniform,
 )
-from flowprior.priors.asked import check_examples, check_fit_labels, named, table_rows
 from flowprior.priors.base import Prior
+from flowprior.priors.checks import check_examples, check_fit_labels, named, table_rows
 from flowprior.priors.last_results import Derived
-from flowprior.priors.latent import LatentPrior
+from flowprior.priors.seen_conditions import UNSEEN
 from flowprior.registry import check_counts, choose, spec_of
 from flowprior.streams.batches import CheckedBatches
 
@@ -40,7 +40,7 @@ FULL_BYTES_LIMIT = 8 << 30
 
 
 @Prior.register("gmm", aliases=("mixture",))
-class GmmPrior(LatentPrior):
+class GmmPrior(Prior):
     """A Gaussian mixture for each condition (the paper's prior; one component: mean and variance).
 
     Conditions are labels, or None for one mixture of all the data. A prior fitted without a
@@ -51,7 +51,7 @@ class GmmPrior(LatentPrior):
         covariance: ``"diag"``, ``"spherical"``, ``"full"``, ``"tied"`` (one full matrix a condition) or
             ``"lowrank"`` (diagonal plus rank r).
         rank: r of ``"lowrank"``, cut to the number of dimensions.
-        reg_covar: variance floor: added to every variance, as in scikit-learn.
+        reg_covar: added to the diagonal of every covariance, as in scikit-learn.
         shrinkage: how many examples' worth of the pooled moments are added to each component, so that
             a condition with 0, 1 or 2 examples still has a usable prior; without it, one example alone gives
             near-copies of itself, and a warning. ``"full"`` and ``"tied"`` take the
@@ -94,7 +94,7 @@ class GmmPrior(LatentPrior):
         self.rank = rank
         self.reg_covar = reg_covar
         self.shrinkage = shrinkage
-        self.unseen = choose(OWNER, "unseen", unseen, ("raise", "pooled"))
+        self.unseen = choose(OWNER, "unseen", unseen, UNSEEN)
         self.conditions = conditions
         self.tol = tol
         self.max_iter = max_iter

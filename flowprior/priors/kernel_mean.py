@@ -8,31 +8,34 @@ conditions that have several, to see what is known of those.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from flowprior.conditions import Conditions
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.base import Prior
-from flowprior.priors.conditioned import ConditionedPrior
-from flowprior.priors.far import CHOICES, Around, FarConditions, Part
+from flowprior.priors.checks import check_finite
+from flowprior.priors.far import CHOICES, FarConditions, Part
 from flowprior.priors.frame import DiagonalFrame
 from flowprior.priors.holdout import LEAST_CONDITIONS, conditioned, thinned
-from flowprior.priors.latent import LeaveOneOutPrior
+from flowprior.priors.mean_prior import MeanPrior
 from flowprior.priors.nearest import (
     MOST,
     DistinctEmbeddings,
     LeftOut,
     Neighbours,
-    Representatives,
     choose_kernel,
+    kernel_average,
     kernel_weights,
+    neighbours,
 )
 from flowprior.priors.residuals import FixedResiduals, check_sigma
+from flowprior.priors.seen_conditions import NOTHING, SeenConditions
 from flowprior.registry import check_counts, choose
 from flowprior.streams.batches import Batch, CheckedBatches
 
@@ -44,7 +47,7 @@ ROWS, NUMBERS = 2048, 1 << 21
 
 
 @Prior.register("kernel-mean")
-class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
+class KernelMeanPrior(MeanPrior):
     """The mean of the nearest conditions' events by a kernel, plus noise: a mapper's rival, without training.
 
     Of labels it is the table of their means. Of embeddings **it holds training data**: at most
@@ -66,7 +69,7 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
             (:mod:`flowprior.priors.far`); ``"as-near"`` takes them as any other.
     """
 
-    has_spread: ClassVar[bool] = True
+    has_spread = True
 
     def __init__(
         self,
@@ -76,7 +79,7 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         representatives: int = MOST,
         far: str = "widen",
     ) -> None:
-        super().__init__()
+        super().__init__(SeenConditions(keep=NOTHING))
         if neighbours != "auto":
             check_counts(OWNER, neighbours=neighbours)
         if bandwidth != "auto" and not (isinstance(bandwidth, int | float) and 0 < bandwidth < 1e12):
@@ -88,11 +91,9 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         self.sigma = sigma
         self.representatives = representatives
         self.far = choose(OWNER, "far", far, CHOICES)
-        self.center = nn.Buffer(torch.empty(0))
         self.bandwidth_chosen = nn.Buffer(torch.ones(()))
         self.neighbours_chosen = nn.Buffer(torch.ones((), dtype=torch.long))
-        self.table = Representatives()
-        self.widening = FarConditions()
+        self.means = nn.Buffer(torch.empty(0))  # of the events of each condition that was seen, [M, D]
         self.residuals = FixedResiduals(0, sigma, 0)
 
     # -- fit ----------------------------------------------------------------------------------
@@ -102,19 +103,19 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         first, cond = data.peek()
         if cond is None:
             raise InputError("kernel-mean.fit: expected labels or embeddings, got None; use 'gaussian'")
-        self.center = self._learn_conditions(data, generator).to(first)
+        self.center = self.seen.learn(data, generator).to(first)
         self.residuals = FixedResiduals(first[0].numel(), self.sigma, 0).to(first)
         self.residuals.fit_total(data)
-        self.widening = FarConditions().to(first)
-        if self.condition.kind == "labels":
+        self.distance = FarConditions().to(first)
+        if self.seen.has_labels:
             moments = ConditionMoments.over(data.labelled())
-            labels = moments.count.nonzero()[:, 0]
-            self.table.keep(labels, moments.count[labels], moments.mean[labels], first)
+            self.means = moments.mean[moments.count > 0].to(first)
             rows = conditioned(data)
             self.residuals.fit_noise(x.to(self.center) - self._mean_without(x, labels) for x, labels in rows)
             return
         found = DistinctEmbeddings.over(self._measured(data), self.representatives, events=True)
-        self.table.keep(found.rows, found.count, found.means, first)
+        self.seen.rows, self.seen.weight = found.rows.to(first.device), found.count.to(first)
+        self.means = found.means.to(first)
         self._fit_kernel(data)
 
     def _fit_kernel(self, data: CheckedBatches) -> None:
@@ -125,35 +126,24 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         beside = [part for x, cond in rows for part in self._without_row(x, cond)]
         neighbours = None if self.neighbours == "auto" else int(self.neighbours)
         bandwidth = None if self.bandwidth == "auto" else float(self.bandwidth)
-        chosen = choose_kernel(self.table.means, apart, beside, neighbours, bandwidth)
+        chosen = choose_kernel(self.means, apart, beside, neighbours, bandwidth)
         self.neighbours_chosen = torch.as_tensor(chosen[0]).to(self.neighbours_chosen)
         self.bandwidth_chosen = torch.as_tensor(chosen[1]).to(self.center)
         left = beside or apart
         self.residuals.fit_noise(part.x - self.center - self._deviation_of(part) for part in left)
-        if self.far == "widen" and len(self.table.conditions) >= LEAST_CONDITIONS:
+        if self.far == "widen" and len(self.seen.rows) >= LEAST_CONDITIONS:
             near = None if beside and isinstance(self.sigma, str) else 1.0
             parts = [  # of the condition the spread reads nothing
                 Part(part.x, self._deviation_of(part), part.near.place, part.near.distance[:, 0])
                 for part in [*apart, *beside]
             ]
-            self.residuals.scale(self.widening.fit(parts, self.center, self.residuals.squares, near=near))
-
-    def _keep(self, rows: Tensor, weight: Tensor, like: Tensor) -> None:
-        """Keep no centres: the table has the embeddings themselves."""
-        self.seen = self.seen_weight = torch.empty(0, device=like.device)
-
-    @property
-    def _weighted(self) -> tuple[Tensor, Tensor]:
-        return self.table.conditions, self.table.count
+            self._learn_distances(parts, near)
 
     @property
     def kept_data(self) -> str:
-        if self.condition.kind != "embeddings":
-            return ""
-        return (
-            f"{len(self.table.conditions):,} training conditions, each with the mean of its data, which is a "
-            "training sample where the condition occurs once"
-        )
+        kept = super().kept_data
+        of_data = "each with the mean of its data, which is a training sample where the condition occurs once"
+        return f"{kept}, {of_data}" if kept else ""
 
     def _measured(self, data: Iterable[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
         """The same batches, in the table's dtype."""
@@ -162,20 +152,20 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
 
     def _without_condition(self, x: Tensor, cond: Tensor) -> LeftOut:
         """Neighbours of each row but its own condition."""
-        near = self.table.neighbours(cond, self._most_neighbours + 1)
+        near = self._neighbours(cond, self._most_neighbours + 1)
         width = near.place.shape[1] - 1
         columns = torch.arange(width, device=x.device) + (near.distance[:, :1] == 0).long()
         return LeftOut(x, Neighbours(*(part.gather(1, columns) for part in near)), None)
 
     def _without_row(self, x: Tensor, cond: Tensor) -> list[LeftOut]:
         """Neighbours of the rows whose own condition has others, without the row."""
-        near = self.table.neighbours(cond, 1)
+        near = self._neighbours(cond, 1)
         rows = ((near.distance[:, 0] == 0) & (near.events[:, 0] > 1)).nonzero()[:, 0]
         return [self._without(x[rows], cond[rows], self._most_neighbours)] if len(rows) else []
 
     def _without(self, x: Tensor, cond: Tensor, count: int) -> LeftOut:
         """``count`` neighbours of each row without the row; a condition of that row alone is none of them."""
-        near = self.table.neighbours(cond, count + 1)
+        near = self._neighbours(cond, count + 1)
         own = near.distance[:, :1] == 0
         alone = own & (near.events[:, :1] <= 1)
         width = near.place.shape[1] - 1
@@ -187,14 +177,14 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         distance, place, events = (part.gather(1, columns) for part in near)
         several = own & ~alone
         events[:, :1] -= several.to(events)
-        change = (self.table.means[place[:, 0]] - x) / events[:, :1].clamp_min(1)
+        change = (self.means[place[:, 0]] - x) / events[:, :1].clamp_min(1)
         return LeftOut(x, Neighbours(distance, place, events), several * change)
 
     def _mean_without(self, x: Tensor, labels: Tensor) -> Tensor:
         """Mean ``[n, D]`` of the other rows of each row's label; that of all others where there are none."""
-        place = self.table.own(labels.to(self.table.conditions.device))
-        others = (self.table.count[place] - 1)[:, None]
-        mean, rest = self.table.means[place], (self.table.count.sum() - 1).clamp_min(1)
+        place = self._place_of(labels.to(self.center.device))
+        others = (self.seen.weight[place] - 1)[:, None]
+        mean, rest = self.means[place], (self.seen.weight.sum() - 1).clamp_min(1)
         without = mean + (mean - x.to(mean)) / others.clamp_min(1)
         return torch.where(others > 0, without, self.center + (self.center - x.to(mean)) / rest)
 
@@ -203,7 +193,7 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
         near = self._cut(part.near)
         if not near.place.shape[1]:
             return torch.zeros_like(part.x)
-        mean = self.table.average(near, float(self.bandwidth_chosen))
+        mean = kernel_average(self.means, near, float(self.bandwidth_chosen))
         if part.change is not None:
             mean = mean + kernel_weights(near, float(self.bandwidth_chosen))[:, :1] * part.change
         return mean - self.center
@@ -221,55 +211,76 @@ class KernelMeanPrior(ConditionedPrior, LeaveOneOutPrior):
     def _cut(self, near: Neighbours) -> Neighbours:
         return Neighbours(*(part[:, : int(self.neighbours_chosen)] for part in near))
 
+    def _neighbours(self, cond: Tensor, count: int) -> Neighbours:
+        """The nearest of the embeddings that are kept, at most ``count``, for ``cond`` ``[B, E]``."""
+        return neighbours(cond, self.seen.rows, self.seen.weight, count)
+
+    def _place_of(self, labels: Tensor) -> Tensor:
+        """Rows ``[B]`` of the table of means of labels that were seen."""
+        return torch.searchsorted(self.seen.rows, labels.contiguous())
+
     @torch.no_grad()
-    def _around(self, cond: Tensor | None) -> Around:
-        assert cond is not None
-        if self.condition.kind == "labels":
-            mean = self.table.means[self.table.own(cond)]
-            return self.widening.around(self.center, mean - self.center, cond, None)
-        near = self.table.neighbours(self._embedded(cond), int(self.neighbours_chosen))
-        mean = self.table.average(near, float(self.bandwidth_chosen))
-        return self.widening.around(self.center, mean - self.center, cond, near.distance[:, 0])
+    def _deviation(self, cond: Tensor) -> tuple[Tensor, Tensor | None]:
+        if self.seen.has_labels:
+            return self.means[self._place_of(cond)] - self.center, None
+        near = self._neighbours(self._embedded(cond), int(self.neighbours_chosen))
+        mean = kernel_average(self.means, near, float(self.bandwidth_chosen))
+        return mean - self.center, near.distance[:, 0]
 
     @torch.no_grad()
     def spread(self, cond: Tensor | None, n: int) -> DiagonalFrame:
         assert cond is not None
-        null, known = self._null_of(cond.to(self.center.device))
+        null, known = self.seen.without_null(cond.to(self.center.device))
         return self.residuals.frame(self._around(known), null, self.center)
 
-    def _mean(self, cond: Tensor | None, n: int) -> Tensor:
-        return self._around(cond).loc
+    def sample_without(
+        self,
+        x1: Tensor,
+        cond: Conditions | Mapping[str, Any] | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Draw x0 ``[B, *event]``, each from the prior without its datum; of null conditions as usual.
 
-    def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        return self.residuals.sample(self._around(cond), generator)
+        It is the mean that is without the datum; the spread stays.
+
+        Args:
+            x1: data ``[B, *event]`` that the prior was fitted to. It does not look whether it was: others
+                are taken out of a mean that they are not in.
+            cond: their labels ``[B]``, embeddings ``[B, E]``, named parts, or None.
+            generator: source of the randomness.
+
+        Raises:
+            NotFittedError: the prior was not fitted.
+            InputError: x1 is not finite or of another event shape, or the condition is not that of the fit.
+        """
+        rows, read = self._rows_asked(x1, cond, "sample_without")
+        check_finite(x1, f"{self.name}.sample_without")
+        if read is None:
+            raise InputError(f"{self.name}.sample_without: expected the condition of each datum, got None")
+        x0 = self._sample_without(rows, read, generator)
+        null = self._null_rows(read)
+        if null is not None:
+            x0[null] = self._sample_any(read[null], int(null.sum()), generator)
+        return x0.reshape(len(x1), *self.event_shape)
 
     @torch.no_grad()
     def _sample_without(self, x1: Tensor, cond: Tensor, generator: torch.Generator | None) -> Tensor:
-        if float(self.table.count.sum()) < 2:
+        if float(self.seen.weight.sum()) < 2:
             raise InputError(
                 "kernel-mean.sample_without: expected two data or more in the conditions that are kept, got "
                 "one; raise representatives, or fit to more"
             )
-        if self.condition.kind == "labels":
-            mean, distance = self._mean_without(x1, cond), None
+        if self.seen.has_labels:
+            deviation, distance = self._mean_without(x1, cond) - self.center, None
         else:
             part = self._without(x1.to(self.center), self._embedded(cond), int(self.neighbours_chosen))
-            mean, distance = self.center + self._deviation_of(part), part.near.distance[:, 0]
-        around = self.widening.around(self.center, mean - self.center, cond, distance)
+            deviation, distance = self._deviation_of(part), part.near.distance[:, 0]
+        around = self.distance.around(self.center, deviation, cond, distance)
         return self.residuals.sample(around, generator)
 
-    def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
-        around = self._around(cond)
-        return self.residuals.log_prob(x.to(torch.promote_types(x.dtype, around.loc.dtype)), around)
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        """Make the noise first, at the checkpoint's size and in its dtype."""
-        for name in [name for name in state_dict if name.startswith(prefix + "spread.")]:
-            state_dict[prefix + "residuals." + name.removeprefix(prefix + "spread.")] = state_dict.pop(name)
+    def _make_parts(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
         center = state_dict.get(prefix + "center")
-        if center is not None and len(center) != len(self.residuals.noise):
+        if center is not None:
             self.residuals = FixedResiduals(len(center), self.sigma, 0)
             self.to(center.dtype)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)

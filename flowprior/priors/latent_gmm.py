@@ -1,52 +1,59 @@
-"""A Gaussian mixture over the low-rank latents of each condition, of exact density.
+"""A distribution fitted to the low-rank latents of each condition, such as a mixture, of exact density.
 
 The low-rank Gaussian x0 = μ_c + W_c z + ψ_c^½ ε has a fault that shows under the coupling ``posterior``: the
-latents inferred from data have the mean and covariance of z ~ N(0, I), but not its law, so training and
-sampling begin apart. Here a second density, a mixture of full Gaussians, is fitted to the inferred
-latents afterwards (ex-post density estimation: Dai & Wipf 2019; Ghosh et al. 2020, section 4). As a density
-the prior is a mixture of factor analysers with common loadings (Baek, McLachlan & Flack 2010). In the
+latents inferred from data have the mean and covariance of z ~ N(0, I), but not its distribution, so training
+and sampling begin apart. Here a second prior, such as a mixture of full Gaussians, is fitted to the inferred
+latents afterwards (ex-post density estimation: Dai & Wipf 2019; Ghosh et al. 2020, section 4). With a mixture
+it is as a density a mixture of factor analysers with common loadings (Baek, McLachlan & Flack 2010). In the
 coordinates h of the leading subspace (:mod:`flowprior.priors.frame`)
 
-    log p0(x | c) = log Σ_k π_ck N(h; m_ck, S_ck) + log N(e; 0, I_(D−r)) − ½ Σ log λ_c − ½ Σ log ψ_c,
+    log p0(x | c) = log p(h | c) + log N(e; 0, I_(D−r)) − ½ Σ log λ_c − ½ Σ log ψ_c,
 
-with e the whitened residual.
+with e the whitened residual, and p(h | c) = Σ_k π_ck N(h; m_ck, S_ck) under a mixture.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.mixtures import FitSettings
 from flowprior.ops import normal
-from flowprior.priors.asked import check_fit_labels
 from flowprior.priors.averaged_gmm import AveragedGmmPrior
-from flowprior.priors.base import RAISE, UNSEEN, Prior
+from flowprior.priors.base import Prior
+from flowprior.priors.checks import check_fit_labels
 from flowprior.priors.frame import latent_noise
 from flowprior.priors.gmm import GmmPrior
+from flowprior.priors.seen_conditions import RAISE
 from flowprior.priors.subspace_prior import AUTO, SubspacePrior
-from flowprior.registry import check_counts, check_numbers, choose
+from flowprior.registry import Spec, check_counts, check_numbers
 from flowprior.streams.batches import CheckedBatches
 
 OWNER = "prior 'latent-gmm'"
-LATENT_FLOOR = 1e-3
-"""Added to the latents' variances, which are about 1 over a whole condition."""
+LATENT_REGULARISATION = 1e-3
+"""The ``reg_covar`` of a mixture of latents, whose variances are about 1 over a whole condition."""
 FULL_BYTES = 64 << 20
-"""Most bytes that full covariances of the mixture may take; beyond, they are diagonal."""
+"""The largest number of bytes of a mixture's full covariances; with more, they are diagonal."""
 MIXTURE = "mixture"
 COMPONENTS = 10
+"""The number of Gaussians in a mixture of latents."""
 AVERAGED_LABELS = 1000
-"""Most labels for which ``law="auto"`` chooses averages of mixtures, which are fitted one by one."""
+"""The largest number of labels for which averages of mixtures are chosen, which are fitted one by one."""
 AVERAGED_BYTES = 64 << 20
-"""Most bytes that averages of mixtures may take where ``law="auto"`` chooses them, were they as rich as a fit
+"""The largest number of bytes that averages of mixtures may take to be chosen, were they as rich as a fit
 allows: twice as many rows of 64 latents as Fashion-MNIST has could take so much, and a minute to fit."""
 
 
-@Prior.register("latent-gmm", aliases=("mcfa",))
+@Prior.register(
+    "latent-gmm",
+    aliases=("mcfa",),
+    option_aliases={"reg_covar": "source_noise", "shrinkage": "latent_shrinkage", "law": "distribution"},
+)
 class LatentGmmPrior(SubspacePrior):
-    """A low-rank Gaussian of each condition whose latents follow a mixture; made for ``posterior``.
+    """A low-rank Gaussian of each condition with a mixture of its latents; made for ``posterior``.
 
     Conditions are labels, or None for one model of all the data.
 
@@ -55,8 +62,9 @@ class LatentGmmPrior(SubspacePrior):
             condition with fewer examples, those included that it is given
             (:mod:`flowprior.priors.few_examples`), gets at most as many as it has, with a warning.
         rank: r, number of latents, cut to the number of dimensions; so many hold the whole covariance.
-        reg_covar: variance floor: added to the noise variances.
-        shrinkage: how many examples' worth of the pooled latents' moments (about N(0, I)'s) are added
+        source_noise: variance of the noise that source samples have and data do not; the linear velocity
+            takes it away.
+        latent_shrinkage: how many examples' worth of the pooled latents' moments (about N(0, I)'s) are added
             to each component of the ``"mixture"``, so that small conditions do not overfit.
         tol: EM of the ``"mixture"`` stops for a condition when its mean log-likelihood gains less.
         max_iter: EM passes over the latents at the most.
@@ -67,8 +75,8 @@ class LatentGmmPrior(SubspacePrior):
         span: dimensions R ≥ ``rank`` of a basis that labels share, in which each label has ``rank`` latents
             of its own; None takes four times ``rank``, but at most half the dimensions of the data, and
             ``rank`` itself where labels are too many for more.
-        law: of the latents. ``"auto"``: ``"averaged-gmm"`` where ``components`` is None, labels are at most
-            1,000, and averages, were they as rich as can be, take at most 64 MiB; else ``"mixture"``.
+        distribution: of the latents. ``"auto"``: ``"averaged-gmm"`` where ``components`` is None, labels are
+            at most 1,000, and averages, were they as rich as can be, take at most 64 MiB; else ``"mixture"``.
             ``"mixture"``: of ``components`` Gaussians, full ones where all labels' take at most 64 MiB, else
             diagonal ones; a mixture for each label, but one for all labels where bases are shared and labels
             have fewer examples than components on average. Or the name of another prior, with its own
@@ -78,42 +86,49 @@ class LatentGmmPrior(SubspacePrior):
     """
 
     takes: ClassVar[tuple[str, ...]] = ("labels",)
+    latents: Prior
+    latents_spec: Tensor
 
     def __init__(
         self,
         components: int | None = None,
         rank: int = 64,
-        reg_covar: float = 0.04,
-        shrinkage: float = 16.0,
+        source_noise: float = 0.04,
+        latent_shrinkage: float = 16.0,
         tol: float = 0.02,
         max_iter: int = 30,
         basis: str = AUTO,
         span: int | None = None,
-        law: str = AUTO,
+        distribution: str = AUTO,
         unseen: str = RAISE,
     ) -> None:
-        super().__init__(OWNER, rank, reg_covar, basis, span)
+        super().__init__(OWNER, rank, source_noise, basis, span, unseen)
         check_counts(OWNER, max_iter=max_iter, **({} if components is None else {"components": components}))
-        check_numbers(OWNER, shrinkage=(shrinkage, 0, 1e12), tol=(tol, 0, 1e12))
+        numbers = {"source_noise": source_noise, "latent_shrinkage": latent_shrinkage, "tol": tol}
+        check_numbers(OWNER, **{option: (value, 0, 1e12) for option, value in numbers.items()})
         self.components = components
-        self.shrinkage = shrinkage
+        self.source_noise = source_noise
+        self.latent_shrinkage = latent_shrinkage
         self.tol = tol
         self.max_iter = max_iter
-        self.unseen = choose(OWNER, "unseen", unseen, UNSEEN)
-        self.law = law
-        own = law in (AUTO, MIXTURE)
-        self.latents: Prior = self._mixture("full") if own else Prior.registry.resolve(law)
+        self.unseen = unseen
+        self.distribution = distribution
+        # The spec of the prior of the latents, in UTF-8, for whoever reads a file.
+        self.latents_spec = nn.Buffer(torch.empty(0, dtype=torch.uint8))
+        self._take_latents("gmm" if self._is_own else distribution)
 
     @property
-    def _components(self) -> int:
-        return COMPONENTS if self.components is None else self.components
+    def _is_own(self) -> bool:
+        """True if the distribution of the latents is none that is named, but chosen here."""
+        return self.distribution in (AUTO, MIXTURE)
 
-    def _mixture(self, covariance: str) -> GmmPrior:
-        """A mixture of the latents that is not fitted yet."""
-        options = {"shrinkage": self.shrinkage, "tol": self.tol, "max_iter": self.max_iter}
-        mixture = GmmPrior(self._components, covariance, reg_covar=LATENT_FLOOR, **options)
-        mixture.speaker = self.name
-        return mixture
+    def _take_latents(self, spec: str) -> None:
+        """Make the prior of the latents, which is not fitted yet."""
+        self.latents = Prior.registry.resolve(spec)
+        if isinstance(self.latents, GmmPrior):
+            self.latents.speaker = self.name
+        text = torch.tensor(list(spec.encode()), dtype=torch.uint8)
+        self.latents_spec = text.to(self.latents_spec.device)
 
     # -- fit ----------------------------------------------------------------------------------
 
@@ -121,38 +136,49 @@ class LatentGmmPrior(SubspacePrior):
         _, cond = data.peek()
         other = "'learned-mean', 'kernel-mean' or 'flow', pictures 'learned-mean:covariance=diagonal'"
         check_fit_labels("latent-gmm", cond, f"embeddings need the prior {other}")
-        self._fit_subspace(data, FitSettings(self.reg_covar, 0.0, generator))
+        self._fit_subspace(data, FitSettings(self.source_noise, 0.0, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
-        if self.law == AUTO:
-            rows, rank = self.seen_weight.tolist(), self.subspace.spread.shape[1]
-            size = AveragedGmmPrior.size_of(rows, rank) * 4
-            averages = self.components is None and len(rows) <= AVERAGED_LABELS and size <= AVERAGED_BYTES
-            self.latents = AveragedGmmPrior() if averages else self._mixture("full")
+        self._take_latents(self._chosen_distribution())
         if isinstance(self.latents, AveragedGmmPrior):
             slope, variance = latent_noise(self.subspace.spread)
-            still = self._latents_of(data, seed, noised=False)
-            self.latents.fit_blurred(still, slope, variance, generator=generator)
-            return
-        own = self.law in (AUTO, MIXTURE)
-        alone = own and self.subspace.is_shared and float(self.seen_weight.mean()) < self._components
-        latents = self._latents_of(data, seed, given=not alone)  # one law of all labels has data enough
-        if own:
-            latents = [(h, None) for h, _ in latents] if alone else latents
-            size = self._components * self.subspace.spread.shape[1] ** 2 * 4
-            size *= 1 if alone else max(self.condition.size, 1)
-            self.latents = self._mixture("full" if size <= FULL_BYTES else "diag")
-        self.latents.fit(latents, generator=generator)
+            coordinates = self._latents_of(data, seed, noised=False)
+            self.latents.fit_blurred(coordinates, slope, variance, generator=generator)
+        elif self._has_one_mixture:  # which has data enough
+            latents = self._latents_of(data, seed, given=False)
+            self.latents.fit([(h, None) for h, _ in latents], generator=generator)
+        else:
+            self.latents.fit(self._latents_of(data, seed), generator=generator)
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        """Take the law, or the mixture's covariances, from the checkpoint: the fit chose them."""
-        averaged = prefix + "latents.logits" in state_dict and prefix + "latents.count" not in state_dict
-        if self.law == AUTO and averaged:
-            self.latents = AveragedGmmPrior()
-        elif self.law in (AUTO, MIXTURE):
-            self.latents = self._mixture("diag" if prefix + "latents.var" in state_dict else "full")
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+    @property
+    def _has_one_mixture(self) -> bool:
+        """True if one mixture serves all labels, which have too few examples for one each."""
+        components = COMPONENTS if self.components is None else self.components
+        return self._is_own and self.subspace.is_shared and float(self.seen.weight.mean()) < components
+
+    def _chosen_distribution(self) -> str:
+        """Return the spec of the prior of the latents: as it is asked for, or as the sizes allow."""
+        if not self._is_own:
+            return self.distribution
+        rows, rank = self.seen.weight.tolist(), self.subspace.rank
+        is_small = AveragedGmmPrior.size_of(rows, rank) * 4 <= AVERAGED_BYTES and len(rows) <= AVERAGED_LABELS
+        if self.distribution == AUTO and self.components is None and is_small:
+            return str(Spec("averaged-gmm", {"reg_covar": LATENT_REGULARISATION}))
+        components = COMPONENTS if self.components is None else self.components
+        mixtures = 1 if self._has_one_mixture else max(self.seen.condition.size, 1)
+        options = {
+            "components": components,
+            "covariance": "full" if mixtures * components * rank**2 * 4 <= FULL_BYTES else "diag",
+            "reg_covar": LATENT_REGULARISATION,
+            "shrinkage": self.latent_shrinkage,
+            "tol": self.tol,
+            "max_iter": self.max_iter,
+        }
+        return str(Spec("gmm", options))
+
+    def _make_parts(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
+        spec = state_dict.get(prefix + "latents_spec")
+        if spec is not None:
+            self._take_latents(bytes(spec.tolist()).decode())
 
     # -- use ----------------------------------------------------------------------------------
 

@@ -10,8 +10,8 @@ and W is the maximum-likelihood factor of the residuals.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,12 @@ from flowprior.conditions import Condition
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures import FitSettings
 from flowprior.priors.base import Prior
-from flowprior.priors.conditioned import ConditionedPrior, condition_of, rows_looked_at
-from flowprior.priors.far import CHOICES, Around, FarConditions, Part
+from flowprior.priors.far import CHOICES, FarConditions, Part
 from flowprior.priors.frame import DiagonalFrame, Frame
 from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout, conditioned, thinned
-from flowprior.priors.latent import LatentPrior
 from flowprior.priors.lowrank_residuals import LowRankResiduals
 from flowprior.priors.mappers import MAPPERS, LinearMapper, make_mapper
+from flowprior.priors.mean_prior import MeanPrior
 from flowprior.priors.nearest import DistinctEmbeddings, nearest
 from flowprior.priors.network_training import (
     DensityTraining,
@@ -37,6 +36,7 @@ from flowprior.priors.network_training import (
     train_mapper,
 )
 from flowprior.priors.residuals import DiagonalResiduals, FixedResiduals, check_sigma
+from flowprior.priors.seen_conditions import CENTRES_ALONE, VERBATIM, SeenConditions, rows_looked_at
 from flowprior.registry import check_counts, check_numbers, choose
 from flowprior.streams.batches import CheckedBatches
 
@@ -49,8 +49,8 @@ DENSITY_RATE = 2e-3
 """Peak learning rate of the networks of the low-rank covariance and its law."""
 
 
-@Prior.register("learned-mean", aliases=("mapper",))
-class LearnedMeanPrior(ConditionedPrior, LatentPrior):
+@Prior.register("learned-mean", aliases=("mapper",), option_aliases={"reg_covar": "source_noise"})
+class LearnedMeanPrior(MeanPrior):
     """A mapper from labels, embeddings or pictures to a mean, plus noise (the paper's text prior).
 
     With ``covariance="diagonal"`` the noise follows the condition, too, as suits conditions that say much,
@@ -79,9 +79,10 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
             held out whole, as large a share of the examples of the others is kept for ``sigma``.
         rank: of the low-rank covariance, cut to the number of dimensions.
         components: Gaussians in the law of its latents; 1 for standard normal latents.
-        reg_covar: variance floor of the diagonal or low-rank covariance, added to the noise variances.
-            Pictures with a constant background need one: where a pixel hardly varies, the latents' scale is
-            without bound, and draws go far outside of the data.
+        source_noise: variance of the noise that source samples have and data do not, under a diagonal or
+            low-rank covariance; the linear velocity takes it away. Pictures with a constant background need
+            some: where a pixel hardly varies, the latents' scale is without bound, and draws go far outside
+            of the data.
         steps: optimiser steps for the network of the diagonal or low-rank covariance, and for the mapper
             ``"unet"``; at most 50 passes over the data each.
         mapper: of :mod:`flowprior.priors.mappers`: ``"mlp"``, a residual MLP; ``"projector"``, which grows a
@@ -115,13 +116,13 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         covariance: str = "fixed",
         rank: int = 64,
         components: int = 16,
-        reg_covar: float = 0.04,
+        source_noise: float = 0.04,
         steps: int = 2000,
         mapper: str = AUTO,
         far: str = AUTO,
         keep_conditions: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(SeenConditions(keep=VERBATIM if keep_conditions else CENTRES_ALONE))
         check_counts(OWNER, 0, latent=latent, depth=depth)
         check_counts(OWNER, hidden=hidden, epochs=epochs, batch_size=batch_size)
         check_sigma(OWNER, sigma)
@@ -130,7 +131,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         if not isinstance(lr, int | float) or not 0 < lr < float("inf"):
             raise OptionError(f"{OWNER}: expected lr to be a finite number > 0, got {lr!r}")
         check_counts(OWNER, rank=rank, components=components, steps=steps)
-        check_numbers(OWNER, reg_covar=(reg_covar, 0, 1e12))
+        check_numbers(OWNER, source_noise=(source_noise, 0, 1e12))
         self.covariance = choose(OWNER, "covariance", covariance, COVARIANCES)
         if covariance != "fixed" and latent:
             raise OptionError(
@@ -147,15 +148,13 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         self.holdout = holdout
         self.rank = rank
         self.components = components
-        self.reg_covar = reg_covar
+        self.source_noise = source_noise
         self.steps = steps
         self.mapper = choose(OWNER, "mapper", mapper, MAPPERS)
         self.far = choose(OWNER, "far", far, (AUTO, *CHOICES))
         self.keep_conditions = keep_conditions
         self.network = None
         self.residuals = None
-        self.distance = FarConditions()
-        self.center = nn.Buffer(torch.empty(0))
         # Shape of a condition that is a tensor.
         self.condition_dims = nn.Buffer(torch.empty(0, dtype=torch.long))
 
@@ -175,19 +174,19 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
     def spread(self, cond: Tensor | None, n: int) -> Frame | DiagonalFrame | None:
         if not self.has_spread or cond is None:
             return None
-        null, known = self._null_of(self._on_own_device(cond))
+        null, known = self.seen.without_null(self._on_own_device(cond))
         if isinstance(self.residuals, LowRankResiduals):
             return self.residuals.frame(self._around(cond), null)
-        return self._residuals.frame(self._around(known), null, self.center)
+        return self.residuals.frame(self._around(known), null, self.center)
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         first, cond = data.peek()
         if cond is None:
             raise InputError("learned-mean.fit: expected labels or embeddings, got None; use 'gaussian'")
-        center = self._learn_conditions(data, generator)
+        center = self.seen.learn(data, generator)
         shape = cond.shape[1:] if cond.dim() > 2 else ()
         self.condition_dims = torch.tensor(shape, dtype=torch.long, device=self.event_dims.device)
-        self._build(self.condition, first.shape[1:], first.dtype)
+        self._build(self.seen.condition, first.shape[1:], first.dtype)
         assert self.network is not None
         self.center = center.to(first)
         split = Holdout(data, self.holdout, whole_conditions=True)
@@ -200,7 +199,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         else:
             train_mapper(self.network, split, self.center, training, generator)
         if isinstance(self.residuals, LowRankResiduals):
-            settings = FitSettings(self.reg_covar, 0.0, generator)
+            settings = FitSettings(self.source_noise, 0.0, generator)
             self.residuals.fit(split, self.network, self.center, settings, options)
         elif isinstance(self.residuals, DiagonalResiduals):
             if isinstance(self.network, LinearMapper) and isinstance(self.residuals.network, LinearMapper):
@@ -216,7 +215,7 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
             self.residuals.fit(split, means, generator)
             self.residuals.fit_total(data)
         if self.far == WIDEN or (self.far == AUTO and self.covariance == "fixed"):
-            self._learn_distances(split)
+            self._learn_far(split)
 
     def _build(self, condition: Condition, event_shape: torch.Size, dtype: torch.dtype) -> None:
         """Make the mapper; parameters are drawn by ``train_mapper`` or loaded."""
@@ -230,33 +229,32 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
                 sizes = (dim, self.rank, self.components, self.hidden, self.depth)
                 self.residuals = LowRankResiduals(condition, *sizes)
             elif self.covariance == "diagonal":
-                self.residuals = DiagonalResiduals(make_mapper(*parts), dim, self.reg_covar)
+                self.residuals = DiagonalResiduals(make_mapper(*parts), dim, self.source_noise)
             else:
                 self.residuals = FixedResiduals(dim, self.sigma, self.latent)
         self.distance = FarConditions()
         self.to(self.event_dims.device, dtype).requires_grad_(False)
 
     @torch.no_grad()
-    def _learn_distances(self, split: Holdout) -> None:
-        """How the mean shrinks and the spread grows away from the embeddings trained on."""
-        if self.condition.kind != "embeddings" or split.is_empty or self._is_pooled:
+    def _learn_far(self, split: Holdout) -> None:
+        """Learn how far from each other embeddings are before the mean says nothing of one another."""
+        if self.seen.condition.kind != "embeddings" or split.is_empty or self.seen.keeps_none:
             return
         held_out = DistinctEmbeddings.over(split.rows(held_out=True), LEAST_CONDITIONS)
         if len(held_out.rows) < LEAST_CONDITIONS:
             return
-        trained = DistinctEmbeddings.over(split.rows(held_out=False), rows_looked_at(self.condition.size))
-        self._keep(trained.rows.to(self.center).cpu(), trained.count, self.center)
-        if self._is_pooled:
+        trained = DistinctEmbeddings.over(
+            split.rows(held_out=False), rows_looked_at(self.seen.condition.size)
+        )
+        self.seen.keep_embeddings(trained.rows.to(self.center).cpu(), trained.count, self.center)
+        if self.seen.keeps_none:
             return
         most = max(1, min(ROWS, NUMBERS // len(self.center)))
         rows = partial(split.rows, held_out=True)
         apart = [self._part(x, cond) for x, cond in conditioned(thinned(rows, most))]
         beside = [self._part(x, cond) for x, cond in conditioned(thinned(split.beside, most))]
         is_given = not beside or (self.covariance == "fixed" and not isinstance(self.sigma, str))
-        near = 1.0 if is_given else None
-        self._residuals.scale(
-            self.distance.fit([*apart, *beside], self.center, self._residuals.squares, near=near)
-        )
+        self._learn_distances([*apart, *beside], near=1.0 if is_given else None)
 
     def _part(self, x: Tensor, cond: Tensor) -> Part:
         """Rows that the mean was not fitted with."""
@@ -271,19 +269,16 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
                 f"{self.name}.{method}: expected conditions {list(shape)}, got {list(part.shape[1:])}"
             )
 
-    def _around(self, cond: Tensor | None) -> Around:
+    def _deviation(self, cond: Tensor) -> tuple[Tensor, Tensor | None]:
         assert self.network is not None
-        assert cond is not None
-        own = self._on_own_device(cond)
-        distance = self._distance_to_seen(own) if self.distance.is_fitted else None
-        return self.distance.around(self.center, self.network(own), own, distance)
+        return self.network(cond), self._distance_to_seen(cond) if self.distance.is_fitted else None
 
     def _distance_to_seen(self, cond: Tensor) -> Tensor:
         """Return the distance ``[B]`` to the nearest centre, beyond what lies behind it: (d² − r²)₊^½."""
-        apart, place = nearest(cond, self.seen)
-        if not len(self.seen_spread):
+        apart, place = nearest(cond, self.seen.rows)
+        if not len(self.seen.spread):
             return apart[:, 0]
-        behind = self.seen_spread[place[:, 0]].square().sum(1)
+        behind = self.seen.spread[place[:, 0]].square().sum(1)
         return (apart[:, 0].square() - behind).clamp_min(0).sqrt()
 
     def _on_own_device(self, cond: Tensor) -> Tensor:
@@ -291,40 +286,14 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         return cond.to(self.center) if cond.is_floating_point() else cond.to(self.center.device)
 
     @torch.no_grad()
-    def _mean(self, cond: Tensor | None, n: int) -> Tensor:
-        return self._around(cond).loc
-
-    @torch.no_grad()
-    def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
-        return self._residuals.sample(self._around(cond), generator)
-
-    def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
-        around = self._around(cond)
-        return self._residuals.log_prob(x.to(torch.promote_types(x.dtype, around.loc.dtype)), around)
-
-    @torch.no_grad()
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """z ~ p(z | x1, c), then x0 = P_θ(c) + W z + σ ε; or by the low-rank covariance of the condition."""
-        return self._residuals.infer(x1, self._around(cond), generator)
-
-    @property
-    def _residuals(self) -> FixedResiduals | DiagonalResiduals | LowRankResiduals:
         assert self.residuals is not None
-        return self.residuals
+        return self.residuals.infer(x1, self._around(cond), generator)
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        """Build the mapper first, at the checkpoint's sizes: an unfitted prior has none."""
-        for name in [name for name in state_dict if name.startswith(prefix + "mapper.")]:
-            state_dict[prefix + "network." + name.removeprefix(prefix + "mapper.")] = state_dict.pop(name)
-        known = state_dict.pop(prefix + "known", torch.empty(0))
-        if len(known):  # an older version saved it: what its distances are measured to
-            state_dict[prefix + "seen"] = known
-            state_dict[prefix + "seen_weight"] = known.new_ones(len(known))
-        self.condition_dims = state_dict.setdefault(prefix + "condition_dims", self.condition_dims)
-        names = ("condition_size", "center", "event_dims")
-        size, center, event = (state_dict.get(prefix + name) for name in names)
-        if self.network is None and size is not None and center is not None and event is not None:
-            self._build(condition_of(size), torch.Size(event.tolist()), center.dtype)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+    def _make_parts(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
+        names = ("seen.size", "center", "event_dims", "condition_dims")
+        size, center, event, shape = (state_dict.get(prefix + name) for name in names)
+        if self.network is None and None not in (size, center, event, shape):
+            self.seen.size, self.condition_dims = size.clone(), shape
+            self._build(self.seen.condition, torch.Size(event.tolist()), center.dtype)

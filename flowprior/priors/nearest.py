@@ -17,10 +17,10 @@ that were left out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowprior.priors.holdout import condition_digests, conditioned
 from flowprior.streams.batches import Batch
@@ -150,47 +150,21 @@ class LeftOut(NamedTuple):
     change: Tensor | None
 
 
-class Representatives(nn.Module):
-    """M conditions, how many events each had and what they average to: M·(E + D + 1) numbers."""
+def neighbours(cond: Tensor, rows: Tensor, events: Tensor, count: int) -> Neighbours:
+    """The nearest of ``rows`` ``[M, E]``, at most ``count``, which had ``events`` ``[M]``, of ``[B, E]``."""
+    distance, place = nearest(cond, rows, count)
+    return Neighbours(distance, place, events[place])
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.conditions = nn.Buffer(torch.empty(0))
-        self.count = nn.Buffer(torch.empty(0))
-        self.means = nn.Buffer(torch.empty(0))
 
-    def keep(self, conditions: Tensor, count: Tensor, means: Tensor, like: Tensor) -> None:
-        """Keep conditions ``[M, …]``, the counts ``[M]`` of their events and the means ``[M, D]`` of them."""
-        self.conditions, self.count, self.means = conditions.to(like.device), count.to(like), means.to(like)
-
-    def own(self, labels: Tensor) -> Tensor:
-        """Place in the table of each of the labels ``[B]``, which are all in it."""
-        return torch.searchsorted(self.conditions, labels.contiguous())
-
-    def neighbours(self, cond: Tensor, count: int) -> Neighbours:
-        """The nearest of the table, at most ``count``, for embeddings ``[B, E]``."""
-        distance, place = nearest(cond, self.conditions, count)
-        return Neighbours(distance, place, self.count[place])
-
-    def average(self, near: Neighbours, bandwidth: float) -> Tensor:
-        """m ``[B, D]`` by the kernel of width h = ``bandwidth``."""
-        weight = kernel_weights(near, bandwidth)
-        step = max(1, CHUNK // max(1, near.place.shape[1] * self.means.shape[1]))
-        parts = [
-            (share[:, None] @ self.means[place])[:, 0]
-            for share, place in zip(weight.split(step), near.place.split(step), strict=True)
-        ]
-        return torch.cat(parts)
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        """Take the tables in whatever size they come."""
-        for name, buffer in list(self._buffers.items()):
-            saved = state_dict.get(prefix + name)
-            if saved is not None and buffer is not None and saved.shape != buffer.shape:
-                self._buffers[name] = torch.empty_like(saved, device=buffer.device)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+def kernel_average(means: Tensor, near: Neighbours, bandwidth: float) -> Tensor:
+    """m ``[B, D]`` of mean events ``[M, D]``, by the kernel of width h = ``bandwidth``."""
+    weight = kernel_weights(near, bandwidth)
+    step = max(1, CHUNK // max(1, near.place.shape[1] * means.shape[1]))
+    parts = [
+        (share[:, None] @ means[place])[:, 0]
+        for share, place in zip(weight.split(step), near.place.split(step), strict=True)
+    ]
+    return torch.cat(parts)
 
 
 def kernel_weights(near: Neighbours, bandwidth: float) -> Tensor:

@@ -16,7 +16,6 @@ floor of the source samples alone, of which the linear velocity knows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -149,14 +148,6 @@ class FixedResiduals(nn.Module):
         """Multiply the covariance by ``factor``."""
         self.factor, self.noise = self.factor * factor**0.5, self.noise * factor
         self.left = self.left * factor
-
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        """Files of before the data's variances were kept have none; nothing that they hold asks for them."""
-        for name in ("left", "total"):
-            state_dict.setdefault(prefix + name, self.get_buffer(name))
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def _log_density(self, residual: Tensor) -> Tensor:
         zero = residual.new_zeros(1, residual.shape[1])

@@ -40,86 +40,79 @@ class Subspace(nn.Module):
     """Of M conditions: ``loc`` m, ``noise`` ψ ``[M, D]``, ``spread`` λ ``[M, r]``; bases Q ``[G, D, r]``.
 
     With bases of their own G = M. Where conditions share them, ``basis`` is ``[G, D, R]`` with R ≥ r,
-    ``group`` ``[M]`` says which is whose, ``rotation`` U ``[M, R, r]`` turns it to the leading principal axes
-    of the condition's own latent covariance, and ``common`` φ ``[G, D]`` is the noise under which the basis
-    is orthonormal.
+    ``group`` ``[M]`` is the basis of each, ``rotation`` U ``[M, R, r]`` turns it to the leading principal
+    axes of the condition's own latent covariance, and ``common`` φ ``[G, D]`` is the noise under which the
+    basis is orthonormal; else these three are empty.
     Of labels 0 … C − 1 the last of M = C + 1 rows is that of the null condition, of all data together;
     without labels, or in files from before there was one, M = C.
-
-    Args:
-        conditions: M.
-        dim: D.
-        rank: r.
-        bases: G, or None for bases of their own.
-        span: R; None for r.
-        dtype: of the buffers.
     """
 
     loc: Tensor
     noise: Tensor
+    basis: Tensor
+    spread: Tensor
+    group: Tensor
+    rotation: Tensor
+    common: Tensor
 
-    def __init__(
-        self,
-        conditions: int = 0,
-        dim: int = 0,
-        rank: int = 0,
-        bases: int | None = None,
-        span: int | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.is_shared = bases is not None
-        self.loc = nn.Buffer(torch.zeros(conditions, dim, dtype=dtype))
-        self.noise = nn.Buffer(torch.ones(conditions, dim, dtype=dtype))
-        span = rank if span is None else span
-        size = (conditions if bases is None else bases, dim, span)
-        self.basis = nn.Buffer(torch.zeros(size, dtype=dtype))
-        self.spread = nn.Buffer(torch.ones(conditions, rank, dtype=dtype))
-        if self.is_shared:
-            self.group = nn.Buffer(torch.zeros(conditions, dtype=torch.long))
-            self.rotation = nn.Buffer(torch.zeros(conditions, span, rank, dtype=dtype))
-            self.common = nn.Buffer(torch.ones(self.basis.shape[:2], dtype=dtype))
-        self._lengths = Derived(squared_lengths if bases is None else self._turned_lengths)
+        for name in ("loc", "noise", "basis", "spread", "rotation", "common"):
+            self.register_buffer(name, torch.empty(0))
+        self.register_buffer("group", torch.empty(0, dtype=torch.long))
+        self._lengths = Derived(squared_lengths)
+        self._turned = Derived(self._turned_lengths)
         self._stretch = Derived(self._stretched)
         self._transposed = Derived(transposed_bases)
 
     @classmethod
     def of(cls, like: Tensor, **values: Tensor) -> Subspace:
         """Tables of the given values, in the dtype and on the device of ``like``."""
-        subspace = cls(bases=len(values["basis"]) if "group" in values else None)
+        subspace = cls().to(like)
         for name, value in values.items():
             setattr(subspace, name, value.to(like).contiguous() if name != "group" else value.to(like.device))
         return subspace
 
-    @classmethod
-    def shaped_like(cls, state: dict[str, Tensor]) -> Subspace:
-        """Empty tables of the sizes of a saved state's."""
-        (bases, dim, span), (conditions, rank) = state["basis"].shape, state["spread"].shape
-        return cls(conditions, dim, rank, bases if "group" in state else None, span, state["basis"].dtype)
+    @property
+    def is_shared(self) -> bool:
+        """True if conditions share bases."""
+        return len(self.group) > 0
+
+    @property
+    def rank(self) -> int:
+        """The number of latents r."""
+        return self.spread.shape[-1]
 
     @classmethod
-    def fit(cls, data: CheckedBatches, rank: int, settings: FitSettings, *, labelled: bool) -> Subspace:
+    def fit(
+        cls, data: CheckedBatches, rank: int, settings: FitSettings, labels: ConditionMoments | None = None
+    ) -> Subspace:
         """The maximum-likelihood low-rank Gaussian of each label and of all rows, or of all rows alone.
 
         Where the rank reaches the dimensions and no label has few examples, the latents hold the whole
         covariance (:mod:`flowprior.priors.tables`). The Gaussian of all rows beside labels is fitted to
         a sample of them (:mod:`flowprior.priors.holdout`).
 
+        Args:
+            data: batches (x ``[B, D]``, condition).
+            rank: r, cut to D.
+            settings: ``reg_covar`` is added to the noise.
+            labels: moments of each label; None where the condition is no label.
+
         Raises:
             InputError: no spread in some dimension, and no ``reg_covar``.
         """
-        stream = data if labelled else CheckedBatches(data, data.owner, lambda cond: None)
-        first = data.peek()[0]
-        moments = ConditionMoments.over(stream.labelled())
-        dim = moments.mean.shape[1]
+        stream = CheckedBatches(data, data.owner, lambda cond: None) if labels is None else data
+        moments = ConditionMoments.over(stream) if labels is None else labels
+        first, dim = data.peek()[0], moments.mean.shape[1]
         if rank >= dim and not bool(are_few(moments.count, dim).any()):
-            return cls.of(first, **_holding_all(stream, data, settings, labelled=labelled))
-        if labelled and not settings.shrinkage:
+            return cls.of(first, **_holding_all(stream, data, settings, labelled=labels is not None))
+        if labels is not None and not settings.shrinkage:
             settings = replace(settings, shrunk=shrunk_covariances(data, moments, rank, settings))
         with explaining_degenerate(data.owner, settings.reg_covar):
             mixture = fit_mixture(stream, moments, LowRank(rank), 1, tol=0.0, max_iter=1, settings=settings)
             values = lowrank_tables(mixture.mean, mixture.covariance, first)
-        if labelled:
+        if labels is not None:
             null = fit_rows(sample_rows(data, SAMPLE_OF_ALL)[0], rank, settings, data.owner)
             values = {name: torch.cat([value, null[name]]) for name, value in values.items()}
         return cls.of(first, **values)
@@ -132,13 +125,13 @@ class Subspace(nn.Module):
             transposed = partial(self._transposed.of, self.basis) if self._is_served else None
             return Frame(loc, noise, spread, Axes(self.basis, rows, lengths, transposed), floor)
         group, stretch = (table.index_select(0, rows) for table in (self.group, self._stretch.of(self.noise)))
-        lengths = partial(self._lengths.of, self.rotation)
+        lengths = partial(self._turned.of, self.rotation)
         turned = {"rotation": self.rotation, "turn": rows, "stretch": stretch}
         return Frame(loc, noise, spread, TurnedAxes(self.basis, group, lengths, **turned), floor)
 
     @property
     def _is_served(self) -> bool:
-        """Whether the native operators take such bases, and another copy of them is affordable."""
+        """True if the native operators take such bases, and another copy of them is affordable."""
         _, dim, rank = self.basis.shape
         computed = self.basis.dtype in (torch.float32, torch.float64)
         return computed and dim > 0 and 0 < rank <= MOST_AXES and self.basis.numel() <= TRANSPOSED_NUMBERS

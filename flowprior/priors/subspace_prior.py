@@ -1,14 +1,14 @@
-"""SubspacePrior: a low-rank Gaussian of each condition whose latents follow a law of their own.
+"""SubspacePrior: a low-rank Gaussian of each condition whose latents have a distribution of their own.
 
 What its subclasses share is the linear part (:mod:`flowprior.priors.subspace`) and with it the source samples
-that are inferred from data; the law of the coordinates h is theirs.
+that are inferred from data; the distribution of the coordinates h is theirs.
 """
 
 from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -18,16 +18,16 @@ from flowprior.conditions import Conditions, as_value
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import normal, uniform
-from flowprior.priors.asked import warn_of_singles
-from flowprior.priors.conditioned import ConditionedPrior, SeenConditions
+from flowprior.priors.base import Prior
+from flowprior.priors.checks import warn_of_singles
 from flowprior.priors.few_examples import examples_given, shares_given
 from flowprior.priors.frame import DiagonalFrame, Frame
 from flowprior.priors.holdout import first_rows, in_pieces
 from flowprior.priors.last_results import Derived
-from flowprior.priors.latent import InferredLatents, LatentPrior
+from flowprior.priors.seen_conditions import RAISE, UNSEEN, SeenConditions
 from flowprior.priors.shared_basis import fit_shared
 from flowprior.priors.subspace import Subspace
-from flowprior.registry import check_counts, check_numbers, choose
+from flowprior.registry import check_counts, choose
 from flowprior.streams.batches import Batch, CheckedBatches
 
 AUTO = "auto"
@@ -54,28 +54,31 @@ def default_span(rank: int, labels: int, dim: int) -> int:
     return span if span >= 2 * rank else rank
 
 
-class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
+class SubspacePrior(Prior, abc.ABC):
     """Holds the ``subspace`` of every label, or the only one where the condition is no label.
 
     Args:
         owner: whose options these are, for messages.
         rank: r.
-        reg_covar: the variance floor that is part of the noise.
+        added: the variance that is added to that of the noise.
         basis: of :data:`BASES`.
         span: R, dimensions of a basis that labels share; None for :func:`default_span`.
+        unseen: of :data:`flowprior.priors.seen_conditions.UNSEEN`.
     """
 
-    has_spread: ClassVar[bool] = True
+    has_latents: ClassVar[bool] = True
+    has_spread = True
     suited_coupling: ClassVar[str] = "posterior"
 
-    def __init__(self, owner: str, rank: int, reg_covar: float, basis: str, span: int | None) -> None:
-        super().__init__()
+    def __init__(
+        self, owner: str, rank: int, added: float, basis: str, span: int | None, unseen: str = RAISE
+    ) -> None:
+        super().__init__(SeenConditions(choose(owner, "unseen", unseen, UNSEEN)))
         check_counts(owner, rank=rank)
         if span is not None:
             check_counts(owner, rank, span=span)
-        check_numbers(owner, reg_covar=(reg_covar, 0, 1e12))
         self.rank = rank
-        self.reg_covar = reg_covar
+        self.added = added
         self.basis = choose(owner, "basis", basis, BASES)
         self.span = span
         self.subspace = Subspace()
@@ -84,7 +87,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         self._gives = Derived(_any_above_zero)
 
     def spread(self, cond: Tensor | None, n: int) -> Frame:
-        return self.subspace.frame(self._rows(cond, n), self.reg_covar)
+        return self.subspace.frame(self._rows(cond, n), self.added)
 
     def inferred_slope(self, frame: Frame | DiagonalFrame, cond: Tensor | None) -> Tensor:
         """Return 1 − (1 − g)/λ ``[B, r]``, with g the share of the pairs that are the prior's own."""
@@ -127,47 +130,33 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         """
         first, cond = data.peek()
         self.given = self.subspace.loc.new_empty(0)
-        labelled = cond is not None and not cond.is_floating_point() and cond.dim() == 1
-        if labelled and self.basis == "shared":
-            self._fit_shared(data, settings)
+        if cond is None or cond.is_floating_point() or cond.dim() != 1:
+            self.seen.learn(data, settings.generator)
+            self.subspace = Subspace.fit(data, self.rank, settings)
             return
-        self._learn_conditions(data, settings.generator)
-        labelled = self.condition.kind == "labels"
-        labels, dim = self.condition.size, first.shape[1]
-        is_large = labels * dim * min(self.rank, dim) > OWN_NUMBERS
-        if labelled and self.basis == AUTO and is_large and self._span(labels, dim) < dim:
-            self._fit_shared(data, settings)
-            return
-        if labelled:
-            warn_of_singles(data.owner, self.seen, self.seen_weight)
-        self.subspace = Subspace.fit(data, self.rank, settings, labelled=labelled)
-        if labelled:
-            self._give(first)
-
-    def _span(self, labels: int, dim: int) -> int:
-        return default_span(self.rank, labels, dim) if self.span is None else self.span
-
-    def _fit_shared(self, data: CheckedBatches, settings: FitSettings) -> None:
-        """Learn labels, and what they have along bases that they share."""
-        first = data.peek()[0]
         moments = ConditionMoments.over(data.labelled())
-        self._remember(SeenConditions.of_labels(moments), first)
-        warn_of_singles(data.owner, self.seen, self.seen_weight)
-        span = self._span(*moments.mean.shape)
-        self.subspace = fit_shared(data, moments, span, self.rank, settings)
+        self.seen.learn_labels(moments, first)
+        warn_of_singles(data.owner, self.seen.rows, self.seen.weight)
+        labels, dim = moments.mean.shape
+        span = default_span(self.rank, labels, dim) if self.span is None else self.span
+        is_large = labels * dim * min(self.rank, dim) > OWN_NUMBERS and span < dim
+        if self.basis == "shared" or (self.basis == AUTO and is_large):
+            self.subspace = fit_shared(data, moments, span, self.rank, settings)
+        else:
+            self.subspace = Subspace.fit(data, self.rank, settings, moments)
         self._give(first)
 
     def _give(self, like: Tensor) -> None:
         """Set what labels are given; the null condition gets what examples of all labels get on average."""
         count = self._counts()
-        share = shares_given(count, self.subspace.spread.shape[1])
+        share = shares_given(count, self.subspace.rank)
         null = (share * count).sum(0, keepdim=True) / count.sum()
         self.given = torch.cat([share, null]).to(like)
 
     def _counts(self) -> Tensor:
         """Examples of each label, ``[C]``, on the CPU."""
-        count = torch.zeros(self.condition.size, dtype=torch.float64)
-        count[self.seen.cpu()] = self.seen_weight.cpu().double()
+        count = torch.zeros(self.seen.condition.size, dtype=torch.float64)
+        count[self.seen.rows.cpu()] = self.seen.weight.cpu().double()
         return count
 
     def _with_given(self, h: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
@@ -183,7 +172,7 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         """Standard normal latents ``[n, r]`` of the labels with few examples, beside their own."""
         if not self._smooths:
             return []
-        rank, like = self.subspace.spread.shape[1], self.subspace.spread
+        rank, like = self.subspace.rank, self.subspace.spread
         given = examples_given(self._counts(), rank)
         most = max(1, KEPT_BYTES // (max(int((given > 0).sum()), 1) * rank * like.element_size()))
         generator = torch.Generator().manual_seed(seed + 1)
@@ -208,14 +197,13 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
                 return self._source_coordinates(x, cond, generator), cond
             return self.spread(cond, len(x)).coordinates(x), cond
 
-        rows, each = int(self.seen_weight.sum()), self.subspace.spread[0].numel()
-        each *= self.subspace.spread.element_size()
+        rows, each = int(self.seen.weight.sum()), self.subspace.rank * self.subspace.spread.element_size()
         if not rows or not self.subspace.is_shared:
             return InferredLatents(data, infer, seed, more)
         if rows * each <= KEPT_BYTES:
             latents = InferredLatents(data, infer, seed, more)
-            return list(latents) if noised else latents  # a law without noise looks at them twice
-        labels = max(self.condition.size, 1)
+            return list(latents) if noised else latents  # a fit without noise looks at them twice
+        labels = max(self.seen.condition.size, 1)
         few = in_pieces(first_rows(data, labels, max(LEAST_KEPT, KEPT_BYTES // (labels * each))))
         return list(InferredLatents(few, infer, seed, more))
 
@@ -245,26 +233,40 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
 
     def _rows(self, cond: Tensor | None, n: int) -> Tensor:
         """Rows ``[n]`` of the subspace's tables: labels, the null label's last, or the only row there is."""
-        if cond is not None and self.condition.kind == "labels":
+        if cond is not None and self.seen.has_labels:
             last = len(self.subspace.loc) - 1
-            known = torch.isin(cond, self.seen)
+            known = torch.isin(cond, self.seen.rows)
             return torch.where(known, cond, last)
         return torch.zeros(n, dtype=torch.long, device=self.subspace.loc.device)
 
-    def _shape_subspace(self, state_dict: dict[str, Tensor], prefix: str) -> None:
-        """Give the subspace the checkpoint's sizes: that of an unfitted prior is empty."""
-        start = prefix + "subspace."
-        state = {key.removeprefix(start): value for key, value in state_dict.items() if key.startswith(start)}
-        if "basis" in state and "loc" in state:
-            self.subspace = Subspace.shaped_like(state).to(self.event_dims.device)
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+class InferredLatents:
+    """The data of a fit as latents inferred from them, one for each datum, to fit a distribution to.
+
+    Every pass yields the same ones.
+
+    Args:
+        data: batches (x ``[B, D]``, condition).
+        infer: from x, its condition and a generator to latents ``[B, r]`` and their condition.
+        seed: of the generator, at the beginning of each pass.
+        more: latents that no datum has, which come last.
+    """
+
+    def __init__(
+        self,
+        data: Iterable[Batch],
+        infer: Callable[[Tensor, Tensor | None, torch.Generator], Batch],
+        seed: int,
+        more: Sequence[Batch] = (),
     ) -> None:
-        self._shape_subspace(state_dict, prefix)
-        if prefix + "seen" in state_dict:  # files from before labels were given anything
-            state_dict.setdefault(prefix + "given", torch.empty(0))
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        self.data, self.infer, self.seed, self.more = data, infer, seed, more
+
+    @torch.no_grad()
+    def __iter__(self) -> Iterator[Batch]:
+        generator = torch.Generator().manual_seed(self.seed)
+        for x, cond in self.data:
+            yield self.infer(x, cond, generator)
+        yield from self.more
 
 
 def normal_rows(like: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -165,7 +165,8 @@ class TrainingConfig:
     prediction: Annotated[str, AfterValidator(_prediction)] = AUTO
     """Prediction of the network: velocity, residual, preconditioned, average-velocity or epsilon.
 
-    ``"velocity"``; ``"residual"``, what the linear velocity of the pairs leaves of it (:mod:`flowprior.couplings.pair_law`);
+    ``"velocity"``; ``"residual"``, what the linear velocity of the pairs leaves of it
+    (:mod:`flowprior.couplings.pair_law`);
     ``"preconditioned"``, the same in units of its own standard deviation
     (:mod:`flowprior.flow.predictions`); ``"average-velocity"``, that of an interval of time, from the
     extension ``few_evaluations``; ``"epsilon"``, DDPM's noise, on path ``vp``. ``"auto"`` takes

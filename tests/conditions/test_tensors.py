@@ -200,13 +200,13 @@ def test_a_picture_of_zeros_that_was_fitted_to_is_no_null_condition():
     cond = cond.clone()
     cond[3] = 0
     prior = fitted_mean(x, cond)
-    assert not len(prior.seen)
+    assert not len(prior.seen.rows)
     near = prior.mean(torch.full((1, 1, 2, 2), 1e-7))
     assert torch.allclose(prior.mean(torch.zeros(1, 1, 2, 2)), near, atol=1e-4)
 
 
 def test_what_is_looked_at_of_large_conditions_is_bounded():
-    from flowprior.priors.conditioned import rows_looked_at
+    from flowprior.priors.seen_conditions import rows_looked_at
 
     assert rows_looked_at(384) == 4096
     assert rows_looked_at(3 * 64 * 64) == 1365

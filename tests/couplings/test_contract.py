@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flowprior.couplings import Coupling, PairingCoupling
 from flowprior.errors import CouplingError, InputError
-from flowprior.priors import LeaveOneOutPrior, Prior, latents_of
+from flowprior.priors import KernelMeanPrior, Prior, latents_of
 from tests.expected_warnings import UNCONVERGED
 
 from .teachers import made
@@ -72,7 +72,7 @@ def test_contract(
         with pytest.raises(CouplingError, match="no latent variables"):
             coupling.check(prior)
         return
-    if name == "leave-one-out" and not isinstance(prior, LeaveOneOutPrior):
+    if name == "leave-one-out" and not isinstance(prior, KernelMeanPrior):
         with pytest.raises(CouplingError, match="does not know what it would be without a datum"):
             coupling.check(prior)
         return

@@ -112,9 +112,9 @@ def test_few_embeddings_and_labels_say_nothing_of_distance(name):
     kind, options = SPECS[name]
     x, cond = captions(8, 1)
     labels = cond[:, 0].unique(return_inverse=True)[1]
-    for condition, module in ((cond, "distance"), (labels, "distance")):
+    for condition in (cond, labels):
         prior = Prior.create(kind, **options).fit((x, condition), generator=torch.Generator().manual_seed(0))
-        assert not getattr(prior, module if name == "scalar" else "widening").is_fitted
+        assert not prior.distance.is_fitted
 
 
 @pytest.mark.parametrize("name", ["learned-mean:epochs=1,sigma=scalar,hidden=8", "kernel-mean"])

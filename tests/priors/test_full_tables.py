@@ -8,6 +8,7 @@ from torch import Tensor
 
 from flowprior.errors import InputError
 from flowprior.mixtures import FitSettings
+from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors import Prior
 from flowprior.priors.subspace import Subspace
 from flowprior.priors.tables import LEAST_FLOOR
@@ -36,7 +37,8 @@ def ring(count: int, seed: int) -> tuple[Tensor, Tensor]:
 
 def subspace_of(data: tuple[Tensor, Tensor], floor: float = FLOOR, shrinkage: float = 0.0) -> Subspace:
     settings = FitSettings(floor, shrinkage, torch.Generator().manual_seed(0))
-    return Subspace.fit(CheckedBatches(data, "test"), 8, settings, labelled=True)
+    batches = CheckedBatches(data, "test")
+    return Subspace.fit(batches, 8, settings, ConditionMoments.over(batches.labelled()))
 
 
 def covariance_in(subspace: Subspace, row: int) -> Tensor:

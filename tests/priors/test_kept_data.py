@@ -13,7 +13,7 @@ from torch import Tensor
 
 from flowprior.mixtures.em import guarded_centres
 from flowprior.priors import Prior
-from flowprior.priors.conditioned import BEHIND, CENTRES
+from flowprior.priors.seen_conditions import BEHIND, CENTRES
 from tests.priors.captions import captions
 from tests.priors.kept import affine, verbatim
 
@@ -29,7 +29,7 @@ TENSOR = (1, 2, 3)
 EVERY_KIND = [
     (name, kind) for name in Prior.available() for kind in Prior.create(name).takes or ("labels", "none")
 ]
-OF_CENTRES = ("seen", "seen_weight", "seen_spread")
+OF_CENTRES = ("seen.rows", "seen.weight", "seen.spread")
 pytestmark = pytest.mark.filterwarnings("ignore:.*has not converged:RuntimeWarning")
 
 
@@ -116,7 +116,7 @@ def test_twice_the_rows_make_the_state_no_larger_but_for_centres(name: str, kind
     if other.kept_data:
         return
     for key, value in other.state_dict().items():
-        if key.rpartition(".")[2] in OF_CENTRES:
+        if key.endswith(OF_CENTRES):
             assert len(value) <= CENTRES
         else:
             assert value.shape == prior.state_dict()[key].shape, key
@@ -144,8 +144,8 @@ def test_embeddings_are_kept_where_an_option_asks_for_it(tmp_path):
     assert cond is not None
     prior.fit((x, cond)).save(tmp_path)
     again = Prior.load(tmp_path)
-    assert verbatim(tensors_of(again), cond) == len(again.seen)
-    assert again.kept_data == f"{len(again.seen)} training conditions"
+    assert verbatim(tensors_of(again), cond) == len(again.seen.rows)
+    assert again.kept_data == f"{len(again.seen.rows)} training conditions"
     assert again.kept_data in (tmp_path / "prior.json").read_text()
     assert "keep_conditions=True" in (tmp_path / "prior.json").read_text()
 
@@ -154,10 +154,9 @@ def test_a_prior_of_before_there_were_centres_loads_with_a_warning():
     options = {**SMALL["learned-mean"], "sigma": "scalar"}
     x, cond = captions(120, 1)
     own = Prior.create("learned-mean", **options, keep_conditions=True).fit((x, cond))
-    state = own.state_dict()
-    state["known"] = state.pop("seen")
-    state |= {"seen": cond, "seen_weight": torch.ones(len(cond))}
-    old = {key: value for key, value in state.items() if key not in ("seen_spread", "saw_zero", "pooled")}
+    old = {key: value for key, value in own.state_dict().items() if not key.startswith("seen.")}
+    old |= {"condition_size": own.seen.size, "known": own.seen.rows}
+    old |= {"seen": cond, "seen_weight": torch.ones(len(cond))}
     prior = Prior.create("learned-mean", **options)
     with pytest.warns(RuntimeWarning, match=r"older version saved it, with 108 training conditions"):
         prior.load_state_dict(old)
@@ -174,6 +173,6 @@ def test_the_marginal_source_of_tensors_is_a_gaussian_of_the_moments_of_source_s
     for other in (null, prior.sample_marginal(3000, generator=generator)):
         torch.testing.assert_close(other.mean(0), drawn.mean(0), rtol=0, atol=0.25 * float(drawn.std()))
         torch.testing.assert_close(other.std(0), drawn.std(0), rtol=0.2, atol=0)
-    law = torch.distributions.Normal(prior.pooled[0], prior.pooled[1].sqrt())
+    law = torch.distributions.Normal(prior.seen.pooled[0], prior.seen.pooled[1].sqrt())
     torch.testing.assert_close(prior.log_prob_marginal(x), law.log_prob(x).sum(1))
-    torch.testing.assert_close(prior.marginal_mean(), prior.pooled[0])
+    torch.testing.assert_close(prior.marginal_mean(), prior.seen.pooled[0])

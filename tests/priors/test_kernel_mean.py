@@ -58,14 +58,12 @@ def test_the_spread_is_that_of_rows_left_out_of_their_own_caption():
 def test_no_more_than_the_stated_number_of_embeddings_is_kept():
     x, cond = captions(250, 1)
     prior = fitted(x, cond, representatives=50)
-    assert prior.table.means.shape == (50, 6)
-    assert prior.table.conditions.shape == (50, 4)
-    numbers = sum(value.numel() for value in prior.table.state_dict().values())
-    assert numbers == 50 * (4 + 6 + 1)
+    assert prior.means.shape == (50, 6)
+    assert prior.seen.rows.shape == (50, 4)
+    assert prior.seen.weight.shape == (50,)
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    assert torch.equal(
-        fitted(x[order], cond[order], representatives=50).table.conditions, prior.table.conditions
-    )
+    again = fitted(x[order], cond[order], representatives=50)
+    assert torch.equal(again.seen.rows, prior.seen.rows)
 
 
 @pytest.mark.parametrize(

@@ -135,9 +135,9 @@ def test_density_is_the_normal_around_the_mean(small):
 def test_marginal_density_over_embeddings_is_that_over_what_it_keeps_of_them(keep, generator):
     x, e, _ = embedded(150, generator)
     prior = fitted(x.double(), e.double(), epochs=2, keep_conditions=keep, far="as-near")
-    assert len(prior.seen) == 150 if keep else 8 <= len(prior.seen) <= 18
+    assert len(prior.seen.rows) == 150 if keep else 8 <= len(prior.seen.rows) <= 18
     around = prior._sample_conditions(1024, torch.Generator().manual_seed(0))
-    rows = prior.seen if keep else around[:256]
+    rows = prior.seen.rows if keep else around[:256]
     joint = [prior.log_prob(x.double(), row.expand(150, -1)) for row in rows]
     expected = torch.stack(joint, 1).logsumexp(1) - torch.tensor(len(rows)).double().log()
     torch.testing.assert_close(prior.log_prob_marginal(x.double()), expected, rtol=1e-6, atol=1e-6)
@@ -240,7 +240,7 @@ def test_conditions_that_cannot_be_learned_are_refused_at_fit(cond, message):
         ({"rank": 0}, "rank=0 is not possible"),
         ({"components": 0}, "components=0 is not possible"),
         ({"steps": 0}, "steps=0 is not possible"),
-        ({"reg_covar": -1.0}, "expected reg_covar to be a number from 0"),
+        ({"source_noise": -1.0}, "expected source_noise to be a number from 0"),
     ],
 )
 def test_impossible_options_are_refused(options, message):

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from flowprior import Prior
-from flowprior.priors import latents_of
 from flowprior.priors.base import one_thread
 from tests.expected_warnings import UNCONVERGED
 
@@ -65,7 +64,7 @@ def fitted_with(threads: int, case: str, data: tuple[Tensor, Tensor]) -> Fitted:
         x, labels = data[0][:100], data[1][:100]
         generator = torch.Generator().manual_seed(1)
         draws = prior.sample(labels, generator=generator)
-        inferred = prior.infer(x, labels, generator=generator) if latents_of(prior) else None
+        inferred = prior.infer(x, labels, generator=generator) if prior.has_latents else None
         return Fitted(draws, prior.log_prob(x, labels).detach(), inferred)
     finally:
         torch.set_num_threads(before)

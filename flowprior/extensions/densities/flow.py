@@ -12,7 +12,7 @@ with e the whitened residual. What ψ adds inside the subspace is part of what t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -27,9 +27,9 @@ from flowprior.mixtures.grouped import times_table
 from flowprior.networks.embeddings import ConditionEmbedding
 from flowprior.ops import normal
 from flowprior.priors.base import Prior
-from flowprior.priors.conditioned import rows_looked_at
 from flowprior.priors.holdout import Holdout, thinned
 from flowprior.priors.network_training import DensityTraining, train_density
+from flowprior.priors.seen_conditions import rows_looked_at
 from flowprior.priors.subspace_prior import SubspacePrior
 from flowprior.registry import check_counts, check_numbers, choose
 from flowprior.streams.batches import CheckedBatches
@@ -66,8 +66,8 @@ class NormalisingFlowPrior(SubspacePrior):
         lr: peak learning rate of AdamW.
         holdout: share of the examples kept from training, to choose the step whose weights stay. Which ones
             depends on what they hold, not on their place, so a loader may shuffle.
-        reg_covar: variance floor: added to every variance, as in ``gmm``.
-        shrinkage: how many examples' worth of the pooled moments are added to each label's own subspace.
+        reg_covar: added to the diagonal of every covariance, as in ``gmm``.
+        shrinkage: how many examples' worth of the pooled moments are added to each label's own.
         basis: the kind of subspace, as in ``latent-gmm``.
         span: dimensions of a basis that labels share, as in ``latent-gmm``.
     """
@@ -100,6 +100,7 @@ class NormalisingFlowPrior(SubspacePrior):
         check_numbers(
             OWNER,
             lr=(lr, 1e-12, 1e6),
+            reg_covar=(reg_covar, 0, 1e12),
             holdout=(holdout, 0, 0.5),
             shrinkage=(shrinkage, 0, 1e12),
         )
@@ -110,6 +111,7 @@ class NormalisingFlowPrior(SubspacePrior):
         self.batch_size = batch_size
         self.lr = lr
         self.holdout = holdout
+        self.reg_covar = reg_covar
         self.shrinkage = shrinkage
         self.register_module("latents", None)  # made by fit, or of a file
 
@@ -129,7 +131,7 @@ class NormalisingFlowPrior(SubspacePrior):
         rows, features = self.subspace.spread.shape
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = LatentFlow(self.condition, features, self.transforms, self.hidden, self.kind, rows)
+            network = LatentFlow(self.seen.condition, features, self.transforms, self.hidden, self.kind, rows)
         return network.requires_grad_(False)
 
     def _loss(self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
@@ -139,11 +141,11 @@ class NormalisingFlowPrior(SubspacePrior):
 
     def _conditions_of_rows(self, data: CheckedBatches) -> list[tuple[int, Tensor | None]]:
         """Return the condition of each row of the subspace's tables: a seen label, embeddings, or None."""
-        if self.condition.kind == "labels":
-            return [(int(label), label) for label in self.seen.split(1)]
-        if self.condition.kind == "none":
+        if self.seen.has_labels:
+            return [(int(label), label) for label in self.seen.rows.split(1)]
+        if self.seen.condition.kind == "none":
             return [(0, None)]
-        rows = thinned(lambda: data, rows_looked_at(self.condition.size))
+        rows = thinned(lambda: data, rows_looked_at(self.seen.condition.size))
         return [(0, torch.cat([cond.flatten(1) for _, cond in rows if cond is not None]))]
 
     # -- use ----------------------------------------------------------------------------------
@@ -166,23 +168,18 @@ class NormalisingFlowPrior(SubspacePrior):
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
         """Return μ_c, which the calibration makes the mean; under an embedding, the average of draws."""
         frame = self.spread(cond, n)
-        if self.condition.kind != "embeddings" or cond is None or not n:
+        if self.seen.condition.kind != "embeddings" or cond is None or not n:
             return frame.loc
         nodes = quasi_normal(MEAN_NODES, self.subspace.spread.shape[1], self.subspace.loc)
         zeros = frame.axes.group.new_zeros(MEAN_NODES)
         average = [self.latents.transform(nodes, c.expand(MEAN_NODES, -1), zeros).mean(0) for c in cond]
         return frame.place(torch.stack(average), torch.zeros_like(frame.loc))
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        """Build the flow first, at the checkpoint's sizes: an unfitted prior has none."""
-        self._shape_subspace(state_dict, prefix)
-        size = state_dict.get(prefix + "condition_size")
-        if self.latents is None and size is not None:
-            self.condition_size = size.clone()
-            self.latents = self._network(seed=0).to(self.subspace.loc)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+    def _make_parts(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
+        size, spread = (state_dict.get(prefix + name) for name in ("seen.size", "subspace.spread"))
+        if self.latents is None and size is not None and spread is not None:
+            self.seen.size, self.subspace.spread = size.clone(), torch.empty_like(spread)
+            self.latents = self._network(seed=0).to(spread)
 
 
 class LatentFlow(nn.Module):

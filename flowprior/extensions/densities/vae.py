@@ -17,7 +17,7 @@ so the more draws.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +27,10 @@ from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import normal
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.base import Prior
-from flowprior.priors.conditioned import ConditionedPrior
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import Holdout
-from flowprior.priors.latent import InferredLatents, LatentPrior
 from flowprior.priors.network_training import DensityTraining, train_density
+from flowprior.priors.subspace_prior import InferredLatents
 from flowprior.registry import check_counts, check_numbers
 from flowprior.streams.batches import Batch, CheckedBatches
 
@@ -48,8 +47,8 @@ CHUNK = 4096
 """The number of rows that are decoded at a time."""
 
 
-@Prior.register("vae")
-class VaePrior(ConditionedPrior, LatentPrior):
+@Prior.register("vae", option_aliases={"shrinkage": "latent_shrinkage"})
+class VaePrior(Prior):
     """A small conditional variational autoencoder; its log_prob is a lower bound.
 
     Conditions are labels, embeddings or None.
@@ -57,14 +56,14 @@ class VaePrior(ConditionedPrior, LatentPrior):
     Args:
         latent: numbers in z.
         components: K, Gaussians in the mixture r(z | c) of each label; embeddings share one mixture.
-        shrinkage: how many examples' worth of the pooled latents' moments are added to each of them.
+        latent_shrinkage: how many examples' worth of the pooled latents' moments are added to each of them.
         width: channels of the convolutions; hidden layers are eight times as wide.
         steps: optimiser steps.
         batch_size: examples in a step.
         lr: peak learning rate of AdamW.
         holdout: share of the examples kept from training, to choose the step whose weights stay and to
             estimate ψ. Which ones depends on what they hold, not on their place, so a loader may shuffle.
-        reg_covar: variance floor: added to ψ.
+        reg_covar: added to the diagonal ψ of the covariance.
         importance: S, draws behind the bound that ``log_prob`` returns.
     """
 
@@ -74,7 +73,7 @@ class VaePrior(ConditionedPrior, LatentPrior):
         self,
         latent: int = 32,
         components: int = 10,
-        shrinkage: float = 2.0,
+        latent_shrinkage: float = 2.0,
         width: int = 32,
         steps: int = 2000,
         batch_size: int = 128,
@@ -95,14 +94,14 @@ class VaePrior(ConditionedPrior, LatentPrior):
         )
         check_numbers(
             OWNER,
-            shrinkage=(shrinkage, 0, 1e12),
+            latent_shrinkage=(latent_shrinkage, 0, 1e12),
             lr=(lr, 1e-12, 1e6),
             holdout=(holdout, 0, 0.5),
             reg_covar=(reg_covar, 1e-12, 1e12),
         )
         self.latent = latent
         self.components = components
-        self.shrinkage = shrinkage
+        self.latent_shrinkage = latent_shrinkage
         self.width = width
         self.steps = steps
         self.batch_size = batch_size
@@ -114,7 +113,7 @@ class VaePrior(ConditionedPrior, LatentPrior):
             components,
             "full",
             reg_covar=LATENT_FLOOR,
-            shrinkage=shrinkage,
+            shrinkage=latent_shrinkage,
             tol=LATENT_TOLERANCE,
             max_iter=LATENT_PASSES,
         )
@@ -124,12 +123,16 @@ class VaePrior(ConditionedPrior, LatentPrior):
         self.loc = nn.Buffer(torch.empty(0))
         self.average = nn.Buffer(torch.empty(0))
 
+    @property
+    def has_latents(self) -> bool:
+        return True
+
     # -- fit ----------------------------------------------------------------------------------
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         first, _ = data.peek()
-        self._learn_conditions(data, generator)
-        labelled = self.condition.kind == "labels"
+        self.seen.learn(data, generator)
+        labelled = self.seen.has_labels
         moments = ConditionMoments.over((x, cond if labelled else None) for x, cond in data)
         self.loc = moments.mean.to(first)
         seed = int(torch.randint(1 << 62, (), generator=generator))
@@ -142,14 +145,14 @@ class VaePrior(ConditionedPrior, LatentPrior):
         seed = int(torch.randint(1 << 62, (), generator=generator))
         self.latents.fit(InferredLatents(data, self._latents_of, seed), generator=generator)
         self.average = self.loc.clone()  # under embeddings each one's mean is found when it is asked for
-        for known in {"labels": list(self.seen), "none": [None]}.get(self.condition.kind, []):
+        for known in {"labels": list(self.seen.rows), "none": [None]}.get(self.seen.condition.kind, []):
             self.average[0 if known is None else known] += self._decoded_mean(known)
 
     def _build(self, event_shape: torch.Size, seed: int) -> VaeNetwork:
         """Build the network before training, or before its parameters are loaded."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = VaeNetwork(event_shape, self.condition, self.latent, self.width)
+            network = VaeNetwork(event_shape, self.seen.condition, self.latent, self.width)
         return network.requires_grad_(False)
 
     def _loss(self, x: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
@@ -191,7 +194,7 @@ class VaePrior(ConditionedPrior, LatentPrior):
     @torch.no_grad()
     def _decoded_mean(self, cond: Tensor | None) -> Tensor:
         """Return E_z[g(z, c)] ``[D]`` under one condition, over quasi-random z of each component."""
-        row = int(cond) if cond is not None and self.condition.kind == "labels" else 0
+        row = int(cond) if cond is not None and self.seen.has_labels else 0
         nodes = quasi_normal(-(-MEAN_NODES // self.components), self.latent, self.loc)
         conds = None if cond is None else cond.expand(len(nodes), *cond.shape)
         total = self.loc.new_zeros(self.loc.shape[1], dtype=torch.float64)
@@ -251,31 +254,27 @@ class VaePrior(ConditionedPrior, LatentPrior):
     @torch.no_grad()
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
         """Return E[x0 | c] over quasi-random z, from a table for labels, computed for each embedding."""
-        if self.condition.kind != "embeddings" or cond is None:
+        if self.seen.condition.kind != "embeddings" or cond is None:
             return self.average[self._rows(cond, n)]
         means = [self.loc[0] + self._decoded_mean(row.to(self.loc)) for row in cond]
         return torch.stack(means) if means else self.loc[:0]
 
     def _latents_cond(self, cond: Tensor | None) -> Tensor | None:
         """Return the condition of the mixture over the latents: the label, else None."""
-        return cond if self.condition.kind == "labels" else None
+        return cond if self.seen.has_labels else None
 
     def _rows(self, cond: Tensor | None, n: int) -> Tensor:
         """Return the rows ``[n]`` of the table of centres: the labels, or the only row."""
-        if cond is not None and self.condition.kind == "labels":
+        if cond is not None and self.seen.has_labels:
             return cond
         return torch.zeros(n, dtype=torch.long, device=self.loc.device)
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
-    ) -> None:
-        """Build the networks first, at the checkpoint's sizes: an unfitted prior has none."""
-        size, dims, loc = (state_dict.get(prefix + n) for n in ("condition_size", "event_dims", "loc"))
+    def _make_parts(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
+        size, dims, loc = (state_dict.get(prefix + name) for name in ("seen.size", "event_dims", "loc"))
         if self.network is None and size is not None and dims is not None and loc is not None:
-            self.condition_size = size.clone()
+            self.seen.size = size.clone()
             place = self.event_dims.device
             self.network = self._build(torch.Size(dims.tolist()), seed=0).to(place, loc.dtype)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def _diagonal_log_density(rest: Tensor, noise: Tensor) -> Tensor:

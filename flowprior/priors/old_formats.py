@@ -1,0 +1,111 @@
+"""Bring the tensors of priors that older versions wrote into the form of today.
+
+Nothing else looks at the names of a checkpoint's tensors to find out what they belong to.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flowprior.registry import Spec
+
+State = dict[str, Tensor]
+RENAMED = {
+    "condition_size": "seen.size",
+    "seen": "seen.rows",
+    "seen_weight": "seen.weight",
+    "seen_spread": "seen.spread",
+    "saw_zero": "seen.saw_zero",
+    "pooled": "seen.pooled",
+    "table.conditions": "seen.rows",
+    "table.count": "seen.weight",
+    "table.means": "means",
+    "widening.lengths": "distance.lengths",
+    "widening.most": "distance.most",
+    "spread.factor": "residuals.factor",
+    "spread.noise": "residuals.noise",
+    "spread.left": "residuals.left",
+    "spread.total": "residuals.total",
+}
+"""The name of a tensor in older files -> its name now."""
+MIXTURE = ("auto", "mixture", "gmm")
+"""The distributions of the latents that may be a mixture whose covariances the fit chose."""
+OPTIONS_OF_MIXTURE = {"shrinkage": "latent_shrinkage", "tol": "tol", "max_iter": "max_iter"}
+"""The option of a mixture of the latents -> the option of ``latent-gmm``."""
+
+
+def upgrade(prior: Any, state: State, prefix: str) -> None:
+    """Rename, add and reshape the tensors of ``prior`` that stand in ``state`` under ``prefix``."""
+    own = {key.removeprefix(prefix): state.pop(key) for key in list(state) if key.startswith(prefix)}
+    if own.keys() & RENAMED.keys():
+        _upgrade_conditions(prior, own)
+        own |= {new: own.pop(old) for old, new in RENAMED.items() if old in own}
+    for name, value in prior.seen.state_dict().items():
+        own.setdefault(f"seen.{name}", value)
+    if hasattr(prior, "residuals"):
+        _upgrade_residuals(prior, own)
+    if hasattr(prior, "subspace"):
+        _upgrade_subspace(prior, own)
+    state |= {prefix + name: value for name, value in own.items()}
+
+
+def _upgrade_conditions(prior: Any, own: State) -> None:
+    """Complete what versions before there were centres wrote, which are training conditions, and warn."""
+    known = own.pop("known", torch.empty(0))
+    if len(known):  # the embeddings that distances are measured to
+        own |= {"seen": known, "seen_weight": known.new_ones(len(known))}
+    seen = own.get("seen")
+    if seen is None or "seen_spread" in own:
+        return
+    kept = 0 if seen.dim() < 2 else len(seen)
+    zero = kept > 0 and bool((seen == 0).flatten(1).all(1).any())
+    own |= {"seen_spread": torch.empty(0), "pooled": torch.empty(0)}
+    own["saw_zero"] = torch.tensor(zero, device=seen.device)
+    if kept:
+        warnings.warn(
+            f"prior '{prior.name}': an older version saved it, with {kept:,} training conditions as "
+            "they were; fit it again before you give it away",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+def _upgrade_residuals(prior: Any, own: State) -> None:
+    """Complete the tensors of a mean with residuals around it."""
+    for name in [name for name in own if name.startswith("mapper.")]:
+        own["network." + name.removeprefix("mapper.")] = own.pop(name)
+    for name, value in {"lengths": torch.zeros(2), "most": torch.ones(())}.items():
+        own.setdefault(f"distance.{name}", value)
+    if hasattr(prior, "condition_dims"):
+        own.setdefault("condition_dims", torch.empty(0, dtype=torch.long))
+    if "residuals.noise" in own:
+        for name in ("left", "total"):
+            own.setdefault(f"residuals.{name}", torch.ones_like(own["residuals.noise"]))
+    factors, spread = own.get("residuals.spread.factors"), own.get("residuals.spread.spread")
+    if factors is not None and spread is not None and len(factors) == 2 != len(spread) + 1:
+        inside, outside = factors  # one factor for all axes
+        own["residuals.spread.factors"] = torch.stack([inside] * len(spread) + [outside])
+
+
+def _upgrade_subspace(prior: Any, own: State) -> None:
+    """Complete the tensors of a subspace, and name the distribution of its latents."""
+    own.setdefault("given", torch.empty(0))
+    own.setdefault("subspace.group", torch.empty(0, dtype=torch.long))
+    for name in ("rotation", "common"):
+        own.setdefault(f"subspace.{name}", torch.empty(0))
+    if not hasattr(prior, "latents_spec") or "latents_spec" in own:
+        return
+    distribution = prior.distribution
+    averaged = "latents.logits" in own and "latents.count" not in own
+    if distribution == "auto" and averaged:
+        distribution = "averaged-gmm"
+    elif distribution in MIXTURE:
+        options: dict[str, Any] = {"components": own["latents.logits"].shape[1]}
+        options["covariance"] = "diag" if "latents.var" in own else "full"
+        options |= {name: getattr(prior, option) for name, option in OPTIONS_OF_MIXTURE.items()}
+        distribution = str(Spec("gmm", options))
+    own["latents_spec"] = torch.tensor(list(distribution.encode()), dtype=torch.uint8)

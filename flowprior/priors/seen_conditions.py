@@ -1,0 +1,237 @@
+"""SeenConditions: which conditions a fit saw, and how often each came."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from flowprior.conditions import Condition, Kind
+from flowprior.errors import InputError
+from flowprior.mixtures.em import Reservoirs, guarded_centres
+from flowprior.mixtures.moments import ConditionMoments
+from flowprior.ops import select_component
+from flowprior.streams.batches import CheckedBatches
+
+EMBEDDINGS, NUMBERS, LEAST = 4096, 1 << 24, 256
+"""The largest number of embeddings that a fit looks at to find their centres, the largest number of numbers
+in them (64 MiB), and the number of embeddings that it looks at in any case."""
+CENTRES, BEHIND, FEWEST = 256, 8, 8
+"""The largest number of centres that are kept, the fewest different embeddings behind each, and the fewest
+centres: a Gaussian is closer to the marginal source than fewer are."""
+KINDS: tuple[Kind, ...] = ("none", "labels", "embeddings")
+NOT_READ = -1
+"""The place in :data:`KINDS` before a fit, and of a prior whose fit does not look at conditions."""
+RAISE, POOLED = UNSEEN = ("raise", "pooled")
+"""The treatment of labels that fit did not see: they are refused, or start from the marginal source."""
+KEPT = CENTRES_ALONE, VERBATIM, NOTHING = ("centres", "verbatim", "nothing")
+"""The embeddings that stay: centres, the embeddings as they are, or none."""
+
+
+def rows_looked_at(numbers: int) -> int:
+    """Return the number of embeddings that a fit looks at, for this many numbers in each."""
+    return min(EMBEDDINGS, max(LEAST, NUMBERS // max(1, numbers)))
+
+
+class SeenConditions(nn.Module):
+    """The labels that a fit saw, with their counts, or centres of the embeddings.
+
+    Of embeddings at most ``CENTRES`` centres are kept, each the mean of ``BEHIND`` different ones or more,
+    with their counts and standard deviations. The marginal source is the average over labels, or over normal
+    embeddings around the centres. Of tensors, and where there would be fewer than ``FEWEST`` centres, nothing
+    is kept, and the marginal source is the Gaussian with the mean and the variances of source samples of all
+    conditions. No condition can be read from that.
+
+    Labels without an example are refused; or, where ``unseen`` is ``"pooled"``, they are the null condition,
+    whose number follows the last label. The embedding of zeros is the null condition, where fit saw no such
+    embedding. Source samples of the null condition come from the marginal source, as those of dropped
+    conditions do in training.
+
+    Args:
+        unseen: of :data:`UNSEEN`.
+        keep: of :data:`KEPT`, the embeddings that stay.
+    """
+
+    def __init__(self, unseen: str = RAISE, keep: str = CENTRES_ALONE) -> None:
+        super().__init__()
+        self.unseen = unseen
+        self.keep = keep
+        # Place of the kind in KINDS, and number of classes or E.
+        self.size = nn.Buffer(torch.tensor([NOT_READ, 0]))
+        # Labels [M], or centres of embeddings [M, E], and how often each came; and the standard deviations
+        # [M, E] of what is behind a centre, none where embeddings are kept as they were.
+        self.rows = nn.Buffer(torch.empty(0))
+        self.weight = nn.Buffer(torch.empty(0))
+        self.spread = nn.Buffer(torch.empty(0))
+        self.saw_zero = nn.Buffer(torch.zeros((), dtype=torch.bool))
+        # Mean and variances of the marginal source, [2, D], where nothing is kept of embeddings or tensors.
+        self.pooled = nn.Buffer(torch.empty(0))
+
+    @property
+    def condition(self) -> Condition:
+        """Kind and size of the condition that the prior was fitted with."""
+        kind, size = self.size.tolist()
+        return Condition(KINDS[max(kind, 0)], size)
+
+    @property
+    def was_read(self) -> bool:
+        """True if the fit looked at the conditions."""
+        return int(self.size[0]) != NOT_READ
+
+    @property
+    def has_labels(self) -> bool:
+        """True if the conditions are labels."""
+        return self.condition.kind == "labels"
+
+    @property
+    def keeps_none(self) -> bool:
+        """True if the conditions are embeddings or tensors of which none is kept."""
+        return self.condition.kind == "embeddings" and not len(self.rows)
+
+    @property
+    def is_pooled(self) -> bool:
+        """True if the marginal source is the Gaussian ``pooled``."""
+        return len(self.pooled) > 0
+
+    @property
+    def kept_data(self) -> str:
+        """The training conditions that are kept as they were, in words; empty if there are none."""
+        exact = self.condition.kind == "embeddings" and not len(self.spread) and len(self.rows)
+        return f"{len(self.rows):,} training conditions" if exact else ""
+
+    # -- fit ----------------------------------------------------------------------------------
+
+    def learn(self, data: CheckedBatches, generator: torch.Generator | None) -> Tensor:
+        """Read the conditions in one pass; return the mean of all x1 ``[D]``, float64.
+
+        Raises:
+            InputError: conditions that are neither labels ``[B]`` nor embeddings ``[B, E]`` of one width.
+        """
+        like, cond = data.peek()
+        if cond is None:
+            self._begin("none", 0, like)
+            return ConditionMoments.over((x, None) for x, _ in data).mean[0]
+        if cond.is_floating_point() and cond.dim() > 1:
+            return self._learn_embeddings(data, cond, generator)
+        if cond.is_floating_point() or cond.dim() != 1:
+            raise InputError(
+                f"{data.owner}.fit: expected labels int64 [B] or embeddings [B, E], "
+                f"got {cond.dtype} {list(cond.shape)}"
+            )
+        return self.learn_labels(ConditionMoments.over(data.labelled()), like)
+
+    def learn_labels(self, moments: ConditionMoments, like: Tensor) -> Tensor:
+        """Read labels off their moments, as :meth:`learn` does."""
+        self._begin("labels", len(moments.count), like)
+        labels = (moments.count > 0).nonzero()[:, 0]
+        self.rows, self.weight = labels.to(like.device), moments.count[labels].to(like)
+        return moments.pooled().mean
+
+    def _learn_embeddings(
+        self, data: CheckedBatches, first: Tensor, generator: torch.Generator | None
+    ) -> Tensor:
+        size, dtype = first[0].numel(), torch.promote_types(first.dtype, torch.float32)
+        looked_at, zero = Reservoirs(1, rows_looked_at(size), size, dtype), False
+        like = data.peek()[0]
+        moments = ConditionMoments(like[0].numel())
+        for x, cond in data:
+            if cond is None or cond.shape[1:] != (size,):
+                raise InputError(f"{data.owner}.fit: expected embeddings [B, {size}] throughout")
+            if not torch.isfinite(cond).all():
+                raise InputError(f"{data.owner}.fit: expected finite embeddings, got NaN or infinity")
+            moments.update(x, None)
+            zero = zero or bool((cond == 0).all(1).any())
+            if first.dim() == 2 or self.keep == VERBATIM:
+                looked_at.update(cond.cpu(), torch.zeros(len(x), dtype=torch.long), generator)
+        self._begin("embeddings", size, like)
+        self.saw_zero = torch.tensor(zero, device=like.device)
+        rows = looked_at.rows[0][looked_at.filled[0]]
+        self.keep_embeddings(rows, torch.ones(len(rows), dtype=torch.float64), like)
+        return moments.mean[0]
+
+    def _begin(self, kind: Kind, size: int, like: Tensor) -> None:
+        """Forget an earlier fit."""
+        self.size = torch.tensor([KINDS.index(kind), size], device=self.size.device)
+        self.saw_zero = torch.tensor(False, device=like.device)
+        self.rows = self.weight = self.spread = self.pooled = torch.empty(0, device=like.device)
+
+    def keep_embeddings(self, rows: Tensor, weight: Tensor, like: Tensor) -> None:
+        """Keep embeddings ``rows`` ``[n, E]``, which came ``weight`` ``[n]`` times, or centres of them."""
+        place = torch.arange(len(rows))
+        kept = rows[:0] if self.keep == NOTHING else rows
+        if self.keep == CENTRES_ALONE:
+            kept, place = guarded_centres(rows, CENTRES, BEHIND)
+            if len(kept) < FEWEST:
+                kept, place = rows[:0], place[:0]
+        place = place if len(kept) else place[:0]
+        self.rows = kept.to(like.device)
+        self.weight = torch.bincount(place, weight[: len(place)], len(kept)).to(like)
+        self.spread = self.rows[:0]
+        if len(kept) and self.keep == CENTRES_ALONE:
+            self.spread = ConditionMoments.over([(rows, place)]).variance().sqrt().to(self.rows)
+
+    # -- use ----------------------------------------------------------------------------------
+
+    def check(self, cond: Tensor | None, owner: str) -> Tensor | None:
+        """Return ``cond`` where the prior is; labels that fit did not see as the null condition, if pooled.
+
+        Raises:
+            InputError: a condition of another kind than the fitted one, or a label without an example.
+        """
+        if not self.was_read:
+            return cond
+        if cond is not None and not cond.is_floating_point():
+            cond = cond.long()
+        new = self.unseen_rows(cond)
+        if cond is not None and new is not None:
+            known = self.check(cond[~new.to(cond.device)], owner)
+            assert known is not None
+            return known.new_full((len(cond),), self.condition.size).masked_scatter(~new, known)
+        cond = self.condition.check(cond, owner)
+        if cond is None:
+            return None
+        cond = cond.to(self.size.device)
+        unseen = cond[~torch.isin(cond, self.rows.to(cond.device))] if self.has_labels else cond[:0]
+        if len(unseen):
+            raise InputError(
+                f"{owner}: cond has label {int(unseen[0])}, which had no example when the prior was fitted; "
+                "give it data, or use gmm or latent-gmm with unseen=pooled"
+            )
+        return cond
+
+    def unseen_rows(self, cond: Tensor | None) -> Tensor | None:
+        """Return which rows have a label that fit did not see, bool ``[B]``; None if none, or if refused."""
+        labels = self.unseen == POOLED and self.has_labels
+        if not labels or cond is None or cond.is_floating_point() or cond.dim() != 1:
+            return None
+        new = ~torch.isin(cond.to(self.rows.device), self.rows)
+        return new if bool(new.any()) else None
+
+    def null_rows(self, cond: Tensor | None) -> Tensor | None:
+        """Return which rows are the null condition, bool ``[B]``; None if none is."""
+        if cond is not None and self.unseen == POOLED and self.has_labels:
+            null = cond == self.condition.size
+            return null if bool(null.any()) else None
+        if cond is None or self.condition.kind != "embeddings":
+            return None
+        null = (cond == 0).all(1)
+        return null if bool(null.any()) and not bool(self.saw_zero) else None
+
+    def without_null(self, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """Return which rows are null, bool ``[B]``, and ``cond`` with a seen label in place of null ones."""
+        if self.has_labels:
+            null = cond == self.condition.size
+            return null, torch.where(null, self.rows[0].to(cond), cond)
+        null = self.null_rows(cond)
+        return torch.zeros_like(cond[:, 0], dtype=torch.bool) if null is None else null, cond
+
+    def draw(self, n: int, generator: torch.Generator | None) -> Tensor | None:
+        """Draw conditions ``[n, …]`` as often as fit saw them; None if there are none, or nothing is kept."""
+        if not len(self.rows):
+            return None
+        uniform = torch.rand(n, generator=generator, dtype=torch.float64, device=self.rows.device)
+        place = select_component(self.weight.log(), uniform)
+        if not len(self.spread):
+            return self.rows[place]
+        like = {"dtype": self.rows.dtype, "device": self.rows.device}
+        noise = torch.randn(n, self.rows.shape[1], generator=generator, **like)
+        return self.rows[place] + self.spread[place] * noise
