@@ -15,7 +15,7 @@ from flowprior.conditions import Condition
 from flowprior.data import as_data
 from flowprior.data.splits import HIGHEST_SEED
 from flowprior.errors import CheckpointError, InputError, OptionError
-from flowprior.features.base import FeatureExtractor, as_extractor, short
+from flowprior.features.base import FeatureExtractor, as_extractor, short, short_identity
 from flowprior.features.classifier import Classifier, accuracy_on, data_classifier, load_classifier
 from flowprior.flow import Flow
 from flowprior.flow.asked import check_guidance
@@ -306,7 +306,7 @@ def describe_settings(
         **{name: name_of(flow.specs[name] or part) for name, part in parts.items()},
         "model": flow.specs["model"] or type(flow.model).__name__,
         **({} if flow.encoder is None else {"encoder": short(flow.encoder.identity())}),
-        "classifier": None if classifier is None else classifier.describe(),
+        "classifier": None if classifier is None else short_identity(classifier),
         "classifier_accuracy": None if scorer is None else accuracy_on(scorer, own),
         "device": str(flow.prior.event_dims.device),
         "torch": torch.__version__,
