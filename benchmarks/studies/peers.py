@@ -123,7 +123,8 @@ def train_peer(peer: Callable[[], Targets], config: RunConfig, data: Data, out: 
     state, randomness = TrainingState(parts), Randomness(config.training.seed, parts.device)
     run = None if out is None else RunDirectory(out)
     if run is not None:
-        run.check(config, resume=True)
+        run.check(resume=True)
+        run.check_unchanged(config)
         state.resume(run.checkpoints)
         run.create(config)
     seconds = fit_prior(parts, randomness)

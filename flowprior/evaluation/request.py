@@ -152,7 +152,7 @@ class Request:
             **{name: name_of(flow.specs[name] or part) for name, part in parts.items()},
             "model": flow.specs["model"] or type(flow.model).__name__,
             **({} if flow.encoder is None else {"encoder": short(flow.encoder.identity())}),
-            "classifier": None if setup.classifier is None else setup.classifier.describe(),
+            "classifier": None if setup.classifier is None else short_identity(setup.classifier),
             "classifier_accuracy": None if scorer is None else accuracy_on(scorer, own),
             "device": str(setup.device),
             "torch": torch.__version__,

@@ -22,14 +22,10 @@ class FeatureExtractor(Protocol):
 
     Attributes:
         features_name: short, for the names of metrics, as in ``fid-lite0``.
-        dim: numbers F of a feature vector; 0 where it is not known before the first call.
     """
 
     @property
     def features_name(self) -> str: ...
-
-    @property
-    def dim(self) -> int: ...
 
     def features(self, x: Tensor) -> Tensor:
         """Return features ``[N, F]`` on the CPU of events x ``[N, *event]``, images in [-1, 1]."""
@@ -49,7 +45,6 @@ class NetworkFeatures(nn.Module):
     Args:
         network: called on prepared events ``[B, …]``; gives ``[B, F]``.
         features_name: short name of the features.
-        dim: numbers of a feature vector; 0 learns it at the first call.
         recipe: whatever else determines the features, such as the size that images are scaled to.
         digest: sha256 of the weights' file; None hashes the network's tensors.
         batch: events at once.
@@ -60,7 +55,6 @@ class NetworkFeatures(nn.Module):
         network: nn.Module,
         features_name: str,
         *,
-        dim: int = 0,
         recipe: str = "",
         digest: str | None = None,
         batch: int = 32,
@@ -68,7 +62,6 @@ class NetworkFeatures(nn.Module):
         super().__init__()
         self.network = network.eval().requires_grad_(False)
         self.features_name = features_name
-        self.dim = dim
         self.recipe = recipe
         self.digest = digest
         self.batch = batch
@@ -95,9 +88,7 @@ class NetworkFeatures(nn.Module):
         if not parts or any(part.dim() != 2 for part in parts):
             shape = list(parts[0].shape) if parts else "no events"
             raise InputError(f"features '{self.features_name}': expected a matrix [B, F], got {shape}")
-        found = torch.cat(parts).float().cpu()
-        self.dim = found.shape[1]
-        return found
+        return torch.cat(parts).float().cpu()
 
     def identity(self) -> str:
         """See :meth:`FeatureExtractor.identity`."""
@@ -123,10 +114,10 @@ def as_extractor(value: Any) -> FeatureExtractor:
         return value
     if isinstance(value, nn.Module):
         name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", type(value).__name__).lower()
-        return NetworkFeatures(value, name, dim=int(getattr(value, "num_features", 0)))
+        return NetworkFeatures(value, name)
     raise OptionError(
         f"features={value!r} is not possible; give a name of {', '.join(FEATURES.available())}, a module, or "
-        "an object with features_name, dim, features and identity"
+        "an object with features_name, features and identity"
     )
 
 

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition, labels_in
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError, InputError
-from flowprior.features.base import short_identity
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.progress import stage
 from flowprior.storage import load_tensors, save_tensors
@@ -63,7 +62,6 @@ class Classifier(nn.Module):
         classes: number of labels.
     """
 
-    dim = FEATURES
     shift: Tensor
     scale: Tensor
 
@@ -94,12 +92,8 @@ class Classifier(nn.Module):
         """Return the name of the features, as in ``fid-cnn128``."""
         return "cnn128" if len(self.event_shape) == 3 else "mlp128"
 
-    def describe(self) -> str:
-        """Name its weights, as in ``cnn128 sha256 1a2b3c4d``: values under others are not comparable."""
-        return short_identity(self)
-
     def identity(self) -> str:
-        """Name its weights with the whole digest, which keys cached statistics."""
+        """Name its weights, as in ``cnn128 sha256 1a2b3c…``: values under others are not comparable."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.state_dict().items()):
             digest.update(name.encode())
@@ -213,8 +207,14 @@ def train_classifier(data: Data, *, seed: int = 0) -> Classifier:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=steps)
     with torch.enable_grad(), stage(f"train the classifier of {data.name}", steps) as training:
         for indices in islice(_shuffled(len(data), size, generator), steps):
-            x, labels = data.batch(indices)
-            _step(classifier, optimiser, x, labels_in(labels))
+            x, cond = data.batch(indices)
+            labels = labels_in(cond)
+            assert labels is not None
+            if x.dim() == 4:
+                x = x.contiguous(memory_format=torch.channels_last)
+            optimiser.zero_grad(set_to_none=True)
+            nn.functional.cross_entropy(classifier(x), labels).backward()
+            optimiser.step()
             schedule.step()
             training.advance()
     return classifier.eval().requires_grad_(False)
@@ -323,15 +323,6 @@ def _shuffled(count: int, size: int, generator: torch.Generator) -> Iterator[Ten
     while True:
         order = torch.randperm(count, generator=generator)
         yield from order[: count // size * size].split(size)
-
-
-def _step(classifier: Classifier, optimiser: torch.optim.Optimizer, x: Tensor, labels: Tensor | None) -> None:
-    assert labels is not None
-    if x.dim() == 4:
-        x = x.contiguous(memory_format=torch.channels_last)
-    optimiser.zero_grad(set_to_none=True)
-    nn.functional.cross_entropy(classifier(x), labels).backward()
-    optimiser.step()
 
 
 def _digest(identity: str) -> str:

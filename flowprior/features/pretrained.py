@@ -57,7 +57,7 @@ class InceptionFeatures(NetworkFeatures):
         except RuntimeError as error:
             problem = "holds weights of another network; expected torch-fidelity's pt_inception-2015-12-05"
             raise InputError(f"features 'inception': {weights} {problem}") from error
-        super().__init__(network, "inception", dim=2048, recipe="uint8", digest=file_sha256(weights))
+        super().__init__(network, "inception", recipe="uint8", digest=file_sha256(weights))
 
     def prepare(self, x: Tensor) -> Tensor:
         """Return images ``[B, 1 or 3, H, W]`` in [-1, 1] as bytes."""
@@ -88,7 +88,7 @@ class Lite0Features(NetworkFeatures):
         network = EfficientNet.from_name("efficientnet-lite0")
         network.load_state_dict(torch.load(weights, weights_only=True))
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        super().__init__(network, "lite0", dim=1280, recipe=f"{LITE0_SIZE}px", digest=file_sha256(weights))
+        super().__init__(network, "lite0", recipe=f"{LITE0_SIZE}px", digest=file_sha256(weights))
 
     def prepare(self, x: Tensor) -> Tensor:
         """Return images ``[B, 1 or 3, H, W]`` in [-1, 1], resized to 64 × 64."""
@@ -127,8 +127,8 @@ class ClipFeatures(NetworkFeatures):
         folder = Path(path).expanduser()
         weights = checked_file(folder / CLIP_WEIGHTS, sha256, "features 'clip'")
         network = _image_tower(folder, weights)
-        dim, size, digest = network.config.projection_dim, network.config.image_size, file_sha256(weights)
-        super().__init__(network, "clip", dim=dim, recipe=f"{size}px", digest=digest, batch=16)
+        size = network.config.image_size
+        super().__init__(network, "clip", recipe=f"{size}px", digest=file_sha256(weights), batch=16)
         self.size, self._folder = size, folder
         for name, values in zip(("shift", "scale"), _normalisation(folder), strict=True):
             self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from flowprior.features.base import short_identity
 from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
 from flowprior.metrics.setup import Drawn, Setup
 
@@ -19,7 +20,7 @@ class Accuracy(SampleMetric):
         if setup.classifier is None or not setup.is_labelled:
             return {}
         description = "share of samples that the classifier recognises as their condition"
-        reference, features = setup.reference.describe(), setup.classifier.describe()
+        reference, features = setup.reference.describe(), short_identity(setup.classifier)
         return {"accuracy": MetricInfo(description, setup.samples, reference, "higher", features=features)}
 
     def lacks(self, setup: Setup) -> str:

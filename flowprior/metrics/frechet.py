@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions
 from flowprior.errors import InputError
 from flowprior.features.base import FeatureExtractor
 from flowprior.metrics.base import FeatureMetric, Metric
@@ -125,7 +124,6 @@ class Frechet(FeatureMetric):
 
     quick = True
     names = ("fid",)
-    _moments: dict[bool, FeatureMoments] | None = None
 
     def describe(self, setup: Setup, name: str) -> tuple[str, str]:
         return "Fréchet distance", setup.reference.describe()
@@ -136,14 +134,3 @@ class Frechet(FeatureMetric):
 
     def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
         return {"fid": FeatureMoments.of([generated.x]).distance(FeatureMoments.of([real.x]))}
-
-    def reset(self) -> None:
-        self._moments = None
-
-    def update(self, x: Tensor, cond: Conditions | None = None, *, real: bool) -> None:
-        self._moments = self._moments or {True: FeatureMoments(), False: FeatureMoments()}
-        self._moments[real].update(x)
-
-    def compute(self) -> dict[str, float]:
-        moments = self._moments or {True: FeatureMoments(), False: FeatureMoments()}
-        return {"fid": moments[False].distance(moments[True])}

@@ -116,12 +116,6 @@ def test_a_fit_and_its_pairs_follow_from_the_generator() -> None:
     assert not torch.equal(drawn[0], drawn[3])
 
 
-def test_data_that_are_given_are_carried_back() -> None:
-    x1, labels = two_classes(50, 3)
-    prior = fitted("gmm")
-    assert are_pairs(taught(prior).draw(prior, x1, labels), x1, labels)
-
-
 def test_the_flow_is_asked_with_the_options() -> None:
     x1, labels = two_classes(50, 3)
     prior = fitted("gmm")

@@ -49,7 +49,7 @@ def test_embeddings_are_those_of_the_whole_model(
     model: Any, folder: Path, generator: torch.Generator
 ) -> None:
     extractor = as_extractor(spec(folder))
-    assert (extractor.features_name, extractor.dim) == ("clip", 16)
+    assert extractor.features_name == "clip"
     x = torch.rand(3, 3, 32, 32, generator=generator) * 2 - 1
     shift, scale = (torch.tensor(values).view(1, 3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
     with torch.no_grad():

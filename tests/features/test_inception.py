@@ -34,7 +34,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_features_are_those_of_torch_fidelity(weights: Path, generator: torch.Generator) -> None:
     digest = file_sha256(weights)
     extractor = as_extractor(f"inception:path={weights},sha256={digest}")
-    assert (extractor.features_name, extractor.dim) == ("inception", 2048)
+    assert extractor.features_name == "inception"
     assert extractor.identity() == f"inception uint8 sha256 {digest}"
     grey = torch.rand(2, 1, 12, 12, generator=generator) * 2 - 1
     peer = fidelity.FeatureExtractorInceptionV3(

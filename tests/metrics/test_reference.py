@@ -25,7 +25,7 @@ class Counting(NetworkFeatures):
     """Features that count how many events they were asked for."""
 
     def __init__(self, weight: float = 2.0) -> None:
-        super().__init__(nn.Linear(3, 4, bias=False), "counting", dim=4)
+        super().__init__(nn.Linear(3, 4, bias=False), "counting")
         nn.init.constant_(self.network.weight, weight)  # type: ignore[arg-type]
         self.seen = 0
 

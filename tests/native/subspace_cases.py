@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from flowprior.flow.pair_moments import LEAST_VARIANCE, PairMoments
 from torch import Tensor
 
+from flowprior.couplings.pair_law import LEAST_VARIANCE, PairLaw
 from flowprior.ops.subspace import transposed_bases
-from flowprior.paths.base import Coefficients
-from flowprior.priors.frame import Frame
+from flowprior.paths import PathTime
+from flowprior.priors.frame import Axes, Frame
 
 if TYPE_CHECKING:
     from tests.native.parity import Case
@@ -48,13 +48,13 @@ def frame(
 ) -> Frame:
     """The linear part of each row, which no native operator serves."""
     bases = basis[..., : loc.shape[1]].mT
-    return Frame(loc, noise, spread, bases, cond, bases.square().sum(2), floor=floor)
+    return Frame(loc, noise, spread, Axes(bases, cond, lambda: bases.square().sum(2)), floor)
 
 
 def source_of(x1: Tensor | None, latent: Tensor, epsilon: Tensor, *tables: Tensor) -> Tensor:
     """What subspace_source gives."""
     linear = frame(*tables)
-    return linear.place(latent if x1 is None else linear.infer(x1, latent), epsilon)
+    return linear.place(latent, epsilon) if x1 is None else linear.source(x1, latent, epsilon)
 
 
 def view_of(
@@ -71,4 +71,4 @@ def view_of(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """What subspace_view gives."""
     linear = frame(loc, noise, spread, basis, cond, floor)
-    return PairMoments(linear, slope, Coefficients(*times.split(1, 1))).standardised(x)
+    return PairLaw.of(linear, slope).standardised(x, PathTime(times[:, 0], *times.unbind(1)))

@@ -6,13 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from flowprior.flow.pair_moments import LEAST_VARIANCE, PairMoments
 
+from flowprior.couplings.pair_law import LEAST_VARIANCE, PairLaw
 from flowprior.ops.operators import is_native
 from flowprior.ops.subspace import transposed_bases
 from flowprior.paths import CondOTPath
-from flowprior.paths.base import Coefficients
-from flowprior.priors.frame import Frame
+from flowprior.priors.frame import Axes, Frame
 
 NATIVE = is_native(torch.device("cpu"))
 FLOOR = 0.2
@@ -30,22 +29,13 @@ def linear(generator, rows, dim, rank, basis=None):
         normal(generator, rows, dim),
         normal(generator, rows, rank),
     )
-    cond = torch.arange(rows) % 3
-    return Frame(
-        loc,
-        0.3 + noise.abs(),
-        1.2 + spread.square(),
-        basis,
-        cond,
-        basis.square().sum(2),
-        floor=FLOOR,
-        transposed=lambda: transposed_bases(basis),
-    )
+    group = torch.arange(rows) % 3
+    axes = Axes(basis, group, lambda: basis.square().sum(2), lambda: transposed_bases(basis))
+    return Frame(loc, 0.3 + noise.abs(), 1.2 + spread.square(), axes, FLOOR)
 
 
-def moments(frame, t):
-    columns = Coefficients(*(part[:, None] for part in CondOTPath().coefficients(t)))
-    return PairMoments(frame, 1 - 1 / frame.spread, columns)
+def view(frame, x, t):
+    return PairLaw.of(frame, 1 - 1 / frame.spread).standardised(x, CondOTPath().at(t))
 
 
 @pytest.mark.skipif(not NATIVE, reason="no native operators")
@@ -57,21 +47,19 @@ def test_the_native_operators_are_the_formulas_row_by_row(rows, dim, rank, gener
         normal(generator, rows, dim),
         normal(generator, rows, rank),
     )
-    plain, t = replace(frame, transposed=None), torch.rand(rows, generator=generator).double()
+    plain, t = replace(frame, axes=replace(frame.axes, transposed=None)), torch.rand(rows, generator=generator).double()
     assert frame.tables(x, latent) is not None
     assert plain.tables(x) is None
     for of in (
         lambda f: f.source(x, latent, epsilon),
         lambda f: f.place(latent, epsilon),
-        lambda f: torch.stack(moments(f, t).standardised(x)),
+        lambda f: torch.stack(view(f, x, t)),
     ):
         torch.testing.assert_close(of(frame), of(plain), rtol=1e-11, atol=1e-11)
     if rows > 9:  # a row does not depend on the others
         few = torch.tensor([7, 2, 8])
         parts = (part[few] for part in (frame.loc, frame.noise, frame.spread))
-        some = replace(
-            frame, **dict(zip(("loc", "noise", "spread"), parts, strict=True)), group=frame.group[few]
-        )
+        some = Frame(*parts, replace(frame.axes, group=frame.axes.group[few]), FLOOR)
         found = some.source(x[few], latent[few], epsilon[few])
         assert torch.equal(found, frame.source(x, latent, epsilon)[few])
 
@@ -104,7 +92,7 @@ def test_the_view_is_what_drawn_pairs_show(t, generator):
     x_t, u = t * x1 + (1 - t) * x0, x1 - x0
     slope = ((x_t - x_t.mean(0)) * (u - u.mean(0))).mean(0) / x_t.var(0)
     rest = u - u.mean(0) - slope * (x_t - x_t.mean(0))
-    standard, velocity, scale = moments(frame, torch.tensor([t]).double()).standardised(frame.loc + 1.5)
+    standard, velocity, scale = view(frame, frame.loc + 1.5, torch.tensor([t]).double())
     torch.testing.assert_close(standard[0], 1.5 / x_t.std(0), rtol=0.01, atol=0)
     torch.testing.assert_close(velocity[0], 1.5 * slope, rtol=0.02, atol=0.02)
     torch.testing.assert_close(scale[0], rest.std(0), rtol=0.01, atol=1e-6)
