@@ -94,35 +94,23 @@ def _collect() -> dict[str, Any]:
 
 
 def _table(found: dict[str, Any]) -> Table:
+    """Two columns: each version, and every other entry as one line for each of its values."""
     from rich.table import Table
 
     table = Table(show_header=False, box=None)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    if "versions" not in found:
-        for name, value in found.items():
-            table.add_row(name, str(value or "none, only moments and centres"))
-        return table
-    rows = {**found["versions"], **{key: value for key, value in found.items() if key != "versions"}}
-    rows["devices"] = ", ".join(found["devices"])
-    rows["native"] = _native_lines(found["native"])
-    rows["plug-ins"] = (
-        "\n".join(f"{p['group']}: {p['name']} = {p['value']}" for p in found["plug-ins"]) or "none"
-    )
+    rows = dict(found.get("versions", {})) | {key: value for key, value in found.items() if key != "versions"}
     for name, value in rows.items():
-        table.add_row(name, str(value))
+        table.add_row(name, ", ".join(value) if name == "devices" else _lines(value))
     return table
 
 
-def _native_lines(native: dict[str, Any] | None) -> str:
-    if native is None:
-        return "not in use"
-    cuda = f"{native['cuda']} for {', '.join(native['architectures'])}" if native["cuda"] else "not built"
-    return "\n".join(
-        [
-            f"instruction set: {native['instruction_set']}, of {', '.join(native['instruction_sets'])}",
-            f"built against: torch {native['torch']}, for {native['torch_abi']} or newer (stable ABI)",
-            f"CUDA: {cuda}",
-            f"compiler: {native['compiler']}",
-        ]
-    )
+def _lines(value: Any) -> str:
+    """A line for each entry of a mapping, and for each plug-in."""
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {each}" for name, each in value.items())
+    if isinstance(value, list):
+        points = [f"{each['group']}: {each['name']} = {each['value']}" for each in value]
+        return "\n".join(points) or "none"
+    return str(value or "none")

@@ -2,32 +2,29 @@
 
 from flowprior.inspection.examples import Examples
 from flowprior.inspection.fitted_prior import (
-    Closeness,
     FittedPrior,
+    explained_variance,
     fit_prior,
-    gaussian_w2_squared,
     half_share,
-    measure_closeness,
+    mean_log_density,
     prior_picture,
 )
-from flowprior.inspection.inspect import Candidate, Inspection, Pairing, Suggestion, inspect_priors, suggest
+from flowprior.inspection.inspect import Candidate, Inspection, Pairing, inspect_priors, suggest
 from flowprior.inspection.simulated_flow import SimulatedFlow, energy_coefficient, simulate_flow
 
 __all__ = [
     "Candidate",
-    "Closeness",
     "Examples",
     "FittedPrior",
     "Inspection",
     "Pairing",
     "SimulatedFlow",
-    "Suggestion",
     "energy_coefficient",
+    "explained_variance",
     "fit_prior",
-    "gaussian_w2_squared",
     "half_share",
     "inspect_priors",
-    "measure_closeness",
+    "mean_log_density",
     "prior_picture",
     "simulate_flow",
     "suggest",

@@ -1,4 +1,4 @@
-"""Which examples of a data set an inspection fits on, which it holds out, and the axes it sees them along."""
+"""The examples of a data set that an inspection fits priors on, and those that it holds out."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ FEWEST_EXAMPLES = 10
 FEWEST_OF_A_LABEL = 3
 FEW_OF_A_LABEL = 20
 POOLED = -1
-MOST_DIMENSIONS = 64
 
 
 @dataclass(frozen=True)
@@ -116,16 +115,6 @@ def draw_pairs(
     """Source samples and data, drawn in batches of ``batch`` or of what the coupling asks for."""
     for rows in torch.arange(len(x1)).split(coupling.draw_size(batch)):
         yield coupling.pairs(prior, x1[rows], take(cond, rows), generator=generator)
-
-
-def principal_axes(x: Tensor) -> Tensor:
-    """Leading principal directions ``[D, d]`` of rows x ``[n, D]``, d at most 64 and a quarter of n."""
-    centred = x - x.mean(0)
-    count = max(1, min(MOST_DIMENSIONS, len(x) // 4, x.shape[1]))
-    if len(x) >= x.shape[1]:
-        return torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -count:].flip(1)
-    left = torch.linalg.eigh(centred @ centred.T).eigenvectors[:, -count:].flip(1)
-    return torch.linalg.qr(centred.T @ left).Q
 
 
 def _looked_at(data: Data, limit: int, seed: int) -> tuple[Tensor, Tensor | None, Tensor | None]:

@@ -27,8 +27,6 @@ from flowprior.priors import Prior
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_ROWS = 500
-"""Rows of each condition on each side of a Gaussian W2²."""
 DENSITY_ROWS = 2000
 PAIRS = 2048
 OT_BATCH = 256
@@ -39,30 +37,6 @@ MOST_CONDITIONS, SAMPLES, POINTS = 10, 4, 2000
 
 
 @dataclass(frozen=True)
-class Closeness:
-    """What one prior gives on held-out data.
-
-    Attributes:
-        explained_variance: 1 − E‖x1 − E[x0 | c]‖² / E‖x1 − m‖², with m the mean of all data.
-        explained_per_condition: the same within each label; -1 is everything where there are no labels.
-        log_density: mean of log p0(x1 | c), nats per dimension; a lower bound for a prior without a
-            tractable density (``vae``).
-        gaussian_w2: W2² between Gaussians with the moments of prior samples and of held-out data, for each
-            label.
-        gaussian_w2_real_data: the same between training data and held-out data: what chance alone gives.
-        spread: standard deviation of prior samples over that of the data, within conditions, root mean
-            square over dimensions.
-    """
-
-    explained_variance: float
-    explained_per_condition: dict[int, float]
-    log_density: float
-    gaussian_w2: dict[int, float]
-    gaussian_w2_real_data: dict[int, float]
-    spread: float
-
-
-@dataclass(frozen=True)
 class FittedPrior:
     """A prior after its fit.
 
@@ -70,19 +44,22 @@ class FittedPrior:
         prior: specification.
         seconds: of the fit.
         state_bytes: of everything that it keeps.
-        closeness: to held-out data.
+        explained_variance: 1 − E‖x1 − E[x0 | c]‖² / E‖x1 − m‖² of held-out data, with m the mean of all data.
+        log_density: mean of log p0(x1 | c) of held-out data, nats per dimension; a lower bound for a prior
+            without a tractable density (``vae``).
         transport_cost_ot: E‖x1 − x0‖² after optimal transport within the condition, in batches of 256.
         half_share: how many draws of the prior, fitted on one half, lie nearer to that half than to the other
             (:func:`flowprior.inspection.half_share`); 1 where it copies; nan where there is too little data.
-        misfit: whether the prior has the law of each label (:func:`flowprior.inspection.misfit.misfit`); of
-            N(0, I), which is fitted to none, there is nothing.
+        misfit: a two-sample test of each label (:func:`flowprior.inspection.misfit.misfit`); none of N(0, I),
+            which is fitted to no label.
         picture: file, or None.
     """
 
     prior: str
     seconds: float
     state_bytes: int
-    closeness: Closeness
+    explained_variance: float
+    log_density: float
     transport_cost_ot: float
     half_share: float
     misfit: dict[int, Misfit]
@@ -99,11 +76,13 @@ def fit_prior(spec: str, examples: Examples, seed: int) -> tuple[Prior, FittedPr
     prior: Prior = Prior.registry.resolve(spec)
     start = time.perf_counter()
     prior.fit((examples.x, examples.cond), generator=generator)
+    seconds, rows = time.perf_counter() - start, slice(0, DENSITY_ROWS)
     return prior, FittedPrior(
         prior=spec,
-        seconds=time.perf_counter() - start,
+        seconds=seconds,
         state_bytes=sum(value.numel() * value.element_size() for value in prior.state_dict().values()),
-        closeness=measure_closeness(prior, examples, generator),
+        explained_variance=explained_variance(prior, examples),
+        log_density=mean_log_density(prior, examples.held_out[rows], take(examples.held_out_cond, rows)),
         transport_cost_ot=mean_transport_cost(prior, OTCoupling(), examples, generator),
         half_share=_share_of_copies(spec, examples, seed),
         misfit={} if prior.is_standard_normal else misfit(prior, examples, generator),
@@ -121,62 +100,22 @@ def _share_of_copies(spec: str, examples: Examples, seed: int) -> float:
 
 
 @torch.no_grad()
-def measure_closeness(prior: Prior, examples: Examples, generator: torch.Generator) -> Closeness:
-    """All values of :class:`Closeness`, from one source sample for each held-out example.
+def explained_variance(prior: Prior, examples: Examples) -> float:
+    """Return the share of the held-out data's variance that the prior's mean of their condition explains."""
+    x1 = examples.held_out.double()
+    left = x1 - prior.mean(examples.held_out_cond, len(x1)).double().cpu()
+    total = x1 - examples.x.double().mean(0)
+    return 1 - float(left.square().sum()) / max(float(total.square().sum()), 1e-300)
+
+
+@torch.no_grad()
+def mean_log_density(prior: Prior, x: Tensor, cond: Conditions | None) -> float:
+    """Return the mean of log p0(x | c) over rows x ``[n, *event]``, in nats per dimension.
 
     Raises:
         InputError: the prior cannot serve these conditions.
     """
-    cond, x1 = examples.held_out_cond, examples.held_out
-    x0 = prior.sample(cond, len(x1), generator=generator).flatten(1).double().cpu()
-    explained, overall = _explained(prior, examples)
-    rows = slice(0, DENSITY_ROWS)
-    density = prior.log_prob(x1[rows], take(cond, rows)).double().mean()
-    distances, between_real, ours, theirs = {}, {}, 0.0, 0.0
-    for label, fit, held_out in examples.groups():
-        own, data = x0[held_out], x1[held_out].flatten(1).double()
-        if len(data) < 2:
-            continue
-        real = examples.x[fit].flatten(1).double()[:MOST_ROWS]
-        between_real[label] = gaussian_w2_squared(real, data[:MOST_ROWS])
-        distances[label] = gaussian_w2_squared(own[:MOST_ROWS], data[:MOST_ROWS])
-        ours += float(own.var(0).sum()) * len(data)
-        theirs += float(data.var(0).sum()) * len(data)
-    return Closeness(
-        explained_variance=overall,
-        explained_per_condition=explained,
-        log_density=float(density) / x1[0].numel(),
-        gaussian_w2=distances,
-        gaussian_w2_real_data=between_real,
-        spread=(ours / theirs) ** 0.5 if theirs > 0 else float("nan"),
-    )
-
-
-def _explained(prior: Prior, examples: Examples) -> tuple[dict[int, float], float]:
-    """Explained variance of each group and of everything."""
-    x1 = examples.held_out
-    mean = prior.mean(examples.held_out_cond, len(x1)).double().cpu()
-    left = (x1.double() - mean).flatten(1).square().sum(1)
-    total = (x1.double() - examples.x.double().mean(0)).flatten(1).square().sum(1)
-
-    def share(rows: Tensor) -> float:
-        return 1 - float(left[rows].sum()) / max(float(total[rows].sum()), 1e-300)
-
-    return {label: share(rows) for label, _, rows in examples.groups()}, share(torch.arange(len(x1)))
-
-
-def gaussian_w2_squared(x: Tensor, y: Tensor) -> float:
-    """W2² between Gaussians with the moments of x ``[n, D]`` and y ``[m, D]`` (Dowson & Landau 1982).
-
-    With Cx = XᵀX / (n−1) of centred rows, tr (Cx^½ Cy Cx^½)^½ is the nuclear norm of X Yᵀ / √((n−1)(m−1)),
-    so no D × D matrix is formed. Covariances of few rows in many dimensions keep it above 0 for equal laws.
-    """
-    a, b = x - x.mean(0), y - y.mean(0)
-    n, m = len(a) - 1, len(b) - 1
-    cross = torch.linalg.svdvals(a @ b.T).sum() / (n * m) ** 0.5
-    traces = a.square().sum() / n + b.square().sum() / m
-    shift = (x.mean(0) - y.mean(0)).square().sum()
-    return max(float(shift + traces - 2 * cross), 0.0)
+    return float(prior.log_prob(x, cond).double().mean()) / x[0].numel()
 
 
 def mean_transport_cost(

@@ -16,7 +16,13 @@ from flowprior.data import as_data
 from flowprior.display import Shown, Table, counted
 from flowprior.errors import CouplingError, OptionError
 from flowprior.inspection.examples import Examples
-from flowprior.inspection.fitted_prior import FittedPrior, fit_prior, mean_transport_cost, prior_picture
+from flowprior.inspection.fitted_prior import (
+    FittedPrior,
+    fit_prior,
+    mean_log_density,
+    mean_transport_cost,
+    prior_picture,
+)
 from flowprior.inspection.misfit import misfit_warning
 from flowprior.inspection.simulated_flow import SimulatedFlow, simulate_flow
 from flowprior.pictures import save_figure
@@ -50,6 +56,7 @@ class Pairing:
         source_gap: how source samples of training and of sampling differ, as
             :func:`flowprior.couplings.source_mismatch` measures it.
         simulated_flow: what a flow without a network gave.
+        score: what pairings are ranked by (:attr:`SimulatedFlow.score`); lower is better.
         seconds: that all of this took.
     """
 
@@ -58,12 +65,8 @@ class Pairing:
     transport_cost: float
     source_gap: dict[str, Any]
     simulated_flow: SimulatedFlow
+    score: float
     seconds: float
-
-    @property
-    def score(self) -> float:
-        """What pairings are ranked by (:attr:`SimulatedFlow.score`); lower is better."""
-        return self.simulated_flow.score
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,7 +79,7 @@ class Inspection(Shown):
             ``min``, ``median`` and ``max`` of a label.
         priors: in the order given.
         pairings: by their score.
-        suggestion: mixtures by held-out log-density, or None.
+        suggestion: mixtures, the highest held-out log-density first, or None.
         warnings: what to look out for.
         settings: seed, steps, torch's threads.
         seconds: of all of it.
@@ -86,7 +89,7 @@ class Inspection(Shown):
     examples: dict[str, float]
     priors: list[FittedPrior]
     pairings: list[Pairing]
-    suggestion: Suggestion | None
+    suggestion: list[Candidate] | None
     warnings: list[str]
     settings: dict[str, Any]
     seconds: float
@@ -111,8 +114,8 @@ class Inspection(Shown):
         return [*best, *(f"warning: {warning}" for warning in self.warnings[:3])]
 
     def tables(self) -> list[Table]:
-        both = self._records(), [_prior_record(prior) for prior in self.priors]
-        return [Table(list(own[0]), [list(record.values()) for record in own]) for own in both if own]
+        records = self._records()
+        return [Table(list(records[0]), [list(record.values()) for record in records])]
 
     def to_pandas(self) -> pandas.DataFrame:
         """A row for each pairing, best first, with what is known of its prior (extra ``plot``)."""
@@ -122,7 +125,7 @@ class Inspection(Shown):
 
     def _records(self) -> list[dict[str, Any]]:
         """One record for each pairing, with what is known of its prior."""
-        known = {prior.prior: _prior_record(prior) for prior in self.priors}
+        known = {prior.prior: prior for prior in self.priors}
         return [
             {
                 "prior": pairing.prior,
@@ -131,23 +134,17 @@ class Inspection(Shown):
                 "transport_cost": pairing.transport_cost,
                 "crossing": pairing.simulated_flow.crossing,
                 "shift": pairing.simulated_flow.shift,
-                **{name: value for name, value in known[pairing.prior].items() if name != "prior"},
+                "explained_variance": known[pairing.prior].explained_variance,
+                "log_density": known[pairing.prior].log_density,
+                "half_share": known[pairing.prior].half_share,
+                "fit_seconds": known[pairing.prior].seconds,
             }
             for pairing in self.pairings
         ]
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists and numbers."""
-        pairings = [asdict(pairing) | {"score": pairing.score} for pairing in self.pairings]
-        return asdict(self) | {"pairings": pairings}
-
-    def save(self, path: Path | str) -> None:
-        """Write :meth:`as_dict` as JSON.
-
-        Raises:
-            CheckpointError: the file cannot be written.
-        """
-        write_json(path, self.as_dict())
+        return asdict(self)
 
 
 def inspect_priors(
@@ -212,7 +209,7 @@ def inspect_priors(
         seconds=time.perf_counter() - start,
     )
     if out is not None:
-        found.save(Path(out) / "inspection.json")
+        write_json(Path(out) / "inspection.json", found.as_dict())
     return found
 
 
@@ -239,18 +236,8 @@ def _pairings(
             gap = source_mismatch(coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS)
             cost = mean_transport_cost(prior, coupling, examples, generator)
             flow = simulate_flow(prior, coupling, examples, generator, steps=steps)
-        yield Pairing(spec, name, cost, gap.as_dict(), flow, time.perf_counter() - start)
-
-
-def _prior_record(prior: FittedPrior) -> dict[str, Any]:
-    """What a prior gives on held-out data."""
-    return {
-        "prior": prior.prior,
-        "explained_variance": prior.closeness.explained_variance,
-        "log_density": prior.closeness.log_density,
-        "half_share": prior.half_share,
-        "fit_seconds": prior.seconds,
-    }
+        seconds = time.perf_counter() - start
+        yield Pairing(spec, name, cost, gap.as_dict(), flow, flow.score, seconds)
 
 
 @dataclass(frozen=True)
@@ -262,20 +249,10 @@ class Candidate:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Suggestion:
-    """The candidates, best first, and the seconds that all of them took."""
-
-    candidates: list[Candidate]
-    seconds: float
-    rows: int
-
-
-def suggest(examples: Examples, seed: int) -> Suggestion | None:
+def suggest(examples: Examples, seed: int) -> list[Candidate] | None:
     """Fit a small set of mixtures on at most 4,000 examples; None for embeddings, which ``gmm`` refuses."""
     if examples.cond is not None and examples.labels is None:
         return None
-    start = time.perf_counter()
     rows, held_out = slice(0, MOST_ROWS), slice(0, MOST_HELD_OUT)
     x, cond = examples.x[rows], take(examples.labels, rows)
     x1, cond1 = examples.held_out[held_out], take(examples.held_out_labels, held_out)
@@ -289,11 +266,10 @@ def suggest(examples: Examples, seed: int) -> Suggestion | None:
             began = time.perf_counter()
             prior = Prior.create("gmm", max_iter=MAX_ITERATIONS, **options)
             prior.fit((x, cond), generator=torch.Generator().manual_seed(seed))
-            density = float(prior.log_prob(x1, cond1).double().mean()) / x1[0].numel()
+            density = mean_log_density(prior, x1, cond1)
             found.append(Candidate(str(Spec("gmm", options)), density, time.perf_counter() - began))
             trying.advance()
-    found.sort(key=lambda candidate: -candidate.log_density)
-    return Suggestion(found, time.perf_counter() - start, len(x))
+    return sorted(found, key=lambda candidate: -candidate.log_density)
 
 
 def _candidates(examples: Examples, dim: int) -> list[dict[str, Any]]:

@@ -4,16 +4,12 @@ At each time t of Euler's method v(x, t, c) = (E[x1 | x_t = x, c] − x) / (1 �
 pairs; source samples of sampling take the steps, and are compared with held-out data. Where those of training
 are δ deviations off, n examples are worth n exp(−‖δ‖²), the effective size of an importance sample (Kong
 1992). docs/inspect.md derives the score, of which only the order is meant to carry over.
-
-The regression of x1 on x_t is affine, plus a Gaussian kernel where that helps on rows left out. Both forms
-choose their regularisation by the exact leave-one-out error (Allen 1974), which a linear smoother ŷ = H y
-gives without refitting: (y_i − ŷ_i) / (1 − H_ii), or α_i / (K + I)⁻¹_ii with α = (K + I)⁻¹ y.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +19,8 @@ from flowprior.conditions import Conditions, joined, label_groups, numbers_in
 from flowprior.conditions import rows as take
 from flowprior.couplings import Coupling
 from flowprior.couplings.costs import squared_distances
-from flowprior.inspection.examples import POOLED, Examples, draw_pairs, principal_axes
+from flowprior.inspection.examples import POOLED, Examples, draw_pairs
+from flowprior.inspection.regression import Regression, fit_regression, principal_axes
 from flowprior.priors import Prior
 
 TRAINING_BATCH = 128
@@ -35,12 +32,6 @@ FEWEST_ROWS = 48
 LEAST_DISTANCE = 1e-3
 """Smaller distances of a few hundred rows are chance."""
 MOST_SHIFT = 50.0
-RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Of the affine part, relative to the mean squared singular value."""
-AMPLITUDES = (0.3, 1.0, 3.0, 10.0)
-"""Of the Gaussian kernel, as a share of the noise variance."""
-CONSTANT = 100.0
-Denoiser = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -49,10 +40,10 @@ class SimulatedFlow:
 
     Attributes:
         distance: for each number of steps, the energy distance between its samples and held-out data, as a
-            share of the largest it could be: 0 for equal laws, 1 for point masses apart; averaged over
-            conditions. Unbiased, so that chance can bring it below 0.
+            share of the largest it could be: 0 for equal distributions, 1 for point masses apart; averaged
+            over conditions. Unbiased, so that chance can bring it below 0.
         crossing: E‖(x1 − x0) − v(x_t, t)‖² over the steps' times, as a share of the data's variance within
-            conditions: the part of the velocity that the position does not tell.
+            conditions: the part of the velocity that the position does not determine.
         shift: ‖δ‖², δ the distance between the means of the source samples of training and of sampling under
             a condition in units of their deviation, averaged over conditions, less what chance gives.
         groups: how many conditions were simulated; 1 where they were pooled.
@@ -126,13 +117,13 @@ def energy_coefficient(x: Tensor, y: Tensor) -> float:
     return float((cross - within) / cross.clamp_min(1e-300))
 
 
-def _denoisers(group: _Group, steps: int) -> tuple[list[Denoiser], float]:
+def _denoisers(group: _Group, steps: int) -> tuple[list[Regression], float]:
     """E[x1 | x_t] at the times 0, 1/k, …, and the mean unexplained part of the velocity."""
     fitted, lost = [], 0.0
     variance = float(group.x1.var(0).mean().clamp_min(1e-300))
     for step in range(steps):
         t = step / steps
-        denoiser, error = fit_denoiser(t * group.x1 + (1 - t) * group.x0, group.x1)
+        denoiser, error = fit_regression(t * group.x1 + (1 - t) * group.x0, group.x1)
         fitted.append(denoiser)
         lost += error / (1 - t) ** 2 / variance / steps
     return fitted, lost
@@ -175,7 +166,7 @@ def _rows(examples: Examples, pairs: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def _centres(examples: Examples) -> tuple[Tensor, Tensor]:
-    """Mean of the data under each row's condition, ``[N, D]`` and ``[M, D]``: a network is told it."""
+    """Mean of the data under each row's condition, ``[N, D]`` and ``[M, D]``, which a network knows."""
     x = examples.x.flatten(1).double()
     held_out = torch.zeros(len(examples.held_out), x.shape[1], dtype=torch.float64)
     if examples.labels is not None and examples.held_out_labels is not None:
@@ -185,70 +176,16 @@ def _centres(examples: Examples) -> tuple[Tensor, Tensor]:
         return means[examples.labels], means[examples.held_out_labels]
     if examples.cond is None or examples.held_out_cond is None:
         return x.mean(0).expand_as(x), x.mean(0).expand_as(held_out)
-    told, held_out_told = _numbers(joined([examples.cond, examples.held_out_cond])).split(
-        [len(x), len(held_out)]
-    )
-    mean, _ = fit_denoiser(told[:MOST_POOLED_ROWS], x[:MOST_POOLED_ROWS])
-    return mean(told), mean(held_out_told)
+    numbers = _numbers(joined([examples.cond, examples.held_out_cond]))
+    seen, unseen = numbers.split([len(x), len(held_out)])
+    mean, _ = fit_regression(seen[:MOST_POOLED_ROWS], x[:MOST_POOLED_ROWS])
+    return mean(seen), mean(unseen)
 
 
 def _numbers(cond: Conditions | None) -> Tensor:
-    """All that a condition tells, as numbers float64 ``[B, E]``: a column for each label, means of tokens."""
+    """All of a condition, as numbers float64 ``[B, E]``: a column for each label, means of tokens."""
     assert cond is not None
     numbers, labels = numbers_in(cond), label_groups(cond)
     beside = [] if numbers is None else [numbers.double()]
     beside += [] if labels is None else [torch.nn.functional.one_hot(labels).double()]
     return torch.cat(beside, 1)
-
-
-def fit_denoiser(x: Tensor, y: Tensor) -> tuple[Denoiser, float]:
-    """A function from rows like x ``[n, d]`` to rows like y ``[n, e]``, and its leave-one-out error.
-
-    Args:
-        x: inputs, float64.
-        y: targets, float64.
-
-    Returns:
-        the function, and the mean square error on rows left out.
-    """
-    affine, penalty, error = _fit_affine(x, y)
-    kernel, kernel_error = _fit_kernel(x, y, penalty)
-    return (kernel, kernel_error) if kernel_error < error else (affine, error)
-
-
-def _fit_affine(x: Tensor, y: Tensor) -> tuple[Denoiser, float, float]:
-    """Ridge regression; the function, its penalty on squared coefficients, and its leave-one-out error."""
-    x_mean, y_mean = x.mean(0), y.mean(0)
-    left, singular, right = torch.linalg.svd(x - x_mean, full_matrices=False)
-    power, projected = singular.square(), left.T @ (y - y_mean)
-    scale = power.mean().clamp_min(1e-12)
-
-    def left_out(penalty: float) -> float:
-        weight = power / (power + penalty)
-        residual = y - y_mean - left @ (weight[:, None] * projected)
-        leverage = (left.square() @ weight) + 1 / len(x)
-        return float((residual / (1 - leverage).clamp_min(1e-3)[:, None]).square().mean())
-
-    penalty = min((float(ridge * scale) for ridge in RIDGES), key=left_out)
-    coefficient = right.T @ ((singular / (power + penalty))[:, None] * projected)
-    return (lambda rows: (rows - x_mean) @ coefficient + y_mean), penalty, left_out(penalty)
-
-
-def _fit_kernel(x: Tensor, y: Tensor, penalty: float) -> tuple[Denoiser, float]:
-    """Kernel ridge regression: the affine kernel of ``penalty`` plus a Gaussian one of the median width."""
-    x_mean, y_mean = x.mean(0), y.mean(0)
-    distances = squared_distances(x, x)
-    width = 2 * distances[distances > 0].median() if bool((distances > 0).any()) else distances.new_ones(())
-
-    def kernel(rows: Tensor, distances: Tensor, amplitude: float) -> Tensor:
-        linear = (rows - x_mean) @ (x - x_mean).T / penalty + CONSTANT
-        return linear + amplitude * torch.exp(-distances / width)
-
-    def left_out(amplitude: float) -> tuple[float, Tensor, float]:
-        gram = kernel(x, distances, amplitude) + torch.eye(len(x)).to(x)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
-        weights = inverse @ (y - y_mean)
-        return float((weights / inverse.diagonal()[:, None]).square().mean()), weights, amplitude
-
-    error, weights, amplitude = min(map(left_out, AMPLITUDES), key=lambda found: found[0])
-    return (lambda rows: kernel(rows, squared_distances(rows, x), amplitude) @ weights + y_mean), error

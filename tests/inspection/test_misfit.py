@@ -42,9 +42,9 @@ def test_a_ring_is_no_gaussian_at_any_scale(scale):
     of = found("gmm:covariance=full,reg_covar=0.0", laws(0, scale=scale))
     assert set(of) == {RING, GAUSSIAN}, "a label of two held-out rows is not tested"
     assert of[RING].p_value < 1e-6
-    assert of[RING].told_apart > 0.8
+    assert of[RING].auc > 0.8
     assert of[GAUSSIAN].p_value > LEVEL
-    assert of[GAUSSIAN].told_apart == pytest.approx(0.5, abs=0.1)
+    assert of[GAUSSIAN].auc == pytest.approx(0.5, abs=0.1)
 
 
 def test_laws_that_fit_are_seldom_flagged():
@@ -90,7 +90,7 @@ def test_the_warning_names_the_worst_first():
     warning = misfit_warning("gmm", of, ["a", "b", "c"])
     assert warning is not None
     assert "labels c, a: " in warning
-    assert "80%" in warning
+    assert "0.80" in warning
     assert misfit_warning("gmm", {1: of[1]}, None) is None
     many = misfit_warning("gmm", dict.fromkeys(range(8), of[2]), None)
     assert many is not None
@@ -99,10 +99,12 @@ def test_the_warning_names_the_worst_first():
 
 def test_inspect_warns_and_shows_it(capsys):
     report = inspect_priors(laws(0), ["gmm:covariance=full", "gaussian"], suggestion=False)
-    assert any("=full does not have the law of label ring: " in warning for warning in report.warnings)
+    assert any(
+        "=full does not have the distribution of label ring: " in warning for warning in report.warnings
+    )
     fitted, standard = report.priors
     assert standard.misfit == {}, "N(0, I) is fitted to nothing"
-    assert report.as_dict()["priors"][0]["misfit"][RING]["told_apart"] == fitted.misfit[RING].told_apart
+    assert report.as_dict()["priors"][0]["misfit"][RING]["auc"] == fitted.misfit[RING].auc
     table = inspection_tables(report)[0]
-    column = next(column for column in table.columns if str(column.header) == "told apart")
+    column = next(column for column in table.columns if str(column.header) == "test AUC")
     assert next(str(cell) for cell in column.cells).endswith("*")

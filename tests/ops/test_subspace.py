@@ -47,7 +47,8 @@ def test_the_native_operators_are_the_formulas_row_by_row(rows, dim, rank, gener
         normal(generator, rows, dim),
         normal(generator, rows, rank),
     )
-    plain, t = replace(frame, axes=replace(frame.axes, transposed=None)), torch.rand(rows, generator=generator).double()
+    plain = replace(frame, axes=replace(frame.axes, transposed=None))
+    t = torch.rand(rows, generator=generator).double()
     assert frame.tables(x, latent) is not None
     assert plain.tables(x) is None
     for of in (
