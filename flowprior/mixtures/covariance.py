@@ -8,8 +8,9 @@ A family says how Σ is parametrised. Its parameters are tensors with leading di
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -62,6 +63,8 @@ class Statistics:
 
 
 Parameters = dict[str, Tensor]
+RowsOf = Callable[[], Iterable[tuple[Tensor, int]]]
+"""From nothing to one pass over rows ``[n, D]`` of a condition and its label, piece by piece."""
 
 LOST_DIGITS = 0.01
 """Relative error of a variance from which on its sums are taken in float64."""
@@ -74,6 +77,8 @@ class Covariance(abc.ABC):
     parameters: ClassVar[tuple[str, ...]]
     rank: int = 0
     full_moments: ClassVar[bool] = False
+    fitter_class: ClassVar[type[Fitter]]
+    """The class of the family's maximum-likelihood fits."""
 
     @abc.abstractmethod
     def spread(self, covariance: Parameters) -> Tensor:
@@ -83,11 +88,11 @@ class Covariance(abc.ABC):
     def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
         """Parameters of one component (no leading dimensions) with the given moments."""
 
-    @abc.abstractmethod
     def fitter(
         self, moments: ConditionMoments, components: int, *, dtype: torch.dtype, settings: FitSettings
     ) -> Fitter:
-        """A fresh maximum-likelihood fit over all conditions at once."""
+        """Begin a maximum-likelihood fit over all conditions at once."""
+        return self.fitter_class(self, moments, components, dtype, settings)
 
 
 @dataclass(frozen=True)
@@ -161,12 +166,20 @@ class Fitter(abc.ABC):
         statistics: what the running pass has gathered.
     """
 
+    passes: ClassVar[int] = 0
+    """The number of passes over the rows that a single component takes; 0 in closed form."""
     full: ClassVar[bool] = False
     """True if second moments are of all pairs of dimensions."""
 
     def __init__(
-        self, moments: ConditionMoments, components: int, dtype: torch.dtype, settings: FitSettings
+        self,
+        family: Any,
+        moments: ConditionMoments,
+        components: int,
+        dtype: torch.dtype,
+        settings: FitSettings,
     ) -> None:
+        self.family = family
         self.settings = settings
         self.dtype = dtype
         self.components = components
@@ -194,6 +207,12 @@ class Fitter(abc.ABC):
     @abc.abstractmethod
     def maximise(self, active: Tensor) -> None:
         """Set parameters of the ``active`` conditions (bool ``[C]``), then clear the statistics."""
+
+    def fit_single(self, rows_of: RowsOf, moments: ConditionMoments) -> None:
+        """Fit one component to every condition: by passes over its rows, or from its ``moments``."""
+        self.statistics.count[:, 0] = moments.count
+        self.statistics.second[:, 0] = moments.scatter
+        self.maximise(torch.ones(len(moments.count), dtype=torch.bool))
 
     def _centred(self, x: Tensor, condition: int) -> Tensor:
         """Rows about the condition's reference, in a dtype whose digits suffice for squares."""

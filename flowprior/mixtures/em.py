@@ -18,8 +18,6 @@ from flowprior.mixtures.grouped import joined, segments
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.streams.batches import Batch, CheckedBatches
 
-SUBSPACE_PASSES = 10
-
 Segments = Callable[[Tensor], Iterator[tuple[Tensor, int]]]
 """Given the active conditions (bool ``[C]``), their rows ``[n, D]``, one condition at a time."""
 SAMPLE_SIZE = 1024
@@ -73,7 +71,10 @@ def fit_mixture(
     dtype = data.peek()[0].dtype
     fitter = family.fitter(moments, components, dtype=dtype, settings=settings)
     if components == 1:
-        return _fit_single(data, moments, fitter, family)
+        fitter.fit_single(partial(segments, data, len(moments.count)), moments)
+        unknown = torch.full_like(moments.count, torch.nan)
+        passes = torch.full((len(unknown),), fitter.passes)
+        return Mixture(torch.zeros_like(unknown)[:, None], fitter.mean, fitter.covariance, unknown, passes)
     conditions, dim = moments.mean.shape
     sample = Reservoirs.over(data, conditions, dim, dtype, least=components, generator=settings.generator)
     centres = kmeans_centres(sample, components, settings.generator)
@@ -93,26 +94,6 @@ def fit_mixture(
         if not bool(active.any()):
             break
     return Mixture(logits, fitter.mean, fitter.covariance, previous, iterations)
-
-
-def _fit_single(
-    data: CheckedBatches, moments: ConditionMoments, fitter: Fitter, family: Covariance
-) -> Mixture:
-    """One component: moments give it in closed form, but a low-rank factor takes subspace iterations."""
-    conditions = len(moments.count)
-    everything = torch.ones(conditions, dtype=torch.bool)
-    passes = SUBSPACE_PASSES if family.rank else 0
-    for _ in range(passes):
-        for x, label in segments(data, conditions):
-            fitter.accumulate(fitter.prepare(x, label), label, torch.ones(len(x), 1, dtype=x.dtype))
-        fitter.maximise(everything)
-    if not passes:
-        fitter.statistics.count[:, 0] = moments.count
-        fitter.statistics.second[:, 0] = moments.scatter
-        fitter.maximise(everything)
-    unknown = torch.full((conditions,), torch.nan, dtype=torch.float64)
-    logits = torch.zeros(conditions, 1, dtype=torch.float64)
-    return Mixture(logits, fitter.mean, fitter.covariance, unknown, torch.full((conditions,), passes))
 
 
 def _assign(rows_of: Segments, fitter: Fitter, centres: Tensor) -> Tensor:

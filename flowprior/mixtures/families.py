@@ -12,10 +12,12 @@ z ~ p(z | x1), average to N(0, I)'s mean and covariance exactly, however far the
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Parameters
+from flowprior.mixtures.covariance import Covariance, Fitter, Parameters, RowsOf
 from flowprior.mixtures.moments import ConditionMoments, Moments
 from flowprior.ops import lowrank_log_density, triangular_log_density
 from flowprior.ops.mixture import LOG_2PI
@@ -29,50 +31,13 @@ AT_ONCE = 1 << 21
 """Numbers of the conditions' bases that are turned at once: 16 MiB, and some times as much on the way."""
 
 
-class Diagonal(Covariance):
-    """Σ_k = diag(σ²_k1 … σ²_kD); variances ``var [C, K, D]``."""
-
-    name = "diag"
-    parameters = ("var",)
-
-    def spread(self, covariance: Parameters) -> Tensor:
-        return covariance["var"]
-
-    def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
-        return {"var": self.reduce(moments.variance) + reg_covar}
-
-    def fitter(
-        self, moments: ConditionMoments, components: int, *, dtype: torch.dtype, settings: FitSettings
-    ) -> DiagonalFitter:
-        return DiagonalFitter(self, moments, components, dtype, settings)
-
-    def reduce(self, variance: Tensor) -> Tensor:
-        """Variances as the family keeps them, from ``[..., D]``."""
-        return variance
-
-
-class Spherical(Diagonal):
-    """Σ_k = σ²_k I; variances ``var [C, K, 1]``."""
-
-    name = "spherical"
-
-    def reduce(self, variance: Tensor) -> Tensor:
-        return variance.mean(-1, keepdim=True)
-
-
 class DiagonalFitter(Fitter):
     """EM with two matrix products a batch: densities and statistics are both linear in (x, x²)."""
 
-    def __init__(
-        self,
-        family: Diagonal,
-        moments: ConditionMoments,
-        components: int,
-        dtype: torch.dtype,
-        settings: FitSettings,
-    ) -> None:
-        super().__init__(moments, components, dtype, settings)
-        self.family = family
+    family: Diagonal
+
+    def __init__(self, family: Diagonal, moments: ConditionMoments, *options: Any) -> None:
+        super().__init__(family, moments, *options)
         self._coefficient = self._constant = torch.empty(0)
         self._exact = torch.zeros(len(moments.count), dtype=torch.bool)
 
@@ -125,36 +90,31 @@ class DiagonalFitter(Fitter):
         self._exact = distance.amax(-1) * torch.finfo(self.dtype).eps > 1e-2
 
 
-class Full(Covariance):
-    """Σ_k any positive definite matrix; lower Cholesky factors ``cholesky [C, K, D, D]``."""
+class Diagonal(Covariance):
+    """Σ_k = diag(σ²_k1 … σ²_kD); variances ``var [C, K, D]``."""
 
-    name = "full"
-    parameters = ("cholesky",)
-    full_moments = True
-    tied = False
-
-    def log_density(self, x: Tensor, mean: Tensor, covariance: Parameters) -> Tensor:
-        """Return log N(x; μ_k, Σ_k) ``[n, K]`` of one condition: x ``[n, D]``, mean ``[K, D]``."""
-        return triangular_log_density(x, mean, covariance["cholesky"])
+    name = "diag"
+    parameters = ("var",)
+    fitter_class = DiagonalFitter
 
     def spread(self, covariance: Parameters) -> Tensor:
-        return covariance["cholesky"].diagonal(dim1=-2, dim2=-1)
+        return covariance["var"]
 
     def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
-        covariance = moments.covariance if moments.covariance is not None else moments.variance.diag()
-        return {"cholesky": _cholesky(covariance, reg_covar)}
+        return {"var": self.reduce(moments.variance) + reg_covar}
 
-    def fitter(
-        self, moments: ConditionMoments, components: int, *, dtype: torch.dtype, settings: FitSettings
-    ) -> FullFitter:
-        return FullFitter(self, moments, components, dtype, settings)
+    def reduce(self, variance: Tensor) -> Tensor:
+        """Variances as the family keeps them, from ``[..., D]``."""
+        return variance
 
 
-class Tied(Full):
-    """One full Σ shared by the components of a condition; ``cholesky [C, 1, D, D]``."""
+class Spherical(Diagonal):
+    """Σ_k = σ²_k I; variances ``var [C, K, 1]``."""
 
-    name = "tied"
-    tied = True
+    name = "spherical"
+
+    def reduce(self, variance: Tensor) -> Tensor:
+        return variance.mean(-1, keepdim=True)
 
 
 class FullFitter(Fitter):
@@ -162,16 +122,7 @@ class FullFitter(Fitter):
 
     full = True
 
-    def __init__(
-        self,
-        family: Full,
-        moments: ConditionMoments,
-        components: int,
-        dtype: torch.dtype,
-        settings: FitSettings,
-    ) -> None:
-        super().__init__(moments, components, dtype, settings)
-        self.family = family
+    family: Full
 
     def log_density(self, prepared: Tensor, condition: int) -> Tensor:
         mean, factor = self.mean[condition], self.covariance["cholesky"][condition]
@@ -206,6 +157,34 @@ class FullFitter(Fitter):
         self.statistics.clear()
 
 
+class Full(Covariance):
+    """Σ_k any positive definite matrix; lower Cholesky factors ``cholesky [C, K, D, D]``."""
+
+    name = "full"
+    parameters = ("cholesky",)
+    fitter_class = FullFitter
+    full_moments = True
+    tied = False
+
+    def log_density(self, x: Tensor, mean: Tensor, covariance: Parameters) -> Tensor:
+        """Return log N(x; μ_k, Σ_k) ``[n, K]`` of one condition: x ``[n, D]``, mean ``[K, D]``."""
+        return triangular_log_density(x, mean, covariance["cholesky"])
+
+    def spread(self, covariance: Parameters) -> Tensor:
+        return covariance["cholesky"].diagonal(dim1=-2, dim2=-1)
+
+    def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
+        covariance = moments.covariance if moments.covariance is not None else moments.variance.diag()
+        return {"cholesky": _cholesky(covariance, reg_covar)}
+
+
+class Tied(Full):
+    """One full Σ shared by the components of a condition; ``cholesky [C, 1, D, D]``."""
+
+    name = "tied"
+    tied = True
+
+
 def _cholesky(covariance: Tensor, reg_covar: float) -> Tensor:
     """Factor Σ + reg·I; where rounding leaves that slightly indefinite, with the least jitter that works.
 
@@ -221,52 +200,15 @@ def _cholesky(covariance: Tensor, reg_covar: float) -> Tensor:
     raise torch.linalg.LinAlgError("a covariance is not positive definite")
 
 
-class LowRank(Covariance):
-    """Σ_k = W_k W_kᵀ + diag(ψ_k); ``factor [C, K, D, r]`` and ``noise [C, K, D]``.
-
-    Args:
-        rank: r, at most D.
-    """
-
-    name = "lowrank"
-    parameters = ("factor", "noise")
-
-    def __init__(self, rank: int) -> None:
-        self.rank = rank
-
-    def log_density(self, x: Tensor, mean: Tensor, covariance: Parameters) -> Tensor:
-        """Return log N(x; μ_k, Σ_k) ``[n, K]`` of one condition: x ``[n, D]``, mean ``[K, D]``."""
-        return lowrank_log_density(x, mean, covariance["factor"], covariance["noise"])
-
-    def spread(self, covariance: Parameters) -> Tensor:
-        return covariance["noise"]
-
-    def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
-        """The factor stays zero: pooled moments are kept as a diagonal."""
-        dim = len(moments.mean)
-        return {
-            "factor": torch.zeros(dim, min(self.rank, dim), dtype=torch.float64),
-            "noise": moments.variance + reg_covar,
-        }
-
-    def fitter(
-        self, moments: ConditionMoments, components: int, *, dtype: torch.dtype, settings: FitSettings
-    ) -> LowRankFitter:
-        return LowRankFitter(self, moments, components, dtype, settings)
-
-
 class LowRankFitter(Fitter):
     """EM whose M-step is one subspace iteration for every component."""
 
-    def __init__(
-        self,
-        family: LowRank,
-        moments: ConditionMoments,
-        components: int,
-        dtype: torch.dtype,
-        settings: FitSettings,
-    ) -> None:
-        super().__init__(moments, components, dtype, settings)
+    passes = 10
+    family: LowRank
+
+    def __init__(self, family: LowRank, moments: ConditionMoments, *options: Any) -> None:
+        super().__init__(family, moments, *options)
+        settings, components = self.settings, self.components
         conditions, dim = moments.mean.shape
         self.rank = min(family.rank, dim)
         self.width = min(dim, self.rank + OVERSAMPLING)
@@ -278,6 +220,13 @@ class LowRankFitter(Fitter):
         whitened = torch.linalg.qr(random).Q.expand(conditions, components, -1, -1)
         self.basis = whitened / self.psi.sqrt()[..., None]
         self.projected = torch.zeros_like(self.basis)
+
+    def fit_single(self, rows_of: RowsOf, moments: ConditionMoments) -> None:
+        every = torch.ones(len(self.psi), dtype=torch.bool)
+        for _ in range(self.passes):
+            for x, condition in rows_of():
+                self.accumulate(x, condition, x.new_ones(len(x), 1))
+            self.maximise(every)
 
     def log_density(self, prepared: Tensor, condition: int) -> Tensor:
         mean, factor, noise = (
@@ -348,3 +297,33 @@ class LowRankFitter(Fitter):
             residual = residual.mean(-1, keepdim=True).expand_as(residual)
         least = LEAST_NOISE * residual.mean(-1, keepdim=True)
         return torch.maximum(residual, least) + self.settings.reg_covar
+
+
+class LowRank(Covariance):
+    """Σ_k = W_k W_kᵀ + diag(ψ_k); ``factor [C, K, D, r]`` and ``noise [C, K, D]``.
+
+    Args:
+        rank: r, at most D.
+    """
+
+    name = "lowrank"
+    parameters = ("factor", "noise")
+    fitter_class = LowRankFitter
+
+    def __init__(self, rank: int) -> None:
+        self.rank = rank
+
+    def log_density(self, x: Tensor, mean: Tensor, covariance: Parameters) -> Tensor:
+        """Return log N(x; μ_k, Σ_k) ``[n, K]`` of one condition: x ``[n, D]``, mean ``[K, D]``."""
+        return lowrank_log_density(x, mean, covariance["factor"], covariance["noise"])
+
+    def spread(self, covariance: Parameters) -> Tensor:
+        return covariance["noise"]
+
+    def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
+        """The factor stays zero: pooled moments are kept as a diagonal."""
+        dim = len(moments.mean)
+        return {
+            "factor": torch.zeros(dim, min(self.rank, dim), dtype=torch.float64),
+            "noise": moments.variance + reg_covar,
+        }

@@ -31,7 +31,6 @@ from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.network_training import DensityTraining, MapperNetwork, train_density
 from flowprior.streams.batches import Batch, CheckedBatches
 
-PASSES = 10
 LEAST_NOISE = 1e-6
 Means = Callable[[Tensor], Tensor]
 LEAST_VARIANCE = 1e-4
@@ -168,10 +167,7 @@ def fit_factor(data: CheckedBatches, mean: Means, rank: int, settings: FitSettin
     """The maximum-likelihood W ``[D, rank]`` and ψ ``[D]`` of all residuals about zero, in float64."""
     moments = ConditionMoments.over(_residuals(iter(data), mean)).about_origin()
     fitter = LowRank(rank).fitter(moments, 1, dtype=data.peek()[0].dtype, settings=settings)
-    for _ in range(PASSES):
-        for residual, _ in _residuals(iter(data), mean):
-            fitter.accumulate(residual, 0, residual.new_ones(len(residual), 1))
-        fitter.maximise(torch.ones(1, dtype=torch.bool))
+    fitter.fit_single(lambda: ((residual, 0) for residual, _ in _residuals(iter(data), mean)), moments)
     return fitter.covariance["factor"][0, 0], fitter.covariance["noise"][0, 0]
 
 

@@ -23,7 +23,6 @@ from torch import Tensor
 
 from flowprior.errors import InputError
 from flowprior.mixtures import FitSettings, LowRank, Parameters
-from flowprior.mixtures.em import SUBSPACE_PASSES
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.holdout import in_pieces
 
@@ -56,13 +55,9 @@ def fit_rows(rows: Tensor, rank: int, settings: FitSettings, owner: str) -> dict
     pieces = [piece for piece, _ in in_pieces([(rows, None)])]
     moments = ConditionMoments.over((piece, None) for piece in pieces)
     settings = replace(settings, generator=torch.Generator().manual_seed(SEED), shrunk=None)
-    everything = torch.ones(1, dtype=torch.bool)
     with explaining_degenerate(owner, settings.reg_covar):
         fitter = LowRank(rank).fitter(moments, 1, dtype=rows.dtype, settings=settings)
-        for _ in range(SUBSPACE_PASSES):
-            for piece in pieces:
-                fitter.accumulate(piece, 0, torch.ones(len(piece), 1, dtype=rows.dtype))
-            fitter.maximise(everything)
+        fitter.fit_single(lambda: ((piece, 0) for piece in pieces), moments)
         return lowrank_tables(fitter.mean, fitter.covariance, rows)
 
 

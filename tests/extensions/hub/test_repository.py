@@ -208,10 +208,3 @@ def test_without_the_hubs_package_the_error_names_the_extra(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(OptionError, match=r"pip install huggingface_hub$"):
         from_pretrained(NAME)
-
-
-def test_the_methods_of_before_name_the_functions() -> None:
-    with pytest.raises(OptionError, match=r"import it from flowprior\.extensions\.hub"):
-        flow_of().push_to_hub(NAME)
-    with pytest.raises(OptionError, match=r"import it from flowprior\.extensions\.hub"):
-        Flow.from_pretrained(NAME)
