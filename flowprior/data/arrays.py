@@ -224,9 +224,9 @@ class MappedRows:
         parts, places = self.place(rows)
         found = torch.empty(len(rows), *self.arrays[0].shape[1:])
         for part in parts.unique().tolist():
-            mine = (parts == part).nonzero().flatten()
-            mine = mine[places[mine].argsort()]
-            found[mine] = as_float32(self.arrays[part][places[mine].numpy()])
+            of_part = (parts == part).nonzero().flatten()
+            of_part = of_part[places[of_part].argsort()]
+            found[of_part] = as_float32(self.arrays[part][places[of_part].numpy()])
         return found
 
 

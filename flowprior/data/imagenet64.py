@@ -32,7 +32,7 @@ CLASS_NAMES = "map_clsloc.txt"
 
 
 class ImageNet64(Data):
-    """Images [3, 64, 64] in [-1, 1] of ``.npz`` batches, of which only the rows of a batch are in memory.
+    """The images [3, 64, 64] in [-1, 1] of ``.npz`` files, of which only a batch is in memory.
 
     The arrays are copied once, as ``.npy`` files, into the library's cache (``$FLOWPRIOR_CACHE``), 12 KiB a
     image, and memory-mapped there. Labels are held, eight bytes an image.
@@ -62,7 +62,7 @@ class ImageNet64(Data):
         return len(self._labels)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Images ``[B, 3, 64, 64]`` and labels of 0 to 999 ``[B]``."""
+        """Return images ``[B, 3, 64, 64]`` and labels of 0 to 999 ``[B]``."""
         x = self._pixels.gather(indices).div_(127.5).sub_(1)
         return x.view(-1, *self.event_shape), self._labels[indices]
 

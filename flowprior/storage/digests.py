@@ -22,8 +22,8 @@ from flowprior.errors import CheckpointError, DataNotFoundError, InputError
 from flowprior.storage.lock import NAME as LOCK
 from flowprior.storage.lock import FolderLock
 from flowprior.storage.reading import read_bytes, read_json
-from flowprior.storage.tensor_files import parse_tensors, save_tensors
-from flowprior.storage.writing import beside, is_leftover, remove_files, sync, write_json, writing
+from flowprior.storage.tensor_files import packed, parse_tensors
+from flowprior.storage.writing import is_leftover, remove_files, replacing, write_json
 
 DIGEST = "digest"
 """The key of a manifest under which the digest of all its other keys stands."""
@@ -186,16 +186,11 @@ def save_by_digest(folder: Path, stem: str, tensors: dict[str, Tensor], metadata
     Raises:
         CheckpointError: the file cannot be written.
     """
-    temporary = beside(folder / f"{stem}.safetensors")
-    try:
-        save_tensors(temporary, tensors, metadata)
-        found = bind(temporary)
-        binding = Binding(f"{stem}-{found.sha256[:16]}.safetensors", found.sha256, found.size)
-        with writing(folder):
-            temporary.replace(folder / binding.name)
-            sync(folder)
-    finally:
-        remove_files([temporary])
+    data = packed(tensors, metadata)
+    sha256 = hashlib.sha256(data).hexdigest()
+    binding = Binding(f"{stem}-{sha256[:16]}.safetensors", sha256, len(data))
+    with replacing(folder / binding.name) as temporary:
+        temporary.write_bytes(data)
     return binding
 
 

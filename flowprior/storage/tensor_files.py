@@ -47,16 +47,20 @@ def save_tensors(
     Raises:
         CheckpointError: the file cannot be written (disk full, no permission).
     """
-    path = Path(path)
+    # Through memory: the writer of safetensors makes a temporary file, which a kill would leave for ever.
+    with replacing(path) as temporary:
+        temporary.write_bytes(packed(tensors, metadata or {}))
+
+
+def packed(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Return the bytes of a safetensors file of ``tensors`` and ``metadata``, with a checksum."""
     # safetensors refuses tensors that share memory (tied weights), so every one is a copy of its own.
     copies = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    header = json.dumps({"crc32": _checksum(copies), "metadata": dict(metadata or {})}, sort_keys=True)
-    # Through memory: the writer of safetensors makes a temporary file, which a kill would leave for ever.
-    with replacing(path) as temporary:
-        temporary.write_bytes(save(copies, metadata={HEADER: header}))
+    header = json.dumps({"crc32": _checksum(copies), "metadata": dict(metadata)}, sort_keys=True)
+    return save(copies, metadata={HEADER: header})
 
 
 def load_tensors(path: Path | str) -> tuple[dict[str, Tensor], dict[str, str]]:

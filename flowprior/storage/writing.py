@@ -136,10 +136,8 @@ def beside(path: Path, suffix: str = "") -> Path:
 
 def leftover_of(path: Path) -> str | None:
     """Return the final name of a temporary file or folder of :func:`beside`; None for any other path."""
-    name = None
-    while match := _TEMPORARY_NAME.fullmatch(name or path.name):  # One may be beside another one.
-        name = match["name"]
-    return name
+    match = _TEMPORARY_NAME.fullmatch(path.name)
+    return match["name"] if match else None
 
 
 def is_leftover(path: Path) -> bool:

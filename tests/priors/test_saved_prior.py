@@ -83,8 +83,7 @@ def test_a_prior_with_nan_is_not_saved(tmp_path):
 
 
 def test_what_a_killed_save_left_is_removed_by_the_next_one(tmp_path):
-    ours = (".prior.json.0123abcd.tmp", ".prior.safetensors.0123abcd.tmp")
-    left = [*ours, "..prior.safetensors.0123abcd.tmp.89abcdef.tmp"]
+    left = (".prior.json.0123abcd.tmp", f".prior-{'0' * 16}.safetensors.0123abcd.tmp")
     for name in (*left, ".notes.txt.0123abcd.tmp"):
         (tmp_path / name).touch()
     fitted().save(tmp_path)

@@ -292,8 +292,8 @@ def _data(
     data.annotation = Annotation(numbers.key, names, *terms, None if label is None else str(label))
     types = f" of {len(cells.names)} types (obs column {label})" if cells.names else ""
     units = "each with mean 0 and variance 1" if standardise else f"divided by {float(scale):.4g}"
-    told = f"{numbers.key} as it is, {names[0]} … {names[-1]}"
-    data.remarks = [f"{len(train):,} training cells{types}: {told}, {units}"]
+    sentence = f"{numbers.key} as it is, {names[0]} … {names[-1]}"
+    data.remarks = [f"{len(train):,} training cells{types}: {sentence}, {units}"]
     return data
 
 
@@ -331,5 +331,5 @@ def _few_caution(cells: Cells, training: Tensor) -> str | None:
         "a prior of so few is little more than these cells; leave such types out by min_cells=, or share "
         "what is learnt by --prior gmm:shrinkage=2"
     )
-    told = f"expected {FEW_CELLS} or more training cells of a type, got {', '.join(few)}: {advice}"
-    return told if few else None
+    sentence = f"expected {FEW_CELLS} or more training cells of a type, got {', '.join(few)}: {advice}"
+    return sentence if few else None

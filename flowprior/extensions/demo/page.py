@@ -53,11 +53,11 @@ def build_page(flow: Flow, run: str, fields: Sequence[Field], encoder: str | Non
             except FlowpriorError as error:
                 raise gradio.Error(html.escape(str(error)), print_exception=False) from None
             images = [Image.open(io.BytesIO(figure_bytes(found.figures[name]))) for name in PICTURES]
-            told = f"<p>{html.escape(found.spent)}</p>"
+            shown_text = f"<p>{html.escape(found.spent)}</p>"
             if found.command is not None:
                 command = f"<code>{html.escape(found.command)}</code>"
-                told = f"{told}<p>The same samples on the command line:</p>{command}"
-            return [*images, told]
+                shown_text = f"{shown_text}<p>The same samples on the command line:</p>{command}"
+            return [*images, shown_text]
 
         for call in (button.click, *(box.submit for box in inputs if isinstance(box, gradio.Textbox))):
             call(

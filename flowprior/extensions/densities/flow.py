@@ -272,7 +272,7 @@ def _couplings(features: int, context: int, transforms: int, hidden: int, kind: 
         "univariate": partial(MonotonicRQSTransform, slope=1e-3),
         "shapes": [(BINS,), (BINS,), (BINS - 1,)],
     }
-    alone = ElementWiseTransform(features, context, **spline, **options)
+    elementwise = ElementWiseTransform(features, context, **spline, **options)
     affine = {"univariate": partial(MonotonicAffineTransform, slope=LEAST_SCALE)}
     options |= spline if kind == "spline" else affine
     base = UnconditionalDistribution(DiagNormal, torch.zeros(features), torch.ones(features), buffer=True)
@@ -280,7 +280,7 @@ def _couplings(features: int, context: int, transforms: int, hidden: int, kind: 
         GeneralCouplingTransform(features, context, mask=_mask(features, index), **options)
         for index in range(transforms)
     ]
-    flow = Flow([alone, *couplings], base)
+    flow = Flow([elementwise, *couplings], base)
     _start_as_the_identity(flow)
     return flow
 

@@ -105,11 +105,11 @@ class EncodedImages(EncodedData):
         return self.images.conditions(indices)
 
     def caption_embeddings(self, indices: Tensor) -> Tensor | None:
-        """Those of the images."""
+        """Return the embeddings of the images' captions."""
         return self.images.caption_embeddings(indices)
 
     def training_condition(
         self, indices: Tensor, cond: Conditions | None, chance: Tensor
     ) -> Conditions | None:
-        """Those of the images."""
+        """Return the conditions that a training step gets for the images."""
         return self.images.training_condition(indices, cond, chance)

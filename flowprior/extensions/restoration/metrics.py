@@ -43,7 +43,7 @@ class ImageMetric(EnsembleMetric):
     side: ClassVar[int] = 1
     """The least height and width of an image, in pixels."""
     likeness: Callable[[Tensor, Tensor], Tensor]
-    """Function of images and truths, both ``[B, C, H, W]``; its value is ``[B]``."""
+    """The function of images and truths, both ``[B, C, H, W]``, that returns the metric ``[B]``."""
 
     def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
         every = truth.repeat_interleave(samples.shape[1], 0)

@@ -83,9 +83,11 @@ def read_coco(file: Path) -> tuple[list[str], list[tuple[str, ...]]]:
             f"{file}: expected COCO's captions, an object with lists 'images' and 'annotations', got another "
             f"file ({type(error).__name__}: {one_line(error)}); pass COCO's captions_*.json"
         ) from error
-    odd = [name for name in names.values() if Path(name).name != name or name in ("", "..")]
-    if odd or not names:
-        raise InputError(f"{file}: expected names of files in its images, got {odd[0] if odd else 'none'!r}")
+    impossible = [name for name in names.values() if Path(name).name != name or name in ("", "..")]
+    if impossible or not names:
+        raise InputError(
+            f"{file}: expected names of files in its images, got {impossible[0] if impossible else 'none'!r}"
+        )
     captions: dict[int, list[str]] = {number: [] for number in names}
     for number, text in texts:
         if number not in captions:

@@ -261,15 +261,16 @@ class HuggingFaceEncoder(TextEncoder):
         unknown, special = tokenizer.unk_token_id, set(tokenizer.all_special_ids)
         if unknown is None or unknown in (tokenizer.eos_token_id, tokenizer.pad_token_id):
             return  # A byte-level tokenizer, to which nothing is unknown.
-        lost = [
+        meaningless = [
             text
             for text, row in zip(texts, rows, strict=True)
             if {token for token in row if token == unknown or token not in special} == {unknown}
         ]
-        if lost:
+        if meaningless:
             warnings.warn(
-                f"{self._owner} knows no word of {len(lost)} of {len(texts)} texts and cannot tell "
-                f"them apart; the first begins '{_beginning(lost[0])}'; take an encoder of their language",
+                f"{self._owner} knows no word of {len(meaningless)} of {len(texts)} texts and cannot "
+                f"distinguish them; the first begins '{_beginning(meaningless[0])}'; use an encoder of "
+                "their language",
                 RuntimeWarning,
                 stacklevel=6,
             )

@@ -187,10 +187,10 @@ def _read_texts(place: Path, inside: list[Path], images: list[Path]) -> Captione
             )
         stems[stem] = image
     texts = sorted(path for path in inside if path.suffix.lower() == ".txt" and path.is_file())
-    lonely = [text for text in texts if text.with_suffix("") not in stems]
-    if lonely:
+    unpaired = [text for text in texts if text.with_suffix("") not in stems]
+    if unpaired:
         raise InputError(
-            f"{place}: {some(lonely, 'text')} no image of the same name; add it, or remove the text"
+            f"{place}: {some(unpaired, 'text')} no image of the same name; add it, or remove the text"
         )
     captions = {text: check_caption(" ".join(read_lines(text, 4 * LONGEST)), str(text)) for text in texts}
     return {stems[text.with_suffix("")]: (caption,) for text, caption in captions.items()}

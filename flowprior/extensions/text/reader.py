@@ -63,12 +63,12 @@ class TextReader(Reader):
         """
         texts = check_texts(texts, owner)
         encoder = self._fitting_encoder(condition, owner)
-        said = [text for text in dict.fromkeys(texts) if not is_empty(text)]
+        different = [text for text in dict.fromkeys(texts) if not is_empty(text)]
         known: dict[str, tuple[Tensor, Tensor]] = {}
-        if said:
-            made = encoder.encode(said)
+        if different:
+            made = encoder.encode(different)
             states = [tokens[mask] for tokens, mask in zip(made.tokens, made.mask, strict=True)]
-            known = dict(zip(said, zip(made.pooled, states, strict=True), strict=True))
+            known = dict(zip(different, zip(made.pooled, states, strict=True), strict=True))
         null = torch.zeros(encoder.size), torch.zeros(1, encoder.token_size)
         # The null condition comes last, and is left out again, so that there is a row also of no texts.
         pooled, tokens = zip(*(known.get(text, null) for text in texts), null, strict=True)
