@@ -119,41 +119,32 @@ def times_table(x: Tensor, rows: Tensor | Grouping, tables: Tensor) -> Tensor:
     return by_group(lambda table, own: own @ table, rows, tables, x)
 
 
-def there_and_back(y: Tensor, x: Tensor, rows: Tensor | Grouping, tables: Tensor) -> Tensor:
-    """(y_i − x_i T) Tᵀ with T the matrix of its row, ``[n, L]``: y ``[n, M]``, x ``[n, L]``, T ``[L, M]``.
-
-    Each matrix is read once, as :func:`times_table` twice in a row would not.
-    """
-    return by_group(lambda table, to, own: (to - own @ table) @ table.mT, rows, tables, y, x)
-
-
 def by_group(
-    function: Callable[..., Tensor], rows: Tensor | Grouping, tables: Tensor, *values: Tensor
+    function: Callable[[Tensor, Tensor], Tensor], rows: Tensor | Grouping, tables: Tensor, x: Tensor
 ) -> Tensor:
-    """``function(table, *values)`` of the rows of each group and the group's matrix, in the values' dtype.
+    """Return ``function(table, x)`` of the rows of each group and the group's matrix, in the dtype of x.
 
     Rows of one group are one call. Where groups are many for their rows and matrices small, the matrices are
-    gathered instead, a few at a time: the function then sees values ``[n, 1, …]`` and tables ``[n, L, M]``.
+    gathered instead, a few at a time: the function then takes rows ``[n, 1, …]`` and tables ``[n, L, M]``.
 
     Args:
-        function: of a matrix and some rows of each value; a row of its result depends on that row alone.
+        function: of a matrix and some rows; a row of its result depends on that row alone.
         rows: of the tables, ``[n]``, or their grouping, where it is known.
         tables: ``[C, L, M]``.
-        values: ``[n, L]``, or of k vectors a row ``[n, k, L]``.
+        x: ``[n, L]``, or of k vectors a row ``[n, k, L]``.
     """
-    dtype, grouping = values[0].dtype, rows if isinstance(rows, Grouping) else Grouping(rows)
+    dtype, grouping = x.dtype, rows if isinstance(rows, Grouping) else Grouping(rows)
     if not len(grouping):
-        return function(tables.new_zeros(tables.shape[1:], dtype=dtype), *values)
+        return function(tables.new_zeros(tables.shape[1:], dtype=dtype), x)
     if len(tables) == 1:  # without waiting for the device
-        return function(tables[0].to(dtype), *values)
+        return function(tables[0].to(dtype), x)
     groups, counts, order = grouping.sorted
     if len(groups) == 1:
-        return function(tables[groups[0]].to(dtype), *values)
+        return function(tables[groups[0]].to(dtype), x)
     if gathers(len(grouping), len(groups), tables[0].numel()):
-        return _gathered(function, grouping.rows, tables, *values)
-    sorted_values = (value.index_select(0, order).split(counts) for value in values)
-    parts = zip(groups, *sorted_values, strict=True)
-    results = torch.cat([function(tables[g].to(dtype), *own) for g, *own in parts])
+        return _gathered(function, grouping.rows, tables, x)
+    parts = zip(groups, x.index_select(0, order).split(counts), strict=True)
+    results = torch.cat([function(tables[g].to(dtype), own) for g, own in parts])
     return results.index_select(0, grouping.places)
 
 
@@ -176,13 +167,13 @@ def in_gathered(function: Callable[..., Tensor], x: Tensor, rows: Tensor, *table
     return torch.cat([function(part, *(table[r].to(x.dtype) for table in tables)) for part, r in parts])
 
 
-def _gathered(function: Callable[..., Tensor], rows: Tensor, tables: Tensor, *values: Tensor) -> Tensor:
+def _gathered(
+    function: Callable[[Tensor, Tensor], Tensor], rows: Tensor, tables: Tensor, x: Tensor
+) -> Tensor:
     """As :func:`by_group`, by the matrices of some rows at a time."""
-    size, dtype = max(1, GATHERED // tables[0].numel()), values[0].dtype
-    single = values[0].dim() == 2
-    some = ((value[:, None] if single else value).split(size) for value in values)
-    parts = zip(rows.split(size), *some, strict=True)
-    results = torch.cat([function(tables.index_select(0, r).to(dtype), *own) for r, *own in parts])
+    size, single = max(1, GATHERED // tables[0].numel()), x.dim() == 2
+    parts = zip(rows.split(size), (x[:, None] if single else x).split(size), strict=True)
+    results = torch.cat([function(tables.index_select(0, r).to(x.dtype), own) for r, own in parts])
     return results[:, 0] if single else results
 
 

@@ -32,7 +32,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from flowprior.mixtures.grouped import Grouping, by_group, there_and_back, times_table
+from flowprior.mixtures.grouped import Grouping, by_group, times_table
 from flowprior.ops import SubspaceTables, noise_and_latents, subspace_source
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.ops.operators import runs_natively
@@ -112,11 +112,6 @@ class TurnedAxes(Axes):
         white = super().out_of(times_table(along, self._of_rotation, self.rotation.mT))
         return white * _for_each(self.stretch, white)
 
-    def exchanged(self, along: Tensor, white: Tensor) -> Tensor:
-        inside = super().into(white * self.stretch)
-        change = there_and_back(along, inside, self._of_rotation, self.rotation)
-        return torch.addcmul(white, super().out_of(change), self.stretch)
-
     def diagonal(self, weights: Tensor) -> Tensor:
         """Return the diagonal with U diag(w) Uᵀ taken by its own alone: ρ_d² Σ_k Q_dk² Σ_j U_kj² w_j."""
         turned = by_group(_times_squares, self._of_rotation, self.rotation.mT, weights)
@@ -182,7 +177,8 @@ class Frame:
 
     def normal(self, seed: Tensor) -> tuple[Tensor, Tensor]:
         """Return normal noise of the coordinates ``[B, D]`` and of the latents ``[B, r]``, from ``seed``."""
-        return noise_and_latents(*self.loc.shape, self.spread.shape[1], self.loc, seed)
+        (rows, dim), rank = self.loc.shape, self.spread.shape[1]
+        return noise_and_latents(rows, dim, rank, self.loc, seed)
 
     def place(self, h: Tensor, epsilon: Tensor) -> Tensor:
         """Return events ``[B, D]`` with coordinates h and, outside of the axes, noise from ε ``[B, D]``."""
@@ -230,9 +226,6 @@ class DiagonalFrame:
     def spread(self) -> Tensor:
         """The variances along no axes, ``[B, 0]``."""
         return self.loc[:, :0]
-
-    def tables(self, *others: Tensor) -> None:
-        """Return None: the native operators are for axes."""
 
 
 def _times_squares(table: Tensor, weights: Tensor) -> Tensor:

@@ -177,9 +177,10 @@ class LearnedMeanPrior(ConditionedPrior, LatentPrior):
         if not self.has_spread or cond is None:
             return None
         null, known = self._null_of(self._on_own_device(cond))
-        if isinstance(self.residuals, LowRankResiduals):
-            return self.residuals.frame(self._around(cond), null)
-        return self._residuals.frame(self._around(known), null, self.center)
+        residuals = self._residuals
+        if isinstance(residuals, LowRankResiduals):
+            return residuals.frame(self._around(cond), null)
+        return residuals.frame(self._around(known), null, self.center)
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         first, cond = data.peek()

@@ -165,7 +165,8 @@ class FixedResiduals(nn.Module):
         return lowrank_log_density(residual, zero, factor[None], noise[None])[:, 0]
 
     def _normal(self, rows: int, seed: Tensor) -> tuple[Tensor, Tensor]:
-        return noise_and_latents(rows, *self.factor.shape, self.noise, seed)
+        dim, latent = self.factor.shape
+        return noise_and_latents(rows, dim, latent, self.noise, seed)
 
     def _place(self, around: Around, z: Tensor, epsilon: Tensor) -> Tensor:
         return around.loc + around.width * (z @ self.factor.T + self.noise.sqrt() * epsilon)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,8 +65,8 @@ class SubspacePrior(ConditionedPrior, LatentPrior, abc.ABC):
         span: R, dimensions of a basis that labels share; None for :func:`default_span`.
     """
 
-    has_spread: ClassVar[bool] = True
-    suited_coupling: ClassVar[str] = "posterior"
+    has_spread: bool = True
+    suited_coupling: str = "posterior"
 
     def __init__(self, owner: str, rank: int, reg_covar: float, basis: str, span: int | None) -> None:
         super().__init__()
