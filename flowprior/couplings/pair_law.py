@@ -137,14 +137,10 @@ class PairLaw:
     def standardised(self, x: Tensor, at: PathTime) -> tuple[Tensor, Tensor, Tensor]:
         """Return (x − E[x_t])/Var[x_t]^½, the linear velocity, and Var[u | x_t]^½ of each coordinate."""
         rows, at = self._rows(x), self._columns(at)
-        tables = self.frame.tables(rows, *at, self.inside.joint) if self._is_simple else None
-        if tables is None or not isinstance(self.frame, Frame):
+        found = self._natively_standardised(rows, at)
+        if found is None:
             variance, left = self._variances(at)
             found = ((rows - self._mean(at)) * variance.rsqrt(), self._velocity(rows, at), left.sqrt())
-        else:
-            times, lengths = torch.cat(at[1:], 1), self.frame.axes.lengths()
-            joint, floor = self.inside.joint, self.frame.floor
-            found = subspace_view(rows, times, tables, joint, lengths, floor, LEAST_VARIANCE)
         standard, velocity, deviation = (part.view_as(x).to(x.dtype) for part in found)
         return standard, velocity, deviation
 
@@ -174,11 +170,6 @@ class PairLaw:
         """Return E[x_t] ``[B, D]``."""
         return self._mean(self._columns(at))
 
-    @property
-    def _is_simple(self) -> bool:
-        """True if x0 and x1 have one mean and, along the axes, one variance, as the native operator."""
-        return self.data_mean is self.source_mean and isinstance(self.inside.data, float)
-
     def _rows(self, x: Tensor) -> Tensor:
         return x.flatten(1).to(self.source_mean.dtype)
 
@@ -190,6 +181,19 @@ class PairLaw:
         if self.data_mean is self.source_mean:
             return (alpha + sigma) * self.data_mean
         return alpha * self.data_mean + sigma * self.source_mean
+
+    def _natively_standardised(self, rows: Tensor, at: PathTime) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Return the same by the native operator, which knows one mean and one variance of x0 and x1."""
+        frame, (_, data, joint) = self.frame, self.inside
+        if isinstance(frame, DiagonalFrame) or self.data_mean is not self.source_mean:
+            return None
+        if not isinstance(data, float) or not isinstance(joint, Tensor):
+            return None
+        tables = frame.tables(rows, *at, joint)
+        if tables is None:
+            return None
+        times, lengths = torch.cat(at[1:], 1), frame.axes.lengths()
+        return subspace_view(rows, times, tables, joint, lengths, frame.floor, LEAST_VARIANCE)
 
     def _mean(self, at: PathTime) -> Tensor:
         return self._combined(at.alpha, at.sigma)

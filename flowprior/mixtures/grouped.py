@@ -118,14 +118,6 @@ def times_table(x: Tensor, rows: Tensor | Grouping, tables: Tensor) -> Tensor:
     return by_group(lambda table, own: own @ table, rows, tables, x)
 
 
-def rotated_difference(y: Tensor, x: Tensor, rows: Tensor | Grouping, tables: Tensor) -> Tensor:
-    """Return (y_i − x_i T) Tᵀ ``[n, L]`` with T ``[L, M]`` the matrix of its row: y ``[n, M]``, x ``[n, L]``.
-
-    Each matrix is read once, as :func:`times_table` twice in a row would not.
-    """
-    return by_group(lambda table, to, own: (to - own @ table) @ table.mT, rows, tables, y, x)
-
-
 def by_group(
     function: Callable[..., Tensor],
     rows: Tensor | Grouping,

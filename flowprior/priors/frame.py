@@ -32,7 +32,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from flowprior.mixtures.grouped import Grouping, by_group, rotated_difference, times_table
+from flowprior.mixtures.grouped import Grouping, by_group, times_table
 from flowprior.ops import normal
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.ops.operators import serves_values
@@ -111,11 +111,6 @@ class TurnedAxes(Axes):
     def out_of(self, along: Tensor) -> Tensor:
         white = super().out_of(times_table(along, self._of_rotation, self.rotation.mT))
         return white * _for_each(self.stretch, white)
-
-    def exchanged(self, along: Tensor, white: Tensor) -> Tensor:
-        inside = super().into(white * self.stretch)
-        change = rotated_difference(along, inside, self._of_rotation, self.rotation)
-        return torch.addcmul(white, super().out_of(change), self.stretch)
 
     def diagonal(self, weights: Tensor) -> Tensor:
         """Return the diagonal with U diag(w) Uᵀ taken by its own alone: ρ_d² Σ_k Q_dk² Σ_j U_kj² w_j."""
@@ -236,9 +231,6 @@ class DiagonalFrame:
     def spread(self) -> Tensor:
         """The variances along no axes, ``[B, 0]``."""
         return self.loc[:, :0]
-
-    def tables(self, *others: Tensor) -> None:
-        """Return None: the native operators are for axes."""
 
 
 def _times_squares(table: Tensor, weights: Tensor) -> Tensor:

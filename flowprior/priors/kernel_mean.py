@@ -69,7 +69,7 @@ class KernelMeanPrior(MeanPrior):
             (:mod:`flowprior.priors.far`); ``"as-near"`` takes them as any other.
     """
 
-    has_spread = True
+    has_spread: bool = True
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import torch
 
 from flowprior import Prior
 from flowprior.mixtures import grouped
-from flowprior.mixtures.grouped import gathers, rotated_difference, times_table
+from flowprior.mixtures.grouped import gathers, times_table
 
 
 @pytest.mark.parametrize(("groups", "rows", "size"), [(40, 50, (5, 3)), (2, 300, (60, 40)), (1, 7, (4, 2))])
@@ -18,11 +18,6 @@ def test_each_row_meets_the_matrix_of_its_group(groups, rows, size, generator):
     expected = torch.stack([row @ tables[i] for row, i in zip(x, place.tolist(), strict=True)])
     torch.testing.assert_close(times_table(x, place, tables), expected, rtol=1e-12, atol=1e-12)
     assert times_table(x[:0], place[:0], tables).shape == (0, size[1])
-    y = torch.randn(rows, size[1], generator=generator, dtype=torch.float64)
-    expected = torch.stack(
-        [(b - a @ tables[i]) @ tables[i].T for a, b, i in zip(x, y, place.tolist(), strict=True)]
-    )
-    torch.testing.assert_close(rotated_difference(y, x, place, tables), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_many_small_groups_are_gathered_in_parts(monkeypatch, generator):
