@@ -12,7 +12,6 @@ the event's shape side by side along their first dimension, as many as its argum
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
@@ -25,7 +24,7 @@ from flowprior.registry import Registry, Spec, did_you_mean
 MODELS: Registry[nn.Module] = Registry("model", "flowprior.models", nn.Module)
 GIVEN = ("event_shape", "condition", "inputs")
 READS = "reads"
-"""Option of every model, beside those of its constructor."""
+"""The option of every model, beside those of its constructor."""
 READS_MEANING = "parts of the condition that it is shown, with + between; empty for all."
 BUILT_BY = "flowprior_spec"
 """Attribute of a network that was built by a spec, which copies keep."""
@@ -78,25 +77,25 @@ def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs
 
 
 def built_by(net: object) -> str:
-    """The spec that :func:`build_model` built a network by, also a compiled one; empty for any other."""
+    """Return the spec that :func:`build_model` built a network by, even a compiled one; empty for others."""
     net = getattr(net, "_orig_mod", net)
     return vars(net).get(BUILT_BY, "") if isinstance(net, nn.Module) else ""
 
 
 def takes_inputs(spec: str) -> bool:
-    """Whether the model ``spec`` can see several tensors of the event's shape side by side."""
+    """Return True if the model ``spec`` can see several tensors of the event's shape side by side."""
     name = MODELS.parse(spec).name
     return name == "auto" or "inputs" in MODELS.record(name).options
 
 
 def model_options(name: str) -> dict[str, Any]:
-    """Options of the model ``name`` that a user may set, with their defaults."""
+    """Return the options of the model ``name`` that a user may set, with their defaults."""
     own = MODELS.record(name).options
     return {option: default for option, default in own.items() if option not in GIVEN} | {READS: ""}
 
 
 def parse_widths(value: object, owner: str) -> tuple[int, ...]:
-    """Channels of each level from ``"64-128"``, ``128`` or a sequence of integers.
+    """Return the channels of each level from ``"64-128"``, ``128`` or a sequence of integers.
 
     Raises:
         OptionError: it is none of these, or a width is not positive.
@@ -150,40 +149,12 @@ class ReadingModel(nn.Module):
 
 
 def in_precision(precision: str, device: torch.device) -> torch.autocast:
-    """A context for a network's passes in ``precision``, one of :data:`PRECISIONS`; weights stay float32."""
+    """Return a context for passes in ``precision``, one of :data:`PRECISIONS`; weights stay float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == BFLOAT16)
 
 
-def warn_of_emulation(owner: str, precision: str, device: torch.device) -> None:
-    """Warn where ``precision`` is bfloat16 and the processor computes it in software.
-
-    There a convolutional network was measured to take fifteen times as long as in float32.
-
-    Args:
-        owner: whose option it is, for the warning.
-        precision: one of :data:`PRECISIONS`.
-        device: that the network is on.
-    """
-    if precision == BFLOAT16 and device.type == "cpu" and not processor_has_bfloat16():
-        warnings.warn(
-            f"{owner}: this processor has no bfloat16 arithmetic, and emulating it may take ten times as "
-            "long as float32; choose precision float32",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-
-
-def processor_has_bfloat16() -> bool:
-    """Whether oneDNN, which computes convolutions and products on the CPU, has bfloat16 kernels for this one.
-
-    True where that is not known.
-    """
-    supported = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
-    return not torch.backends.mkldnn.is_available() or supported is None or bool(supported())
-
-
 def _read_condition(condition: Condition, reads: object, owner: str) -> Condition:
-    """The condition of a network that reads the parts ``reads``: one alone is that part itself.
+    """Return the condition of a network that reads the parts ``reads``: one alone is that part itself.
 
     Raises:
         OptionError: a name that is no part of the condition.

@@ -216,8 +216,7 @@ class Monitor:
     def advance(self, step: int) -> None:
         """``step`` steps are done."""
         self._line.update(step)
-        for callback in self._callbacks:
-            callback.on_step(step)
+        self._tell("on_step", step)
 
     def log(self, state: TrainingState, waited: float = 0.0) -> None:
         """Tell the means since the last log, and start new ones.
@@ -240,26 +239,26 @@ class Monitor:
             "peak_memory": peak_memory(state.parts.device),
         }
         self._line.update(state.step, f"loss {loss:.4g}")
-        for callback in self._callbacks:
-            callback.on_log(state.step, values)
+        self._tell("on_log", state.step, values)
 
     def validated(self, state: TrainingState, values: dict[str, float]) -> None:
         """Tell the values of the averaged weights on held-out events, and remember the best ones."""
         state.consider(values["validation_loss"])
-        for callback in self._callbacks:
-            callback.on_validation(state.step, values)
+        self._tell("on_validation", state.step, values)
 
     def draw(self, state: TrainingState) -> None:
         """Draw samples of the averaged weights into RUN/samples."""
         picture = self._images and self._images.draw(state.flow(), state.step)
         if picture is not None:
-            for callback in self._callbacks:
-                callback.on_sample(state.step, picture)
+            self._tell("on_sample", state.step, picture)
 
     def saved(self, step: int, checkpoint: Path) -> None:
         """A checkpoint was written."""
+        self._tell("on_checkpoint", step, checkpoint)
+
+    def _tell(self, event: str, *values: Any) -> None:
         for callback in self._callbacks:
-            callback.on_checkpoint(step, checkpoint)
+            getattr(callback, event)(*values)
 
     def _end(self, error: BaseException | None) -> None:
         """Tell every callback that was started how the training ended, also where one of them raises."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor
 
@@ -60,15 +60,14 @@ class Checkpoint:
     training: dict[str, Any]
 
 
-class Keep(NamedTuple):
-    """Which checkpoints stay: the ``newest`` so many, and the one of the step ``best``, where it is given."""
-
-    newest: int
-    best: int | None = None
-
-
 def save_checkpoint(
-    folder: Path, step: int, flow: Flow, weights: dict[str, Tensor], training: dict[str, Any], keep: Keep
+    folder: Path,
+    step: int,
+    flow: Flow,
+    weights: dict[str, Tensor],
+    training: dict[str, Any],
+    keep: int,
+    best: int | None = None,
 ) -> Path:
     """Write ``folder/step-XXXXXX`` in one move, then remove all but those that are to be kept.
 
@@ -78,7 +77,8 @@ def save_checkpoint(
         flow: with averaged weights.
         weights: raw weights of the model.
         training: tensors and plain values only.
-        keep: which checkpoints stay.
+        keep: the number of newest checkpoints that stay.
+        best: the step of a further one that stays.
 
     Raises:
         CheckpointError: the disk is full or cannot be written; earlier checkpoints are untouched.
@@ -105,8 +105,8 @@ def save_checkpoint(
     finally:
         remove_checkpoint(temporary)
     # A later one can only be one that a resume could not read: it counts for nothing.
-    for number, old in [found for found in list_checkpoints(folder) if found[0] <= step][: -keep.newest]:
-        if number != keep.best:
+    for number, old in [found for found in list_checkpoints(folder) if found[0] <= step][:-keep]:
+        if number != best:
             remove_checkpoint(old)
     return final
 

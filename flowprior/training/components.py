@@ -18,7 +18,7 @@ from flowprior.data.base import Data
 from flowprior.errors import CheckpointError, CouplingError, OptionError, UnknownComponentError
 from flowprior.flow.predictions import Prediction, kind_of, make_prediction
 from flowprior.models import EncodedData, Encoder, LatentEncoder, build_model
-from flowprior.models.base import takes_inputs, warn_of_emulation
+from flowprior.models.base import takes_inputs
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.processes import process_count
@@ -145,7 +145,6 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     """
     training = config.training
     device = resolve_device(training.device)
-    warn_of_emulation("training", training.precision, device)
     given = {name: part for name, part in parts.items() if part is not None and not isinstance(part, str)}
     chosen = {name: given.get(name, getattr(config, name)) for name in PARTS}
     data, held = as_data(chosen["data"]), None

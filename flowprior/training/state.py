@@ -28,7 +28,6 @@ from flowprior.registry import package_version
 from flowprior.storage.tensor_files import part_of
 from flowprior.training.checkpoints import (
     Checkpoint,
-    Keep,
     load_latest,
     read_checkpoint,
     remove_unfinished,
@@ -136,9 +135,9 @@ class TrainingState:
             "micro_batches": self.micro_batches,
             "best": list(self.best) if self.best is not None else None,
         }
-        keep = Keep(self.config.keep_checkpoints, self.best[0] if self.best is not None else None)
-        weights = self.model.state_dict()
-        self.saved = save_checkpoint(folder, self.step, self.flow(), weights, training, keep)
+        best = None if self.best is None else self.best[0]
+        weights, keep = self.model.state_dict(), self.config.keep_checkpoints
+        self.saved = save_checkpoint(folder, self.step, self.flow(), weights, training, keep, best)
         return self.saved
 
     def resume(self, folder: Path, recover: bool = True) -> Path | None:

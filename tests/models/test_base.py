@@ -11,7 +11,7 @@ import torch
 from flowprior.conditions import Condition, Parts, TokenStates, rows
 from flowprior.errors import InputError, OptionError, UnknownComponentError
 from flowprior.models import MLP, MODELS, UNet, build_model, model_options
-from flowprior.models.base import parse_widths
+from flowprior.models.base import in_precision, parse_widths
 
 CONDITIONS = [Condition(), Condition("labels", 3), Condition("embeddings", 5), Condition("tokens", 6)]
 CONDITIONS += [Condition("parts", parts=tuple(zip("abc", CONDITIONS[1:], strict=True)))]
@@ -264,3 +264,10 @@ def test_a_model_that_sees_the_event_alone_says_so(monkeypatch):
     assert isinstance(build_model("alone", torch.Size([2]), Condition()), torch.nn.Identity)
     with pytest.raises(OptionError, match=r"'alone' sees the event alone.*prediction 'residual'"):
         build_model("alone", torch.Size([2]), Condition(), inputs=3)
+
+
+def test_a_product_is_in_the_precision_of_its_context():
+    x = torch.ones(2, 2)
+    for name, dtype in (("bfloat16", torch.bfloat16), ("float32", torch.float32)):
+        with in_precision(name, torch.device("cpu")):
+            assert (x @ x).dtype == dtype

@@ -19,7 +19,7 @@ from flowprior.data.base import Data
 from flowprior.errors import InputError, TrainingDiverged
 from flowprior.extensions.latents.network import ConvolutionalVae
 from flowprior.extensions.latents.vae import VaeEncoder
-from flowprior.models.base import PRECISIONS, in_precision, warn_of_emulation
+from flowprior.models.base import PRECISIONS, in_precision
 from flowprior.models.encoders import LatentEncoder, padded
 from flowprior.progress import stage
 from flowprior.registry import check_count, check_numbers, choose
@@ -131,7 +131,6 @@ def _errors(network: ConvolutionalVae, data: Data, training: VaeTraining) -> Ite
     """Make the training steps one by one and yield the mean squared error before each."""
     generator = torch.Generator().manual_seed(training.seed)
     device = network.unfold.weight.device
-    warn_of_emulation("train-encoder", training.precision, device)
     optimiser = torch.optim.Adam(network.parameters(), training.lr, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, training.lr, total_steps=training.steps)
     for indices in _batches(len(data), training, generator):

@@ -8,7 +8,6 @@ import torch
 from flowprior.data import TensorData
 from flowprior.errors import InputError, OptionError, TrainingDiverged
 from flowprior.extensions.latents.training import VaeTraining, measure_reconstruction, train_vae
-from flowprior.models import base
 from tests.extensions.latents.pictures import SHORT, pictures
 
 
@@ -54,12 +53,6 @@ def test_half_precision_learns_as_well() -> None:
         errors[precision] = measure_reconstruction(encoder, pictures()).mse
     assert errors["bfloat16"] == pytest.approx(errors["float32"], rel=0.1)
     assert errors["bfloat16"] != errors["float32"]
-
-
-def test_half_precision_warns_where_it_is_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "processor_has_bfloat16", lambda: False)
-    with pytest.warns(RuntimeWarning, match="train-encoder: this processor has no bfloat16"):
-        train_vae(pictures(), VaeTraining(latent=2, widths="4", steps=1, batch_size=2, precision="bfloat16"))
 
 
 def test_fewer_pictures_than_a_batch_will_do() -> None:
