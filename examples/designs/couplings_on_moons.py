@@ -24,9 +24,9 @@ prior.fit(moons.batches(), generator=torch.Generator().manual_seed(0))
 # own condition, ``ot`` pairs within the condition by optimal transport, and
 # ``posterior`` infers the prior's component from the datum.
 #
-# The transport cost is E‖x1 − x0‖² of the pairs. The source mismatch compares the
-# source samples of training and of sampling: with a small p-value their distributions
-# differ, and a network learns from source samples that it will not see.
+# The transport cost is E‖x1 − x0‖² of the pairs. The source mismatch compares
+# source samples of training and of sampling: if the p-value is small, their
+# distributions differ, and a network learns from samples that it will not see.
 
 pairs = {}
 for name in ("independent", "condot", "ot", "posterior"):
