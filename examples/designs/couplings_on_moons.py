@@ -24,9 +24,9 @@ prior.fit(moons.batches(), generator=torch.Generator().manual_seed(0))
 # own condition, ``ot`` pairs within the condition by optimal transport, and
 # ``posterior`` infers the prior's component from the datum.
 #
-# The transport cost is E‖x1 − x0‖² of the pairs. The gap tells source samples of
-# training from those of sampling: where the p-value is small the two laws differ,
-# and a network learns from source samples that it will not see.
+# The transport cost is E‖x1 − x0‖² of the pairs. The source mismatch compares
+# source samples of training and of sampling: if the p-value is small, their
+# distributions differ, and a network learns from samples that it will not see.
 
 pairs = {}
 for name in ("independent", "condot", "ot", "posterior"):
@@ -34,12 +34,12 @@ for name in ("independent", "condot", "ot", "posterior"):
     x0 = coupling.draw(
         prior, x1, labels, generator=torch.Generator().manual_seed(0)
     )
-    gap = source_mismatch(
+    mismatch = source_mismatch(
         coupling, prior, x1, labels, generator=torch.Generator().manual_seed(0)
     )
     pairs[name] = x0
-    cost, apart = transport_cost(x0, x1), gap.coefficient
-    print(f"{name:12} cost {cost:5.2f}  gap {apart:.4f} (p = {gap.p_value:.2f})")
+    cost, apart, p = transport_cost(x0, x1), mismatch.coefficient, mismatch.p_value
+    print(f"{name:12} cost {cost:5.2f}  mismatch {apart:.4f} (p = {p:.2f})")
 
 # %%
 # A line for each of the first 150 pairs, from its source sample (a ring) to its

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import warnings
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -175,11 +174,7 @@ def data_classifier(data: Data, *, seed: int = 0) -> Classifier:
         return load_classifier(WEIGHTS / f"{SHIPPED[printed]}.safetensors", data)
     metadata, name = {"data": data.name, "recipe": str(RECIPE)}, f"classifier-{printed}"
     tensors = cached_tensors(name, metadata, lambda: dict(train_classifier(data, seed=seed).state_dict()))
-    try:
-        return Classifier.of_tensors(tensors, data.event_shape, data.condition.size)
-    except (KeyError, RuntimeError) as error:
-        warnings.warn(f"{name} in the cache is of another network: {error}", RuntimeWarning, stacklevel=2)
-        return train_classifier(data, seed=seed)
+    return Classifier.of_tensors(tensors, data.event_shape, data.condition.size)
 
 
 def train_classifier(data: Data, *, seed: int = 0) -> Classifier:

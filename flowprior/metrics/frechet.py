@@ -6,7 +6,7 @@ d² = ‖m₁ − m₂‖² + tr(C₁) + tr(C₂) − 2 tr((C₁ C₂)^½)      
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,52 +15,35 @@ from flowprior.errors import InputError
 from flowprior.features.base import FeatureExtractor
 from flowprior.metrics.base import FeatureMetric, Metric
 from flowprior.metrics.setup import Drawn, Reference, Setup
+from flowprior.mixtures.moments import ConditionMoments
 
-_ZERO = torch.zeros((), dtype=torch.float64)
+AT_ONCE = 1000
+"""The number of rows whose outer products are summed at once."""
 
 
-@dataclass
-class FeatureMoments:
-    """The mean and covariance of features that arrive in batches (Chan et al. 1983), in float64.
+class FeatureMoments(NamedTuple):
+    """The mean and covariance of features, in float64.
 
     Attributes:
-        count: rows seen.
+        count: number of rows.
         mean: ``[F]``.
         scatter: ``[F, F]``, the sum of outer products of the deviations from the mean.
     """
 
-    count: int = 0
-    mean: Tensor = _ZERO
-    scatter: Tensor = _ZERO
+    count: int
+    mean: Tensor
+    scatter: Tensor
 
     @classmethod
     def of(cls, batches: Iterable[Tensor]) -> FeatureMoments:
-        """Return the moments of every row of ``batches``, each ``[B, F]``."""
-        moments = cls()
-        for batch in batches:
-            moments.update(batch)
-        return moments
-
-    def update(self, features: Tensor) -> None:
-        """Add the rows of ``features`` ``[B, F]``.
+        """Return the moments of every row of ``batches``, each ``[B, F]``.
 
         Raises:
             InputError: not a matrix, or non-finite values.
         """
-        if features.dim() != 2 or not torch.isfinite(features).all():
-            raise InputError(f"FeatureMoments: expected finite features [B, F], got {list(features.shape)}")
-        if len(features) == 0:
-            return
-        rows, known = features.detach().double().cpu(), self.mean.numel()
-        if self.count and rows.shape[1] != known:
-            raise InputError(
-                f"FeatureMoments: expected {known} features as before, got {rows.shape[1]}; use one extractor"
-            )
-        mean, total = rows.mean(0), self.count + len(rows)
-        delta, scatter = mean - self.mean, (rows - mean).T @ (rows - mean)
-        self.scatter = self.scatter + scatter + torch.outer(delta, delta) * (self.count * len(rows) / total)
-        self.mean = self.mean + delta * (len(rows) / total)
-        self.count = total
+        parts = (part for batch in batches for part in _checked(batch).split(AT_ONCE))
+        moments = ConditionMoments.over(((part, None) for part in parts), 1, full=True)
+        return cls(int(moments.count[0]), moments.mean[0], moments.scatter[0])
 
     def covariance(self) -> Tensor:
         """Return the unbiased covariance ``[F, F]``.
@@ -75,6 +58,12 @@ class FeatureMoments:
     def distance(self, other: FeatureMoments) -> float:
         """Return the Fréchet distance to ``other``."""
         return frechet_distance(self.mean, self.covariance(), other.mean, other.covariance())
+
+
+def _checked(features: Tensor) -> Tensor:
+    if features.dim() != 2 or not torch.isfinite(features).all():
+        raise InputError(f"FeatureMoments: expected finite features [B, F], got {list(features.shape)}")
+    return features
 
 
 def frechet_distance(mean_1: Tensor, cov_1: Tensor, mean_2: Tensor, cov_2: Tensor) -> float:

@@ -72,9 +72,9 @@ class Validation:
 
 
 def measure_starts(pairs: PairStream) -> dict[str, Any]:
-    """Gap between source samples of training and of sampling; transport cost with and without the coupling.
+    """Measure the source mismatch, and the transport cost with and without the coupling.
 
-    Measured on up to 2,048 training examples; pairs are drawn as many at once as in training.
+    On up to 2,048 training examples; pairs are drawn as many at once as in training.
 
     Returns:
         ``starts_gap`` (:func:`flowprior.couplings.source_mismatch`), ``transport_cost`` E‖x1 − x0‖² of the
