@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from flowprior.couplings.plans import squared_distances
+from flowprior.couplings.costs import squared_distances
 
 RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Penalties of the affine part, relative to the mean squared singular value."""

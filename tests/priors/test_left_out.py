@@ -116,7 +116,7 @@ def test_what_cannot_be_left_out_is_refused():
 def test_predictions_that_show_the_network_the_mean_are_refused():
     """The mean that they show has the datum in it."""
     x, cond = uneven()
-    with pytest.raises(OptionError, match="with coupling 'leave-one-out' does not tell"):
+    with pytest.raises(OptionError, match="with coupling 'leave-one-out'; use"):
         train((x, cond), prior="kernel-mean", coupling="leave-one-out", prediction="residual", steps=1)
 
 
