@@ -29,7 +29,7 @@ from flowprior.storage.user_paths import expanded
 from flowprior.streams.batches import CheckedBatches, FitData
 
 RAISE, POOLED = UNSEEN = ("raise", "pooled")
-"""What becomes of labels that fit did not see: they are refused, or start from the marginal source."""
+"""The treatments of labels that fit did not see: they are refused, or start from the marginal source."""
 CONDITIONS_OF_THE_MEAN = 1024
 _ONE_FIT_AT_A_TIME = threading.RLock()
 
@@ -54,7 +54,7 @@ class Prior(nn.Module, Registered, abc.ABC):
     """Kinds of condition that the prior can read; none for one that reads no condition."""
     reads: str = ""
     unseen: str = RAISE
-    """What becomes of labels that fit did not see, of :data:`UNSEEN`."""
+    """The treatment of labels that fit did not see, of :data:`UNSEEN`."""
     has_spread: bool = False
     """True if :meth:`spread` is available with these options, once the prior is fitted."""
     suited_coupling: str = "ot"
@@ -200,7 +200,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         return flat(part)
 
     def unseen_rows(self, cond: Conditions | None) -> Tensor | None:
-        """Which rows have a label that fit did not see, and that starts from the marginal: bool ``[B]``.
+        """Return the rows of labels that fit did not see, which start from the marginal: bool ``[B]``.
 
         None where none has, and always unless the prior has the option ``unseen=pooled``. A flow takes such
         labels for the null condition.
@@ -278,7 +278,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         return torch.Size(self.event_dims.tolist())
 
     def __getattr__(self, name: str) -> Any:
-        """As nn.Module, which would hide what the property of an unfitted prior has to say."""
+        """Return as nn.Module does, which would hide the error of an unfitted prior's property."""
         if name == "event_shape":
             self._require_fitted(name)
         return super().__getattr__(name)
@@ -309,7 +309,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         return self._sample(self._without_null(cond, generator), n, generator)
 
     def _unseen_rows(self, cond: Tensor | None) -> Tensor | None:
-        """As of :meth:`unseen_rows`; only a prior that does not refuse such labels has any."""
+        """Return :meth:`unseen_rows`; only a prior that does not refuse such labels has any."""
         return None
 
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
@@ -317,7 +317,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         return None
 
     def _null_rows(self, cond: Tensor | None) -> Tensor | None:
-        """Which rows are the null condition, bool ``[B]``; None where none is."""
+        """Return the rows of the null condition, bool ``[B]``; None where there are none."""
         return None
 
     def _seen_in_place_of_null(self, cond: Tensor | None) -> Tensor | None:
@@ -363,7 +363,7 @@ class Prior(nn.Module, Registered, abc.ABC):
 
     @property
     def is_standard_normal(self) -> bool:
-        """Whether p0(·|c) is N(0, I) whatever c; score-based paths accept nothing else."""
+        """True if p0(·|c) is N(0, I) whatever c; score-based paths accept nothing else."""
         return False
 
     def _asked(

@@ -45,7 +45,7 @@ from flowprior.streams.batches import CheckedBatches
 
 Means = Callable[[Tensor], Tensor]
 MOST_CHANGE = 6.0
-"""Of the logarithm of a variance, against the pooled one."""
+"""The largest change of the logarithm of a variance from the pooled one."""
 LEAST_OUTSIDE = 1e-4
 """Pooled variance outside the subspace, in units of the noise, below which a coordinate counts as inside."""
 PSEUDO_ROWS = 10
@@ -242,7 +242,7 @@ class ConditionalSpread(nn.Module):
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
-        """Of files that have one factor for all axes, each axis takes it."""
+        """Give each axis the factor of files that have one for all axes."""
         factors = state_dict.get(prefix + "factors")
         if factors is not None and len(factors) == 2 != len(self.factors):
             inside, outside = factors

@@ -1,4 +1,4 @@
-"""What some priors know of a datum: the latent variables inferred from it, and themselves without it."""
+"""Priors with latent variables that are inferred from a data sample, and priors without a data sample."""
 
 from __future__ import annotations
 
