@@ -146,7 +146,7 @@ class Coupling(Registered, abc.ABC):
         return "" if self.is_fitted else "not fitted"
 
     def draw_size(self, batch_size: int) -> int:
-        """How many pairs to draw at once for training batches of ``batch_size``; a multiple of it."""
+        """Return the number of pairs to draw at once for batches of ``batch_size``, a multiple of it."""
         return batch_size
 
 
@@ -172,7 +172,7 @@ class PairingCoupling(Coupling):
     def pair(
         self, x0: Tensor, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Which x0 each datum starts at, ``[B]`` (int64), a permutation of them, mostly.
+        """Return the x0 that each data sample starts at, ``[B]`` (int64), mostly a permutation.
 
         x0[j] was drawn under ``cond[j]``; x1, cond and whatever rides along keep their order.
         """

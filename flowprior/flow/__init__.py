@@ -1,4 +1,4 @@
-"""What training leaves: the flow, its files, its likelihood, its linear velocity."""
+"""The flow that training leaves: its files, its likelihood, its predictions."""
 
 from flowprior.flow.flow import Flow
 from flowprior.flow.parts import FlowParts

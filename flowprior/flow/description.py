@@ -36,7 +36,7 @@ from flowprior.storage import (
 )
 
 FORMAT, IN_LATENTS = 3, 4
-"""Of a flow, and of one in the latents of an encoder."""
+"""The formats of a flow, and of one in the latents of an encoder."""
 LAST_READER = "aedbeeba"
 """The last commit of flowprior that reads flows of formats 1 and 2, whose files nothing bound."""
 DESCRIPTION = "flow.json"
@@ -47,7 +47,7 @@ TRIED_LABELS = 64
 
 
 def describe(flow: FlowParts) -> dict[str, Any]:
-    """What ``flow.json`` says of a flow, apart from its files.
+    """Return the values of ``flow.json`` for a flow, apart from its files.
 
     Raises:
         CheckpointError: a part without a name to rebuild it by, or metadata that JSON cannot hold.
@@ -150,7 +150,7 @@ def _check_values(description: Mapping[str, Any]) -> None:
 
 
 def is_shape(value: Any) -> bool:
-    """Whether a value of JSON is the shape of an event."""
+    """Return whether a value of JSON is the shape of an event."""
     return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
 
 

@@ -217,7 +217,7 @@ def _files_of(directory: FilePath) -> list[str]:
 
 
 def is_flow_file(path: FilePath) -> bool:
-    """Whether only a save of a flow gives such a name."""
+    """Return whether only a save of a flow gives such a name."""
     is_bound = _BOUND.fullmatch(path.name) is not None
     return path.is_file() and (is_bound or is_leftover(path) or path.name == LOCK)
 

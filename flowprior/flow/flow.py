@@ -81,7 +81,7 @@ class Flow(FlowParts):
 
     @property
     def text_encoder(self) -> TextEncoder | None:
-        """What makes conditions of texts: ``flow.text_encoder = "minilm"``, a spec or a text encoder.
+        """The encoder of texts as conditions: ``flow.text_encoder = "minilm"``, a spec or a text encoder.
 
         A flow that was trained on data which say what made their embeddings remembers it. None: not known.
 

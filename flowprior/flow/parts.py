@@ -1,4 +1,4 @@
-"""What a flow consists of: model, prior, coupling, path and condition, and what it says of each of them."""
+"""The parts of a flow, model, prior, coupling, path and condition, and their descriptions."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class FlowParts(nn.Module):
         return next((p.dtype for p in parameters if p.is_floating_point()), None)
 
     def encode(self, x: Tensor) -> Tensor:
-        """What the flow carries, ``[B, *state]``, of events ``[B, *event]``: their latents, or themselves."""
+        """Return the latents ``[B, *state]`` of events ``[B, *event]``, or the events in a flow without."""
         if self.encoder is None:
             return x
         with torch.no_grad():

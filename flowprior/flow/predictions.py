@@ -51,7 +51,7 @@ class Given:
 
 
 class View(NamedTuple):
-    """What the network is shown, and what its output means; None stands for an offset of 0 and a scale of 1.
+    """The inputs of a network and the meaning of its output; None stands for an offset of 0 and a scale of 1.
 
     Attributes:
         inputs: ``[B, *event]``, or several of them side by side along their first dimension.
@@ -69,7 +69,7 @@ class View(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """What a loss compares: what a network says and what it should, ``[B, *event]``, and the view's scale."""
+    """The two that a loss compares, output and target ``[B, *event]``, and the view's scale."""
 
     said: Tensor
     target: Tensor
@@ -181,7 +181,7 @@ Prediction.register("velocity")(Prediction)
 
 @Prediction.register("residual")
 class Residual(Prediction):
-    """What the linear velocity of the pairs leaves (:mod:`flowprior.couplings.pair_law`)."""
+    """The velocity less the linear velocity of the pairs (:mod:`flowprior.couplings.pair_law`)."""
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         super().__init__(prior, coupling, path)
@@ -198,7 +198,7 @@ class Residual(Prediction):
 
 @Prediction.register("preconditioned")
 class Preconditioned(Residual):
-    """What the linear velocity leaves, in units of its own standard deviation c_out.
+    """The velocity less the linear one, in units of its own standard deviation c_out.
 
     Beside x_t the network is shown (x_t − E[x_t])/s_in, s_in² the variance of x_t, and the mean μ_c of the
     data: the preconditioning of Karras et al. (2022, eq. 7) for a designed source, per condition and pixel.

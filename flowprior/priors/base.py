@@ -214,7 +214,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         return flat(part)
 
     def unseen_rows(self, cond: Conditions | None) -> Tensor | None:
-        """Which rows have a label that fit did not see, and that starts from the marginal: bool ``[B]``.
+        """Return the rows of labels that fit did not see, which start from the marginal: bool ``[B]``.
 
         None where none has, and always unless the prior has the option ``unseen=pooled``. A flow takes such
         labels for the null condition.
@@ -353,7 +353,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         return torch.Size(self.event_dims.tolist())
 
     def __getattr__(self, name: str) -> Any:
-        """As nn.Module, which would hide what the property of an unfitted prior has to say."""
+        """Return as nn.Module does, which would hide the error of an unfitted prior's property."""
         if name == "event_shape":
             self._require_fitted(name)
         return super().__getattr__(name)
@@ -411,7 +411,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         return torch.where(null[:, None], self._sample_pooled(n, generator), self._sample(cond, n, generator))
 
     def _unseen_rows(self, cond: Tensor | None) -> Tensor | None:
-        """As of :meth:`unseen_rows`; only a prior that does not refuse such labels has any."""
+        """Return :meth:`unseen_rows`; only a prior that does not refuse such labels has any."""
         return self.seen.unseen_rows(cond)
 
     def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
@@ -419,7 +419,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         return self.seen.draw(n, generator)
 
     def _null_rows(self, cond: Tensor | None) -> Tensor | None:
-        """Which rows are the null condition, bool ``[B]``; None where none is."""
+        """Return the rows of the null condition, bool ``[B]``; None where there are none."""
         return self.seen.null_rows(cond)
 
     def _seen_in_place_of_null(self, cond: Tensor | None) -> Tensor | None:
@@ -495,7 +495,7 @@ class Prior(nn.Module, Registered, abc.ABC):
 
     @property
     def is_standard_normal(self) -> bool:
-        """Whether p0(·|c) is N(0, I) whatever c; score-based paths accept nothing else."""
+        """True if p0(·|c) is N(0, I) whatever c; score-based paths accept nothing else."""
         return False
 
     def _asked(

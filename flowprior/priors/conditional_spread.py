@@ -44,7 +44,7 @@ from flowprior.streams.batches import CheckedBatches
 
 Means = Callable[[Tensor], Tensor]
 MOST_CHANGE = 6.0
-"""Of the logarithm of a variance, against the pooled one."""
+"""The largest change of the logarithm of a variance from the pooled one."""
 LEAST_OUTSIDE = 1e-4
 """Pooled variance outside the subspace, in units of the noise, below which a coordinate counts as inside."""
 PSEUDO_ROWS = 10

@@ -46,7 +46,7 @@ SAMPLE = 16384
 LEAST_SCALE = 0.05
 """Least standard deviation of a component, before the mixture is scaled."""
 LEAST_LOGIT = -10.0
-"""Of a component that EM left without examples."""
+"""The log-weight of a component that EM left without examples."""
 
 
 class LowRankResiduals(nn.Module):

@@ -52,9 +52,9 @@ from flowprior.priors import Prior
 from flowprior.registry import parse_spec
 
 LEAST_STEP = 1e-6
-"""In time, of a difference along the path."""
+"""The least length, in time, of a difference along the path."""
 STEP = 1e-3
-"""In time, of the differences of what a network is shown, where its own derivative is taken exactly."""
+"""The length, in time, of differences of the inputs, where the network's derivative is exact."""
 
 
 class Interval(NamedTuple):
@@ -66,7 +66,7 @@ class Interval(NamedTuple):
 
     @classmethod
     def of(cls, t: Tensor) -> Interval:
-        """Of times ``[B]``, which are intervals of length 0, ``[B, 2]`` without a split, or ``[B, 3]``."""
+        """Return intervals from times ``[B]``, of length 0, ``[B, 2]`` without a split, or ``[B, 3]``."""
         if t.dim() == 1:
             return cls(t, t, t)
         return cls(t[:, 0], t[:, t.shape[1] - 2], t[:, -1])
@@ -150,7 +150,7 @@ class AverageVelocity(Prediction):
 
     @torch.no_grad()
     def _rate(self, network: Network, here: Tensor, x: Tensor, times: Interval, given: Given) -> Tensor:
-        """How fast ū ``[B, *event]``, which is ``here`` at x, changes along the flow."""
+        """Return the rate at which ū ``[B, *event]``, which is ``here`` at x, changes along the flow."""
         v = self.average(network, x, times.begin, times.begin, given)
         if bool(((times.split == times.begin) & (times.end - times.begin > STEP)).any()):
             return self._derivative(network, x, v, times, given)

@@ -22,7 +22,7 @@ from flowprior.storage.tensor_files import part_of
 WRAPPERS = ("ema", "state_dict", "model_state_dict", "model")
 """Names under which files of other programs keep weights beside other things; the first is taken."""
 PARALLEL = "module."
-"""What torch's DistributedDataParallel puts before every name."""
+"""The prefix that torch's DistributedDataParallel puts before every name."""
 INPUT = "input.weight"
 """The layer that sees x_t, and what a network is shown beside it, in all models of the library."""
 NAMED = 3
