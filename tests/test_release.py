@@ -69,7 +69,7 @@ def test_the_classifiers_begin_with_the_python_that_is_required() -> None:
         ("import flowprior", set()),
         (
             "from flowprior import Coupling, Flow, Prior, train",
-            {"torch", "numpy", "filelock", "safetensors", "tomli_w", "tqdm"},
+            {"torch", "numpy", "filelock", "pydantic", "safetensors", "tomli_w", "tqdm"},
         ),
     ],
 )

@@ -184,7 +184,7 @@ class LatentEncoder(nn.Module, Encoder):
         self.check_ready()
         if len(event_shape) != 3 or self.channels not in (0, event_shape[0]) or 0 in event_shape:
             raise InputError(
-                f"encoder '{self.kind}': expected pictures [{self.channels or 'channels'}, height, width], "
+                f"encoder '{self.kind}': expected images [{self.channels or 'channels'}, height, width], "
                 f"got {list(event_shape)}; choose another encoder, or train one on these data (flowprior "
                 "train-encoder)"
             )

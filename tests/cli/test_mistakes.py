@@ -52,7 +52,7 @@ def assert_one_line(answer: object, *words: str) -> None:
         (["--steps", "many"], ["--steps", "many", "train --help"]),
         (["--set", "steps=3"], ["unknown key 'steps'", "did you mean 'training.steps'?"]),
         (["--model", "mlp:widht=3"], ["did you mean 'width'? options: width, depth, reads"]),
-        (["--lr", "0"], ["lr=0.0", "a positive number"]),
+        (["--lr", "0"], ["lr=0.0", "a number above 0"]),
         (["--batch-size", "0"], ["batch_size=0", "1 or more"]),
         (["--prediction", "velocty"], ["prediction='velocty'", "did you mean 'velocity'?"]),
         (["--device", "gpu9"], ["device='gpu9'"]),

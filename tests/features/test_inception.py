@@ -58,7 +58,7 @@ def test_files_are_checked(weights: Path, tmp_path: Path) -> None:
         as_extractor(f"inception:path={weights},sha256='0123456789'")
     with pytest.raises(InputError, match="is no digest"):
         as_extractor(f"inception:path={weights},sha256=abc")
-    with pytest.raises(InputError, match="in quotes where they read as a number"):
+    with pytest.raises(InputError, match="in quotes if they are all decimal"):
         as_extractor(f"inception:path={weights},sha256=57e93442")
     other = tmp_path / "other.pth"
     torch.save({"weight": torch.zeros(2)}, other)

@@ -70,7 +70,7 @@ def test_inputs_that_do_not_fit() -> None:
     x = torch.zeros(3, 2)
     with pytest.raises(InputError, match=r"floating-point x0 and x1 .* torch.int64 \[3, 2\]"):
         CondOTPath().interpolate(x.long(), x.long(), torch.zeros(3))
-    with pytest.raises(InputError, match=r"\[3, 2\], \[2, 2\] and \[3\]"):
+    with pytest.raises(InputError, match=r"\[3, 2\], torch.float32 \[2, 2\] and \[3\]"):
         CondOTPath().interpolate(x, x[:2], torch.zeros(3))
     with pytest.raises(InputError, match=r"and t \[B\], got .* and \[\]"):
         CondOTPath().interpolate(x, x, torch.tensor(0.5))

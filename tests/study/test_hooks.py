@@ -203,5 +203,5 @@ def test_a_function_that_is_not_there_is_refused_before_anything_is_trained(tmp_
 
 
 def test_more_than_there_are_cannot_be_held_out():
-    with pytest.raises(OptionError, match="'digits' has 1438 events"):
+    with pytest.raises(OptionError, match="'digits' has 1438 data samples"):
         Splits.load("digits", 1438)

@@ -63,7 +63,7 @@ def test_the_text_tower_is_found_in_a_whole_clip(tmp_path: Path) -> None:
     encoder = ClipTextEncoder(str(folder))
     torch.testing.assert_close(encoder.encode(["a cat"]).pooled, expected)
     digest = encoder.identity().split()[-1]
-    assert ClipFeatures(str(folder), digest).dim == encoder.size
+    assert ClipFeatures(str(folder), digest)(torch.rand(1, 3, 8, 8)).shape == (1, encoder.size)
 
 
 def test_a_clip_without_projection_names_the_encoder_that_takes_it(tmp_path: Path) -> None:
