@@ -106,7 +106,7 @@ def asking_for_conditions(given: Sequence[Given], cond: str | None) -> Given | N
 
 
 def read_parts(parts: Sequence[str] | None, style: str | None) -> dict[str, str]:
-    """Part -> its labels, as they were written.
+    """Return part -> its labels, as they were written.
 
     Args:
         parts: of ``--part``, each ``NAME=VALUE``.

@@ -16,7 +16,7 @@ SHORTEST_START = 3
 
 
 def usage(error: Any) -> str:
-    """What is wrong with a command line that click has refused, and what to do."""
+    """Return what is wrong with a command line that click has refused, and what to do."""
     context = getattr(error, "ctx", None)
     wrong = getattr(error, "option_name", None)
     if type(error).__name__ == "NoSuchOption" and wrong and context:
@@ -27,7 +27,7 @@ def usage(error: Any) -> str:
 
 
 def _refused_value(error: Any) -> str | None:
-    """Option, value and what was expected, where typer has had pydantic look at it."""
+    """Return the option, value and what was expected, where typer has had pydantic look at it."""
     told: Any = getattr(error.__cause__, "errors", None)
     option = getattr(error, "param", None)
     if not callable(told) or option is None:

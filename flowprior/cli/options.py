@@ -1,4 +1,4 @@
-"""Options that several commands take, and what is read from them: flow, data, numbers, conditions."""
+"""The options that several commands take, and what is read from them: flow, data, conditions."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def refuse_given_twice(keys: Collection[str], overrides: Sequence[str]) -> None:
 
 
 def parse_integers(text: str, option: str) -> list[int]:
-    """Whole numbers separated by commas.
+    """Return whole numbers separated by commas.
 
     Raises:
         OptionError: something else.
@@ -131,7 +131,7 @@ def parse_conditions(
 
 
 def rows_for(conditions: int, count: int | None) -> Tensor:
-    """Which of so many conditions each sample has ``[N]``.
+    """Return which of so many conditions each sample has ``[N]``.
 
     Args:
         conditions: how many there are.
@@ -221,7 +221,7 @@ def load_run(path: Path, device: str) -> Flow:
 
 
 def data_spec(flow: Flow, data: str | None) -> str:
-    """``data`` if it is given, else the data set that the flow was trained on.
+    """Return ``data`` if it is given, else the data set that the flow was trained on.
 
     Raises:
         OptionError: neither is known.

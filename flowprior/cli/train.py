@@ -1,4 +1,4 @@
-"""``flowprior train``: fit a prior, couple, train, save."""
+"""The command ``flowprior train``: fit a prior, couple, train, save."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models: velocity networks v(x, t, c), their registry, and how one is built for a data set and run.
+"""The models: velocity networks v(x, t, c), their registry, and how one is built for a data set and run.
 
 Every model is called as ``v(x [B, *event], t [B], cond) -> [B, *event]`` with cond labels int64
 ``[B]``, embeddings ``[B, E]``, token states, named parts of these, or None. Label tables have one row more

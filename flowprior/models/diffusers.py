@@ -88,7 +88,7 @@ def parts_of(condition: Condition) -> dict[str, Condition]:
 
 
 def attention_width(condition: Condition) -> int:
-    """Width of the cross-attention: that of the widest embedding or token state, 0 without one."""
+    """Return the width of the cross-attention: that of the widest embedding or token state, 0 without one."""
     return max((part.size for part in parts_of(condition).values() if part.kind != "labels"), default=0)
 
 
@@ -156,7 +156,7 @@ def class_of_diffusers(name: str, owner: str) -> Any:
 
 
 def _compact(widths: str | int | tuple[int, ...], blocks: int, embeddings: bool) -> dict[str, Any]:
-    """Options of a U-Net that attends at the lowest resolution only, and there to the embedding."""
+    """Return options of a U-Net that attends at the lowest resolution only, and there to the embedding."""
     levels = parse_widths(widths, "diffusers")
     check_counts("diffusers", blocks=blocks)
     above = len(levels) - 1

@@ -125,7 +125,7 @@ class DiT(nn.Module):
         return self._events(self.output(self.norm(rows) * (1 + scale) + shift)).to(x.dtype)
 
     def _rows(self, x: Tensor) -> Tensor:
-        """Patches ``[B, N, C·patch²]`` of x, row by row."""
+        """Return the patches ``[B, N, C·patch²]`` of x, row by row."""
         right, bottom = -x.shape[3] % self.patch, -x.shape[2] % self.patch
         folded = functional.pixel_unshuffle(functional.pad(x, (0, right, 0, bottom)), self.patch)
         return folded.flatten(2).transpose(1, 2).contiguous()

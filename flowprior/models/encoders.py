@@ -41,7 +41,7 @@ class Encoder(Registered, abc.ABC):
 
     @abc.abstractmethod
     def identity(self) -> str:
-        """Name, version and sha256 of the weights: equal for equal encodings, and only then."""
+        """Return the name, version and sha256 of the weights: equal for equal encodings, and only then."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class TextEncoder(Encoder):
     @property
     @abc.abstractmethod
     def size(self) -> int:
-        """Numbers E of a text's embedding."""
+        """The size E of a text's embedding."""
 
     @property
     @abc.abstractmethod
     def token_size(self) -> int:
-        """Numbers F of a token's state."""
+        """The size F of a token's state."""
 
     @property
     def spec(self) -> str | None:
@@ -142,7 +142,7 @@ class LatentEncoder(nn.Module, Encoder):
         return self._encode(padded(x, self.factor))
 
     def decode(self, z: Tensor, event_shape: torch.Size | None = None) -> Tensor:
-        """Images x ``[B, C, H, W]`` of latents z ``[B, c, h, w]``, not clamped.
+        """Return images x ``[B, C, H, W]`` of latents z ``[B, c, h, w]``, not clamped.
 
         Args:
             z: latents.
@@ -176,7 +176,7 @@ class LatentEncoder(nn.Module, Encoder):
         return load_point(LATENTS, "encoded", f"encoder '{self.kind}'")(data, self, folder)
 
     def latent_shape(self, event_shape: torch.Size) -> torch.Size:
-        """Shape [c, h, w] of the latents of images of ``event_shape`` [C, H, W].
+        """Return the shape [c, h, w] of the latents of images of ``event_shape`` [C, H, W].
 
         Raises:
             InputError: events that are no such images.
@@ -192,7 +192,7 @@ class LatentEncoder(nn.Module, Encoder):
         return torch.Size([self.latent_channels or event_shape[0], *sides])
 
     def identity(self) -> str:
-        """Name and sha256 of the weights and of what else decides the latents.
+        """Return the name and sha256 of the weights and of what else decides the latents.
 
         Raises:
             OptionError: it was made without the option that names its weights.
@@ -202,12 +202,12 @@ class LatentEncoder(nn.Module, Encoder):
 
     @property
     def kind(self) -> str:
-        """Registered name of what it is, for messages and files."""
+        """Return the registered name of what it is, for messages and files."""
         return self.name
 
     @property
     def spec(self) -> str:
-        """Name and options to build it by, or its name alone where they cannot be read off it."""
+        """Return the name and options to build it by, or its name alone where they cannot be read off it."""
         with suppress(CheckpointError):
             return spec_of(self.registry, self)
         return self.kind
@@ -219,7 +219,7 @@ class LatentEncoder(nn.Module, Encoder):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Floating-point type of its weights."""
+        """Return the floating-point type of its weights."""
         return next((tensor.dtype for tensor in self.state_dict().values()), torch.float32)
 
     @classmethod
@@ -244,14 +244,14 @@ class LatentEncoder(nn.Module, Encoder):
 
     @abc.abstractmethod
     def _encode(self, x: Tensor) -> Tensor:
-        """Latents of images whose sides :attr:`factor` divides."""
+        """Return latents of images whose sides :attr:`factor` divides."""
 
     @abc.abstractmethod
     def _decode(self, z: Tensor) -> Tensor:
-        """Images of latents, whose sides are :attr:`factor` times as long."""
+        """Return images of latents, whose sides are :attr:`factor` times as long."""
 
     def _settings(self) -> Mapping[str, Any]:
-        """Plain values that decide the latents beside the tensors of the state."""
+        """Return plain values that decide the latents beside the tensors of the state."""
         return {}
 
     @cached_property
@@ -288,7 +288,7 @@ def is_empty(text: object) -> bool:
 
 
 def check_texts(texts: Sequence[str], owner: str) -> list[str]:
-    """``texts`` as a list of valid texts.
+    """Return ``texts`` as a list of valid texts.
 
     Raises:
         InputError: one text alone, something else, or a text with half of a surrogate pair.
@@ -306,7 +306,7 @@ def check_texts(texts: Sequence[str], owner: str) -> list[str]:
 
 
 def padded(x: Tensor, factor: int) -> Tensor:
-    """x ``[B, C, H, W]`` with sides that ``factor`` divides, the pixels at the far edges repeated."""
+    """Return x ``[B, C, H, W]`` with sides that ``factor`` divides, the pixels at the far edges repeated."""
     height, width = x.shape[2:]
     padding = (0, -width % factor, 0, -height % factor)
     return functional.pad(x, padding, mode="replicate") if any(padding) else x

@@ -1,4 +1,4 @@
-"""Attention to token states: the tokens of a condition as one sequence, and the block that attends to it.
+"""The attention to token states: the tokens of a condition as one sequence, and the block that attends.
 
 Padding is never attended: it is masked, and zeroed before it is read, so that whatever lies there has no
 part in any product.
@@ -18,7 +18,7 @@ from flowprior.networks.embeddings import zeroed
 
 
 class Context(NamedTuple):
-    """What is attended to.
+    """The token states that are attended to.
 
     Attributes:
         states: ``[B, T, F]``.
@@ -30,7 +30,7 @@ class Context(NamedTuple):
 
 
 def token_parts(condition: Condition) -> dict[str, int]:
-    """Name and width F of each part of token states; the name is empty where they are the whole condition."""
+    """Return name and width F of each part of token states; no name if they are the whole condition."""
     if condition.kind == "tokens":
         return {"": condition.size}
     return {name: part.size for name, part in condition.parts if part.kind == "tokens"}

@@ -1,1 +1,1 @@
-"""Small networks and embeddings that priors and velocity networks share."""
+"""The small networks and embeddings that priors and velocity networks share."""

@@ -1,4 +1,4 @@
-"""Time and condition as networks take them: embeddings, and pictures of the condition as further channels."""
+"""The embeddings of time and condition, and images of the condition as further channels."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ N = TypeVar("N", bound=nn.Module)
 TIME_SCALE = 1000.0
 MAX_PERIOD = 10000.0
 CHANNELS = 8
-"""Of the convolutions over a series, each of which halves it."""
+"""The channels of the convolutions over a series, each of which halves it."""
 HALVINGS = 3
 FEATURES = 4
-"""Numbers that are left of the steps of a series before its last."""
+"""The numbers that are left of the steps of a series before its last."""
 
 
 def sinusoids(t: Tensor, size: int, scale: float = TIME_SCALE) -> Tensor:
-    """cos and sin of ``scale t ω_i``, with ω_i from 1 down to 1/10000 in geometric steps.
+    """Return cos and sin of ``scale t ω_i``, with ω_i from 1 down to 1/10000 in geometric steps.
 
     t runs over [0, 1] where the frequencies (Vaswani et al. 2017) were made for steps 0..1000; unscaled,
     nearly all of them would be constant over it.
@@ -47,7 +47,7 @@ def sinusoids(t: Tensor, size: int, scale: float = TIME_SCALE) -> Tensor:
 
 
 class TimeEmbedding(nn.Module):
-    """Sinusoids of t through Linear, SiLU, Linear: ``[B] -> [B, hidden]``."""
+    """The sinusoids of t through Linear, SiLU, Linear: ``[B] -> [B, hidden]``."""
 
     def __init__(self, hidden: int, features: int = 128, scale: float = TIME_SCALE) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class ConditionEmbedding(nn.Module):
 
 
 class TimeConditionEmbedding(nn.Module):
-    """Sum of the time's and the condition's embeddings: (t ``[B]``, cond) -> ``[B, hidden]``.
+    """The sum of the time's and the condition's embeddings: (t ``[B]``, cond) -> ``[B, hidden]``.
 
     Args:
         condition: kind and size of the condition.
@@ -132,7 +132,7 @@ class TimeConditionEmbedding(nn.Module):
 
 
 class SeriesEmbedding(nn.Module):
-    """From series ``[B, channels, length]``, flat or not, to ``[B, hidden]``.
+    """The embedding of series ``[B, channels, length]``, flat or not, ``[B, hidden]``.
 
     Three convolutions of 3 steps, each of which halves the length, and a linear map leave four numbers in
     (−1, 1); they and the last step go through a linear map each, and are added up.
@@ -178,7 +178,7 @@ def zeroed(layer: N) -> N:
 
 
 def without_pictures(condition: Condition) -> Condition:
-    """What a network that takes pictures as channels is left to embed."""
+    """Return the part of a condition that a network which takes images as channels has to embed."""
     if condition.kind != "parts":
         return Condition() if condition.is_picture else condition
     left = tuple((name, part) for name, part in condition.parts if not part.is_picture)
@@ -200,11 +200,11 @@ class ConditionPictures:
 
     @property
     def channels(self) -> int:
-        """How many channels the pictures have together."""
+        """The number of channels of all images together."""
         return sum(shape[0] for shape in self.shapes.values())
 
     def beside(self, x: Tensor, cond: Conditions | None) -> Tensor:
-        """x ``[B, C, H, W]`` with the pictures of ``cond`` beside it, ``[B, C + channels, H, W]``.
+        """Return x ``[B, C, H, W]`` with the images of ``cond`` beside it, ``[B, C + channels, H, W]``.
 
         Raises:
             InputError: a picture is missing, or has another shape.
@@ -235,6 +235,6 @@ class ConditionPictures:
 
 
 def stretched(picture: Tensor, size: Sequence[int]) -> Tensor:
-    """Pictures ``[B, C, h, w]`` at another size (H, W), bilinear; every pixel counts where they shrink."""
+    """Return images ``[B, C, h, w]`` at another size (H, W), bilinear; every pixel counts if they shrink."""
     smaller = size[0] < picture.shape[2] or size[1] < picture.shape[3]
     return functional.interpolate(picture, tuple(size), mode="bilinear", antialias=smaller)

@@ -1,4 +1,4 @@
-"""Processes that work together: how many were launched and which one this is, and what they tell each other.
+"""The processes that work together: how many were launched, which one this is, and their group.
 
 The launcher's part is read from the environment, without torch; the rest is :mod:`flowprior.processes.group`.
 """

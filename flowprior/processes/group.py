@@ -1,4 +1,4 @@
-"""Group: processes that work together, each on a part of one whole, and how they exchange values."""
+"""The group of processes that work together, each on a part of one whole, and how they exchange values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from flowprior.errors import OptionError, pip_install
 from flowprior.processes import process_count
 
 PATIENCE = timedelta(days=7)
-"""How long processes wait for each other: the first one may fit a prior for hours."""
+"""The longest time that processes wait for each other: the first one may fit a prior for hours."""
 GRACE = 0.2
 """Seconds: a collective's thread lets go of its tensors in microseconds, once the machine lets it run."""
 S = TypeVar("S")
@@ -43,7 +43,7 @@ class Group:
 
     @property
     def is_main(self) -> bool:
-        """True for the process that writes files and shows messages."""
+        """Return True for the process that writes files and shows messages."""
         return self.rank == 0
 
     def prepared(self, model: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""How far long work has come: its stages, shown in a terminal, a notebook or a log."""
+"""The progress of long work: its stages, shown in a terminal, a notebook or a log."""
 
 from flowprior.progress.stages import PROGRESS, Stage, showing, shows_progress, stage
 

@@ -1,4 +1,4 @@
-"""Stages of a long piece of work, each with a line that follows it while it lasts.
+"""The stages of a long piece of work, each with a line that follows it while it lasts.
 
 The code that works names its stages; whoever runs it decides by :func:`showing` whether they are shown. A
 stage within another stands below it.
@@ -34,7 +34,7 @@ _SHOWN: ContextVar[bool | None] = ContextVar(
 
 
 def shows_progress(asked: bool | None = None) -> bool:
-    """Whether progress is shown: as ``asked``, else as around this, else unless :data:`PROGRESS` says no."""
+    """Return True if progress is shown: by the argument, the work around, or :data:`PROGRESS`."""
     if asked is not None:
         return asked
     around = _SHOWN.get()
@@ -43,7 +43,7 @@ def shows_progress(asked: bool | None = None) -> bool:
 
 @contextmanager
 def showing(asked: bool | None = None) -> Iterator[None]:
-    """Around work that has stages: whether they are shown, see :func:`shows_progress`.
+    """Set whether the stages inside are shown, see :func:`shows_progress`.
 
     It holds for this thread and for what is awaited in it.
     """
@@ -55,7 +55,7 @@ def showing(asked: bool | None = None) -> Iterator[None]:
 
 
 class _Lines:
-    """stderr for tqdm where it is neither a terminal nor a notebook: each state is a line of its own."""
+    """A stderr for tqdm outside of terminals and notebooks: each state is a line of its own."""
 
     def __init__(self) -> None:
         self._last = ""
@@ -116,11 +116,11 @@ class Stage:
         self._bar = _Bar(desc=title, total=total, **options)
 
     def advance(self, count: int = 1) -> None:
-        """So much more is done."""
+        """Count so much more as done."""
         self._bar.update(count)
 
     def update(self, done: int, report: str | None = None) -> None:
-        """``done`` is done; ``report`` is said beside it until there is another."""
+        """Count ``done`` as done; ``report`` stands beside it until there is another."""
         if report is not None:
             self._bar.set_postfix_str(report, refresh=False)
         self._bar.update(done - self._bar.n)
@@ -144,7 +144,7 @@ def _in_notebook() -> bool:
 def stage(
     title: str, total: int | None = None, *, everywhere: bool = False, kept: bool = False, after: float = 0.0
 ) -> Iterator[Stage]:
-    """Around a piece of work that may take seconds; shown where :func:`showing` around it says so.
+    """Show a stage around work that may take seconds, if :func:`showing` around it says so.
 
     The arguments are those of :class:`Stage`.
     """

@@ -109,7 +109,7 @@ class CheckedBatches:
         self._known_finite, self.examples = True, rows
 
     def describe(self) -> str:
-        """``1,437 examples of shape [1, 8, 8] with labels 0..9``, as far as it is known by now."""
+        """Return ``1,437 examples of shape [1, 8, 8] with labels 0..9``, as far as it is known."""
         x, c = self.peek()
         count = "examples of" if self.examples is None else f"{counted(self.examples, 'example')} of"
         return f"{count} shape {shape_of(x.shape[1:])} {self._condition(c)}"
@@ -196,7 +196,7 @@ class CheckedBatches:
         yield from zip(chunks, conditions, strict=True)
 
     def _read(self, batch: Any) -> Batch:
-        """x1 and c of a batch: (x1, c), [x1] or x1."""
+        """Return x1 and c of a batch: (x1, c), [x1] or x1."""
         if is_array(batch):
             return batch, None
         parts = tuple(batch) if isinstance(batch, tuple | list) else ()

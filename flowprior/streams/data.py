@@ -33,7 +33,7 @@ NAMED = 3
 
 @dataclass(frozen=True)
 class Annotation:
-    """Names and units of the D numbers of an event: those of the file are ``scale * x + shift``.
+    """The names and units of the D numbers of an event: those of the file are ``scale * x + shift``.
 
     Attributes:
         key: what the numbers are called together, such as ``"X_pca"``.
@@ -50,7 +50,7 @@ class Annotation:
     label: str | None = None
 
     def stored(self, x: Tensor) -> Tensor:
-        """Events ``[N, D]`` in the units of the file, float32."""
+        """Return events ``[N, D]`` in the units of the file, float32."""
         scale, shift = (torch.tensor(values, dtype=torch.float64) for values in (self.scale, self.shift))
         return (x.detach().cpu().double() * scale + shift).float()
 
@@ -204,7 +204,7 @@ class Data(abc.ABC):
 
 
 class DataBatches:
-    """Re-iterable batches of a :class:`Data`, as ``Prior.fit`` takes them.
+    """The batches of a :class:`Data`, which can be iterated again, as ``Prior.fit`` takes them.
 
     Args:
         data: to go through.
@@ -294,7 +294,7 @@ class TensorData(Data):
 
 
 def every_condition(data: Data) -> Data:
-    """``data`` itself; where its events have several conditions, one event for each of them.
+    """Return ``data``; if its events have several conditions, with one event for each of them.
 
     A prior is fitted to it, so that it knows all the conditions that training draws from.
     """
@@ -315,7 +315,7 @@ COPIED = (
 
 
 class EveryCondition(Data):
-    """Each event of ``data`` as often as it has conditions, one after the other.
+    """A data set with each event of ``data`` as often as it has conditions, one after the other.
 
     Args:
         data: the whole.
@@ -407,7 +407,7 @@ class CorruptRecords:
         warnings.warn(f"{problem}; they are left out", RuntimeWarning, 2)
 
     def facts(self) -> dict[str, Any]:
-        """Number, limit and first names, as plain JSON values for a model card."""
+        """Return the number, limit and first names, as plain JSON values for a model card."""
         return {"count": self.count, "limit": self.limit, "first": list(self.found)[:NAMED]}
 
 

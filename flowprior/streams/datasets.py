@@ -1,4 +1,4 @@
-"""Map-style PyTorch data sets, such as torchvision's, as data."""
+"""The map-style PyTorch data sets, such as torchvision's, as data."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _HIGHEST = 2.0
 
 
 def plain_tensor(value: Any, what: str, owner: str) -> Tensor:
-    """``value`` as a dense tensor of real numbers, without its gradient; shape and numbers stay.
+    """Return ``value`` as a dense tensor of real numbers, without its gradient; shape and numbers stay.
 
     Args:
         value: a tensor or a NumPy array.
@@ -55,7 +55,7 @@ def plain_tensor(value: Any, what: str, owner: str) -> Tensor:
 
 
 def plain_condition(cond: Any, count: int, owner: str) -> Any:
-    """Labels as int64 ``[count]``, floating-point numbers ``[count, …]``; token states, and parts.
+    """Return labels as int64 ``[count]``, floating-point numbers ``[count, …]``; token states, and parts.
 
     Args:
         cond: labels ``[N]`` or ``[N, 1]`` of any integer type; embeddings ``[N, E]``, or one number each
@@ -89,7 +89,7 @@ def plain_condition(cond: Any, count: int, owner: str) -> Any:
 
 
 def plain_rows(cond: Any, owner: str) -> Tensor:
-    """Labels as int64 ``[B]``, embeddings of one number as ``[B, 1]``; anything else in its own shape.
+    """Return labels as int64 ``[B]``, embeddings of one number as ``[B, 1]``; anything else in its own shape.
 
     Raises:
         InputError: as of :func:`plain_tensor`, or labels in floating point.
@@ -150,7 +150,7 @@ def tensor_data(
 
 
 def check_condition(cond: Any, count: int, name: str) -> Any:
-    """Labels as int64 ``[N]``, embeddings as float32 ``[N, E]``; token states keep half precision.
+    """Return labels as int64 ``[N]``, embeddings as float32 ``[N, E]``; token states keep half precision.
 
     Raises:
         InputError: see :func:`flowprior.streams.user_tensors.plain_condition`.
@@ -162,7 +162,7 @@ def check_condition(cond: Any, count: int, name: str) -> Any:
 
 
 def picture_events(x: Tensor, name: str) -> tuple[Tensor, bool]:
-    """Events as float32 with channels first, and whether they are pictures.
+    """Return events as float32 with channels first, and True if they are images.
 
     Bytes ``[N, H, W]``, ``[N, C, H, W]`` or ``[N, H, W, C]`` are pictures and come out in [-1, 1].
     Floating-point events ``[N, C, H, W]`` or ``[N, H, W, C]`` with one or three channels are pictures if they
@@ -254,7 +254,7 @@ def check_picture_range(x: Tensor, name: str) -> None:
 
 
 def _plain_tokens(tokens: TokenStates, count: int, owner: str) -> TokenStates:
-    """Token states of one row each, with zeros where no token is attended."""
+    """Return token states of one row each, with zeros where no token is attended."""
     states = plain_tensor(tokens.states, "token states", owner)
     mask = plain_tensor(tokens.mask, "mask of token states", owner)
     if len(states) != count:
@@ -301,7 +301,7 @@ def _tensor_of_array(array: np.ndarray, what: str, owner: str) -> Tensor:
 
 
 def _single(cond: Tensor | TokenStates, name: str) -> Tensor | TokenStates:
-    """Floating-point numbers as float32, of token states those of double precision."""
+    """Return floating-point numbers as float32, of token states those of double precision."""
     if isinstance(cond, TokenStates):
         return cond.to(torch.float32) if cond.states.dtype == torch.float64 else cond
     if not cond.is_floating_point():

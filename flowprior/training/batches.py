@@ -51,15 +51,15 @@ class IndexStream:
         self._epoch = lru_cache(4)(self._drawn)
 
     def take(self, start: int, count: int) -> Tensor:
-        """Indices ``[count]`` (int64) at positions ``start`` … ``start + count - 1``."""
+        """Return indices ``[count]`` (int64) at positions ``start`` … ``start + count - 1``."""
         return self._at(start, count, "epoch", torch.randperm)
 
     def chances(self, start: int, count: int) -> Tensor:
-        """Uniform numbers in [0, 1) ``[count]`` at the same positions, for what a visit of an event draws."""
+        """Return uniform numbers in [0, 1) ``[count]`` at the same positions, for the draws of a visit."""
         return self._at(start, count, "condition of a visit", torch.rand)
 
     def _at(self, start: int, count: int, purpose: str, draw: Callable[..., Tensor]) -> Tensor:
-        """What ``draw`` gives of each epoch, at these positions of all epochs together."""
+        """Return what ``draw`` gives of each epoch, at these positions of all epochs together."""
         parts, stop = [], start + count
         while start < stop:
             epoch, offset = divmod(start, self.examples)
@@ -72,7 +72,7 @@ class IndexStream:
 
 
 class PairStream:
-    """Batches of coupled pairs, one for each step, in one or more micro-batches of equal size.
+    """The batches of coupled pairs, one for each step, in one or more micro-batches of equal size.
 
     Source samples are drawn, and paired, within a micro-batch, or with ``whole`` over the batch: they depend
     on how many micro-batches there are, or not even on that, but never on which process takes which of them.
@@ -208,7 +208,7 @@ class Prefetched:
 def fetch(
     data: Data, indices: Tensor, device: torch.device, chance: Tensor | None = None
 ) -> tuple[Tensor, Conditions | None]:
-    """(x1, condition or None) of ``indices`` on ``device``; with ``chance`` ``[B]`` as training gets them."""
+    """Return (x1, condition) of ``indices`` on ``device``; with ``chance`` ``[B]`` as training gets them."""
     x1, cond = data.batch(indices)
     if chance is not None:
         cond = data.training_condition(indices, cond, chance)
@@ -218,12 +218,12 @@ def fetch(
 
 
 def probe_indices(examples: int, count: int, seed: int) -> Tensor:
-    """Up to ``count`` distinct indices, the same ones for one seed, for measurements and pictures."""
+    """Return up to ``count`` distinct indices, the same ones for one seed, for measurements and pictures."""
     return torch.randperm(examples, generator=Randomness(seed).generator("probe"))[:count]
 
 
 class Randomness:
-    """Generators of one run.
+    """The random generators of one run.
 
     Args:
         seed: the run's seed.
@@ -239,7 +239,7 @@ class Randomness:
         return torch.Generator(self.device).manual_seed(mix(self.seed, purpose, step))
 
     def model_seeds_stay_inside(self) -> AbstractContextManager[None]:
-        """Context that gives torch's global generators back as they were; for :meth:`seed_model`."""
+        """Return a context that restores torch's global generators at its end; for :meth:`seed_model`."""
         return torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
 
     def seed_model(self, step: int, part: int = 0) -> None:

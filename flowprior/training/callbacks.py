@@ -34,7 +34,7 @@ METRICS_LIMIT = 128 << 20
 
 @dataclass(frozen=True)
 class TrainingStart:
-    """What a callback is told first.
+    """The first facts that a callback gets.
 
     Attributes:
         config: of the run, resolved.
@@ -105,7 +105,7 @@ class Callback(Registered):
 
 
 class MetricsFile(Callback):
-    """RUN/metrics.jsonl: one JSON object a line, each with its step and kind, flushed as it is written.
+    """The file metrics.jsonl: one JSON object a line, with its step and kind, flushed as it is written.
 
     Args:
         path: the file.
@@ -129,7 +129,7 @@ class MetricsFile(Callback):
         self._file.close()
 
     def write(self, step: int, kind: str, **values: Any) -> None:
-        """Append one line."""
+        """Add one line."""
         with writing(self._path):
             self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
             self._file.flush()
@@ -161,7 +161,7 @@ def _parse(text: bytes) -> dict[str, Any] | None:
 
 
 class Monitor:
-    """Reports what happens in a run to each of its callbacks, and on a line of progress; a context.
+    """A context that reports what happens in a run to its callbacks, and on a line of progress.
 
     The line has the steps, the loss, steps a second and the time that is left.
 

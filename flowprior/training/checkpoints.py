@@ -45,7 +45,7 @@ KEYS = {"optimizer": dict, "averaged": int, "means": dict, "data": list, "step":
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What one checkpoint holds.
+    """The contents of one checkpoint.
 
     Attributes:
         description: its ``flow.json``.
@@ -112,7 +112,7 @@ def save_checkpoint(
 
 
 def list_checkpoints(folder: Path) -> list[tuple[int, Path]]:
-    """(step, directory) of every checkpoint in ``folder``, oldest first; none with files of others alone."""
+    """Return (step, directory) of every checkpoint in ``folder``, oldest first, without foreign folders."""
     held = [(step, path, list(path.iterdir())) for step, path in step_folders(folder)]
     return [(step, path) for step, path, files in held if not files or any(map(_is_own, files))]
 

@@ -66,14 +66,14 @@ class Components:
 
     @property
     def encoder(self) -> dict[str, Any]:
-        """Encoder and shape of the pictures for ``Flow``; nothing where the flow lives in the data."""
+        """Return encoder and shape of the images for ``Flow``; nothing if the flow lives in the data."""
         if not isinstance(self.data, EncodedData):
             return {}
         return {"encoder": self.data.encoder, "picture_shape": self.data.images.event_shape}
 
     @property
     def specs(self) -> dict[str, str]:
-        """Spec strings for ``Flow``; empty where an instance was given."""
+        """Return spec strings for ``Flow``; empty where an instance was given."""
         texts = {name: getattr(self.config, name) for name in ("prior", "coupling", "path", "model")}
         return {f"{name}_spec": "" if text.startswith("<") else text for name, text in texts.items()}
 

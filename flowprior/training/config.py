@@ -22,7 +22,7 @@ TEXT_DROPOUT = 0.1
 NO_LATENT = "none"
 """The flow lives in the data themselves."""
 LATENT_MODEL = "unet:patch=1"
-"""What the model ``"auto"`` stands for in latents, whose grid is small already."""
+"""The model that ``"auto"`` stands for in latents, whose grid is small already."""
 BATCH = "batch"
 """Source samples are drawn and paired over the whole batch."""
 DEFAULT_PATH = "condot"
@@ -119,7 +119,7 @@ def _loss_weight(spec: str) -> str:
 @_in_one_line("training", "training.")
 @dataclass(frozen=True, config=CHECKED)
 class TrainingConfig:
-    """How a flow is trained.
+    """The settings of a training.
 
     Raises:
         OptionError: a value of another type or out of range.
@@ -227,14 +227,14 @@ class TrainingConfig:
 
     @property
     def dropped_share(self) -> float:
-        """Share of conditions that are dropped; none where ``"auto"`` is not resolved yet."""
+        """The share of conditions that are dropped; none where ``"auto"`` is not resolved yet."""
         return 0.0 if isinstance(self.condition_dropout, str) else self.condition_dropout
 
 
 @_in_one_line("config")
 @dataclass(frozen=True, config=CHECKED)
 class RunConfig:
-    """What is trained on what, and how."""
+    """The data, the parts and the training of a run."""
 
     data: str = "digits"
     """Data set: a name (flowprior list data), name:key=value,… or a path."""

@@ -1,4 +1,4 @@
-"""What ends a training before its last step: Ctrl-C, the signals of batch schedulers, or a limit of time.
+"""The interrupts that end a training early: Ctrl-C, the signals of batch schedulers, a limit of time.
 
 The step under way is finished and a checkpoint saved, so that nothing is lost and a resumed run goes on.
 """
@@ -61,7 +61,7 @@ class TrainingInterrupted(SystemExit):
 
 
 class StopRequests:
-    """Context that notes whether the run should stop.
+    """A context that notes when the run should stop.
 
     The first of ``SIGNALS`` is only noted; a second one does what it did before the context, but for SIGTERM
     and SIGUSR1 where they may come twice, from a batch scheduler and from a launcher. Outside the main

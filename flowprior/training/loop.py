@@ -25,7 +25,7 @@ Measure = Callable[[TrainingState], dict[str, float]]
 
 
 class StepResult(NamedTuple):
-    """What the message of a run that diverges shows: the step's loss (a scalar) and x_t ``[B, *event]``."""
+    """The loss of a step (a scalar) and its x_t ``[B, *event]``, for the message of a run that diverges."""
 
     loss: Tensor
     x_t: Tensor
@@ -119,7 +119,7 @@ def training_step(state: TrainingState, pairs: PairStream | Prefetched, randomne
 
 
 def micro_step(state: TrainingState, pairs: Pairs, times: Tensor, dropped: Tensor | None) -> StepResult:
-    """Loss of one micro-batch, and its gradient on top of what the weights have of the others before.
+    """Return the loss of one micro-batch, and add its gradient to that of the others before.
 
     Args:
         state: of the training.
@@ -179,7 +179,7 @@ def batch_loss(
 
 
 def dropped_rows(count: int, share: float, step: int, randomness: Randomness) -> Tensor | None:
-    """Which of ``count`` rows lose their condition at ``step``, bool ``[count]``; None for none ever."""
+    """Choose the rows of ``count`` that lose their condition at ``step``, bool ``[count]``; None for none."""
     if share == 0:
         return None
     generator = randomness.generator("condition dropout", step)
@@ -189,7 +189,7 @@ def dropped_rows(count: int, share: float, step: int, randomness: Randomness) ->
 def drop_conditions(
     cond: Conditions | None, condition: Condition, dropped: Tensor | None
 ) -> Conditions | None:
-    """``cond`` with the null condition in all parts of the rows that are ``dropped``, bool ``[B]``."""
+    """Return ``cond`` with the null condition in all parts of the rows that are ``dropped``, bool ``[B]``."""
     if cond is None or dropped is None:
         return cond
     null = condition.null(cond)
@@ -211,5 +211,5 @@ def diverged(state: TrainingState, step: int, result: StepResult) -> NoReturn:
 
 
 def is_due(step: int, every: int) -> bool:
-    """Whether ``step`` is one of every ``every`` steps; 0 is never."""
+    """Return True if ``step`` is one of every ``every`` steps; 0 is never."""
     return every > 0 and step % every == 0

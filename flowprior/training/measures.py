@@ -1,4 +1,4 @@
-"""What is measured of a run: its source samples and pairs before the first step, the loss on held-out events.
+"""The measures of a run: its source samples and pairs before the first step, its loss on held-out events.
 
 The loss is measured at the same times and from the same source samples whenever it is asked for.
 """
@@ -43,7 +43,7 @@ class Validation:
 
     @torch.no_grad()
     def measure(self, state: TrainingState) -> dict[str, float]:
-        """``validation_loss``, and ``validation_loss_at_T`` at each time T that has events."""
+        """Return ``validation_loss``, and ``validation_loss_at_T`` at each time T that has events."""
         device, size = self.randomness.device, state.parts.coupling.draw_size(state.config.batch_size)
         sums = torch.zeros(TIMES, dtype=torch.float64, device=device)
         for number, indices in enumerate(self._order.split(size)):
@@ -72,7 +72,7 @@ class Validation:
 
 
 def measure_starts(pairs: PairStream) -> dict[str, Any]:
-    """Measure the source mismatch, and the transport cost with and without the coupling.
+    """Measure the source mismatch of training and sampling, and the transport cost with and without coupling.
 
     On up to 2,048 training examples; pairs are drawn as many at once as in training.
 

@@ -48,7 +48,7 @@ class TimeDistribution(Registered, abc.ABC):
 
 @TimeDistribution.register("uniform")
 class UniformTimes(TimeDistribution):
-    """All times alike (Lipman et al. 2023, eq. 9)."""
+    """The uniform distribution of timesteps (Lipman et al. 2023, eq. 9)."""
 
     def at(self, uniform: Tensor) -> Tensor:
         return uniform
@@ -118,7 +118,7 @@ class ErrorWeight(LossWeight, abc.ABC):
 
 @LossWeight.register("none")
 class Unweighted(LossWeight):
-    """Every squared error alike."""
+    """The plain mean of the squared errors."""
 
 
 @LossWeight.register("output-scale")

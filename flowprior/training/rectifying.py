@@ -78,7 +78,7 @@ def load_teacher(coupling: Coupling, prior: Prior, data: Data, device: torch.dev
 
 
 def teacher_of(coupling: Coupling) -> dict[str, str] | None:
-    """Path and sha256 of the weights of the flow that a coupling ``reflow`` has loaded; None for others."""
+    """Return path and sha256 of the weights of the flow that ``reflow`` has loaded; None for others."""
     if not isinstance(coupling, ReflowCoupling) or not coupling.digest:
         return None
     return {"flow": coupling.flow, WEIGHTS: coupling.digest}
@@ -122,7 +122,7 @@ class FlowTeacher:
 
     @property
     def prior(self) -> Prior:
-        """Where the flow starts."""
+        """The prior of the flow."""
         return self.flow.prior
 
     def forth(self, x0: Tensor, cond: Conditions | None, *, nfe: int, guidance: float) -> Tensor:
@@ -185,6 +185,6 @@ def _folder_of(coupling: ReflowCoupling) -> Path:
 
 
 def _origin_of(folder: Path) -> str:
-    """Name of the coupling that a flow was trained with, or the first of those that it descends from."""
+    """Return the name of the coupling that a flow was trained with, or of the first that it descends from."""
     spec = Coupling.registry.parse(read_description(folder)["coupling"])
     return str(spec.options["origin"]) if spec.name == "reflow" else spec.name

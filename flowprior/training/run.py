@@ -50,14 +50,14 @@ from flowprior.training.config import MAY_CHANGE, RunConfig
 from flowprior.training.config_file import CONFIG_LIMIT, parse_config
 
 _MARK = "# The configuration of a run; change it by options of train, not here."
-"""Begins every config.toml that a run has written."""
+"""The line that begins every config.toml of a run."""
 LONGEST = 40
 """Characters of each component in the name of a new run."""
 PICTURE = re.compile(r"step-\d{6,}\.png")
 
 
 class RunDirectory:
-    """Names of the files of one run.
+    """The folder of one run, and the names of its files.
 
     Args:
         path: the directory RUN.
@@ -74,7 +74,7 @@ class RunDirectory:
         self.latents = self.path / "latents"
 
     def lock(self) -> FolderLock:
-        """Context of the one writer of this run.
+        """Return the context of the one writer of this run.
 
         Raises:
             OptionError: another process is training here.
@@ -246,7 +246,7 @@ def _word(spec: str) -> str:
 
 
 def describe_machine(device: torch.device) -> dict[str, Any]:
-    """Versions, commits, device, threads and command of this process."""
+    """Return the versions, commits, device, threads and command of this process."""
     return {
         "version": package_version(),
         "commit": package_commit(),
@@ -262,13 +262,13 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
 
 @functools.cache
 def package_commit() -> str | None:
-    """Commit of the checkout that flowprior runs from; None where it is installed."""
+    """Return the commit of the checkout that flowprior runs from; None where it is installed."""
     tracked = _git(Path(__file__).parent, "ls-files", "--error-unmatch", Path(__file__).name)
     return git_commit(Path(__file__).parent) if tracked else None
 
 
 def git_commit(folder: Path) -> str | None:
-    """Commit of the checkout that holds ``folder``, with ``-dirty`` on changed files; None outside one."""
+    """Return the commit of the checkout of ``folder``, with ``-dirty`` on changed files; None outside one."""
     return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
 
 

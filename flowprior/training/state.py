@@ -1,4 +1,4 @@
-"""Everything that changes while a flow is trained, and how it goes into a checkpoint and comes back."""
+"""The state of a training: all that changes, how it goes into a checkpoint and comes back."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SHORT = (torch.bfloat16, torch.float16)
 
 
 class TrainingState:
-    """Weights, their average, optimiser, schedule, running means and the number of steps done.
+    """The weights, their average, optimiser, schedule, running means and the number of steps done.
 
     Args:
         parts: of the run; ``parts.model`` is trained in place.
@@ -203,7 +203,7 @@ class TrainingState:
 
 
 class RunningMean:
-    """Means of the loss and the gradient norm since the last log line, held on the device they came from."""
+    """The means of loss and gradient norm since the last log line, held on the device they came from."""
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self.sums = torch.zeros(2, dtype=torch.float32, device=device)
@@ -215,7 +215,7 @@ class RunningMean:
         self.count += 1
 
     def is_finite(self) -> bool:
-        """Whether every value since the last reset was finite; waits for the device."""
+        """Return True if every value since the last reset was finite; waits for the device."""
         return bool(torch.isfinite(self.sums).all())
 
     def gather(self, processes: Group) -> None:
@@ -223,7 +223,7 @@ class RunningMean:
         self.sums.copy_(processes.mean(self.sums))
 
     def tensor(self) -> Tensor:
-        """Means of the loss and the gradient norm ``[2]``, NaN before the first value."""
+        """Return the means of the loss and the gradient norm ``[2]``, NaN before the first value."""
         return self.sums / (self.count or float("nan"))
 
     def reset(self) -> None:
@@ -232,7 +232,7 @@ class RunningMean:
         self.count = 0
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint between two log lines."""
+        """Return the values for a checkpoint between two log lines."""
         return {"sums": self.sums.cpu(), "count": self.count}
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -242,7 +242,7 @@ class RunningMean:
 
 
 def compiled_network(model: nn.Module, what: str) -> nn.Module:
-    """``model``, or what calls its compiled forward pass on the same weights, where ``what`` says so."""
+    """Return ``model``, or its compiled forward pass on the same weights, as ``what`` says."""
     if what == "none":
         return model
     return cast("nn.Module", torch.compile(model, fullgraph=True, dynamic=False, backend=BACKEND))
@@ -250,7 +250,7 @@ def compiled_network(model: nn.Module, what: str) -> nn.Module:
 
 @contextmanager
 def compiling(what: str) -> Iterator[None]:
-    """Around a call of what is compiled: errors of ``torch.compile`` in one line.
+    """Give errors of ``torch.compile`` in one line, around a call of what is compiled.
 
     Raises:
         OptionError: no whole graph can be made of it, or there is no compiler.
@@ -272,7 +272,7 @@ def compiling(what: str) -> Iterator[None]:
 
 
 def learning_rate_factor(step: int, config: TrainingConfig) -> float:
-    """Share of ``config.lr`` that step ``step`` (from 0) uses: linear warm-up, then a cosine to ``final_lr``.
+    """Return the share of ``config.lr`` at ``step`` (from 0): linear warm-up, then a cosine to ``final_lr``.
 
     Warm-up step s uses (s + 1) / warmup; with w warm-up steps of S, step s ≥ w uses
     f + (1 − f) (1 + cos(π (s − w) / (S − 1 − w))) / 2, so the last step uses exactly f.
@@ -285,7 +285,7 @@ def learning_rate_factor(step: int, config: TrainingConfig) -> float:
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW over the weights that want a gradient, fused where torch offers it."""
+    """Build AdamW over the weights that want a gradient, fused where torch offers it."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     fused = all(parameter.device.type in ("cpu", "cuda") for parameter in trained)
     return torch.optim.AdamW(
@@ -303,12 +303,12 @@ def build_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig, st
 
 
 def ema_decay(highest: float, updates: int) -> float:
-    """Decay after n updates: min(highest, (1 + n) / (10 + n)), so that the first weights are forgotten."""
+    """Return the decay after n updates, min(highest, (1 + n) / (10 + n)): the first weights are forgotten."""
     return min(highest, (1 + updates) / (10 + updates))
 
 
 def build_ema(model: nn.Module, highest: float) -> AveragedModel:
-    """Moving average of ``model``'s weights; its first update copies them, buffers are always copied.
+    """Build the average of ``model``'s weights; its first update copies them, buffers are always copied.
 
     Averages of weights in shorter types are held in float32, where small changes are not rounded away.
     """

@@ -1,4 +1,4 @@
-"""``train``: from names, spec strings or instances to the parts of a run, and from these to a flow."""
+"""The function ``train``: from names, spec strings or instances to the parts of a run and to a flow."""
 
 from __future__ import annotations
 
