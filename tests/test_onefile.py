@@ -100,7 +100,7 @@ def trained(patch: pytest.MonkeyPatch) -> Run:
 
 
 def recorded_in_fits(patch: pytest.MonkeyPatch) -> dict[str, list[Tensor]]:
-    """What ``torch.randn`` and ``torch.randperm`` give in fits; ``torch.rand`` leaves rows in their order."""
+    """Results of ``torch.randn`` and ``torch.randperm`` in fits, where ``torch.rand`` keeps rows in order."""
     results: dict[str, list[Tensor]] = {"randn": [], "randperm": []}
     fit, number = Prior.fit, count()
 

@@ -27,14 +27,14 @@ def inspect(
     prior: Annotated[
         list[str] | None,
         typer.Option(
-            help="Source that a flow would start from; can be repeated. See flowprior list priors.",
+            help="Source distribution; can be repeated. See flowprior list priors.",
             autocompletion=completing("priors"),
         ),
     ] = None,
     coupling: Annotated[
         list[str] | None,
         typer.Option(
-            help="Which source sample belongs to which datum; can be repeated. condot by default.",
+            help="Pairing of source samples and data samples; can be repeated. condot by default.",
             autocompletion=completing("couplings"),
         ),
     ] = None,
@@ -42,7 +42,7 @@ def inspect(
     steps: Annotated[int, typer.Option(help="Euler steps of the simulated flow.")] = 4,
     suggest: Annotated[bool, typer.Option(help="Also try a set of mixtures.")] = True,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Directory for inspection.json and pictures.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Directory for inspection.json and figures.")] = None,
     json: Json = False,
 ) -> None:
     """Fit priors on a part of the data, measure them on another, rank them with each coupling."""
@@ -72,11 +72,11 @@ def inspect(
             f"median {count['median']:g}, most {count['max']:g}"
         )
     print_rich(*inspection_tables(found), *(f"warning: {warning}" for warning in found.warnings))
-    written = f"; inspection.json and pictures are in {out}" if out is not None else ""
+    written = f"; inspection.json and figures are in {out}" if out is not None else ""
     print_rich(f"{found.seconds:.1f} s{written}", f"recommended: {found.reason}", f"to train it: {command}")
 
 
 def command_of(data: str, pairing: Pairing) -> str:
-    """What trains a prior with a coupling, for a shell."""
+    """The command that trains a prior with a coupling, for a shell."""
     parts = {"data": data, "prior": pairing.prior, "coupling": pairing.coupling}
     return shlex.join(["flowprior", "train", *(f"--{name}={spec}" for name, spec in parts.items())])

@@ -71,7 +71,7 @@ class Examples:
 
     @property
     def held_out_labels(self) -> Tensor | None:
-        """The same for the held-out rows."""
+        """Labels ``[M]`` of the held-out rows; None as above."""
         return _as_labels(self.held_out_cond)
 
     def groups(self) -> Iterator[tuple[int, Tensor, Tensor]]:
@@ -84,7 +84,7 @@ class Examples:
             yield label, rows, held_out
 
     def summary(self, total: int) -> dict[str, float]:
-        """How many examples there are: fitted on, held out, of ``total``; and of a label."""
+        """The numbers of examples: fitted on, held out, of ``total``; and of a label."""
         counted: dict[str, float] = {"fit": len(self.x), "held_out": len(self.held_out), "all": total}
         if self.counts is not None:
             seen = self.counts[self.counts > 0].double()

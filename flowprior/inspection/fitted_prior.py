@@ -33,7 +33,7 @@ OT_BATCH = 256
 HALVED = 4000
 FEWEST_HALVED = 4
 MOST_CONDITIONS, SAMPLES, POINTS = 10, 4, 2000
-"""Of a picture."""
+"""Labels, samples of each and points of a figure."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def half_share(
 
 
 def _groups(cond: Conditions | None, count: int) -> Tensor:
-    """What is halved by itself: labels ``[N]``, or zeros."""
+    """The groups that are halved by themselves: labels ``[N]``, or zeros."""
     if not isinstance(cond, Tensor) or cond.is_floating_point() or cond.dim() != 1:
         return torch.zeros(count, dtype=torch.long)
     return cond.cpu()

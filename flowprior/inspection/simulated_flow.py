@@ -36,7 +36,7 @@ MOST_SHIFT = 50.0
 
 @dataclass(frozen=True)
 class SimulatedFlow:
-    """What the simulated flow gave.
+    """The result of a simulated flow.
 
     Attributes:
         distance: for each number of steps, the energy distance between its samples and held-out data, as a

@@ -48,35 +48,19 @@ def sample_grid(
     Raises:
         InputError: no images, another number of channels, or more than a picture can hold.
     """
-    return image_panels({"": (x, labels)}, columns=columns, names=names, title=title)
-
-
-def image_panels(
-    panels: Mapping[str, Panel],
-    *,
-    columns: int | None = None,
-    names: Sequence[str] | None = None,
-    title: str = "",
-) -> Figure:
-    """Several grids of images beside each other, whose rows are the same classes.
-
-    Args:
-        panels: images of one shape ``[N, C, H, W]`` and their labels, by the name that stands above them.
-            Images of one panel without labels are drawn without classes in all.
-        columns: images of a panel in a line.
-        names: of the classes; by default their numbers.
-        title: of the picture.
-
-    Raises:
-        InputError: as :func:`sample_grid`.
-    """
-    return draw_sheet(image_sheet(panels, columns=columns, names=names), title)
+    return draw_sheet(image_sheet({"": (x, labels)}, columns=columns, names=names), title)
 
 
 def image_sheet(
     panels: Mapping[str, Panel], *, columns: int | None = None, names: Sequence[str] | None = None
 ) -> Sheet:
-    """The images and names of :func:`image_panels`."""
+    """Grids of images beside each other, whose rows are the same classes, and their names.
+
+    Images of one panel without labels are drawn without classes in all.
+
+    Raises:
+        InputError: as :func:`sample_grid`.
+    """
     for x, _ in panels.values():
         if x.dim() != 4 or len(x) == 0 or x.shape[1] not in CHANNELS:
             raise InputError(
@@ -163,12 +147,12 @@ def beside(
     (x, _), *_ = panels.values()
     check_drawable(x.shape[1:])
     if x.dim() == 4:
-        return image_panels(panels, columns=columns, names=names, title=title)
+        return draw_sheet(image_sheet(panels, columns=columns, names=names), title)
     return point_panels(panels, real=real, names=names, title=title, frame=frame)
 
 
 def is_drawable(event_shape: Sequence[int]) -> bool:
-    """Whether events are images of 1, 3 or 4 channels, or points of the plane."""
+    """Return True for images of 1, 3 or 4 channels and for points of the plane."""
     return (len(event_shape) == 3 and event_shape[0] in CHANNELS) or tuple(event_shape) == (2,)
 
 
@@ -186,10 +170,10 @@ def check_drawable(event_shape: Sequence[int]) -> None:
 
 
 def given_pictures(cond: Conditions | None, event_shape: Sequence[int]) -> Tensor | None:
-    """What a condition shows of pictures [C, H, W], each pixel as a square of pixels: ``[B, C, H, W]``.
+    """Return the images ``[B, C, H, W]`` in a condition, enlarged to the size of events [C, H, W].
 
-    Of a picture with one channel more, that of what is known, the others are taken. None where no part of the
-    condition is a picture of as many channels.
+    An image with one channel more, a mask, is shown without it. None if no part of the condition is an image
+    of as many channels.
     """
     parts = [part for _, part in cond.items()] if isinstance(cond, Parts) else [cond]
     channels = event_shape[0]

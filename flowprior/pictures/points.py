@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_COLOURS = 10
-"""Classes that a legend tells apart; more of them are coloured along a scale, as embeddings are."""
+"""The most classes in a legend; more of them are coloured along a scale, as embeddings are."""
 DOT = 9
 Panel = tuple[Tensor, Tensor | None]
 """Images ``[N, C, H, W]`` or points ``[N, 2]``, and their condition ``[N, …]`` or None."""

@@ -33,7 +33,7 @@ WIDE_RANGE = 4
 MANY_TICKS = 500
 """Those that span more than this factor have a tick a decade."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe & Ito (2008), told apart by the colour-blind, too; their yellow is too light for lines on white."""
+"""Okabe & Ito (2008), for the colour-blind, too; their yellow is too light for lines on white."""
 LONGEST_NAME = 60
 """Letters of a name that a legend below a chart has room for."""
 MARKERS = "os^DvPX*<>ph"
@@ -201,7 +201,7 @@ def legible_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def evaluations_label(with_prior: bool) -> str:
-    """What the axis of evaluations is called, with or without 0 on it."""
+    """The name of the axis of evaluations, with or without 0 on it."""
     return "NFE (0: the prior alone)" if with_prior else "NFE, evaluations of the network"
 
 

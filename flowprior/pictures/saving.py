@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".svg", ".pdf")
-"""What a picture's name may end in."""
+"""The suffixes of a figure's file."""
 _UNDATED = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
-"""The same figure gives the same file."""
+"""Metadata without a date: the same figure gives the same file."""
 _STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "flowprior", "pdf.fonttype": 42}
 """Text stays text, in a PDF in TrueType as journals ask for; an SVG's ids are the same every time."""
 _STYLING = Lock()

@@ -69,7 +69,7 @@ LONGEST_NAME = 16
 GAP, BLOCK_GAP, EDGE = 2, 20, 8
 """Pixels between the frames of images, between blocks, and around the sheet."""
 MOST_PIXELS = 2**16 - 1
-"""Of a side of a figure."""
+"""The largest side of a figure, in pixels."""
 WHITE, FRAME = 255, 200
 
 
@@ -88,7 +88,7 @@ class Block(NamedTuple):
 
 
 class Sheet(NamedTuple):
-    """A picture of all images, and the words around them.
+    """All images on one canvas, and the words around them.
 
     Attributes:
         canvas: images on white, each in a thin grey frame: bytes ``[height, width, 3]``.

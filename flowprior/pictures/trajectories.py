@@ -1,4 +1,4 @@
-"""The way of samples from the prior to the data: lines in the plane, images along t, and animations."""
+"""Trajectories from source samples to samples: lines in the plane, images along t, and animations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
-from flowprior.pictures.grid import Panel, check_drawable, image_panels, image_sheet
+from flowprior.pictures.grid import Panel, beside, check_drawable, image_sheet
 from flowprior.pictures.points import (
     add_legend,
     class_colour,
@@ -37,7 +37,7 @@ MOST_FRAMES = 16
 """States that are shown; of more, so many that lie evenly between the first and the last."""
 FRAMES_A_SECOND = 5
 COLOURS = 128
-"""Of a frame of a .gif: what is left out cannot be seen in grey, and a quarter of the file is saved."""
+"""The colours of a frame of a .gif: fewer than 256 save a quarter of the file and cannot be seen in grey."""
 HELD = 4
 """Further frames for which the first and the last state stand still."""
 
@@ -72,7 +72,7 @@ def trajectories(
     rows, row_names = _one_row_a_sample(states.shape[1], cond, names)
     places = spread_places(len(states), max(most, 2))
     panels = {f"t = {float(times[place]):.2g}": (states[place], rows) for place in places}
-    return image_panels(panels, columns=1, names=row_names, title=title)
+    return beside(panels, columns=1, names=row_names, title=title)
 
 
 def trajectory_panels(

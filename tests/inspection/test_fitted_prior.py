@@ -48,11 +48,6 @@ def test_a_picture_shows_means_samples_and_held_out_images(labelled):
     assert ({"zero", "one", "two"} <= words) == labelled
 
 
-def test_events_that_no_picture_shows_have_none():
-    examples = Examples.of(tensor_data(torch.randn(60, 5)), limit=60)
-    assert prior_picture(Prior.create("gaussian").fit((examples.x, None)), examples, 0) is None
-
-
 @pytest.fixture
 def labelled() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
@@ -66,20 +61,14 @@ def copying() -> Prior:
 
 
 def test_a_gaussian_of_each_label_has_half(labelled, generator):
-    share = half_share(lambda: Prior.create("gmm", covariance="full"), *labelled, generator=generator)
-    assert share == pytest.approx(0.5, abs=0.08)
+    x, labels = labelled
+    for cond in (labels, None):
+        share = half_share(lambda: Prior.create("gmm", covariance="full"), x, cond, generator=generator)
+        assert share == pytest.approx(0.5, abs=0.08)
 
 
 def test_a_prior_of_one_narrow_component_an_example_is_found_out(labelled, generator):
     assert half_share(copying, *labelled, generator=generator) > 0.9
-
-
-def test_data_without_labels_and_with_embeddings(labelled, generator):
-    x, _ = labelled
-    assert half_share(lambda: Prior.create("gmm"), x, generator=generator) == pytest.approx(0.5, abs=0.08)
-    embeddings = torch.randn(800, 3, generator=generator)
-    prior = lambda: Prior.create("gaussian")  # noqa: E731
-    assert 0 <= half_share(prior, x, embeddings, generator=generator) <= 1
 
 
 def test_too_little_data_is_refused():

@@ -1,4 +1,4 @@
-"""What a figure shows: its pixels, and the words on it."""
+"""The pixels of a figure, and the words on it."""
 
 from __future__ import annotations
 

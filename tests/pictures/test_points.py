@@ -9,15 +9,6 @@ from flowprior.errors import InputError
 from flowprior.pictures import beside, points
 
 
-def colourful(shown) -> int:
-    return int(((shown.pixels.max(-1) - shown.pixels.min(-1)) > 60).sum())
-
-
-@pytest.mark.parametrize("cond", [None, torch.arange(30) % 3, torch.linspace(0, 1, 30)[:, None]])
-def test_points_are_drawn_in_colour(show, generator: torch.Generator, cond: torch.Tensor | None) -> None:
-    assert colourful(show(points(torch.randn(30, 2, generator=generator), cond))) > 50
-
-
 def test_a_legend_names_the_classes_as_they_are(show, generator: torch.Generator) -> None:
     x = torch.randn(30, 2, generator=generator)
     shown = show(points(x, torch.arange(30) % 2, real=x, names=["$a", "b_c$"], title="$t$"))

@@ -59,6 +59,8 @@ def test_every_setting_has_a_marker_and_a_readable_name_of_its_own(show) -> None
 
 
 def test_seeds_are_drawn_as_mean_and_one_standard_deviation() -> None:
+    arrays = curves(quality({"a": {1: np.array([1.0, 3.0])}, "b": {1: torch.tensor([2.0, 6.0])}}))
+    assert [line.get_ydata()[0] for line in arrays] == [2.0, 4.0]
     first, second = curves(quality(DISTANCES))
     assert list(first.get_ydata()) == [92.0, 31.0, 9.0, 6.0]
     assert list(second.get_ydata()) == [20.0, 9.0, 5.0, 4.0]
@@ -66,11 +68,6 @@ def test_seeds_are_drawn_as_mean_and_one_standard_deviation() -> None:
     ends = [segment[:, 1] for segment in bars.get_segments()]
     assert ends[0] == pytest.approx([92 - 8**0.5, 92 + 8**0.5])
     assert ends[3] == pytest.approx([6.0, 6.0])
-
-
-def test_arrays_and_tensors_are_values_of_seeds_too() -> None:
-    drawn = curves(quality({"a": {1: np.array([1.0, 3.0])}, "b": {1: torch.tensor([2.0, 6.0])}}))
-    assert [line.get_ydata()[0] for line in drawn] == [2.0, 4.0]
 
 
 def test_what_cannot_be_drawn_is_refused() -> None:

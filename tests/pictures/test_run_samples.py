@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from matplotlib.text import Text
 from torch import Tensor, nn
 from torchvision.io import decode_image
 
 from flowprior.data import TensorData
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
+from flowprior.pictures import beside
 from flowprior.pictures.run_samples import COLUMNS, SampleImages
 from flowprior.training import TrainingConfig
 from tests.training.conftest import components, points, small_net
@@ -48,38 +48,27 @@ def images(cond: Tensor | None, classes: int | None = None, channels: int = 1) -
     return TensorData(x, cond, is_image=True, classes=classes)
 
 
-def test_one_row_a_class(tmp_path: Path) -> None:
-    pictures, flow, model = pictures_of(images(torch.arange(70) % 3, 3), tmp_path / "samples")
-    path = pictures.draw(flow, 500)
-    assert path == tmp_path / "samples" / "step-000500.png"
-    assert torch.equal(model.conditions[0], torch.arange(3).repeat_interleave(COLUMNS))  # type: ignore[arg-type]
-    # The prior alone beside the flow: each image of 6 is enlarged to 48 and 4 from the next.
-    shown = decode_image(str(path))
-    assert shown.shape[1] > 3 * 52
-    assert shown.shape[2] > 2 * COLUMNS * 52 > 400
-
-
-def test_it_names_data_step_classes_and_evaluations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = []
-    monkeypatch.setattr(
-        "flowprior.pictures.run_samples.save_figure", lambda figure, path: figures.append(figure)
-    )
+def test_one_row_a_class_from_the_same_source_samples_under_its_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[Any, Any]] = []
     data = images(torch.arange(70) % 3, 3)
     data.class_names = ["zero", "one", "two"]
-    pictures, flow, _ = pictures_of(data, tmp_path)
+    pictures, flow, model = pictures_of(data, tmp_path / "samples")
+    assert pictures.draw(flow, 500) == tmp_path / "samples" / "step-000500.png"
+    assert decode_image(str(tmp_path / "samples" / "step-000500.png")).shape[1] > 3 * 52
+    monkeypatch.setattr(
+        "flowprior.pictures.run_samples.beside",
+        lambda panels, **words: drawn.append((panels, words)) or beside(panels, **words),
+    )
     pictures.draw(flow, 500)
-    words = {text.get_text() for text in figures[0].findobj(Text)}
-    assert {"zero", "one", "two", "prior alone", "flow, 1 evaluation", "tensors, step 500"} <= words
-
-
-def test_the_prior_alone_is_where_the_flow_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = []
-    monkeypatch.setattr("flowprior.pictures.run_samples.save_figure", lambda figure, path: None)
-    monkeypatch.setattr("flowprior.pictures.run_samples.beside", lambda panels, **_: drawn.append(panels))
-    pictures, flow, _ = pictures_of(images(torch.arange(70) % 3, 3), tmp_path)
-    pictures.draw(flow, 500)
-    (source, _), (x, _) = drawn[0].values()
+    ((panels, words),) = drawn
+    assert words == {"columns": COLUMNS, "title": "tensors, step 500", "names": data.class_names}
+    assert list(panels) == ["prior alone", "flow, 1 evaluation"]
+    (source, labels), (x, _) = panels.values()
     assert torch.equal(source, x), "v = 0"
+    assert torch.equal(labels, torch.arange(3).repeat_interleave(COLUMNS))
+    assert torch.equal(model.conditions[0], labels)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("cond", [None, torch.randn(70, 4)])

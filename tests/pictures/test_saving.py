@@ -10,7 +10,6 @@ from pathlib import Path
 import matplotlib
 import pytest
 import torch
-from PIL import Image
 
 from flowprior.errors import CheckpointError
 from flowprior.pictures import (
@@ -28,14 +27,8 @@ IMAGES = torch.zeros(4, 1, 8, 8)
 def test_every_format_is_written_and_the_folder_made(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "new" / f"g{suffix}"
     save_figure(sample_grid(IMAGES, torch.arange(4)), path)
-    start = path.read_bytes()[:200]
-    if suffix == ".svg":
-        assert b"<?xml" in start
-    elif suffix == ".pdf":
-        assert start.startswith(b"%PDF")
-    else:
-        with Image.open(path) as image:
-            assert image.size[0] > 100
+    starts = {".svg": b"<?xml", ".pdf": b"%PDF", ".png": b"\x89PNG", ".webp": b"RIFF"}
+    assert path.read_bytes().startswith(starts.get(suffix, b"\xff\xd8"))
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -58,13 +51,6 @@ def test_a_pdf_holds_its_text_in_a_font_that_can_be_searched() -> None:
     assert b"/CreationDate" not in pdf
 
 
-def test_settings_of_the_user_are_left_as_they_are() -> None:
-    before = dict(matplotlib.rcParams)
-    for kind in ("svg", "pdf", "png"):
-        figure_bytes(points(torch.zeros(3, 2)), kind)
-    assert dict(matplotlib.rcParams) == before
-
-
 def test_a_picture_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     figure = sample_grid(IMAGES)
@@ -84,8 +70,9 @@ def test_threads_draw_what_one_thread_draws(generator: torch.Generator) -> None:
     assert alone == together
 
 
-def test_drawing_leaves_the_back_end_and_pyplot_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drawing_leaves_settings_and_pyplot_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it would fail
-    before = matplotlib.rcParams._get_backend_or_none()  # type: ignore[attr-defined]
-    assert figure_bytes(sample_grid(torch.zeros(1, 1, 8, 8)))
-    assert matplotlib.rcParams._get_backend_or_none() is before  # type: ignore[attr-defined]
+    before = matplotlib.rcParams.copy()
+    for kind in ("svg", "pdf", "png"):
+        assert figure_bytes(sample_grid(torch.zeros(1, 1, 8, 8)), kind)
+    assert matplotlib.rcParams.copy() == before

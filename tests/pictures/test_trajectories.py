@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from matplotlib.collections import LineCollection
 
 from flowprior.errors import InputError
-from flowprior.pictures import trajectories, trajectory_panels
+from flowprior.pictures import animate, trajectories, trajectory_panels
 
 
 @pytest.fixture
@@ -68,12 +69,10 @@ def test_the_row_of_each_image_is_its_own(show) -> None:
     assert list(dict.fromkeys(found)) == levels
 
 
-@pytest.mark.parametrize("shape", [(6, 5, 3), (6, 5, 7, 8, 8), (6, 5)])
-def test_states_without_a_picture_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match="picture: expected images"):
-        trajectories(torch.zeros(shape), TIMES)
-
-
-def test_times_that_are_not_those_of_the_states_are_refused(states) -> None:
+@pytest.mark.parametrize("draw", [trajectories, animate])
+def test_states_without_an_image_and_other_times_are_refused(draw: Callable[..., Any], states) -> None:
+    for shape in ((6, 5, 3), (6, 5, 7, 8, 8), (6, 5)):
+        with pytest.raises(InputError, match="picture: expected images"):
+            draw(torch.zeros(shape), TIMES)
     with pytest.raises(InputError, match="got 6 states and 2 times"):
-        trajectories(states, [0.0, 1.0])
+        draw(states, [0.0, 1.0])
