@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from flowprior.pictures.grid import Panel
 
 CHANNELS = (1, 3)
-"""Channels of an image that is given whole; one more where a part of it may be hidden."""
+"""The channels of an image to restore; a condition with a hidden part has one more."""
 OPAQUE = 0.99
-"""The least opacity of a known pixel; below it the white under the transparency shines through."""
+"""The least opacity of a known pixel; a pixel of less opacity counts as hidden."""
 
 
 def pictures(
@@ -39,10 +39,10 @@ def pictures(
 
 
 class GivenImages(Given):
-    """Images in files as conditions, each scaled to the condition's size; what is transparent is hidden.
+    """The images of files as conditions, scaled to the condition's size; transparent pixels are hidden.
 
     Args:
-        files: one condition each.
+        files: the file of each condition.
     """
 
     option = "--picture"

@@ -62,13 +62,13 @@ def captions(
 
 
 class GivenCaptions(Given):
-    """Captions as conditions, a caption to guide away from, and the encoder of both.
+    """The captions of a command as conditions, a negative caption, and the encoder of both.
 
     Args:
-        option: by which they are given; empty where none is.
-        texts: captions.
-        negative: to guide away from, or None.
-        encoder: spec of a text encoder; None for the one that the flow remembers.
+        option: the option that gives the captions; empty without captions.
+        texts: the captions.
+        negative: the caption to guide away from, or None.
+        encoder: the spec of a text encoder; None for the one that the flow remembers.
     """
 
     def __init__(self, option: str, texts: Sequence[str], negative: str | None, encoder: str | None) -> None:
