@@ -244,11 +244,11 @@ class AveragedGmmPrior(Prior):
         rows = self._rows(cond, n)
         component = draw_component(self.logits, rows, generator)
         epsilon = normal(n, self.loc.shape[2], like=self.loc, generator=generator)
-        x = self.loc[rows, component]
-        for part in torch.arange(n, device=rows.device).split(max(GATHERED // self.loc.shape[2] ** 2, 1)):
-            factor = unpacked(self.factors[rows[part], component[part]])
-            x[part] += (factor @ epsilon[part, :, None])[:, :, 0]
-        return x
+        place, factors = rows * self.logits.shape[1] + component, self.factors.flatten(0, 1)
+        size = max(GATHERED // factors.shape[1], 1)
+        parts = zip(place.split(size), epsilon.split(size), strict=True)
+        moved = [times_triangle(factors.index_select(0, own), noise) for own, noise in parts]
+        return self.loc.flatten(0, 1).index_select(0, place) + torch.cat(moved)
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         rows = self._rows(cond, len(x))
@@ -284,6 +284,14 @@ def unpacked(numbers: Tensor) -> Tensor:
     flat = numbers.reshape(-1, count)
     triangles = flat.new_zeros(len(flat), dim * dim).index_copy_(1, row * dim + column, flat)
     return triangles.view(*numbers.shape[:-1], dim, dim)
+
+
+def times_triangle(numbers: Tensor, x: Tensor) -> Tensor:
+    """Return L x ``[n, D]`` of x ``[n, D]`` and the lower triangles that :func:`packed` gives ``[n, …]`` of."""
+    _, column = torch.tril_indices(x.shape[1], x.shape[1], device=x.device)
+    products = x.index_select(1, column).mul_(numbers).T.contiguous()
+    lengths = torch.arange(1, x.shape[1] + 1, device=x.device)
+    return torch.segment_reduce(products, "sum", lengths=lengths, axis=0).T
 
 
 def _orders(x: Tensor, generator: torch.Generator | None) -> Iterator[Tensor]:

@@ -13,7 +13,7 @@ from flowprior import Prior
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures.averaging import nearer_share
 from flowprior.priors import averaged_gmm
-from flowprior.priors.averaged_gmm import packed, unpacked
+from flowprior.priors.averaged_gmm import packed, times_triangle, unpacked
 
 
 def rings(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -64,6 +64,9 @@ def test_triangles_are_packed_and_unpacked(generator):
         triangle = torch.randn(3, dim, dim, generator=generator).tril()
         assert packed(triangle).shape == (3, dim * (dim + 1) // 2)
         assert torch.equal(unpacked(packed(triangle)), triangle)
+        x = torch.randn(3, dim, generator=generator, dtype=triangle.dtype)
+        product = (triangle @ x[:, :, None])[:, :, 0]
+        torch.testing.assert_close(times_triangle(packed(triangle), x), product)
 
 
 def test_draws_in_blocks_are_those_of_one_block(monkeypatch):
