@@ -24,8 +24,8 @@ from flowprior.mixtures.averaging import (
     fit_average,
     nearer_share,
 )
-from flowprior.mixtures.em import Reservoirs
 from flowprior.mixtures.grouped import gathers, groups, in_gathered
+from flowprior.mixtures.samples import Reservoirs
 from flowprior.ops import draw_component, draw_seed, standard_normal
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import check_fit_labels
@@ -154,8 +154,8 @@ class AveragedGmmPrior(Prior):
             kept.update(x.cpu(), labels, generator)
         # Of no row where a label has none.
         rows = [own[filled] for own, filled in zip(kept.rows, kept.filled, strict=True)]
-        still = Blur(torch.ones(len(rows), dim), torch.zeros(len(rows), dim))
-        blur = self._blur or still
+        no_blur = Blur(torch.ones(len(rows), dim), torch.zeros(len(rows), dim))
+        blur = self._blur or no_blur
         laws = zip(rows, *_gaussians(rows), strict=True)
         tasks = [_Task(*law, blur.of(label)) for label, law in enumerate(laws)]
         rows_each = self.rows_each or self._choose(tasks, generator)

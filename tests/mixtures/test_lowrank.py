@@ -8,8 +8,7 @@ from sklearn.decomposition import PCA, FactorAnalysis
 from torch import Tensor
 
 from flowprior.mixtures import FitSettings, LowRank
-from flowprior.mixtures.em import SUBSPACE_PASSES
-from flowprior.mixtures.families import LEAST_NOISE
+from flowprior.mixtures.families import LEAST_NOISE, LowRankFitter
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import lowrank_log_density, lowrank_posterior_sample
 
@@ -23,7 +22,7 @@ def factor_data(count: int, dim: int, rank: int, generator: torch.Generator) -> 
     return 3.0 + z @ factor.T + noise.sqrt() * epsilon, factor @ factor.T + noise.diag()
 
 
-def fit(x: Tensor, rank: int, passes: int = SUBSPACE_PASSES, seed: int = 0, **settings):
+def fit(x: Tensor, rank: int, passes: int = LowRankFitter.passes, seed: int = 0, **settings):
     """One component fitted to all rows."""
     generator = torch.Generator().manual_seed(seed)
     options = FitSettings(**{"reg_covar": 0.0, "generator": generator, **settings})
