@@ -81,3 +81,28 @@ def test_a_component_is_added_as_the_page_says(copied: Path, room: str) -> None:
     passed = re.search(r"(\d+) passed", run.stdout)
     assert passed, run.stdout[-3000:]
     assert int(passed[1]) > len(tests), "the contract ran over the new component"
+
+
+RENAME = """
+import torch
+from safetensors.torch import load_file
+from flowprior import Flow
+
+flow = Flow.load("tests/old_files/flows/learned-mean-posterior")
+assert (flow.prior.passes, flow.prior.name) == (1, "learned-mean"), flow.prior
+drawn = flow.sample(torch.arange(6) % 3, nfe=3, generator=torch.Generator().manual_seed(0))
+torch.testing.assert_close(drawn, load_file("tests/old_files/expected.safetensors")["learned-mean-posterior"])
+"""
+
+
+@pytest.mark.slow
+def test_an_option_is_renamed_in_one_file_and_old_files_load(copied: Path) -> None:
+    file = copied / "flowprior" / "priors" / "learned_mean.py"
+    text = re.sub(r"\bepochs\b", "passes", file.read_text(encoding="utf-8"))
+    text, changed = re.subn(r"option_aliases=\{", 'option_aliases={"epochs": "passes", ', text)
+    assert changed == 1
+    file.write_text(text, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(copied), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", RENAME]
+    run = subprocess.run(command, cwd=copied, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]

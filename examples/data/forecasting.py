@@ -27,7 +27,7 @@ print(f"{len(weather)} windows: {weather.event_shape} after {before}")
 flow = train(
     weather,
     prior="learned-mean:covariance=lowrank,mapper=linear,hidden=64,depth=1,"
-    "reg_covar=0.001,steps=100",
+    "source_noise=0.001,steps=100",
     coupling="posterior",
     model="mlp:width=64",
     batch_size=128,

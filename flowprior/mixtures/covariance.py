@@ -104,7 +104,7 @@ class ShrunkCovariances:
         own: a ``[C]``.
         common: b ``[C]``.
         factor: W ``[D, r]``.
-        noise: ψ ``[D]``, without the variance floor.
+        noise: ψ ``[D]``, without ``reg_covar``.
     """
 
     few: Tensor

@@ -6,7 +6,7 @@ independent of the number of examples; EM itself sees them all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,14 +14,13 @@ import torch
 from torch import Tensor
 
 from flowprior.mixtures.covariance import Covariance, FitSettings, Fitter, Parameters
-from flowprior.mixtures.grouped import joined, segments
+from flowprior.mixtures.grouped import segments
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.streams.batches import Batch, CheckedBatches
+from flowprior.mixtures.samples import Reservoirs
+from flowprior.streams.batches import CheckedBatches
 
 Segments = Callable[[Tensor], Iterator[tuple[Tensor, int]]]
 """Given the active conditions (bool ``[C]``), their rows ``[n, D]``, one condition at a time."""
-SAMPLE_SIZE = 1024
-SAMPLE_BUDGET = 1 << 25
 LLOYD_ITERATIONS = 10
 SAME = 1e-4
 """The largest distance along a random direction at which two rows count as one, in standard deviations."""
@@ -125,65 +124,6 @@ def _log_weights(fitter: Fitter) -> Tensor:
     count = fitter.statistics.count
     total = count.sum(1, keepdim=True)
     return torch.where(total > 0, count / total.clamp_min(1e-300), 1 / count.shape[1]).log()
-
-
-class Reservoirs:
-    """A uniform sample without replacement of at most ``size`` rows of every condition.
-
-    Every row gets a random key; the rows with the smallest keys stay (Efraimidis & Spirakis 2006).
-
-    Attributes:
-        rows: ``[C, size, D]``.
-        filled: whether a place holds a row, ``[C, size]``.
-    """
-
-    def __init__(self, conditions: int, size: int, dim: int, dtype: torch.dtype) -> None:
-        self.keys = torch.full((conditions, size), torch.inf, dtype=torch.float64)
-        self.rows = torch.zeros(conditions, size, dim, dtype=dtype)
-
-    @classmethod
-    def over(
-        cls,
-        batches: Iterable[Batch],
-        conditions: int,
-        dim: int,
-        dtype: torch.dtype,
-        *,
-        least: int,
-        generator: torch.Generator | None = None,
-    ) -> Reservoirs:
-        """Sample one pass over the data; at least ``least`` rows a condition, as memory allows more."""
-        size = max(least, min(SAMPLE_SIZE, SAMPLE_BUDGET // max(conditions * dim, 1)))
-        reservoirs = cls(conditions, size, dim, dtype)
-        for x, cond in joined(batches, conditions):
-            labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
-            reservoirs.update(x.cpu(), labels, generator)
-        return reservoirs
-
-    def segments(self, active: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """The kept rows ``[n, D]`` of each ``active`` condition (bool ``[C]``) that has any."""
-        filled = self.filled
-        for label in (active & filled.any(1)).nonzero()[:, 0].tolist():
-            yield self.rows[label][filled[label]], label
-
-    @property
-    def filled(self) -> Tensor:
-        return self.keys.isfinite()
-
-    def update(self, x: Tensor, labels: Tensor, generator: torch.Generator | None) -> None:
-        """Offer rows x ``[B, D]`` with labels ``[B]``."""
-        keys = torch.rand(len(x), generator=generator, dtype=torch.float64)
-        highest = self.keys.amax(1)
-        competing = keys < highest[labels]
-        for label in labels[competing].unique().tolist():
-            offered = ((labels == label) & competing).nonzero()[:, 0]
-            candidates = torch.cat([self.keys[label], keys[offered]])
-            kept = candidates.topk(self.keys.shape[1], largest=False).indices
-            old = kept < self.keys.shape[1]
-            rows = torch.empty_like(self.rows[label])
-            rows[old] = self.rows[label][kept[old]]
-            rows[~old] = x[offered[kept[~old] - self.keys.shape[1]]].to(rows)
-            self.keys[label], self.rows[label] = candidates[kept], rows
 
 
 def kmeans_centres(reservoirs: Reservoirs, components: int, generator: torch.Generator | None) -> Tensor:

@@ -23,8 +23,8 @@ from flowprior.mixtures.averaging import (
     fit_average,
     nearer_share,
 )
-from flowprior.mixtures.em import Reservoirs
 from flowprior.mixtures.grouped import by_group
+from flowprior.mixtures.samples import Reservoirs
 from flowprior.ops import draw_component, normal, triangular_log_density
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import check_fit_labels
@@ -153,8 +153,8 @@ class AveragedGmmPrior(Prior):
             kept.update(x.cpu(), labels, generator)
         # Of no row where a label has none.
         rows = [own[filled] for own, filled in zip(kept.rows, kept.filled, strict=True)]
-        still = Blur(torch.ones(len(rows), dim), torch.zeros(len(rows), dim))
-        blur = self._blur or still
+        no_blur = Blur(torch.ones(len(rows), dim), torch.zeros(len(rows), dim))
+        blur = self._blur or no_blur
         laws = zip(rows, *_gaussians(rows), strict=True)
         tasks = [_Task(*law, blur.of(label)) for label, law in enumerate(laws)]
         rows_each = self.rows_each or self._choose(tasks, generator)
@@ -287,7 +287,7 @@ def unpacked(numbers: Tensor) -> Tensor:
 
 
 def times_triangle(numbers: Tensor, x: Tensor) -> Tensor:
-    """Return L x ``[n, D]`` of x ``[n, D]`` and the lower triangles that :func:`packed` gives ``[n, …]`` of."""
+    """Return L x ``[n, D]`` of x ``[n, D]`` and lower triangles ``[n, …]`` of :func:`packed`."""
     _, column = torch.tril_indices(x.shape[1], x.shape[1], device=x.device)
     products = x.index_select(1, column).mul_(numbers).T.contiguous()
     lengths = torch.arange(1, x.shape[1] + 1, device=x.device)

@@ -21,11 +21,11 @@ from flowprior.conditions import Conditions, Parts, as_value, flat, read_part
 from flowprior.display import counted, shape_of
 from flowprior.errors import InputError, NotFittedError
 from flowprior.mixtures.moments import ConditionMoments
+from flowprior.mixtures.samples import thinned
 from flowprior.ops import normal
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.checks import check_events, check_finite, count_of
 from flowprior.priors.frame import DiagonalFrame, Frame, latent_noise
-from flowprior.priors.holdout import thinned
 from flowprior.priors.old_formats import upgrade
 from flowprior.priors.saved import load_prior, save_prior
 from flowprior.priors.seen_conditions import NUMBERS, POOLED, RAISE, SeenConditions

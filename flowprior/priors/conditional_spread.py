@@ -4,7 +4,7 @@
 
 One basis Q ``[D, r]`` serves all conditions: that of the maximum-likelihood fit to the pooled residuals. The
 network gives a triangular matrix A_c, which makes the r coordinates white, A_c Qᵀ ψ_c^(-1/2) (x − m), and the
-noise ψ_c = f + (ψ − f) ρ_c, with the variance floor f, the pooled noise ψ and the ratio ρ_c of the
+noise ψ_c = f + (ψ − f) ρ_c, with the added variance f, the pooled noise ψ and the ratio ρ_c of the
 condition's own variance outside the subspace to the pooled one. It is trained by Gaussian likelihood, outside
 for ρ and inside for A (heteroscedastic regression: Nix & Weigend 1994; triangular factors: Dorta et al. 2018,
 arXiv 1802.07079). Rotation U_c and variances λ_c are the eigenvectors and inverse eigenvalues of A_cᵀ A_c.
@@ -39,7 +39,7 @@ from flowprior.priors.network_training import (
     train_density,
 )
 from flowprior.priors.residuals import fit_factor
-from flowprior.priors.tables import canonical_basis
+from flowprior.priors.subspace import canonical_basis
 from flowprior.streams.batches import CheckedBatches
 
 Means = Callable[[Tensor], Tensor]
@@ -153,7 +153,7 @@ class ConditionalSpread(nn.Module):
             data: rows to train on, and those held out.
             mapper: fitted by squared error.
             center: mean of all x1, ``[D]``; that of the null condition.
-            settings: variance floor and randomness.
+            settings: added variance and randomness.
             options: of the training.
         """
 

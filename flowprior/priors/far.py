@@ -1,7 +1,7 @@
-"""How much is known of a condition far from all that a fit has seen: its mean shrinks and its spread grows.
+"""Conditions far from all that a fit has seen: the mean shrinks and the spread grows.
 
 With d the distance of an embedding to the nearest one that the mean was fitted with, m̄ the mean of all data,
-and m(c), Σ what the prior says of a condition that it knows,
+and m(c), Σ mean and covariance under a condition of the fit,
 
     x0 ~ N(m̄ + ρ (m(c) − m̄), w² Σ),   ρ = exp(−(d/ℓ)²),   w² = 1 + (W − 1)(1 − exp(−(d/L)²)).
 
@@ -33,7 +33,7 @@ NEAR_FACTORS = 24
 LEAST_NEAR = 0.05
 """Least of these, as a share of the one at which the rows are calibrated with one spread for all."""
 SHARES = (torch.zeros_like, torch.ones_like)
-"""ρ where nothing is known of a condition, and where all is."""
+"""The shares ρ of a condition that is unlike those of the fit, and of one of the fit."""
 
 
 class Around(NamedTuple):
@@ -72,7 +72,7 @@ class Part(NamedTuple):
     distance: Tensor
 
     def measured(self, center: Tensor, squares: Squares, trust: Tensor) -> Tensor:
-        """What the rows are worth under ρ ``[n]``: squares and log-determinants ``[2, n]``, float64."""
+        """Return squares and log-determinants ``[2, n]``, float64, of the rows under ρ ``[n]``."""
         share = trust.to(self.x)[:, None]
         ones = torch.ones_like(share)
         found = squares(self.x, Around(center + share * self.deviation, self.cond, share, ones))
@@ -89,11 +89,11 @@ class FarConditions(nn.Module):
 
     @property
     def is_fitted(self) -> bool:
-        """Whether distances change anything."""
+        """True if distances change anything."""
         return bool(self.lengths[0] > 0)
 
     def around(self, center: Tensor, deviation: Tensor, cond: Tensor, distance: Tensor | None) -> Around:
-        """What is drawn around where a prior says m̄ ``[D]`` and m(c) − m̄ ``[B, D]``.
+        """Return what rows are drawn around, from m̄ ``[D]`` and m(c) − m̄ ``[B, D]``.
 
         Args:
             center: mean of all data.

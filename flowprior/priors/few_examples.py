@@ -33,8 +33,8 @@ from torch import Tensor
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.covariance import ShrunkCovariances
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.priors.holdout import first_rows, in_pieces, sample_rows
-from flowprior.priors.tables import NEGLIGIBLE, fit_rows
+from flowprior.mixtures.samples import first_rows, in_pieces, sample_rows
+from flowprior.priors.subspace import NEGLIGIBLE, fit_rows
 from flowprior.streams.batches import CheckedBatches
 
 FULL = 8
@@ -82,7 +82,7 @@ def shrunk_covariances(
         data: batches (x ``[B, D]``, labels).
         moments: of each label.
         rank: r of the common covariance.
-        settings: ``reg_covar`` is the variance floor.
+        settings: ``reg_covar`` is added to the noise.
 
     Raises:
         InputError: no spread in some dimension, and no ``reg_covar``.
@@ -117,7 +117,7 @@ def learned_strength(data: CheckedBatches, count: Tensor, rank: int, settings: F
         data: batches (x ``[B, D]``, labels).
         count: examples of each label, ``[C]``.
         rank: r of the common covariance.
-        settings: ``reg_covar`` is the variance floor.
+        settings: ``reg_covar`` is added to the noise.
     """
     able = (count >= LEAST_HALVED).nonzero()[:, 0]
     most = max(2, min(LABELS, NUMBERS // (ROWS * data.peek()[0].shape[1])))
@@ -128,14 +128,14 @@ def learned_strength(data: CheckedBatches, count: Tensor, rank: int, settings: F
     kinds = rows[::2], rows[1::2]
     settings = replace(settings, reg_covar=max(settings.reg_covar, LEAST_FLOOR))
     total = torch.zeros(len(STRENGTHS), dtype=torch.float64)
-    for known, asked in (kinds, kinds[::-1]):
+    for known, held_out in (kinds, kinds[::-1]):
         centred = torch.cat([(x - x.mean(0)) * (len(x) / (len(x) - 1)) ** 0.5 for x in known])
         common = {name: table[0] for name, table in fit_rows(centred, rank, settings, data.owner).items()}
         varies = common["spread"] > 1 + NEGLIGIBLE
         axes = common["noise"].rsqrt()[:, None] * (common["basis"] * common["spread"].rsqrt())[:, varies]
-        for x in asked:
+        for x in held_out:
             one, other = ((x - x.mean(0)).double() @ axes).tensor_split(2)
-            total += _said_of(other, one) + _said_of(one, other)
+            total += _log_density(other, one) + _log_density(one, other)
     return STRENGTHS[int(total.argmax())] if bool(total.any()) else UNKNOWN_STRENGTH
 
 
@@ -148,7 +148,7 @@ def _rows_of(data: CheckedBatches, chosen: Tensor, labels: int) -> list[Tensor]:
     return [torch.cat(part) for part in parts.values()]
 
 
-def _said_of(new: Tensor, known: Tensor) -> Tensor:
+def _log_density(new: Tensor, known: Tensor) -> Tensor:
     """Log-density of ``new`` rows under the Gaussian of ``known`` ones, but for a constant, for each ν."""
     count, mean = len(known), known.mean(0)
     deviation = known - mean

@@ -28,9 +28,9 @@ from flowprior.ops import (
     select_component,
     uniform,
 )
+from flowprior.ops.derived import Derived
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import check_examples, check_fit_labels, named, table_rows
-from flowprior.priors.last_results import Derived
 from flowprior.priors.seen_conditions import UNSEEN
 from flowprior.registry import check_counts, choose, spec_of
 from flowprior.streams.batches import CheckedBatches

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from flowprior.conditions import Conditions
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures.moments import ConditionMoments
+from flowprior.mixtures.samples import thinned
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import check_finite
 from flowprior.priors.far import CHOICES, FarConditions, Part
 from flowprior.priors.frame import DiagonalFrame
-from flowprior.priors.holdout import LEAST_CONDITIONS, conditioned, thinned
+from flowprior.priors.holdout import LEAST_CONDITIONS, conditioned
 from flowprior.priors.mean_prior import MeanPrior
 from flowprior.priors.nearest import (
     MOST,

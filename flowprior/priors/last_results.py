@@ -1,8 +1,7 @@
-"""Results of functions of tensors that are kept for callers who ask for the same again and again."""
+"""LastResults: results of a function of tensors, kept for callers who ask for the same again."""
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -76,30 +75,3 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
     """Where a parameter lies, and how often it was written to."""
     version = None if tensor.is_inference() else tensor._version
     return tensor.data_ptr(), tensor.shape, tensor.dtype, tensor.device, version
-
-
-class Derived:
-    """The result of a function of one buffer, computed again whenever the buffer was replaced or written to.
-
-    Buffers are replaced by ``fit`` and ``.to()``, and written to by ``load_state_dict`` and in-place
-    operations; both show in the tensor's identity and version. Copies start empty.
-    """
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        self.function = function
-        self._known: tuple[weakref.ref[Tensor], int, Tensor] | None = None
-
-    def of(self, buffer: Tensor) -> Tensor:
-        """``function(buffer)``."""
-        if buffer.requires_grad or buffer.is_inference():
-            return self.function(buffer)
-        if self._known is not None:
-            source, version, value = self._known
-            if source() is buffer and version == buffer._version:
-                return value
-        value = self.function(buffer)
-        self._known = (weakref.ref(buffer), buffer._version, value)
-        return value
-
-    def __reduce__(self) -> tuple[type[Derived], tuple[Callable[[Tensor], Tensor]]]:
-        return Derived, (self.function,)

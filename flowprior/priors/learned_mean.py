@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures import FitSettings
+from flowprior.mixtures.samples import thinned
 from flowprior.priors.base import Prior
 from flowprior.priors.far import CHOICES, FarConditions, Part
 from flowprior.priors.frame import DiagonalFrame, Frame
-from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout, conditioned, thinned
+from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout, conditioned
 from flowprior.priors.lowrank_residuals import LowRankResiduals
 from flowprior.priors.mappers import MAPPERS, LinearMapper, make_mapper
 from flowprior.priors.mean_prior import MeanPrior

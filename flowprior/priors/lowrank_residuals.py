@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from flowprior.conditions import Condition
 from flowprior.mixtures import FitSettings
-from flowprior.mixtures.em import Reservoirs
+from flowprior.mixtures.samples import Reservoirs
 from flowprior.ops import uniform
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.priors.conditional_spread import ConditionalSpread, RowAxes
@@ -83,7 +83,7 @@ class LowRankResiduals(nn.Module):
             data: rows to train on, and those held out.
             mapper: fitted by squared error; it is improved.
             center: mean of all x1, ``[D]``.
-            settings: variance floor and randomness.
+            settings: added variance and randomness.
             options: of the training of the covariance.
         """
         generator = settings.generator
@@ -179,7 +179,7 @@ class LowRankResiduals(nn.Module):
         return 2 * (at_mean - density) + h.square().sum(1), h.shape[1] * LOG_2PI - 2 * at_mean
 
     def scale(self, factor: float) -> None:
-        """Multiply the covariance, but for the variance floor, by ``factor``."""
+        """Multiply the covariance, but for the added variance, by ``factor``."""
         factors = self.spread.factors
         self.spread.factors = torch.cat([factors[:-1], factor * factors[-1:]])
 

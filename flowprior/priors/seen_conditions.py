@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition, Kind
 from flowprior.errors import InputError
-from flowprior.mixtures.em import Reservoirs, guarded_centres
+from flowprior.mixtures.em import guarded_centres
 from flowprior.mixtures.moments import ConditionMoments
+from flowprior.mixtures.samples import Reservoirs
 from flowprior.ops import select_component
 from flowprior.streams.batches import CheckedBatches
 

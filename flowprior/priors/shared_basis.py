@@ -23,7 +23,7 @@ and, as for the identity in Ledoit & Wolf (2004),
 what a Gaussian sample of n_c rows is off by over how far the label is off.
 
 The noise follows from R_c, the label's mean squared residual outside the basis, in each coordinate, and
-R, the pooled one. With f the variance floor, V_c and V the label's and the pooled variance and l the
+R, the pooled one. With f the variance that is added, V_c and V the label's and the pooled variance and l the
 coordinate's leverage, a label that keeps all latents of its basis has
 
     ψ_c = min(ψ (R_c + f)/(R + f), b_c),   b_c = f + V_c (1 − l + l (ψ − f)/V).
@@ -50,9 +50,8 @@ from flowprior.mixtures import FitSettings
 from flowprior.mixtures.families import LEAST_NOISE
 from flowprior.mixtures.grouped import segments
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.priors.holdout import PIECE, first_rows, in_pieces, sample_rows
-from flowprior.priors.subspace import Subspace
-from flowprior.priors.tables import canonical_basis, fit_rows
+from flowprior.mixtures.samples import PIECE, first_rows, in_pieces, sample_rows
+from flowprior.priors.subspace import Subspace, canonical_basis, fit_rows
 from flowprior.streams.batches import Batch, CheckedBatches
 
 SAMPLE = 65_536
@@ -78,7 +77,7 @@ def fit_shared(
         moments: of each label.
         span: R, dimensions of the basis.
         rank: r ≤ R, latents of each label.
-        settings: ``reg_covar`` is the variance floor.
+        settings: ``reg_covar`` is added to the noise.
 
     Raises:
         InputError: no spread in some dimension, and no ``reg_covar``.

@@ -9,27 +9,40 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, as_value
-from flowprior.mixtures import FitSettings
+from flowprior.mixtures import FitSettings, LowRank
+from flowprior.mixtures.grouped import segments
 from flowprior.mixtures.moments import ConditionMoments
+from flowprior.mixtures.samples import first_rows, in_pieces, sample_rows
 from flowprior.ops import normal, uniform
+from flowprior.ops.derived import Derived
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import warn_of_singles
-from flowprior.priors.few_examples import examples_given, shares_given
+from flowprior.priors.few_examples import are_few, examples_given, shares_given, shrunk_covariances
 from flowprior.priors.frame import DiagonalFrame, Frame
-from flowprior.priors.holdout import first_rows, in_pieces
-from flowprior.priors.last_results import Derived
 from flowprior.priors.seen_conditions import RAISE, UNSEEN, SeenConditions
 from flowprior.priors.shared_basis import fit_shared
-from flowprior.priors.subspace import Subspace
+from flowprior.priors.subspace import (
+    Subspace,
+    covariances_of,
+    explaining_degenerate,
+    fit_rows,
+    full_rows,
+    full_tables,
+    lowrank_tables,
+)
 from flowprior.registry import check_counts, choose
 from flowprior.streams.batches import Batch, CheckedBatches
 
+SAMPLE_OF_ALL = 8192
+"""The largest number of rows that the Gaussian of all data beside labels is fitted to."""
 AUTO = "auto"
 BASES = (AUTO, "own", "shared")
 """The choice of the fit; a basis of each label's own; one shared by all labels."""
@@ -132,7 +145,7 @@ class SubspacePrior(Prior, abc.ABC):
         self.given = self.subspace.loc.new_empty(0)
         if cond is None or cond.is_floating_point() or cond.dim() != 1:
             self.seen.learn(data, settings.generator)
-            self.subspace = Subspace.fit(data, self.rank, settings)
+            self.subspace = fit_own(data, self.rank, settings)
             return
         moments = ConditionMoments.over(data.labelled())
         self.seen.learn_labels(moments, first)
@@ -143,7 +156,7 @@ class SubspacePrior(Prior, abc.ABC):
         if self.basis == "shared" or (self.basis == AUTO and is_large):
             self.subspace = fit_shared(data, moments, span, self.rank, settings)
         else:
-            self.subspace = Subspace.fit(data, self.rank, settings, moments)
+            self.subspace = fit_own(data, self.rank, settings, moments)
         self._give(first)
 
     def _give(self, like: Tensor) -> None:
@@ -238,6 +251,54 @@ class SubspacePrior(Prior, abc.ABC):
             known = torch.isin(cond, self.seen.rows)
             return torch.where(known, cond, last)
         return torch.zeros(n, dtype=torch.long, device=self.subspace.loc.device)
+
+
+def fit_own(
+    data: CheckedBatches, rank: int, settings: FitSettings, labels: ConditionMoments | None = None
+) -> Subspace:
+    """The maximum-likelihood low-rank Gaussian of each label and of all rows, or of all rows alone.
+
+    Where the rank reaches the dimensions and no label has few examples, the latents hold the whole
+    covariance (:mod:`flowprior.priors.subspace`). The Gaussian of all rows beside labels is fitted to
+    a sample of them.
+
+    Args:
+        data: batches (x ``[B, D]``, condition).
+        rank: r, cut to D.
+        settings: ``reg_covar`` is added to the noise.
+        labels: moments of each label; None where the condition is no label.
+
+    Raises:
+        InputError: no spread in some dimension, and no ``reg_covar``.
+    """
+    stream = CheckedBatches(data, data.owner, lambda cond: None) if labels is None else data
+    moments = ConditionMoments.over(stream) if labels is None else labels
+    first, dim = data.peek()[0], moments.mean.shape[1]
+    if rank >= dim and not bool(are_few(moments.count, dim).any()):
+        return Subspace.of(first, **_holding_all(stream, data, settings, labelled=labels is not None))
+    if labels is not None and not settings.shrinkage:
+        settings = replace(settings, shrunk=shrunk_covariances(data, moments, rank, settings))
+    with explaining_degenerate(data.owner, settings.reg_covar):
+        fitter = LowRank(rank).fitter(moments, 1, dtype=first.dtype, settings=settings)
+        fitter.fit_single(partial(segments, stream, len(moments.count)), moments)
+        values = lowrank_tables(fitter.mean, fitter.covariance, first)
+    if labels is not None:
+        null = fit_rows(sample_rows(data, SAMPLE_OF_ALL)[0], rank, settings, data.owner)
+        values = {name: torch.cat([value, null[name]]) for name, value in values.items()}
+    return Subspace.of(first, **values)
+
+
+def _holding_all(
+    stream: CheckedBatches, data: CheckedBatches, settings: FitSettings, *, labelled: bool
+) -> dict[str, Tensor]:
+    """Tables whose latents are as many as the dimensions; beside labels, the last row is of all rows."""
+    moments = ConditionMoments.over(stream.labelled(), full=True)
+    with explaining_degenerate(data.owner, settings.reg_covar):
+        values = full_tables(*covariances_of(moments, settings), settings.reg_covar)
+        if not labelled:
+            return values
+        null = full_rows(sample_rows(data, SAMPLE_OF_ALL)[0], settings.reg_covar)
+    return {name: torch.cat([value, null[name]]) for name, value in values.items()}
 
 
 class InferredLatents:

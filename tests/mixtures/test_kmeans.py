@@ -5,12 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flowprior.mixtures.em import (
-    SAMPLE_BUDGET,
-    SAMPLE_SIZE,
-    Reservoirs,
-    kmeans_centres,
-)
+from flowprior.mixtures.em import kmeans_centres
+from flowprior.mixtures.samples import SAMPLE_BUDGET, SAMPLE_SIZE, Reservoirs
 
 
 def clusters(generator: torch.Generator, classes: int = 2) -> tuple[Tensor, Tensor, Tensor]:

@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-from flowprior.priors.last_results import Derived
+from flowprior.ops.derived import Derived
 
 
 def test_they_are_computed_once_as_long_as_nothing_changes():

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from flowprior import Prior
-from flowprior.priors.tables import canonical_basis
+from flowprior.priors.subspace import canonical_basis
 
 DIM = 12
 SPREAD = torch.tensor([[9.0, 4.0, 4.0, 2.0, 1.0, 1.0]], dtype=torch.float64)

@@ -10,8 +10,8 @@ from flowprior.errors import InputError
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors import Prior
-from flowprior.priors.subspace import Subspace
-from flowprior.priors.tables import LEAST_FLOOR
+from flowprior.priors.subspace import LEAST_FLOOR, Subspace
+from flowprior.priors.subspace_prior import fit_own
 from flowprior.streams.batches import CheckedBatches
 
 FLOOR = 0.04
@@ -38,7 +38,7 @@ def ring(count: int, seed: int) -> tuple[Tensor, Tensor]:
 def subspace_of(data: tuple[Tensor, Tensor], floor: float = FLOOR, shrinkage: float = 0.0) -> Subspace:
     settings = FitSettings(floor, shrinkage, torch.Generator().manual_seed(0))
     batches = CheckedBatches(data, "test")
-    return Subspace.fit(batches, 8, settings, ConditionMoments.over(batches.labelled()))
+    return fit_own(batches, 8, settings, ConditionMoments.over(batches.labelled()))
 
 
 def covariance_in(subspace: Subspace, row: int) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from flowprior.priors.holdout import first_rows, in_pieces, sample_rows
+from flowprior.mixtures.samples import first_rows, in_pieces, sample_rows
 
 
 def stream(rows: int, batch: int) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -24,10 +24,11 @@ from flowprior.errors import FlowpriorError, pip_install
 from flowprior.extensions.densities.network import quasi_normal
 from flowprior.mixtures import FitSettings
 from flowprior.mixtures.grouped import times_table
+from flowprior.mixtures.samples import thinned
 from flowprior.networks.embeddings import ConditionEmbedding
 from flowprior.ops import normal
 from flowprior.priors.base import Prior
-from flowprior.priors.holdout import Holdout, thinned
+from flowprior.priors.holdout import Holdout
 from flowprior.priors.network_training import DensityTraining, train_density
 from flowprior.priors.seen_conditions import rows_looked_at
 from flowprior.priors.subspace_prior import SubspacePrior
