@@ -48,17 +48,17 @@ LARGEST_STATE = 1 << 21
 MOST_SAMPLES = 1_000_000
 """The largest number of samples of one setting, which are held in memory together."""
 CLOSE = 1e-6
-"""Relative difference of two units up to which they are the same; files keep them in double precision."""
+"""The relative difference of two units up to which they are the same; files keep them in double precision."""
 FEW = 100
-"""Examples below which no metric of samples can be trusted: a share or mean of n of them has a standard error
-of up to 1/√n of its scale, 10 % at 100, which is as much as good designs differ by."""
+"""The number of examples below which no metric of samples can be trusted: a share or mean of n of them has a
+standard error of up to 1/√n of its scale, 10 % at 100, which is as much as good designs differ by."""
 USUAL = {
     "fid": "10,000 or more",  # Heusel et al. 2017
     "kid": "1,000 or more",  # the subsets of Bińkowski et al. 2018
     "w2": "some hundred of each label",
     "precision-recall": "10,000 or more",  # Kynkäänniemi et al. 2019 take 50,000
 }
-"""Metric -> how many test examples it is usually taken against."""
+"""Metric -> the number of test examples that it is usually taken against."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Setting:
 
     @property
     def file_name(self) -> str:
-        """What the names of its files begin with."""
+        """The beginning of the names of its files."""
         if self.nfe == 0:
             return "prior"
         count = "" if self.nfe is None else f"-nfe{self.nfe}"
@@ -102,7 +102,7 @@ class Setting:
 
     @property
     def terms(self) -> dict[str, Any] | None:
-        """What decides its samples besides flow, data and seed; None where the sampler has no name."""
+        """The terms of its samples besides flow, data and seed; None for a sampler without a name."""
         try:
             spec = spec_of(Sampler.registry, self.sampler)
         except CheckpointError:
@@ -112,7 +112,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Request:
-    """What is measured.
+    """A measurement that is asked for, with everything that it needs.
 
     Attributes:
         setup: what metrics may look at, of no seed yet.
@@ -323,7 +323,7 @@ def check_events(owner: str, event_shape: Sequence[int], condition: Condition, d
 
 
 def _fit(given: Condition, expected: Condition) -> bool:
-    """Whether conditions are of one kind and, but for labels, of one width; some labels may be missing."""
+    """Return whether conditions are of one kind and, but for labels, of one width; labels may be missing."""
     if given.kind == "parts" and given.names == expected.names:
         return all(_fit(part, expected[name]) for name, part in given.parts)
     return given.kind == expected.kind and (given.kind == "labels" or given == expected)

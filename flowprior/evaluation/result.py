@@ -24,7 +24,7 @@ COLUMNS = (
 )
 """The columns of every row; one that does not apply is None."""
 REAL_DATA = "real data"
-"""In the column ``flow``: the value is that of as many real samples, the metric's real-data score."""
+"""The entry of the column ``flow`` where the value is the real-data score: that of as many real samples."""
 SECONDS = "seconds"
 """The metric of the time that generating the samples took."""
 MOST_METRICS = 6
@@ -107,9 +107,9 @@ class Result(Shown):
         if values:
             raise InputError(f"evaluation: several values of {metric} at nfe={nfe}; {_differing(rows)}")
         counts = dict.fromkeys(str(row["nfe"]) for row in self.rows if row["nfe"] is not None)
-        asked = ", ".join([f"nfe={nfe}", *(f"{name}={value!r}" for name, value in where.items())])
+        place = ", ".join([f"nfe={nfe}", *(f"{name}={value!r}" for name, value in where.items())])
         raise InputError(
-            f"evaluation: no {metric} at {asked}; it has {', '.join(self.metrics)} at nfe {', '.join(counts)}"
+            f"evaluation: no {metric} at {place}; it has {', '.join(self.metrics)} at nfe {', '.join(counts)}"
         )
 
     def real_data_score(self, metric: str, split: str | None = None) -> float | None:
@@ -175,7 +175,7 @@ class Result(Shown):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Result:
-        """What :meth:`as_dict` gave, back again."""
+        """Return a result from what :meth:`as_dict` gave."""
         metrics = {name: MetricInfo.from_dict(info) for name, info in values["metrics"].items()}
         return cls(list(values["rows"]), metrics, dict(values["settings"]), list(values["notes"]))
 
@@ -189,7 +189,7 @@ class Result(Shown):
 
 
 def _differing(rows: list[dict[str, Any]]) -> str:
-    """Which columns tell rows apart, in a sentence that says what to do."""
+    """Return the columns in which rows differ, in a sentence with what to do."""
     found = {name: list(dict.fromkeys(row[name] for row in rows)) for name in COLUMNS if name != "value"}
     choices = [f"{name}={' or '.join(map(repr, seen))}" for name, seen in found.items() if len(seen) > 1]
     return f"say which of {', '.join(choices)}"

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 Row = dict[str, Any]
 ADAPTIVE = "adaptive"
-"""In the column ``grid``: the sampler chose its own steps, and ``nfe`` is what it spent."""
+"""The entry of the column ``grid`` where the sampler chose its own steps; ``nfe`` is what it spent."""
 OWN_NFE = math.inf
 """The place of the number of evaluations that an adaptive sampler chooses itself, after every number."""
 SIGNS = {"lower": 1, "higher": -1, "": 0}

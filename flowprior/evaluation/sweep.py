@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
 NFE = (0, 1, 2, 4, 8, 15, 30)
-"""Numbers of evaluations where nobody says which; 0 is the prior alone."""
+"""The default numbers of evaluations; 0 is the prior alone."""
 
 
 def evaluate(
@@ -178,7 +178,7 @@ def sweep(
 
 
 def sweep_each(flow: Flow, data: Any, references: Mapping[str, Any], **options: Any) -> dict[str, Result]:
-    """A sweep for each reference: samples are generated for its own conditions and compared with it alone.
+    """Sweep for each reference: samples are generated for its own conditions and compared with it alone.
 
     :func:`sweep` with ``references`` generates for the conditions of the first one.
 
@@ -201,7 +201,7 @@ def sweep_each(flow: Flow, data: Any, references: Mapping[str, Any], **options: 
 
 
 def joined(results: Mapping[str, Result]) -> Result:
-    """The results of :func:`sweep_each` as one, told apart by the column ``split``.
+    """Return the results of :func:`sweep_each` as one, with the names of the references in ``split``.
 
     What belongs to no reference, such as transport cost and the seconds of generating, is that of the first.
     ``metrics`` describe the first one's values, where it has them; each row says its own reference.

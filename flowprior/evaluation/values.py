@@ -109,7 +109,7 @@ def _of_samples(of_seeds: Sequence[SeedValues], settings: Sequence[Setting]) -> 
 
 
 @cache
-def prior_alone(options: SourceOptions) -> Setting:
+def setting_of_prior(options: SourceOptions) -> Setting:
     """Return the setting of the prior alone and its source samples, whatever sampler and guidance."""
     sampler = Sampler.create("euler").with_source(options.temperature, options.prior_guidance)
     return Setting("euler", sampler, 0, 1.0)
@@ -143,7 +143,7 @@ class SeedValues:
 
     @property
     def described(self) -> dict[str, MetricInfo]:
-        """What each value is, by the first split."""
+        """The description of each value, by the first split."""
         found = {name: info for infos in self._columns(self.split).values() for name, info in infos.items()}
         found |= {name: info for name, (_, info) in self._transport.items()}
         return found | {SECONDS: MetricInfo("seconds that generating the samples took", self.setup.samples)}
@@ -165,7 +165,9 @@ class SeedValues:
             OptionError: evaluations that the sampler cannot spend.
             InputError: samples that are not finite.
         """
-        entries = self._filled(prior_alone(setting.sampler.source_options) if setting.nfe == 0 else setting)
+        entries = self._filled(
+            setting_of_prior(setting.sampler.source_options) if setting.nfe == 0 else setting
+        )
         facts = entries[self.split].facts
         grid = ADAPTIVE if setting.sampler.adaptive and setting.nfe is None else setting.grid
         terms = self.terms | {"sampler": setting.name, "grid": grid, "guidance": setting.guidance}
@@ -214,10 +216,10 @@ class SeedValues:
             entry.write()
         costs = entry.facts
         what = f"E‖x1 − x0‖² of training pairs, {costs['draw_size']} drawn at once"
-        coupled, alone = f"{what} by the coupling", f"{what} from the prior, each by itself"
+        coupled, unpaired = f"{what} by the coupling", f"{what} from the prior, each by itself"
         infos = {
             "transport_cost": ("paired", MetricInfo(coupled, costs["pairs"])),
-            "transport_cost_unpaired": ("unpaired", MetricInfo(alone, costs["pairs"])),
+            "transport_cost_unpaired": ("unpaired", MetricInfo(unpaired, costs["pairs"])),
         }
         return {name: (costs[key], info) for name, (key, info) in infos.items() if key in costs}
 
@@ -267,7 +269,7 @@ class SeedValues:
             self._solved[key], _ = halving(lambda size: solve(batch_size=size), setup.batch_size)
         return self._solved[key]
 
-    # -- what is asked for, and where it is kept ----------------------------------------------
+    # -- the values that are asked for, and their files ----------------------------------------------
 
     def _columns(self, split: str, *kinds: type[Metric]) -> Columns:
         """Return what the metrics of these kinds give against a split."""

@@ -39,17 +39,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANELS = 3
-"""Of an evaluation's figure, beside each other."""
+"""The largest number of panels beside each other."""
 PANEL_SIZE = (4.2, 3.2)
-"""Width and height in inches."""
+"""The width and height of a panel in inches."""
 LETTERS_AN_INCH, SAMPLE_LETTERS, MOST_COLUMNS = 13, 6, 4
-"""Of a legend: letters that go into an inch, those that a line's sample takes, and columns at most."""
+"""The letters of a legend in an inch, those that the sample of a line takes, and the most columns."""
 PLAIN_TEXT: Any = {"text.parse_math": False}
 """A dollar sign in a name is no formula."""
 CHART_WIDTH, CHART_HEIGHT, LINE_HEIGHT = 344, 250, 13.5
-"""Of a chart, in points; one is as much higher for each name below it."""
+"""The size of a chart in points, and the height of each name below it."""
 Names = Mapping[str, str]
-"""Label of a variant -> what a chart calls it; the first ones have the first looks."""
+"""Label of a variant -> its name in a chart; the first ones have the first looks."""
 
 
 def save_plot(result: Result, path: Path | str) -> None:
@@ -125,7 +125,7 @@ def comparison_figure(summary: Mapping[str, Any]) -> Figure:
 
 
 def quality_charts(summary: Mapping[str, Any]) -> Rows:
-    """One group of charts for each sampler, one chart for each metric: values against NFE."""
+    """Return one group of charts for each sampler, one chart for each metric: values against NFE."""
     names, groups = chart_names(summary), []
     for sampler in summary["samplers"]:
         rows = [row for row in summary["quality"] if row["sampler"] == sampler]
@@ -141,7 +141,7 @@ def quality_charts(summary: Mapping[str, Any]) -> Rows:
 
 
 def convergence_charts(summary: Mapping[str, Any]) -> Rows:
-    """One chart for each metric and NFE of the curve: values against training steps."""
+    """Return one chart for each metric and NFE of the curve: values against training steps."""
     names, charts = chart_names(summary), []
     for goal in summary["convergence"]:
         places = (goal["metric"], goal["nfe"])
@@ -156,7 +156,7 @@ def convergence_charts(summary: Mapping[str, Any]) -> Rows:
 def line_chart(
     rows: Rows, names: Names, *, better: str, about: str, x: str = "nfe", **options: Any
 ) -> dict[str, Any]:
-    """A metric's name, better side and text, with lines of one variant each as an ``<img>`` element.
+    """Return a metric's name, better side and text, with lines of one variant each as an ``<img>`` element.
 
     Args:
         rows: of one metric, as report.json has them.
@@ -212,7 +212,7 @@ def curves_of(rows: Rows, name: Callable[[Row], str], x: str = "nfe") -> dict[st
 
 
 def chart_names(summary: Mapping[str, Any]) -> Names:
-    """The names of the variants that are run."""
+    """Return the names of the variants that are run."""
     return legible_names([variant["label"] for variant in summary["variants"] if not variant["skipped"]])
 
 
@@ -247,7 +247,7 @@ def metric_panels(
 
 
 def _legend(figure: Figure) -> None:
-    """One legend below all panels, in as many columns as there is room for; the real-data score is last."""
+    """Draw one legend below all panels, in as many columns as there is room for; real data come last."""
     lines = {name: line for axes in figure.axes for name, line in named_lines(axes).items()}
     labels = sorted(lines, key=lambda label: label == REAL_DATA)
     names = list(short_names(labels).values())

@@ -1,4 +1,4 @@
-"""The pictures of the report: every variant's samples of the same conditions and seed, and real data."""
+"""Images of the report: every variant's samples of the same conditions and seed, and real data."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from flowprior.study.folders import Collection
 from flowprior.study.splits import Splits
 
 FAVOURITE = 4
-"""The number of evaluations whose pictures are open at first, where the grid has it."""
+"""The number of evaluations whose images are open at first, where the grid has it."""
 COLUMNS = 6
 POINTS = 400
 MOST_REAL = 2000
 PANEL = 3.6
-"""Inches of the side of a panel of points."""
+"""The side of a panel of points in inches."""
 Samples = tuple[Tensor, Tensor | None]
 """Samples ``[N, *event]`` with their labels ``[N]``, embeddings ``[N, E]`` or None."""
 
 
 def galleries(collection: Collection) -> list[dict[str, Any]]:
-    """One gallery for each NFE of the first sampler; none without results or of events without a picture.
+    """Return one gallery for each NFE of the first sampler; none without results, or of events without image.
 
     The pictures are the first samples of the file that the values were computed from, of the first seed.
     """
     try:
         test = Splits.of(collection.grid).test
     except FlowpriorError:
-        return []  # The data are gone; every value is still there.
+        return []  # The data are gone; every value is in the files.
     seed = collection.grid["seeds"][0]
     results = {label: collection.results[label] for label in collection.labels}
     files = {
@@ -72,7 +72,7 @@ def galleries(collection: Collection) -> list[dict[str, Any]]:
 
 
 def read_samples(path: Path, event_shape: Sequence[int]) -> dict[int, Samples]:
-    """Evaluations spent -> the samples of the first call of a file that spent so many, of this shape.
+    """Return evaluations spent -> the samples of the first call of a file that spent so many, of this shape.
 
     Raises:
         CheckpointError: the file is missing or corrupted.
@@ -84,12 +84,12 @@ def read_samples(path: Path, event_shape: Sequence[int]) -> dict[int, Samples]:
 
 
 def _shown(cond: Conditions | None) -> Tensor | None:
-    """What a picture can show of conditions: a tensor, or the only labels of several parts."""
+    """Return what an image can show of conditions: a tensor, or the only labels of several parts."""
     return cond if isinstance(cond, Tensor) else labels_in(cond)
 
 
 def draw(samples: Samples, real: Tensor, description: str, names: Sequence[str] | None = None) -> str:
-    """An ``<img>`` of images, one row a label, or of points of the plane.
+    """Return an ``<img>`` of images, one row a label, or of points of the plane.
 
     Args:
         samples: what to draw; the first of each label are shown.

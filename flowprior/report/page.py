@@ -29,7 +29,7 @@ COSTS: dict[str, tuple[str, Callable[[float | None], str], bool]] = {
     "transport_cost": ("transport cost, coupled", number, False),
     "transport_cost_unpaired": ("transport cost, not coupled", number, False),
 }
-"""What costs are called, how they are written, and whether they are drawn as bars."""
+"""Cost -> its name, the function that writes it, and whether it is drawn as bars."""
 
 
 def require_report_extra() -> None:
@@ -78,7 +78,7 @@ def write_report(
 
 
 def _page(summary: dict[str, Any], collection: Collection) -> str:
-    """The page: the template shows the parts of the summary, in the words of ``wording``."""
+    """Return the page: the template shows the parts of the summary, in the words of ``wording``."""
     from jinja2 import Environment, StrictUndefined
 
     css, template = (
@@ -102,7 +102,7 @@ def _page(summary: dict[str, Any], collection: Collection) -> str:
 
 
 def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """One table for each metric: variants down, samplers and their numbers of evaluations across.
+    """Return one table for each metric: variants down, samplers and their numbers of evaluations across.
 
     Those of the validation split and of further references come last, where a study has some.
     """
@@ -126,7 +126,7 @@ def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
 def _quality_table(
     summary: dict[str, Any], metric: str, part: str, against: str, rows: Rows, score: float | None
 ) -> dict[str, Any]:
-    """The table of one metric; ``part`` names the split, but for the test split of the study's own data."""
+    """Return the table of one metric; ``part`` names the split, unless it is the study's own test split."""
     samplers, about = list(summary["samplers"]), summary["metrics"][metric]
     columns: dict[tuple[int, float], dict[str, dict[str, Any]]] = {}
     for row in rows:
@@ -150,7 +150,7 @@ def _quality_table(
 
 
 def _column(rows: dict[str, dict[str, Any]], sign: int) -> dict[str, dict[str, Any]]:
-    """Values, whether they are the best, and below them the NFE that a sampler chose, the ratio, and p."""
+    """Return values, whether they are the best, and below them a sampler's own NFE, the ratio and p."""
     best, cells = min(sign * row["mean"] for row in rows.values()), {}
     for label, row in rows.items():
         test = row["against_baseline"] or {"ratio": None, "p_sign_flip": None}
@@ -165,7 +165,7 @@ def _column(rows: dict[str, dict[str, Any]], sign: int) -> dict[str, dict[str, A
 
 
 def _cost_columns(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """What each variant costs: title, how a cost is written, whether it is drawn as bars, cost by variant."""
+    """Return the costs: title, the function that writes it, whether it is drawn as bars, cost by variant."""
     rows = [row for row in summary["costs"] if row["sampling"]]
     if not rows:
         return []

@@ -13,11 +13,11 @@ from flowprior.study.summary import LEVEL
 ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
 BEST = {"lower": "lowest", "higher": "highest"}
 DASH = "–"
-"""Where there is no value."""
+"""The text of a value that is missing."""
 
 
 def number(value: float | None) -> str:
-    """Three significant digits."""
+    """Return a number with three significant digits."""
     if value is None:
         return DASH
     decimals = _decimals(value)
@@ -25,7 +25,7 @@ def number(value: float | None) -> str:
 
 
 def with_spread(mean: float, std: float | None) -> str:
-    """``12.3 ± 0.4``, with the same decimals; the mean alone where there is no deviation."""
+    """Return ``12.3 ± 0.4``, with the same decimals; the mean alone where there is no deviation."""
     if std is None:
         return number(mean)
     decimals = _decimals(mean)
@@ -33,18 +33,18 @@ def with_spread(mean: float, std: float | None) -> str:
 
 
 def count(value: float) -> str:
-    """A number of evaluations or steps: whole where it is."""
+    """Return a number of evaluations or steps: whole where it is."""
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
 def comma_list(words: Iterable[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
+    """Return ``a``, ``a and b``, ``a, b and c``."""
     *first, last = [*words] or [""]
     return f"{', '.join(first)} and {last}" if first else last
 
 
 def data_size(size: float | None) -> str:
-    """Bytes in the unit that keeps the number short."""
+    """Return bytes in the unit that keeps the number short."""
     if size is None:
         return DASH
     for unit in ("B", "kB", "MB"):
@@ -55,7 +55,7 @@ def data_size(size: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in the unit that keeps the number short."""
+    """Return seconds in the unit that keeps the number short."""
     if seconds is None:
         return DASH
     if seconds < 1:
@@ -64,7 +64,7 @@ def duration(seconds: float | None) -> str:
 
 
 def in_short(summary: dict[str, Any]) -> str:
-    """One sentence: which variant was best at which number of evaluations."""
+    """Return in one sentence which variant was best at which number of evaluations."""
     metric = summary["metric"]
     rows = [row for row in summary["best"] if row["metric"] == metric]
     if not rows:
@@ -84,7 +84,7 @@ def in_short(summary: dict[str, Any]) -> str:
 
 
 def prior_sentence(summary: dict[str, Any], metric: str | None) -> str:
-    """Which flows are worse than their own prior alone by a metric, in one sentence; empty for none."""
+    """Return in one sentence which flows are worse than their own prior alone by a metric; empty for none."""
     losses = [loss for loss in summary["worse_than_prior"] if loss["metric"] == metric]
     if not losses:
         return ""
@@ -98,12 +98,12 @@ def prior_sentence(summary: dict[str, Any], metric: str | None) -> str:
 
 
 def _by(row: dict[str, Any], several: bool) -> str:
-    """The sampler of a row in brackets, where there are several."""
+    """Return the sampler of a row in brackets, where there are several."""
     return f" ({row['sampler']})" if several else ""
 
 
 def against(row: dict[str, Any], better: str) -> str:
-    """The comparison of one row with the baseline: ratio, seeds won, tests; empty for none."""
+    """Return the comparison of one row with the baseline: ratio, seeds won, tests; empty for none."""
     test = row["against_baseline"]
     if test is None:
         return ""
@@ -116,12 +116,12 @@ def against(row: dict[str, Any], better: str) -> str:
 
 
 def p_value(p: float) -> str:
-    """Two significant digits; very small ones as a bound."""
+    """Return two significant digits; very small ones as a bound."""
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
 def test_note(summary: dict[str, Any]) -> str:
-    """What the tests of this report can show, in plain words."""
+    """Return in plain words what the tests of this report can show."""
     seeds = len(summary["grid"]["seeds"])
     variants = sum(not variant["skipped"] for variant in summary["variants"])
     if seeds < 2:
@@ -146,7 +146,7 @@ def test_note(summary: dict[str, Any]) -> str:
 
 
 def convergence_sentence(row: dict[str, Any], baseline: str) -> str:
-    """How soon the quickest variant reaches the baseline's final quality."""
+    """Return how soon the quickest variant reaches the final quality of the baseline."""
     reached = {label: steps for label, steps in row["steps"].items() if label != baseline and steps}
     goal = f"{baseline}'s final {row['metric']} of {number(row['target'])} after {row['budget']} steps"
     goal += f" with {counted(round(row['nfe']), 'evaluation')}"
@@ -158,7 +158,7 @@ def convergence_sentence(row: dict[str, Any], baseline: str) -> str:
 
 
 def _decimals(value: float) -> int | None:
-    """Decimals that show three significant digits; None where powers of ten say it shorter."""
+    """Return the decimals that show three significant digits; None where powers of ten say it shorter."""
     if value and not 1e-4 <= abs(value) < 1e6:
         return None
     return max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0

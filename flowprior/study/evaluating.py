@@ -32,8 +32,8 @@ from flowprior.study.splits import Splits
 from flowprior.study.variants import load_hook
 from flowprior.training.components import resolve_device
 
-Request = Mapping[str, Any]
-"""What an evaluation is asked: sampler, nfe, samples, guidance, seed, conditions, and options of the grid."""
+Terms = Mapping[str, Any]
+"""The terms of an evaluation: sampler, nfe, samples, guidance, seed, conditions, and options of the grid."""
 
 
 def check_evaluation_parts(options: Mapping[str, Any]) -> None:
@@ -66,37 +66,37 @@ def check_metric(grid: Grid) -> None:
 
 
 def evaluate_run(run: StudyRun, place: RunFolder, grid: Grid, splits: Splits) -> dict[str, Any]:
-    """``metrics``, ``rows`` and ``evaluations`` of the result file; the samples are written beside it."""
+    """Return ``metrics``, ``rows`` and ``evaluations`` of the result file; samples are written beside it."""
     device = run.config.training.device
     flow = load_flow(place, None, device)
     rows, metrics, evaluations = [], {}, []
-    for number, (step, name, request) in enumerate(_requests(run, place, grid)):
+    for number, (step, name, terms) in enumerate(_evaluations(run, place, grid)):
         reached = flow if step in (None, run.config.training.steps) else load_flow(place, step, device)
         recorder, path = Recorder(reached), place.samples(name)
-        found = evaluate_request(request, reached, splits, recorder)
+        found = evaluate_flow(terms, reached, splits, recorder)
         recorder.save_samples(path)
         rows += kept_rows(found, number, flow=run.variant.label, step=step, seed=run.seed)
         metrics = {name: asdict(info) for name, info in found.metrics.items()} | metrics
-        told = {"adaptive": Sampler.registry.resolve(request["sampler"]).adaptive, "request": request}
-        told |= {"settings": found.settings, "notes": found.notes}
-        evaluations.append({"step": step, "samples": path.name, **told})
+        facts = {"adaptive": Sampler.registry.resolve(terms["sampler"]).adaptive, "request": terms}
+        facts |= {"settings": found.settings, "notes": found.notes}
+        evaluations.append({"step": step, "samples": path.name, **facts})
     own_rows, own_metrics = _further_values(flow, run, grid, splits)
     return {"metrics": metrics | own_metrics, "rows": rows + own_rows, "evaluations": evaluations}
 
 
-def _requests(run: StudyRun, place: RunFolder, grid: Grid) -> Iterator[tuple[int | None, str, Request]]:
-    """Step, name and request of each: by every sampler, then of the flows on the way by the first one.
+def _evaluations(run: StudyRun, place: RunFolder, grid: Grid) -> Iterator[tuple[int | None, str, Terms]]:
+    """Yield step, name and terms of each: by every sampler, then of the flows on the way by the first one.
 
     A trainer of the grid's may have kept none on the way.
     """
     curve = grid.curve
-    asked = [(None, f"sampler{number}", spec, grid) for number, spec in enumerate(run.samplers)]
+    trained = [(None, f"sampler{number}", spec, grid) for number, spec in enumerate(run.samplers)]
     on_the_way = [(step, f"step-{step:06d}", run.samplers[0], curve) for step in run.curve]
     if run.variant.trainer:
         last = run.config.training.steps
         on_the_way = [of for of in on_the_way if of[0] == last or place.flow_at(of[0]).is_dir()]
-    for step, name, sampler, counts in [*asked, *on_the_way]:
-        request = {
+    for step, name, sampler, counts in [*trained, *on_the_way]:
+        terms = {
             "sampler": sampler,
             "nfe": counts.nfe,
             "samples": counts.samples,
@@ -105,27 +105,28 @@ def _requests(run: StudyRun, place: RunFolder, grid: Grid) -> Iterator[tuple[int
             "conditions": grid.conditions,
             "options": dict(grid.evaluation),
         }
-        yield step, name, request
+        yield step, name, terms
 
 
-def evaluate_request(request: Request, flow: Flow, splits: Splits, generate: Generate) -> Result:
-    """Evaluate ``flow`` as it is asked, on the samples that ``generate`` gives in place of ``flow.solve``.
+def evaluate_flow(terms: Terms, flow: Flow, splits: Splits, generate: Generate) -> Result:
+    """Evaluate ``flow`` in these terms, on the samples that ``generate`` gives in place of ``flow.solve``.
 
     Test and validation split are compared with the same samples, each further reference with its own.
     """
     own = {"test": splits.test, "validation": splits.validation}
     groups = [{name: data for name, data in own.items() if data is not None}]
     groups += [{name: data} for name, data in splits.references.items()]
-    asked = {
-        "nfe": request["nfe"],
-        "samplers": [request["sampler"]],
-        "samples": request["samples"],
-        "guidances": [request["guidance"]],
-        "seeds": [request["seed"]],
-        "conditions": request["conditions"],
+    own_terms = {
+        "nfe": terms["nfe"],
+        "samplers": [terms["sampler"]],
+        "samples": terms["samples"],
+        "guidances": [terms["guidance"]],
+        "seeds": [terms["seed"]],
+        "conditions": terms["conditions"],
         "generate": generate,
+        **terms["options"],
     }
-    results = [sweep(flow, splits.train, references=group, **asked, **request["options"]) for group in groups]
+    results = [sweep(flow, splits.train, references=group, **own_terms) for group in groups]
     return joined({next(reversed(group)): result for group, result in zip(groups, results, strict=True)})
 
 
@@ -145,7 +146,7 @@ def kept_rows(found: Result, number: int, *, flow: str, step: int | None, seed: 
 
 
 def load_flow(place: RunFolder, step: int | None, device: str) -> Flow:
-    """The flow of a run after ``step`` steps (None: the trained one), on ``device``."""
+    """Return the flow of a run after ``step`` steps (None: the trained one), on ``device``."""
     path = place.flow_at(step)
     if not path.is_dir():
         raise CheckpointError(f"{path} is missing; remove {place.path} and run the comparison again")
@@ -156,7 +157,7 @@ def load_flow(place: RunFolder, step: int | None, device: str) -> Flow:
 def _further_values(
     flow: Flow, run: StudyRun, grid: Grid, splits: Splits
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """Rows of the grid's ``values`` function, and what its metrics are, by its attribute ``metrics``."""
+    """Return rows of the grid's ``values`` function, and its metrics by its attribute ``metrics``."""
     if not grid.values:
         return [], {}
     function = load_hook("values", grid.values)
@@ -198,7 +199,7 @@ class Recorder:
 def read_samples(
     path: Path | str, event_shape: Sequence[int] | None = None
 ) -> tuple[dict[str, Tensor], dict[str, int]]:
-    """The tensors of a file of :class:`Recorder`, and the evaluations that each of its calls spent.
+    """Return the tensors of a file of :class:`Recorder`, and the evaluations that each of its calls spent.
 
     Args:
         path: of the file.
@@ -229,7 +230,7 @@ def read_samples(
 
 
 def conditions_of(tensors: Mapping[str, Tensor], name: str) -> Conditions | None:
-    """The conditions of the call ``name`` in a file of :class:`Recorder`."""
+    """Return the conditions of the call ``name`` in a file of :class:`Recorder`."""
     split = {key: key.partition("/") for key in tensors}
     places = {place: tensors[key] for key, (place, _, call) in split.items() if call == name}
     return as_value(value_of_tensors(places))
@@ -238,7 +239,7 @@ def conditions_of(tensors: Mapping[str, Tensor], name: str) -> Conditions | None
 def _call_name(
     seen: Counter[str], nfe: int | None = None, guidance: float = 1.0, generator: Any = None, **_: Any
 ) -> str:
-    """Name of a call of ``Flow.solve``: its settings, and a number where ``seen`` has the same ones."""
+    """Return the name of a call of ``Flow.solve``: its settings, and a number where ``seen`` has the same."""
     seed = "" if generator is None else f"/seed={generator.initial_seed()}"
     name = f"nfe={'own' if nfe is None else nfe}/guidance={guidance:g}{seed}"
     seen[name] += 1

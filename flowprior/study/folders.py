@@ -4,7 +4,7 @@ A result file is one JSON object::
 
     format    3
     setting   what decides the training, as flat plain values: label, prior, coupling, path, seed, steps, …
-    run       the machine, versions, costs, and what each evaluation was asked
+    run       the machine, versions, costs, and the terms of each evaluation
     metrics   name of a metric -> what it is
     rows      the long table of the run's values, see flowprior.evaluation.Result
 
@@ -26,7 +26,7 @@ from flowprior.storage.user_paths import expanded
 from flowprior.study.records import Failure, Plan, Record, ResultFile, read_record
 
 MACHINE = ("version", "commit", "python", "torch", "device", "device_name", "threads")
-"""Keys of a result file's ``run`` that tell of the machine."""
+"""The keys of a result file's ``run`` that describe the machine."""
 
 
 class StudyFolder:
@@ -41,7 +41,7 @@ class StudyFolder:
         self.results = self.path / "results.csv"
 
     def lock(self) -> FolderLock:
-        """Context of who writes the files of the study itself, which is short; its runs have their own."""
+        """Return a context that owns the files of the study itself, for a short time; runs have their own."""
         files = (self.grid, self.plan, self.report, self.values, self.results)
         return FolderLock(self.path, PATIENCE, quiet=True, own=[path.name for path in files])
 
@@ -50,7 +50,7 @@ class StudyFolder:
         return RunFolder(self.path / "cells" / name, key)
 
     def read_plan(self) -> dict[str, Any]:
-        """What the last run set out to do.
+        """Return the plan of the last run.
 
         Raises:
             CheckpointError: nothing was run here; or as :meth:`read`.
@@ -62,7 +62,7 @@ class StudyFolder:
         return self.read(self.plan, Plan)
 
     def read_result(self, place: RunFolder) -> dict[str, Any] | None:
-        """The result file of a run; None where it has none.
+        """Return the result file of a run; None where it has none.
 
         Raises:
             CheckpointError: as :meth:`read`, or it is that of another run.
@@ -78,7 +78,7 @@ class StudyFolder:
         return found
 
     def read(self, path: Path, kind: type[Record]) -> dict[str, Any]:
-        """The object in a file of this study, which holds a ``kind``.
+        """Return the object in a file of this study, which holds a ``kind``.
 
         Raises:
             CheckpointError: it is missing, damaged or of another format.
@@ -107,7 +107,7 @@ class RunFolder:
         self.failure = path / f"failure-{key}.json"
 
     def lock(self) -> FolderLock:
-        """Context of the one process that makes this run, whatever the key.
+        """Return a context that owns this run, whatever the key; one process has it at a time.
 
         Raises:
             OptionError: another process does.
@@ -126,7 +126,7 @@ class RunFolder:
 
 @dataclass
 class Collection:
-    """A study as it stands; a run is known by its variant's label and its seed.
+    """The present state of a study; a run is known by its variant's label and its seed.
 
     Attributes:
         grid: as plan.json has it.

@@ -44,7 +44,7 @@ OWN_SPLITS = ("test", "validation")
 COMBINED = ("priors", "couplings", "paths")
 """The axes whose combinations are trained where a grid names no variants."""
 MOST_SEEDS = 100_000
-"""For which ``seeds = n`` may stand."""
+"""The largest n of ``seeds = n``."""
 Labels = Mapping[str, str]
 """Label -> spec string, in the order in which the report shows them."""
 

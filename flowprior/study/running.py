@@ -107,7 +107,7 @@ def run_grid(
         out: directory for the runs and the report.
         progress: show how far it has come, in a terminal, a notebook or a log; None does, unless
             ``FLOWPRIOR_PROGRESS`` is 0 or work around this hides it.
-        notify: is told in one line what happens.
+        notify: called with one line for each event.
 
     Raises:
         FlowpriorError: a grid that cannot be run at all, or a directory that cannot be written.

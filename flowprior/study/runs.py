@@ -83,12 +83,12 @@ class StudyRun:
 
     @property
     def title(self) -> str:
-        """As messages call it."""
+        """The name of the run in messages."""
         return f"{self.variant.label}, seed {self.seed}"
 
     @property
     def setting(self) -> dict[str, Any]:
-        """What decides the training, as flat plain values."""
+        """The settings that decide the training, as flat plain values."""
         own = {"prediction": self.variant.prediction, "trainer": self.variant.trainer}
         flat = {key.removeprefix("training."): value for key, value in _deciding(self.config).items()}
         return {"label": self.variant.label} | flat | own
@@ -97,7 +97,7 @@ class StudyRun:
 def make_run(
     grid: Grid, variant: Variant, seed: int, samplers: Mapping[str, str], identity: Mapping[str, Any]
 ) -> StudyRun:
-    """The run of one variant and seed of a grid.
+    """Return the run of one variant and seed of a grid.
 
     Args:
         samplers: label -> spec of those that can serve the variant; without its first one there is no curve.
@@ -134,7 +134,7 @@ def _config_of(grid: Grid, variant: Variant, seed: int, every: int) -> RunConfig
 
 
 def _deciding(config: RunConfig) -> dict[str, Any]:
-    """The dotted keys that decide the training; the others may change where a run is resumed."""
+    """Return the dotted keys that decide the training; the others may change where a run is resumed."""
     free = MAY_CHANGE - {"training.steps"}
     return {key: value for key, value in config.flat().items() if key not in free}
 
@@ -165,7 +165,7 @@ def plan_grid(grid: Grid, splits: Splits) -> tuple[dict[str, Any], list[StudyRun
 
 
 def _plan_variant(grid: Grid, variant: Variant, identity: Any) -> tuple[dict[str, Any], list[StudyRun]]:
-    """A variant as plan.json has it, with why it is skipped, and its runs; none where it is."""
+    """Return a variant as plan.json has it, with why it is skipped, and its runs; none where it is."""
     skipped, refused = variant.refusal(grid.training), {}
     if not skipped:
         reasons = {name: variant.sampler_refusal(spec, grid.nfe) for name, spec in variant.samplers.items()}
@@ -183,7 +183,7 @@ def _plan_variant(grid: Grid, variant: Variant, identity: Any) -> tuple[dict[str
 
 
 def find_baseline(variants: Sequence[dict[str, Any]], wanted: str) -> str:
-    """Label of the variant that the others are compared with.
+    """Return the label of the variant that the others are compared with.
 
     Args:
         variants: of plan.json; those that are skipped do not count.
@@ -205,7 +205,7 @@ def find_baseline(variants: Sequence[dict[str, Any]], wanted: str) -> str:
 
 
 def skipped_of(variants: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Variants of plan.json, and samplers of one, that the library refuses; the sampler is None for all."""
+    """Return variants of plan.json, and samplers of one, that are refused; the sampler is None for all."""
     return [
         {"variant": variant["label"], "sampler": sampler, "reason": reason}
         for variant in variants
@@ -215,7 +215,7 @@ def skipped_of(variants: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def name_of_skipped(row: Mapping[str, Any]) -> str:
-    """What messages call one of :func:`skipped_of`."""
+    """Return the name in messages of one of :func:`skipped_of`."""
     return f"{row['variant']} by {row['sampler']}" if row["sampler"] else row["variant"]
 
 

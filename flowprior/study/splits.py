@@ -37,7 +37,7 @@ class Splits:
 
     @classmethod
     def load(cls, spec: str, validation: int = 0) -> Splits:
-        """The splits of a data set, with about ``validation`` events held out of the training split.
+        """Return the splits of a data set, with about ``validation`` events held out of the training split.
 
         Raises:
             FlowpriorError: there is none of this name, or its files are missing or corrupt.
@@ -49,7 +49,7 @@ class Splits:
 
     @classmethod
     def of(cls, grid: Mapping[str, Any]) -> Splits:
-        """The splits of a grid, given as plain values; none of its functions is imported.
+        """Return the splits of a grid, given as plain values; none of its functions is imported.
 
         Raises:
             FlowpriorError: as :meth:`load`.
@@ -71,7 +71,7 @@ class Splits:
         return replace(own, references=others)
 
     def identity(self) -> dict[str, Any]:
-        """Size, shape and a checksum of each split, over 4,096 examples spread evenly."""
+        """Return size, shape and a checksum of each split, over 4,096 examples spread evenly."""
         parts = {"train": self.train, "test": self.test, "validation": self.validation, **self.references}
         return {name: _identity(data) for name, data in parts.items() if data is not None}
 

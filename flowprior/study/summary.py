@@ -26,7 +26,7 @@ from flowprior.study.records import FORMAT
 from flowprior.study.runs import find_baseline, skipped_of
 
 COSTS = ("prior_fit_seconds", "prior_bytes", "seconds_per_step", "transport_cost", "transport_cost_unpaired")
-"""Keys of a result file's ``run`` that are averaged over seeds."""
+"""The keys of a result file's ``run`` that are averaged over seeds."""
 KEPT = ("metric", "variant", "guidance", "adaptive", "by_seed", "n", "mean", "std")
 """The keys of a row of a summary that the report keeps as they are."""
 SETTINGS = ("reference", "classifier", "features", "classifier_accuracy", "flowprior", "torch", "device")
@@ -229,13 +229,13 @@ def costs_of(collection: Collection, seconds: Rows) -> Rows:
 def settings_of(collection: Collection) -> dict[str, Any]:
     """Return what all runs share, and the values of each setting in which they differ but should not."""
     runs = [result["run"] for _, _, result in collection.runs()]
-    asked = [one for run in runs for one in run["evaluations"] if one["step"] is None]
-    settings = [one["settings"] for one in asked]
+    evaluations = [one for run in runs for one in run["evaluations"] if one["step"] is None]
+    settings = [one["settings"] for one in evaluations]
     return {
         "parameters": _distinct(run["parameters"] for run in runs),
         "machine": {name: _distinct(run.get(name) for run in runs) for name in MACHINE} if runs else {},
         "evaluation": {name: _distinct(one[name] for one in settings if name in one) for name in SETTINGS},
-        "notes": _distinct(note for one in asked for note in one["notes"]),
+        "notes": _distinct(note for one in evaluations for note in one["notes"]),
     }
 
 

@@ -56,7 +56,7 @@ DIGITS = 7
 LIMIT = 64 << 20
 """The size in bytes of the longest file that is read."""
 DataFrame = Series = Any
-"""Of pandas, whose own types a checker cannot follow."""
+"""The types of pandas, which a checker cannot follow."""
 Source = Path | str
 WITH_FEATURES = ("fid-", "kid-", "accuracy")
 """The beginnings of metrics that depend on the weights of a feature extractor or classifier."""

@@ -1,4 +1,4 @@
-"""What a grid names: specs, variants and functions, checked; and what the library refuses of a variant."""
+"""Names in a grid, checked: specs, variants and functions; and reasons why a variant is refused."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ class Variant:
     trainer: str = ""
 
     def refusal(self, training: TrainingConfig) -> str | None:
-        """Why the library refuses this combination under the grid's ``training``; None where it does not."""
+        """Return why this combination is refused under the grid's ``training``; None where it is not."""
         return _refusal(self._check, replace(training, prediction=self.prediction))
 
     def sampler_refusal(self, spec: str, counts: tuple[int, ...]) -> str | None:
-        """Why a sampler cannot serve this variant with any of ``counts`` evaluations; None where it can."""
+        """Return why a sampler cannot serve this variant with any of ``counts`` evaluations, or None."""
         return _refusal(self._check_sampler, spec, counts)
 
     def _check(self, training: TrainingConfig) -> None:
@@ -97,7 +97,9 @@ class Variant:
         sampler = sampler.prepare(path, prior, coupling, self.prediction, generator=generator)
         if not sampler.adaptive:
             spent = [count for count in counts if count]  # 0 is the prior alone, which no sampler touches
-            reasons = [_refusal(sampler.solve, STILL, torch.zeros(1, 1), nfe=count) for count in spent]
+            reasons = [
+                _refusal(sampler.solve, ZERO_VELOCITY, torch.zeros(1, 1), nfe=count) for count in spent
+            ]
             if reasons and all(reasons):
                 raise OptionError(reasons[0])
 
@@ -110,7 +112,7 @@ class Variant:
 
 
 def checked_variants(given: Any) -> dict[str, dict[str, str]]:
-    """label -> parts, with every key of :data:`VARIANT` and every spec built once to see that it can be."""
+    """Return label -> parts, with every key of :data:`VARIANT`; every spec is built once as a check."""
     if not isinstance(given, Mapping) or not all(isinstance(parts, Mapping) for parts in given.values()):
         raise OptionError(f"compare: variants={given!r} is not possible; write a section [variants.LABEL]")
     if REAL_DATA in given:
@@ -134,7 +136,7 @@ def _checked_variant(label: str, parts: Mapping[str, Any]) -> dict[str, str]:
 
 
 def labelled(axis: str, given: Any) -> dict[str, str]:
-    """label -> spec, with every spec of an axis built once to see that it can be.
+    """Return label -> spec; every spec of an axis is built once as a check.
 
     ``given`` is a mapping of labels to specs, or a list of ``spec`` or ``label=spec``. A spec without a label
     is called by its component's name where that is unambiguous, else by itself.
@@ -160,13 +162,13 @@ def labelled(axis: str, given: Any) -> dict[str, str]:
 
 
 def split_label(text: str) -> tuple[str, str]:
-    """``label=spec`` or ``spec``; an equals sign after the first colon belongs to an option."""
+    """Return label and spec of ``label=spec`` or ``spec``; after a colon the equals sign is an option's."""
     head, equals, tail = text.partition("=")
     return (head.strip(), tail.strip()) if equals and ":" not in head else ("", text)
 
 
 def _canonical(axis: str, text: str) -> str:
-    """The spec with the component's own name in place of an alias."""
+    """Return the spec with the component's own name in place of an alias."""
     text, registry = text.strip(), AXES[axis]
     if axis == "samplers" and text == AUTO:
         return text
@@ -219,7 +221,7 @@ def load_hooks(grid: Mapping[str, Any]) -> None:
 
 
 def load_hook(key: str, text: str) -> Callable[..., Any]:
-    """The function that ``text`` names; modules are looked for in the current folder, too."""
+    """Return the function that ``text`` names; modules are looked for in the current folder, too."""
     module, _, name = text.partition(":")
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -233,7 +235,7 @@ def load_hook(key: str, text: str) -> Callable[..., Any]:
 
 
 def _refusal(check: Callable[..., Any], *arguments: Any, **options: Any) -> str | None:
-    """Why this call is refused, in one line; None where it is not."""
+    """Return why this call is refused, in one line; None where it is not."""
     try:
         check(*arguments, **options)
     except FlowpriorError as error:
@@ -241,8 +243,8 @@ def _refusal(check: Callable[..., Any], *arguments: Any, **options: Any) -> str 
     return None
 
 
-def _still(x: torch.Tensor, *_: Any) -> torch.Tensor:
+def _zeros(x: torch.Tensor, *_: Any) -> torch.Tensor:
     return torch.zeros_like(x)
 
 
-STILL = AveragedVelocity(_still, _still)
+ZERO_VELOCITY = AveragedVelocity(_zeros, _zeros)

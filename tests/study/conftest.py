@@ -27,7 +27,7 @@ TINY: dict[str, Any] = {
 
 
 QUALITY: dict[str, Any] = {"metrics": ["fid"], "classifier": "auto"}
-"""What is measured where it does not matter what."""
+"""The metrics of tests for which any will do."""
 
 
 def tiny_grid(**changes: Any) -> Grid:

@@ -12,7 +12,7 @@ from flowprior.study import Splits, StudyRun
 from flowprior.training import RunConfig, train
 
 trained: list[str] = []
-"""What was trained since a test cleared it."""
+"""The runs that were trained since a test cleared it."""
 
 
 def trainer(config: RunConfig, data: Any, out: Path) -> Flow:

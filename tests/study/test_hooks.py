@@ -1,4 +1,4 @@
-"""What a grid names beside the library's own way: variants, functions, a validation split, conditions."""
+"""Names in a grid beside the library's own way: variants, functions, a validation split, conditions."""
 
 from __future__ import annotations
 

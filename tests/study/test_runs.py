@@ -1,4 +1,4 @@
-"""What a run is keyed by, and which combinations there are."""
+"""The key of a run, and the combinations of a grid."""
 
 from __future__ import annotations
 
