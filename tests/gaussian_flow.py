@@ -53,7 +53,8 @@ class ClassVelocity(nn.Module):
 
     def __init__(self, classes: int, dim: int) -> None:
         super().__init__()
-        self.table = nn.Embedding(classes + 1, dim)
+        generator = torch.Generator().manual_seed(8)
+        self.table = nn.Embedding.from_pretrained(torch.randn(classes + 1, dim, generator=generator))
         self.dropout = nn.Dropout(0.5)
         self.calls: list[tuple[Tensor, Tensor, Tensor | None]] = []
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from flowprior.errors import CheckpointError
-from flowprior.evaluation.result import REAL_DATA
+from flowprior.evaluation.result import COLUMNS, REAL_DATA
 from flowprior.storage import FolderLock, write_json
 from flowprior.storage.digests import PATIENCE
 from flowprior.storage.user_paths import expanded
@@ -164,7 +164,7 @@ class Collection:
             for row in result["rows"]:
                 own = {} if row.get("flow") == REAL_DATA else {"flow": label}
                 sampler = row.get("sampler")
-                yield row | own | {"sampler": names.get(sampler, sampler)}
+                yield dict.fromkeys(COLUMNS) | row | own | {"sampler": names.get(sampler, sampler)}
 
     def samples_file(self, label: str, seed: int) -> Path:
         """File of the samples of the first evaluation of a run that has a result."""

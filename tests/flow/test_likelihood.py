@@ -35,7 +35,7 @@ def test_linear_flow(method: str) -> None:
     x = torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     flow = flow_of(model, (4,))
     expected = normal(model.start_of(x), torch.zeros(4), torch.ones(4)) - model.matrix.trace().detach()
-    options, error = ({"rtol": 1e-7, "atol": 1e-7}, 2e-5) if method == "bosh3" else (TIGHT, 1e-6)
+    options, error = ({"rtol": 1e-8, "atol": 1e-8}, 2e-5) if method == "bosh3" else (TIGHT, 1e-6)
     torch.testing.assert_close(flow.log_prob(x, method=method, **options), expected, rtol=0, atol=error)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from flowprior.data import Data, load_data
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.evaluation.summary import spread
+from flowprior.evaluation.summary import losses_of, spread
 from flowprior.features import Classifier, data_classifier
 from flowprior.flow import Flow
 from flowprior.report import write_report
@@ -121,7 +121,10 @@ def test_the_best_has_the_best_mean_and_the_page_names_flows_that_are_worse_than
     assert report["metric"] == "fid-cnn128"
     assert report["baseline"] == "gaussian + condot"
     page = html.unescape((finished / "report.html").read_text())
-    assert report["worse_than_prior"]
+    for losses in (report["worse_than_prior"], losses_of(report["quality"], {report["metric"]: "higher"})):
+        told = report | {"worse_than_prior": losses}
+        assert all(loss["variant"] in prior_sentence(told, loss["metric"]) for loss in losses)
+    assert losses, "the flows of this study are better than their priors, by a distance that is to be low"
     assert all(prior_sentence(report, loss["metric"]) in page for loss in report["worse_than_prior"])
     for best in report["best"]:
         group = [row for row in rows(report, best["metric"]) if row["nfe"] == best["nfe"]]
