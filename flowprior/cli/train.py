@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import shlex
-from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -126,7 +125,9 @@ def train(
         raise OptionError("--overwrite needs --out RUN, the directory of the run to replace")
     if cache is not None and no_cache:
         raise OptionError("--cache and --no-cache exclude each other; leave one of them out")
-    values = dict(ChainMap(*reversed(given)))
+    values: dict[str, Any] = {}
+    for settings in given:
+        values |= settings
     named = {key: values.pop(key) for key in FAMILIES if key in values}
     refuse_given_twice([*named, *(f"training.{key}" for key in values)], overrides or [])
     base = load_config(config, overrides or [])

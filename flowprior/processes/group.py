@@ -167,6 +167,7 @@ class Processes(Group):
         """One tensor after the other, so that no process holds more than one of them twice."""
         own = {name: (value.shape, value.dtype) for name, value in tensors.items()}
         described = [own]
+        assert self.group is not None
         source = distributed.get_global_rank(self.group, 0)
         distributed.broadcast_object_list(described, src=source, group=self.group)
         found = dict(tensors)

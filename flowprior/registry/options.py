@@ -282,8 +282,8 @@ def expected_by(refusal: Mapping[str, Any]) -> str:
     Args:
         refusal: one of ``ValidationError.errors()``.
     """
-    plain = refusal["msg"].removeprefix("Input should be ").split(", ")[0]
-    return EXPECTED.get(refusal["type"], plain).format(**refusal.get("ctx", {}))
+    plain = str(refusal["msg"]).removeprefix("Input should be ").split(", ")[0]
+    return EXPECTED.get(str(refusal["type"]), plain).format(**refusal.get("ctx", {}))
 
 
 def did_you_mean(word: str, known: list[str], prefix: str = "") -> str:

@@ -76,7 +76,7 @@ def _in_one_line(owner: str, section: str = "") -> Callable[[type[S]], type[S]]:
             except ValidationError as error:
                 raise _refusal(error, part, owner, section) from None
 
-        part.__init__ = checked
+        part.__init__ = checked  # pyright: ignore[reportAttributeAccessIssue]
         return part
 
     return decorated
