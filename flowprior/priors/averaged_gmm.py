@@ -287,7 +287,7 @@ def unpacked(numbers: Tensor) -> Tensor:
 
 
 def times_triangle(numbers: Tensor, x: Tensor) -> Tensor:
-    """Return L x ``[n, D]`` of x ``[n, D]`` and lower triangles ``[n, …]`` of :func:`packed`."""
+    """Return L x ``[n, D]`` of x ``[n, D]`` and triangles L whose numbers :func:`packed` gives ``[n, …]``."""
     _, column = torch.tril_indices(x.shape[1], x.shape[1], device=x.device)
     products = x.index_select(1, column).mul_(numbers).T.contiguous()
     lengths = torch.arange(1, x.shape[1] + 1, device=x.device)

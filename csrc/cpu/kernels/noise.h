@@ -5,7 +5,6 @@
 #pragma once
 
 #include "../../math/normal.h"
-#include "normal_lanes.h"
 #include "philox_lanes.h"
 
 namespace flowprior::cpu::FLOWPRIOR_ISA {
@@ -35,27 +34,18 @@ FLOWPRIOR_INLINE int64_t fill_counters(NoisePosition at, int64_t row_groups, int
   return count;
 }
 
-// Four numbers from each of `count` sets of words; whole registers again.
-FLOWPRIOR_INLINE void normals(const uint32_t* words, int64_t count, float* out) {
-#if defined(__AVX2__)
-  normals_in_lockstep<kGroups>(words, count, out);
-#else
-  const int64_t padded = (count + 15) & ~int64_t{15};
-  for (int64_t i = 0; i < padded; ++i) {
-    const FloatPair a = normal_pair(words[i], words[kGroups + i]);
-    const FloatPair b = normal_pair(words[2 * kGroups + i], words[3 * kGroups + i]);
-    out[4 * i] = a.n0;
-    out[4 * i + 1] = a.n1;
-    out[4 * i + 2] = b.n0;
-    out[4 * i + 3] = b.n1;
-  }
-#endif
+FLOWPRIOR_INLINE FloatPair pair_of(uint32_t radius, uint32_t angle, float) { return normal_pair(radius, angle); }
+FLOWPRIOR_INLINE DoublePair pair_of(uint32_t radius, uint32_t angle, double) {
+  return normal_pair_double(radius, angle);
 }
 
-FLOWPRIOR_INLINE void normals(const uint32_t* words, int64_t count, double* out) {
-  for (int64_t i = 0; i < count; ++i) {
-    const DoublePair a = normal_pair_double(words[i], words[kGroups + i]);
-    const DoublePair b = normal_pair_double(words[2 * kGroups + i], words[3 * kGroups + i]);
+// Four numbers from each of `count` sets of words; whole registers again.
+template <typename C>
+FLOWPRIOR_INLINE void normals(const uint32_t* words, int64_t count, C* out) {
+  const int64_t padded = (count + 15) & ~int64_t{15};
+  for (int64_t i = 0; i < padded; ++i) {
+    const auto a = pair_of(words[i], words[kGroups + i], C{});
+    const auto b = pair_of(words[2 * kGroups + i], words[3 * kGroups + i], C{});
     out[4 * i] = a.n0;
     out[4 * i + 1] = a.n1;
     out[4 * i + 2] = b.n0;
