@@ -137,11 +137,10 @@ def kept_rows(found: Result, number: int, *, flow: str, step: int | None, seed: 
     """
     kept = []
     for row in found.rows:
-        is_real = row["flow"] == REAL_DATA
-        if is_real if step is not None else number and row["sampler"] is None:
-            continue
+        is_real, is_shared = row["flow"] == REAL_DATA, row["sampler"] is None
         own = {"flow": REAL_DATA, "step": None} if is_real else {"flow": flow, "step": step}
-        kept.append(row | own | {"seed": seed})
+        if not (is_real if step is not None else is_shared and number > 0):
+            kept.append(row | own | {"seed": seed})
     return kept
 
 
