@@ -22,7 +22,7 @@ PACKAGE = REPOSITORY / "flowprior"
 PAGE = (REPOSITORY / "docs" / "batch.md").read_text(encoding="utf-8")
 MOST_FILES = {"A training step": 15, "A draw of samples": 9}
 """The files that a reader opens, by section of the page."""
-MOST_LINES = 1600
+MOST_LINES = 1750
 """The lines of the functions that run in those of a training step, docstrings counted."""
 MOST_BESIDE, MOST_LINES_BESIDE = 36, 1900
 """Files and lines beside the way of a training step."""
