@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,7 @@ class KernelMeanPrior(MeanPrior):
             (:mod:`flowprior.priors.far`); ``"as-near"`` takes them as any other.
     """
 
-    has_spread: ClassVar[bool] = True
+    has_spread: bool = True
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -79,9 +79,9 @@ class SubspacePrior(Prior, abc.ABC):
         unseen: of :data:`flowprior.priors.seen_conditions.UNSEEN`.
     """
 
-    has_latents: ClassVar[bool] = True
-    has_spread: ClassVar[bool] = True
-    suited_coupling: ClassVar[str] = "posterior"
+    has_latents: bool = True
+    has_spread: bool = True
+    suited_coupling: str = "posterior"
 
     def __init__(
         self, owner: str, rank: int, added: float, basis: str, span: int | None, unseen: str = RAISE
