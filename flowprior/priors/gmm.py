@@ -99,6 +99,7 @@ class GmmPrior(Prior):
         self.tol = tol
         self.max_iter = max_iter
         self.family = covariance_family(covariance, rank)
+        self.has_latents = components > 1 or self.family.rank > 0  # the component, and the factor z
         self.keep_moments = keep_moments
         if keep_moments and (components > 1 or self.family.rank):
             raise OptionError(
@@ -115,11 +116,6 @@ class GmmPrior(Prior):
         self.count = nn.Buffer(torch.empty(0, dtype=torch.float64))
         self._scales = Derived(torch.sqrt)
         self.speaker = "gmm"  # whose name warnings carry; another one's where this prior is a part of it
-
-    @property
-    def has_latents(self) -> bool:
-        """The component, where K > 1, and the low-rank factor z."""
-        return self.components > 1 or self.family.rank > 0
 
     @property
     def is_conditional(self) -> bool:

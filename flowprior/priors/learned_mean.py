@@ -139,6 +139,7 @@ class LearnedMeanPrior(MeanPrior):
                 f"{OWNER}: expected latent=0 with covariance='{covariance}', got {latent}; rank says how "
                 "many latents a low-rank one has"
             )
+        self.has_latents = latent > 0 or covariance == "lowrank"
         self.sigma = sigma
         self.latent = latent
         self.hidden = hidden
@@ -160,10 +161,6 @@ class LearnedMeanPrior(MeanPrior):
         self.condition_dims = nn.Buffer(torch.empty(0, dtype=torch.long))
 
     @property
-    def has_latents(self) -> bool:
-        return self.latent > 0 or self.covariance == "lowrank"
-
-    @property
     def has_spread(self) -> bool:  # type: ignore[override]
         return self.latent == 0
 
@@ -178,6 +175,7 @@ class LearnedMeanPrior(MeanPrior):
         null, known = self.seen.without_null(self._on_own_device(cond))
         if isinstance(self.residuals, LowRankResiduals):
             return self.residuals.frame(self._around(cond), null)
+        assert self.residuals is not None
         return self.residuals.frame(self._around(known), null, self.center)
 
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
@@ -294,7 +292,7 @@ class LearnedMeanPrior(MeanPrior):
 
     def _make_parts(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
         names = ("seen.size", "center", "event_dims", "condition_dims")
-        size, center, event, shape = (state_dict.get(prefix + name) for name in names)
-        if self.network is None and None not in (size, center, event, shape):
-            self.seen.size, self.condition_dims = size.clone(), shape
+        if self.network is None and all(prefix + name in state_dict for name in names):
+            size, center, event, self.condition_dims = (state_dict[prefix + name] for name in names)
+            self.seen.size = size.clone()
             self._build(self.seen.condition, torch.Size(event.tolist()), center.dtype)

@@ -98,8 +98,8 @@ class Subspace(nn.Module):
             return Frame(loc, noise, spread, Axes(self.basis, rows, lengths, transposed), floor)
         group, stretch = (table.index_select(0, rows) for table in (self.group, self._stretch.of(self.noise)))
         lengths = partial(self._turned.of, self.rotation)
-        turned = {"rotation": self.rotation, "turn": rows, "stretch": stretch}
-        return Frame(loc, noise, spread, TurnedAxes(self.basis, group, lengths, **turned), floor)
+        axes = TurnedAxes(self.basis, group, lengths, rotation=self.rotation, turn=rows, stretch=stretch)
+        return Frame(loc, noise, spread, axes, floor)
 
     @property
     def _is_served(self) -> bool:

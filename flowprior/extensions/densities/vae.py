@@ -67,6 +67,7 @@ class VaePrior(Prior):
         importance: S, draws behind the bound that ``log_prob`` returns.
     """
 
+    has_latents: bool = True
     network: VaeNetwork
 
     def __init__(
@@ -122,10 +123,6 @@ class VaePrior(Prior):
         # Centres μ_c and means of the prior, [C, D]; one row where the condition is no label.
         self.loc = nn.Buffer(torch.empty(0))
         self.average = nn.Buffer(torch.empty(0))
-
-    @property
-    def has_latents(self) -> bool:
-        return True
 
     # -- fit ----------------------------------------------------------------------------------
 
