@@ -10,7 +10,7 @@ constexpr int64_t kShortRow = 16;
 
 // Adds a block's part to the sums of kRows rows and kWidth components, which are joint[t · stride + r]. The compute
 // type adds within the block, float64 adds the blocks.
-template <int kRows, int kWidth, bool kNear, typename C>
+template <int kRows, int kWidth, typename C>
 FLOWPRIOR_INLINE void add_tile(const C* const* x, const C* packed, int64_t steps, double* joint, int64_t stride) {
   typedef typename Vector<C>::Type V;
   constexpr int lanes = Vector<C>::kLanes;
@@ -21,7 +21,7 @@ FLOWPRIOR_INLINE void add_tile(const C* const* x, const C* packed, int64_t steps
     for (int t = 0; t < kWidth; ++t, packed += 2 * lanes) {
       const V mean = load_vector(packed), inverse = load_vector(packed + lanes);
       for (int r = 0; r < kRows; ++r) {
-        const V z = kNear ? fused(row[r], inverse, mean) : (row[r] - mean) * inverse;
+        const V z = (row[r] - mean) * inverse;
         total[t * kRows + r] = fused(z, z, total[t * kRows + r]);
       }
     }
@@ -44,11 +44,9 @@ FLOWPRIOR_INLINE void add_tile(const C* const* x, const ColumnTile<C>& tile, int
                                int64_t stride) {
   double* const to = joint + tile.column * stride;
   if (tile.width == kTileColumns) {
-    tile.near ? add_tile<kRows, kTileColumns, true>(x, tile.packed, steps, to, stride)
-              : add_tile<kRows, kTileColumns, false>(x, tile.packed, steps, to, stride);
+    add_tile<kRows, kTileColumns>(x, tile.packed, steps, to, stride);
   } else {
-    tile.near ? add_tile<kRows, 1, true>(x, tile.packed, steps, to, stride)
-              : add_tile<kRows, 1, false>(x, tile.packed, steps, to, stride);
+    add_tile<kRows, 1>(x, tile.packed, steps, to, stride);
   }
 }
 

@@ -37,28 +37,17 @@ FLOWPRIOR_INLINE const Compute<T>* read_padded(const T* from, int64_t count, Com
   return buffer;
 }
 
-// Where |μ| ≤ 16 σ throughout a block, z = (x − μ)/σ may be had as x/σ − μ/σ in one fused multiply-add instead of
-// two operations: the rounding of μ/σ then moves z by less than 5e−7, and z² + log 2π by less than 4e−7 of itself.
-// Whether that holds is asked of each component and block by itself, so that no result depends on its neighbours.
-constexpr int kNearScales = 16;
-#if defined(__FMA__) || defined(__aarch64__)
-constexpr bool kUseNear = true;
-#else
-constexpr bool kUseNear = false;
-#endif
-
 // Columns are components here, as everywhere in these files where rows are rows of x.
 template <typename C>
 struct ColumnTile {
   C* packed;
   int64_t column;
   int width;  // kTileColumns or 1
-  bool near;  // packed are −μ/σ and 1/σ instead of μ and 1/σ
 };
 
-// Component `within` of a tile. In near form, returns whether all of the block is near; else true.
-template <bool kNear, typename T>
-FLOWPRIOR_INLINE bool pack_column(const Mixture& mixture, int64_t column, int64_t begin, int64_t count, int width,
+// One component of a tile of `width`.
+template <typename T>
+FLOWPRIOR_INLINE void pack_column(const Mixture& mixture, int64_t column, int64_t begin, int64_t count, int width,
                                   Compute<T>* packed) {
   typedef Compute<T> C;
   typedef typename Vector<C>::Type V;
@@ -69,61 +58,31 @@ FLOWPRIOR_INLINE bool pack_column(const Mixture& mixture, int64_t column, int64_
   const C* const mean = read_padded(means, count, C{0}, mean_buffer);
   const C* const scale =
       mixture.spherical ? nullptr : read_padded(scales + column * mixture.dim + begin, count, C{1}, scale_buffer);
-  V inverse = {}, farthest = {};
+  V inverse = {};
   if (!scale) inverse = all_lanes_of(C{1} / widen(scales[column]));
   for (int64_t step = 0; step < steps_of<C>(count); ++step, packed += width * 2 * lanes) {
-    V first = load_vector(mean + step * lanes);
     if (scale) inverse = C{1} / load_vector(scale + step * lanes);
-    if constexpr (kNear) {
-      first = -first * inverse;
-      farthest = greater_magnitude(first, farthest);
-    }
-    store_vector(packed, first);
+    store_vector(packed, load_vector(mean + step * lanes));
     store_vector(packed + lanes, inverse);
   }
-  return none_above(farthest, C{kNearScales});
 }
 
-template <bool kNear, typename T>
-FLOWPRIOR_INLINE int pack_tile(const Mixture& mixture, const ColumnTile<Compute<T>>& tile, int64_t begin,
-                               int64_t count) {
-  int near = 0;
-  for (int i = 0; i < tile.width; ++i) {
-    Compute<T>* const to = tile.packed + i * 2 * Vector<Compute<T>>::kLanes;
-    near += pack_column<kNear, T>(mixture, tile.column + i, begin, count, tile.width, to);
-  }
-  return near;
-}
-
-// Packs a tile, in near form if all of it is near and in far form if none is. Returns false where it is mixed.
-template <typename T>
-FLOWPRIOR_INLINE bool pack_alike(const Mixture& mixture, ColumnTile<Compute<T>>& tile, int64_t begin, int64_t count) {
-  const int near = kUseNear ? pack_tile<true, T>(mixture, tile, begin, count) : 0;
-  tile.near = near == tile.width;
-  if (near == 0) pack_tile<false, T>(mixture, tile, begin, count);
-  return tile.near || near == 0;
-}
-
-// Packs the block begin … begin + count − 1 of at most kChunkColumns components, in full tiles where as many of one
-// kind stand together and else by themselves. Returns how many tiles.
+// Packs the block begin … begin + count − 1 of at most kChunkColumns components, in full tiles as far as they go and
+// then by themselves. Returns how many tiles.
 template <typename T>
 FLOWPRIOR_INLINE int pack_columns(const Mixture& mixture, int64_t column, int64_t column_end, int64_t begin,
                                   int64_t count, Compute<T>* packed, ColumnTile<Compute<T>>* tiles) {
-  const int64_t size = steps_of<Compute<T>>(count) * 2 * Vector<Compute<T>>::kLanes;
+  constexpr int lanes = Vector<Compute<T>>::kLanes;
+  const int64_t size = steps_of<Compute<T>>(count) * 2 * lanes;
   int made = 0;
-  int64_t alone = 0;  // components that are to stand by themselves
   while (column < column_end) {
-    const bool full = alone == 0 && column + kTileColumns <= column_end;
-    ColumnTile<Compute<T>>& tile = tiles[made];
-    tile = {packed, column, full ? kTileColumns : 1, false};
-    if (pack_alike<T>(mixture, tile, begin, count)) {
-      packed += size * tile.width;
-      column += tile.width;
-      alone -= alone > 0;
-      ++made;
-    } else {
-      alone = kTileColumns;
+    const int width = column + kTileColumns <= column_end ? kTileColumns : 1;
+    tiles[made++] = {packed, column, width};
+    for (int i = 0; i < width; ++i) {
+      pack_column<T>(mixture, column + i, begin, count, width, packed + i * 2 * lanes);
     }
+    packed += size * width;
+    column += width;
   }
   return made;
 }

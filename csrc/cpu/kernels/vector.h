@@ -109,34 +109,6 @@ FLOWPRIOR_INLINE Doubles fused(Doubles a, Doubles b, Doubles c) {
 #endif
 }
 
-// Lane by lane, the greater of |a| and b; b where a is NaN.
-FLOWPRIOR_INLINE Floats greater_magnitude(Floats a, Floats b) {
-  typedef uint32_t FloatBits __attribute__((vector_size(kVectorBytes)));
-  const Floats magnitude = reinterpret_cast<Floats>(reinterpret_cast<FloatBits>(a) & 0x7FFFFFFFu);
-  return magnitude > b ? magnitude : b;
-}
-
-FLOWPRIOR_INLINE Doubles greater_magnitude(Doubles a, Doubles b) {
-  const Doubles magnitude = reinterpret_cast<Doubles>(reinterpret_cast<Bits>(a) & 0x7FFFFFFFFFFFFFFFu);
-  return magnitude > b ? magnitude : b;
-}
-
-FLOWPRIOR_INLINE bool none_above(Floats values, float bound) {
-#if defined(__AVX2__)
-  return _mm256_movemask_ps(_mm256_cmp_ps(values, _mm256_set1_ps(bound), _CMP_GT_OQ)) == 0;
-#else
-  bool none = true;
-  for (int lane = 0; lane < Vector<float>::kLanes; ++lane) none &= !(values[lane] > bound);
-  return none;
-#endif
-}
-
-FLOWPRIOR_INLINE bool none_above(Doubles values, double bound) {
-  bool none = true;
-  for (int lane = 0; lane < Vector<double>::kLanes; ++lane) none &= !(values[lane] > bound);
-  return none;
-}
-
 // The sum of the lanes, neighbours with neighbours: sum_lanes and sum_lanes4 must round alike.
 FLOWPRIOR_INLINE float sum_lanes(Floats value) {
   constexpr int lanes = Vector<float>::kLanes;
