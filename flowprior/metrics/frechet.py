@@ -30,7 +30,7 @@ class FeatureMoments(NamedTuple):
         scatter: ``[F, F]``, the sum of outer products of the deviations from the mean.
     """
 
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
     mean: Tensor
     scatter: Tensor
 

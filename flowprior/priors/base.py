@@ -68,7 +68,7 @@ class Prior(nn.Module, Registered, abc.ABC):
     """True if, with these options, there are latent variables that :meth:`infer` can draw."""
     has_spread: bool = False
     """True if :meth:`spread` is available with these options, once the prior is fitted."""
-    suited_coupling: ClassVar[str] = "ot"
+    suited_coupling: str = "ot"
     """The coupling that ``train`` takes where none is named: ``posterior`` where the distribution of inferred
     latents is fitted, ``condot`` where source samples lie as the data do, so that random pairs are close. For
     these two the network predicts what the law of the pairs leaves."""
