@@ -29,7 +29,7 @@ def test_every_row_is_kept_as_often_and_with_its_label():
 
 def test_few_rows_are_all_kept_and_long_ones_are_bounded(monkeypatch):
     assert len(sample_rows(stream(10, 3), 100)[0]) == 10
-    monkeypatch.setattr("flowprior.priors.holdout.SAMPLE_BYTES", 5 * 16)
+    monkeypatch.setattr("flowprior.mixtures.samples.SAMPLE_BYTES", 5 * 16)
     assert len(sample_rows(stream(10, 3), 100)[0]) == 5
 
 
@@ -40,7 +40,7 @@ def test_first_rows_of_each_label_come_in_their_order():
 
 
 def test_pieces_hold_all_rows(monkeypatch):
-    monkeypatch.setattr("flowprior.priors.holdout.PIECE", 6)
+    monkeypatch.setattr("flowprior.mixtures.samples.PIECE", 6)
     pieces = list(in_pieces(stream(10, 4)))
     assert max(len(x) for x, _ in pieces) == 3
     assert torch.cat([x for x, _ in pieces])[:, 0].tolist() == list(range(10))
