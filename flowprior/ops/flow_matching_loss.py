@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -13,6 +14,13 @@ from flowprior.ops.shapes import compute_dtype, flat
 
 Reduction = Literal["mean", "none"]
 HALF = (torch.bfloat16, torch.float16)
+# True if the graph outlives a backward pass (``retain_graph``): then its tensors stay its own. It is taken as
+# kept by a torch that does not tell.
+_keep_graph: Callable[[], bool] = getattr(
+    torch._C._autograd,  # pyright: ignore[reportAttributeAccessIssue]
+    "_get_current_graph_task_keep_graph",
+    lambda: True,
+)
 
 
 def flow_matching_loss(
@@ -143,8 +151,10 @@ class NativeLoss(torch.autograd.Function):
     def backward(ctx: Context, *grads: Tensor) -> tuple[Grad, ...]:
         squared_error, gradient = ctx.saved_tensors
         (grad,) = (each.detach() for each in grads)
-        of_rows = grad.view(-1, *[1] * (gradient.dim() - 1)) if grad.dim() else grad
-        grad_v = (gradient * of_rows).to(gradient.dtype)
+        grad_v = gradient
+        if _keep_graph() or grad.dim() or not grad.is_cpu or float(grad) != 1.0:
+            of_rows = grad.view(-1, *[1] * (gradient.dim() - 1)) if grad.dim() else grad
+            grad_v = (gradient * of_rows).to(gradient.dtype)
         needs_v, needs_u, needs_x0, needs_x1, needs_weight = ctx.needs_input_grad[:5]
         minus = -grad_v if needs_u or needs_x1 else None
         gradients = (
