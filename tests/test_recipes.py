@@ -90,8 +90,10 @@ from flowprior import Flow
 
 flow = Flow.load("tests/old_files/flows/learned-mean-posterior")
 assert (flow.prior.passes, flow.prior.name) == (1, "learned-mean"), flow.prior
-drawn = flow.sample(torch.arange(6) % 3, nfe=3, generator=torch.Generator().manual_seed(0))
-torch.testing.assert_close(drawn, load_file("tests/old_files/expected.safetensors")["learned-mean-posterior"])
+expected = load_file("tests/old_files/expected.safetensors")
+flow.coupling.source = lambda *arguments, **options: expected["source learned-mean-posterior"]
+drawn = flow.sample(torch.arange(6) % 3, nfe=3)
+torch.testing.assert_close(drawn, expected["learned-mean-posterior"], rtol=1e-5, atol=1e-5)
 """
 
 

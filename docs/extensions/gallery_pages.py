@@ -91,7 +91,8 @@ def configuration() -> dict[str, Any]:
         "subsection_order": [f"../examples/{section}" for section in SECTIONS],
         "within_subsection_order": "FileNameSortKey",
         "filename_pattern": runnable(),
-        "ignore_pattern": r"lightning_module\.py$",  # docs/notebooks.md shows it
+        # docs/notebooks.md shows the first, and the second is read as it is.
+        "ignore_pattern": r"(lightning_module|onefile)\.py$",
         "image_scrapers": ("gallery_pages.scrape_figures",),
         "capture_repr": (),
         "backreferences_dir": f"{FOLDER}/backreferences",

@@ -55,13 +55,7 @@ SHORTEST = 1e-3
 
 
 class PairVariances(NamedTuple):
-    """The variances of x0 and of x1 and their covariance, along some directions, and what follows on a path.
-
-    Attributes:
-        source: v0.
-        data: v1.
-        joint: k.
-    """
+    """The variances v0 of x0 and v1 of x1 and their covariance k, along some directions, and what follows."""
 
     source: Tensor | float
     data: Tensor | float

@@ -101,10 +101,15 @@ class ReflowCoupling(Coupling):
 
     @property
     def first(self) -> Coupling:
-        """Create the coupling that ``origin`` names.
+        """The coupling that ``origin`` names; this one, which has no law, where the flow was not yet asked.
 
         A network of these pairs is shown its law, so that it can begin with the flow's weights: what a
         network is shown, and in which units it answers, leaves the velocity that it learns as it is.
+        """
+        return self if self.origin == AUTO else Coupling.create(self.origin)
+
+    def _named(self) -> Coupling:
+        """Return the coupling that ``origin`` names.
 
         Raises:
             CouplingError: no flow is named, nor its coupling.
@@ -116,7 +121,7 @@ class ReflowCoupling(Coupling):
                 f"{OWNER}: expected the coupling that its flow was trained with, got none; train reads it "
                 "from the flow, or name it, as in origin=posterior"
             )
-        return Coupling.create(self.origin)
+        return self.first
 
     @property
     def is_fitted(self) -> bool:
@@ -128,7 +133,7 @@ class ReflowCoupling(Coupling):
         Raises:
             CouplingError: no flow is named, its coupling cannot serve the prior, or its prior is another one.
         """
-        self.first.check(prior)
+        self._named().check(prior)
         own = None if self.teacher is None else self.teacher.prior
         if own is not None and prior.is_fitted and not _are_equal(prior, own):
             raise CouplingError(
@@ -252,13 +257,13 @@ class ReflowCoupling(Coupling):
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        return self.first.source(prior, cond, n, generator=generator)
+        return self._named().source(prior, cond, n, generator=generator)
 
     def source_mean(self, prior: Prior, cond: Conditions | None, n: int) -> Tensor:
-        return self.first.source_mean(prior, cond, n)
+        return self._named().source_mean(prior, cond, n)
 
     def source_log_prob(self, prior: Prior, x0: Tensor, cond: Conditions | None) -> Tensor:
-        return self.first.source_log_prob(prior, x0, cond)
+        return self._named().source_log_prob(prior, x0, cond)
 
 
 def _are_equal(prior: Prior, other: Prior) -> bool:

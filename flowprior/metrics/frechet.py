@@ -22,12 +22,9 @@ AT_ONCE = 1000
 
 
 class FeatureMoments(NamedTuple):
-    """The mean and covariance of features, in float64.
+    """The number of rows of features, their mean ``[F]``, and their scatter ``[F, F]``, in float64.
 
-    Attributes:
-        count: number of rows.
-        mean: ``[F]``.
-        scatter: ``[F, F]``, the sum of outer products of the deviations from the mean.
+    The scatter is the sum of the outer products of the deviations from the mean.
     """
 
     count: int  # pyright: ignore[reportIncompatibleMethodOverride]
