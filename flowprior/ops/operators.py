@@ -31,7 +31,7 @@ def is_native(device: torch.device) -> bool:
 
 def is_transformed(*tensors: Tensor) -> bool:
     """Return True if ``torch.func`` or forward mode is at work, which only torch's own operators serve."""
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_dynamo_compiling():
         return False
     if torch._C._are_functorch_transforms_active():
         return True
@@ -44,8 +44,11 @@ def is_differentiated(*tensors: Tensor) -> bool:
 
 
 def serves(*tensors: Tensor) -> bool:
-    """Return True if the native operators that have a gradient serve these tensors of one device."""
-    if torch.compiler.is_compiling():
+    """Return True if the native operators that have a gradient serve these tensors of one device.
+
+    ``torch.compiler.is_compiling`` is not asked: it is true, too, where another thread compiles.
+    """
+    if torch.compiler.is_dynamo_compiling():
         return False
     return is_native(tensors[0].device) and not is_transformed(*tensors)
 

@@ -37,7 +37,7 @@ class LastResults:
     def get(self, values: Sequence[Tensor], parameters: Sequence[Tensor], find: Callable[[], T]) -> T:
         """A result that was found for the same ``values`` and ``parameters``; else that of ``find``."""
         tensors = (*values, *parameters)
-        if torch.compiler.is_compiling() or is_differentiated(*tensors) or is_transformed(*tensors):
+        if torch.compiler.is_dynamo_compiling() or is_differentiated(*tensors) or is_transformed(*tensors):
             return find()
         state = (torch.is_autocast_enabled(values[0].device.type), *map(_place, parameters))
         kept: Any = self._kept

@@ -55,3 +55,12 @@ def test_gradients(backend, generator):
         gradients = torch.autograd.grad(value, inputs)
         for result, exact in zip(gradients, torch.autograd.grad(expected, inputs), strict=True):
             torch.testing.assert_close(result, exact, rtol=1e-5, atol=1e-5)
+
+
+def test_a_thread_draws_the_same_while_another_compiles(generator, monkeypatch):
+    """The flag of torch is one for all threads, so pairs that are drawn ahead depended on the timing."""
+    tables, cond = mixture(generator, dtype=torch.float32), torch.arange(300) % 3
+    expected, _ = gmm_sample(*tables, cond, generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(torch.compiler, "_is_compiling_flag", True)
+    drawn, _ = gmm_sample(*tables, cond, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(drawn, expected)
