@@ -15,6 +15,7 @@ import torch
 
 from flowprior import Flow, train
 from flowprior.couplings import Coupling
+from flowprior.ops.backend import native_devices
 from flowprior.priors import Prior
 from tests.markdown_blocks import REPOSITORY
 
@@ -38,7 +39,9 @@ def section(title: str) -> str:
 def way(title: str) -> dict[str, list[str]]:
     """File -> the functions that the page names there, in the order of the page."""
     rows = re.findall(r"^\| \d+ \| `([\w/]+\.py)` \| (.*) \|$", section(title), re.MULTILINE)
-    return {file: re.findall(r"^`([\w.]+)`", text) for file, text in rows}
+    # Without native operators plain torch, in the caller, takes the place of the one.
+    left_out = set() if native_devices() else {"ops/subspace.py"}
+    return {file: re.findall(r"^`([\w.]+)`", text) for file, text in rows if file not in left_out}
 
 
 def beside(title: str) -> set[str]:

@@ -48,7 +48,7 @@ def test_the_tests_see_what_pairing_across_conditions_bends(prior: str) -> None:
     Not under the last prior: where it fits this well, hardly any pair is worth crossing for.
     """
     built = Coupling.create("ot", condition="ignore")
-    drawn, sampled, labels = source_samples(built, fitted(prior), seed=11)
+    drawn, sampled, labels = source_samples(built, fitted(prior), seed=11, rounds=24)
     gap = compare_samples(
         drawn, sampled, labels, generator=torch.Generator().manual_seed(0), permutations=999
     )

