@@ -64,7 +64,7 @@ class Statistics:
 
 Parameters = dict[str, Tensor]
 RowsOf = Callable[[], Iterable[tuple[Tensor, int]]]
-"""From nothing to one pass over rows ``[n, D]`` of a condition and its label, piece by piece."""
+"""A function that begins one pass over the data: pieces of rows ``[n, D]`` of a condition, and its label."""
 
 LOST_DIGITS = 0.01
 """Relative error of a variance from which on its sums are taken in float64."""

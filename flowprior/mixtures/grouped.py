@@ -162,7 +162,7 @@ def gathers(rows: int, groups: int, size: int) -> bool:
 def _gathered(
     function: Callable[..., Tensor], rows: Tensor, tables: tuple[Tensor, ...], *values: Tensor
 ) -> Tensor:
-    """As :func:`by_group`, by the entries of some rows at a time."""
+    """Return the result of :func:`by_group`, by gathering the entries of some rows at a time."""
     size, dtype = max(1, GATHERED // sum(table[0].numel() for table in tables)), values[0].dtype
     single = values[0].dim() == 2
     some = ((value[:, None] if single else value).split(size) for value in values)

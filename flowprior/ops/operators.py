@@ -1,4 +1,4 @@
-"""Where an operator runs: in the native library on the devices it was built for, in plain torch elsewhere.
+"""The choice of what runs an operator: the native library on devices it was built for, else plain torch.
 
 Plain torch also serves ``torch.compile``, which fuses it, and every kind of derivative but the first.
 """

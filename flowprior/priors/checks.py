@@ -1,4 +1,4 @@
-"""What a prior is fitted with and asked for, checked at its boundary: counts, events and labels."""
+"""The checks of what a prior is fitted with and asked for: counts, events and labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowprior.errors import InputError
 
 
 def count_of(owner: str, cond: Conditions | None, n: int | None) -> int:
-    """How many samples are asked for, by their conditions or by ``n``.
+    """Return the number of samples that are asked for, by their conditions or by ``n``.
 
     Raises:
         InputError: neither says so, or they disagree; ``owner`` is named.

@@ -39,7 +39,7 @@ SEED = 20250612
 NEGLIGIBLE = 1e-6
 """Excess of an eigenvalue over 1, and relative distance of two eigenvalues, that count as none."""
 LEAST_FLOOR = 0.01
-"""Of the mean variance, the least f: with less noise than that a source sample would be its datum again."""
+"""The least f, as a share of the mean variance. With less noise a source sample would be its data sample."""
 
 
 class Subspace(nn.Module):

@@ -39,7 +39,7 @@ EXPECTED = {
     "less_than": "a number below {lt:g}",
     "less_than_equal": "{le} or less",
 }
-"""What was expected, by the type of an error of pydantic's; of other types its message says it."""
+"""The words for what was expected, by the type of pydantic's error; other types keep its message."""
 LIKENESS = 0.65
 """Share of common letters from which on one word is taken for another, misspelt."""
 SHORTEST_START = 3
