@@ -31,8 +31,9 @@ from flowprior.data import load_data
 from flowprior.evaluation import Result
 from flowprior.pictures import beside, save_figure
 from flowprior.pictures.grid import Panel
-from flowprior.progress import Stage
-from flowprior.training import AUTO, DEFAULT_PRIOR, RunDirectory, read_metrics
+from flowprior.progress.stages import Stage
+from flowprior.training import RunDirectory, read_metrics
+from flowprior.training.config import AUTO, DEFAULT_PRIOR
 
 DESIGNS = {
     "default": (DEFAULT_PRIOR, AUTO),

@@ -34,7 +34,7 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from flowprior.registry import package_version
+        from flowprior.registry.plugins import package_version
 
         return package_version()
     if name not in _HOMES:

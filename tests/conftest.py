@@ -21,7 +21,7 @@ from torch import Tensor
 
 from flowprior.data import Data, load_data
 from flowprior.evaluation import request
-from flowprior.features import Classifier, data_classifier
+from flowprior.features.classifier import Classifier, data_classifier
 from flowprior.flow import Flow
 from flowprior.training import measures, train
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from flowprior.storage import signed, unsigned
+from flowprior.storage.digests import signed, unsigned
 
 DESCRIPTION = "flow.json"
 

@@ -21,7 +21,8 @@ from flowprior.errors import InputError, NotFittedError, OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registered
-from flowprior.samplers import AveragedVelocity, Sampler
+from flowprior.samplers import Sampler
+from flowprior.samplers.base import AveragedVelocity
 from tests.expected_warnings import UNCONVERGED
 
 pytestmark = UNCONVERGED

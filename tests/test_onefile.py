@@ -20,7 +20,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 import flowprior
 from flowprior import Coupling, Flow, Prior
-from flowprior.couplings import PosteriorCoupling
+from flowprior.couplings.drawing import PosteriorCoupling
 from flowprior.models.mlp import MLP
 from flowprior.training.callbacks import Callback
 from tests.markdown_blocks import REPOSITORY

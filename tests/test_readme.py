@@ -10,7 +10,7 @@ import torch
 
 from flowprior import Coupling, Path, Prior, Sampler
 from flowprior.data import DATA
-from flowprior.models import MODELS
+from flowprior.models.base import MODELS
 from flowprior.samplers import TimeGrid
 from flowprior.training import Callback, LossWeight, TimeDistribution
 from tests.markdown_blocks import REPOSITORY, blocks, commands, run_python

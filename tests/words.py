@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowprior.models import Encoder, TextEncoder, TextEncoding
+from flowprior.models import Encoder, TextEncoder
+from flowprior.models.encoders import TextEncoding
 
 
 class WordEncoder(TextEncoder):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.operators.groups import FALLBACK, NATIVE, WHOLE
-from flowprior.display import markdown_table
+from flowprior.display.shown import markdown_table
 from flowprior.report.wording import duration, number
 
 OWN = (NATIVE, WHOLE, FALLBACK)

@@ -11,6 +11,7 @@ from benchmarks.operators import peers
 from benchmarks.operators.groups import NATIVE, Group, composed, ours, rows_of
 from benchmarks.operators.problem import CONDITIONS, MIXTURES, Problem
 from flowprior import ops
+from flowprior.ops.gmm_log_prob import gmm_log_prob_all
 
 
 @lru_cache(maxsize=1)
@@ -53,7 +54,7 @@ def log_prob_all(*size: int) -> Group:
     return Group(
         p.name("gmm_log_prob_all"),
         {
-            **ours(partial(ops.gmm_log_prob_all, *arguments)),
+            **ours(partial(gmm_log_prob_all, *arguments)),
             **composed("two products", peers.two_products, *arguments),
             "scikit-learn": lambda: peers.scikit_learn_log_prob_all(p),
         },
@@ -69,12 +70,12 @@ def compare_errors(benchmark: Any, size: tuple[int, ...], way: str) -> None:
         return
     p = Problem(*size)
     arguments = (p.x1, *p.tables)
-    exact = ops.gmm_log_prob_all(*(part.double() for part in arguments))[0]
+    exact = gmm_log_prob_all(*(part.double() for part in arguments))[0]
 
     def error(value: Tensor) -> float:
         return float(((value.double() - exact) / exact).abs().max())
 
-    ours, theirs = error(ops.gmm_log_prob_all(*arguments)[0]), error(peers.two_products(*arguments))
+    ours, theirs = error(gmm_log_prob_all(*arguments)[0]), error(peers.two_products(*arguments))
     benchmark.extra_info["relative_error"] = {"ours": ours, "two products": theirs}
     assert ours < theirs
 

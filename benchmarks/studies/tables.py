@@ -13,7 +13,7 @@ from typing import Any
 import pandas
 
 from benchmarks.studies import RESULTS, STUDIES, moved_source
-from flowprior.display import markdown_table
+from flowprior.display.shown import markdown_table
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.registry import parse_spec
 from flowprior.report.wording import number

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from benchmarks.studies import Row, everything, generator, rows_of
 from flowprior.couplings import transport_cost
-from flowprior.data import Data, circle_of_centres, load_data
-from flowprior.data.small import sample_eight_gaussians
+from flowprior.data import Data, load_data
+from flowprior.data.small import circle_of_centres, sample_eight_gaussians
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
 from flowprior.metrics import frechet_distance, wasserstein2_per_condition, wasserstein2_squared

@@ -15,7 +15,8 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from flowprior.registry import Record, Registry
+from flowprior.registry import Registry
+from flowprior.registry.options import Record
 
 FROM_THE_DATA = ("event_shape", "condition", "split")
 WIDTHS = (15, 45, 40)

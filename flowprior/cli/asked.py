@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowprior.cli.options import SINGLE, parse_conditions, rows_for
 from flowprior.errors import OptionError
-from flowprior.registry import did_you_mean
+from flowprior.registry.options import did_you_mean
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -139,7 +139,7 @@ def read_asked(flow: Flow, cond: str | None, count: int | None, labels: Mapping[
         OptionError: a condition that the flow does not have.
         InputError: no label of that name.
     """
-    from flowprior.conditions import as_value
+    from flowprior.conditions.values import as_value
 
     if not labels:
         names = flow.words.label_names()

@@ -23,7 +23,9 @@ from typing import Any
 
 import flowprior
 from flowprior.errors import CheckpointError
-from flowprior.registry import Record, Registry, is_foreign, option_meanings, points_of
+from flowprior.registry import Registry
+from flowprior.registry.options import Record, option_meanings
+from flowprior.registry.plugins import is_foreign, points_of
 
 FAMILIES = {
     "priors": ("priors", "Prior"),
@@ -83,8 +85,9 @@ def catalogue() -> Catalogue:
     """Return the components of every family, from the cache if that is possible."""
     if asks_the_registries():
         return describe_all()
-    from flowprior.storage import read_json, write_json
+    from flowprior.storage.reading import read_json
     from flowprior.storage.user_paths import cache_folder
+    from flowprior.storage.writing import write_json
 
     folder, file = Path(flowprior.__file__).parent, cache_folder() / FILE
     stats = [(str(at), at.stat().st_size, at.stat().st_mtime_ns) for at in sorted(folder.rglob("*.py"))]
@@ -125,8 +128,7 @@ def registries() -> dict[str, Registry[Any]]:
 
 
 def _describe(record: Record[Any], family: str) -> dict[str, Any]:
-    from flowprior.models import model_options
-    from flowprior.models.base import READS, READS_MEANING
+    from flowprior.models.base import READS, READS_MEANING, model_options
 
     known = model_options(record.name) if family == "models" else record.options
     options = {

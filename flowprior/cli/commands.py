@@ -18,8 +18,8 @@ from typer.core import TyperCommand, TyperGroup
 from flowprior.cli.mistakes import unknown_command, usage
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.processes import process_rank
-from flowprior.progress import showing
-from flowprior.registry import points_of
+from flowprior.progress.stages import showing
+from flowprior.registry.plugins import points_of
 from flowprior.storage.user_paths import expanded
 
 # Newer versions of typer carry their own copy of click, so its class is found through typer's.

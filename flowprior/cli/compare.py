@@ -17,7 +17,8 @@ from flowprior.errors import OptionError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from flowprior.study import Grid, Outcome, Preview
+    from flowprior.study import Grid
+    from flowprior.study.running import Outcome, Preview
 
 FAILED = 1
 """The exit code where a run failed."""
@@ -152,10 +153,10 @@ def compare(
     json: Json = False,
 ) -> None:
     """Train every prior x coupling x path x seed at equal budget, evaluate all, write OUT/report.html."""
-    from flowprior.progress import stage
-    from flowprior.report import require_report_extra
+    from flowprior.progress.stages import stage
     from flowprior.report.figures import check_plot
-    from flowprior.study import preview_grid
+    from flowprior.report.page import require_report_extra
+    from flowprior.study.running import preview_grid
 
     if dry_run and report_only:
         raise OptionError("--dry-run and --report-only exclude each other; choose one of them")
@@ -237,8 +238,9 @@ def _run(grid: Grid, out: Path, json: bool) -> Outcome:
 
 def _report(out: Path, json: bool, plot: Path | None, **options: str | None) -> None:
     """Write report and plot; show the values of the summary's metric, what failed or waits, and the files."""
-    from flowprior.progress import stage
-    from flowprior.report import save_comparison, write_report
+    from flowprior.progress.stages import stage
+    from flowprior.report import write_report
+    from flowprior.report.figures import save_comparison
     from flowprior.report.wording import prior_sentence
     from flowprior.study import StudyFolder
 
@@ -263,7 +265,8 @@ def _tables(summary: dict[str, Any]) -> list[Table]:
     """Return one table for each sampler: variants against NFE, mean and deviation of the summary's metric."""
     from rich.text import Text
 
-    from flowprior.report import quality_tables, rich_table
+    from flowprior.report.page import quality_tables
+    from flowprior.report.terminal import rich_table
 
     metric, start, tables = summary["metric"], 0, []
     found = next(table for table in quality_tables(summary) if table["metric"] == metric)
@@ -302,7 +305,7 @@ def _show_plan(found: Preview, json: bool) -> None:
 
 def _table_of_runs(found: Preview) -> Table:
     """Return one row a variant: how many of its runs are in which state."""
-    from flowprior.report import rich_table
+    from flowprior.report.terminal import rich_table
     from flowprior.study.running import STATES
 
     counts: dict[str, Counter[str]] = {}

@@ -116,13 +116,13 @@ def evaluate(
 ) -> None:
     """Compare samples of RUN with the test split of its data; finished values are kept in RUN/evaluation."""
     from flowprior.data import load_data
-    from flowprior.evaluation import joined, sweep_each
+    from flowprior.evaluation.sweep import joined, sweep_each
     from flowprior.flow.description import digest_of
     from flowprior.flow.files import find_flow, tell_cards
     from flowprior.processes.group import launched_group
     from flowprior.report.figures import check_plot, save_plot
     from flowprior.report.terminal import result_table
-    from flowprior.storage import check_place
+    from flowprior.storage.writing import check_place
 
     if out is not None:
         check_place(out)

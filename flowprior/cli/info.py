@@ -10,7 +10,7 @@ import typer
 from flowprior.cli.catalogue import registries
 from flowprior.cli.commands import print_json, print_rich
 from flowprior.cli.options import Json
-from flowprior.registry import is_foreign, package_version, points_of
+from flowprior.registry.plugins import is_foreign, package_version, points_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -48,7 +48,7 @@ def _held_by(run: Path) -> dict[str, Any]:
     from flowprior.flow.files import load_prior_of
     from flowprior.priors import Prior
     from flowprior.priors.saved import DESCRIPTION
-    from flowprior.registry import spec_of
+    from flowprior.registry.registry import spec_of
 
     prior = Prior.load(run) if (run / DESCRIPTION).is_file() else load_prior_of(run)
     return {"prior": spec_of(Prior.registry, prior), "training data": prior.kept_data or None}

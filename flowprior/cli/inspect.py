@@ -13,7 +13,7 @@ from flowprior.cli.commands import print_json, print_rich
 from flowprior.cli.options import Json, Seed
 
 if TYPE_CHECKING:
-    from flowprior.inspection import Pairing
+    from flowprior.inspection.inspect import Pairing
 
 
 def inspect(
@@ -49,7 +49,7 @@ def inspect(
     from flowprior.data import load_data
     from flowprior.inspection import inspect_priors
     from flowprior.report.terminal import inspection_tables
-    from flowprior.training import DEFAULT_PRIOR
+    from flowprior.training.config import DEFAULT_PRIOR
 
     found = inspect_priors(
         load_data(data),

@@ -13,7 +13,7 @@ from flowprior.cli.catalogue import FAMILIES, catalogue, names_of
 from flowprior.cli.commands import print_json, print_rich
 from flowprior.cli.options import Json
 from flowprior.errors import OptionError, UnknownComponentError
-from flowprior.registry import did_you_mean, plain
+from flowprior.registry.options import did_you_mean, plain
 
 if TYPE_CHECKING:
     from rich.text import Text

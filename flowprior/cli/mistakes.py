@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from flowprior.registry import expected_by
+from flowprior.registry.options import expected_by
 
 LIKENESS = 0.75
 """From which share of common letters on an option is taken for a misspelt one."""

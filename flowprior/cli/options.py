@@ -175,7 +175,7 @@ def _labels(text: str | None, condition: Condition, names: Sequence[str]) -> lis
     if text is None or text == "all":
         return list(range(condition.size))
     from flowprior.flow.readers import are_words, labels_of
-    from flowprior.registry import listed_names
+    from flowprior.registry.options import listed_names
 
     if are_words(names):
         return labels_of(listed_names(text, names), condition, names, "--cond").tolist()

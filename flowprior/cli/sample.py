@@ -24,7 +24,7 @@ from flowprior.cli.options import (
     Sampler,
     load_run,
 )
-from flowprior.display import counted
+from flowprior.display.shown import counted
 
 
 def sample(
@@ -129,7 +129,7 @@ def sample(
     )
     from flowprior.flow.flow import draw
     from flowprior.processes.group import launched_group
-    from flowprior.progress import stage
+    from flowprior.progress.stages import stage
 
     check_files(out, animate)
     asking = asking_for_conditions(given, cond)

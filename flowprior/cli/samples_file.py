@@ -12,26 +12,23 @@ import torch
 from torch import Tensor
 
 from flowprior.cli.asked import NAMELESS, Asked
-from flowprior.conditions import Conditions, labels_in, named_tensors
-from flowprior.display import counted
+from flowprior.conditions import Conditions
+from flowprior.conditions.rows import labels_in, named_tensors
+from flowprior.display.shown import counted
 from flowprior.errors import OptionError
 from flowprior.flow.flow import prior_means
-from flowprior.pictures import SUFFIXES as PICTURES
-from flowprior.pictures import (
-    animate,
-    beside,
-    check_animation,
-    check_drawable,
-    save_animation,
-    save_figure,
-)
-from flowprior.registry import load_point, package_version, points_of
-from flowprior.storage import check_place, replacing, save_state
+from flowprior.pictures import animate, beside, save_animation, save_figure
+from flowprior.pictures.grid import check_drawable
+from flowprior.pictures.saving import SUFFIXES as PICTURES
+from flowprior.pictures.trajectories import check_animation
+from flowprior.registry.plugins import load_point, package_version, points_of
+from flowprior.storage.tensor_files import save_state
+from flowprior.storage.writing import check_place, replacing
 
 if TYPE_CHECKING:
     from flowprior.flow import Flow
     from flowprior.pictures.grid import Panel
-    from flowprior.samplers import Solution
+    from flowprior.samplers.base import Solution
 
 OWN = (*PICTURES, ".npz", ".pt")
 """The suffixes of files that need no writer of an extension."""

@@ -158,8 +158,8 @@ def train(
 
 def _new_folder(config: RunConfig, parts: dict[str, Any], options: dict[str, Any]) -> Path:
     """Make and return the folder of a new run; ``parts`` then hold the data, so that they are read once."""
-    from flowprior.data import as_data
-    from flowprior.progress import stage
+    from flowprior.data.base import as_data
+    from flowprior.progress.stages import stage
     from flowprior.training.components import resolve_config
     from flowprior.training.run import new_run_folder
 

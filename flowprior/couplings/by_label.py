@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, describe_value
+from flowprior.conditions import Conditions
+from flowprior.conditions.values import describe_value
 from flowprior.errors import CouplingError
 from flowprior.mixtures.grouped import rows_of_each
 from flowprior.streams.batches import CheckedBatches

@@ -15,7 +15,8 @@ from flowprior.conditions import Conditions
 from flowprior.couplings.base import Coupling
 from flowprior.couplings.pair_law import PairLaw
 from flowprior.errors import CouplingError
-from flowprior.priors import KernelMeanPrior, Prior, latents_of
+from flowprior.priors import KernelMeanPrior, Prior
+from flowprior.priors.base import latents_of
 from flowprior.priors.checks import count_of
 
 

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, label_groups
+from flowprior.conditions import Conditions
+from flowprior.conditions.rows import label_groups
 from flowprior.couplings.base import Coupling
 from flowprior.couplings.costs import squared_distances
 from flowprior.errors import InputError

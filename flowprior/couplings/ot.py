@@ -5,21 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flowprior.conditions import (
-    Conditions,
-    Parts,
-    as_value,
-    choose_parts,
-    describe_value,
-    label_groups,
-    numbers_in,
-)
+from flowprior.conditions import Conditions, Parts
+from flowprior.conditions.rows import choose_parts, label_groups, numbers_in
+from flowprior.conditions.values import as_value, describe_value
 from flowprior.couplings.base import Coupling, PairingCoupling
 from flowprior.couplings.costs import centred, distances_between, weighted_cost
 from flowprior.couplings.plans import DENSE_ROWS, SOLVERS, LargePlan, PlanSolver, assignment, round_plan
 from flowprior.errors import CouplingError
 from flowprior.mixtures.grouped import sorted_by
-from flowprior.registry import check_count, check_numbers, choose
+from flowprior.registry.options import check_count, check_numbers, choose
 
 OWNER = "coupling 'ot'"
 CONDITIONS = ("auto", "within", "ignore", "weighted")

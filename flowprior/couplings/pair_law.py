@@ -43,7 +43,7 @@ import torch
 from torch import Tensor
 
 from flowprior.ops.subspace import subspace_view
-from flowprior.paths import PathTime
+from flowprior.paths.base import PathTime
 from flowprior.priors.frame import DiagonalFrame, Frame
 
 LEAST_VARIANCE = 0.05

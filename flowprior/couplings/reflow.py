@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions
-from flowprior.conditions import rows as rows_of
+from flowprior.conditions.rows import rows as rows_of
 from flowprior.couplings.base import Coupling
 from flowprior.couplings.by_label import MOST_BYTES, WITHOUT, check_labels, labels_of, samples_of_each
 from flowprior.errors import CouplingError, NotFittedError, OptionError
 from flowprior.mixtures.grouped import rows_of_each
 from flowprior.priors import Prior
-from flowprior.registry import check_count, check_numbers
+from flowprior.registry.options import check_count, check_numbers
 from flowprior.streams.batches import CheckedBatches, FitData
 
 AUTO = "auto"

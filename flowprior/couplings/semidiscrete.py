@@ -27,7 +27,8 @@ from flowprior.couplings.ot import OTCoupling
 from flowprior.errors import CouplingError, NotFittedError
 from flowprior.mixtures.grouped import rows_of_each
 from flowprior.priors import Prior
-from flowprior.registry import check_counts, check_numbers
+from flowprior.registry import check_counts
+from flowprior.registry.options import check_numbers
 from flowprior.streams.batches import CheckedBatches, FitData
 
 OWNER = "coupling 'semidiscrete'"

@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowprior.conditions import value_of_tensors
+from flowprior.conditions.rows import value_of_tensors
 from flowprior.data.base import DATA, Split
 from flowprior.data.picture_files import NamedBytes
 from flowprior.data.splits import check_split, split_indices
 from flowprior.errors import InputError
-from flowprior.storage import existing_file, one_line
+from flowprior.storage.user_paths import existing_file
+from flowprior.storage.writing import one_line
 from flowprior.streams.data import TensorData
 from flowprior.streams.user_tensors import is_array, plain_tensor, tensor_data
 

@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 from torch.utils.data import Dataset, IterableDataset
 
-from flowprior.conditions import named_tensors
+from flowprior.conditions.rows import named_tensors
 from flowprior.data.picture_files import SUFFIXES
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.registry import Registry, Spec
-from flowprior.storage import is_there, tensor_bytes, user_path
+from flowprior.storage.digests import tensor_bytes
+from flowprior.storage.user_paths import is_there, user_path
 from flowprior.streams.data import Data
 from flowprior.streams.datasets import data_of_dataset
 from flowprior.streams.user_tensors import is_array, tensor_data

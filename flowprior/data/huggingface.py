@@ -24,8 +24,9 @@ from flowprior.data.picture_files import NamedBytes
 from flowprior.data.records import UNKNOWN, Classes, ConditionedRecords, EventDecoder, RecordConditions
 from flowprior.data.splits import check_split
 from flowprior.errors import InputError, OptionError, import_extra
-from flowprior.registry import did_you_mean, is_whole
-from flowprior.storage import existing_folder, one_line
+from flowprior.registry.options import did_you_mean, is_whole
+from flowprior.storage.user_paths import existing_folder
+from flowprior.storage.writing import one_line
 from flowprior.streams.data import MOST_CORRUPT, CorruptRecords
 
 AUTO, NONE = "auto", "none"

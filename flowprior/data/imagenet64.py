@@ -15,11 +15,11 @@ from flowprior.data.arrays import MappedRows, stamps_digest
 from flowprior.data.base import DATA, Data, Split
 from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError
-from flowprior.registry import check_count
-from flowprior.storage import cache_folder, one_line, settings_digest
+from flowprior.registry.options import check_count
+from flowprior.storage.digests import settings_digest
 from flowprior.storage.reading import read_lines
-from flowprior.storage.user_paths import data_folder
-from flowprior.storage.writing import replacing
+from flowprior.storage.user_paths import cache_folder, data_folder
+from flowprior.storage.writing import one_line, replacing
 
 SIDE = 64
 """The side of an image, in pixels."""

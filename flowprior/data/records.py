@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowprior.conditions import MOST_LABELS, Condition
+from flowprior.conditions import Condition
+from flowprior.conditions.condition import MOST_LABELS
 from flowprior.data.arrays import array_of_bytes
 from flowprior.data.base import Split
 from flowprior.data.captions import CaptionedData, split_by_caption

@@ -22,7 +22,7 @@ from torch import Tensor
 from flowprior.data.base import DATA, Split
 from flowprior.data.splits import check_seed, check_split, split_indices
 from flowprior.errors import DataNotFoundError, InputError, OptionError
-from flowprior.registry import choose
+from flowprior.registry.options import choose
 from flowprior.storage.user_paths import package_file
 from flowprior.storage.writing import one_line
 from flowprior.streams.data import TensorData

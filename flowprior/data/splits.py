@@ -14,7 +14,7 @@ from torch import Tensor
 from flowprior.conditions import Conditions
 from flowprior.data.base import Data, Split
 from flowprior.errors import InputError, OptionError
-from flowprior.registry import choose
+from flowprior.registry.options import choose
 from flowprior.storage.digests import tensor_bytes
 from flowprior.streams.data import DerivedData
 

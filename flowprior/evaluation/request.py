@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from flowprior.conditions import Condition
-from flowprior.data import as_data
+from flowprior.data.base import as_data
 from flowprior.data.splits import HIGHEST_SEED
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.features.base import FeatureExtractor, as_extractor, short, short_identity
@@ -29,7 +29,10 @@ from flowprior.flow.conditioning import check_guidance
 from flowprior.flow.readers import check_identity
 from flowprior.metrics.base import Metric, SampleMetric, StepMetric, select
 from flowprior.metrics.setup import Generate, Reference, Setup
-from flowprior.registry import Registered, check_count, choose, is_whole, package_version, spec_of
+from flowprior.registry import Registered
+from flowprior.registry.options import check_count, choose, is_whole
+from flowprior.registry.plugins import package_version
+from flowprior.registry.registry import spec_of
 from flowprior.samplers import FixedStepSampler, Sampler, TimeGrid
 from flowprior.samplers.base import MOST_EVALUATIONS
 from flowprior.storage.user_paths import expanded

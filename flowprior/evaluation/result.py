@@ -9,11 +9,11 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowprior.display import Shown, Table, counted
+from flowprior.display.shown import Shown, Table, counted
 from flowprior.errors import InputError
 from flowprior.evaluation.summary import SIGNS, Row, grouped, means_over_seeds
 from flowprior.metrics.base import MetricInfo
-from flowprior.storage import write_json
+from flowprior.storage.writing import write_json
 
 if TYPE_CHECKING:
     import pandas

@@ -20,10 +20,11 @@ from flowprior.evaluation.result import table_row
 from flowprior.flow import Flow
 from flowprior.metrics.base import MetricInfo
 from flowprior.processes.group import Group
-from flowprior.registry import spec_of
-from flowprior.storage import read_json, signed, unsigned, write_json
-from flowprior.storage.digests import module_description, settings_digest, tensors_digest
+from flowprior.registry.registry import spec_of
+from flowprior.storage.digests import module_description, settings_digest, signed, tensors_digest, unsigned
+from flowprior.storage.reading import read_json
 from flowprior.storage.user_paths import expanded
+from flowprior.storage.writing import write_json
 
 FORMAT = 3
 LIMIT = 64 << 20

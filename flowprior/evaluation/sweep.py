@@ -15,7 +15,7 @@ from flowprior.flow import Flow
 from flowprior.metrics.base import Metric
 from flowprior.metrics.setup import Generate
 from flowprior.processes.group import group_of
-from flowprior.progress import showing, shows_progress
+from flowprior.progress.stages import showing, shows_progress
 from flowprior.samplers import Sampler
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def evaluate(
             where the memory of a GPU does not suffice.
         classifier: recognises the samples of labelled data; ``"auto"`` trains one on ``data`` (kept in a
             cache), ``"none"`` or None leaves accuracy and its features out; or the file of one
-            (:func:`flowprior.features.save_classifier`).
+            (:func:`flowprior.features.classifier.save_classifier`).
         generate: gives the samples in place of ``flow.solve`` and takes the same, such as a function that
             calls it and keeps what it gave; everything else is asked of ``flow``.
         progress: show how far it has come, in a terminal, a notebook or a log; None does, unless the

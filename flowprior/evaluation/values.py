@@ -29,8 +29,9 @@ from flowprior.metrics.setup import Drawn, Setup
 from flowprior.metrics.trajectories import Trajectories, solve_trajectories
 from flowprior.metrics.transport import measure_transport
 from flowprior.processes.group import Group
-from flowprior.progress import stage
-from flowprior.samplers import PLAIN, FixedStepSampler, Sampler, Solution, SourceOptions
+from flowprior.progress.stages import stage
+from flowprior.samplers import FixedStepSampler, Sampler
+from flowprior.samplers.base import PLAIN, Solution, SourceOptions
 
 R = TypeVar("R")
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from flowprior.errors import OptionError, pip_install
-from flowprior.registry import choose
-from flowprior.storage import read_text, write_text
+from flowprior.registry.options import choose
+from flowprior.storage.reading import read_text
+from flowprior.storage.writing import write_text
 from flowprior.training.callbacks import Callback, TrainingStart
 
 ID_LIMIT = 64

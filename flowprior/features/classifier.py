@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Condition, labels_in
+from flowprior.conditions import Condition
+from flowprior.conditions.rows import labels_in
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError, InputError
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.progress import stage
-from flowprior.storage import load_tensors, save_tensors
-from flowprior.storage.tensor_files import cached_tensors
+from flowprior.progress.stages import stage
+from flowprior.storage.tensor_files import cached_tensors, load_tensors, save_tensors
 
 FEATURES = 128
 """The number of features."""

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.features.base import FEATURES, NetworkFeatures, as_rgb, missing_extra
 from flowprior.models.encoders import LOCAL, Encoder, TextEncoder
-from flowprior.storage import read_json
 from flowprior.storage.digests import checked_file, file_sha256
+from flowprior.storage.reading import read_json
 from flowprior.storage.tensor_files import SizedBy, sizes_of
 
 LITE0_SIZE = 64

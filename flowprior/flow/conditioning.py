@@ -18,13 +18,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition, Conditions, Parts, chosen, joined, named_tensors, rows
-from flowprior.display import short
+from flowprior.conditions import Condition, Conditions, Parts
+from flowprior.conditions.rows import chosen, joined, named_tensors, rows
+from flowprior.display.shown import short
 from flowprior.errors import OptionError
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.predictions import Given, Network, Prediction
 from flowprior.priors.checks import named
-from flowprior.registry import is_number
+from flowprior.registry.options import is_number
 from flowprior.streams.user_tensors import check_finite
 
 GIVEN_PRIOR = "prior_was_given"

@@ -22,18 +22,13 @@ from flowprior.flow.parts import FlowParts
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.saved import KEPT, check_types, draw_some
-from flowprior.registry import Registry, package_version, spec_of
-from flowprior.storage import (
-    Binding,
-    SizedBy,
-    one_line,
-    part_of,
-    read_json,
-    signed,
-    sizes_of,
-    unsigned,
-    write_json,
-)
+from flowprior.registry import Registry
+from flowprior.registry.plugins import package_version
+from flowprior.registry.registry import spec_of
+from flowprior.storage.digests import Binding, signed, unsigned
+from flowprior.storage.reading import read_json
+from flowprior.storage.tensor_files import SizedBy, part_of, sizes_of
+from flowprior.storage.writing import one_line, write_json
 
 FORMAT, IN_LATENTS = 3, 4
 """The formats of a flow, and of one in the latents of an encoder."""

@@ -41,25 +41,13 @@ from flowprior.flow.predictions import make_prediction
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.saved import kinds_of, refuse_shifted
-from flowprior.registry import points_of
-from flowprior.storage import (
-    DIGEST,
-    PATIENCE,
-    FolderLock,
-    SizedBy,
-    bind,
-    is_leftover,
-    parse_tensors,
-    part_of,
-    read_json,
-    remove_files,
-    save_by_digest,
-    sizes_of,
-    sync,
-    unreadable,
-)
+from flowprior.registry.plugins import points_of
+from flowprior.storage.digests import DIGEST, PATIENCE, bind, save_by_digest
 from flowprior.storage.lock import NAME as LOCK
-from flowprior.storage.writing import writing
+from flowprior.storage.lock import FolderLock
+from flowprior.storage.reading import read_json, unreadable
+from flowprior.storage.tensor_files import SizedBy, parse_tensors, part_of, sizes_of
+from flowprior.storage.writing import is_leftover, remove_files, sync, writing
 
 _BOUND = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 F = TypeVar("F", bound=FlowParts)

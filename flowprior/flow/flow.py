@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Conditions, Parts, as_value, moved
+from flowprior.conditions import Conditions, Parts
+from flowprior.conditions.rows import moved
+from flowprior.conditions.values import as_value
 from flowprior.errors import InputError
 from flowprior.flow.conditioning import (
     FlowVelocity,
@@ -38,7 +40,8 @@ from flowprior.flow.sampling import (
 from flowprior.models import TextEncoder
 from flowprior.models.encoders import is_empty
 from flowprior.processes.group import group_of
-from flowprior.samplers import Sampler, Solution, draw_source
+from flowprior.samplers import Sampler
+from flowprior.samplers.base import Solution, draw_source
 from flowprior.storage.user_paths import expanded
 
 if TYPE_CHECKING:

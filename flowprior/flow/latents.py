@@ -19,7 +19,7 @@ from flowprior.flow.parts import FlowParts
 from flowprior.flow.sampling import for_group, sent
 from flowprior.models import Encoder, LatentEncoder
 from flowprior.processes.group import Group
-from flowprior.samplers import Solution
+from flowprior.samplers.base import Solution
 from flowprior.storage.tensor_files import part_of
 
 AT_ONCE = 500

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
-from flowprior.display import Table, counted, html_of, shape_of, size_of
-from flowprior.display.shown import MOST_CHARACTERS
+from flowprior.display.shown import MOST_CHARACTERS, Table, counted, html_of, shape_of, size_of
 from flowprior.errors import InputError
 from flowprior.flow.predictions import make_prediction
 from flowprior.flow.readers import Words
-from flowprior.models import LatentEncoder, built_by
+from flowprior.models import LatentEncoder
+from flowprior.models.base import built_by
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.samplers import Velocity

@@ -15,13 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition, Conditions
-from flowprior.couplings import Coupling, PosteriorCoupling
+from flowprior.couplings import Coupling
+from flowprior.couplings.drawing import PosteriorCoupling
 from flowprior.couplings.pair_law import PairLaw
 from flowprior.errors import OptionError
 from flowprior.models import build_model
 from flowprior.paths import Path, velocity_of_source
 from flowprior.priors import Prior
-from flowprior.registry import Registered, Registry, choose
+from flowprior.registry import Registered, Registry
+from flowprior.registry.options import choose
 
 LAST = 0.7
 """The time at which a long last step begins."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from flowprior.conditions import Condition, Conditions
 from flowprior.errors import InputError
-from flowprior.registry import did_you_mean
+from flowprior.registry.options import did_you_mean
 from flowprior.registry.plugins import load_point
 
 LABEL_NAMES = "label_names"

@@ -14,11 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Conditions, rows
+from flowprior.conditions import Conditions
+from flowprior.conditions.rows import rows
 from flowprior.errors import InputError, OptionError
 from flowprior.processes.group import Group, compact
-from flowprior.registry import choose
-from flowprior.samplers import CountedVelocity, Solution, Velocity
+from flowprior.registry.options import choose
+from flowprior.samplers import CountedVelocity, Velocity
+from flowprior.samplers.base import Solution
 from flowprior.samplers.torchdiffeq import Limited, integrate
 
 METHODS = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")

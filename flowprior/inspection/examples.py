@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions
-from flowprior.conditions import rows as take
+from flowprior.conditions.rows import rows as take
 from flowprior.couplings import Coupling
 from flowprior.data.base import Data
 from flowprior.data.splits import labels_of, split_indices

@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions
-from flowprior.conditions import rows as take
-from flowprior.couplings import Coupling, OTCoupling, transport_cost
+from flowprior.conditions.rows import rows as take
+from flowprior.couplings import Coupling, transport_cost
+from flowprior.couplings.ot import OTCoupling
 from flowprior.errors import InputError
 from flowprior.inspection.examples import Examples, draw_pairs
 from flowprior.inspection.misfit import Misfit, misfit
 from flowprior.mixtures.averaging import nearer_share
-from flowprior.pictures import beside, first_of_each, is_drawable
+from flowprior.pictures import beside, first_of_each
+from flowprior.pictures.grid import is_drawable
 from flowprior.priors import Prior
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class FittedPrior:
             without a tractable density (``vae``).
         transport_cost_ot: E‖x1 − x0‖² after optimal transport within the condition, in batches of 256.
         half_share: how many draws of the prior, fitted on one half, lie nearer to that half than to the other
-            (:func:`flowprior.inspection.half_share`); 1 where it copies; nan where there is too little data.
+            (:func:`half_share`); 1 where it copies; nan where there is too little data.
         misfit: a two-sample test of each label (:func:`flowprior.inspection.misfit.misfit`); none of N(0, I),
             which is fitted to no label.
         picture: file, or None.

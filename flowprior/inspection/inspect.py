@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from flowprior.conditions import rows as take
+from flowprior.conditions.rows import rows as take
 from flowprior.couplings import Coupling, source_mismatch
-from flowprior.data import as_data
-from flowprior.display import Shown, Table, counted
+from flowprior.data.base import as_data
+from flowprior.display.shown import Shown, Table, counted
 from flowprior.errors import CouplingError, OptionError
 from flowprior.inspection.examples import Examples
 from flowprior.inspection.fitted_prior import (
@@ -27,9 +27,9 @@ from flowprior.inspection.misfit import misfit_warning
 from flowprior.inspection.simulated_flow import SimulatedFlow, simulate_flow
 from flowprior.pictures import save_figure
 from flowprior.priors import Prior
-from flowprior.progress import showing, stage
+from flowprior.progress.stages import showing, stage
 from flowprior.registry import Spec
-from flowprior.storage import write_json
+from flowprior.storage.writing import write_json
 
 if TYPE_CHECKING:
     import pandas

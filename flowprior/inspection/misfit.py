@@ -6,7 +6,7 @@ Muandet 2022, "A Witness Two-Sample Test"). The witness is a kernel ridge regres
 penalty are chosen by its exact leave-one-out error: as flexible as the rows allow. A prior that has the form
 of the distribution agrees with its own data better than with new ones, so that nothing is left there for a
 witness to learn: what is uncertain in the fit seldom raises an alarm. The price is that a prior that copies
-its data raises none either; that is what :func:`flowprior.inspection.half_share` is for.
+its data raises none either; that is what :func:`flowprior.inspection.fitted_prior.half_share` is for.
 
 Under a prior that fits the distribution of its latents, data are compared as the source samples inferred from
 them: its draws have noise added that the flow takes away again, and that is no misfit.
@@ -21,11 +21,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from flowprior.conditions import rows as take
+from flowprior.conditions.rows import rows as take
 from flowprior.couplings.costs import squared_distances
 from flowprior.inspection.examples import POOLED, Examples
 from flowprior.inspection.regression import left_out, median_distance, principal_axes
-from flowprior.priors import Prior, latents_of
+from flowprior.priors import Prior
+from flowprior.priors.base import latents_of
 from flowprior.priors.checks import named
 
 FEWEST_HELD_OUT = 20

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, joined, label_groups, numbers_in
-from flowprior.conditions import rows as take
+from flowprior.conditions import Conditions
+from flowprior.conditions.rows import joined, label_groups, numbers_in
+from flowprior.conditions.rows import rows as take
 from flowprior.couplings import Coupling
 from flowprior.couplings.costs import squared_distances
 from flowprior.inspection.examples import POOLED, Examples, draw_pairs

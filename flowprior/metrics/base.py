@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, joined
+from flowprior.conditions import Conditions
+from flowprior.conditions.rows import joined
 from flowprior.errors import InputError, OptionError
 from flowprior.features.base import FeatureExtractor, short_identity
 from flowprior.metrics.setup import Drawn, Setup, Trajectories

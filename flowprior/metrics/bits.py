@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, moved
+from flowprior.conditions import Conditions
+from flowprior.conditions.rows import moved
 from flowprior.flow import Flow
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo
 from flowprior.metrics.setup import SMALL_EVENT, Setup, Trajectories
-from flowprior.registry import check_count
+from flowprior.registry.options import check_count
 
 KNOWN_LEVELS = (2, 17, 256)
 """The numbers of levels that are recognised: two values, scikit-learn's digits, 8 bits."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from flowprior.errors import OptionError
 from flowprior.metrics.base import FeatureMetric, Metric, as_clouds
 from flowprior.metrics.setup import Drawn, Setup
-from flowprior.registry import check_count
+from flowprior.registry.options import check_count
 
 BLOCK = 1000
 """The number of rows of a matrix of distances that are held at once."""

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from flowprior.errors import InputError
 from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
 from flowprior.metrics.setup import Drawn, Reference, Setup
-from flowprior.registry import check_count
+from flowprior.registry.options import check_count
 
 
 class Nearest(NamedTuple):

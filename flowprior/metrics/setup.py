@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, moved, rows
+from flowprior.conditions import Conditions
+from flowprior.conditions.rows import moved, rows
 from flowprior.data.base import Data, data_digest
 from flowprior.data.splits import draw_indices
 from flowprior.errors import InputError
@@ -23,7 +24,7 @@ from flowprior.features.base import FeatureExtractor
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
 from flowprior.flow.conditioning import unseen_as_null
-from flowprior.samplers import PLAIN, Solution, SourceOptions, draw_source
+from flowprior.samplers.base import PLAIN, Solution, SourceOptions, draw_source
 from flowprior.storage.digests import settings_digest
 from flowprior.storage.tensor_files import cached_tensors
 

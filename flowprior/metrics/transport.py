@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, moved
+from flowprior.conditions import Conditions
+from flowprior.conditions.rows import moved
 from flowprior.couplings import transport_cost
 from flowprior.data.base import Data
 from flowprior.data.splits import draw_indices
@@ -27,7 +28,7 @@ from flowprior.errors import CouplingError, InputError, NotFittedError
 from flowprior.flow import Flow
 from flowprior.metrics.base import Metric, MetricInfo, TwoSampleMetric, as_clouds
 from flowprior.metrics.setup import POOLED, Drawn, Setup
-from flowprior.registry import check_count
+from flowprior.registry.options import check_count
 
 PER_CONDITION = 500
 """The largest number of points of each label that exact W2² compares; :data:`POOLED` of pooled conditions."""

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from flowprior.mixtures.covariance import Covariance, Fitter, Parameters, RowsOf
 from flowprior.mixtures.moments import ConditionMoments, Moments
-from flowprior.ops import lowrank_log_density, triangular_log_density
-from flowprior.ops.mixture import LOG_2PI
+from flowprior.ops.mixture import LOG_2PI, lowrank_log_density, triangular_log_density
 
+COVARIANCES = ("diag", "spherical", "full", "tied", "lowrank")
+"""The names of the families of covariances."""
 OVERSAMPLING = 16
 # Least ψ, as a share of the mean residual variance. Without a bound, maximum likelihood spends the factors on
 # dimensions that hardly vary (Heywood cases, Lawley & Maxwell 1971): on Fashion-MNIST at rank 64 the held-out
@@ -327,3 +328,11 @@ class LowRank(Covariance):
             "factor": torch.zeros(dim, min(self.rank, dim), dtype=torch.float64),
             "noise": moments.variance + reg_covar,
         }
+
+
+def covariance_family(name: str, rank: int) -> Covariance:
+    """Return the family called ``name``, one of ``COVARIANCES``; ``rank`` matters to ``lowrank`` alone."""
+    families: dict[str, Covariance] = {
+        family.name: family for family in (Diagonal(), Spherical(), Full(), Tied(), LowRank(rank))
+    }
+    return families[name]

@@ -17,9 +17,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import BETWEEN, Condition, Conditions, Parts, choose_parts, describe_value
+from flowprior.conditions import Condition, Conditions, Parts
+from flowprior.conditions.rows import BETWEEN, choose_parts
+from flowprior.conditions.values import describe_value
 from flowprior.errors import InputError, OptionError
-from flowprior.registry import Registry, Spec, did_you_mean
+from flowprior.registry import Registry, Spec
+from flowprior.registry.options import did_you_mean
 
 MODELS: Registry[nn.Module] = Registry("model", "flowprior.models", nn.Module)
 GIVEN = ("event_shape", "condition", "inputs")

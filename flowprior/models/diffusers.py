@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flowprior.conditions import Condition, Conditions, Parts, TokenStates, describe_value
+from flowprior.conditions import Condition, Conditions, Parts, TokenStates
+from flowprior.conditions.values import describe_value
 from flowprior.errors import InputError, OptionError, pip_install
 from flowprior.models.base import MODELS, check_picture, parse_widths
 from flowprior.networks.embeddings import TIME_SCALE, zeroed

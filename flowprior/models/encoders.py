@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flowprior.errors import CheckpointError, InputError, OptionError
-from flowprior.registry import Registered, Registry, load_point, spec_of
+from flowprior.registry import Registered, Registry
+from flowprior.registry.plugins import load_point
+from flowprior.registry.registry import spec_of
 from flowprior.storage.digests import settings_digest, tensors_digest
 from flowprior.streams.data import Data
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from flowprior.errors import BackendError, OptionError
-from flowprior.registry import package_version
+from flowprior.registry.plugins import package_version
 
 CHOICES = ("auto", "native", "torch")
 EXTENSION = "flowprior._C"

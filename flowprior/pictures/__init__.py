@@ -5,36 +5,18 @@ back end of the user's; :func:`save_figure` writes it. All but :mod:`~flowprior.
 arrays alone, neither flow nor result.
 """
 
-from flowprior.pictures.grid import (
-    beside,
-    check_drawable,
-    first_of_each,
-    given_pictures,
-    is_drawable,
-    sample_grid,
-)
+from flowprior.pictures.grid import beside, first_of_each, given_pictures, sample_grid
 from flowprior.pictures.points import densities, points
 from flowprior.pictures.quality import quality
-from flowprior.pictures.saving import SUFFIXES, figure_bytes, save_figure
-from flowprior.pictures.trajectories import (
-    animate,
-    check_animation,
-    save_animation,
-    trajectories,
-    trajectory_panels,
-)
+from flowprior.pictures.saving import save_figure
+from flowprior.pictures.trajectories import animate, save_animation, trajectories, trajectory_panels
 
 __all__ = [
-    "SUFFIXES",
     "animate",
     "beside",
-    "check_animation",
-    "check_drawable",
     "densities",
-    "figure_bytes",
     "first_of_each",
     "given_pictures",
-    "is_drawable",
     "points",
     "quality",
     "sample_grid",

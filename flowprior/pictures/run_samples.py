@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, labels_in, moved
+from flowprior.conditions import Conditions
+from flowprior.conditions.rows import labels_in, moved
 from flowprior.data.base import Data
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from flowprior.errors import CheckpointError
-from flowprior.storage import replacing
+from flowprior.storage.writing import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

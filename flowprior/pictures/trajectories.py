@@ -20,7 +20,7 @@ from flowprior.pictures.points import (
     scatter,
 )
 from flowprior.pictures.sheet import class_name, clipped, draw_sheet
-from flowprior.storage import replacing
+from flowprior.storage.writing import replacing
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation

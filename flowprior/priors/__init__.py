@@ -1,7 +1,7 @@
 """Priors p0(x0 | c): where a flow starts."""
 
 from flowprior.priors.averaged_gmm import AveragedGmmPrior
-from flowprior.priors.base import Prior, latents_of
+from flowprior.priors.base import Prior
 from flowprior.priors.gaussian import GaussianPrior
 from flowprior.priors.gmm import GmmPrior, drop, merge
 from flowprior.priors.kernel_mean import KernelMeanPrior
@@ -17,6 +17,5 @@ __all__ = [
     "LearnedMeanPrior",
     "Prior",
     "drop",
-    "latents_of",
     "merge",
 ]

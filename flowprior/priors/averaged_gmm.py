@@ -25,10 +25,13 @@ from flowprior.mixtures.averaging import (
 )
 from flowprior.mixtures.grouped import by_group
 from flowprior.mixtures.samples import Reservoirs
-from flowprior.ops import draw_component, normal, triangular_log_density
+from flowprior.ops.gmm_sample import draw_component
+from flowprior.ops.mixture import triangular_log_density
+from flowprior.ops.random import normal
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import check_fit_labels
-from flowprior.registry import check_counts, check_numbers
+from flowprior.registry import check_counts
+from flowprior.registry.options import check_numbers
 from flowprior.streams.batches import CheckedBatches, FitData
 
 OWNER = "prior 'averaged-gmm'"

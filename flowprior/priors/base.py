@@ -17,20 +17,23 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Conditions, Parts, as_value, flat, read_part
-from flowprior.display import counted, shape_of
+from flowprior.conditions import Conditions, Parts
+from flowprior.conditions.rows import flat, read_part
+from flowprior.conditions.values import as_value
+from flowprior.display.shown import counted, shape_of
 from flowprior.errors import InputError, NotFittedError
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import thinned
-from flowprior.ops import normal
 from flowprior.ops.mixture import LOG_2PI
+from flowprior.ops.random import normal
 from flowprior.priors.checks import check_events, check_finite, count_of
 from flowprior.priors.frame import DiagonalFrame, Frame, latent_noise
 from flowprior.priors.old_formats import upgrade
 from flowprior.priors.saved import load_prior, save_prior
 from flowprior.priors.seen_conditions import NUMBERS, POOLED, RAISE, SeenConditions
-from flowprior.progress import showing, shows_progress, stage
-from flowprior.registry import Registered, Registry, spec_of
+from flowprior.progress.stages import showing, shows_progress, stage
+from flowprior.registry import Registered, Registry
+from flowprior.registry.registry import spec_of
 from flowprior.storage.user_paths import expanded
 from flowprior.streams.batches import CheckedBatches, FitData
 

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, Parts, TokenStates, describe_value
+from flowprior.conditions import Conditions, Parts, TokenStates
+from flowprior.conditions.values import describe_value
 from flowprior.errors import InputError
 
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition
-from flowprior.mixtures import FitSettings
+from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Axes, Frame

@@ -30,8 +30,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from flowprior.mixtures import FitSettings
-from flowprior.mixtures.covariance import ShrunkCovariances
+from flowprior.mixtures.covariance import FitSettings, ShrunkCovariances
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import first_rows, in_pieces, sample_rows
 from flowprior.priors.subspace import NEGLIGIBLE, fit_rows

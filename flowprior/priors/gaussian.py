@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import gmm_log_prob_all, gmm_sample
+from flowprior.ops import gmm_sample
+from flowprior.ops.gmm_log_prob import gmm_log_prob_all
 from flowprior.priors.base import Prior
-from flowprior.registry import choose
+from flowprior.registry.options import choose
 from flowprior.streams.batches import CheckedBatches, refuse_float_labels
 
 MOMENTS = ("standard", "scalar", "diagonal")

@@ -14,25 +14,23 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.errors import CheckpointError, InputError, OptionError
-from flowprior.mixtures import COVARIANCES, FitSettings, Full, LowRank, covariance_family
+from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.em import Mixture, fit_mixture
+from flowprior.mixtures.families import COVARIANCES, Full, LowRank, covariance_family
 from flowprior.mixtures.grouped import by_group, times_table
 from flowprior.mixtures.moments import ConditionMoments, Moments
-from flowprior.ops import (
-    draw_component,
-    gmm_log_prob,
-    gmm_log_prob_all,
-    gmm_sample,
-    lowrank_posterior_sample,
-    normal,
-    select_component,
-    uniform,
-)
+from flowprior.ops import gmm_log_prob, gmm_sample
 from flowprior.ops.derived import Derived
+from flowprior.ops.gmm_log_prob import gmm_log_prob_all
+from flowprior.ops.gmm_sample import draw_component
+from flowprior.ops.mixture import lowrank_posterior_sample, select_component
+from flowprior.ops.random import normal, uniform
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import check_examples, check_fit_labels, named, table_rows
 from flowprior.priors.seen_conditions import UNSEEN
-from flowprior.registry import check_counts, choose, spec_of
+from flowprior.registry import check_counts
+from flowprior.registry.options import choose
+from flowprior.registry.registry import spec_of
 from flowprior.streams.batches import CheckedBatches
 
 OWNER = "prior 'gmm'"

@@ -37,7 +37,8 @@ from flowprior.priors.nearest import (
 )
 from flowprior.priors.residuals import FixedResiduals, check_sigma
 from flowprior.priors.seen_conditions import NOTHING, SeenConditions
-from flowprior.registry import check_counts, choose
+from flowprior.registry import check_counts
+from flowprior.registry.options import choose
 from flowprior.streams.batches import Batch, CheckedBatches
 
 OWNER = "prior 'kernel-mean'"

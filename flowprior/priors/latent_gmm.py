@@ -20,8 +20,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from flowprior.mixtures import FitSettings
-from flowprior.ops import normal
+from flowprior.mixtures.covariance import FitSettings
+from flowprior.ops.random import normal
 from flowprior.priors.averaged_gmm import AveragedGmmPrior
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import check_fit_labels
@@ -29,7 +29,8 @@ from flowprior.priors.frame import latent_noise
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.seen_conditions import RAISE
 from flowprior.priors.subspace_prior import AUTO, SubspacePrior
-from flowprior.registry import Spec, check_counts, check_numbers
+from flowprior.registry import Spec, check_counts
+from flowprior.registry.options import check_numbers
 from flowprior.streams.batches import CheckedBatches
 
 OWNER = "prior 'latent-gmm'"

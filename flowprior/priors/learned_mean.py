@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.errors import InputError, OptionError
-from flowprior.mixtures import FitSettings
+from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.samples import thinned
 from flowprior.priors.base import Prior
 from flowprior.priors.far import CHOICES, FarConditions, Part
@@ -38,7 +38,8 @@ from flowprior.priors.network_training import (
 )
 from flowprior.priors.residuals import DiagonalResiduals, FixedResiduals, check_sigma
 from flowprior.priors.seen_conditions import CENTRES_ALONE, VERBATIM, SeenConditions, rows_looked_at
-from flowprior.registry import check_counts, check_numbers, choose
+from flowprior.registry import check_counts
+from flowprior.registry.options import check_numbers, choose
 from flowprior.streams.batches import CheckedBatches
 
 OWNER = "prior 'learned-mean'"

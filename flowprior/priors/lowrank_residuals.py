@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from flowprior.conditions import Condition
-from flowprior.mixtures import FitSettings
+from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.samples import Reservoirs
-from flowprior.ops import uniform
 from flowprior.ops.mixture import LOG_2PI
+from flowprior.ops.random import uniform
 from flowprior.priors.conditional_spread import ConditionalSpread, RowAxes
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame

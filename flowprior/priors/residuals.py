@@ -21,10 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.errors import OptionError
-from flowprior.mixtures import FitSettings, LowRank
+from flowprior.mixtures.covariance import FitSettings
+from flowprior.mixtures.families import LowRank
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import lowrank_log_density, lowrank_posterior_sample, normal
-from flowprior.ops.mixture import LOG_2PI
+from flowprior.ops.mixture import LOG_2PI, lowrank_log_density, lowrank_posterior_sample
+from flowprior.ops.random import normal
 from flowprior.priors.far import Around
 from flowprior.priors.frame import DiagonalFrame
 from flowprior.priors.holdout import Holdout, conditioned

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.errors import CheckpointError, FlowpriorError
-from flowprior.registry import package_version
+from flowprior.registry.plugins import package_version
 from flowprior.storage.digests import read_bound, save_bound
 from flowprior.storage.tensor_files import SizedBy, sizes_of
 from flowprior.storage.writing import one_line

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Condition, Kind
+from flowprior.conditions import Condition
+from flowprior.conditions.condition import Kind
 from flowprior.errors import InputError
 from flowprior.mixtures.em import guarded_centres
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import Reservoirs
-from flowprior.ops import select_component
+from flowprior.ops.mixture import select_component
 from flowprior.streams.batches import CheckedBatches
 
 EMBEDDINGS, NUMBERS, LEAST = 4096, 1 << 24, 256

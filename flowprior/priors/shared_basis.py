@@ -46,7 +46,7 @@ from collections.abc import Callable, Iterable, Iterator
 import torch
 from torch import Tensor
 
-from flowprior.mixtures import FitSettings
+from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.families import LEAST_NOISE
 from flowprior.mixtures.grouped import segments
 from flowprior.mixtures.moments import ConditionMoments

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.errors import InputError
-from flowprior.mixtures import FitSettings, LowRank, Parameters
+from flowprior.mixtures.covariance import FitSettings, Parameters
+from flowprior.mixtures.families import LowRank
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import in_pieces
 from flowprior.ops.derived import Derived

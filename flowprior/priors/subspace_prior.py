@@ -16,13 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Conditions, as_value
-from flowprior.mixtures import FitSettings, LowRank
+from flowprior.conditions import Conditions
+from flowprior.conditions.values import as_value
+from flowprior.mixtures.covariance import FitSettings
+from flowprior.mixtures.families import LowRank
 from flowprior.mixtures.grouped import segments
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import first_rows, in_pieces, sample_rows
-from flowprior.ops import normal, uniform
 from flowprior.ops.derived import Derived
+from flowprior.ops.random import normal, uniform
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import warn_of_singles
 from flowprior.priors.few_examples import are_few, examples_given, shares_given, shrunk_covariances
@@ -38,7 +40,8 @@ from flowprior.priors.subspace import (
     full_tables,
     lowrank_tables,
 )
-from flowprior.registry import check_counts, choose
+from flowprior.registry import check_counts
+from flowprior.registry.options import choose
 from flowprior.streams.batches import Batch, CheckedBatches
 
 SAMPLE_OF_ALL = 8192

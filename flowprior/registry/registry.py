@@ -16,7 +16,7 @@ from importlib.metadata import EntryPoint
 from numbers import Real
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from flowprior.display import short
+from flowprior.display.shown import short
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError, UnknownComponentError
 from flowprior.registry.options import Record, Spec, check_option_types, did_you_mean, parse_spec, record_of
 from flowprior.registry.plugins import points_of

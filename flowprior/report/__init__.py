@@ -1,15 +1,5 @@
 """Renderings of results: terminal, HTML, figures."""
 
-from flowprior.report.figures import save_comparison, save_plot
-from flowprior.report.page import quality_tables, require_report_extra, write_report
-from flowprior.report.terminal import result_table, rich_table
+from flowprior.report.page import write_report
 
-__all__ = [
-    "quality_tables",
-    "require_report_extra",
-    "result_table",
-    "rich_table",
-    "save_comparison",
-    "save_plot",
-    "write_report",
-]
+__all__ = ["write_report"]

@@ -14,11 +14,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flowprior.display import counted
+from flowprior.display.shown import counted
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import REAL_DATA, Result
 from flowprior.evaluation.summary import Row, grouped
-from flowprior.pictures import SUFFIXES, figure_bytes, save_figure
+from flowprior.pictures import save_figure
 from flowprior.pictures.quality import (
     BETTER,
     Curve,
@@ -30,9 +30,10 @@ from flowprior.pictures.quality import (
     named_lines,
     short_names,
 )
+from flowprior.pictures.saving import SUFFIXES, figure_bytes
 from flowprior.report.terminal import title_of
 from flowprior.report.wording import ARROWS, number
-from flowprior.storage import check_place
+from flowprior.storage.writing import check_place
 from flowprior.study.summary import Rows
 
 if TYPE_CHECKING:

@@ -12,10 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, labels_in
-from flowprior.display import counted
+from flowprior.conditions import Conditions
+from flowprior.conditions.rows import labels_in
+from flowprior.display.shown import counted
 from flowprior.errors import FlowpriorError
-from flowprior.pictures import figure_bytes, first_of_each, is_drawable, points, sample_grid
+from flowprior.pictures import first_of_each, points, sample_grid
+from flowprior.pictures.grid import is_drawable
+from flowprior.pictures.saving import figure_bytes
 from flowprior.study import evaluating
 from flowprior.study.evaluating import conditions_of
 from flowprior.study.folders import Collection

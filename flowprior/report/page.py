@@ -17,7 +17,7 @@ from flowprior.report import wording
 from flowprior.report.figures import convergence_charts, quality_charts
 from flowprior.report.gallery import galleries
 from flowprior.report.wording import count, data_size, duration, number, p_value, with_spread
-from flowprior.storage import write_text
+from flowprior.storage.writing import write_text
 from flowprior.study.folders import Collection, StudyFolder, collect, write_object
 from flowprior.study.summary import VALIDATION, Rows, summarise
 from flowprior.study.table import result_rows, write_results

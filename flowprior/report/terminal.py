@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from flowprior.evaluation.result import REAL_DATA, SECONDS, Result
 from flowprior.evaluation.summary import Row, as_text, grouped, losses_of, means_over_seeds
-from flowprior.inspection import FittedPrior, Inspection, Pairing
+from flowprior.inspection import Inspection
+from flowprior.inspection.fitted_prior import FittedPrior
+from flowprior.inspection.inspect import Pairing
 from flowprior.inspection.misfit import LEVEL as MISFIT_LEVEL
 from flowprior.report.wording import ARROWS, comma_list
 from flowprior.study.summary import LEVEL

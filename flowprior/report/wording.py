@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
-from flowprior.display import counted
+from flowprior.display.shown import counted
 from flowprior.study.summary import LEVEL
 
 ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
-from flowprior.display import Shown, counted, shape_of, short
+from flowprior.display.shown import Shown, counted, shape_of, short
 from flowprior.errors import CouplingError, OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.registry import Registered, Registry, is_number, is_whole
+from flowprior.registry import Registered, Registry
+from flowprior.registry.options import is_number, is_whole
 
 Velocity = Callable[[Tensor, Tensor, Any], Tensor]
 """v(x ``[B, *event]``, t ``[B]``, cond) -> ``[B, *event]``."""

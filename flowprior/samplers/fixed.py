@@ -20,7 +20,8 @@ from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.registry import Registered, Registry, check_numbers
+from flowprior.registry import Registered, Registry
+from flowprior.registry.options import check_numbers
 from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
 
 DEFAULT_NFE = 15

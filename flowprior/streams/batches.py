@@ -10,8 +10,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 
-from flowprior.conditions import MOST_LABELS, Conditions, Parts, TokenStates, as_value, flat
-from flowprior.display import counted, shape_of
+from flowprior.conditions import Conditions, Parts, TokenStates
+from flowprior.conditions.condition import MOST_LABELS
+from flowprior.conditions.rows import flat
+from flowprior.conditions.values import as_value
+from flowprior.display.shown import counted, shape_of
 from flowprior.errors import InputError
 from flowprior.streams.data import Data, every_condition
 from flowprior.streams.datasets import data_of_dataset

@@ -16,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition, Conditions, Parts, embeddings_in, moved, rows
+from flowprior.conditions import Condition, Conditions, Parts
+from flowprior.conditions.rows import embeddings_in, moved, rows
 from flowprior.errors import InputError, OptionError
-from flowprior.registry import is_whole
+from flowprior.registry.options import is_whole
 from flowprior.storage.digests import tensor_bytes
 
 CAPTION = "caption"
@@ -161,7 +162,7 @@ class Data(abc.ABC):
         """Embeddings ``[B, E]`` of the captions of ``indices``, whatever the condition is; None without any.
 
         Data sets that do not say otherwise have them in their condition: in the part ``caption`` where there
-        is one, else in all of it (:func:`flowprior.conditions.embeddings_in`).
+        is one, else in all of it (:func:`flowprior.conditions.rows.embeddings_in`).
         """
         cond = self.conditions(indices)
         if isinstance(cond, Parts) and CAPTION in cond:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowprior.conditions import MOST_LABELS, Condition, Parts, TokenStates
+from flowprior.conditions import Condition, Parts, TokenStates
+from flowprior.conditions.condition import MOST_LABELS
 from flowprior.errors import InputError
 from flowprior.streams.data import TensorData
 

@@ -13,17 +13,21 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from flowprior.conditions import Conditions, as_value, named_tensors, value_of_tensors
+from flowprior.conditions import Conditions
+from flowprior.conditions.rows import named_tensors, value_of_tensors
+from flowprior.conditions.values import as_value
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.evaluation import joined, sweep
+from flowprior.evaluation import sweep
 from flowprior.evaluation.result import COLUMNS, REAL_DATA, Result
-from flowprior.features import as_extractor
+from flowprior.evaluation.sweep import joined
+from flowprior.features.base import as_extractor
 from flowprior.flow import Flow
 from flowprior.metrics.base import select
 from flowprior.metrics.setup import Generate
-from flowprior.registry import did_you_mean
-from flowprior.samplers import Sampler, Solution
-from flowprior.storage import load_tensors, save_tensors
+from flowprior.registry.options import did_you_mean
+from flowprior.samplers import Sampler
+from flowprior.samplers.base import Solution
+from flowprior.storage.tensor_files import load_tensors, save_tensors
 from flowprior.study.folders import RunFolder
 from flowprior.study.grid import Grid
 from flowprior.study.records import Count

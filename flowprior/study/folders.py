@@ -20,9 +20,10 @@ from typing import Any
 
 from flowprior.errors import CheckpointError
 from flowprior.evaluation.result import COLUMNS, REAL_DATA
-from flowprior.storage import FolderLock, write_json
 from flowprior.storage.digests import PATIENCE
+from flowprior.storage.lock import FolderLock
 from flowprior.storage.user_paths import expanded
+from flowprior.storage.writing import write_json
 from flowprior.study.records import Failure, Plan, Record, ResultFile, read_record
 
 MACHINE = ("version", "commit", "python", "torch", "device", "device_name", "threads")

@@ -9,12 +9,12 @@ from typing import Any
 
 import tomli_w
 
-from flowprior.display import short
+from flowprior.display.shown import short
 from flowprior.errors import OptionError
 from flowprior.evaluation.sweep import NFE
 from flowprior.flow.conditioning import check_guidance
-from flowprior.models import MODELS
-from flowprior.registry import choose, is_number
+from flowprior.models.base import MODELS
+from flowprior.registry.options import choose, is_number
 from flowprior.study.variants import AXES, HOOKS, check_hook, checked_variants, labelled
 from flowprior.training.config import (
     AUTO,

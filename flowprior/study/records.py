@@ -14,7 +14,7 @@ import tomli_w
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from flowprior.errors import CheckpointError
-from flowprior.storage import read_json
+from flowprior.storage.reading import read_json
 
 FORMAT = 3
 """The format of plan, result files and report; format 2 had one row for each number of evaluations."""

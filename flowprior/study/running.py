@@ -17,8 +17,9 @@ from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.flow import Flow
 from flowprior.flow.description import DESCRIPTION
 from flowprior.flow.files import copy_flow
-from flowprior.progress import showing
-from flowprior.storage import read_json, write_text
+from flowprior.progress.stages import showing
+from flowprior.storage.reading import read_json
+from flowprior.storage.writing import write_text
 from flowprior.study.evaluating import check_evaluation_parts, check_metric, evaluate_run
 from flowprior.study.folders import MACHINE, RunFolder, StudyFolder, write_object
 from flowprior.study.grid import Grid, dump_grid
@@ -26,10 +27,11 @@ from flowprior.study.records import FORMAT
 from flowprior.study.runs import StudyRun, find_baseline, name_of_skipped, plan_grid, skipped_of
 from flowprior.study.splits import Splits
 from flowprior.study.variants import load_hook, load_hooks
-from flowprior.training import RunDirectory, TrainingInterrupted, list_checkpoints, read_metrics, train
-from flowprior.training.checkpoints import remove_checkpoint
+from flowprior.training import RunDirectory, read_metrics, train
+from flowprior.training.checkpoints import list_checkpoints, remove_checkpoint
 from flowprior.training.components import resolve_device
 from flowprior.training.config import NO_LATENT
+from flowprior.training.interrupts import TrainingInterrupted
 from flowprior.training.run import RunInfo, describe_machine, save_run_flow
 
 Notify = Callable[[str], None]

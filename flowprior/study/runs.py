@@ -12,7 +12,7 @@ from typing import Any
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.flow.predictions import kind_of
-from flowprior.registry import package_version
+from flowprior.registry.plugins import package_version
 from flowprior.study.grid import Grid
 from flowprior.study.records import FORMAT
 from flowprior.study.splits import Splits

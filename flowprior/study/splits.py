@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from flowprior.conditions import named_tensors
-from flowprior.data import Data, load_data, split_validation
+from flowprior.conditions.rows import named_tensors
+from flowprior.data import Data, load_data
+from flowprior.data.splits import split_validation
 from flowprior.errors import UnknownComponentError
 from flowprior.evaluation.request import check_events
 from flowprior.storage.digests import tensor_bytes

@@ -32,7 +32,8 @@ from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.evaluation.result import COLUMNS, REAL_DATA
 from flowprior.evaluation.summary import Row
 from flowprior.features.base import short
-from flowprior.storage import read_bytes, replacing
+from flowprior.storage.reading import read_bytes
+from flowprior.storage.writing import replacing
 from flowprior.study.folders import Collection, StudyFolder, collect
 
 FACTS = (

@@ -18,7 +18,8 @@ from flowprior.flow.predictions import check_name, make_prediction
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registry
-from flowprior.samplers import AveragedVelocity, Sampler
+from flowprior.samplers import Sampler
+from flowprior.samplers.base import AveragedVelocity
 from flowprior.training.components import resolve_coupling, times_and_weight
 from flowprior.training.config import (
     AUTO,

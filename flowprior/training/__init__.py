@@ -9,40 +9,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from flowprior.training.callbacks import Callback, TrainingStart, read_metrics
-    from flowprior.training.checkpoints import list_checkpoints
-    from flowprior.training.config import AUTO, DEFAULT_PATH, DEFAULT_PRIOR, RunConfig, TrainingConfig
-    from flowprior.training.config_file import config_from_dict, load_config
-    from flowprior.training.interrupts import TrainingInterrupted
+    from flowprior.training.callbacks import Callback, read_metrics
+    from flowprior.training.config import RunConfig, TrainingConfig
+    from flowprior.training.config_file import load_config
     from flowprior.training.objective import LossWeight, TimeDistribution
     from flowprior.training.run import RunDirectory
     from flowprior.training.trainer import train
 
 __all__ = [
-    "AUTO",
-    "DEFAULT_PATH",
-    "DEFAULT_PRIOR",
     "Callback",
     "LossWeight",
     "RunConfig",
     "RunDirectory",
     "TimeDistribution",
     "TrainingConfig",
-    "TrainingInterrupted",
-    "TrainingStart",
-    "config_from_dict",
-    "list_checkpoints",
     "load_config",
     "read_metrics",
     "train",
 ]
 
 _HOMES = {
-    "callbacks": ("Callback", "TrainingStart", "read_metrics"),
-    "checkpoints": ("list_checkpoints",),
-    "config": ("AUTO", "DEFAULT_PATH", "DEFAULT_PRIOR", "RunConfig", "TrainingConfig"),
-    "config_file": ("config_from_dict", "load_config"),
-    "interrupts": ("TrainingInterrupted",),
+    "callbacks": ("Callback", "read_metrics"),
+    "config": ("RunConfig", "TrainingConfig"),
+    "config_file": ("load_config",),
     "objective": ("LossWeight", "TimeDistribution"),
     "run": ("RunDirectory",),
     "trainer": ("train",),

@@ -24,7 +24,8 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, moved, pinned, rows
+from flowprior.conditions import Conditions
+from flowprior.conditions.rows import moved, pinned, rows
 from flowprior.couplings import Coupling
 from flowprior.data.base import Data
 from flowprior.errors import InputError, OptionError

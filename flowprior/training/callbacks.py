@@ -18,11 +18,13 @@ from typing import Any, ClassVar
 import torch
 
 from flowprior.errors import TrainingDiverged
-from flowprior.models import EncodedData
-from flowprior.progress import Stage
-from flowprior.registry import Registered, Registry, load_point
-from flowprior.storage import expanded, read_bytes, write_text
-from flowprior.storage.writing import writing
+from flowprior.models.encoders import EncodedData
+from flowprior.progress.stages import Stage
+from flowprior.registry import Registered, Registry
+from flowprior.registry.plugins import load_point
+from flowprior.storage.reading import read_bytes
+from flowprior.storage.user_paths import expanded
+from flowprior.storage.writing import write_text, writing
 from flowprior.training.config import RunConfig
 from flowprior.training.interrupts import TrainingInterrupted
 from flowprior.training.run import RunDirectory

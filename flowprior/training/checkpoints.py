@@ -28,15 +28,8 @@ from flowprior.flow.description import (
     tensors_of,
 )
 from flowprior.flow.files import is_flow_file, read_flow, step_folders, write_flow
-from flowprior.storage import (
-    is_leftover,
-    parse_state,
-    parse_tensors,
-    remove_files,
-    save_state,
-    save_tensors,
-)
-from flowprior.storage.writing import beside, sync, writing
+from flowprior.storage.tensor_files import parse_state, parse_tensors, save_state, save_tensors
+from flowprior.storage.writing import beside, is_leftover, remove_files, sync, writing
 
 MODEL, STATE = "model.safetensors", "training.pt"
 NAMES = (DESCRIPTION, MODEL, STATE)

@@ -12,17 +12,20 @@ import torch
 from torch import nn
 
 from flowprior.conditions import Condition
-from flowprior.couplings import Coupling, LeaveOneOutCoupling, ReflowCoupling
-from flowprior.data import as_data, split_validation
-from flowprior.data.base import Data
+from flowprior.couplings import Coupling
+from flowprior.couplings.drawing import LeaveOneOutCoupling
+from flowprior.couplings.reflow import ReflowCoupling
+from flowprior.data.base import Data, as_data
+from flowprior.data.splits import split_validation
 from flowprior.errors import CheckpointError, CouplingError, OptionError, UnknownComponentError
 from flowprior.flow.predictions import Prediction, kind_of, make_prediction
-from flowprior.models import EncodedData, Encoder, LatentEncoder, build_model
+from flowprior.models import Encoder, LatentEncoder, build_model
 from flowprior.models.base import takes_inputs
+from flowprior.models.encoders import EncodedData
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.processes import process_count
-from flowprior.registry import spec_of
+from flowprior.registry.registry import spec_of
 from flowprior.training.batches import mix
 from flowprior.training.config import (
     AUTO,

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from flowprior.errors import FlowpriorError, OptionError
-from flowprior.registry import did_you_mean, expected_by
+from flowprior.registry.options import did_you_mean, expected_by
 
 AUTO = "auto"
 """The value of a key that follows from the data or from other keys; a run records what it stood for."""

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from flowprior.errors import OptionError
-from flowprior.registry import parse_value
-from flowprior.storage import bounded_bytes, expanded
+from flowprior.registry.options import parse_value
+from flowprior.storage.reading import bounded_bytes
+from flowprior.storage.user_paths import expanded
 from flowprior.training.config import NO_LATENT, OPTIONS, RunConfig, TrainingConfig
 
 CONFIG_LIMIT = 1 << 20

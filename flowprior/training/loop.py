@@ -9,7 +9,8 @@ from typing import NamedTuple, NoReturn
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Condition, Conditions, chosen
+from flowprior.conditions import Condition, Conditions
+from flowprior.conditions.rows import chosen
 from flowprior.errors import TrainingDiverged
 from flowprior.models.base import in_precision
 from flowprior.ops import flow_matching_loss

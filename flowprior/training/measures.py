@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, pieces, rows
+from flowprior.conditions import Conditions
+from flowprior.conditions.rows import pieces, rows
 from flowprior.couplings import source_mismatch, transport_cost
 from flowprior.data import Data
 from flowprior.training.batches import PairStream, Randomness, fetch, probe_indices

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from flowprior.errors import OptionError
 from flowprior.flow.predictions import SINGLE_TIMES, Prediction
-from flowprior.registry import Registered, Registry, check_numbers
+from flowprior.registry import Registered, Registry
+from flowprior.registry.options import check_numbers
 
 
 class TimeDistribution(Registered, abc.ABC):

@@ -9,17 +9,18 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions
-from flowprior.couplings import Coupling, ReflowCoupling
-from flowprior.couplings.reflow import AUTO, NO_FLOW, OWNER
+from flowprior.couplings import Coupling
+from flowprior.couplings.reflow import AUTO, NO_FLOW, OWNER, ReflowCoupling
 from flowprior.data.base import Data
 from flowprior.errors import CouplingError
 from flowprior.flow import Flow
 from flowprior.flow.description import read_description, weights_digest
 from flowprior.flow.files import find_flow
 from flowprior.flow.sampling import batches, evaluating
-from flowprior.models import EncodedData, LatentEncoder
+from flowprior.models import LatentEncoder
+from flowprior.models.encoders import EncodedData
 from flowprior.priors import Prior
-from flowprior.registry import spec_of
+from flowprior.registry.registry import spec_of
 from flowprior.samplers import Sampler, Velocity
 
 TEACHER = "teacher"

@@ -32,19 +32,18 @@ from flowprior.flow.files import (
     sweep_flow,
     tell_cards,
 )
-from flowprior.registry import package_version
-from flowprior.storage import (
-    FolderLock,
-    expanded,
+from flowprior.registry.plugins import package_version
+from flowprior.storage.lock import FolderLock
+from flowprior.storage.reading import read_json, read_text
+from flowprior.storage.user_paths import expanded
+from flowprior.storage.writing import (
     is_leftover,
-    read_json,
-    read_text,
     remove_files,
     remove_leftovers,
     write_json,
     write_text,
+    writing,
 )
-from flowprior.storage.writing import writing
 from flowprior.training.checkpoints import list_checkpoints, remove_checkpoint, remove_unfinished
 from flowprior.training.config import MAY_CHANGE, RunConfig
 from flowprior.training.config_file import CONFIG_LIMIT, parse_config

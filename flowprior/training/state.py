@@ -24,7 +24,7 @@ from flowprior.flow.description import load_plain
 from flowprior.flow.predictions import make_prediction
 from flowprior.flow.readers import LABEL_NAMES, TEXT_ENCODER
 from flowprior.processes.group import Group
-from flowprior.registry import package_version
+from flowprior.registry.plugins import package_version
 from flowprior.storage.tensor_files import part_of
 from flowprior.training.checkpoints import (
     Checkpoint,

@@ -12,19 +12,20 @@ from typing import Any
 from torch import nn
 from tqdm import tqdm
 
-from flowprior.couplings import Coupling, ReflowCoupling
-from flowprior.data import as_data
+from flowprior.couplings import Coupling
+from flowprior.couplings.reflow import ReflowCoupling
+from flowprior.data.base import as_data
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.description import describe, load_plain
 from flowprior.flow.files import step_folders
-from flowprior.models import EncodedData, LatentEncoder
-from flowprior.models.encoders import LATENTS
+from flowprior.models import LatentEncoder
+from flowprior.models.encoders import LATENTS, EncodedData
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.priors import Prior
 from flowprior.processes.group import Group, launched_group
-from flowprior.progress import showing, shows_progress, stage
-from flowprior.registry import load_point
+from flowprior.progress.stages import showing, shows_progress, stage
+from flowprior.registry.plugins import load_point
 from flowprior.streams.data import every_condition
 from flowprior.training.batches import PairStream, Prefetched, Randomness
 from flowprior.training.callbacks import Callback, Monitor, ending

@@ -15,9 +15,10 @@ from flowprior import Coupling, Path, Prior, Sampler, __version__
 from flowprior.cli import catalogue
 from flowprior.cli.catalogue import FILE, names_of
 from flowprior.data import DATA
-from flowprior.features import FEATURES
+from flowprior.features.base import FEATURES
 from flowprior.metrics import Metric
-from flowprior.models import MODELS, Encoder
+from flowprior.models import Encoder
+from flowprior.models.base import MODELS
 from flowprior.ops import backend
 from flowprior.samplers import TimeGrid
 from flowprior.training import Callback, LossWeight, TimeDistribution

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flowprior.storage import FolderLock
+from flowprior.storage.lock import FolderLock
 from flowprior.training import RunConfig, TrainingConfig
 from tests.cli.conftest import SHORT, Call
 from tests.flow_folder import weights_of

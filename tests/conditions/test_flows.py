@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from flowprior import Flow, train
-from flowprior.conditions import Condition, Parts, TokenStates, equal, rows
-from flowprior.data import TensorData, as_data
-from flowprior.data.base import data_digest
+from flowprior.conditions import Condition, Parts, TokenStates
+from flowprior.conditions.rows import equal, rows
+from flowprior.data import TensorData
+from flowprior.data.base import as_data, data_digest
 from flowprior.errors import InputError, OptionError
 from flowprior.training.batches import Randomness
 from flowprior.training.loop import drop_conditions, dropped_rows

@@ -7,16 +7,8 @@ import json
 import pytest
 import torch
 
-from flowprior.conditions import (
-    Condition,
-    Parts,
-    TokenStates,
-    embeddings_in,
-    equal,
-    label_groups,
-    labels_in,
-    read_part,
-)
+from flowprior.conditions import Condition, Parts, TokenStates
+from flowprior.conditions.rows import embeddings_in, equal, label_groups, labels_in, read_part
 from flowprior.errors import InputError
 from tests.conditions.test_values import tokens
 

@@ -7,10 +7,12 @@ import torch
 from torch.utils.data import Dataset
 
 from flowprior import Flow, Prior, train
-from flowprior.conditions import Condition, Parts, embeddings_in, flat, kind_of, numbers_in
+from flowprior.conditions import Condition, Parts
+from flowprior.conditions.rows import embeddings_in, flat, numbers_in
+from flowprior.conditions.values import kind_of
 from flowprior.couplings import Coupling
-from flowprior.data import TensorData, as_data
-from flowprior.data.base import data_digest
+from flowprior.data import TensorData
+from flowprior.data.base import as_data, data_digest
 from flowprior.errors import InputError, OptionError
 from flowprior.models import build_model
 from tests.conditions.short import SHORT

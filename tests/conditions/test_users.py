@@ -10,9 +10,12 @@ import torch
 from flowprior import Flow, evaluate
 from flowprior.cli.options import parse_conditions
 from flowprior.cli.samples_file import save_samples
-from flowprior.conditions import Condition, Parts, equal, rows
+from flowprior.conditions import Condition, Parts
+from flowprior.conditions.rows import equal, rows
 from flowprior.couplings import Coupling
-from flowprior.data import Subset, TensorData, as_data, split_validation
+from flowprior.data import Subset, TensorData
+from flowprior.data.base import as_data
+from flowprior.data.splits import split_validation
 from flowprior.errors import InputError, OptionError
 from flowprior.inspection import inspect_priors
 from flowprior.models import build_model

@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowprior.conditions import (
-    Condition,
-    Parts,
-    TokenStates,
+from flowprior.conditions import Condition, Parts, TokenStates
+from flowprior.conditions.rows import (
     chosen,
     equal,
     joined,

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from flowprior.conditions.rows import labels_in
-from flowprior.couplings import Coupling, ReflowCoupling
+from flowprior.couplings import Coupling
+from flowprior.couplings.reflow import ReflowCoupling
 from flowprior.priors import Prior
 
 

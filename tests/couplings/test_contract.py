@@ -12,7 +12,8 @@ from torch import Tensor
 
 from flowprior.couplings import Coupling, PairingCoupling
 from flowprior.errors import CouplingError, InputError
-from flowprior.priors import KernelMeanPrior, Prior, latents_of
+from flowprior.priors import KernelMeanPrior, Prior
+from flowprior.priors.base import latents_of
 from tests.expected_warnings import UNCONVERGED
 
 from .teachers import made

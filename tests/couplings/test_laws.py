@@ -10,7 +10,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowprior.couplings import Coupling, PosteriorCoupling
+from flowprior.couplings import Coupling
+from flowprior.couplings.drawing import PosteriorCoupling
 from flowprior.couplings.mismatch import compare_samples
 from flowprior.errors import InputError
 from flowprior.priors import Prior

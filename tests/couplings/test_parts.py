@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowprior.conditions import Parts, TokenStates, equal
-from flowprior.couplings import Coupling, OTCoupling, source_mismatch
+from flowprior.conditions import Parts, TokenStates
+from flowprior.conditions.rows import equal
+from flowprior.couplings import Coupling, source_mismatch
+from flowprior.couplings.ot import OTCoupling
 from flowprior.errors import CouplingError, InputError
 from flowprior.priors import Prior
 

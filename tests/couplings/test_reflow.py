@@ -11,7 +11,8 @@ from scipy.stats import ks_2samp
 from torch import Tensor
 
 from flowprior.conditions import Parts
-from flowprior.couplings import Coupling, ReflowCoupling, source_mismatch
+from flowprior.couplings import Coupling, source_mismatch
+from flowprior.couplings.reflow import ReflowCoupling
 from flowprior.errors import CouplingError, NotFittedError, OptionError, UnknownComponentError
 from flowprior.priors import Prior
 from tests.expected_warnings import UNCONVERGED

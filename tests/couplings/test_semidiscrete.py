@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowprior.couplings import Coupling, SemidiscreteCoupling, transport_cost
+from flowprior.couplings import Coupling, transport_cost
+from flowprior.couplings.semidiscrete import SemidiscreteCoupling
 from flowprior.errors import CouplingError, NotFittedError
 from flowprior.priors import Prior
 

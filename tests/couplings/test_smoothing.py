@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowprior import Coupling, Prior
-from flowprior.couplings import PosteriorCoupling
+from flowprior.couplings.drawing import PosteriorCoupling
 from flowprior.couplings.mismatch import compare_samples, source_mismatch
 from flowprior.priors.few_examples import shares_given
 

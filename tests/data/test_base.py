@@ -8,9 +8,10 @@ import torch
 from PIL import Image
 from torch.utils.data import IterableDataset, Subset, TensorDataset
 
-from flowprior.data import DATA, DatasetData, TensorData, as_data, load_data
-from flowprior.data.base import data_set_of_path
+from flowprior.data import DATA, TensorData, load_data
+from flowprior.data.base import as_data, data_set_of_path
 from flowprior.errors import DataNotFoundError, InputError, OptionError, UnknownComponentError
+from flowprior.streams.datasets import DatasetData
 
 NAMES = [
     "eight-modes",

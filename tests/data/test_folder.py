@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from flowprior.conditions import Condition
-from flowprior.data import FolderData, load_data
+from flowprior.data import load_data
+from flowprior.data.folder import FolderData
 from flowprior.errors import DataNotFoundError, InputError
 
 PAIRS = 10

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from flowprior.data import HuggingFaceData, load_data
+from flowprior.data import load_data
+from flowprior.data.huggingface import HuggingFaceData
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from tests.data_records import picture, reds
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from flowprior.data import ImageNet64, load_data
+from flowprior.data import load_data
+from flowprior.data.imagenet64 import ImageNet64
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from tests.data_folders import ROWS, write_imagenet64
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from flowprior.data import LatentRows, load_data
+from flowprior.data import load_data
+from flowprior.data.latents import LatentRows
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 
 X = np.random.default_rng(0).standard_normal((20, 4, 2, 2)).astype(np.float32)

@@ -7,8 +7,11 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from flowprior.data import DatasetData, as_data, load_data, tensor_data
+from flowprior.data import load_data
+from flowprior.data.base import as_data
 from flowprior.errors import InputError
+from flowprior.streams.datasets import DatasetData
+from flowprior.streams.user_tensors import tensor_data
 
 
 class Items(Dataset):

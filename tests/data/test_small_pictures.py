@@ -11,9 +11,9 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from flowprior.data import fashion_mnist as module_function
 from flowprior.data import load_data
 from flowprior.data.small import CLASS_NAMES
+from flowprior.data.small import fashion_mnist as module_function
 from flowprior.errors import DataNotFoundError, OptionError
 from tests.debian_data import fashion_mnist
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowprior.data import Data, TensorData, split_indices
-from flowprior.data.splits import draw_indices
+from flowprior.data import Data, TensorData
+from flowprior.data.splits import draw_indices, split_indices
 from flowprior.errors import InputError, OptionError
 
 

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from flowprior.data import circle_of_centres, load_data, sample_eight_gaussians, sample_moons
+from flowprior.data import load_data, sample_eight_gaussians, sample_moons
+from flowprior.data.small import circle_of_centres
 
 TOYS = [
     "eight-modes",

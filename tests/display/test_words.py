@@ -3,8 +3,17 @@
 import torch
 from torch import nn
 
-from flowprior.display import Shown, Table, counted, html_of, markdown_table, shape_of, short, size_of
-from flowprior.display.shown import MOST_ROWS
+from flowprior.display.shown import (
+    MOST_ROWS,
+    Shown,
+    Table,
+    counted,
+    html_of,
+    markdown_table,
+    shape_of,
+    short,
+    size_of,
+)
 
 
 def test_a_long_text_is_cut_and_a_tensor_is_its_shape() -> None:

@@ -21,7 +21,7 @@ from flowprior.data.splits import draw_indices
 from flowprior.errors import InputError, OptionError, UnknownComponentError
 from flowprior.evaluation import Result, evaluate
 from flowprior.evaluation.request import FEW, warn_of_few
-from flowprior.features import Classifier
+from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics import Metric
 from flowprior.metrics.setup import Reference

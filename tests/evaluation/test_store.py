@@ -12,7 +12,7 @@ import pytest
 from flowprior.evaluation.store import Entry, Store
 from flowprior.metrics import MetricInfo
 from flowprior.processes.group import Group
-from flowprior.storage import signed
+from flowprior.storage.digests import signed
 
 SETTINGS = {"flow": "abc", "nfe": 4, "guidance": 1.0}
 FID = MetricInfo("distance", 100, "50 test examples", "lower", features="cnn128 sha256 12345678")

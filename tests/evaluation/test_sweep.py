@@ -16,15 +16,16 @@ from flowprior.couplings import Coupling
 from flowprior.data import Data, TensorData
 from flowprior.data.splits import draw_indices
 from flowprior.errors import OptionError
-from flowprior.evaluation import Result, evaluate, joined, request, sweep, sweep_each
+from flowprior.evaluation import Result, evaluate, request, sweep
 from flowprior.evaluation.request import batch_size_for
+from flowprior.evaluation.sweep import joined, sweep_each
 from flowprior.evaluation.values import halving
-from flowprior.features import Classifier
+from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics import wasserstein2_per_condition
 from flowprior.paths import Path as FlowPath
 from flowprior.priors import Prior
-from flowprior.samplers import Solution
+from flowprior.samplers.base import Solution
 from tests.gaussian_flow import flow_of
 
 OPTIONS: dict[str, Any] = {"nfe": (1, 2), "samples": 40, "metrics": ["w2", "accuracy"]}

@@ -12,7 +12,8 @@ import pytest
 from flowprior.data import TensorData
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.extensions.trackers import TensorBoard, WeightsAndBiases, imported, kept_id
-from flowprior.training import TrainingInterrupted, read_metrics, train
+from flowprior.training import read_metrics, train
+from flowprior.training.interrupts import TrainingInterrupted
 from tests.training import conftest
 
 points = conftest.points

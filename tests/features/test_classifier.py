@@ -12,15 +12,10 @@ import torch
 from flowprior.conditions import Condition
 from flowprior.data import Data, TensorData
 from flowprior.errors import InputError
-from flowprior.features import (
-    Classifier,
-    accuracy_on,
-    data_classifier,
-    train_classifier,
-)
 from flowprior.features import classifier as module
+from flowprior.features import train_classifier
 from flowprior.features.base import short_identity
-from flowprior.features.classifier import SHIPPED, fingerprint
+from flowprior.features.classifier import SHIPPED, Classifier, accuracy_on, data_classifier, fingerprint
 from tests.debian_data import fashion_mnist
 
 

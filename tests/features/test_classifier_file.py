@@ -12,8 +12,9 @@ from benchmarks.studies import CLASSIFIERS, digits
 from flowprior.data import TensorData, load_data
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation.request import classifier_for
-from flowprior.features import load_classifier, save_classifier, train_classifier
-from flowprior.storage import load_tensors, save_tensors
+from flowprior.features import load_classifier, train_classifier
+from flowprior.features.classifier import save_classifier
+from flowprior.storage.tensor_files import load_tensors, save_tensors
 
 DIGITS = CLASSIFIERS / "digits-f607d1b6.safetensors"
 

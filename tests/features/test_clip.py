@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from flowprior.errors import DataNotFoundError, InputError, OptionError
-from flowprior.features import as_extractor
+from flowprior.features.base import as_extractor
 from flowprior.features.pretrained import CLIP_MEAN, CLIP_STD, ClipFeatures
 from flowprior.storage.digests import file_sha256
 

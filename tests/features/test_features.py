@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.errors import InputError, OptionError, UnknownComponentError
-from flowprior.features import Classifier, NetworkFeatures, as_extractor
-from flowprior.features.base import FEATURES, as_rgb, short_identity
+from flowprior.features.base import FEATURES, NetworkFeatures, as_extractor, as_rgb, short_identity
+from flowprior.features.classifier import Classifier
 
 
 class TinyNet(nn.Module):

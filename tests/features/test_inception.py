@@ -13,7 +13,7 @@ import torch
 from torch_fidelity import feature_extractor_inceptionv3 as fidelity
 
 from flowprior.errors import DataNotFoundError, InputError, OptionError
-from flowprior.features import as_extractor
+from flowprior.features.base import as_extractor
 from flowprior.features.pretrained import as_bytes
 from flowprior.storage.digests import file_sha256
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from flowprior.errors import InputError, OptionError
-from flowprior.features import as_extractor, pretrained
+from flowprior.features import pretrained
+from flowprior.features.base import as_extractor
 
 
 @pytest.fixture(scope="module")

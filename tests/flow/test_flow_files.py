@@ -22,7 +22,7 @@ from flowprior.flow import Flow
 from flowprior.models import build_model
 from flowprior.paths import CondOTPath, Path
 from flowprior.priors import Prior
-from flowprior.registry import spec_of
+from flowprior.registry.registry import spec_of
 from flowprior.samplers import Sampler
 from tests.expected_warnings import UNCONVERGED
 from tests.flow_folder import redescribe, weights_of

@@ -16,7 +16,8 @@ from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.readers import GROUP, TEXT_ENCODER, Reader
-from flowprior.models import Encoder, LatentEncoder, build_model, built_by
+from flowprior.models import Encoder, LatentEncoder, build_model
+from flowprior.models.base import built_by
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import plugins

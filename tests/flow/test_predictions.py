@@ -11,7 +11,7 @@ from flowprior.data import TensorData
 from flowprior.errors import InputError, OptionError
 from flowprior.flow.predictions import Prediction, make_prediction
 from flowprior.models import MLP
-from flowprior.samplers import time_grid
+from flowprior.samplers.fixed import time_grid
 from tests.couplings.gaussian_pairs import DIMS, FLOOR, RANK
 
 PATHS = ["condot", "cosine", "vp"]

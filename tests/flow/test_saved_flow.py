@@ -21,7 +21,10 @@ from flowprior.flow.files import copy_flow, write_flow
 from flowprior.models import build_model
 from flowprior.paths import CondOTPath
 from flowprior.priors import Prior
-from flowprior.storage import Binding, is_leftover, load_tensors, writing
+from flowprior.storage import writing
+from flowprior.storage.digests import Binding
+from flowprior.storage.tensor_files import load_tensors
+from flowprior.storage.writing import is_leftover
 from tests.flow.test_flow_files import LABELS, assert_same, build, data
 from tests.flow_folder import description_of, redescribe, weights_of
 

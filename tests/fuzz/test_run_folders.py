@@ -21,8 +21,8 @@ import torch
 
 from flowprior import Flow, train
 from flowprior.errors import FlowpriorError
-from flowprior.storage import bind, load_tensors, save_tensors, signed
-from flowprior.storage.digests import tensors_digest
+from flowprior.storage.digests import bind, signed, tensors_digest
+from flowprior.storage.tensor_files import load_tensors, save_tensors
 from tests.cli.conftest import call_app
 from tests.flow_folder import description_of
 from tests.fuzz.test_hostile_inputs import bounded

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowprior.data import tensor_data
 from flowprior.errors import InputError, OptionError
-from flowprior.inspection import Examples
+from flowprior.inspection.examples import Examples
 from flowprior.streams.data import TensorData
+from flowprior.streams.user_tensors import tensor_data
 
 
 def numbered(counts: list[int]) -> TensorData:

@@ -9,10 +9,11 @@ import torch
 from matplotlib.text import Text
 from torch import Tensor
 
-from flowprior.data import tensor_data
 from flowprior.errors import InputError
-from flowprior.inspection import Examples, fit_prior, half_share, prior_picture
+from flowprior.inspection.examples import Examples
+from flowprior.inspection.fitted_prior import fit_prior, half_share, prior_picture
 from flowprior.priors import Prior
+from flowprior.streams.user_tensors import tensor_data
 
 
 def measured(spec: str) -> tuple[float, float]:

@@ -7,9 +7,10 @@ import json
 import pytest
 import torch
 
-from flowprior.data import TensorData, tensor_data
+from flowprior.data import TensorData
 from flowprior.errors import OptionError
 from flowprior.inspection import inspect_priors
+from flowprior.streams.user_tensors import tensor_data
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from flowprior.couplings import Coupling
-from flowprior.data import tensor_data
-from flowprior.inspection import Examples, SimulatedFlow, energy_coefficient, simulate_flow
+from flowprior.inspection.examples import Examples
 from flowprior.inspection.regression import fit_regression, principal_axes
+from flowprior.inspection.simulated_flow import SimulatedFlow, energy_coefficient, simulate_flow
 from flowprior.priors import Prior
+from flowprior.streams.user_tensors import tensor_data
 
 
 def simulated(x, cond, prior: str, coupling: str) -> SimulatedFlow:

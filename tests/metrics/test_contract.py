@@ -11,10 +11,10 @@ import pytest
 from flowprior.data import Data
 from flowprior.errors import OptionError
 from flowprior.evaluation import evaluate
-from flowprior.features import Classifier
+from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
-from flowprior.metrics import FlowMetric, Metric, MetricInfo, SampleMetric, StepMetric
-from flowprior.metrics.base import ORDER, select
+from flowprior.metrics import FlowMetric, Metric, MetricInfo, SampleMetric
+from flowprior.metrics.base import ORDER, StepMetric, select
 from flowprior.metrics.setup import Reference, Setup
 from tests.markdown_blocks import REPOSITORY
 

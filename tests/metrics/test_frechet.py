@@ -8,7 +8,8 @@ from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from flowprior.errors import InputError
-from flowprior.metrics import FeatureMoments, frechet_distance
+from flowprior.metrics import frechet_distance
+from flowprior.metrics.frechet import FeatureMoments
 
 
 def covariance(generator: torch.Generator, size: int, rank: int | None = None) -> torch.Tensor:

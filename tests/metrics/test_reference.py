@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.data import TensorData
-from flowprior.features import NetworkFeatures
+from flowprior.features.base import NetworkFeatures
 from flowprior.metrics.frechet import FeatureMoments, reference_moments
 from flowprior.metrics.setup import Reference
-from flowprior.storage import load_tensors
+from flowprior.storage.tensor_files import load_tensors
 
 
 @pytest.fixture(autouse=True)

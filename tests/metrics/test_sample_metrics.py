@@ -10,9 +10,9 @@ from torch import Tensor
 
 from flowprior.data import Data, TensorData
 from flowprior.evaluation import Result, evaluate
-from flowprior.features import Classifier
+from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
-from flowprior.metrics import Memorisation
+from flowprior.metrics.memorisation import Memorisation
 from flowprior.metrics.setup import Reference, Rows, Setup
 from tests.evaluation.test_evaluate import SEED, drawn_from, exact_flow, whole
 from tests.expected_warnings import FEW_REFERENCES

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from flowprior.errors import InputError
 from flowprior.metrics import (
-    FeatureMoments,
     Metric,
     TwoSampleMetric,
     kernel_distance,
@@ -19,6 +18,7 @@ from flowprior.metrics import (
     sliced_wasserstein2_per_condition,
     wasserstein2_per_condition,
 )
+from flowprior.metrics.frechet import FeatureMoments
 
 STREAMED = ("fid", "kid:subsets=4,subset_size=50", "precision-recall", "w2", "sliced-w2:directions=9")
 

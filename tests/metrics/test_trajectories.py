@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
-from flowprior.metrics import global_error, local_error, normalised_energy, solve_trajectories
+from flowprior.metrics import normalised_energy
+from flowprior.metrics.trajectories import global_error, local_error, solve_trajectories
 from flowprior.samplers import Sampler
 from tests.gaussian_flow import LinearVelocity, flow_of
 

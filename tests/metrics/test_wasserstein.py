@@ -12,13 +12,13 @@ import torch
 
 from flowprior.errors import CouplingError, InputError, OptionError
 from flowprior.metrics import (
-    polynomial_mmd2,
     precision_recall,
     sliced_wasserstein2_per_condition,
     sliced_wasserstein2_squared,
     wasserstein2_per_condition,
     wasserstein2_squared,
 )
+from flowprior.metrics.kernel import polynomial_mmd2
 
 
 def randn(generator: torch.Generator, *shape: int) -> torch.Tensor:

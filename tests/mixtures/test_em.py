@@ -11,8 +11,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from flowprior.mixtures import COVARIANCES, FitSettings, covariance_family
+from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.em import Mixture, fit_mixture
+from flowprior.mixtures.families import COVARIANCES, covariance_family
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.streams.batches import CheckedBatches
 

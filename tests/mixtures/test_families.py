@@ -7,16 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from flowprior.mixtures import (
-    COVARIANCES,
-    Covariance,
-    FitSettings,
-    Full,
-    LowRank,
-    Parameters,
-    Tied,
-    covariance_family,
-)
+from flowprior.mixtures.covariance import Covariance, FitSettings, Parameters
+from flowprior.mixtures.families import COVARIANCES, Full, LowRank, Tied, covariance_family
 from flowprior.mixtures.moments import ConditionMoments, Moments
 
 DIM = 4

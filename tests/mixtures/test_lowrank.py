@@ -7,10 +7,10 @@ import torch
 from sklearn.decomposition import PCA, FactorAnalysis
 from torch import Tensor
 
-from flowprior.mixtures import FitSettings, LowRank
-from flowprior.mixtures.families import LEAST_NOISE, LowRankFitter
+from flowprior.mixtures.covariance import FitSettings
+from flowprior.mixtures.families import LEAST_NOISE, LowRank, LowRankFitter
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import lowrank_log_density, lowrank_posterior_sample
+from flowprior.ops.mixture import lowrank_log_density, lowrank_posterior_sample
 
 
 def factor_data(count: int, dim: int, rank: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

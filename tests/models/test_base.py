@@ -8,10 +8,11 @@ import re
 import pytest
 import torch
 
-from flowprior.conditions import Condition, Parts, TokenStates, rows
+from flowprior.conditions import Condition, Parts, TokenStates
+from flowprior.conditions.rows import rows
 from flowprior.errors import InputError, OptionError, UnknownComponentError
-from flowprior.models import MLP, MODELS, UNet, build_model, model_options
-from flowprior.models.base import in_precision, parse_widths
+from flowprior.models import MLP, UNet, build_model
+from flowprior.models.base import MODELS, in_precision, model_options, parse_widths
 
 CONDITIONS = [Condition(), Condition("labels", 3), Condition("embeddings", 5), Condition("tokens", 6)]
 CONDITIONS += [Condition("parts", parts=tuple(zip("abc", CONDITIONS[1:], strict=True)))]

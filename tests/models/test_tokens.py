@@ -7,8 +7,8 @@ import torch
 
 from flowprior.conditions import Condition, Parts, TokenStates
 from flowprior.errors import InputError, OptionError
-from flowprior.models import CrossAttention, TokenContext, build_model
-from flowprior.models.tokens import Context, token_parts
+from flowprior.models import build_model
+from flowprior.models.tokens import Context, CrossAttention, TokenContext, token_parts
 
 TOKENS = Condition("tokens", 6)
 TWO = Condition("parts", parts=(("long", Condition("tokens", 5)), ("short", TOKENS)))

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from flowprior.ops import select_component
+from flowprior.ops.mixture import select_component
 
 WORD = 0xFFFFFFFF
 NOISE, COMPONENT = 0, 1

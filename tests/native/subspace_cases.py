@@ -9,7 +9,7 @@ from torch import Tensor
 
 from flowprior.couplings.pair_law import LEAST_VARIANCE, PairLaw
 from flowprior.ops.subspace import transposed_bases
-from flowprior.paths import PathTime
+from flowprior.paths.base import PathTime
 from flowprior.priors.frame import Axes, Frame
 
 if TYPE_CHECKING:

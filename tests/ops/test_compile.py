@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowprior.ops import flow_matching_loss, gmm_log_prob, gmm_log_prob_all, gmm_sample
+from flowprior.ops import flow_matching_loss, gmm_log_prob, gmm_sample
+from flowprior.ops.gmm_log_prob import gmm_log_prob_all
 
 from .mixtures import mixture
 

@@ -10,9 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from flowprior.errors import DerivativeError, InputError
-from flowprior.ops import gmm_log_prob, gmm_log_prob_all
+from flowprior.ops import gmm_log_prob
 from flowprior.ops.backend import native_devices
-from flowprior.ops.gmm_log_prob import plain_gmm_log_prob, plain_gmm_log_prob_all
+from flowprior.ops.gmm_log_prob import gmm_log_prob_all, plain_gmm_log_prob, plain_gmm_log_prob_all
 
 from .mixtures import distribution, mixture
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import LowRankMultivariateNormal, MultivariateNormal
 
-from flowprior.ops import lowrank_log_density, lowrank_posterior_sample
+from flowprior.ops.mixture import lowrank_log_density, lowrank_posterior_sample
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 SIZES = [(1, 1, 1), (5, 2, 3), (5, 5, 1), (40, 8, 2)]

@@ -9,7 +9,7 @@ from torch.distributions import (
     MultivariateNormal,
 )
 
-from flowprior.ops import select_component, triangular_log_density
+from flowprior.ops.mixture import select_component, triangular_log_density
 from tests.native.parity import UNRULY
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowprior.couplings import OTCoupling, transport_cost
+from flowprior.couplings import transport_cost
+from flowprior.couplings.ot import OTCoupling
 from flowprior.paths import CondOTPath, CosinePath
 
 matching = pytest.importorskip(

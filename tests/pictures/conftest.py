@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from flowprior.pictures import figure_bytes
+from flowprior.pictures.saving import figure_bytes
 
 
 class Shown:

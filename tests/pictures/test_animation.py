@@ -10,8 +10,8 @@ import torch
 from PIL import Image, ImageSequence
 
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.pictures import animate, check_animation, save_animation
-from flowprior.pictures.trajectories import HELD, MOST_FRAMES
+from flowprior.pictures import animate, save_animation
+from flowprior.pictures.trajectories import HELD, MOST_FRAMES, check_animation
 
 
 def frames(path: Path) -> list[np.ndarray]:

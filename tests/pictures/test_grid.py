@@ -12,13 +12,8 @@ from matplotlib.text import Text
 from PIL import Image
 
 from flowprior.errors import InputError
-from flowprior.pictures import (
-    beside,
-    figure_bytes,
-    first_of_each,
-    sample_grid,
-    save_figure,
-)
+from flowprior.pictures import beside, first_of_each, sample_grid, save_figure
+from flowprior.pictures.saving import figure_bytes
 from flowprior.pictures.sheet import clipped, drawable, wrapped
 
 PITCH = 48 + 4

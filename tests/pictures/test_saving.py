@@ -12,13 +12,8 @@ import pytest
 import torch
 
 from flowprior.errors import CheckpointError
-from flowprior.pictures import (
-    SUFFIXES,
-    figure_bytes,
-    points,
-    sample_grid,
-    save_figure,
-)
+from flowprior.pictures import points, sample_grid, save_figure
+from flowprior.pictures.saving import SUFFIXES, figure_bytes
 
 IMAGES = torch.zeros(4, 1, 8, 8)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.mixtures import FitSettings
+from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors import Prior
 from flowprior.priors.subspace import LEAST_FLOOR, Subspace

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from flowprior.errors import CheckpointError, InputError, OptionError
-from flowprior.mixtures import COVARIANCES
+from flowprior.mixtures.families import COVARIANCES
 from flowprior.priors import Prior
 from flowprior.priors.gmm import GmmPrior
 from tests.expected_warnings import FEW_EXAMPLES

@@ -7,7 +7,8 @@ import torch
 
 from flowprior.couplings import Coupling
 from flowprior.errors import InputError, NotFittedError
-from flowprior.priors import GaussianPrior, GmmPrior, latents_of
+from flowprior.priors import GaussianPrior, GmmPrior
+from flowprior.priors.base import latents_of
 
 
 class Moved(GaussianPrior):

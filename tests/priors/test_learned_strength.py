@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from flowprior import Prior
-from flowprior.mixtures import FitSettings
+from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors.few_examples import (
     EQUAL,

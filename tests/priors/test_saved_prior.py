@@ -9,7 +9,7 @@ import torch
 
 from flowprior import Prior
 from flowprior.errors import CheckpointError, NotFittedError
-from flowprior.storage import signed, unsigned
+from flowprior.storage.digests import signed, unsigned
 from tests.little_memory import little_memory
 
 LABELS = torch.arange(200) % 3

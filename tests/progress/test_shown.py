@@ -9,8 +9,8 @@ import torch
 from tqdm import std
 
 from flowprior.priors import Prior
-from flowprior.progress import PROGRESS, Stage, showing, shows_progress, stage
 from flowprior.progress import stages as stages_module
+from flowprior.progress.stages import PROGRESS, Stage, showing, shows_progress, stage
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from flowprior.progress import PROGRESS, showing, shows_progress, stage, stages
+from flowprior.progress import stages
+from flowprior.progress.stages import PROGRESS, showing, shows_progress, stage
 
 
 @pytest.fixture

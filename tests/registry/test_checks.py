@@ -7,14 +7,9 @@ import pytest
 
 from flowprior.errors import OptionError
 from flowprior.paths import Path
-from flowprior.registry import (
-    check_count,
-    check_counts,
-    check_numbers,
-    did_you_mean,
-    is_whole,
-    package_version,
-)
+from flowprior.registry import check_counts
+from flowprior.registry.options import check_count, check_numbers, did_you_mean, is_whole
+from flowprior.registry.plugins import package_version
 from flowprior.samplers import Sampler
 from flowprior.study import load_grid
 from flowprior.training import TrainingConfig

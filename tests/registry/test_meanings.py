@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowprior.registry import option_meanings, plain
+from flowprior.registry.options import option_meanings, plain
 
 
 class Base:

@@ -14,8 +14,10 @@ from flowprior.couplings import Coupling
 from flowprior.errors import InputError, OptionError, UnknownComponentError
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.registry import Record, Registered, Registry, Spec, choose, parse_value, plugins, spec_of
+from flowprior.registry import Registered, Registry, Spec, plugins
 from flowprior.registry import registry as registry_module
+from flowprior.registry.options import Record, choose, parse_value
+from flowprior.registry.registry import spec_of
 from flowprior.samplers import Sampler
 
 

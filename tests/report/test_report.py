@@ -18,11 +18,11 @@ from torch import Tensor
 from flowprior.data import Data, load_data
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation.summary import losses_of, spread
-from flowprior.features import Classifier, data_classifier
+from flowprior.features.classifier import Classifier, data_classifier
 from flowprior.flow import Flow
 from flowprior.report import write_report
 from flowprior.report.wording import prior_sentence
-from flowprior.storage import load_tensors
+from flowprior.storage.tensor_files import load_tensors
 from flowprior.study import StudyFolder, run_grid
 from flowprior.study.folders import collect
 from flowprior.study.summary import paired_test

@@ -14,7 +14,7 @@ from flowprior.conditions import Condition
 from flowprior.data import TensorData
 from flowprior.errors import OptionError
 from flowprior.models import MLP
-from flowprior.registry import spec_of
+from flowprior.registry.registry import spec_of
 from flowprior.samplers import Sampler
 from tests.couplings.conftest import even  # noqa: F401
 from tests.couplings.gaussian_pairs import exact_prior, gaussian_classes

@@ -20,7 +20,8 @@ from flowprior.errors import OptionError
 from flowprior.flow import Flow
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.samplers import DDIM, Ancestral, Sampler
+from flowprior.samplers import Sampler
+from flowprior.samplers.diffusion import DDIM, Ancestral
 
 VP = Path.create("vp")
 MEAN, SPREAD = 1.5, 0.5

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import OptionError
-from flowprior.samplers import FixedStepSampler, Sampler, time_grid
+from flowprior.samplers import FixedStepSampler, Sampler
+from flowprior.samplers.fixed import time_grid
 
 from .ode import solution, source_samples, velocity
 from .test_grid import CONVERGING

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from flowprior.errors import OptionError, UnknownComponentError
-from flowprior.registry import spec_of
-from flowprior.samplers import DDIM, Sampler, TimeGrid, time_grid
+from flowprior.registry.registry import spec_of
+from flowprior.samplers import Sampler, TimeGrid
+from flowprior.samplers.diffusion import DDIM
+from flowprior.samplers.fixed import time_grid
 
 CONVERGING = ["uniform", "cosine"]
 

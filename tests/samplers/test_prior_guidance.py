@@ -12,7 +12,7 @@ from flowprior.errors import CouplingError
 from flowprior.flow import Flow
 from flowprior.paths import Path
 from flowprior.priors import Prior, merge
-from flowprior.registry import spec_of
+from flowprior.registry.registry import spec_of
 from flowprior.samplers import Sampler
 from tests.expected_warnings import UNCONVERGED
 

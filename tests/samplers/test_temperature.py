@@ -16,8 +16,10 @@ from flowprior.data import TensorData
 from flowprior.errors import CouplingError, OptionError
 from flowprior.evaluation import evaluate, sweep
 from flowprior.flow import Flow
-from flowprior.registry import Registry, spec_of
-from flowprior.samplers import Euler, Sampler
+from flowprior.registry import Registry
+from flowprior.registry.registry import spec_of
+from flowprior.samplers import Sampler
+from flowprior.samplers.fixed import Euler
 from tests.gaussian_flow import ClassVelocity, GaussianVelocity, flow_of
 
 LABELS = torch.arange(12) % 3

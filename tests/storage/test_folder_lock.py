@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flowprior.errors import OptionError
-from flowprior.storage import FolderLock
+from flowprior.storage.lock import FolderLock
 
 
 def test_a_second_writer_is_refused_in_one_line(tmp_path: Path) -> None:

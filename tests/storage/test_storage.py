@@ -17,19 +17,10 @@ from safetensors.torch import save_file
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.evaluation.store import Store
 from flowprior.priors import Prior
-from flowprior.storage import (
-    check_place,
-    is_leftover,
-    load_tensors,
-    parse_state,
-    read_text,
-    replacing,
-    save_state,
-    save_tensors,
-    write_json,
-    write_text,
-    writing,
-)
+from flowprior.storage import writing
+from flowprior.storage.reading import read_text
+from flowprior.storage.tensor_files import load_tensors, parse_state, save_state, save_tensors
+from flowprior.storage.writing import check_place, is_leftover, replacing, write_json, write_text
 from flowprior.study.folders import StudyFolder
 from flowprior.training import RunDirectory
 

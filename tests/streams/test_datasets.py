@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from flowprior.data import DatasetData
 from flowprior.errors import InputError
+from flowprior.streams.datasets import DatasetData
 
 
 class Items(Dataset):

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from flowprior.conditions import MOST_LABELS, Condition
-from flowprior.data import DatasetData, as_data, tensor_data
+from flowprior.conditions import Condition
+from flowprior.conditions.condition import MOST_LABELS
+from flowprior.data.base import as_data
 from flowprior.errors import InputError
-from flowprior.streams.user_tensors import plain_condition, plain_tensor
+from flowprior.streams.datasets import DatasetData
+from flowprior.streams.user_tensors import plain_condition, plain_tensor, tensor_data
 
 X = torch.arange(12.0).view(6, 2)
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from flowprior.report import write_report
-from flowprior.study import Grid, grid_from_dict, run_grid
+from flowprior.study import Grid, run_grid
+from flowprior.study.grid import grid_from_dict
 
 LOWRANK = "gmm:covariance=lowrank,rank=4,reg_covar=0.16"
 TINY: dict[str, Any] = {

@@ -8,7 +8,8 @@ from typing import Any
 from flowprior.evaluation.result import table_row
 from flowprior.flow import Flow
 from flowprior.metrics import MetricInfo
-from flowprior.study import Splits, StudyRun
+from flowprior.study import Splits
+from flowprior.study.runs import StudyRun
 from flowprior.training import RunConfig, train
 
 trained: list[str] = []

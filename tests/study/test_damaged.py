@@ -16,9 +16,11 @@ import torch
 from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.report import write_report
 from flowprior.report.gallery import galleries
-from flowprior.storage import load_tensors, save_tensors
-from flowprior.study import Grid, StudyFolder, grid_from_dict, preview_grid, run_grid, running
+from flowprior.storage.tensor_files import load_tensors, save_tensors
+from flowprior.study import Grid, StudyFolder, run_grid, running
 from flowprior.study.folders import collect
+from flowprior.study.grid import grid_from_dict
+from flowprior.study.running import preview_grid
 from flowprior.study.summary import summarise
 from flowprior.study.table import read_table, runs_of
 

@@ -22,8 +22,9 @@ from flowprior.flow.predictions import Prediction
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.priors import Prior
 from flowprior.report import write_report
-from flowprior.study import StudyFolder, grid_from_dict, run_grid
+from flowprior.study import StudyFolder, run_grid
 from flowprior.study.folders import collect
+from flowprior.study.grid import grid_from_dict
 from flowprior.study.runs import variants
 from flowprior.training import train
 

@@ -10,9 +10,10 @@ import pytest
 
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.evaluation import evaluate
-from flowprior.study import Curve, Grid, grid_from_dict, load_grid, variants
-from flowprior.study.grid import EVALUATION, dump_grid
-from flowprior.training import DEFAULT_PRIOR
+from flowprior.study import Grid, load_grid
+from flowprior.study.grid import EVALUATION, Curve, dump_grid, grid_from_dict
+from flowprior.study.runs import variants
+from flowprior.training.config import DEFAULT_PRIOR
 from tests.study.conftest import TINY, tiny_grid
 
 GUIDED = {**TINY["training"], "condition_dropout": 0.1}

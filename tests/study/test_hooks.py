@@ -15,9 +15,9 @@ from flowprior.evaluation import sweep
 from flowprior.evaluation.result import COLUMNS
 from flowprior.flow import Flow
 from flowprior.report import write_report
-from flowprior.study import Splits, grid_from_dict, run_grid, variants
-from flowprior.study.grid import dump_grid
-from flowprior.study.runs import plan_grid
+from flowprior.study import Splits, run_grid
+from flowprior.study.grid import dump_grid, grid_from_dict
+from flowprior.study.runs import plan_grid, variants
 from tests.study import hooked
 from tests.study.conftest import QUALITY, TINY, tiny_grid
 

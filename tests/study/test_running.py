@@ -17,9 +17,10 @@ import torch
 from flowprior.errors import CouplingError, FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.report import write_report
-from flowprior.storage import load_tensors
-from flowprior.study import evaluating, preview_grid, run_grid, running
+from flowprior.storage.tensor_files import load_tensors
+from flowprior.study import evaluating, run_grid, running
 from flowprior.study.evaluating import check_metric
+from flowprior.study.running import preview_grid
 from flowprior.training import loop, train
 from tests.study.conftest import QUALITY, TINY, tiny_grid
 

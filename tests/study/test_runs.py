@@ -11,8 +11,9 @@ import torch
 from flowprior.couplings.ot import OTCoupling
 from flowprior.data import TensorData
 from flowprior.errors import OptionError
-from flowprior.study import Grid, Splits, grid_from_dict, make_run, variants
-from flowprior.study.runs import plan_grid
+from flowprior.study import Grid, Splits
+from flowprior.study.grid import grid_from_dict
+from flowprior.study.runs import make_run, plan_grid, variants
 from tests.study.conftest import TINY, tiny_grid
 
 IDENTITY = {"train": [1]}

@@ -10,9 +10,8 @@ import torch
 from flowprior import evaluate
 from flowprior.data import load_data
 from flowprior.flow import Flow
-from flowprior.storage import load_tensors
-from flowprior.study import Recorder
-from flowprior.study.evaluating import read_samples
+from flowprior.storage.tensor_files import load_tensors
+from flowprior.study.evaluating import Recorder, read_samples
 from flowprior.training import train
 from tests.study.conftest import LOWRANK
 

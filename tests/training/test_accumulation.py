@@ -11,12 +11,14 @@ from torch import Tensor
 
 from flowprior import Flow
 from flowprior.conditions import Conditions
-from flowprior.couplings import CondOTCoupling, Coupling
+from flowprior.couplings import Coupling
+from flowprior.couplings.drawing import CondOTCoupling
 from flowprior.data import TensorData
 from flowprior.errors import OptionError
 from flowprior.priors import Prior
-from flowprior.training import TrainingInterrupted, train
+from flowprior.training import train
 from flowprior.training.batches import PairStream, Randomness
+from flowprior.training.interrupts import TrainingInterrupted
 from flowprior.training.loop import training_step
 from flowprior.training.state import TrainingState
 

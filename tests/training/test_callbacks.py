@@ -12,8 +12,9 @@ import torch
 
 from flowprior.data import TensorData
 from flowprior.errors import CheckpointError, OptionError, TrainingDiverged, UnknownComponentError
-from flowprior.training import Callback, RunDirectory, TrainingInterrupted, TrainingStart, read_metrics, train
-from flowprior.training.callbacks import MetricsFile, Monitor
+from flowprior.training import Callback, RunDirectory, read_metrics, train
+from flowprior.training.callbacks import MetricsFile, Monitor, TrainingStart
+from flowprior.training.interrupts import TrainingInterrupted
 from flowprior.training.run import RunInfo
 from flowprior.training.state import TrainingState, learning_rate_factor
 

@@ -13,8 +13,8 @@ import torch
 
 from flowprior.data import TensorData
 from flowprior.errors import CheckpointError
-from flowprior.training import checkpoints, list_checkpoints
-from flowprior.training.checkpoints import load_latest, read_checkpoint
+from flowprior.training import checkpoints
+from flowprior.training.checkpoints import list_checkpoints, load_latest, read_checkpoint
 from flowprior.training.state import TrainingState
 from tests.flow_folder import weights_of
 

@@ -14,7 +14,7 @@ import torch
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.registry import plugins
-from flowprior.storage import FolderLock
+from flowprior.storage.lock import FolderLock
 from flowprior.training import RunDirectory, read_metrics, train
 from flowprior.training.run import clear_run
 

@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from flowprior.errors import OptionError
-from flowprior.training import RunDirectory, list_checkpoints, read_metrics, train
+from flowprior.training import RunDirectory, read_metrics, train
 from flowprior.training.callbacks import Monitor
+from flowprior.training.checkpoints import list_checkpoints
 from flowprior.training.interrupts import LIMIT_CODE, SIGNALS, StopRequests, TrainingInterrupted
 from flowprior.training.run import RunInfo
 from flowprior.training.state import TrainingState

@@ -25,7 +25,7 @@ import torch
 
 import flowprior.training  # noqa: F401  (before the first fork)
 from flowprior.cli import main
-from flowprior.storage import is_leftover
+from flowprior.storage.writing import is_leftover
 
 STEPS = 600
 LOG = "log.txt"

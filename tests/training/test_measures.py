@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from flowprior import Flow
 from flowprior.couplings import Coupling
-from flowprior.data import Subset, TensorData, load_data, split_validation
+from flowprior.data import Subset, TensorData, load_data
+from flowprior.data.splits import split_validation
 from flowprior.errors import OptionError
 from flowprior.priors import Prior
-from flowprior.training import list_checkpoints, measures, read_metrics, train
+from flowprior.training import measures, read_metrics, train
 from flowprior.training.batches import PairStream, Randomness
+from flowprior.training.checkpoints import list_checkpoints
 from flowprior.training.components import resolve_components, resolve_config
 from flowprior.training.config import RunConfig, TrainingConfig
 from flowprior.training.measures import LOSS, TIMES, Validation, measure_starts

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowprior.couplings import CondOTCoupling
+from flowprior.couplings.drawing import CondOTCoupling
 from flowprior.data import TensorData
 from flowprior.errors import InputError
 from flowprior.training import train

@@ -13,7 +13,7 @@ import torch
 from flowprior.couplings import Coupling
 from flowprior.data import Data, load_data
 from flowprior.priors import Prior
-from flowprior.storage import load_tensors
+from flowprior.storage.tensor_files import load_tensors
 from flowprior.training.batches import PairStream, Randomness
 from tests.cli.conftest import call_app
 from tests.data_records import picture, reds, write_shards, write_tar

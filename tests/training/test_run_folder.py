@@ -16,9 +16,9 @@ from flowprior.data import TensorData
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.files import copy_flow
-from flowprior.training import RunDirectory, list_checkpoints, read_metrics, train
+from flowprior.training import RunDirectory, read_metrics, train
 from flowprior.training.callbacks import Monitor
-from flowprior.training.checkpoints import read_checkpoint
+from flowprior.training.checkpoints import list_checkpoints, read_checkpoint
 from flowprior.training.run import new_run_folder
 from flowprior.training.state import TrainingState
 from tests.flow_folder import weights_of

@@ -17,8 +17,9 @@ from flowprior.cli import main
 from flowprior.errors import OptionError
 from flowprior.processes import process_count, process_rank
 from flowprior.processes.group import Group, launched_group
-from flowprior.storage import load_tensors
-from flowprior.training import list_checkpoints, read_metrics
+from flowprior.storage.tensor_files import load_tensors
+from flowprior.training import read_metrics
+from flowprior.training.checkpoints import list_checkpoints
 from tests.cli.conftest import call_app
 
 OPTIONS = [

@@ -18,15 +18,10 @@ from flowprior.data import TensorData
 from flowprior.errors import CheckpointError, CouplingError, InputError, OptionError, TrainingDiverged
 from flowprior.flow import Flow
 from flowprior.priors import Prior
-from flowprior.storage import load_tensors, parse_state
-from flowprior.training import (
-    RunDirectory,
-    TrainingInterrupted,
-    list_checkpoints,
-    load_config,
-    read_metrics,
-    train,
-)
+from flowprior.storage.tensor_files import load_tensors, parse_state
+from flowprior.training import RunDirectory, load_config, read_metrics, train
+from flowprior.training.checkpoints import list_checkpoints
+from flowprior.training.interrupts import TrainingInterrupted
 from tests.flow_folder import weights_of
 
 from .conftest import SHORT, SmallNet, small_net

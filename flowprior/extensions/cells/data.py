@@ -16,7 +16,7 @@ from flowprior.data.base import DATA, Split
 from flowprior.data.splits import check_seed, check_split, check_test_fraction, split_indices
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.extensions.cells.file import AUTO, CellNumbers, opened, read_column, read_numbers, some_of
-from flowprior.registry import check_count, did_you_mean, listed_names
+from flowprior.registry.options import check_count, did_you_mean, listed_names
 from flowprior.storage.user_paths import existing_file, package_file
 from flowprior.streams.data import Annotation, TensorData
 

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition, as_value, rows
+from flowprior.conditions import Condition
+from flowprior.conditions.rows import rows
+from flowprior.conditions.values import as_value
 from flowprior.errors import InputError
 from flowprior.flow import Flow
 from flowprior.flow.flow import draw, prior_means

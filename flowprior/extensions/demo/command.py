@@ -29,7 +29,7 @@ def demo(
     """Serve a page that draws samples of RUN, with their prior and trajectories; Ctrl-C ends it."""
     from flowprior.extensions.demo.answer import fields_of
     from flowprior.flow.files import find_flow
-    from flowprior.pictures import check_drawable
+    from flowprior.pictures.grid import check_drawable
 
     find_flow(run)  # before what it needs is imported, which takes seconds
     check_extra()

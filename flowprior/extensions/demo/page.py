@@ -14,7 +14,7 @@ from flowprior.errors import FlowpriorError, OptionError
 from flowprior.extensions.demo.answer import PICTURES, POINTS, Field, Wanted, answer, is_cloud
 from flowprior.flow import Flow
 from flowprior.flow.conditioning import check_guidance
-from flowprior.pictures import figure_bytes
+from flowprior.pictures.saving import figure_bytes
 
 MOST_NFE = 100
 """The largest number of function evaluations (NFE) on the page."""

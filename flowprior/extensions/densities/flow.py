@@ -22,17 +22,18 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.errors import FlowpriorError, pip_install
 from flowprior.extensions.densities.network import quasi_normal
-from flowprior.mixtures import FitSettings
+from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.grouped import times_table
 from flowprior.mixtures.samples import thinned
 from flowprior.networks.embeddings import ConditionEmbedding
-from flowprior.ops import normal
+from flowprior.ops.random import normal
 from flowprior.priors.base import Prior
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.network_training import DensityTraining, train_density
 from flowprior.priors.seen_conditions import rows_looked_at
 from flowprior.priors.subspace_prior import SubspacePrior
-from flowprior.registry import check_counts, check_numbers, choose
+from flowprior.registry import check_counts
+from flowprior.registry.options import check_numbers, choose
 from flowprior.streams.batches import CheckedBatches
 
 OWNER = "prior 'flow'"

@@ -24,14 +24,15 @@ from torch import Tensor, nn
 
 from flowprior.extensions.densities.network import VaeNetwork, quasi_normal
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import normal
 from flowprior.ops.mixture import LOG_2PI
+from flowprior.ops.random import normal
 from flowprior.priors.base import Prior
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.network_training import DensityTraining, train_density
 from flowprior.priors.subspace_prior import InferredLatents
-from flowprior.registry import check_counts, check_numbers
+from flowprior.registry import check_counts
+from flowprior.registry.options import check_numbers
 from flowprior.streams.batches import Batch, CheckedBatches
 
 OWNER = "prior 'vae'"

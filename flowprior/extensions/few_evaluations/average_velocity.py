@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition, Conditions
-from flowprior.conditions import rows as rows_of
+from flowprior.conditions.rows import rows as rows_of
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
 from flowprior.extensions.few_evaluations.intervals import AVERAGES, INTERVALS, tell_intervals

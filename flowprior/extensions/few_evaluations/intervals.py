@@ -16,7 +16,7 @@ from flowprior.errors import OptionError
 from flowprior.networks.embeddings import TimeConditionEmbedding, TimeEmbedding, zeroed
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.registry import check_numbers
+from flowprior.registry.options import check_numbers
 from flowprior.samplers import CountedVelocity, FixedStepSampler, Sampler
 from flowprior.samplers.fixed import Last, Uniform
 from flowprior.training import TimeDistribution

@@ -16,8 +16,7 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 from flowprior.errors import CheckpointError
 from flowprior.flow.description import plain_names, refuse_non_finite
 from flowprior.flow.files import find_flow, read_flow
-from flowprior.storage import load_tensors
-from flowprior.storage.tensor_files import part_of
+from flowprior.storage.tensor_files import load_tensors, part_of
 
 WRAPPERS = ("ema", "state_dict", "model_state_dict", "model")
 """Names under which files of other programs keep weights beside other things; the first is taken."""

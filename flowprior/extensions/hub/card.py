@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from flowprior.errors import CheckpointError
 from flowprior.extensions.hub.contents import body_of, head_of, is_word
 from flowprior.flow.description import read_description, weights_digest
-from flowprior.storage import read_text, remove_files, write_text
+from flowprior.storage.reading import read_text
+from flowprior.storage.writing import remove_files, write_text
 
 if TYPE_CHECKING:
     from flowprior.evaluation import Result

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowprior.conditions import Condition
-from flowprior.display import markdown_table
+from flowprior.display.shown import markdown_table
 from flowprior.flow.description import samples_ending, tensor_option, weights_digest
 from flowprior.flow.readers import TEXT_ENCODER, TEXTUAL, WHOLE, names_of
 from flowprior.priors.saved import KEPT

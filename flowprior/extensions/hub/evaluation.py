@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from flowprior.display import markdown_table
+from flowprior.display.shown import markdown_table
 from flowprior.evaluation.result import REAL_DATA, SECONDS, Result
 from flowprior.evaluation.summary import as_text, means_over_seeds
 from flowprior.extensions.hub.contents import code

@@ -29,10 +29,9 @@ from flowprior.extensions.hub.card import (
 from flowprior.flow import Flow
 from flowprior.flow.description import DESCRIPTION, bindings_of, digest_of, read_description
 from flowprior.flow.files import load_flow, load_prior_of, save_flow
-from flowprior.registry import package_version
-from flowprior.storage import write_text
+from flowprior.registry.plugins import package_version
 from flowprior.storage.user_paths import expanded
-from flowprior.storage.writing import one_line
+from flowprior.storage.writing import one_line, write_text
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -17,21 +17,11 @@ from typing import Any
 import numpy as np
 
 from flowprior.errors import CheckpointError
-from flowprior.storage import (
-    Binding,
-    FolderLock,
-    bind,
-    is_leftover,
-    read_json,
-    remove_files,
-    remove_leftovers,
-    replacing,
-    signed,
-    unsigned,
-    write_json,
-)
-from flowprior.storage.digests import file_sha256
+from flowprior.storage.digests import Binding, bind, file_sha256, signed, unsigned
 from flowprior.storage.lock import NAME as LOCK
+from flowprior.storage.lock import FolderLock
+from flowprior.storage.reading import read_json
+from flowprior.storage.writing import is_leftover, remove_files, remove_leftovers, replacing, write_json
 
 MANIFEST, ARRAY = "encoded.json", "latents.npy"
 FORMAT = 1

@@ -43,7 +43,7 @@ def train_encoder(
     from flowprior.data import load_data
     from flowprior.extensions.latents.training import VaeTraining, measure_reconstruction, train_vae
     from flowprior.extensions.latents.vae import VaeEncoder
-    from flowprior.progress import stage
+    from flowprior.progress.stages import stage
     from flowprior.training.components import resolve_device
 
     VaeEncoder.check_file(out)

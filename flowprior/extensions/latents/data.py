@@ -15,8 +15,9 @@ from flowprior.conditions import Conditions
 from flowprior.data.base import Data
 from flowprior.errors import InputError
 from flowprior.extensions.latents.cache import Notify, Source, cached_latents
-from flowprior.models import EncodedData, LatentEncoder
-from flowprior.progress import Stage, stage
+from flowprior.models import LatentEncoder
+from flowprior.models.encoders import EncodedData
+from flowprior.progress.stages import Stage, stage
 from flowprior.storage.user_paths import expanded
 
 MOST_AT_ONCE = 1024

@@ -21,8 +21,8 @@ from flowprior.extensions.latents.network import ConvolutionalVae
 from flowprior.extensions.latents.vae import VaeEncoder
 from flowprior.models.base import PRECISIONS, in_precision
 from flowprior.models.encoders import LatentEncoder, padded
-from flowprior.progress import stage
-from flowprior.registry import check_count, check_numbers, choose
+from flowprior.progress.stages import stage
+from flowprior.registry.options import check_count, check_numbers, choose
 
 REPORT_EVERY = 100
 """The number of steps between two lines of progress."""

@@ -10,9 +10,9 @@ from torch import Tensor
 from flowprior.errors import InputError, OptionError
 from flowprior.extensions.latents.network import ConvolutionalVae
 from flowprior.models import Encoder, LatentEncoder
-from flowprior.storage import check_place, load_tensors, save_tensors
-from flowprior.storage.tensor_files import SizedBy, part_of, sizes_of
+from flowprior.storage.tensor_files import SizedBy, load_tensors, part_of, save_tensors, sizes_of
 from flowprior.storage.user_paths import existing_file
+from flowprior.storage.writing import check_place
 
 SHIPPED = Path(__file__).parent / "weights" / "vae-emoji-32.safetensors"
 """The weights in the package, for emoji of 32 pixels."""

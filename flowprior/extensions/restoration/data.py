@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flowprior.conditions import Condition, Parts, labels_in
+from flowprior.conditions import Condition, Parts
+from flowprior.conditions.rows import labels_in
 from flowprior.data.base import DATA, Split, load_data
 from flowprior.data.splits import check_seed
 from flowprior.errors import InputError, OptionError
-from flowprior.registry import check_counts, check_numbers, choose
+from flowprior.registry import check_counts
+from flowprior.registry.options import check_numbers, choose
 from flowprior.streams.data import Data, DerivedData, Observation
 
 PICTURE, LABEL = "picture", "label"

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flowprior.conditions import Conditions, Parts, kind_of
+from flowprior.conditions import Conditions, Parts
+from flowprior.conditions.values import kind_of
 from flowprior.metrics.base import Metric, MetricInfo
 from flowprior.metrics.ensembles import EnsembleMetric, PairedMetric, ensembles
 from flowprior.metrics.setup import Drawn, Setup

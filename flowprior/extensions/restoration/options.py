@@ -59,7 +59,7 @@ class GivenImages(Given):
         """
         import torch
 
-        from flowprior.conditions import as_value
+        from flowprior.conditions.values import as_value
 
         name, shape = _image_of(flow)
         others = [part for part in flow.condition.names if part != name]

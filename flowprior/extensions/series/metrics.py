@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import OptionError
-from flowprior.metrics import Drawn, Metric, MetricInfo, PairedMetric, Setup
-from flowprior.metrics.ensembles import ensembles
+from flowprior.metrics import Drawn, Metric, MetricInfo, Setup
+from flowprior.metrics.ensembles import PairedMetric, ensembles
 
 PROBABILITIES = (0.5, 0.9)
 """The probabilities of the central intervals."""

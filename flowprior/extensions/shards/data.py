@@ -28,7 +28,7 @@ from flowprior.extensions.shards.unpacking import (
     contents_of,
     unpacked_shard,
 )
-from flowprior.progress import stage
+from flowprior.progress.stages import stage
 from flowprior.storage.user_paths import is_there, user_path
 from flowprior.streams.data import MOST_CORRUPT, CorruptRecords, printable
 

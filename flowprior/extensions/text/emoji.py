@@ -25,12 +25,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flowprior.conditions import BETWEEN, Condition, Parts
+from flowprior.conditions import Condition, Parts
+from flowprior.conditions.rows import BETWEEN
 from flowprior.data.arrays import check_packing
 from flowprior.data.base import DATA, Data, Split
 from flowprior.data.splits import check_split
 from flowprior.errors import InputError, OptionError
-from flowprior.registry import choose
+from flowprior.registry.options import choose
 from flowprior.storage.user_paths import existing_file
 
 CONDITIONS = ("caption", "style", "group")

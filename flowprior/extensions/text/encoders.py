@@ -15,10 +15,9 @@ from torch.nn.utils.rnn import pad_sequence
 
 from flowprior.errors import DataNotFoundError, FlowpriorError, InputError, OptionError, pip_install
 from flowprior.models.encoders import LOCAL, Encoder, TextEncoder, TextEncoding
-from flowprior.registry import choose
-from flowprior.storage import read_json
+from flowprior.registry.options import choose
 from flowprior.storage.digests import file_sha256, settings_digest
-from flowprior.storage.reading import check_file
+from flowprior.storage.reading import check_file, read_json
 from flowprior.storage.tensor_files import SizedBy, sizes_in
 from flowprior.storage.user_paths import package_file
 from flowprior.storage.writing import one_line

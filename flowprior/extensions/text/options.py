@@ -87,7 +87,7 @@ class GivenCaptions(Given):
             OptionError: labels of a part that the flow does not have, or of which none is asked for.
             InputError: the flow has no text encoder, or another one than made its embeddings.
         """
-        from flowprior.conditions import as_value
+        from flowprior.conditions.values import as_value
 
         texts, words, asked = self.texts, {}, self.texts
         if labels or flow.condition.kind == "parts":

@@ -21,7 +21,7 @@ from flowprior.extensions.demo.answer import (
     stages,
 )
 from flowprior.flow import Flow
-from flowprior.pictures import figure_bytes
+from flowprior.pictures.saving import figure_bytes
 from tests.cli.conftest import Call
 from tests.words import WordEncoder
 

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from flowprior import Coupling, Flow, Path, Prior, train
 from flowprior.conditions import Condition
-from flowprior.couplings import ReflowCoupling
+from flowprior.couplings.reflow import ReflowCoupling
 from flowprior.data import TensorData
 from flowprior.errors import OptionError
 from flowprior.extensions.few_evaluations.average_velocity import AverageVelocity
-from flowprior.models import MODELS
+from flowprior.models.base import MODELS
 from flowprior.samplers import Sampler
 from flowprior.training import state
 from flowprior.training.components import resolve_config

@@ -13,7 +13,9 @@ from flowprior.conditions import Condition, Parts
 from flowprior.errors import OptionError
 from flowprior.extensions.few_evaluations.intervals import tell_intervals
 from flowprior.models import build_model
-from flowprior.samplers import AveragedVelocity, Sampler, time_grid
+from flowprior.samplers import Sampler
+from flowprior.samplers.base import AveragedVelocity
+from flowprior.samplers.fixed import time_grid
 from flowprior.training.objective import TimeDistribution
 
 CPU = torch.device("cpu")

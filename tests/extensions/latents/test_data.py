@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowprior.data import FolderData, TensorData
+from flowprior.data import TensorData
 from flowprior.data.base import Data, data_digest
+from flowprior.data.folder import FolderData
 from flowprior.errors import CheckpointError, InputError
 from flowprior.extensions.latents import data as module
 from flowprior.extensions.latents.data import EncodedImages

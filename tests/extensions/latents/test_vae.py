@@ -12,7 +12,7 @@ from flowprior.errors import CheckpointError, DataNotFoundError, InputError, Opt
 from flowprior.extensions.latents.training import measure_reconstruction
 from flowprior.extensions.latents.vae import SHIPPED, IdentityEncoder, VaeEncoder
 from flowprior.models import Encoder
-from flowprior.storage import save_tensors
+from flowprior.storage.tensor_files import save_tensors
 from tests.extensions.latents.pictures import pictures, small_vae
 
 

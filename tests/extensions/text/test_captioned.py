@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowprior.data import Subset, every_condition
+from flowprior.data import Subset
 from flowprior.extensions.text.image_text import CaptionedPictures
 from flowprior.streams.batches import CheckedBatches
+from flowprior.streams.data import every_condition
 from tests.pictures_on_disk import paint
 from tests.words import WordEncoder
 

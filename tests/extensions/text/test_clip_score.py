@@ -14,7 +14,7 @@ from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.evaluation import evaluate
-from flowprior.features import as_extractor
+from flowprior.features.base import as_extractor
 from flowprior.flow import Flow
 from flowprior.metrics import Setup
 from flowprior.metrics.setup import Reference

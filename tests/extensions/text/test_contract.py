@@ -14,7 +14,7 @@ import torch
 
 from flowprior.errors import FlowpriorError, InputError, OptionError
 from flowprior.models import Encoder, TextEncoder
-from flowprior.registry import spec_of
+from flowprior.registry.registry import spec_of
 from tests.text_models import CAPTIONS
 
 LONG = "a sleepy cat " * 800

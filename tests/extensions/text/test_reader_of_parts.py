@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Condition, Parts, TokenStates, as_value
+from flowprior.conditions import Condition, Parts, TokenStates
+from flowprior.conditions.values import as_value
 from flowprior.couplings import Coupling
 from flowprior.errors import InputError
 from flowprior.flow import Flow

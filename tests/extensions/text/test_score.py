@@ -14,7 +14,8 @@ from flowprior.data import Data, TensorData
 from flowprior.errors import OptionError
 from flowprior.evaluation import Result, evaluate
 from flowprior.extensions.text.score import ImageText
-from flowprior.features import Classifier, as_extractor
+from flowprior.features.base import as_extractor
+from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics import Setup
 from flowprior.metrics.setup import Reference

@@ -19,7 +19,8 @@ from flowprior.errors import FlowpriorError
 from flowprior.extensions.demo.answer import Field, Wanted, answer, command_of, fields_of
 from flowprior.flow import Flow
 from flowprior.models import Encoder
-from flowprior.pictures import figure_bytes, sample_grid
+from flowprior.pictures import sample_grid
+from flowprior.pictures.saving import figure_bytes
 from tests.cli.conftest import SHORT, Call, drawn, succeed
 from tests.words import WordEncoder
 
