@@ -6,9 +6,8 @@ import importlib.util
 import json
 import re
 import runpy
-from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,17 +35,17 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_there_are_twelve_pages_or_more() -> None:
-    assert len(PAGES) >= 12
-
-
-def test_every_folder_of_pages_has_a_header_and_a_place_in_the_order(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    pytest.importorskip("sphinx_gallery", reason="the docs extra is not installed")
+@pytest.fixture
+def gallery_pages(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The extension of the documentation, and sphinx-gallery as it was before another one of them."""
+    notebook = pytest.importorskip("sphinx_gallery.notebook", reason="the docs extra is not installed")
     monkeypatch.syspath_prepend(str(REPOSITORY / "docs" / "extensions"))
-    import gallery_pages
+    monkeypatch.setattr(notebook, "rst2md", notebook.rst2md)
+    return importlib.import_module("gallery_pages")
 
+
+def test_every_folder_of_pages_has_a_header_and_a_place_in_the_order(gallery_pages: ModuleType) -> None:
+    assert len(PAGES) >= 12
     assert {page.parent.name for page in PAGES} == set(gallery_pages.SECTIONS)
     assert list(gallery_pages.pages()) == [
         page for section in gallery_pages.SECTIONS for page in PAGES if page.parent.name == section
@@ -64,21 +63,10 @@ def test_a_page_has_a_title_and_ends_a_block_with_its_picture(page: Path) -> Non
     assert 30 <= len(lines) <= 110
 
 
-def missing_pages(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    import gallery_pages
-
-    monkeypatch.setattr(gallery_pages.importlib.util, "find_spec", lambda name: None)
-    yield from (page.stem for page in gallery_pages.pages() if gallery_pages.missing(page))
-
-
 def test_a_page_whose_peer_is_not_there_is_not_run_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    gallery_pages: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    pytest.importorskip("sphinx_gallery", reason="the docs extra is not installed")
-    monkeypatch.syspath_prepend(str(REPOSITORY / "docs" / "extensions"))
-    import gallery_pages
-
-    assert "torchcfm_loop" in set(missing_pages(monkeypatch))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     pattern = gallery_pages.runnable()
     assert not re.search(pattern, str(EXAMPLES / "loops" / "torchcfm_loop.py"))
     assert re.search(pattern, str(EXAMPLES / "loops" / "own_network.py"))
@@ -88,11 +76,9 @@ def test_a_page_whose_peer_is_not_there_is_not_run_and_says_so(
     assert source[0].index("=====") < source[0].index(".. note::") < source[0].index("Text.")
 
 
-def test_pages_are_run_without_lines_of_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("sphinx_gallery", reason="the docs extra is not installed")
-    monkeypatch.syspath_prepend(str(REPOSITORY / "docs" / "extensions"))
-    import gallery_pages
-
+def test_pages_are_run_without_lines_of_progress(
+    gallery_pages: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FLOWPRIOR_PROGRESS", "")
     monkeypatch.delenv("FLOWPRIOR_PROGRESS")
     assert shows_progress()
@@ -101,11 +87,9 @@ def test_pages_are_run_without_lines_of_progress(monkeypatch: pytest.MonkeyPatch
     assert not shows_progress()
 
 
-def notebook_of(page: Path, script: str, folder: Path) -> Any:
+def notebook_of(gallery_pages: ModuleType, page: Path, script: str, folder: Path) -> Any:
     """The notebook that the gallery offers for download, of a page whose script is another."""
-    pytest.importorskip("sphinx_gallery", reason="the docs extra is not installed")
     nbformat = pytest.importorskip("nbformat")
-    import gallery_pages
     import notebook_text
     from sphinx_gallery import gen_gallery, notebook
     from sphinx_gallery.py_source_parser import split_code_and_text_blocks
@@ -120,24 +104,17 @@ def notebook_of(page: Path, script: str, folder: Path) -> Any:
     return nbformat.reads(json.dumps(made), as_version=4)
 
 
-@pytest.fixture
-def extensions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The documentation's own, and sphinx-gallery as it was before one of them."""
-    notebook = pytest.importorskip("sphinx_gallery.notebook", reason="the docs extra is not installed")
-    monkeypatch.syspath_prepend(str(REPOSITORY / "docs" / "extensions"))
-    monkeypatch.setattr(notebook, "rst2md", notebook.rst2md)
-
-
-@pytest.mark.usefixtures("extensions")
 @pytest.mark.parametrize("page", PAGES, ids=names)
-def test_a_notebook_shows_no_markup_of_the_documentation(page: Path, tmp_path: Path) -> None:
-    made = notebook_of(page, page.read_text(encoding="utf-8"), tmp_path)
+def test_a_notebook_shows_no_markup_of_the_documentation(
+    gallery_pages: ModuleType, page: Path, tmp_path: Path
+) -> None:
+    made = notebook_of(gallery_pages, page, page.read_text(encoding="utf-8"), tmp_path)
     words = "\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")
     assert words.count("# ") >= 1
     assert not re.search(r":\w+:`|\.\. \w+::|(?<!`)`_(?!\w)", words)
 
 
-@pytest.mark.usefixtures("extensions")
+@pytest.mark.usefixtures("gallery_pages")
 def test_pages_are_named_by_their_title_and_entries_by_their_name() -> None:
     from notebook_text import without_roles
 
@@ -146,12 +123,13 @@ def test_pages_are_named_by_their_title_and_entries_by_their_name() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("extensions")
-def test_a_notebook_runs_in_an_empty_folder_and_shows_its_picture(tmp_path: Path) -> None:
+def test_a_notebook_runs_in_an_empty_folder_and_shows_its_picture(
+    gallery_pages: ModuleType, tmp_path: Path
+) -> None:
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     page = EXAMPLES / "designs" / "couplings_on_moons.py"
-    made = notebook_of(page, shortened(page.read_text(encoding="utf-8")), tmp_path)
+    made = notebook_of(gallery_pages, page, shortened(page.read_text(encoding="utf-8")), tmp_path)
     assert list(tmp_path.iterdir()) == []
     where = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(made, timeout=120, kernel_name="python3", resources=where).execute()

@@ -14,11 +14,11 @@ import pandas
 from matplotlib.figure import Figure
 
 from benchmarks.studies import tables
-from benchmarks.studies.tables import BASE, BASELINES, BUDGETS, FEATURES, OURS, study
+from benchmarks.studies.tables import BASE, BASELINES, BUDGETS, FEATURES, OURS, runs_of, select, study
 from flowprior.pictures import save_figure
 from flowprior.pictures.quality import Curve, draw_curves, look, name_below
 from flowprior.report.wording import ARROWS
-from flowprior.study.table import DataFrame, runs_of, select
+from flowprior.study.table import DataFrame
 
 WIDTH, DPI = 4.8, 130
 SMALL = 9

@@ -15,7 +15,6 @@ import jinja2
 
 from benchmarks.operators.comparison import full_size, operators, whole_steps
 from benchmarks.studies import RESULTS, STUDIES, charts, tables
-from flowprior.study.table import select
 
 DOCS = STUDIES.parents[1] / "docs"
 TARGET, README = DOCS / "results.md", DOCS.parent / "README.md"
@@ -53,7 +52,7 @@ def page() -> str:
 def claims() -> dict[str, Any]:
     """The numbers in ``standing.md.jinja``: least and largest ratios by metric, and steps."""
     ratios = {
-        "lead": tables.over_baselines(select(tables.lead(), steps=list(tables.BUDGETS))),
+        "lead": tables.over_baselines(tables.select(tables.lead(), steps=list(tables.BUDGETS))),
         "long": tables.over_baselines(tables.long_training()),
     }
     spans = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, reduce
 from numbers import Integral
+from operator import and_
 from statistics import fmean
 from typing import Any
 
@@ -14,10 +15,10 @@ import pandas
 
 from benchmarks.studies import RESULTS, STUDIES, moved_source
 from flowprior.display.shown import markdown_table
-from flowprior.evaluation.result import REAL_DATA
+from flowprior.evaluation.result import COLUMNS, REAL_DATA
 from flowprior.registry import parse_spec
 from flowprior.report.wording import number
-from flowprior.study.table import DataFrame, Series, read_table, runs_of, select, trained
+from flowprior.study.table import DataFrame, Series, read_table
 
 OURS, BASE = "default", "gaussian+condot"
 FEATURES = ("fid-cnn128", "fid-lite0")
@@ -39,6 +40,39 @@ FAR_ENOUGH: Mapping[str, float] = {"nearest-q05": 0.97, "nearest-q50": 0.9}
 def study(name: str) -> DataFrame:
     """The results of a study."""
     return read_table(RESULTS / f"{name}.csv.gz")
+
+
+# -- which rows of a table -------------------------------------------------------------------------------
+
+
+def runs_of(table: DataFrame) -> DataFrame:
+    """Return one row for each run of a table of :func:`read_table`: its name, setting, seed and facts."""
+    measured = [name for name in COLUMNS if name != "seed"]
+    return table.drop(columns=measured).drop_duplicates("run").reset_index(drop=True)
+
+
+def select(table: DataFrame, **where: Any) -> DataFrame:
+    """Return the rows whose columns have these values; None is an empty column, a list one of its values."""
+    return table[_chosen(table, where)] if where else table
+
+
+def trained(table: DataFrame, metric: str, split: str = "test", **where: Any) -> DataFrame:
+    """Return the values of one metric of the trained flows against one split, without real data."""
+    chosen = _chosen(table, {**where, "metric": metric, "step": None})
+    of_split = (table["split"] == split) | table["split"].isna()
+    return table[chosen & (table["flow"] != REAL_DATA) & of_split]
+
+
+def _chosen(table: DataFrame, where: Mapping[str, Any]) -> Series:
+    """Return for each row whether :func:`select` takes it."""
+    several = (list, tuple)
+    masks = [
+        table[name].isna()
+        if value is None
+        else table[name].isin(value if isinstance(value, several) else [value])
+        for name, value in where.items()
+    ]
+    return reduce(and_, masks)
 
 
 # -- how rows are written ---------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def eight_modes(flow: Flow, cell: Any, data: Any) -> list[Row]:
     shared = {"samples": OF_EACH_MODE, "split": "test"}
     rows = rows_of({"curvature": curvature(exact)})
     rows += rows_of(distances((x[: len(labels)], own[: len(labels)]), real), flow=REAL_DATA, **shared)
-    sampler, start = cell.samplers[0], None
+    sampler, start = cell.variant.specs[0], None
     for nfe in NFES:
         x = flow.solve(labels, nfe=nfe, sampler=sampler, generator=generator(cell.seed)).x
         found = distances((x, labels), real)

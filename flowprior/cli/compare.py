@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from flowprior.study import Grid
-    from flowprior.study.running import Outcome, Preview
+    from flowprior.study.running import Outcome
 
 FAILED = 1
 """The exit code where a run failed."""
@@ -194,15 +193,14 @@ def _grid(path: Path | None, out: Path, values: dict[str, Any], overrides: list[
         OptionError: that one names functions, and is not ``trusted``: somebody else may have written it.
     """
     from flowprior.study import StudyFolder, load_grid
-    from flowprior.study.variants import hooks_of
 
     given = {name: value for name, value in values.items() if value is not None}
     before = StudyFolder(out).grid
     if path is not None or given or overrides or not before.is_file():
         return load_grid(path, given, overrides)
     grid = load_grid(before)
-    if not trusted and (named := hooks_of(grid.as_dict())):
-        key, text = named[0]
+    if not trusted and grid.hooks:
+        text, key = next(iter(grid.hooks.items()))
         raise OptionError(
             f"compare: {before} names code ({key}='{text}'), which runs only where you say so: pass the file "
             f"(flowprior compare {before} --out {out}), or give --allow-hooks"
@@ -216,12 +214,12 @@ def _import_hooks(grid: Path | None, out: Path, allowed: bool) -> None:
     Their modules may register the data set.
     """
     from flowprior.study import StudyFolder, load_grid
-    from flowprior.study.variants import load_hooks
+    from flowprior.study.hooks import load_hooks
 
     if grid is not None:
-        load_hooks(load_grid(grid).as_dict())
+        load_hooks(load_grid(grid).hooks)
     elif allowed:
-        load_hooks(StudyFolder(out).read_plan()["grid"])
+        load_hooks(StudyFolder(out).read_plan().grid.hooks)
 
 
 def _run(grid: Grid, out: Path, json: bool) -> Outcome:
@@ -253,7 +251,7 @@ def _report(out: Path, json: bool, plot: Path | None, **options: str | None) -> 
         counts = {name: len(summary[name]) for name in ("skipped", "failed", "waiting")}
         print_json({"report": str(report), "best": summary["best"], **counts})
         return
-    tables = _tables(summary) if summary["metric"] else []
+    tables: list[Any] = [_table(summary)] if summary["metric"] else []
     tables += [note] if (note := prior_sentence(summary, summary["metric"])) else []
     counts = [f"{len(summary[name])} {name}" for name in ("failed", "waiting", "skipped") if summary[name]]
     print_rich(*tables, *([", ".join(counts)] if counts else []), f"the report is in {report}")
@@ -261,58 +259,61 @@ def _report(out: Path, json: bool, plot: Path | None, **options: str | None) -> 
         print_rich(f"the plot is in {plot}")
 
 
-def _tables(summary: dict[str, Any]) -> list[Table]:
-    """Return one table for each sampler: variants against NFE, mean and deviation of the summary's metric."""
+def _table(summary: dict[str, Any]) -> Table:
+    """Return variants against samplers and NFE, mean and deviation of the summary's metric."""
     from rich.text import Text
 
     from flowprior.report.page import quality_tables
     from flowprior.report.terminal import rich_table
 
-    metric, start, tables = summary["metric"], 0, []
+    metric = summary["metric"]
     found = next(table for table in quality_tables(summary) if table["metric"] == metric)
-    for sampler, width in found["groups"]:
-        place = slice(start, start + width)
-        start += width
-        title = f"{metric} ({found['better']}) on {summary['grid']['data']}, {sampler}"
-        rows = [
-            [row["label"], *(Text(of["value"], "bold" if of["best"] else "") if of else "" for of in cells)]
-            for row in found["rows"]
-            if any(cells := row["cells"][place])
+    samplers = [name for name, width in found["groups"] for _ in range(width)]
+    several = len(summary["samplers"]) > 1
+    names = zip(samplers, found["columns"], strict=True)
+    columns = [f"{name} {at}" if several else at for name, at in names]
+    rows = [
+        [
+            row["label"],
+            *(Text(of["value"], "bold" if of["best"] else "") if of else "" for of in row["cells"]),
         ]
-        tables += [rich_table(title, ["evaluations", *found["columns"][place]], [rows])] if width else []
-    return tables
+        for row in found["rows"]
+    ]
+    title = f"{metric} ({found['better']}) on {summary['grid']['data']}, {', '.join(summary['samplers'])}"
+    return rich_table(title, ["evaluations", *columns], [rows])
 
 
-def _show_plan(found: Preview, json: bool) -> None:
-    """Print the runs, and which of them are done."""
-    from flowprior.study.runs import name_of_skipped
+def _show_plan(found: dict[str, Any], json: bool) -> None:
+    """Print the runs of a preview, and which of them are done."""
+    from flowprior.study.running import FINISHED, name_of_refused
 
+    runs, grid = found["runs"], found["grid"]
+    left = sum(run["state"] != FINISHED for run in runs)
     if json:
-        values = asdict(found) | {"to_run": len(found.to_run)}
-        print_json({"cells": values.pop("runs"), **values})
+        print_json({"cells": runs, "skipped": found["skipped"], "grid": grid, "to_run": left})
         return
-    skipped = [f"skipped {name_of_skipped(row)}: {row['reason']}" for row in found.skipped]
-    grid, training, left = found.grid, found.grid["training"], len(found.to_run)
+    skipped = [f"skipped {name_of_refused(row)}: {row['reason']}" for row in found["skipped"]]
+    training = grid["training"]
     budget = (
         f"each: {training['steps']:,} steps of {training['batch_size']} pairs, model {grid['model']}; "
         f"{grid['samples']:,} samples at NFE {', '.join(map(str, grid['nfe']))}"
     )
-    to_do = f"{left} of {len(found.runs)} runs to make"
+    to_do = f"{left} of {len(runs)} runs to make"
     if not left:
-        to_do = f"all {len(found.runs)} runs are finished; nothing is to be made"
-    print_rich(_table_of_runs(found), *skipped, budget, to_do)
+        to_do = f"all {len(runs)} runs are finished; nothing is to be made"
+    print_rich(_table_of_runs(runs, grid["data"]), *skipped, budget, to_do)
 
 
-def _table_of_runs(found: Preview) -> Table:
+def _table_of_runs(runs: list[dict[str, Any]], data: str) -> Table:
     """Return one row a variant: how many of its runs are in which state."""
     from flowprior.report.terminal import rich_table
     from flowprior.study.running import STATES
 
     counts: dict[str, Counter[str]] = {}
-    for run in found.runs:
-        counts.setdefault(run.variant, Counter())[run.state] += 1
+    for run in runs:
+        counts.setdefault(run["variant"], Counter())[run["state"]] += 1
     rows = [[label, *(str(own[state] or "") for state in STATES)] for label, own in counts.items()]
-    return rich_table(f"runs on {found.grid['data']}", ["variant", *STATES], [rows], title_justify="left")
+    return rich_table(f"runs on {data}", ["variant", *STATES], [rows], title_justify="left")
 
 
 def _notify(line: str) -> None:

@@ -178,7 +178,7 @@ def references(given: list[str] | None, default: str) -> dict[str, str]:
     Raises:
         OptionError: a name that is given twice.
     """
-    from flowprior.study.variants import split_label
+    from flowprior.study.grid import split_label
 
     pairs = [split_label(text) for text in given or [default]]
     names = [label or ("test" if len(pairs) == 1 else spec) for label, spec in pairs]

@@ -34,6 +34,8 @@ EXPECTED = {
     "float_parsing": "a number",
     "bool_type": "true or false",
     "string_type": "a text",
+    "tuple_type": "a list",
+    "dict_type": "a section of keys",
     "greater_than": "a number above {gt:g}",
     "greater_than_equal": "{ge:g} or more",
     "less_than": "a number below {lt:g}",

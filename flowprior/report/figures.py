@@ -1,8 +1,7 @@
 """Values against the number of evaluations: figures of an evaluation and of a comparison, charts of the page.
 
-The figure of an evaluation has a panel for each metric and a curve for each sampler; that of a comparison has
-a curve with a marker of its own for each variant. The page shows one chart for each metric and sampler, and
-others of values against training steps.
+A figure has a panel for each metric, with a curve for each sampler of an evaluation or each variant of a
+comparison. The page shows each panel by itself, and others of values against training steps.
 """
 
 from __future__ import annotations
@@ -25,14 +24,12 @@ from flowprior.pictures.quality import (
     draw_curves,
     evaluations_label,
     legible_names,
-    look,
-    name_below,
     named_lines,
     short_names,
 )
 from flowprior.pictures.saving import SUFFIXES, figure_bytes
 from flowprior.report.terminal import title_of
-from flowprior.report.wording import ARROWS, number
+from flowprior.report.wording import ARROWS
 from flowprior.storage.writing import check_place
 from flowprior.study.summary import Rows
 
@@ -47,10 +44,6 @@ LETTERS_AN_INCH, SAMPLE_LETTERS, MOST_COLUMNS = 13, 6, 4
 """The letters of a legend in an inch, those that the sample of a line takes, and the most columns."""
 PLAIN_TEXT: Any = {"text.parse_math": False}
 """A dollar sign in a name is no formula."""
-CHART_WIDTH, CHART_HEIGHT, LINE_HEIGHT = 344, 250, 13.5
-"""The size of a chart in points, and the height of each name below it."""
-Names = Mapping[str, str]
-"""Label of a variant -> its name in a chart; the first ones have the first looks."""
 
 
 def save_plot(result: Result, path: Path | str) -> None:
@@ -105,91 +98,53 @@ def comparison_figure(summary: Mapping[str, Any]) -> Figure:
     Raises:
         OptionError: there is no value yet.
     """
-    rows, metrics = summary["quality"], summary["metrics"]
-    there = {row["metric"] for row in rows}
-    about = {
-        name: (info["better"], info["real_data_score"])
-        for name, info in metrics.items()
-        if name in there and info["better"]
-    }
+    about = _ranked(summary, summary["quality"])
     if not about:
         raise OptionError("plot: no run has a value yet; run the comparison first")
-    names = legible_names([variant["label"] for variant in summary["variants"]])
-    rows = sorted(rows, key=lambda row: list(summary["samplers"]).index(row["sampler"]))
     seeds = len(summary["grid"]["seeds"])
     bars = f", bars: deviation over {seeds} seeds" if seeds > 1 else ""
-
-    def name(row: Row) -> str:
-        return names[row["variant"]] + f", {row['sampler']}" * (len(summary["samplers"]) > 1)
-
-    return metric_panels(about, rows, name, f"{summary['grid']['data']}{bars}")
+    title = f"{summary['grid']['data']}{bars}"
+    return metric_panels(about, summary["quality"], _curve_namer(summary), title)
 
 
-def quality_charts(summary: Mapping[str, Any]) -> Rows:
-    """Return one group of charts for each sampler, one chart for each metric: values against NFE."""
-    names, groups = chart_names(summary), []
-    for sampler in summary["samplers"]:
-        rows = [row for row in summary["quality"] if row["sampler"] == sampler]
-        doubling, charts = not any(row["adaptive"] for row in rows), []
-        for metric, about in summary["metrics"].items():
-            own = [row for row in rows if row["metric"] == metric]
-            if about["better"] and own:
-                texts = {"better": about["better"], "about": about["description"]}
-                options = {"level": about["real_data_score"], "doubling": doubling}
-                charts.append(line_chart(own, names, **texts, **options))
-        groups += [{"sampler": sampler, "charts": charts}] if charts else []
-    return groups
-
-
-def convergence_charts(summary: Mapping[str, Any]) -> Rows:
-    """Return one chart for each metric and NFE of the curve: values against training steps."""
-    names, charts = chart_names(summary), []
-    for goal in summary["convergence"]:
-        places = (goal["metric"], goal["nfe"])
-        rows = [row for row in summary["curve"] if (row["metric"], row["nfe"]) == places]
-        better = summary["metrics"][goal["metric"]]["better"]
-        texts = {"better": better, "about": f"with {counted(round(goal['nfe']), 'evaluation')}"}
-        options = {"level": goal["target"], "level_name": "baseline's end", "doubling": False}
-        charts.append(line_chart(rows, names, x="step", **texts, **options))
-    return charts
-
-
-def line_chart(
-    rows: Rows, names: Names, *, better: str, about: str, x: str = "nfe", **options: Any
-) -> dict[str, Any]:
-    """Return a metric's name, better side and text, with lines of one variant each as an ``<img>`` element.
+def charts(summary: Mapping[str, Any], x: str = "nfe") -> list[dict[str, str]]:
+    """Return one chart for each metric, an ``<img>`` element beside its name, better side and description.
 
     Args:
-        rows: of one metric, as report.json has them.
-        names: of the variants.
-        better: ``"lower"``, ``"higher"`` or ``""``.
-        about: what stands below the metric's name.
+        summary: of :func:`flowprior.study.summary.summarise`.
         x: what stands along the bottom, ``"nfe"`` or ``"step"``.
-        options: further ones of :func:`flowprior.pictures.quality.draw_curves`.
     """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
+    rows, found = summary["quality" if x == "nfe" else "curve"], []
+    for metric, about in _ranked(summary, rows).items():
+        figure = metric_panels({metric: about}, rows, _curve_namer(summary, x), "", x)
+        source = f"data:image/svg+xml;base64,{base64.b64encode(figure_bytes(figure, 'svg')).decode()}"
+        axis = {"nfe": "evaluations", "step": "training steps"}[x]
+        image = f'<img src="{source}" alt="{escape(metric)} against {axis}">'
+        description = summary["metrics"][metric]["description"]
+        found.append({"metric": metric, "better": BETTER[about[0]], "about": description, "image": image})
+    return found
 
-    metric, curves = rows[0]["metric"], curves_of(rows, lambda row: names[row["variant"]], x)
-    styles = {name: look(place) for place, name in enumerate(names.values())}
-    height = CHART_HEIGHT + LINE_HEIGHT * (len(curves) + 1)
-    with rc_context(PLAIN_TEXT):
-        figure = Figure(figsize=(CHART_WIDTH / 72, height / 72), layout="constrained")
-        axes = figure.subplots()
-        draw_curves(axes, curves, better=better, styles=styles, **options)
-        with_prior = any(0 in curve.places for curve in curves.values())
-        axes.set_xlabel(evaluations_label(with_prior) if x == "nfe" else "training steps")
-        name_below(axes)
-    ends = [
-        f"{name} from {number(curve.means[0])} at {number(curve.places[0])} to {number(curve.means[-1])} at "
-        f"{number(curve.places[-1])}"
-        for name, curve in curves.items()
-    ]
-    axis = {"nfe": "evaluations", "step": "training steps"}[x]
-    source = f"data:image/svg+xml;base64,{base64.b64encode(figure_bytes(figure, 'svg')).decode()}"
-    description = escape(f"{metric} against {axis}: {'; '.join(ends)}")
-    image = f'<img src="{source}" alt="{description}">'
-    return {"metric": metric, "better": BETTER[better], "about": about, "image": image}
+
+def _ranked(summary: Mapping[str, Any], rows: Rows) -> dict[str, tuple[str, float | None]]:
+    """Return the better side and the real-data score of the metrics of these rows that have such a side."""
+    there = {row["metric"] for row in rows}
+    return {
+        name: (about["better"], about["real_data"].get("test"))
+        for name, about in summary["metrics"].items()
+        if name in there and about["better"]
+    }
+
+
+def _curve_namer(summary: Mapping[str, Any], x: str = "nfe") -> Callable[[Row], str]:
+    """Return a function that names the curve of a row; sampler or NFE are named if there are several."""
+    names = legible_names([variant["label"] for variant in summary["variants"]])
+
+    def name(row: Row) -> str:
+        if x == "step":
+            return f"{names[row['variant']]}, {counted(round(row['nfe']), 'evaluation')}"
+        return names[row["variant"]] + f", {row['sampler']}" * (len(summary["samplers"]) > 1)
+
+    return name
 
 
 def check_plot(path: Path | str) -> None:
@@ -212,13 +167,12 @@ def curves_of(rows: Rows, name: Callable[[Row], str], x: str = "nfe") -> dict[st
     }
 
 
-def chart_names(summary: Mapping[str, Any]) -> Names:
-    """Return the names of the variants that are run."""
-    return legible_names([variant["label"] for variant in summary["variants"] if not variant["skipped"]])
-
-
 def metric_panels(
-    about: Mapping[str, tuple[str, float | None]], rows: Rows, name: Callable[[Row], str], title: str
+    about: Mapping[str, tuple[str, float | None]],
+    rows: Rows,
+    name: Callable[[Row], str],
+    title: str,
+    x: str = "nfe",
 ) -> Figure:
     """Return a figure with a panel for each metric, one legend and a title.
 
@@ -226,7 +180,8 @@ def metric_panels(
         about: metric -> its better side, ``"lower"``, ``"higher"`` or ``""``, and its real-data score.
         rows: of a summary.
         name: gives the name of the curve of a row.
-        title: of the figure.
+        title: of the figure; empty for none, and none of its panel either.
+        x: what stands along the bottom, ``"nfe"`` or ``"step"``.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -238,10 +193,11 @@ def metric_panels(
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         for number, (metric, (better, level)) in enumerate(about.items(), 1):
             axes = figure.add_subplot(lines, columns, number)
-            curves = curves_of([row for row in rows if row["metric"] == metric], name)
-            draw_curves(axes, curves, better=better, level=level)
-            axes.set_xlabel(evaluations_label(any(0 in curve.places for curve in curves.values())))
-            axes.set_title(metric + ARROWS[better], fontsize=10)
+            curves = curves_of([row for row in rows if row["metric"] == metric], name, x)
+            draw_curves(axes, curves, better=better, level=level, doubling=x == "nfe")
+            with_prior = any(0 in curve.places for curve in curves.values())
+            axes.set_xlabel(evaluations_label(with_prior) if x == "nfe" else "training steps")
+            axes.set_title((metric + ARROWS[better]) if title else "", fontsize=10)
         _legend(figure)
         figure.suptitle(title, fontsize=10)
     return figure

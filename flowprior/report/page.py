@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
+from flowprior.display.shown import counted
 from flowprior.errors import FlowpriorError, pip_install
 from flowprior.evaluation.summary import OWN_NFE, SIGNS, place_of
 from flowprior.pictures.quality import BETTER
 from flowprior.report import wording
-from flowprior.report.figures import convergence_charts, quality_charts
+from flowprior.report.figures import charts
 from flowprior.report.gallery import galleries
 from flowprior.report.wording import count, data_size, duration, number, p_value, with_spread
 from flowprior.storage.writing import write_text
-from flowprior.study.folders import Collection, StudyFolder, collect, write_object
-from flowprior.study.summary import VALIDATION, Rows, summarise
+from flowprior.study.folder import Study, StudyFolder, read_study, write_object
+from flowprior.study.grid import dump_grid
+from flowprior.study.summary import Rows, summarise
 from flowprior.study.table import result_rows, write_results
 
-COSTS: dict[str, tuple[str, Callable[[float | None], str], bool]] = {
-    "prior_fit_seconds": ("fit the prior", duration, True),
-    "prior_bytes": ("keep the prior", data_size, True),
-    "seconds_per_step": ("one training step", duration, True),
-    "transport_cost": ("transport cost, coupled", number, False),
-    "transport_cost_unpaired": ("transport cost, not coupled", number, False),
+COSTS: dict[str, tuple[str, Callable[[float | None], str]]] = {
+    "prior_fit_seconds": ("fit the prior", duration),
+    "prior_bytes": ("keep the prior", data_size),
+    "seconds_per_step": ("one training step", duration),
+    "transport_cost": ("transport cost, coupled", number),
+    "transport_cost_unpaired": ("transport cost, not coupled", number),
 }
-"""Cost -> its name, the function that writes it, and whether it is drawn as bars."""
+"""Cost -> its name, and the function that writes it."""
 
 
 def require_report_extra() -> None:
@@ -49,8 +50,8 @@ def write_report(
 
     Args:
         out: directory of the comparison.
-        baseline: what to compare with from now on; None leaves it as it is.
-        metric: what the summary is about from now on; None leaves it as it is.
+        baseline: what to compare with; None is that of the grid.
+        metric: what the summary is about; None is that of the grid.
 
     Returns:
         What report.json holds.
@@ -62,22 +63,23 @@ def write_report(
     """
     folder = StudyFolder(out)
     require_report_extra()
-    collection = collect(folder)
-    changes = {"baseline": baseline, "metric": metric}
-    collection.grid |= {name: value for name, value in changes.items() if value is not None}
-    summary = summarise(collection)
-    page = _page(summary, collection)
+    study = read_study(folder)
+    grid = study.plan.grid
+    chosen = {
+        "baseline": grid.baseline if baseline is None else baseline,
+        "metric": grid.metric if metric is None else metric,
+    }
+    study.plan = replace(study.plan, grid=replace(grid, **chosen))
+    summary = summarise(study)
+    page = _page(summary, study, folder)
     with folder.lock():
-        if any(changes.values()):
-            write_object(folder.plan, {**folder.read_plan(), "grid": collection.grid})
-            write_text(folder.grid, tomli_w.dumps(collection.grid))
-        write_results(folder.results, result_rows(collection))
+        write_results(folder.results, result_rows(study))
         write_object(folder.values, summary)
         write_text(folder.report, page)
     return summary
 
 
-def _page(summary: dict[str, Any], collection: Collection) -> str:
+def _page(summary: dict[str, Any], study: Study, folder: StudyFolder) -> str:
     """Return the page: the template shows the parts of the summary, in the words of ``wording``."""
     from jinja2 import Environment, StrictUndefined
 
@@ -85,18 +87,18 @@ def _page(summary: dict[str, Any], collection: Collection) -> str:
         files("flowprior.report").joinpath(name).read_text(encoding="utf-8")
         for name in ("page.css", "page.html.jinja")
     )
-    content = vars(wording) | summary | {"summary": summary, "css": css}
+    content = vars(wording) | summary | {"summary": summary, "css": css, "counted": counted}
     return (
         Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
         .from_string(template)
         .render(
             content,
-            quality_charts=quality_charts(summary),
-            convergence_charts=convergence_charts(summary),
-            galleries=galleries(collection),
+            quality_charts=charts(summary),
+            curve_charts=charts(summary, "step"),
+            galleries=galleries(study, folder),
             tables=quality_tables(summary),
-            cost_columns=_cost_columns(summary),
-            toml=tomli_w.dumps(collection.grid),
+            cost_columns=COSTS,
+            toml=dump_grid(study.plan.grid),
         )
     )
 
@@ -108,36 +110,32 @@ def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
     """
     # A metric …-std is a deviation inside one evaluation; the table shows that over seeds.
     metrics = [metric for metric in summary["metrics"] if not metric.endswith("-std")]
-    scores = {metric: summary["metrics"][metric]["real_data_score"] for metric in metrics}
-    parts: list[tuple[str, str, Rows, dict[str, float | None]]] = [
-        ("", "", summary["quality"], scores),
-        (VALIDATION, "the validation split", summary[VALIDATION], {}),
-    ]
-    for name, own in summary["references"].items():
-        parts.append((name, f"the test split of {own['data']}", own["quality"], own["real_data_score"]))
+    texts = {"validation": "the validation split"}
+    texts |= {name: f"the test split of {spec}" for name, spec in summary["grid"]["references"].items()}
     return [
-        _quality_table(summary, metric, part, against, rows, scores.get(metric))
-        for part, against, found, scores in parts
+        _quality_table(summary, metric, split, texts.get(split, ""), rows)
+        for split, found in {"test": summary["quality"], **summary["splits"]}.items()
         for metric in metrics
         if (rows := [row for row in found if row["metric"] == metric])
     ]
 
 
 def _quality_table(
-    summary: dict[str, Any], metric: str, part: str, against: str, rows: Rows, score: float | None
+    summary: dict[str, Any], metric: str, split: str, against: str, rows: Rows
 ) -> dict[str, Any]:
-    """Return the table of one metric; ``part`` names the split, unless it is the study's own test split."""
-    samplers, about = list(summary["samplers"]), summary["metrics"][metric]
+    """Return the table of one metric; ``against`` says what the split is, of another than the test split."""
+    samplers, about = summary["samplers"], summary["metrics"][metric]
     columns: dict[tuple[int, float], dict[str, dict[str, Any]]] = {}
     for row in rows:
         columns.setdefault((samplers.index(row["sampler"]), place_of(row)), {})[row["variant"]] = row
     places = sorted(columns)
     shown = [_column(columns[place], SIGNS[about["better"]]) for place in places]
-    against = against or about["reference"]
+    score = about["real_data"].get(split)
     return {
-        "metric": f"{metric}, {part}" if part else metric,
+        "metric": f"{metric}, {split}" if against else metric,
         "better": BETTER[about["better"]],
-        "about": f"{about['description']}; {about['samples']:,} samples against {against}",
+        "about": f"{about['description']}; {about['samples']:,} samples against "
+        f"{against or about['reference']}",
         "groups": [(name, sum(at == turn for at, _ in places)) for turn, name in enumerate(samplers)],
         "columns": ["own NFE" if nfe == OWN_NFE else count(nfe) if nfe else "0 (prior)" for _, nfe in places],
         "rows": [
@@ -145,7 +143,7 @@ def _quality_table(
             for label in dict.fromkeys(row["variant"] for row in rows)
         ],
         "real_data": None if score is None else number(score),
-        "note": "" if part else wording.prior_sentence(summary, metric),
+        "note": "" if against else wording.prior_sentence(summary, metric),
     }
 
 
@@ -153,8 +151,8 @@ def _column(rows: dict[str, dict[str, Any]], sign: int) -> dict[str, dict[str, A
     """Return values, whether they are the best, and below them a sampler's own NFE, the ratio and p."""
     best, cells = min(sign * row["mean"] for row in rows.values()), {}
     for label, row in rows.items():
-        test = row["against_baseline"] or {"ratio": None, "p_sign_flip": None}
-        ratio, p = test["ratio"], test["p_sign_flip"]
+        test = row["against_baseline"] or {"ratio": None, "p": None}
+        ratio, p = test["ratio"], test["p"]
         below = [f"{count(row['nfe'])} NFE"] if row["adaptive"] else []
         below += [] if ratio is None else [f"× {number(ratio)}"]
         below += [] if p is None else [f"p = {p_value(p)}"]
@@ -162,22 +160,3 @@ def _column(rows: dict[str, dict[str, Any]], sign: int) -> dict[str, dict[str, A
         value = with_spread(row["mean"], row["std"])
         cells[label] = {"value": value, "best": is_best, "below": " · ".join(below)}
     return cells
-
-
-def _cost_columns(summary: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the costs: title, the function that writes it, whether it is drawn as bars, cost by variant."""
-    rows = [row for row in summary["costs"] if row["sampling"]]
-    if not rows:
-        return []
-    columns = [(*COSTS[name], {row["variant"]: row[name] for row in rows}) for name in COSTS]
-    seconds: dict[tuple[str, float], dict[str, float]] = {}
-    for row in rows:
-        for at in row["sampling"]:
-            seconds.setdefault((at["sampler"], place_of(at)), {})[row["variant"]] = at["seconds_per_1000"]
-    last = [place for place in seconds if place[0] == next(iter(summary["samplers"]))][-1]
-    for place, own in seconds.items():
-        where = f"{place[0]}, " * (len(summary["samplers"]) > 1)
-        where += "own NFE" if place[1] == OWN_NFE else f"{count(place[1])} NFE"
-        columns.append((f"1,000 samples, {where}", duration, place == last, own))
-    names = ("title", "write", "bars", "costs")
-    return [dict(zip(names, column, strict=True)) for column in columns]

@@ -5,7 +5,7 @@ Made of plain rows, so that ``flowprior evaluate`` and ``flowprior inspect`` nee
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +16,12 @@ from flowprior.inspection.fitted_prior import FittedPrior
 from flowprior.inspection.inspect import Pairing
 from flowprior.inspection.misfit import LEVEL as MISFIT_LEVEL
 from flowprior.report.wording import ARROWS, comma_list
-from flowprior.study.summary import LEVEL
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 TRANSPORT = ("transport_cost", "transport_cost_unpaired")
 """The metrics of the cost of training pairs, coupled and unpaired."""
-MOST_COLUMNS = 6
-"""More metrics than these become rows."""
 LEFT = ("", "sampler", "metric", "prior", "prior + coupling", "evaluations", "variant")
 """Columns that stand at the left, and those that are kept in one line."""
 ONE_LINE = ("sampler", "guidance", "metric", "NFE")
@@ -72,58 +69,31 @@ def rich_table(
 
 
 def result_table(result: Result) -> Table:
-    """Return values by sampler, guidance and NFE, with the better side of each metric; real data come last.
+    """Return a line for each sampler, guidance and metric with its better side, and a column for each NFE.
 
-    A few metrics are columns; more of them are rows, so that the table keeps to the width of a page.
+    The last column has the real-data scores.
     """
     metrics, means = result.quality_metrics, result.means()
     names = {name: name + ARROWS[info.better] for name, info in metrics.items()} | {SECONDS: SECONDS}
-    scores = {name: result.real_data_score(name) for name in metrics} | {SECONDS: None}
-    real = {name: "" if score is None else f"{score:.4g}" for name, score in scores.items()}
-    groups = grouped(means, itemgetter("sampler", "guidance"))
+    scores = {name: result.real_data_score(name) for name in metrics}
+    real = {name: f"{score:.4g}" for name, score in scores.items() if score is not None}
+    counts = sorted({row["nfe"] for row in means})
     keys = [name for name in ("sampler", "guidance") if len({row[name] for row in means}) > 1]
-    title = title_of(result)
+    sections = []
+    for own in grouped(means, itemgetter("sampler", "guidance")).values():
+        cells = {
+            (row["metric"], row["nfe"]): f"{row['mean']:.4g}" if row["metric"] == SECONDS else as_text(row)
+            for row in own
+        }
+        lines = [[names[name], *(cells.get((name, n), "") for n in counts)] for name in names]
+        if real:
+            lines = [[*line, real.get(name, "")] for name, line in zip(names, lines, strict=True)]
+        terms = [own[0][key] if key == "sampler" else f"{own[0][key]:g}" for key in keys]
+        start = [terms, *([""] * len(keys) for _ in lines[1:])]
+        sections.append([[*first, *line] for first, line in zip(start, lines, strict=True)])
+    columns = [*keys, "metric", *(f"NFE {count:g}" for count in counts), *["real"] * bool(real)]
     caption = "\n".join([*_terms(result), *_prior_sentences(result, means, keys), *result.notes])
-    if len(metrics) > MOST_COLUMNS:
-        counts = sorted({row["nfe"] for row in means})
-        columns = [*keys, "metric", *(f"NFE {count:g}" for count in counts), "real"]
-        sections = [_by_metric(own, keys, names, counts, real) for own in groups.values()]
-        return rich_table(title, columns, sections, caption)
-    sections = [_by_nfe(own, keys, list(names)) for own in groups.values()]
-    table = rich_table(title, [*keys, "NFE", *names.values()], sections, caption)
-    if any(real.values()):
-        table.add_section()
-        table.add_row(*("" for _ in keys), "real", *real.values(), style="dim")
-    return table
-
-
-def _by_nfe(means: list[Row], keys: list[str], metrics: list[str]) -> Rows:
-    """Return a line for each number of evaluations of one sampler and guidance."""
-    cells = {(row["metric"], row["nfe"]): _cell(row) for row in means}
-    return [
-        [*_texts(means[0], keys), f"{nfe:g}", *(cells.get((name, nfe), "") for name in metrics)]
-        for nfe in dict.fromkeys(row["nfe"] for row in means)
-    ]
-
-
-def _by_metric(
-    means: list[Row], keys: list[str], names: Mapping[str, str], counts: list[float], real: Mapping[str, str]
-) -> Rows:
-    """Return a line for each metric of one sampler and guidance, which the first line names."""
-    cells = {(row["metric"], row["nfe"]): _cell(row) for row in means}
-    lines = [[names[name], *(cells.get((name, n), "") for n in counts), real[name]] for name in names]
-    start = [_texts(means[0], keys), *([""] * len(keys) for _ in lines[1:])]
-    return [[*first, *line] for first, line in zip(start, lines, strict=True)]
-
-
-def _texts(row: Row, keys: list[str]) -> list[str]:
-    """Return sampler and guidance of a row, where they are among the keys."""
-    return [row[key] if key == "sampler" else f"{row[key]:g}" for key in keys]
-
-
-def _cell(row: Row) -> str:
-    """Return ``12.34``, or ``12.34 ± 0.56`` over seeds; of seconds the mean."""
-    return f"{row['mean']:.4g}" if row["metric"] == SECONDS else as_text(row)
+    return rich_table(title_of(result), columns, sections, caption)
 
 
 def title_of(result: Result) -> str:
@@ -214,6 +184,6 @@ def _pairing_row(pairing: Pairing) -> dict[str, str | float]:
         **{f"{count} step{'s' * (count > 1)}": distance for count, distance in flow.distance.items()},
         "crossing": flow.crossing,
         "shift": flow.shift,
-        "gap": f"{gap['coefficient']:.3g}" + "*" * (gap["p_value"] < LEVEL),
+        "gap": f"{gap['coefficient']:.3g}" + "*" * (gap["p_value"] < MISFIT_LEVEL),
         "cost": pairing.transport_cost,
     }

@@ -25,6 +25,10 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 """The error numbers of file systems that cannot lock."""
 
 
+class FolderBusy(OptionError):
+    """A folder that another process is writing to."""
+
+
 class FolderLock:
     """The lock of a folder as a context; a missing folder is made.
 
@@ -39,7 +43,7 @@ class FolderLock:
             a killed process left, are removed as soon as the lock is held.
 
     Raises:
-        OptionError: another writer holds the lock.
+        FolderBusy: another writer holds the lock.
         CheckpointError: the folder cannot be written.
     """
 
@@ -79,7 +83,7 @@ class FolderLock:
                 self._lock.acquire(timeout=self.patience)
                 self.held = True
             except Timeout as error:
-                raise OptionError(
+                raise FolderBusy(
                     f"{self.folder} is being written by another process{self._owner()}; wait for its end, or "
                     "choose another directory"
                 ) from error

@@ -1,230 +1,330 @@
-"""The grid of a study: what is varied, what is held equal, how the flows are evaluated; and its TOML file."""
+"""The grid of a study: what is varied, what is held equal, how the flows are evaluated; and its TOML file.
+
+A grid names its variants, or axes of priors, couplings and paths whose combinations are its variants.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, fields, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import tomli_w
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic.dataclasses import dataclass
 
-from flowprior.display.shown import short
+from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
+from flowprior.evaluation.result import REAL_DATA
 from flowprior.evaluation.sweep import NFE
 from flowprior.flow.conditioning import check_guidance
+from flowprior.flow.predictions import check_name
 from flowprior.models.base import MODELS
-from flowprior.registry.options import choose, is_number
-from flowprior.study.variants import AXES, HOOKS, check_hook, checked_variants, labelled
+from flowprior.paths import Path as ProbabilityPath
+from flowprior.priors import Prior
+from flowprior.registry import Registry
+from flowprior.samplers import Sampler
+from flowprior.study.hooks import check_hook
+from flowprior.training.components import resolve_coupling
 from flowprior.training.config import (
     AUTO,
+    CHECKED,
     DEFAULT_PATH,
     DEFAULT_PRIOR,
     NO_LATENT,
+    Count,
+    Interval,
     TrainingConfig,
     check_keys,
+    in_one_line,
     training_options,
 )
 from flowprior.training.config_file import read_tree
 
-COUPLINGS = ("condot", "ot", "posterior")
-"""The couplings of a grid that names none; where a prior has no latents, ``posterior`` is left out."""
-
+REGISTRIES: dict[str, Registry[Any]] = {
+    "prior": Prior.registry,
+    "coupling": Coupling.registry,
+    "path": ProbabilityPath.registry,
+    "sampler": Sampler.registry,
+}
+COMBINED = ("priors", "couplings", "paths")
+"""The axes whose combinations are the variants of a grid that names none."""
 DECIDED_BY_GRID = {
     "seed": "write seeds = [0, 1, 2] in the grid (--seeds 3)",
     "keep_checkpoints": "it follows from curve.points",
 }
 """Keys of :class:`TrainingConfig` that a grid does not have, and what to do instead."""
-
 EVALUATION = ("metrics", "features", "batch_size", "classifier", "members")
 """Options of :func:`flowprior.evaluate` that a grid has; the others follow from its keys."""
-
 OWN_SPLITS = ("test", "validation")
 """Names of the splits of the grid's own data."""
-COMBINED = ("priors", "couplings", "paths")
-"""The axes whose combinations are trained where a grid names no variants."""
 MOST_SEEDS = 100_000
 """The largest n of ``seeds = n``."""
-Labels = Mapping[str, str]
+Labels = dict[str, str]
 """Label -> spec string, in the order in which the report shows them."""
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Quality at fixed NFE against training steps.
+def canonical(part: str, spec: str) -> str:
+    """Return a spec, built once as a check, with the component's own name in place of an alias."""
+    spec = spec.strip()
+    if part == "prior" and spec == AUTO:
+        raise OptionError(
+            "compare: expected the name of a prior, got 'auto'; run flowprior inspect --data DATA "
+            "--prior gmm --prior latent-gmm --coupling ot --coupling posterior, which ranks them on the data"
+        )
+    if spec in ("", AUTO):
+        return spec
+    if part == "coupling":
+        resolve_coupling(spec)
+    else:
+        REGISTRIES[part].resolve(spec)
+    name, colon, options = spec.partition(":")
+    return f"{REGISTRIES[part].record(name.strip()).name}{colon}{options}".rstrip(":")
 
-    Attributes:
-        points: checkpoints, spread evenly over the steps, the last one included; 0 for no curve.
-        nfe: evaluations of the velocity at each of them.
-        samples: how many samples are evaluated at each.
+
+def labelled(axis: str, given: Any) -> Labels:
+    """Return label -> spec of an axis such as ``"priors"``; every spec is built once as a check.
+
+    ``given`` is a mapping of labels to specs, or a list of ``spec`` or ``label=spec``. A spec without a label
+    is called by its component's name where that is unambiguous, else by itself.
     """
+    texts = list(given.values() if isinstance(given, Mapping) else given if isinstance(given, list) else [])
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise OptionError(
+            f"compare: {axis}={given!r} is not possible; give a list of specs such as 'name:key=value', one "
+            "or more"
+        )
+    pairs = given.items() if isinstance(given, Mapping) else map(split_label, given)
+    found = [(label, canonical(axis.removesuffix("s"), text)) for label, text in pairs]
+    specs = [spec for _, spec in found]
+    names = [spec.partition(":")[0] for spec in specs]
+    labels = [
+        label or (name if names.count(name) == 1 else spec)
+        for (label, spec), name in zip(found, names, strict=True)
+    ]
+    for value in (*specs, *labels):
+        if max(specs.count(value), labels.count(value)) > 1:
+            raise OptionError(f"compare: {axis} names '{value}' twice; leave one out")
+    return dict(zip(labels, specs, strict=True))
 
-    points: int = 6
-    nfe: tuple[int, ...] = (4, 15)
-    samples: int = 500
 
-    def __post_init__(self) -> None:
-        _check_counts("curve.points", (self.points,), 0)
-        _check_counts("curve.samples", (self.samples,), 2)
-        _check_counts("curve.nfe", self.nfe, 1)
+def split_label(text: str) -> tuple[str, str]:
+    """Return label and spec of ``label=spec`` or ``spec``; after a colon the equals sign is an option's."""
+    head, equals, tail = text.partition("=")
+    return (head.strip(), tail.strip()) if equals and ":" not in head else ("", text)
+
+
+def combinations(axes: Mapping[str, Any] | None = None) -> dict[str, Labels]:
+    """Return label -> parts of every prior × coupling × path; several paths are part of the labels.
+
+    Args:
+        axes: ``priors``, ``couplings`` and ``paths`` as :func:`labelled` takes them; those left out have
+            defaults.
+    """
+    usual = {
+        "priors": ["gaussian", DEFAULT_PRIOR],
+        "couplings": ["condot", "ot", "posterior"],  # left out where a prior has no latents
+        "paths": [DEFAULT_PATH],
+    }
+    priors, couplings, paths = (labelled(axis, {**usual, **(axes or {})}[axis]) for axis in COMBINED)
+    return {
+        " + ".join([prior, coupling, *([path] if len(paths) > 1 else [])]): {
+            "prior": priors[prior],
+            "coupling": couplings[coupling],
+            "path": paths[path],
+        }
+        for prior, coupling, path in product(priors, couplings, paths)
+    }
+
+
+def _prediction(name: str) -> str:
+    return check_name("compare", "prediction", name, AUTO)
+
+
+@in_one_line("compare", "variant.", "compare")
+@dataclass(frozen=True, config=CHECKED)
+class VariantSpec:
+    """The parts of a variant; what is left out is what :func:`flowprior.train` would take."""
+
+    prior: Annotated[str, AfterValidator(partial(canonical, "prior"))] = DEFAULT_PRIOR
+    """Source distribution."""
+    coupling: Annotated[str, AfterValidator(partial(canonical, "coupling"))] = AUTO
+    """Coupling of source and data samples."""
+    path: Annotated[str, AfterValidator(partial(canonical, "path"))] = DEFAULT_PATH
+    """Probability path between x0 and x1."""
+    prediction: Annotated[str, AfterValidator(_prediction)] = AUTO
+    """Prediction of the network."""
+    sampler: Annotated[str, AfterValidator(partial(canonical, "sampler"))] = ""
+    """The only sampler that evaluates it; empty for those of the grid."""
+    trainer: Annotated[str, AfterValidator(partial(check_hook, "trainer"))] = ""
+    """The function that trains it, as ``package.module:function``; empty for that of the grid."""
+
+
+def _distinct(values: tuple[int, ...]) -> tuple[int, ...]:
+    if not values or len(set(values)) < len(values):
+        raise OptionError(f"compare: expected one whole number or more, each once, got {list(values)}")
+    return values
+
+
+Counts = Annotated[tuple[Count, ...], Field(strict=False), AfterValidator(_distinct)]
+Samples = Annotated[int, Field(ge=2)]
+
+
+@in_one_line("compare", "curve.", "compare")
+@dataclass(frozen=True, config=CHECKED)
+class Curve:
+    """Quality at fixed NFE against training steps."""
+
+    points: Count = 6
+    """Checkpoints, spread evenly over the steps, the last one included; 0 for no curve."""
+    nfe: Annotated[tuple[Interval, ...], Field(strict=False), AfterValidator(_distinct)] = (4, 15)
+    """Evaluations of the velocity at each of them."""
+    samples: Samples = 500
+    """The number of samples that are evaluated at each."""
 
     def every(self, budget: int) -> int:
-        """Steps between two points, for a budget of so many; 0 for no curve."""
+        """Return the steps between two points, for a budget of so many; 0 for no curve."""
         return budget // min(self.points, budget) if self.points else 0
 
     def steps(self, budget: int) -> list[int]:
-        """Steps at which the curve has points; the last one is the budget."""
+        """Return the steps at which the curve has points; the last one is the budget."""
         points = min(self.points, budget)
         return [self.every(budget) * point for point in range(1, points)] + [budget] * (points > 0)
 
 
-@dataclass(frozen=True)
+def _section(name: str, given: Any) -> Mapping[str, Any]:
+    """Return a section of a file, checked to be one."""
+    if not isinstance(given, Mapping):
+        raise OptionError(f"compare: {name} is a section of keys, got {given!r}; write [{name}]")
+    return given
+
+
+def _curve(given: Any) -> Curve:
+    return given if isinstance(given, Curve) else Curve(**_section("curve", given))
+
+
+def _training(given: Any) -> TrainingConfig:
+    """Return the budget of every run: no samples on the way, and the share of dropped conditions a number."""
+    if not isinstance(given, TrainingConfig):
+        for name, advice in DECIDED_BY_GRID.items():
+            if name in _section("training", given):
+                raise OptionError(f"compare: training.{name} is no key of a grid; {advice}")
+        given = training_options(TrainingConfig(sample_every=0), given)
+    return replace(given, condition_dropout=given.dropped_share)
+
+
+def _variants(given: Any) -> dict[str, VariantSpec]:
+    if REAL_DATA in _section("variants", given):
+        raise OptionError(
+            f"compare: variants.'{REAL_DATA}' is not possible: real data have this name; choose another"
+        )
+    return {
+        label: own if isinstance(own, VariantSpec) else VariantSpec(**_section("variants.LABEL", own))
+        for label, own in given.items()
+    }
+
+
+def _model(spec: str) -> str:
+    if MODELS.parse(spec).name != AUTO:
+        MODELS.record(MODELS.parse(spec).name)
+    return spec
+
+
+def _references(given: Labels) -> Labels:
+    if taken := given.keys() & OWN_SPLITS:
+        raise OptionError(f"compare: references.{taken.pop()} is the grid's own split; choose another name")
+    return given
+
+
+def _evaluation(given: dict[str, Any]) -> dict[str, Any]:
+    check_keys(given, list(EVALUATION), "evaluation.", owner="compare")
+    return given
+
+
+def _seeds(given: Any) -> Any:
+    return list(range(given)) if type(given) is int and 0 < given <= MOST_SEEDS else given
+
+
+@in_one_line("compare", file="compare")
+@dataclass(frozen=True, config=CHECKED)
 class Grid:
     """Everything of a study but where it is written.
 
-    Attributes:
-        data: data set, as a name or spec string; its test split is the reference.
-        model: the velocity network, the same in every run.
-        latent: encoder to the latents that the flows live in, such as ``"vae"``; ``"none"`` for the data
-            themselves. Pictures are encoded once for all runs.
-        priors: label -> spec; every combination of prior, coupling and path is trained.
-        couplings: label -> spec.
-        paths: label -> spec.
-        samplers: label -> spec; every trained flow is evaluated with each. ``"auto"`` is what suits the
-            flow, see :attr:`flowprior.Flow.default_sampler`.
-        variants: label -> parts, in place of the combinations of priors, couplings and paths: ``prior``,
-            ``coupling``, ``path``, ``prediction``, ``sampler`` (in place of the grid's) and ``trainer``, all
-            optional; see :func:`flowprior.study.variants.checked_variants`.
-        seeds: of training and evaluation.
-        nfe: evaluations of the velocity; 0 is the prior alone, at the sampler's temperature.
-        samples: how many are evaluated at each.
-        conditions: those that samples are generated for: ``"reference"``, the test split's in its
-            proportions, or ``"balanced"``, every label equally often.
-        references: name -> data set; flows are evaluated against its test split, too, on samples for its own
-            conditions, as in ``{"unseen": "emoji:captions=unseen"}``.
-        validation: events held out of the training split, to choose a setting on; flows are evaluated
-            against them as against the test split. 0 for none.
-        evaluation_seed: added to the training's seed for the conditions and source samples of its evaluation.
-        guidance: strength of classifier-free guidance; 1 is none.
-        baseline: label of the variant that the others are compared with, such as ``"gaussian + condot"``;
-            empty for the standard normal with coupling and path ``condot``, or else the first one.
-        metric: the one that the summary is about; empty for the Fréchet distance where there is one.
-        training: the budget, the same in every run; conditions are dropped where it says so in a number.
-        curve: see :class:`Curve`.
-        evaluation: further options of :func:`flowprior.evaluate`, such as ``{"batch_size": 250}``.
-        trainer: ``package.module:function`` of ``f(config, data, out) -> Flow``, which trains a run on the
-            training split, in a folder of its own; empty for ``flowprior.train``.
-        values: of ``f(flow, run, data) -> list``, which gives further rows of a trained run
-            (:func:`flowprior.evaluation.result.table_row`); ``data`` is a :class:`~flowprior.study.Splits`.
-
     Raises:
-        OptionError: an impossible value, an axis without a component, or one that is named twice.
+        OptionError: an impossible value, or an axis without a component or with one that is named twice.
         UnknownComponentError: a name that is not registered.
     """
 
     data: str = "digits"
-    model: str = AUTO
+    """Data set, as a name or spec string; its test split is the reference."""
+    model: Annotated[str, AfterValidator(_model)] = AUTO
+    """The velocity network, the same in every run."""
     latent: str = NO_LATENT
-    priors: Labels = field(default_factory=lambda: labelled("priors", ["gaussian", DEFAULT_PRIOR]))
-    couplings: Labels = field(default_factory=lambda: labelled("couplings", COUPLINGS))
-    paths: Labels = field(default_factory=lambda: labelled("paths", [DEFAULT_PATH]))
-    samplers: Labels = field(default_factory=lambda: labelled("samplers", [AUTO]))
-    variants: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    nfe: tuple[int, ...] = NFE
-    samples: int = 2000
-    conditions: str = "reference"
-    references: Labels = field(default_factory=dict)
-    validation: int = 0
-    evaluation_seed: int = 0
+    """Encoder to the latents that the flows live in, such as ``"vae"``; ``"none"`` for the data."""
+    variants: Annotated[dict[str, VariantSpec], BeforeValidator(_variants)] = Field(
+        default_factory=lambda: _variants(combinations())
+    )
+    """Label -> parts; a file may name ``priors``, ``couplings`` and ``paths``, to be combined, instead."""
+    samplers: Annotated[Labels, BeforeValidator(partial(labelled, "samplers"))] = Field(
+        default_factory=lambda: {AUTO: AUTO}
+    )
+    """Label -> spec; every flow is evaluated with each. ``"auto"`` is what suits the flow."""
+    seeds: Annotated[Counts, BeforeValidator(_seeds)] = (0, 1, 2)
+    """Of training and evaluation; ``seeds = n`` stands for 0 … n − 1."""
+    nfe: Counts = NFE
+    """Evaluations of the velocity; 0 is the prior alone, at the sampler's temperature."""
+    samples: Samples = 2000
+    """The number of samples that are evaluated at each."""
+    conditions: Literal["reference", "balanced"] = "reference"
+    """What samples are generated for: the test split's conditions, or every label equally often."""
+    references: Annotated[Labels, AfterValidator(_references)] = Field(default_factory=dict)
+    """Name -> data set against whose test split flows are evaluated, too, on samples for its conditions."""
+    validation: Count = 0
+    """Events held out of the training split, to choose a setting on; evaluated as the test split is."""
+    evaluation_seed: Count = 0
+    """Added to the training's seed for the conditions and source samples of its evaluation."""
     guidance: float = 1.0
+    """Strength of classifier-free guidance; 1 is none."""
     baseline: str = ""
+    """Label of the variant that the others are compared with; empty for the standard normal with coupling and
+    path ``condot``, or else the first one."""
     metric: str = ""
-    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(sample_every=0))
-    curve: Curve = field(default_factory=Curve)
-    evaluation: Mapping[str, Any] = field(default_factory=dict)
-    trainer: str = ""
-    values: str = ""
+    """The metric that the summary is about; empty for the Fréchet distance where there is one."""
+    training: Annotated[TrainingConfig, BeforeValidator(_training)] = Field(
+        default_factory=lambda: _training({})
+    )
+    """The budget, the same in every run."""
+    curve: Annotated[Curve, BeforeValidator(_curve)] = Field(default_factory=Curve)
+    """See :class:`Curve`."""
+    evaluation: Annotated[dict[str, Any], AfterValidator(_evaluation)] = Field(default_factory=dict)
+    """Further options of :func:`flowprior.evaluate`, such as ``{"batch_size": 250}``."""
+    trainer: Annotated[str, AfterValidator(partial(check_hook, "trainer"))] = ""
+    """``package.module:function`` of ``f(config, data, out) -> Flow``, which trains a run on the training
+    split, in a folder of its own; empty for :func:`flowprior.train`."""
+    values: Annotated[str, AfterValidator(partial(check_hook, "values"))] = ""
+    """``package.module:function`` of ``f(flow, run, data) -> list``, which gives further rows of a run
+    (:func:`flowprior.evaluation.result.table_row`); ``data`` is a :class:`~flowprior.study.Splits`."""
 
     def __post_init__(self) -> None:
-        for axis in AXES:
-            object.__setattr__(self, axis, labelled(axis, getattr(self, axis)))
-        object.__setattr__(self, "variants", checked_variants(self.variants))
-        for name, least in {"validation": 0, "evaluation_seed": 0, "samples": 2}.items():
-            _check_counts(name, (getattr(self, name),), least)
-        for name in ("seeds", "nfe"):
-            _check_counts(name, getattr(self, name), 0)
-        for key in HOOKS:
-            check_hook(key, getattr(self, key))
-        choose("compare", "conditions", self.conditions, ("reference", "balanced"))
-        _check_references(self.references)
-        for name in ("data", "model", "latent", "baseline", "metric"):
-            if not isinstance(getattr(self, name), str):
-                raise OptionError(f"compare: {name}={getattr(self, name)!r} is not possible; expected a text")
-        _check_evaluation(self.evaluation)
-        training = replace(self.training, condition_dropout=self.training.dropped_share)
-        object.__setattr__(self, "training", training)
-        self._check_guidance()
-        model = MODELS.parse(self.model).name
-        if model != "auto":
-            MODELS.record(model)
-
-    def _check_guidance(self) -> None:
-        """Before anything is trained: every run shares this training and this guidance."""
-        if type(self.guidance) not in (int, float) or not is_number(self.guidance):
-            raise OptionError(
-                f"compare: guidance={short(self.guidance)} is not possible; give a finite number"
-            )
         dropout = {"config": {"training": {"condition_dropout": self.training.condition_dropout}}}
-        check_guidance(self.guidance, metadata=dropout)
+        check_guidance(self.guidance, metadata=dropout)  # before anything is trained
+
+    @property
+    def hooks(self) -> dict[str, str]:
+        """Function -> key of the code that the grid names."""
+        named = {spec.trainer: f"variants.{label}.trainer" for label, spec in self.variants.items()}
+        named |= {self.trainer: "trainer", self.values: "values"}
+        return {text: key for text, key in named.items() if text}
 
     def as_dict(self) -> dict[str, Any]:
-        """The grid as plain dictionaries and lists, as TOML and JSON hold it."""
+        """Return the grid as plain dictionaries and lists, as TOML and JSON hold it."""
         tree = asdict(self)
-        for name in [*(COMBINED if self.variants else ()), *([] if self.references else ["references"])]:
-            del tree[name]
-        tree |= {"seeds": list(self.seeds), "nfe": list(self.nfe), "evaluation": dict(self.evaluation)}
-        tree["curve"]["nfe"] = list(self.curve.nfe)
         for name in DECIDED_BY_GRID:
             del tree["training"][name]
         return tree
-
-
-def _check_evaluation(options: Mapping[str, Any]) -> None:
-    """Check that a grid has these options of :func:`flowprior.evaluate`."""
-    for name in options:
-        if name not in EVALUATION:
-            raise OptionError(
-                f"compare: evaluation.{name} is not possible; known: {', '.join(EVALUATION)}; sampler, nfe, "
-                "samples and guidance are keys of the grid itself"
-            )
-
-
-def _check_references(references: Any) -> None:
-    """Check that they have names of their own, and a spec each."""
-    if not isinstance(references, Mapping):
-        raise OptionError(
-            f"compare: references={references!r} is not possible; write [references] and name = spec"
-        )
-    for name, spec in references.items():
-        if name in OWN_SPLITS or not isinstance(spec, str):
-            raise OptionError(
-                f"compare: references.{name}={spec!r} is not possible; give the spec of a data set, under "
-                f"another name than {' and '.join(OWN_SPLITS)}"
-            )
-
-
-def _check_counts(name: str, values: tuple[int, ...], least: int) -> None:
-    """Check for distinct plain whole numbers, as TOML and JSON hold no others, none below ``least``."""
-    if not isinstance(values, tuple) or not values:
-        raise OptionError(f"compare: {name}={values!r} is not possible; give a list of whole numbers")
-    for value in values:
-        if type(value) is not int or value < least:
-            raise OptionError(
-                f"compare: {name}={value!r} is not possible; expected a whole number, {least} or more"
-            )
-    if len(set(values)) < len(values):
-        raise OptionError(f"compare: {name}={list(values)} names a number twice; leave one out")
 
 
 def load_grid(
@@ -250,39 +350,23 @@ def load_grid(
 def grid_from_dict(tree: Mapping[str, Any]) -> Grid:
     """Build a grid from plain dictionaries; keys that are left out keep their defaults.
 
-    Axes may be lists of ``spec`` or ``label=spec``; ``seeds = n`` stands for 0 … n − 1.
-
     Raises:
         OptionError: an unknown key or an impossible value.
         UnknownComponentError: a name that is not registered.
     """
-    values = _with_tuples(tree)
-    check_keys(values, list(Grid.__dataclass_fields__), owner="compare")
-    doubled = [axis for axis in COMBINED if axis in values]
-    if values.get("variants") and doubled:
+    check_keys(tree, [*COMBINED, *(field.name for field in fields(Grid))], owner="compare")
+    values = dict(tree)
+    axes = {axis: values.pop(axis) for axis in COMBINED if axis in values}
+    if axes and values.get("variants"):
         raise OptionError(
             f"compare: variants stand in place of the combinations of {', '.join(COMBINED)}; leave out "
-            f"{', '.join(doubled)}, or the variants"
+            f"{', '.join(axes)}, or the variants"
         )
-    sections = {name: values.pop(name, {}) for name in ("training", "curve", "evaluation")}
-    for name, section in sections.items():
-        if not isinstance(section, Mapping):
-            raise OptionError(f"compare: {name} is a section of keys, got {section!r}; write [{name}]")
-    training, curve, evaluation = sections.values()
-    for name, advice in DECIDED_BY_GRID.items():
-        if name in training:
-            raise OptionError(f"compare: training.{name} is no key of a grid; {advice}")
-    check_keys(curve, list(Curve.__dataclass_fields__), "curve.", owner="compare")
-    if type(values.get("seeds")) is int and 0 < values["seeds"] <= MOST_SEEDS:
-        values["seeds"] = tuple(range(values["seeds"]))
-    budget = training_options(TrainingConfig(sample_every=0), training)
-    return Grid(**values, training=budget, curve=Curve(**_with_tuples(curve)), evaluation=evaluation)
+    if not values.get("variants"):
+        values["variants"] = combinations(axes)
+    return Grid(**values)
 
 
 def dump_grid(grid: Grid) -> str:
-    """The whole grid, defaults included, as TOML."""
+    """Return the whole grid, defaults included, as TOML."""
     return tomli_w.dumps(grid.as_dict())
-
-
-def _with_tuples(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in tree.items()}

@@ -1,85 +1,170 @@
-"""The variants of a grid, their runs of one seed each, and the plan of what is to be run of them."""
+"""The plan of a study: its variants, why some are refused, and the runs of the others, one for each seed.
+
+A run is named after a hash of all that decides its training, and has a key of all that decides its values:
+what was changed is run anew, and what was not is found again.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import chain, product
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import BeforeValidator, Field
+from pydantic.dataclasses import dataclass
 
 from flowprior.couplings import Coupling
-from flowprior.errors import OptionError
-from flowprior.flow.predictions import kind_of
+from flowprior.errors import FlowpriorError, OptionError
+from flowprior.flow.predictions import kind_of, make_prediction
+from flowprior.paths import Path
+from flowprior.priors import Prior
 from flowprior.registry.plugins import package_version
-from flowprior.study.grid import Grid
-from flowprior.study.records import FORMAT
-from flowprior.study.splits import Splits
-from flowprior.study.variants import VARIANT, Variant
-from flowprior.training.components import choose_defaults
-from flowprior.training.config import AUTO, MAY_CHANGE, RunConfig
+from flowprior.samplers import Sampler
+from flowprior.samplers.base import AveragedVelocity
+from flowprior.study.grid import Grid, Labels, VariantSpec, grid_from_dict
+from flowprior.study.hooks import hook_digest
+from flowprior.training.components import choose_defaults, times_and_weight
+from flowprior.training.config import AUTO, CHECKED, MAY_CHANGE, Count, RunConfig, TrainingConfig
+from flowprior.training.run import package_commit
 
-EVALUATED = ["nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values"]
-"""Keys of a grid that decide how a trained run is evaluated, beside ``evaluation_seed``."""
-
-
-def variants(grid: Grid) -> list[Variant]:
-    """Return the variants that the grid names, or every prior × coupling × path; several paths are named."""
-    if grid.variants:
-        return [_variant(grid, label, parts) for label, parts in grid.variants.items()]
-    found = []
-    for prior, coupling, path in product(grid.priors, grid.couplings, grid.paths):
-        label = " + ".join([prior, coupling, *([path] if len(grid.paths) > 1 else [])])
-        parts = {"prior": grid.priors[prior], "coupling": grid.couplings[coupling], "path": grid.paths[path]}
-        found.append(_variant(grid, label, VARIANT | parts))
-    return found
+FORMAT = 4
+"""The format of plans and result files; formats up to 3 had a list of evaluations."""
+EVALUATED = (
+    *("nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values"),
+    *("references", "evaluation_seed"),
+)
+"""Keys of a grid that decide how a trained run is evaluated."""
+FileName = Annotated[str, Field(pattern=r"^\w[^/\\\x00]*$")]
+"""A name inside the folder, which leads to no other one."""
 
 
-def _variant(grid: Grid, label: str, parts: Mapping[str, str]) -> Variant:
-    """Return a variant, with what ``train`` chooses where its parts or the grid say ``auto``."""
-    training, sampler = grid.training, parts["sampler"]
-    if parts["prediction"] != AUTO:
-        training = replace(training, prediction=parts["prediction"])
-    specs = (parts["prior"], parts["coupling"], parts["path"])
-    config = RunConfig(grid.data, *specs, grid.model, training, grid.latent)
-    chosen = choose_defaults(config, config.prior, config.coupling)
-    names = {spec: name for name, spec in grid.samplers.items()}
-    samplers = {names.get(sampler, sampler): sampler} if sampler else grid.samplers
-    coupling = Coupling.registry.resolve(chosen.coupling)
-    suited = kind_of(chosen.training.prediction).suited_sampler(coupling)
-    return Variant(
-        label=label,
-        prior=chosen.prior,
-        coupling=chosen.coupling,
-        path=chosen.path,
-        prediction=chosen.training.prediction,
-        samplers={name: suited if spec == AUTO else spec for name, spec in samplers.items()},
-        trainer=parts["trainer"] or grid.trainer,
-    )
+@dataclass(frozen=True, config=CHECKED)
+class RunName:
+    """The seed of a run, the name of its folder, and the key of its values."""
+
+    seed: Count
+    name: FileName
+    key: FileName
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
+class Variant:
+    """One prior, coupling and path, whatever the seed, with what each ``auto`` stands for."""
+
+    label: str
+    """The name in the report, such as ``"gmm + ot"``."""
+    prior: str
+    coupling: str
+    path: str
+    prediction: str
+    trainer: str
+    """The function that trains it; empty for ``flowprior.train``."""
+    samplers: Labels
+    """Label -> spec of those that evaluate it."""
+    skipped: str | None = None
+    """Why the library refuses it; None if it does not."""
+    refused_samplers: Labels = Field(default_factory=dict)
+    """Label -> why this sampler is refused."""
+    runs: list[RunName] = Field(default_factory=list)
+    """The runs, one for each seed; none if it is skipped."""
+
+    @property
+    def specs(self) -> list[str]:
+        """The specs of the samplers that can serve it; "auto" may be one of the others."""
+        return list(
+            dict.fromkeys(s for name, s in self.samplers.items() if name not in self.refused_samplers)
+        )
+
+
+def _grid(given: Any) -> Grid:
+    if not isinstance(given, Grid | dict):
+        raise ValueError("expected the keys of a grid")
+    return given if isinstance(given, Grid) else grid_from_dict(given)
+
+
+@dataclass(frozen=True, config=CHECKED)
+class Plan:
+    """A grid with its variants and their runs."""
+
+    grid: Annotated[Grid, BeforeValidator(_grid)]
+    variants: list[Variant]
+    format: Literal[4] = FORMAT
+
+    @property
+    def samplers(self) -> list[str]:
+        """The labels of all samplers."""
+        return list(dict.fromkeys(label for variant in self.variants for label in variant.samplers))
+
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the variants that are not skipped."""
+        return [variant.label for variant in self.variants if variant.skipped is None]
+
+    @property
+    def baseline(self) -> str:
+        """The label of the variant that the others are compared with; spaces in the grid's do not count.
+
+        Raises:
+            OptionError: there is no variant of this label.
+        """
+        wanted, labels = "".join(self.grid.baseline.split()).lower(), self.labels
+        if not wanted:
+            usual = ("gaussian", "condot", "condot")
+            found = [v.label for v in self.variants if (v.prior, v.coupling, v.path) == usual]
+            return [*found, *labels, ""][0]
+        for label in labels:
+            if "".join(label.split()).lower() == wanted:
+                return label
+        raise OptionError(
+            f"compare: no variant '{self.grid.baseline}' for a baseline; there is {', '.join(labels)}"
+        )
+
+    @property
+    def refused(self) -> list[dict[str, Any]]:
+        """Variants, and samplers of one, that are refused: the sampler is None for all, with the reason."""
+        return [
+            {"variant": variant.label, "sampler": sampler, "reason": reason}
+            for variant in self.variants
+            for sampler, reason in {None: variant.skipped, **variant.refused_samplers}.items()
+            if reason
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the content of plan.json."""
+        variants = [asdict(variant) for variant in self.variants]
+        return {"format": self.format, "grid": self.grid.as_dict(), "variants": variants}
+
+    def runs(self) -> list[StudyRun]:
+        """Return the runs, seed by seed: an interrupted study can be compared.
+
+        A run comes once: the coupling ``auto`` may stand for one that the grid names, too.
+        """
+        every = [StudyRun(self.grid, variant, own) for variant in self.variants for own in variant.runs]
+        ordered = sorted(every, key=lambda run: self.grid.seeds.index(run.seed))
+        return list({run.place: run for run in ordered}.values())
+
+
 class StudyRun:
-    """One training run and what is asked of it.
+    """One training run, and what is asked of it.
 
     Attributes:
-        variant: prior, coupling and path.
+        grid: of the study.
+        variant: what is trained.
+        place: name of its folder, and key of its values.
         seed: of training and evaluation.
         config: what is trained, and how.
-        samplers: specs of those that evaluate it.
         curve: steps at which the flow on the way is evaluated.
-        name: of its directory: components, seed, and a hash of all that determines the training.
-        key: hash of all that determines its values: the training and how it is evaluated.
     """
 
-    variant: Variant
-    seed: int
-    config: RunConfig
-    samplers: tuple[str, ...]
-    curve: tuple[int, ...]
-    name: str
-    key: str
+    def __init__(self, grid: Grid, variant: Variant, own: RunName) -> None:
+        self.grid, self.variant = grid, variant
+        self.seed, self.place = own.seed, (own.name, own.key)
+        self.config = config_of(grid, variant, own.seed)
+        served = next(iter(variant.samplers)) not in variant.refused_samplers
+        self.curve = grid.curve.steps(grid.training.steps) if served else []
 
     @property
     def title(self) -> str:
@@ -89,139 +174,162 @@ class StudyRun:
     @property
     def setting(self) -> dict[str, Any]:
         """The settings that decide the training, as flat plain values."""
-        own = {"prediction": self.variant.prediction, "trainer": self.variant.trainer}
-        flat = {key.removeprefix("training."): value for key, value in _deciding(self.config).items()}
-        return {"label": self.variant.label} | flat | own
+        flat = {key.removeprefix("training."): value for key, value in deciding(self.config).items()}
+        return {"label": self.variant.label} | flat | {"trainer": self.variant.trainer}
 
 
-def make_run(
-    grid: Grid, variant: Variant, seed: int, samplers: Mapping[str, str], identity: Mapping[str, Any]
-) -> StudyRun:
-    """Return the run of one variant and seed of a grid.
-
-    Args:
-        samplers: label -> spec of those that can serve the variant; without its first one there is no curve.
-        identity: what :meth:`Splits.identity` says of the data.
-    """
-    own = {"trainer": variant.trainer} if variant.trainer else {}
+def config_of(grid: Grid, variant: Variant, seed: int) -> RunConfig:
+    """Return the configuration of a training; it has regular checkpoints if the grid has a curve."""
     every = grid.curve.every(grid.training.steps)
-    config = _config_of(grid, variant, seed, every)
-    own_data = {name: identity[name] for name in identity if name not in grid.references}
-    decides = {"flowprior": package_version(), "identity": own_data, "curve": every}
-    training = _hash({**decides, **_deciding(config), **own})
-    tree, specs = grid.as_dict(), tuple(dict.fromkeys(samplers.values()))  # "auto" may be one of the others
-    evaluated = {name: tree[name] for name in [*EVALUATED, "references", "evaluation_seed"] if name in tree}
-    others = {name: identity[name] for name in grid.references}
-    has_curve = every > 0 and next(iter(variant.samplers.values())) in specs
-    return StudyRun(
-        variant=variant,
-        seed=seed,
-        config=config,
-        samplers=specs,
-        curve=tuple(grid.curve.steps(grid.training.steps)) if has_curve else (),
-        name=f"{'+'.join(_names(variant.prior, variant.coupling, variant.path))}-seed{seed}-{training[:10]}",
-        key=_hash({"format": FORMAT, "training": training, "samplers": specs, **evaluated, **others})[:10],
-    )
-
-
-def _config_of(grid: Grid, variant: Variant, seed: int, every: int) -> RunConfig:
-    """Return the configuration of the training; it has regular checkpoints if the run has a curve."""
     points = {"checkpoint_every": every, "keep_checkpoints": 1_000_000} if every else {}
-    named = {"prediction": variant.prediction} if grid.variants else {}
-    budget = replace(grid.training, seed=seed, **points, **named)
+    training = replace(grid.training, seed=seed, prediction=variant.prediction, **points)
     parts = (variant.prior, variant.coupling, variant.path)
-    return RunConfig(grid.data, *parts, grid.model, budget, grid.latent)
+    return choose_defaults(RunConfig(grid.data, *parts, grid.model, training, grid.latent), None, None)
 
 
-def _deciding(config: RunConfig) -> dict[str, Any]:
+def deciding(config: RunConfig) -> dict[str, Any]:
     """Return the dotted keys that decide the training; the others may change where a run is resumed."""
     free = MAY_CHANGE - {"training.steps"}
     return {key: value for key, value in config.flat().items() if key not in free}
 
 
-def plan_grid(grid: Grid, splits: Splits) -> tuple[dict[str, Any], list[StudyRun]]:
-    """Return the content of plan.json and the runs, seed by seed: an interrupted study can be compared.
+def variants(grid: Grid) -> list[Variant]:
+    """Return the variants of a grid without their runs, and why the library refuses some.
 
-    A run comes once: the coupling ``auto`` may stand for one that the grid names, too.
+    Raises:
+        OptionError: the curve cannot be drawn.
+    """
+    return [_variant(grid, label, spec) for label, spec in grid.variants.items()]
+
+
+def _variant(grid: Grid, label: str, spec: VariantSpec) -> Variant:
+    training = grid.training
+    if spec.prediction != AUTO:
+        training = replace(training, prediction=spec.prediction)
+    config = RunConfig(grid.data, spec.prior, spec.coupling, spec.path, grid.model, training, grid.latent)
+    config = choose_defaults(config, None, None)
+    names = {sampler: name for name, sampler in grid.samplers.items()}
+    samplers = {names.get(spec.sampler, spec.sampler): spec.sampler} if spec.sampler else grid.samplers
+    prediction = config.training.prediction
+    suited = kind_of(prediction).suited_sampler(Coupling.registry.resolve(config.coupling))
+    found = Variant(
+        label=label,
+        prior=config.prior,
+        coupling=config.coupling,
+        path=config.path,
+        prediction=prediction,
+        trainer=spec.trainer or grid.trainer,
+        samplers={name: suited if sampler == AUTO else sampler for name, sampler in samplers.items()},
+    )
+    if skipped := refusal(_check_parts, found, config.training):
+        return replace(found, skipped=skipped)
+    reasons = {name: refusal(_check_sampler, found, s, grid.nfe) for name, s in found.samplers.items()}
+    refused = {name: reason for name, reason in reasons.items() if reason}
+    if len(refused) == len(reasons):
+        return replace(found, skipped=next(iter(refused.values())))
+    first, sampler = next(iter(found.samplers.items()))
+    if grid.curve.points and first not in refused:
+        reason = refusal(_check_sampler, found, sampler, grid.curve.nfe)
+        if reason:
+            raise OptionError(f"compare: curve.nfe={list(grid.curve.nfe)} is not possible: {reason}")
+    return replace(found, refused_samplers=refused)
+
+
+def plan_grid(grid: Grid, identity: Mapping[str, Any]) -> Plan:
+    """Return the plan of a grid.
 
     Args:
         grid: of the study.
-        splits: its data.
+        identity: what :meth:`Splits.identity` returns of its data.
 
     Raises:
-        OptionError: nothing of the grid can be run, or its curve cannot be drawn.
+        OptionError: nothing of the grid can be run, its curve cannot be drawn, or an unknown baseline.
     """
-    identity = splits.identity()
-    planned = (_plan_variant(grid, variant, identity) for variant in variants(grid))
-    entries, rows = zip(*planned, strict=True)
-    runs = [run for seed in grid.seeds for row in rows for run in row if run.seed == seed]
-    if not runs:
-        raise OptionError(f"compare: no combination of the grid is possible: {entries[0]['skipped']}")
-    samplers: dict[str, str] = {}
-    for label, spec in chain.from_iterable(entry["samplers"].items() for entry in entries):
-        samplers[label] = spec if samplers.get(label, spec) == spec else AUTO
-    plan = {"format": FORMAT, "grid": grid.as_dict(), "samplers": samplers, "variants": list(entries)}
-    return plan, list({(run.name, run.key): run for run in runs}.values())
-
-
-def _plan_variant(grid: Grid, variant: Variant, identity: Any) -> tuple[dict[str, Any], list[StudyRun]]:
-    """Return a variant as plan.json has it, with why it is skipped, and its runs; none where it is."""
-    skipped, refused = variant.refusal(grid.training), {}
-    if not skipped:
-        reasons = {name: variant.sampler_refusal(spec, grid.nfe) for name, spec in variant.samplers.items()}
-        refused = {name: reason for name, reason in reasons.items() if reason}
-    allowed = {name: spec for name, spec in variant.samplers.items() if name not in refused}
-    if not allowed:
-        skipped, refused = next(iter(refused.values())), {}
-    if not skipped and grid.curve.points and next(iter(variant.samplers)) in allowed:
-        reason = variant.sampler_refusal(next(iter(allowed.values())), grid.curve.nfe)
-        if reason:
-            raise OptionError(f"compare: curve.nfe={list(grid.curve.nfe)} is not possible: {reason}")
-    runs = [] if skipped else [make_run(grid, variant, seed, allowed, identity) for seed in grid.seeds]
-    named = [{"seed": run.seed, "name": run.name, "key": run.key} for run in runs]
-    return asdict(variant) | {"skipped": skipped, "refused_samplers": refused, "cells": named}, runs
-
-
-def find_baseline(variants: Sequence[dict[str, Any]], wanted: str) -> str:
-    """Return the label of the variant that the others are compared with.
-
-    Args:
-        variants: of plan.json; those that are skipped do not count.
-        wanted: a label, whatever its spaces; empty for the standard normal with coupling and path
-            ``condot``, or else the first variant.
-
-    Raises:
-        OptionError: there is no variant of this label.
-    """
-    labels = [variant["label"] for variant in variants if not variant["skipped"]]
-    if not wanted:
-        usual = ("gaussian", "condot", "condot")
-        found = [v["label"] for v in variants if (v["prior"], v["coupling"], v["path"]) == usual]
-        return [*found, *labels, ""][0]
-    for label in labels:
-        if "".join(label.split()).lower() == "".join(wanted.split()).lower():
-            return label
-    raise OptionError(f"compare: no variant '{wanted}' for a baseline; there is {', '.join(labels)}")
-
-
-def skipped_of(variants: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return variants of plan.json, and samplers of one, that are refused; the sampler is None for all."""
-    return [
-        {"variant": variant["label"], "sampler": sampler, "reason": reason}
-        for variant in variants
-        for sampler, reason in {None: variant["skipped"], **variant["refused_samplers"]}.items()
-        if reason
+    planned = [
+        variant if variant.skipped else replace(variant, runs=_runs(grid, variant, identity))
+        for variant in variants(grid)
     ]
+    plan = Plan(grid, planned)
+    if not plan.labels:
+        raise OptionError(f"compare: no combination of the grid is possible: {planned[0].skipped}")
+    _ = plan.baseline
+    return plan
 
 
-def name_of_skipped(row: Mapping[str, Any]) -> str:
-    """Return the name in messages of one of :func:`skipped_of`."""
-    return f"{row['variant']} by {row['sampler']}" if row["sampler"] else row["variant"]
-
-
-def _names(*specs: str) -> list[str]:
-    return [spec.partition(":")[0] for spec in specs]
+def _runs(grid: Grid, variant: Variant, identity: Mapping[str, Any]) -> list[RunName]:
+    """Return the run of each seed; its name and its key follow from all that decides it."""
+    tree, found = grid.as_dict(), []
+    own = {name: identity[name] for name in identity if name not in grid.references}
+    shared = {
+        "flowprior": package_version(),
+        "commit": package_commit(),
+        "identity": own,
+        "curve": grid.curve.every(grid.training.steps),
+        "trainer": (variant.trainer, hook_digest(variant.trainer)),
+    }
+    evaluated = {
+        "format": FORMAT,
+        "samplers": variant.specs,
+        "hook": hook_digest(grid.values),
+        "others": {name: identity[name] for name in grid.references},
+        **{name: tree[name] for name in EVALUATED},
+    }
+    parts = [spec.partition(":")[0] for spec in (variant.prior, variant.coupling, variant.path)]
+    for seed in grid.seeds:
+        training = _hash({**shared, **deciding(config_of(grid, variant, seed))})
+        name = f"{'+'.join(parts)}-seed{seed}-{training[:10]}"
+        found.append(RunName(seed, name, _hash({"training": training, **evaluated})[:10]))
+    return found
 
 
 def _hash(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def refusal(check: Callable[..., Any], *arguments: Any) -> str | None:
+    """Return why this call is refused, in one line; None if it is not."""
+    try:
+        check(*arguments)
+    except FlowpriorError as error:
+        return " ".join(str(error).split())
+    return None
+
+
+def _check_parts(variant: Variant, training: TrainingConfig) -> None:
+    """Check that this combination can be trained."""
+    prior, coupling, path = _parts(variant)
+    path.check(prior)
+    coupling.check(prior)
+    prediction = make_prediction(variant.prediction, prior, coupling, path)
+    times_and_weight(training, prediction, coupling)
+    drawn, batch_size = coupling.draw_size(training.batch_size), training.batch_size
+    if drawn < batch_size or drawn % batch_size:
+        raise OptionError(f"the coupling draws {drawn} pairs at once, no multiple of batch_size={batch_size}")
+
+
+def _check_sampler(variant: Variant, spec: str, counts: Sequence[int]) -> None:
+    """Check that a sampler can serve this variant with some of ``counts`` evaluations."""
+    prior, coupling, path = _parts(variant)
+    generator = torch.Generator().manual_seed(0)
+    sampler = Sampler.registry.resolve(spec)
+    sampler = sampler.prepare(path, prior, coupling, variant.prediction, generator=generator)
+    spent = [] if sampler.adaptive else [count for count in counts if count]  # 0 is the prior alone
+    reasons = [refusal(lambda n: sampler.solve(ZERO, torch.zeros(1, 1), nfe=n), count) for count in spent]
+    if reasons and all(reasons):
+        raise OptionError(reasons[0])
+
+
+def _parts(variant: Variant) -> tuple[Prior, Coupling, Path]:
+    return (
+        Prior.registry.resolve(variant.prior),
+        Coupling.registry.resolve(variant.coupling),
+        Path.registry.resolve(variant.path),
+    )
+
+
+def _zeros(x: torch.Tensor, *_: Any) -> torch.Tensor:
+    return torch.zeros_like(x)
+
+
+ZERO = AveragedVelocity(_zeros, _zeros)
+"""A velocity of zero."""

@@ -16,7 +16,7 @@ from flowprior.data.splits import split_validation
 from flowprior.errors import UnknownComponentError
 from flowprior.evaluation.request import check_events
 from flowprior.storage.digests import tensor_bytes
-from flowprior.study.variants import hooks_of
+from flowprior.study.grid import Grid
 
 
 @dataclass(frozen=True)
@@ -49,24 +49,24 @@ class Splits:
         return cls(kept, test, held)
 
     @classmethod
-    def of(cls, grid: Mapping[str, Any]) -> Splits:
-        """Return the splits of a grid, given as plain values; none of its functions is imported.
+    def of(cls, grid: Grid) -> Splits:
+        """Return the splits of a grid, none of whose functions is imported.
 
         Raises:
             FlowpriorError: as :meth:`load`.
             InputError: a further reference has other events or conditions than the flows to be trained.
         """
         try:
-            own = cls.load(grid["data"], grid["validation"])
+            own = cls.load(grid.data, grid.validation)
         except UnknownComponentError as error:
-            unloaded = [text for _, text in hooks_of(grid) if text.partition(":")[0] not in sys.modules]
+            unloaded = [text for text in grid.hooks if text.partition(":")[0] not in sys.modules]
             if not unloaded:
                 raise
             raise UnknownComponentError(
                 f"{error}; '{unloaded[0]}' of the grid may register it, which is not imported here: a run "
                 "imports it, and so does --report-only with --allow-hooks"
             ) from error
-        others = {name: load_data(spec, "test") for name, spec in grid.get("references", {}).items()}
+        others = {name: load_data(spec, "test") for name, spec in grid.references.items()}
         for data in others.values():
             check_events("compare", own.train.event_shape, own.train.condition, data)
         return replace(own, references=others)

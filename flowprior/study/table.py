@@ -23,22 +23,20 @@ import io
 import math
 import zlib
 from collections.abc import Hashable, Iterable, Mapping
-from functools import reduce
-from operator import and_
 from pathlib import Path
 from typing import Any
 
 from flowprior.errors import CheckpointError, FlowpriorError
-from flowprior.evaluation.result import COLUMNS, REAL_DATA
+from flowprior.evaluation.result import COLUMNS
 from flowprior.evaluation.summary import Row
 from flowprior.features.base import short
 from flowprior.storage.reading import read_bytes
 from flowprior.storage.writing import replacing
-from flowprior.study.folders import Collection, StudyFolder, collect
+from flowprior.study.folder import Study, StudyFolder, read_study
 
 FACTS = (
     *("commit", "dirty", "legacy", "version", "torch", "device", "device_name", "threads"),
-    *("parameters", "prior_bytes", "prior_fit_seconds", "seconds_per_step", "seconds"),
+    *("parameters", "prior_bytes", "prior_fit_seconds", "seconds_per_step", "seconds", "cpu_seconds"),
     *("transport_cost", "transport_cost_unpaired", "source_mismatch"),
 )
 """The facts of a run that are not its setting.
@@ -74,7 +72,7 @@ class MixedEvaluations(FlowpriorError):
 
 
 def rows_of_run(
-    name: str, setting: Mapping[str, Any], facts: Mapping[str, Any], rows: Iterable[Row]
+    name: str, setting: Mapping[str, Any], facts: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]
 ) -> list[Row]:
     """Return the rows of one run.
 
@@ -103,13 +101,13 @@ def facts_of(run: Mapping[str, Any]) -> Row:
     return {name: run.get(name) for name in FACTS} | own
 
 
-def result_rows(collection: Collection) -> list[Row]:
+def result_rows(study: Study) -> list[Row]:
     """Return the rows of results.csv: every value of a study beside what is known of its run."""
-    runs = {result["key"]: result for _, _, result in collection.runs()}  # two labels may stand for one run
+    runs = {result.key: result for result in study.runs()}  # two labels may stand for one run
     return [
         row
         for key, result in runs.items()
-        for row in rows_of_run(key, result["setting"], facts_of(result["run"]), result["rows"])
+        for row in rows_of_run(key, result.setting, result.facts, result.rows)
     ]
 
 
@@ -201,7 +199,7 @@ def read_table(source: Source) -> DataFrame:
     import pandas
 
     if (study := StudyFolder(source)).plan.is_file():
-        table: DataFrame = pandas.DataFrame(result_rows(collect(study)))
+        table: DataFrame = pandas.DataFrame(result_rows(read_study(study)))
     elif Path(source).is_file():
         text = io.StringIO(read_table_text(source))
         table = pandas.read_csv(text, keep_default_na=False, na_values=[""], dtype=TEXTS, low_memory=False)
@@ -215,36 +213,6 @@ def read_table(source: Source) -> DataFrame:
     table = table.astype(dict.fromkeys(WHOLE, "Int64"))
     refuse_mixed(table, Path(source).name)
     return table
-
-
-def runs_of(table: DataFrame) -> DataFrame:
-    """Return one row for each run of a table of :func:`read_table`: its name, setting, seed and facts."""
-    measured = [name for name in COLUMNS if name != "seed"]
-    return table.drop(columns=measured).drop_duplicates("run").reset_index(drop=True)
-
-
-def select(table: DataFrame, **where: Any) -> DataFrame:
-    """Return the rows whose columns have these values; None is an empty column, a list one of its values."""
-    return table[_chosen(table, where)] if where else table
-
-
-def trained(table: DataFrame, metric: str, split: str = "test", **where: Any) -> DataFrame:
-    """Return the values of one metric of the trained flows against one split, without real data."""
-    chosen = _chosen(table, {**where, "metric": metric, "step": None})
-    of_split = (table["split"] == split) | table["split"].isna()
-    return table[chosen & (table["flow"] != REAL_DATA) & of_split]
-
-
-def _chosen(table: DataFrame, where: Mapping[str, Any]) -> Series:
-    """Return for each row whether :func:`select` takes it."""
-    several = (list, tuple)
-    masks = [
-        table[name].isna()
-        if value is None
-        else table[name].isin(value if isinstance(value, several) else [value])
-        for name, value in where.items()
-    ]
-    return reduce(and_, masks)
 
 
 def refuse_mixed(table: DataFrame, where: str) -> None:

@@ -58,12 +58,13 @@ CHECKED = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, use_attri
 """Values of the right type only (a whole number passes for a float), known keys only."""
 
 
-def _in_one_line(owner: str, section: str = "") -> Callable[[type[S]], type[S]]:
+def in_one_line(owner: str, section: str = "", file: str = "config") -> Callable[[type[S]], type[S]]:
     """Return a decorator of a part of the tree, which then refuses a value in one line.
 
     Args:
         owner: begins the message about a value.
         section: precedes the keys of this part, such as ``"training."``.
+        file: begins the message about an unknown key.
     """
 
     def decorated(part: type[S]) -> type[S]:
@@ -74,7 +75,7 @@ def _in_one_line(owner: str, section: str = "") -> Callable[[type[S]], type[S]]:
             try:
                 build(self, *values, **named)
             except ValidationError as error:
-                raise _refusal(error, part, owner, section) from None
+                raise _refusal(error, part, owner, section, file) from None
 
         part.__init__ = checked  # pyright: ignore[reportAttributeAccessIssue]
         return part
@@ -82,17 +83,18 @@ def _in_one_line(owner: str, section: str = "") -> Callable[[type[S]], type[S]]:
     return decorated
 
 
-def _refusal(error: ValidationError, part: Any, owner: str, section: str) -> FlowpriorError:
+def _refusal(error: ValidationError, part: Any, owner: str, section: str, file: str) -> FlowpriorError:
     """Return the first mistake that pydantic has found as an error of one line."""
     refused = error.errors(include_url=False)
-    cause, key = refused[0].get("ctx", {}).get("error"), str(refused[0]["loc"][0])
+    cause = refused[0].get("ctx", {}).get("error")
     if isinstance(cause, FlowpriorError):
         return cause
+    key = str(refused[0]["loc"][0])
     if refused[0]["type"] == "unexpected_keyword_argument":
-        return unknown_key(key, [field.name for field in fields(part)], section)
+        return unknown_key(key, [field.name for field in fields(part)], section, file)
     expected = ", or ".join(expected_by(each) for each in refused if each["loc"][0] == key)
-    value = refused[0]["input"]
-    return OptionError(f"{owner}: {key}={value!r} is not possible; expected {expected}")
+    place, value = f"{section}{key}".removeprefix(f"{owner}."), refused[0]["input"]
+    return OptionError(f"{owner}: {place}={value!r} is not possible; expected {expected}")
 
 
 def _prediction(name: str) -> str:
@@ -116,7 +118,7 @@ def _loss_weight(spec: str) -> str:
     return spec
 
 
-@_in_one_line("training", "training.")
+@in_one_line("training", "training.")
 @dataclass(frozen=True, config=CHECKED)
 class TrainingConfig:
     """The settings of a training.
@@ -231,7 +233,7 @@ class TrainingConfig:
         return 0.0 if isinstance(self.condition_dropout, str) else self.condition_dropout
 
 
-@_in_one_line("config")
+@in_one_line("config")
 @dataclass(frozen=True, config=CHECKED)
 class RunConfig:
     """The data, the parts and the training of a run."""

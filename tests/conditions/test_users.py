@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
@@ -21,7 +19,6 @@ from flowprior.inspection import inspect_priors
 from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.study.evaluating import Recorder, conditions_of, read_samples
 from tests.conditions.test_flows import COUNT, conditions, points
 from tests.expected_warnings import FEW_REFERENCES
 
@@ -50,17 +47,6 @@ def test_a_flow_is_evaluated_for_the_conditions_of_the_data(flow, data):
     other = TensorData(points(), COND.only(("style",)))
     with pytest.raises(InputError, match=r"the flow makes events .* from parts caption"):
         evaluate(flow, other, nfe=(1,), samples=8, metrics="w2")
-
-
-def test_a_recorded_call_is_kept_with_its_parts(flow, tmp_path):
-    recorder, few = Recorder(flow), rows(COND, slice(0, 5))
-    options: dict[str, Any] = {"nfe": 2, "guidance": 1.0, "generator": torch.Generator().manual_seed(3)}
-    solution = recorder(few, **options)
-    recorder.save_samples(tmp_path / "samples.safetensors")
-    tensors, spent = read_samples(tmp_path / "samples.safetensors")
-    (name,) = spent
-    assert torch.equal(tensors[f"x/{name}"], solution.x)
-    assert equal(conditions_of(tensors, name), few)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".pt"])

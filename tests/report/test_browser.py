@@ -18,7 +18,6 @@ pytestmark = pytest.mark.slow
 WIDTHS = (390, 1280)
 LONG = "gmm:covariance=lowrank,rank=64,reg_covar=0.16"
 HEADINGS = [
-    "Best at each number of evaluations",
     "Quality against evaluations",
     "Quality against training steps",
     "Samples side by side",
@@ -61,15 +60,15 @@ def hard(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(finished, out)
     plan = json.loads((out / "plan.json").read_text().replace("low-rank", LONG))
     refused = {"label": "gaussian + posterior"}
-    refused |= {"skipped": "coupling 'posterior': no latents", "cells": []}
+    refused |= {"skipped": "coupling 'posterior': no latents", "runs": []}
     plan["variants"].append({**plan["variants"][0], **refused})
     (out / "plan.json").write_text(json.dumps(plan))
-    cells = plan["variants"][3]["cells"]
+    cells = plan["variants"][3]["runs"]
     for cell in cells:
         folder = out / "cells" / cell["name"]
         (folder / f"result-{cell['key']}.json").unlink()
-    failure = {"seed": 0, "error": "the loss is not finite at step 7", "trace": ""}
-    (out / "cells" / cells[0]["name"] / f"failure-{cells[0]['key']}.json").write_text(json.dumps(failure))
+    failure = out / "cells" / cells[0]["name"] / f"failure-{cells[0]['key']}.txt"
+    failure.write_text("the loss is not finite at step 7\nand its trace")
     write_report(out)
     return out / "report.html"
 

@@ -17,24 +17,12 @@ import torch
 from PIL import Image
 
 from flowprior.errors import OptionError
-from flowprior.report.figures import comparison_figure, line_chart, save_comparison
+from flowprior.pictures.quality import evaluations_label
+from flowprior.report.figures import charts, comparison_figure, save_comparison
 from flowprior.report.gallery import draw
 
 TEXT = "{http://www.w3.org/2000/svg}text"
 LABELS = ("gmm:covariance=lowrank,rank=16 + ot", "gaussian + condot")
-
-
-def rows_of(
-    label: str, x: Sequence[float], values: Sequence[float], place: str = "nfe"
-) -> list[dict[str, Any]]:
-    """Rows of report.json: one variant's values of the metric fid."""
-    shared = {"metric": "fid", "variant": label, "std": 0.5}
-    return [shared | {place: at, "mean": value} for at, value in zip(x, values, strict=True)]
-
-
-def draw_chart(rows: list[dict[str, Any]], **options: Any) -> dict[str, Any]:
-    names = {row["variant"]: row["variant"] for row in rows}
-    return line_chart(rows, names, better="lower", about="falls", **options)
 
 
 def svg_of(chart: dict[str, Any]) -> str:
@@ -46,42 +34,6 @@ def svg_of(chart: dict[str, Any]) -> str:
 
 def words_of(chart: dict[str, Any]) -> set[str]:
     return {"".join(text.itertext()).strip() for text in ElementTree.fromstring(svg_of(chart)).iter(TEXT)}
-
-
-def test_a_chart_is_a_picture_with_its_names_and_says_what_it_shows() -> None:
-    labels = ["gmm + condot", "gmm + ot", "gaussian + condot"]
-    rows = [row for n, label in enumerate(labels) for row in rows_of(label, [1, 2, 4], [9.0 + n, 5.0, 2.0])]
-    found = draw_chart(rows, level=1.0, doubling=True)
-    assert (found["metric"], found["better"], found["about"]) == ("fid", "lower is better", "falls")
-    assert 'alt="fid against evaluations: gmm + condot from 9.00 at 1.00 to ' in found["image"]
-    assert {*labels, "real data", "NFE, evaluations of the network", "4"} <= words_of(found)
-
-
-@pytest.mark.filterwarnings("error::RuntimeWarning")
-@pytest.mark.parametrize(
-    "values", [(0.0, 0.0), (1.0, 1.0), (1.0, 1e12), (1e-17, -1e-17), (float("nan"), 1.0), (float("inf"), 1.0)]
-)
-def test_any_values_are_drawn_without_a_warning(values):
-    """No axis has zero height, be all values the same, tiny, huge or not finite."""
-    for places, doubling in (([0, 1], True), ([0, 131.5], False)):
-        rows = rows_of("gaussian + condot", places, values)
-        for level in (None, values[-1]):
-            assert draw_chart(rows, level=level, doubling=doubling)["image"].startswith("<img")
-
-
-@pytest.mark.parametrize("label", [r"a\1", r"\g<9>", r"$\frac$", '<b> & "so"', "[/b]"])
-def test_no_label_is_read_as_a_pattern_a_formula_or_markup(label):
-    found = draw_chart(rows_of(label, [1, 2], [2.0, 1.0]))
-    assert label in words_of(found)
-    assert label in ElementTree.fromstring(found["image"].replace(">", "/>")).get("alt", "")
-
-
-def test_the_level_of_a_training_curve_has_its_own_name():
-    rows = rows_of("gaussian + condot", [4, 8], [9.0, 8.0], place="step")
-    words = words_of(draw_chart(rows, x="step", level=8.0, level_name="baseline's end", doubling=False))
-    assert "training steps" in words
-    assert "baseline's end" in words
-    assert "real data" not in words
 
 
 def brightness(colour: str) -> float:
@@ -121,33 +73,59 @@ def test_a_drawn_picture_holds_the_samples_and_its_own_size():
     assert 0.05 < change.mean() < 0.3  # one of four images, and the names and gaps about them
 
 
-@pytest.mark.parametrize("cond", [torch.arange(30) % 3, torch.linspace(0, 1, 30)[:, None], None])
-def test_points_fill_a_square_without_words_and_are_not_enlarged_pixel_by_pixel(cond):
+def test_points_are_not_enlarged_pixel_by_pixel():
     x = torch.randn(30, 2)
-    html = draw((x, cond), x, "points")
-    found = picture(html)
-    assert found.width == found.height
-    assert 'class="smooth"' in html
-    edge = np.asarray(found.convert("L"))[:, : found.width // 150]
-    assert (edge == 255).all(), "no numbers at the left of the panel"
+    for cond in (torch.arange(30) % 3, torch.linspace(0, 1, 30)[:, None], None):
+        assert 'class="smooth"' in draw((x, cond), x, "points")
     assert 'class="pixels"' in draw((torch.zeros(2, 1, 8, 8), None), torch.zeros(2, 1, 8, 8), "images")
 
 
-def summary(samplers: tuple[str, ...] = ("euler",)) -> dict[str, Any]:
-    """Two variants, a distance, an accuracy and a metric of which no side is better."""
-    metrics = {"fid": ("lower", 1.0, 90.0), "accuracy": ("higher", 0.98, 0.02), "spread": ("", None, 1.0)}
+def summary(
+    samplers: tuple[str, ...] = ("euler",), labels: Sequence[str] = LABELS, values: Any = (90.0, 9.0, 3.0)
+) -> dict[str, Any]:
+    """Variants by a distance, an accuracy and a metric of which no side is better, and a training curve."""
+    metrics = {"fid": ("lower", 1.0), "accuracy": ("higher", 0.98), "spread": ("", None)}
     rows = [
-        {"metric": metric, "sampler": sampler, "nfe": nfe, "variant": label, "mean": worst, "std": spread}
-        for metric, (_, _, worst) in metrics.items()
+        {"metric": metric, "sampler": sampler, "nfe": nfe, "variant": label, "mean": value, "std": spread}
+        for metric in metrics
         for sampler in samplers
-        for label in LABELS
-        for nfe, spread in ((4, None), (0, 0.5), (1, 0.5))
+        for label in labels
+        for nfe, value, spread in zip((4, 0, 1), values, (None, 0.5, 0.5), strict=True)
     ]
-    about = {name: {"better": side, "real_data_score": score} for name, (side, score, _) in metrics.items()}
+    curve = [row | {"step": row["nfe"] + 4, "nfe": 2} for row in rows if row["metric"] == "fid"]
+    about = {
+        name: {"better": side, "description": "falls", "real_data": {} if score is None else {"test": score}}
+        for name, (side, score) in metrics.items()
+    }
     grid = {"seeds": [0, 1], "data": "digits"}
-    variants = [{"label": label} for label in LABELS]
-    named = {sampler: sampler for sampler in samplers}
-    return {"quality": rows, "metrics": about, "grid": grid, "variants": variants, "samplers": named}
+    variants = [{"label": label} for label in labels]
+    found = {"quality": rows, "curve": curve, "metrics": about, "grid": grid, "variants": variants}
+    return found | {"samplers": list(samplers)}
+
+
+def test_a_chart_is_a_picture_with_its_names_and_says_what_it_shows() -> None:
+    found, _ = charts(summary())
+    assert (found["metric"], found["better"], found["about"]) == ("fid", "lower is better", "falls")
+    assert 'alt="fid against evaluations"' in found["image"]
+    assert {"gmm + ot", "real data", evaluations_label(True), "4"} <= words_of(found)
+    (curve,) = charts(summary(), "step")
+    assert {"training steps", "gmm + ot, 2 evaluations"} <= words_of(curve)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize(
+    "values", [(0.0, 0.0), (1.0, 1e12), (1e-17, -1e-17), (float("nan"), 1.0), (float("inf"), 1.0)]
+)
+def test_any_values_are_drawn_without_a_warning(values):
+    """No axis has zero height, be all values the same, tiny, huge or not finite."""
+    for x in ("nfe", "step"):
+        found = charts(summary(values=(*values, values[0])), x)
+        assert found[0]["image"].startswith("<img")
+
+
+@pytest.mark.parametrize("label", [r"a\1", r"\g<9>", r"$\frac$", '<b> & "so"', "[/b]"])
+def test_no_label_is_read_as_a_pattern_a_formula_or_markup(label):
+    assert label in words_of(charts(summary(labels=[label]))[0])
 
 
 def test_each_metric_with_a_better_side_is_a_panel_and_each_variant_a_marker() -> None:

@@ -21,7 +21,7 @@ from flowprior.storage import writing
 from flowprior.storage.reading import read_text
 from flowprior.storage.tensor_files import load_tensors, parse_state, save_state, save_tensors
 from flowprior.storage.writing import check_place, is_leftover, replacing, write_json, write_text
-from flowprior.study.folders import StudyFolder
+from flowprior.study.folder import StudyFolder
 from flowprior.training import RunDirectory
 
 TENSORS = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,30 @@ TINY: dict[str, Any] = {
     "training": {"steps": 12, "warmup": 2, "batch_size": 32, "device": "cpu", "log_every": 4},
     "curve": {"points": 3, "nfe": [2], "samples": 50},
 }
-
-
-QUALITY: dict[str, Any] = {"metrics": ["fid"], "classifier": "auto"}
-"""The metrics of tests for which any will do."""
+ONE: dict[str, Any] = {
+    "priors": ["gaussian"],
+    "couplings": ["condot"],
+    "seeds": 1,
+    "curve": {"points": 0},
+    "evaluation": {"metrics": ["fid"], "classifier": "auto"},
+}
+"""Changes of the small grid that leave one run, for tests to which any will do."""
 
 
 def tiny_grid(**changes: Any) -> Grid:
     """The small grid, with some of its keys replaced."""
     return grid_from_dict({**TINY, **changes})
+
+
+def named_grid(variants: dict[str, Any], **changes: Any) -> Grid:
+    """The small grid with variants in place of its combinations."""
+    shared = {key: value for key, value in TINY.items() if key not in ("priors", "couplings")}
+    return grid_from_dict({**shared, **changes, "variants": variants})
+
+
+def results(out: Path) -> list[dict[str, Any]]:
+    """The content of every result file."""
+    return [json.loads(path.read_text()) for path in sorted(out.glob("cells/*/result-*.json"))]
 
 
 @pytest.fixture(scope="session")

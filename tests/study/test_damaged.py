@@ -11,18 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.report import write_report
-from flowprior.report.gallery import galleries
-from flowprior.storage.tensor_files import load_tensors, save_tensors
 from flowprior.study import Grid, StudyFolder, run_grid, running
-from flowprior.study.folders import collect
+from flowprior.study.folder import read_study
 from flowprior.study.grid import grid_from_dict
 from flowprior.study.running import preview_grid
 from flowprior.study.summary import summarise
-from flowprior.study.table import read_table, runs_of
+from flowprior.study.table import read_table
 
 WRONG: tuple[Any, ...] = ("deleted", None, "x", -1, [], {}, 10**400, float("nan"))
 MUTATIONS = 60
@@ -94,8 +91,8 @@ def test_a_damaged_file_is_one_line_whatever_is_wrong(out: Path, name: str) -> N
     for changed in random.Random(0).sample(found, MUTATIONS):
         path.write_text(json.dumps(changed))
         try:
-            summarise(collect(StudyFolder(out)))
-            runs_of(read_table(out))
+            summarise(read_study(StudyFolder(out)))
+            read_table(out)
         except FlowpriorError as error:
             refused.append(str(error))
     assert not any("\n" in message for message in refused)
@@ -105,29 +102,29 @@ def test_a_damaged_file_is_one_line_whatever_is_wrong(out: Path, name: str) -> N
 def test_a_damaged_file_names_the_place_and_what_to_do(out: Path) -> None:
     path = out / "plan.json"
     plan = json.loads(path.read_text())
-    plan["variants"][0]["cells"][0]["name"] = "../../elsewhere"
+    plan["variants"][0]["runs"][0]["name"] = "../../elsewhere"
     path.write_text(json.dumps(plan))
     with pytest.raises(CheckpointError) as caught:
         write_report(out)
-    words = (str(path), "variants.0.cells.0.name: ", "'../../elsewhere'", f"compare --out {out}")
+    words = (str(path), "variants.0.runs.0.name: ", "'../../elsewhere'", f"compare --out {out}")
     assert all(word in str(caught.value) for word in words)
 
 
-def test_the_file_of_another_cell_is_refused(out: Path) -> None:
+def test_the_result_of_another_run_is_refused(out: Path) -> None:
     path = result_of(out)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"key": "0123456789"}))
     with pytest.raises(CheckpointError, match="another run's: expected the key"):
-        collect(StudyFolder(out))
+        read_study(StudyFolder(out))
 
 
 @pytest.mark.parametrize("text", ["{}", "no JSON"])
-def test_a_run_measures_a_cell_with_a_damaged_file_again(
+def test_a_run_with_a_damaged_result_is_measured_again(
     out: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, told = json.loads(result_of(out).read_text()), list[str]()
     result_of(out).write_text(text)
     (out / "plan.json").write_text("[]")
-    assert [run.state for run in preview_grid(points_grid(), out).runs] == ["begun"]
+    assert [run["state"] for run in preview_grid(points_grid(), out)["runs"]] == ["begun"]
     monkeypatch.setattr(running, "train", lambda *_, **__: pytest.fail("the flow was trained again"))
     assert run_grid(points_grid(), out, notify=told.append).finished == 1
     assert told[0].startswith("measured again: gaussian + condot, seed 0: ")
@@ -136,19 +133,3 @@ def test_a_run_measures_a_cell_with_a_damaged_file_again(
         for found in (before, json.loads(result_of(out).read_text()))
     ]
     assert values[0] == values[1]
-
-
-@pytest.mark.parametrize("wrong", ["no count", "no object", "a count of no call", "another shape", "too few"])
-def test_damaged_samples_are_one_line_and_say_what_to_remove(out: Path, wrong: str) -> None:
-    path = next(out.glob("cells/*/samples-*"))
-    tensors, metadata = load_tensors(path)
-    name = next(name for name in tensors if name.startswith("x/"))
-    if wrong in ("no count", "no object", "a count of no call"):
-        texts = {"no count": {}, "no object": {"nfe": "[3]"}, "a count of no call": {"nfe": '{"nfe=7": 7}'}}
-        metadata = texts[wrong]
-    else:
-        tensors[name] = torch.zeros(20, 7) if wrong == "another shape" else tensors[name][:3]
-    save_tensors(path, tensors, metadata)
-    with pytest.raises(CheckpointError, match=r"remove the result-\*\.json beside it") as caught:
-        galleries(collect(StudyFolder(out)))
-    assert "\n" not in str(caught.value)

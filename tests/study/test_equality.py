@@ -23,9 +23,9 @@ from flowprior.paths import Path as ProbabilityPath
 from flowprior.priors import Prior
 from flowprior.report import write_report
 from flowprior.study import StudyFolder, run_grid
-from flowprior.study.folders import collect
+from flowprior.study.folder import RunResult, read_study
 from flowprior.study.grid import grid_from_dict
-from flowprior.study.runs import variants
+from flowprior.study.runs import StudyRun, variants
 from flowprior.training import train
 
 pytestmark = pytest.mark.slow
@@ -62,7 +62,7 @@ def chosen_priors(prediction: str) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     for prior in [*FIRST, *sorted(set(Prior.available()) - set(FIRST))]:
         for variant in variants(grid_of(prediction, prior)):
-            if variant.refusal(grid_of(prediction, prior).training) is None:
+            if variant.skipped is None:
                 found.setdefault((variant.coupling, variant.path), prior)
     return found
 
@@ -88,51 +88,44 @@ def compared(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[str,
     return {name: run_all(name, tmp_path_factory.mktemp(name)) for name in PREDICTIONS}
 
 
-def results(out: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """The run of every cell, and its result."""
+def results(out: Path) -> list[tuple[StudyRun, Flow, RunResult]]:
+    """Every run, its flow, and its result."""
     folder = StudyFolder(out)
-    collection = collect(folder)
+    study = read_study(folder)
     return [
-        (collection.places[label, seed].run, result)
-        for label, row in collection.results.items()
-        for seed, result in row.items()
+        (run, Flow.load(folder.run(*run.place).flow), study.results[run.variant.label][run.seed])
+        for run in study.plan.runs()
     ]
 
 
-def timeless(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def timeless(rows: list[Any]) -> list[dict[str, Any]]:
     """Rows whatever their flow is called, without seconds."""
     found = [row for row in rows if row["metric"] != "seconds"]
     return [{name: value for name, value in row.items() if name not in ("flow", "step")} for row in found]
 
 
-def quality(rows: list[dict[str, Any]], sampler: str) -> list[dict[str, Any]]:
+def quality(rows: list[Any], sampler: str) -> list[dict[str, Any]]:
     return [row for row in timeless(rows) if row["sampler"] == sampler]
 
 
-def evaluated(flow: Flow, request: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """What ``evaluate`` says of a saved flow that is asked the same."""
-    asked = {name: request[name] for name in ("nfe", "sampler", "samples", "guidance", "seed")}
-    options = {**asked, **request["options"], **changes}
+def evaluated(run: StudyRun, flow: Flow, **changes: Any) -> list[dict[str, Any]]:
+    """The rows that ``evaluate`` gives of a saved flow that is asked the same."""
+    grid = run.grid
+    asked: dict[str, Any] = {"nfe": grid.nfe, "samples": grid.samples, "guidance": grid.guidance}
+    options = {**asked, "seed": run.seed, **grid.evaluation, **changes}
     found = evaluate(flow, load_data(DATA, "train"), reference=load_data(DATA, "test"), **options)
-    return json.loads(json.dumps(found.as_dict()))
-
-
-def assert_equal(result: dict[str, Any], found: dict[str, Any]) -> None:
-    assert len(timeless(found["rows"])) > 10
-    assert timeless(result["rows"]) == timeless(found["rows"])
-    assert result["metrics"] == found["metrics"]
+    return json.loads(json.dumps(found.rows))
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_compare_is_evaluate_to_the_last_digit(compared, prediction):
     seen = set()
     for out in compared[prediction]:
-        for run, result in results(out):
-            flow = Flow.load(run / "flow")
-            assert flow.prediction == result["setting"]["prediction"] == prediction
-            (evaluation,) = result["run"]["evaluations"]
-            assert result["rows"][0]["nfe"] == 0
-            assert_equal(result, evaluated(flow, evaluation["request"]))
+        for run, flow, result in results(out):
+            assert flow.prediction == result.setting["prediction"] == prediction
+            found = timeless(evaluated(run, flow, sampler="euler"))
+            assert len(found) > 10
+            assert timeless(result.rows) == found
             seen.add((flow.coupling.name, flow.path.name))
     assert seen >= set(chosen_priors(prediction))
 
@@ -154,15 +147,13 @@ def test_guidance_and_adaptive_samplers_are_those_of_evaluate(tmp_path, cache):
         | {"training": training, "guidance": 2.0}
     )
     run_grid(grid, tmp_path)
-    ((run, result),) = results(tmp_path)
-    flow = Flow.load(run / "flow")
-    requests = [evaluation["request"] for evaluation in result["run"]["evaluations"]]
-    assert [request["sampler"] for request in requests] == SAMPLERS
-    for request in requests:
-        found = quality(evaluated(flow, request)["rows"], request["sampler"])
-        assert found == quality(result["rows"], request["sampler"])
+    ((run, flow, result),) = results(tmp_path)
+    assert run.variant.specs == SAMPLERS
+    for sampler in SAMPLERS:
+        found = quality(evaluated(run, flow, sampler=sampler), sampler)
+        assert found == quality(result.rows, sampler)
         assert len(found) > 5
-    plain = quality(evaluated(flow, request, guidance=1.0)["rows"], request["sampler"])
+    plain = quality(evaluated(run, flow, sampler=sampler, guidance=1.0), sampler)
     assert [row["value"] for row in plain if not row["nfe"]] == [r["value"] for r in found if not r["nfe"]]
     assert [row["value"] for row in plain] != [row["value"] for row in found]
     assert torch.get_num_threads() == 1

@@ -1,4 +1,4 @@
-"""Grids: labels, defaults, files, overrides, and one line for each mistake."""
+"""Grids: labels, variants, files, overrides, and one line for each mistake."""
 
 from __future__ import annotations
 
@@ -10,50 +10,51 @@ import pytest
 
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.evaluation import evaluate
-from flowprior.study import Grid, load_grid
-from flowprior.study.grid import EVALUATION, Curve, dump_grid, grid_from_dict
+from flowprior.study import load_grid
+from flowprior.study.grid import EVALUATION, Curve, dump_grid, grid_from_dict, labelled
 from flowprior.study.runs import variants
-from flowprior.training.config import DEFAULT_PRIOR
-from tests.study.conftest import TINY, tiny_grid
+from tests.study.conftest import TINY, named_grid, tiny_grid
 
 GUIDED = {**TINY["training"], "condition_dropout": 0.1}
 GRIDS = Path(__file__).parents[2] / "benchmarks" / "studies"
 
 
-def test_labels_are_names_where_those_are_unambiguous():
-    grid = grid_from_dict({"priors": ["gaussian", "gmm:components=2"], "couplings": ["condot", "batchot"]})
-    assert grid.priors == {"gaussian": "gaussian", "gmm": "gmm:components=2"}
-    assert grid.couplings == {"condot": "condot", "ot": "ot"}
-    grid = grid_from_dict({"priors": ["gmm", "gmm:components=2"]})
-    assert grid.priors == {"gmm": "gmm", "gmm:components=2": "gmm:components=2"}
+@pytest.mark.parametrize(
+    ("axis", "given", "found"),
+    [
+        ("priors", ["gaussian", "gmm:components=2"], {"gaussian": "gaussian", "gmm": "gmm:components=2"}),
+        ("couplings", ["condot", "batchot"], {"condot": "condot", "ot": "ot"}),
+        ("priors", ["gmm", "gmm:components=2"], {"gmm": "gmm", "gmm:components=2": "gmm:components=2"}),
+        ("priors", ["two=gmm:components=2,shrinkage=0.1"], {"two": "gmm:components=2,shrinkage=0.1"}),
+        ("priors", {"a b": "gaussian"}, {"a b": "gaussian"}),
+    ],
+)
+def test_labels_are_those_that_are_given_or_names_where_these_are_unambiguous(axis, given, found):
+    assert labelled(axis, given) == found
 
 
-def test_a_label_stands_before_the_first_equals_sign_that_is_no_options():
-    grid = grid_from_dict({"priors": ["two=gmm:components=2,shrinkage=0.1", "gmm:components=4"]})
-    assert grid.priors == {"two": "gmm:components=2,shrinkage=0.1", "gmm:components=4": "gmm:components=4"}
-    assert grid_from_dict({"priors": {"a b": "gaussian"}}).priors == {"a b": "gaussian"}
-
-
-def test_a_coupling_may_be_what_suits_the_prior():
+def test_a_grid_has_the_combinations_of_its_axes_with_what_auto_stands_for():
     grid = grid_from_dict({"priors": ["gaussian", "latent-gmm"], "couplings": ["auto", "ot"]})
-    assert grid.couplings == {"auto": "auto", "ot": "ot"}
-    found = {v.label: (v.coupling, v.prediction) for v in variants(grid)}
-    assert found == {
+    assert {v.label: (v.coupling, v.prediction) for v in variants(grid)} == {
         "gaussian + auto": ("ot", "velocity"),
         "gaussian + ot": ("ot", "velocity"),
         "latent-gmm + auto": ("posterior", "preconditioned"),
         "latent-gmm + ot": ("ot", "velocity"),
     }
-    with pytest.raises(FlowpriorError, match=r"unknown coupling 'otto'.*'auto' for what suits the prior"):
-        grid_from_dict({"couplings": ["otto"]})
+    several = tiny_grid(priors=["gmm"], couplings=["ot"], paths=["condot", "cosine"])
+    assert list(several.variants) == ["gmm + ot + condot", "gmm + ot + cosine"]
+    assert {label.partition(" ")[0] for label in grid_from_dict({}).variants} == {"gaussian", "latent-gmm"}
 
 
-@pytest.mark.parametrize("change", [{"priors": ["auto"]}, {"variants": {"own": {"prior": "auto"}}}])
-def test_a_prior_auto_is_one_line_that_names_inspect(change):
-    with pytest.raises(
-        OptionError, match="compare: expected the name of a prior, got 'auto'; run flowprior inspect"
-    ):
-        grid_from_dict(change)
+def test_named_variants_stand_in_place_of_the_combinations():
+    own = {"prior": "gaussian", "coupling": "ot", "sampler": "heun", "trainer": "a:b"}
+    grid = named_grid({"a peer": own, "ours": {}, "velocity": {"prediction": "velocity"}})
+    peer, ours, velocity = variants(grid)
+    assert (peer.label, peer.prior, peer.coupling, peer.path) == ("a peer", "gaussian", "ot", "condot")
+    assert (peer.trainer, peer.samplers) == ("a:b", {"heun": "heun"})
+    assert (ours.prior, ours.coupling, ours.prediction) == ("latent-gmm", "posterior", "preconditioned")
+    assert ours.samplers == {"auto": "euler:grid=last,at=0.7"}
+    assert (velocity.prediction, velocity.samplers) == ("velocity", {"auto": "euler"})
 
 
 def test_a_number_of_seeds_counts_from_zero():
@@ -75,23 +76,24 @@ def test_a_grid_that_extends_another_one_keeps_the_variants_that_it_names(tmp_pa
     )
     grid = load_grid(path)
     assert (grid.data, grid.nfe, grid.training.steps, grid.training.lr) == ("moons", (4,), 3, 0.25)
-    told = {label: (parts["prior"], parts["coupling"]) for label, parts in grid.variants.items()}
-    assert list(told) == ["c", "a", "d"]
-    assert told["a"] == ("gaussian", "condot")
-    assert (told["c"][0], told["d"][0]) == ("gaussian", "gmm")
+    found = {label: (spec.prior, spec.coupling) for label, spec in grid.variants.items()}
+    assert list(found) == ["c", "a", "d"]
+    assert (found["c"][0], found["a"], found["d"][0]) == ("gaussian", ("gaussian", "condot"), "gmm")
 
 
-def test_a_grid_comes_back_from_toml():
-    grid = tiny_grid(baseline="low-rank + ot", guidance=1.5, training=GUIDED, evaluation={"batch_size": 50})
+@pytest.mark.parametrize("path", [None, *sorted(GRIDS.glob("*.toml"))], ids=lambda path: path and path.stem)
+def test_a_grid_comes_back_from_toml(path):
+    grid = tiny_grid(guidance=1.5, training=GUIDED, evaluation={"batch_size": 50})
+    grid = load_grid(path) if path else grid
     assert grid_from_dict(tomllib.loads(dump_grid(grid))) == grid
 
 
 def test_values_win_over_the_file_and_overrides_over_both(tmp_path):
     path = tmp_path / "grid.toml"
     path.write_text('seeds = 2\nnfe = [3]\npriors = ["gmm"]\n[training]\nsteps = 7\nlr = 0.1\n')
-    values = {"nfe": [1, 2], "priors": ["gaussian"]}
+    values = {"nfe": [1, 2], "priors": ["gaussian"], "couplings": ["ot"]}
     grid = load_grid(path, values, ["training.steps=9", "curve.points=0", "seeds=4"])
-    assert (grid.nfe, list(grid.priors), grid.seeds) == ((1, 2), ["gaussian"], (0, 1, 2, 3))
+    assert (grid.nfe, list(grid.variants), grid.seeds) == ((1, 2), ["gaussian + ot"], (0, 1, 2, 3))
     assert (grid.training.steps, grid.training.lr, grid.curve.points) == (9, 0.1, 0)
     assert grid.training.sample_every == 0
 
@@ -100,24 +102,11 @@ def test_values_win_over_the_file_and_overrides_over_both(tmp_path):
 def test_guidance_without_condition_dropout_is_refused_before_anything_is_trained(dropped):
     with pytest.raises(OptionError, match=r"guidance=1\.5 needs .*--set training\.condition_dropout=0\.1"):
         tiny_grid(guidance=1.5, training={**TINY["training"], **dropped})
-    assert tiny_grid(guidance=1.5, training=GUIDED).guidance == 1.5
-
-
-@pytest.mark.parametrize("path", sorted(GRIDS.glob("*.toml")), ids=lambda path: path.stem)
-def test_the_grids_of_the_repository_are_grids(path):
-    assert load_grid(path).samples >= 2
-
-
-def test_the_small_grid_of_ci_is_as_it_was_asked_for():
-    grid = load_grid(GRIDS / "digits_grid.toml")
-    assert (grid.data, len(grid.priors), len(grid.couplings), len(grid.seeds)) == ("digits", 2, 2, 2)
 
 
 def test_curve_points_are_even_and_end_at_the_budget():
-    assert Curve(points=4).steps(100) == [25, 50, 75, 100]
     assert Curve(points=3).steps(100) == [33, 66, 100]
     assert Curve(points=6).steps(4) == [1, 2, 3, 4]
-    assert Curve(points=1).steps(9) == [9]
     assert Curve(points=0).steps(9) == []
 
 
@@ -126,29 +115,32 @@ def test_curve_points_are_even_and_end_at_the_budget():
     [
         ({"priors": ["gmn"]}, ["unknown prior 'gmn'", "did you mean 'gmm'?"]),
         ({"samplers": ["eular"]}, ["unknown sampler", "euler"]),
+        ({"couplings": ["otto"]}, ["unknown coupling 'otto'", "'auto' for what suits the prior"]),
         ({"couplings": ["ot", "batchot"]}, ["couplings names 'ot' twice"]),
         ({"priors": ["a=gaussian", "a=gmm"]}, ["priors names 'a' twice"]),
-        ({"priors": []}, ["priors=", "at least one spec"]),
+        ({"priors": ["auto"]}, ["got 'auto'; run flowprior inspect"]),
+        ({"priors": []}, ["priors=", "one or more"]),
         ({"priors": "gmm"}, ["priors='gmm'", "give a list"]),
-        ({"priors": [3]}, ["priors has 3"]),
-        ({"seeds": 0}, ["seeds"]),
-        ({"seeds": [1, 1]}, ["names a number twice"]),
+        ({"priors": [3]}, ["priors=[3]"]),
+        ({"seeds": 0}, ["seeds", "a list"]),
+        ({"seeds": 10**30}, ["seeds=1000"]),
+        ({"seeds": [1, 1]}, ["each once"]),
         ({"nfe": [-1]}, ["nfe=-1", "0 or more"]),
         ({"curve": {"nfe": [0]}}, ["curve.nfe=0", "1 or more"]),
         ({"nfe": [True]}, ["nfe=True"]),
-        ({"samples": 1}, ["samples=1", "2 or more"]),
         ({"guidance": float("nan")}, ["guidance"]),
         ({"model": "unett"}, ["unknown model", "did you mean 'unet'?"]),
         ({"prior": ["gmm"]}, ["unknown key 'prior'", "did you mean 'priors'?"]),
         ({"training": {"stps": 3}}, ["unknown key 'training.stps'"]),
         ({"training": {"seed": 3}}, ["training.seed", "--seeds"]),
-        ({"training": {"keep_checkpoints": 3}}, ["training.keep_checkpoints", "curve.points"]),
         ({"training": 3}, ["training is a section"]),
-        ({"curve": {"point": 3}}, ["unknown key 'curve.point'", "did you mean 'curve.points'?"]),
-        ({"curve": {"points": -1}}, ["curve.points=-1"]),
-        ({"evaluation": {"nfe": [3]}}, ["evaluation.nfe", "keys of the grid"]),
+        ({"curve": {"point": 3}}, ["compare: unknown key 'curve.point'", "did you mean 'curve.points'?"]),
         ({"evaluation": {"batchsize": 3}}, ["evaluation.batchsize", "batch_size"]),
-        ({"data": 3}, ["data=3", "a text"]),
+        ({"trainer": "nothing"}, ["trainer='nothing'", "package.module:function"]),
+        ({"conditions": "some"}, ["conditions='some'", "balanced"]),
+        ({"references": {"test": "digits"}}, ["references.test", "another name"]),
+        ({"references": "digits"}, ["references='digits'", "a section"]),
+        ({"variants": {"a": {}}}, ["in place of", "leave out priors"]),
     ],
 )
 def test_mistakes(change, words):
@@ -157,6 +149,22 @@ def test_mistakes(change, words):
     for word in words:
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variants", "words"),
+    [
+        ({"a": {"priors": "gmm"}}, ["unknown key 'variant.priors'", "did you mean 'variant.prior'?"]),
+        ({"a": 3}, ["[variants.LABEL]"]),
+        ({"real data": {}}, ["real data have this name"]),
+        ({"a": {"prior": "auto"}}, ["got 'auto'; run flowprior inspect"]),
+        ({"a": {"prediction": "x"}}, ["prediction='x'"]),
+    ],
+)
+def test_mistakes_in_variants(variants, words):
+    with pytest.raises(FlowpriorError) as caught:
+        named_grid(variants)
+    assert all(word in str(caught.value) for word in words)
 
 
 def test_a_grid_has_every_option_of_evaluate_that_does_not_follow_from_its_keys():
@@ -173,11 +181,3 @@ def test_unreadable_files(tmp_path):
         load_grid(tmp_path / "bad.toml")
     with pytest.raises(FlowpriorError, match="expected key=value"):
         load_grid(overrides=["training"])
-
-
-def test_the_default_grid_is_the_usual_start_against_the_librarys():
-    grid = Grid()
-    assert grid.priors["gaussian"] == "gaussian"
-    assert list(grid.priors.values()) == ["gaussian", DEFAULT_PRIOR]
-    assert list(grid.couplings) == ["condot", "ot", "posterior"]
-    assert "condot" in grid.couplings

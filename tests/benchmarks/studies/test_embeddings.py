@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def test_a_flow_has_distances_at_every_number_of_evaluations(
     quick = "learned-mean:covariance=lowrank,rank=4,components=4,steps=20,epochs=20,hidden=32"
     given = {
         "data": "turning-residuals:n=500",
-        "variants": {"lowrank+posterior": {**every["lowrank+posterior"], "prior": quick}},
+        "variants": {"lowrank+posterior": replace(every["lowrank+posterior"], prior=quick)},
     }
     short = ["training.steps=3", "training.warmup=1", "samples=16", "seeds=[0]", "model=mlp:width=8,depth=1"]
     outcome = run_grid(load_grid(STUDIES / "embeddings.toml", given, short), tmp_path)

@@ -86,7 +86,7 @@ def test_the_study_brings_its_data_sets():
         "from benchmarks.studies import STUDIES\n"
         "from flowprior.data import load_data\n"
         "from flowprior.study.grid import load_grid\n"
-        "from flowprior.study.variants import load_hook\n"
+        "from flowprior.study.hooks import load_hook\n"
         "grid = load_grid(STUDIES / 'few_labels.toml')\n"
         "load_hook('values', grid.values)\n"
         "assert len(load_data(grid.data)) == 50\n"

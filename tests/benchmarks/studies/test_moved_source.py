@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from benchmarks.studies import digits, everything, moved_source
 from benchmarks.studies.moved_source import DISTANCE, MOVES, PRIOR, RECOGNISED, SOURCE
+from benchmarks.studies.tables import select
 from flowprior import Prior
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.flow import Flow
 from flowprior.paths import Path
-from flowprior.study.table import select
 
 UNMOVED = "shift 0"
 LABEL = torch.zeros(4000, dtype=torch.long)

@@ -12,7 +12,8 @@ from benchmarks.studies import RESULTS, STUDIES, tables
 from benchmarks.studies.charts import CHARTS, DIGEST, digest
 from benchmarks.studies.results_page import DOCS, MARKED, README, TARGET, filled, page
 from benchmarks.studies.store import store
-from flowprior.study.table import read_rows, read_table, runs_of, write_results
+from benchmarks.studies.tables import runs_of
+from flowprior.study.table import read_rows, read_table, write_results
 from tests.markdown_blocks import REPOSITORY
 from tests.study.stored import keep, rows, run
 

@@ -8,7 +8,16 @@ import pandas
 import pytest
 
 from benchmarks.studies import STUDIES, tables
-from benchmarks.studies.tables import SCHEDULE, at_best, at_best_schedule, far_enough, over_baselines, shown
+from benchmarks.studies.tables import (
+    SCHEDULE,
+    at_best,
+    at_best_schedule,
+    far_enough,
+    over_baselines,
+    select,
+    shown,
+    trained,
+)
 from flowprior.couplings import Coupling
 from flowprior.flow.predictions import Preconditioned
 from flowprior.study.grid import load_grid
@@ -90,4 +99,12 @@ def test_emoji_are_sampled_at_the_temperature_that_held_out_images_prefer() -> N
     best = dict(at_best(judged, judged, ["flow"])[["flow", "sampler"]].to_numpy())
     variants = load_grid(STUDIES / "emoji.toml").variants
     assert len(best) == 5
-    assert {flow: variants[flow]["sampler"] for flow in best} == best
+    assert {flow: variants[flow].sampler for flow in best} == best
+
+
+def test_values_of_trained_flows_are_of_one_split_without_real_data_and_flows_on_the_way() -> None:
+    rows = [row("a", 1.0), row("a", 2.0, split="validation"), row("a", 3.0, step=5)]
+    table = framed([*rows, row("real data", 4.0), row("b", 5.0, split=None)])
+    assert list(trained(table, "fid-lite0")["value"]) == [1.0, 5.0]
+    assert list(trained(table, "fid-lite0", "validation", flow=["a", "c"])["value"]) == [2.0]
+    assert len(select(table, step=None, nfe=4)) == 4
