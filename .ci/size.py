@@ -1,7 +1,7 @@
 """Compare what a reader has to carry with .ci/size.json: python .ci/size.py, or --write to lower the record.
 
-Python counts as statements, so that docstrings and layout cost nothing, csrc/ as lines, docs/ as words, stored
-results as kilobytes, and what the packages list in ``__all__`` as public names. Prints each count beside its
+Python counts as statements, so that docstrings and layout cost nothing, csrc/ as lines, docs/ as words,
+stored results as kilobytes, and what the packages list in ``__all__`` as public names. Prints each count beside its
 record and exits with 1 where one is above it.
 """
 
