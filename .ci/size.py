@@ -1,8 +1,8 @@
 """Compare what a reader has to carry with .ci/size.json: python .ci/size.py, or --write to lower the record.
 
 Python counts as statements, so that docstrings and layout cost nothing, csrc/ as lines, docs/ as words,
-stored results as kilobytes, and what the packages list in ``__all__`` as public names. Prints each count beside its
-record and exits with 1 where one is above it.
+stored results as kilobytes, and what the packages list in ``__all__`` as public names. Prints each count
+beside its record and exits with 1 where one is above it.
 """
 
 from __future__ import annotations

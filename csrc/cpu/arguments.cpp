@@ -34,28 +34,13 @@ const char* dtype_name(ScalarType type) {
 }  // namespace
 
 Storage storage_of(const Tensor& tensor, const char* op, const char* name) {
-  switch (tensor.scalar_type()) {
-    case ScalarType::Float:
-      return kFloat32;
-    case ScalarType::Double:
-      return kFloat64;
-    case ScalarType::BFloat16:
-      return kBFloat16;
-    case ScalarType::Half:
-      return kFloat16;
-    default:
-      STD_TORCH_CHECK(false, op, ": expected ", name, " in float32, float64, bfloat16 or float16, got ",
-                      dtype_name(tensor.scalar_type()));
-  }
-  return kStorages;
+  const ScalarType type = tensor.scalar_type();
+  STD_TORCH_CHECK(type == ScalarType::Float || type == ScalarType::Double, op, ": expected ", name,
+                  " in float32 or float64, got ", dtype_name(type));
+  return type == ScalarType::Double ? kFloat64 : kFloat32;
 }
 
 ScalarType scalar_type_of(Storage storage) {
-  constexpr ScalarType types[] = {ScalarType::Float, ScalarType::Double, ScalarType::BFloat16, ScalarType::Half};
-  return types[storage];
-}
-
-ScalarType compute_type_of(Storage storage) {
   return storage == kFloat64 ? ScalarType::Double : ScalarType::Float;
 }
 

@@ -14,13 +14,10 @@ namespace flowprior::cpu {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// float32, float64, bfloat16 or float16.
+// float32 or float64.
 Storage storage_of(const Tensor& tensor, const char* op, const char* name);
 
 ScalarType scalar_type_of(Storage storage);
-
-// float64 computes in float64, everything else in float32.
-ScalarType compute_type_of(Storage storage);
 
 void check_dtype(const Tensor& tensor, ScalarType expected, const char* op, const char* name);
 

@@ -20,15 +20,15 @@ struct Densities {
 
 // Checks x and makes outputs for every condition, or for one a row.
 Densities densities_of(const Tensor& x, const MixtureArgument& mixture, bool every_condition, const char* op) {
-  const ScalarType compute = compute_type_of(mixture.storage);
-  check_dtype(x, scalar_type_of(mixture.storage), op, "x");
+  const ScalarType type = scalar_type_of(mixture.storage);
+  check_dtype(x, type, op, "x");
   check_sizes(x, {-1, mixture.parameters.dim}, op, "x");
   const int64_t rows = x.size(0), components = mixture.parameters.components;
   const int64_t groups = every_condition ? mixture.parameters.conditions : 1;
   Densities densities = {mixture, adjacent_columns(x), {}, {}, {}};
-  densities.log_prob = every_condition ? empty({rows, groups}, compute) : empty({rows}, compute);
+  densities.log_prob = every_condition ? empty({rows, groups}, type) : empty({rows}, type);
   densities.responsibilities =
-      every_condition ? empty({rows, groups, components}, compute) : empty({rows, components}, compute);
+      every_condition ? empty({rows, groups, components}, type) : empty({rows, components}, type);
   densities.job.mixture = mixture.parameters;
   densities.job.x = rows_of(densities.x);
   densities.job.log_prob = densities.log_prob.mutable_data_ptr();

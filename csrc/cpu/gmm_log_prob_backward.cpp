@@ -1,6 +1,4 @@
 #include <torch/csrc/stable/library.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
 
 #include <memory>
 #include <tuple>
@@ -40,7 +38,7 @@ Gradients gradients_of(const Tensor& grad_joint, const Tensor& x, const Tensor& 
   check_dtype(x, type, op, "x");
   check_sizes(x, {-1, parameters.dim}, op, "x");
   const int64_t rows = x.size(0), components = parameters.components;
-  check_dtype(grad_joint, compute_type_of(mixture.storage), op, "grad_joint");
+  check_dtype(grad_joint, type, op, "grad_joint");
   if (every_condition) {
     check_sizes(grad_joint, {rows, parameters.conditions, components}, op, "grad_joint");
   } else {
@@ -144,10 +142,8 @@ void add_blocks(const Gradients& gradients, const double* spherical, void* data)
 }
 
 void store_spherical(const Gradients& gradients, const double* spherical) {
-  constexpr decltype(&add_blocks<float>) add[] = {add_blocks<float>, add_blocks<double>,
-                                                 add_blocks<torch::headeronly::BFloat16>,
-                                                 add_blocks<torch::headeronly::Half>};
-  add[gradients.mixture.storage](gradients, spherical, gradients.grad_scale.mutable_data_ptr());
+  const auto add = gradients.mixture.storage == kFloat64 ? add_blocks<double> : add_blocks<float>;
+  add(gradients, spherical, gradients.grad_scale.mutable_data_ptr());
 }
 
 std::tuple<Tensor, Tensor, Tensor> run_gradients(Gradients& gradients, bool all_used) {

@@ -11,7 +11,6 @@ int64_t SubspaceArgument::grain() const {
 SubspaceArgument subspace_of(const Tensor& loc, const Tensor& noise, const Tensor& spread, const Tensor& basis,
                              const Tensor& cond, int64_t widths, int64_t ranks, const char* op) {
   const Storage storage = storage_of(basis, op, "basis");
-  STD_TORCH_CHECK(storage == kFloat32 || storage == kFloat64, op, ": expected basis in float32 or float64");
   check_sizes(basis, {-1, -1, -1}, op, "basis");
   check_sizes(loc, {-1, -1}, op, "loc");
   const int64_t bases = basis.size(0), rank = basis.size(1), width = basis.size(2);
