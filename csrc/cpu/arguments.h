@@ -1,5 +1,4 @@
 // Checks of the operators' arguments, and how tensors become the pointers and strides of kernel jobs.
-// Every check throws std::runtime_error: the operator, the argument, what was expected, what came.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
@@ -7,6 +6,7 @@
 
 #include <initializer_list>
 
+#include "../expected.h"
 #include "kernels/jobs.h"
 
 namespace flowprior::cpu {
@@ -18,11 +18,6 @@ using torch::stable::Tensor;
 Storage storage_of(const Tensor& tensor, const char* op, const char* name);
 
 ScalarType scalar_type_of(Storage storage);
-
-void check_dtype(const Tensor& tensor, ScalarType expected, const char* op, const char* name);
-
-// Sizes of −1 fit anything.
-void check_sizes(const Tensor& tensor, std::initializer_list<int64_t> expected, const char* op, const char* name);
 
 // A matrix whose columns are adjacent: the tensor itself, or a contiguous copy.
 Tensor adjacent_columns(const Tensor& tensor);

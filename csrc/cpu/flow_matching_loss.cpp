@@ -24,8 +24,8 @@ struct LossArgument {
 };
 
 Rows add_target(LossArgument& loss, const Tensor& target, const char* name) {
-  check_sizes(target, {loss.rows, loss.dim}, op, name);
-  check_dtype(target, scalar_type_of(loss.storage), op, name);
+  expect_sizes(target, {loss.rows, loss.dim}, op, name);
+  expect_dtype(target, scalar_type_of(loss.storage), op, name);
   loss.targets.push_back(adjacent_columns(target));
   return rows_of(loss.targets.back());
 }
@@ -33,7 +33,7 @@ Rows add_target(LossArgument& loss, const Tensor& target, const char* name) {
 LossArgument loss_of(const Tensor& v, const std::optional<Tensor>& u, const std::optional<Tensor>& x0,
                      const std::optional<Tensor>& x1, const std::optional<Tensor>& weight) {
   const Storage storage = storage_of(v, op, "v");
-  check_sizes(v, {-1, -1}, op, "v");
+  expect_sizes(v, {-1, -1}, op, "v");
   LossArgument loss = {storage, v.size(0), v.size(1), adjacent_columns(v), {}, {}};
   STD_TORCH_CHECK(loss.dim > 0, op, ": expected v [B, D] with D of at least 1, got D = 0");
   STD_TORCH_CHECK(u.has_value() != x0.has_value() && x0.has_value() == x1.has_value(), op,
@@ -48,8 +48,8 @@ LossArgument loss_of(const Tensor& v, const std::optional<Tensor>& u, const std:
     loss.job.x1 = add_target(loss, *x1, "x1");
   }
   if (weight) {
-    check_dtype(*weight, scalar_type_of(storage), op, "weight");
-    check_sizes(*weight, {loss.rows}, op, "weight");
+    expect_dtype(*weight, scalar_type_of(storage), op, "weight");
+    expect_sizes(*weight, {loss.rows}, op, "weight");
     loss.job.weight = weight->const_data_ptr();
     loss.job.weight_stride = weight->stride(0);
   }

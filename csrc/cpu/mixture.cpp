@@ -50,13 +50,13 @@ int64_t accumulate_weights(const MixtureArgument& mixture, int64_t condition, do
 
 MixtureArgument mixture_of(const Tensor& mean, const Tensor& scale, const char* op) {
   const Storage storage = storage_of(mean, op, "mean");
-  check_sizes(mean, {-1, -1, -1}, op, "mean");
+  expect_sizes(mean, {-1, -1, -1}, op, "mean");
   const int64_t conditions = mean.size(0), components = mean.size(1), dim = mean.size(2);
   STD_TORCH_CHECK(components > 0 && dim > 0, op, ": expected mean [C, K, D] with K and D of at least 1, got K = ",
                   components, " and D = ", dim);
-  check_dtype(scale, scalar_type_of(storage), op, "scale");
+  expect_dtype(scale, scalar_type_of(storage), op, "scale");
   const bool spherical = scale.dim() == 3 && scale.size(2) == 1 && dim > 1;
-  check_sizes(scale, {conditions, components, spherical ? 1 : dim}, op, "scale");
+  expect_sizes(scale, {conditions, components, spherical ? 1 : dim}, op, "scale");
   MixtureArgument argument = {{}, torch::stable::contiguous(mean), torch::stable::contiguous(scale), storage, {}};
   argument.parameters = {argument.mean.const_data_ptr(), argument.scale.const_data_ptr(), spherical, conditions,
                          components, dim};
@@ -65,8 +65,8 @@ MixtureArgument mixture_of(const Tensor& mean, const Tensor& scale, const char* 
 
 MixtureArgument mixture_of(const Tensor& logits, const Tensor& mean, const Tensor& scale, const char* op) {
   MixtureArgument argument = mixture_of(mean, scale, op);
-  check_dtype(logits, scalar_type_of(argument.storage), op, "logits");
-  check_sizes(logits, {mean.size(0), mean.size(1)}, op, "logits");
+  expect_dtype(logits, scalar_type_of(argument.storage), op, "logits");
+  expect_sizes(logits, {mean.size(0), mean.size(1)}, op, "logits");
   argument.logits = torch::stable::contiguous(logits);
   return argument;
 }
