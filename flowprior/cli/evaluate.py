@@ -112,7 +112,7 @@ def evaluate(
         ),
     ] = None,
     json: Json = False,
-    given: Sequence[Mapping[str, Any]] = (),
+    provided: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Compare samples of RUN with the test split of its data; finished values are kept in RUN/evaluation."""
     from flowprior.data import load_data
@@ -147,7 +147,7 @@ def evaluate(
         "metrics": specs(metrics),
         "features": specs(features),
     }
-    for others in given:
+    for others in provided:
         settings |= others
     results = sweep_each(
         flow,

@@ -115,7 +115,7 @@ def sample(
     ] = False,
     device: Device = "auto",
     json: Json = False,
-    given: Sequence[Given] = (),
+    provided: Sequence[Given] = (),
 ) -> None:
     """Draw samples of RUN and write them to a file."""
     from flowprior.cli.samples_file import (
@@ -132,12 +132,12 @@ def sample(
     from flowprior.progress.stages import stage
 
     check_files(out, animate)
-    asking = asking_for_conditions(given, cond)
+    asking = asking_for_conditions(provided, cond)
     labels = read_parts(part, style)
     processes = launched_group(device, "sample")
     flow = load_run(run, device)
     check_events(out, animate, flow.event_shape, show_prior)
-    for each in given:
+    for each in provided:
         each.prepare(flow)
     with stage("read the condition"):
         asked = asking.read(flow, count, labels) if asking else read_asked(flow, cond, count, labels)
@@ -147,7 +147,7 @@ def sample(
         "prior_guidance": prior_guidance,
         "guidance": guidance,
     }
-    for each in given:
+    for each in provided:
         settings |= each.settings
     draw_samples = partial(draw, flow, asked.cond, asked.n, seed=seed, **settings)
     start = time.perf_counter()
@@ -157,7 +157,7 @@ def sample(
     if not processes.is_main:
         return
     panels = prior_panels(flow, asked, draw_samples(nfe=0).x, solution.x) if show_prior else {}
-    for each in given:
+    for each in provided:
         panels = each.panels(flow, asked, solution.x, panels)
     title = title_of(run.name, asked, solution.nfe, settings)
     if out is not None:

@@ -112,7 +112,7 @@ def train(
         ),
     ] = None,
     json: Json = False,
-    given: Sequence[Mapping[str, Any]] = (),
+    provided: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Train a flow and leave it in RUN. What is not given comes from --config, else from the defaults."""
     from flowprior.processes import process_count, process_rank
@@ -126,7 +126,7 @@ def train(
     if cache is not None and no_cache:
         raise OptionError("--cache and --no-cache exclude each other; leave one of them out")
     values: dict[str, Any] = {}
-    for settings in given:
+    for settings in provided:
         values |= settings
     named = {key: values.pop(key) for key in FAMILIES if key in values}
     refuse_given_twice([*named, *(f"training.{key}" for key in values)], overrides or [])

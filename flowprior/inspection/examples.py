@@ -83,15 +83,6 @@ class Examples:
             rows, held_out = ((own == label).nonzero()[:, 0] for own in (self.labels, self.held_out_labels))
             yield label, rows, held_out
 
-    def summary(self, total: int) -> dict[str, float]:
-        """The numbers of examples: fitted on, held out, of ``total``; and of a label."""
-        counted: dict[str, float] = {"fit": len(self.x), "held_out": len(self.held_out), "all": total}
-        if self.counts is not None:
-            seen = self.counts[self.counts > 0].double()
-            counted |= {"conditions": len(seen), "min": float(seen.min()), "max": float(seen.max())}
-            counted["median"] = float(seen.quantile(0.5))
-        return counted
-
     def warnings(self) -> list[str]:
         """A warning where there are labels with fewer than 20 examples."""
         counts = [] if self.counts is None else self.counts.tolist()

@@ -17,10 +17,8 @@ from torch import Tensor
 from flowprior.conditions import Conditions
 from flowprior.conditions.rows import rows as take
 from flowprior.couplings import Coupling, transport_cost
-from flowprior.couplings.ot import OTCoupling
 from flowprior.errors import InputError
 from flowprior.inspection.examples import Examples, draw_pairs
-from flowprior.inspection.misfit import Misfit, misfit
 from flowprior.mixtures.averaging import nearer_share
 from flowprior.pictures import beside, first_of_each
 from flowprior.pictures.grid import is_drawable
@@ -49,11 +47,8 @@ class FittedPrior:
         explained_variance: 1 − E‖x1 − E[x0 | c]‖² / E‖x1 − m‖² of held-out data, with m the mean of all data.
         log_density: mean of log p0(x1 | c) of held-out data, nats per dimension; a lower bound for a prior
             without a tractable density (``vae``).
-        transport_cost_ot: E‖x1 − x0‖² after optimal transport within the condition, in batches of 256.
         half_share: how many draws of the prior, fitted on one half, lie nearer to that half than to the other
             (:func:`half_share`); 1 where it copies; nan where there is too little data.
-        misfit: a two-sample test of each label (:func:`flowprior.inspection.misfit.misfit`); none of N(0, I),
-            which is fitted to no label.
         picture: file, or None.
     """
 
@@ -62,9 +57,7 @@ class FittedPrior:
     state_bytes: int
     explained_variance: float
     log_density: float
-    transport_cost_ot: float
     half_share: float
-    misfit: dict[int, Misfit]
     picture: str | None = None
 
 
@@ -84,10 +77,8 @@ def fit_prior(spec: str, examples: Examples, seed: int) -> tuple[Prior, FittedPr
         seconds=seconds,
         state_bytes=sum(value.numel() * value.element_size() for value in prior.state_dict().values()),
         explained_variance=explained_variance(prior, examples),
-        log_density=mean_log_density(prior, examples.held_out[rows], take(examples.held_out_cond, rows)),
-        transport_cost_ot=mean_transport_cost(prior, OTCoupling(), examples, generator),
+        log_density=log_density(prior, examples.held_out[rows], take(examples.held_out_cond, rows)),
         half_share=_share_of_copies(spec, examples, seed),
-        misfit={} if prior.is_standard_normal else misfit(prior, examples, generator),
     )
 
 
@@ -111,7 +102,7 @@ def explained_variance(prior: Prior, examples: Examples) -> float:
 
 
 @torch.no_grad()
-def mean_log_density(prior: Prior, x: Tensor, cond: Conditions | None) -> float:
+def log_density(prior: Prior, x: Tensor, cond: Conditions | None) -> float:
     """Return the mean of log p0(x | c) over rows x ``[n, *event]``, in nats per dimension.
 
     Raises:

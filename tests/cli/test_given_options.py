@@ -71,9 +71,7 @@ def test_a_broken_provider_and_an_option_that_is_taken_are_skipped_with_a_line()
     assert "Label of which cold samples are drawn." in " ".join(answer.out.replace("│", "").split())
     assert answer.err.splitlines() == [
         "flowprior: warning: options 'sample.seed' (flowprior_test_plugin_command:seed_of_mine) are skipped: "
-        "'--seed' is an option of sample already; give it another name",
-        "flowprior: warning: options 'sample.bare' (flowprior_test_plugin_command:bare) are skipped: "
-        "'size' has no default; give it one",
+        "'seed' is an option of sample already; give it another name",
         "flowprior: warning: options 'sample.broken' (flowprior_test_plugin_broken:broken) are skipped: "
         "No module named 'a_library_that_nobody_has'",
     ]

@@ -38,7 +38,7 @@ def compares(run: Path, folder: Path) -> Arguments:
 
 
 def inspects(run: Path, folder: Path) -> Arguments:
-    return ["inspect", "--prior", "gaussian", "--examples", "300", "--steps", "1", "--no-suggest"]
+    return ["inspect", "--prior", "gaussian", "--examples", "300", "--steps", "1"]
 
 
 LONG = {

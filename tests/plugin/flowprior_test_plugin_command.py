@@ -51,10 +51,6 @@ class GivenLabel(Given):
 
 
 def seed_of_mine(
-    mine: Annotated[int, typer.Option("--seed", help="An option that there is already.")] = 0,
+    seed: Annotated[int, typer.Option(help="An option that there is already.")] = 0,
 ) -> None:
     """An option that ``sample`` has already."""
-
-
-def bare(size: Annotated[int, typer.Option(help="An option without a default.")]) -> None:
-    """An option that ``sample`` could not be called without."""
