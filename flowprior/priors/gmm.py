@@ -20,9 +20,9 @@ from flowprior.mixtures.families import COVARIANCES, Full, LowRank, covariance_f
 from flowprior.mixtures.grouped import by_group, times_table
 from flowprior.mixtures.moments import ConditionMoments, Moments
 from flowprior.ops import gmm_log_prob, gmm_sample
-from flowprior.ops.derived import Derived
 from flowprior.ops.gmm_log_prob import gmm_log_prob_all
 from flowprior.ops.gmm_sample import draw_component
+from flowprior.ops.last_results import LastResults
 from flowprior.ops.mixture import lowrank_posterior_sample, select_component
 from flowprior.ops.random import normal, uniform
 from flowprior.priors.base import Prior
@@ -112,7 +112,7 @@ class GmmPrior(Prior):
             self.register_buffer(name, torch.empty(0))
         # Examples of each condition, [C]; empty for a prior fitted without a condition.
         self.count = nn.Buffer(torch.empty(0, dtype=torch.float64))
-        self._scales = Derived(torch.sqrt)
+        self._scales = LastResults()
         self.speaker = "gmm"  # whose name warnings carry; another one's where this prior is a part of it
 
     @property
@@ -311,7 +311,7 @@ class GmmPrior(Prior):
 
     def _mixture(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
         """Logits ``[C + 1, K]``, means and standard deviations of components along the axes."""
-        scale = self._scales.of(self.get_buffer("var"))
+        scale = self._scales.of(torch.sqrt, self.get_buffer("var"))
         return self.logits.to(dtype), self.loc.to(dtype), scale.to(dtype)
 
     def _noise(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

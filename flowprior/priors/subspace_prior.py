@@ -23,7 +23,7 @@ from flowprior.mixtures.families import LowRank
 from flowprior.mixtures.grouped import segments
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import first_rows, in_pieces, sample_rows
-from flowprior.ops.derived import Derived
+from flowprior.ops.last_results import LastResults
 from flowprior.ops.random import normal, uniform
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import warn_of_singles
@@ -100,7 +100,7 @@ class SubspacePrior(Prior, abc.ABC):
         self.subspace = Subspace()
         # Of each row of the subspace's tables; see flowprior.priors.few_examples.
         self.given = nn.Buffer(torch.empty(0))
-        self._gives = Derived(_any_above_zero)
+        self._gives = LastResults()
 
     def spread(self, cond: Tensor | None, n: int) -> Frame:
         return self.subspace.frame(self._rows(cond, n), self.added)
@@ -114,7 +114,7 @@ class SubspacePrior(Prior, abc.ABC):
     @property
     def _smooths(self) -> bool:
         """True if some label has so few examples that it is given pairs of the prior's own."""
-        return len(self.given) > 0 and bool(self._gives.of(self.given))
+        return len(self.given) > 0 and bool(self._gives.of(_any_above_zero, self.given))
 
     @torch.no_grad()
     def smoothed(
