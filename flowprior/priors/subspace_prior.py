@@ -131,7 +131,7 @@ class SubspacePrior(Prior, abc.ABC):
         read = self._checked(as_value(cond), "smoothed")
         share = self.given[self._rows(read, len(x1))]
         rows = (uniform(len(x1), share.device, generator) < share).nonzero()[:, 0]
-        labels = self._without_null(None if read is None else read[rows], generator)
+        labels = self.seen.with_null_drawn(None if read is None else read[rows], generator)
         drawn = self._sample(labels, len(rows), generator)
         frame = self.spread(labels, len(rows))
         noise = normal(len(rows), drawn.shape[1], like=drawn, generator=generator)
@@ -151,7 +151,7 @@ class SubspacePrior(Prior, abc.ABC):
             self.subspace = fit_own(data, self.rank, settings)
             return
         moments = ConditionMoments.over(data.labelled())
-        self.seen.learn_labels(moments, first)
+        self.seen.learn_labels(moments, first, cond)
         warn_of_singles(data.owner, self.seen.rows, self.seen.weight)
         labels, dim = moments.mean.shape
         span = default_span(self.rank, labels, dim) if self.span is None else self.span
@@ -164,16 +164,10 @@ class SubspacePrior(Prior, abc.ABC):
 
     def _give(self, like: Tensor) -> None:
         """Set what labels are given; the null condition gets what examples of all labels get on average."""
-        count = self._counts()
+        count = self.seen.counts.cpu()
         share = shares_given(count, self.subspace.rank)
         null = (share * count).sum(0, keepdim=True) / count.sum()
         self.given = torch.cat([share, null]).to(like)
-
-    def _counts(self) -> Tensor:
-        """Examples of each label, ``[C]``, on the CPU."""
-        count = torch.zeros(self.seen.condition.size, dtype=torch.float64)
-        count[self.seen.rows.cpu()] = self.seen.weight.cpu().double()
-        return count
 
     def _with_given(self, h: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Latents ``[n, r]`` to fit a law to, with standard normal ones as what labels are given."""
@@ -189,7 +183,7 @@ class SubspacePrior(Prior, abc.ABC):
         if not self._smooths:
             return []
         rank, like = self.subspace.rank, self.subspace.spread
-        given = examples_given(self._counts(), rank)
+        given = examples_given(self.seen.counts.cpu(), rank)
         most = max(1, KEPT_BYTES // (max(int((given > 0).sum()), 1) * rank * like.element_size()))
         generator = torch.Generator().manual_seed(seed + 1)
         labels = torch.arange(len(given)).repeat_interleave(given.clamp_max(most)).to(like.device)
