@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from flowprior.mixtures.moments import ConditionMoments, Moments
+from flowprior.mixtures.moments import ConditionMoments
 
 
 class Statistics:
@@ -83,10 +83,6 @@ class Covariance(abc.ABC):
     @abc.abstractmethod
     def spread(self, covariance: Parameters) -> Tensor:
         """Numbers that are positive where the covariance is positive definite."""
-
-    @abc.abstractmethod
-    def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
-        """Parameters of one component (no leading dimensions) with the given moments."""
 
     def fitter(
         self, moments: ConditionMoments, components: int, *, dtype: torch.dtype, settings: FitSettings

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from flowprior.mixtures.covariance import Covariance, Fitter, Parameters, RowsOf
-from flowprior.mixtures.moments import ConditionMoments, Moments
+from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops.mixture import LOG_2PI, lowrank_log_density, triangular_log_density
 
 COVARIANCES = ("diag", "spherical", "full", "tied", "lowrank")
@@ -101,9 +101,6 @@ class Diagonal(Covariance):
     def spread(self, covariance: Parameters) -> Tensor:
         return covariance["var"]
 
-    def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
-        return {"var": self.reduce(moments.variance) + reg_covar}
-
     def reduce(self, variance: Tensor) -> Tensor:
         """Variances as the family keeps them, from ``[..., D]``."""
         return variance
@@ -173,10 +170,6 @@ class Full(Covariance):
 
     def spread(self, covariance: Parameters) -> Tensor:
         return covariance["cholesky"].diagonal(dim1=-2, dim2=-1)
-
-    def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
-        covariance = moments.covariance if moments.covariance is not None else moments.variance.diag()
-        return {"cholesky": _cholesky(covariance, reg_covar)}
 
 
 class Tied(Full):
@@ -320,14 +313,6 @@ class LowRank(Covariance):
 
     def spread(self, covariance: Parameters) -> Tensor:
         return covariance["noise"]
-
-    def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
-        """The factor stays zero: pooled moments are kept as a diagonal."""
-        dim = len(moments.mean)
-        return {
-            "factor": torch.zeros(dim, min(self.rank, dim), dtype=torch.float64),
-            "noise": moments.variance + reg_covar,
-        }
 
 
 def covariance_family(name: str, rank: int) -> Covariance:

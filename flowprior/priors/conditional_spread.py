@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
+from flowprior.ops.last_results import LastResults
 from flowprior.priors.far import Around
 from flowprior.priors.frame import Axes, Frame
 from flowprior.priors.holdout import Holdout, conditioned
-from flowprior.priors.last_results import LastResults
 from flowprior.priors.network_training import (
     DensityTraining,
     KeptMean,
@@ -120,13 +120,13 @@ class ConditionalSpread(nn.Module):
         the same ones at every step, and finding the axes of one condition takes longer than most networks.
         """
 
-        def found() -> tuple[Tensor, Tensor, Tensor]:
+        def found(*_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             triangle, ratio = self._parts(cond, trust)
             precision, rotation = torch.linalg.eigh(triangle.mT @ triangle)
             return precision, rotation, ratio
 
         values = (cond, torch.as_tensor(trust))
-        return self._last.get(values, (self.spread, *self.network.parameters()), found)
+        return self._last.of(found, self.spread, *self.network.parameters(), values=values)
 
     def _noise(self, ratio: Tensor) -> Tensor:
         return self.floor + (self.noise - self.floor) * ratio

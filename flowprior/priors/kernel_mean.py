@@ -261,7 +261,7 @@ class KernelMeanPrior(MeanPrior):
         if read is None:
             raise InputError(f"{self.name}.sample_without: expected the condition of each datum, got None")
         x0 = self._sample_without(rows, read, generator)
-        null = self._null_rows(read)
+        null = self.seen.null_rows(read)
         if null is not None:
             x0[null] = self._sample_any(read[null], int(null.sum()), generator)
         return x0.reshape(len(x1), *self.event_shape)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowprior.priors.seen_conditions import KINDS
 from flowprior.registry import Spec
 
 State = dict[str, Tensor]
@@ -44,6 +45,8 @@ def upgrade(prior: Any, state: State, prefix: str) -> None:
     if own.keys() & RENAMED.keys():
         _upgrade_conditions(prior, own)
         own |= {new: own.pop(old) for old, new in RENAMED.items() if old in own}
+    if hasattr(prior, "family") and "count" in own:
+        _upgrade_mixture(prior, own)
     for name, value in prior.seen.state_dict().items():
         own.setdefault(f"seen.{name}", value)
     if hasattr(prior, "residuals"):
@@ -72,6 +75,15 @@ def _upgrade_conditions(prior: Any, own: State) -> None:
             RuntimeWarning,
             stacklevel=2,
         )
+
+
+def _upgrade_mixture(prior: Any, own: State) -> None:
+    """Read the labels off their counts, and leave out the Gaussian of all rows, the last of the tables."""
+    count = own.pop("count")
+    labels = torch.arange(len(count)) if prior.shrinkage > 0 else count.nonzero()[:, 0]
+    own["seen.size"] = torch.tensor([KINDS.index("labels" if len(count) else "none"), len(count)])
+    own |= {"seen.rows": labels, "seen.weight": count[labels].to(own["loc"])}
+    own |= {name: own[name][:-1] for name in ("logits", "loc", *prior.family.parameters)}
 
 
 def _upgrade_residuals(prior: Any, own: State) -> None:

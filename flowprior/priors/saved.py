@@ -15,7 +15,8 @@ from flowprior.storage.digests import read_bound, save_bound
 from flowprior.storage.tensor_files import SizedBy, sizes_of
 from flowprior.storage.writing import one_line
 
-FORMAT = 1
+FORMAT = 2
+"""The format of a saved prior. Those of format 1 are read, too (:mod:`flowprior.priors.old_formats`)."""
 DESCRIPTION, STEM = "prior.json", "prior"
 KEPT = "training_data"
 """Key of what the prior holds of its training data, in words; there only where it holds some."""
