@@ -3,7 +3,6 @@
 import flowprior.data.arrays
 import flowprior.data.folder
 import flowprior.data.huggingface
-import flowprior.data.imagenet64
 import flowprior.data.latents
 from flowprior.data.base import DATA, Split, load_data
 from flowprior.data.small import sample_eight_gaussians, sample_moons

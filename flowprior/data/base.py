@@ -35,14 +35,13 @@ DATA_SET_OF_SUFFIX = {
 """The data set that reads a file, by the suffix of its name."""
 DATA_SET_OF_CONTENT = {
     "annotations/captions_*.json": "coco",
-    "train_data_batch_*.npz": "imagenet64",
-    "val_data.npz": "imagenet64",
     "dataset_dict.json": "huggingface",
     "data-*.arrow": "huggingface",
-    "latents.npy": "latents",
-    "latents-*.npy": "latents",
-    "train/latents.npy": "latents",
-    "train/latents-*.npy": "latents",
+    **{
+        f"{folder}{name}.npy": "latents"
+        for folder in ("", "train/")
+        for name in ("latents", "latents-*", "x", "x-*")
+    },
 }
 """The data set that reads a folder, by the pattern of a path in the folder."""
 
