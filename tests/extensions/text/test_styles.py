@@ -15,7 +15,6 @@ from torch import Tensor
 
 from flowprior.conditions import Parts
 from flowprior.data import load_data
-from flowprior.errors import FlowpriorError
 from flowprior.extensions.demo.answer import Field, Wanted, answer, command_of, fields_of
 from flowprior.flow import Flow
 from flowprior.models import Encoder
@@ -65,12 +64,6 @@ def test_the_data_have_both_parts() -> None:
     assert both.text_encoder_identity == caption.text_encoder_identity
     assert style.text_encoder is None
     assert [STYLES[label] for label in cond["style"]] == [both.styles[row] for row in rows]  # type: ignore[union-attr, attr-defined]
-
-
-@pytest.mark.parametrize("condition", ["caption+", "caption+colour", "style+style", "3"])
-def test_other_parts_are_refused(condition: str) -> None:
-    with pytest.raises(FlowpriorError, match="condition"):
-        load_data(f"emoji:condition={condition}")
 
 
 def test_a_caption_in_a_style_by_name_number_and_from_python(styled: Path, tmp_path: Path) -> None:
