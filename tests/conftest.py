@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from flowprior.data import Data, load_data
-from flowprior.evaluation import request
 from flowprior.features.classifier import Classifier, data_classifier
 from flowprior.flow import Flow
 from flowprior.training import measures, train
@@ -96,12 +95,6 @@ def without_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", os.fstat)
         yield
-
-
-@pytest.fixture(autouse=True)
-def warned_of_nothing_yet() -> None:
-    """What is said once a process of few test examples is said in every test that causes it."""
-    request.warn_once.cache_clear()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -23,8 +23,6 @@ from flowprior.cli.options import (
 )
 from flowprior.errors import OptionError
 
-FOLDER = "evaluation"
-"""The folder of a run that keeps finished values for the next evaluation."""
 COMPARISON = "Metrics and data"
 """The group of options that decide what samples are compared with."""
 
@@ -114,9 +112,9 @@ def evaluate(
     json: Json = False,
     provided: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Compare samples of RUN with the test split of its data; finished values are kept in RUN/evaluation."""
+    """Compare samples of RUN with the test split of its data."""
     from flowprior.data import load_data
-    from flowprior.evaluation.sweep import joined, sweep_each
+    from flowprior.evaluation import evaluating
     from flowprior.flow.description import digest_of
     from flowprior.flow.files import find_flow, tell_cards
     from flowprior.processes.group import launched_group
@@ -139,9 +137,9 @@ def evaluate(
     spec = data_spec(flow, data)
     settings = {
         "nfe": counts,
-        "samplers": None if sampler is None else specs(sampler),
-        "guidances": guidances,
-        "seeds": numbers,
+        "sampler": None if sampler is None else specs(sampler),
+        "guidance": guidances,
+        "seed": numbers,
         "samples": samples,
         "members": members,
         "metrics": specs(metrics),
@@ -149,17 +147,16 @@ def evaluate(
     }
     for others in provided:
         settings |= others
-    results = sweep_each(
-        flow,
-        load_data(spec, "train"),
-        {name: load_data(part, "test") for name, part in references(reference, spec).items()},
-        **settings,
-        folder=run / FOLDER,
-        group=processes.group,
-    )
+    settings["group"] = processes.group
+    train = load_data(spec, "train")
+    against = {name: load_data(part, "test") for name, part in references(reference, spec).items()}
+    results = {
+        name: evaluating.evaluate(flow, train, reference=part, split=name, **settings)
+        for name, part in against.items()
+    }
     if not processes.is_main:
         return
-    result = joined(results)
+    result = evaluating.joined(results)
     if out is not None:
         result.save(out)
     if plot is not None:

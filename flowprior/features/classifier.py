@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.conditions.rows import labels_in
 from flowprior.data.base import Data
-from flowprior.errors import CheckpointError, InputError
+from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.progress.stages import stage
 from flowprior.storage.tensor_files import cached_tensors, load_tensors, save_tensors
+from flowprior.storage.user_paths import expanded
 
 FEATURES = 128
 """The number of features."""
@@ -175,6 +176,38 @@ def data_classifier(data: Data, *, seed: int = 0) -> Classifier:
     metadata, name = {"data": data.name, "recipe": str(RECIPE)}, f"classifier-{printed}"
     tensors = cached_tensors(name, metadata, lambda: dict(train_classifier(data, seed=seed).state_dict()))
     return Classifier.of_tensors(tensors, data.event_shape, data.condition.size)
+
+
+def classifier_for(given: str | Classifier | None, data: Data, needed: bool = True) -> Classifier | None:
+    """Return the classifier to use; none by itself for data without labels or with a single one.
+
+    One that is given serves data of other conditions, too: by its features.
+
+    Args:
+        given: ``"auto"`` for that of the data, ``"none"`` or None for none, a classifier, or the file of one.
+        data: the training split.
+        needed: False if nothing looks at that of the data, which is then not trained.
+
+    Raises:
+        InputError: one of other events or labels.
+        OptionError: neither a word, a classifier, nor a file.
+        CheckpointError: a file that holds no classifier of these data, or other weights than it promises.
+    """
+    if given == "auto":
+        labelled = data.condition.kind == "labels" and data.condition.size > 1
+        return data_classifier(data) if needed and labelled else None
+    if given is None or given == "none":
+        return None
+    if isinstance(given, Classifier):
+        if not given.serves(data.event_shape, data.condition):
+            raise InputError(f"evaluate: the classifier is not one for '{data.name}': other events or labels")
+        return given
+    if not expanded(given, "evaluate").is_file():
+        raise OptionError(
+            f"evaluate: classifier='{given}' is not possible; pass 'auto', 'none', a Classifier, or the "
+            "file of one"
+        )
+    return load_classifier(given, data)
 
 
 def train_classifier(data: Data, *, seed: int = 0) -> Classifier:

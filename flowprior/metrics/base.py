@@ -15,7 +15,7 @@ from flowprior.conditions import Conditions
 from flowprior.conditions.rows import joined
 from flowprior.errors import InputError, OptionError
 from flowprior.features.base import FeatureExtractor, short_identity
-from flowprior.metrics.setup import Drawn, Setup, Trajectories
+from flowprior.metrics.setup import Drawn, Setup
 from flowprior.registry import Registered, Registry
 from flowprior.samplers import Sampler
 
@@ -69,11 +69,7 @@ class Metric(Registered, abc.ABC):
 
     @abc.abstractmethod
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        """Return name and description of each value that this data allows; none of them is computed.
-
-        A stored value is used again where its description, sample count, reference and features are equal,
-        so they must say everything that decides it.
-        """
+        """Return name and description of each value that this data allows; none of them is computed."""
 
     def lacks(self, setup: Setup) -> str:
         """Return the requirement that is not met if :meth:`columns` is empty."""
@@ -182,13 +178,7 @@ class StepMetric(Metric):
 
     @abc.abstractmethod
     def values(
-        self,
-        setup: Setup,
-        sampler: Sampler,
-        nfe: int | None,
-        guidance: float,
-        x: Tensor,
-        trajectories: Trajectories,
+        self, setup: Setup, sampler: Sampler, nfe: int | None, guidance: float, x: Tensor
     ) -> dict[str, float]:
         """Return the values of a sampler whose samples are x ``[N, *event]``; empty where it has none."""
 
@@ -197,11 +187,10 @@ class FlowMetric(Metric):
     """A metric of the flow itself, whatever the sampler."""
 
     needs_classifier = False
-    needs_trajectories: ClassVar[bool] = False
     names = ()
 
     @abc.abstractmethod
-    def values(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
+    def values(self, setup: Setup, guidance: float) -> dict[str, float]:
         """Return the values at one guidance."""
 
 

@@ -16,7 +16,7 @@ from flowprior.conditions import Conditions
 from flowprior.conditions.rows import moved
 from flowprior.flow import Flow
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo
-from flowprior.metrics.setup import SMALL_EVENT, Setup, Trajectories
+from flowprior.metrics.setup import SMALL_EVENT, Setup
 from flowprior.registry.options import check_count
 
 KNOWN_LEVELS = (2, 17, 256)
@@ -104,7 +104,7 @@ class Likelihood(FlowMetric):
         description = f"negative log-likelihood in bits per dimension, {scale}, {solved}"
         return {"nll_bits": MetricInfo(description, len(x), setup.reference.describe(len(x)), "lower")}
 
-    def values(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
+    def values(self, setup: Setup, guidance: float) -> dict[str, float]:
         x, cond = self._scored(setup)
         bits = bits_per_dimension(
             setup.flow,

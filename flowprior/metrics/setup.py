@@ -19,7 +19,6 @@ from flowprior.conditions import Conditions
 from flowprior.conditions.rows import moved, rows
 from flowprior.data.base import Data, data_digest
 from flowprior.data.splits import draw_indices
-from flowprior.errors import InputError
 from flowprior.features.base import FeatureExtractor
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
@@ -81,48 +80,6 @@ class Drawn:
         if key not in self._features:
             self._features[key] = extractor.features(self.x)
         return self._features[key]
-
-
-@dataclass(frozen=True)
-class Trajectories:
-    """The solutions of n trajectories.
-
-    Attributes:
-        times: increasing ``[T]``, from 0 to 1, in the dtype of the states.
-        states: ``[T, n, *event]``.
-        curvature: ``[n]``, float64.
-        energy: ``[n]``, float64.
-        nfe: evaluations of the velocity, of the most expensive batch.
-        tolerance: relative and absolute, of dopri5.
-    """
-
-    times: Tensor
-    states: Tensor
-    curvature: Tensor
-    energy: Tensor
-    nfe: int
-    tolerance: float
-
-    @property
-    def start(self) -> Tensor:
-        """Return x_0 ``[n, *event]``."""
-        return self.states[0]
-
-    @property
-    def end(self) -> Tensor:
-        """Return x_1 ``[n, *event]``."""
-        return self.states[-1]
-
-    def at(self, time: float) -> Tensor:
-        """Return the states ``[n, *event]`` at one of the times that were asked for.
-
-        Raises:
-            InputError: another time.
-        """
-        places = (self.times == torch.tensor(time).to(self.times)).nonzero()
-        if len(places) == 0:
-            raise InputError(f"trajectories: no state at t={time:g}; solve for this time as well")
-        return self.states[int(places[0])]
 
 
 class Reference:
@@ -195,9 +152,10 @@ class Setup:
         extractors: features that distances are taken of; the classifier comes first.
         batch_size: samples at once.
         generate: solves for the samples in place of ``flow.solve``; everything else is of ``flow`` itself.
-        members: samples of each condition, one after the other; they divide ``samples``.
-        solve: the same, where it gives just what ``flow.solve`` would, with assistants; values are kept then.
         balanced: True if samples are generated for every label in turn, not for the reference's conditions.
+        members: samples of each condition, one after the other; they divide ``samples``.
+        times: the times of the steps whose errors are measured.
+        solved: trajectories that were solved to a tight tolerance, by guidance and options of the source.
     """
 
     flow: Flow
@@ -211,7 +169,8 @@ class Setup:
     generate: Generate | None = None
     balanced: bool = False
     members: int = 1
-    solve: Generate | None = None
+    times: frozenset[float] = frozenset()
+    solved: dict[Any, Any] = field(default_factory=dict, init=False)
 
     @property
     def data(self) -> Data:

@@ -22,10 +22,8 @@ from torch import Tensor
 from flowprior.conditions import Conditions
 from flowprior.conditions.rows import moved
 from flowprior.couplings import transport_cost
-from flowprior.data.base import Data
 from flowprior.data.splits import draw_indices
 from flowprior.errors import CouplingError, InputError, NotFittedError
-from flowprior.flow import Flow
 from flowprior.metrics.base import Metric, MetricInfo, TwoSampleMetric, as_clouds
 from flowprior.metrics.setup import POOLED, Drawn, Setup
 from flowprior.registry.options import check_count
@@ -180,42 +178,33 @@ class Sliced(TwoSampleMetric):
         return {"sliced_w2_squared": sum(distances.values()) / len(distances)}
 
 
-def measure_transport(
-    flow: Flow, data: Data, pairs: int, *, generator: torch.Generator | None = None
-) -> dict[str, float]:
-    """Measure the cost of at most ``pairs`` training pairs, drawn as training draws them.
-
-    Args:
-        flow: prior and coupling are used, the velocity model is not.
-        data: the training split.
-        pairs: at most this many, and no more than there are data.
-        generator: of the source samples, on the prior's device.
+def transport_costs(setup: Setup) -> dict[str, tuple[float, MetricInfo]]:
+    """Return the mean cost of training pairs, drawn as training draws them, with what it is.
 
     Returns:
-        ``paired`` by ``coupling.pairs``, if the coupling can pair; ``unpaired`` with source
-        samples of the prior under each datum's condition; ``pairs``, and ``draw_size``, the number drawn at
-        once.
+        ``transport_cost`` of the coupling's pairs, if it can make them, and ``transport_cost_unpaired`` with
+        source samples of the prior under each data sample's condition.
     """
-    device = flow.prior.event_dims.device
-    seed = 0 if generator is None else generator.initial_seed()
-    indices = draw_indices(data, min(pairs, len(data)), torch.Generator().manual_seed(seed))
-    size = flow.coupling.draw_size(TRAINING_BATCH)
+    flow, device, generator = setup.flow, setup.device, setup.generator()
+    count, size = min(setup.samples, len(setup.data)), setup.flow.coupling.draw_size(TRAINING_BATCH)
     if not flow.coupling.is_fitted:  # of a loaded flow, where it has to know all data
-        batches = [(flow.encode(x1.to(device)), moved(cond, device)) for x1, cond in data.batches()]
+        batches = [(flow.encode(x1.to(device)), moved(cond, device)) for x1, cond in setup.data.batches()]
         with suppress(NotFittedError):  # what its pairs are made of is not saved
-            flow.coupling.fit(flow.prior, batches, generator=torch.Generator(device).manual_seed(seed))
-    paired = unpaired = 0.0
-    for part in indices.split(size):
-        x1, cond = data.batch(part)
+            flow.coupling.fit(flow.prior, batches, generator=setup.generator())
+    coupled = unpaired = 0.0
+    for part in draw_indices(setup.data, count, torch.Generator().manual_seed(setup.seed)).split(size):
+        x1, cond = setup.data.batch(part)
         x1, cond = flow.encode(x1.to(device)), moved(cond, device)
         x0 = flow.prior.sample(cond, len(x1), generator=generator)
         unpaired += transport_cost(x0, x1).item() * len(part)
         if flow.coupling.is_fitted:
-            coupled = flow.coupling.pairs(flow.prior, x1, cond, generator=generator)
-            paired += transport_cost(*coupled).item() * len(part)
-    count = len(indices)
-    costs = {"paired": paired / count} if flow.coupling.is_fitted else {}
-    return {**costs, "unpaired": unpaired / count, "pairs": count, "draw_size": size}
+            pairs = flow.coupling.pairs(flow.prior, x1, cond, generator=generator)
+            coupled += transport_cost(*pairs).item() * len(part)
+    what = f"E‖x1 − x0‖² of training pairs, {size} drawn at once"
+    of_coupling = MetricInfo(f"{what} by the coupling", count)
+    found = {"transport_cost": (coupled / count, of_coupling)} if flow.coupling.is_fitted else {}
+    of_prior = MetricInfo(f"{what} from the prior, each by itself", count)
+    return {**found, "transport_cost_unpaired": (unpaired / count, of_prior)}
 
 
 def _per_condition(

@@ -17,9 +17,8 @@ from flowprior.conditions import Conditions
 from flowprior.conditions.rows import named_tensors, value_of_tensors
 from flowprior.conditions.values import as_value
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.evaluation import sweep
+from flowprior.evaluation.evaluating import evaluate, joined
 from flowprior.evaluation.result import COLUMNS, REAL_DATA, Result
-from flowprior.evaluation.sweep import joined
 from flowprior.features.base import as_extractor
 from flowprior.flow import Flow
 from flowprior.metrics.base import select
@@ -115,23 +114,18 @@ def _evaluations(run: StudyRun, place: RunFolder, grid: Grid) -> Iterator[tuple[
 def evaluate_flow(terms: Terms, flow: Flow, splits: Splits, generate: Generate) -> Result:
     """Evaluate ``flow`` in these terms, on the samples that ``generate`` gives in place of ``flow.solve``.
 
-    Test and validation split are compared with the same samples, each further reference with its own.
+    Test split, validation split and each further reference get samples for their own conditions.
     """
-    own = {"test": splits.test, "validation": splits.validation}
-    groups = [{name: data for name, data in own.items() if data is not None}]
-    groups += [{name: data} for name, data in splits.references.items()]
-    own_terms = {
-        "nfe": terms["nfe"],
-        "samplers": [terms["sampler"]],
-        "samples": terms["samples"],
-        "guidances": [terms["guidance"]],
-        "seeds": [terms["seed"]],
-        "conditions": terms["conditions"],
-        "generate": generate,
-        **terms["options"],
-    }
-    results = [sweep(flow, splits.train, references=group, **own_terms) for group in groups]
-    return joined({next(reversed(group)): result for group, result in zip(groups, results, strict=True)})
+    options = {name: terms[name] for name in ("nfe", "sampler", "samples", "guidance", "seed", "conditions")}
+    options |= {"generate": generate, **terms["options"]}
+    data = {"test": splits.test, "validation": splits.validation, **splits.references}
+    return joined(
+        {
+            name: evaluate(flow, splits.train, reference=reference, split=name, **options)
+            for name, reference in data.items()
+            if reference is not None
+        }
+    )
 
 
 def kept_rows(found: Result, number: int, *, flow: str, step: int | None, seed: int) -> list[dict[str, Any]]:

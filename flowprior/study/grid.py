@@ -11,7 +11,7 @@ import tomli_w
 
 from flowprior.display.shown import short
 from flowprior.errors import OptionError
-from flowprior.evaluation.sweep import NFE
+from flowprior.evaluation.evaluating import NFE
 from flowprior.flow.conditioning import check_guidance
 from flowprior.models.base import MODELS
 from flowprior.registry.options import choose, is_number

@@ -11,9 +11,8 @@ import torch
 from benchmarks.studies import CLASSIFIERS, digits
 from flowprior.data import TensorData, load_data
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.evaluation.request import classifier_for
 from flowprior.features import load_classifier, train_classifier
-from flowprior.features.classifier import save_classifier
+from flowprior.features.classifier import classifier_for, save_classifier
 from flowprior.storage.tensor_files import load_tensors, save_tensors
 
 DIGITS = CLASSIFIERS / "digits-f607d1b6.safetensors"
@@ -68,11 +67,11 @@ def test_a_saved_classifier_comes_back(tmp_path: Path) -> None:
 
 
 def test_an_evaluation_takes_the_classifier_of_a_file() -> None:
-    found = classifier_for(str(DIGITS), load_data("digits"), [])
+    found = classifier_for(str(DIGITS), load_data("digits"))
     assert found is not None
     assert found.identity() == digits.classifier().identity()
 
 
 def test_a_classifier_that_is_neither_a_word_nor_a_file_is_refused() -> None:
     with pytest.raises(OptionError, match="'auto', 'none', a Classifier, or the file of one"):
-        classifier_for("no-such.safetensors", load_data("digits"), [])
+        classifier_for("no-such.safetensors", load_data("digits"))

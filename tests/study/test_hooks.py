@@ -11,7 +11,7 @@ import pytest
 
 from flowprior.data import load_data
 from flowprior.errors import FlowpriorError, InputError, OptionError
-from flowprior.evaluation import sweep
+from flowprior.evaluation import evaluate
 from flowprior.evaluation.result import COLUMNS
 from flowprior.flow import Flow
 from flowprior.report import write_report
@@ -124,15 +124,15 @@ def test_a_validation_split_is_held_out_of_training_and_evaluated_like_the_test_
 
 
 def test_further_references_get_samples_for_their_own_conditions(tmp_path):
-    """Here other digits; ``sweep`` gives the same values of the same flow."""
+    """Here other digits; ``evaluate`` gives the same values of the same flow."""
     metrics = ["fid", "accuracy"]
     small = {**SMALL, "seeds": 1, "evaluation": {"metrics": metrics, "classifier": "auto"}}
     run_grid(tiny_grid(**small, references={"more": OTHER_DIGITS}), tmp_path)
     (result,) = results(tmp_path)
     (path,) = tmp_path.glob("cells/*/run/flow")
-    terms = {"nfe": [2], "seeds": [0], "samples": 100, "metrics": metrics}
-    references = {"more": load_data(OTHER_DIGITS, "test")}
-    again = sweep(Flow.load(path), load_data("digits", "train"), references=references, **terms)
+    terms = {"nfe": [2], "samples": 100, "metrics": metrics, "split": "more"}
+    others = load_data(OTHER_DIGITS, "test")
+    again = evaluate(Flow.load(path), load_data("digits", "train"), reference=others, **terms)
     for split, rows in {"more": again.rows, "test": result["rows"]}.items():
         expected = {row["metric"]: row["value"] for row in rows if (row["split"], row["nfe"]) == (split, 2)}
         own = {

@@ -9,7 +9,6 @@ from flowprior import Flow, evaluate, train
 from flowprior.data import Data, load_data
 from flowprior.data.splits import draw_indices
 from flowprior.errors import OptionError
-from flowprior.evaluation import sweep
 from flowprior.extensions.restoration.metrics import consistency
 from flowprior.metrics import crps
 
@@ -67,34 +66,6 @@ def test_one_member_has_an_error_but_no_spread(flow, data):
     assert "member_spread" not in found.metrics
     assert "members" not in found.settings
     assert any("member-spread left out: it needs 2 samples or more" in note for note in found.notes)
-
-
-def test_what_was_kept_of_other_members_is_not_read(flow, data, tmp_path):
-    values = []
-    for members in (2, 4, 2):
-        found = sweep(
-            flow,
-            data[0],
-            reference=data[1],
-            nfe=(1,),
-            samples=SAMPLES,
-            members=members,
-            metrics=["crps"],
-            folder=tmp_path,
-        )
-        values.append(found.value("crps", nfe=1))
-    assert values[0] == values[2] != values[1]
-
-
-def test_only_the_split_whose_conditions_they_have_is_scored(flow, data):
-    references = {"test": data[1], "training": data[0]}
-    found = sweep(
-        flow, data[0], references=references, nfe=(1,), samples=SAMPLES, metrics=["crps", "sliced-w2"]
-    )
-    splits = {
-        name: {row["split"] for row in found.select(metric=name)} for name in ("crps", "sliced_w2_squared")
-    }
-    assert splits == {"crps": {"test"}, "sliced_w2_squared": {"test", "training"}}
 
 
 @pytest.mark.parametrize("members", [0, 5, 25])
