@@ -21,8 +21,7 @@ from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import thinned
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import check_finite
-from flowprior.priors.far import CHOICES, FarConditions, Part
-from flowprior.priors.frame import DiagonalFrame
+from flowprior.priors.far import FarConditions, Part
 from flowprior.priors.holdout import LEAST_CONDITIONS, conditioned
 from flowprior.priors.mean_prior import MeanPrior
 from flowprior.priors.nearest import (
@@ -38,7 +37,6 @@ from flowprior.priors.nearest import (
 from flowprior.priors.residuals import FixedResiduals, check_sigma
 from flowprior.priors.seen_conditions import NOTHING, SeenConditions
 from flowprior.registry import check_counts
-from flowprior.registry.options import choose
 from flowprior.streams.batches import Batch, CheckedBatches
 
 OWNER = "prior 'kernel-mean'"
@@ -66,12 +64,7 @@ class KernelMeanPrior(MeanPrior):
             rows that are left out.
         representatives: distinct embeddings that are kept at the most. Those of more are a sample that does
             not depend on their order; labels are all kept.
-        far: what is said of embeddings far from those that are kept: ``"widen"`` draws the mean to that of
-            all data and widens the spread with the distance, as embeddings that are left out ask for
-            (:mod:`flowprior.priors.far`); ``"as-near"`` takes them as any other.
     """
-
-    has_spread: bool = True
 
     def __init__(
         self,
@@ -79,7 +72,6 @@ class KernelMeanPrior(MeanPrior):
         bandwidth: float | str = "auto",
         sigma: float | str = "scalar",
         representatives: int = MOST,
-        far: str = "widen",
     ) -> None:
         super().__init__(SeenConditions(keep=NOTHING))
         if neighbours != "auto":
@@ -92,11 +84,10 @@ class KernelMeanPrior(MeanPrior):
         self.bandwidth = bandwidth
         self.sigma = sigma
         self.representatives = representatives
-        self.far = choose(OWNER, "far", far, CHOICES)
         self.bandwidth_chosen = nn.Buffer(torch.ones(()))
         self.neighbours_chosen = nn.Buffer(torch.ones((), dtype=torch.long))
         self.means = nn.Buffer(torch.empty(0))  # of the events of each condition that was seen, [M, D]
-        self.residuals = FixedResiduals(0, sigma, 0)
+        self.residuals = FixedResiduals(0, sigma)
 
     # -- fit ----------------------------------------------------------------------------------
 
@@ -106,14 +97,14 @@ class KernelMeanPrior(MeanPrior):
         if cond is None:
             raise InputError("kernel-mean.fit: expected labels or embeddings, got None; use 'gaussian'")
         self.center = self.seen.learn(data, generator).to(first)
-        self.residuals = FixedResiduals(first[0].numel(), self.sigma, 0).to(first)
-        self.residuals.fit_total(data)
+        self.residuals = FixedResiduals(first[0].numel(), self.sigma).to(first)
         self.distance = FarConditions().to(first)
         if self.seen.has_labels:
             moments = ConditionMoments.over(data.labelled())
             self.means = moments.mean[moments.count > 0].to(first)
             rows = conditioned(data)
-            self.residuals.fit_noise(x.to(self.center) - self._mean_without(x, labels) for x, labels in rows)
+            left = (x.to(self.center) - self._mean_without(x, labels) for x, labels in rows)
+            self.residuals.learn(left, data)
             return
         found = DistinctEmbeddings.over(self._measured(data), self.representatives, events=True)
         self.seen.rows, self.seen.weight = found.rows.to(first.device), found.count.to(first)
@@ -131,15 +122,14 @@ class KernelMeanPrior(MeanPrior):
         chosen = choose_kernel(self.means, apart, beside, neighbours, bandwidth)
         self.neighbours_chosen = torch.as_tensor(chosen[0]).to(self.neighbours_chosen)
         self.bandwidth_chosen = torch.as_tensor(chosen[1]).to(self.center)
-        left = beside or apart
-        self.residuals.fit_noise(part.x - self.center - self._deviation_of(part) for part in left)
-        if self.far == "widen" and len(self.seen.rows) >= LEAST_CONDITIONS:
+        left = (part.x - self.center - self._deviation_of(part) for part in beside or apart)
+        self.residuals.learn(left, data)
+        if len(self.seen.rows) >= LEAST_CONDITIONS:
             near = None if beside and isinstance(self.sigma, str) else 1.0
-            parts = [  # of the condition the spread reads nothing
-                Part(part.x, self._deviation_of(part), part.near.place, part.near.distance[:, 0])
-                for part in [*apart, *beside]
+            parts = [
+                Part(part.x, self._deviation_of(part), part.near.distance[:, 0]) for part in [*apart, *beside]
             ]
-            self._learn_distances(parts, near)
+            self.residuals.scale(self.distance.fit(parts, self.center, self.residuals.noise, near=near))
 
     @property
     def kept_data(self) -> str:
@@ -229,12 +219,6 @@ class KernelMeanPrior(MeanPrior):
         mean = kernel_average(self.means, near, float(self.bandwidth_chosen))
         return mean - self.center, near.distance[:, 0]
 
-    @torch.no_grad()
-    def spread(self, cond: Tensor | None, n: int) -> DiagonalFrame:
-        assert cond is not None
-        null, known = self.seen.without_null(cond.to(self.center.device))
-        return self.residuals.frame(self._around(known), null, self.center)
-
     def sample_without(
         self,
         x1: Tensor,
@@ -284,5 +268,5 @@ class KernelMeanPrior(MeanPrior):
     def _make_parts(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
         center = state_dict.get(prefix + "center")
         if center is not None:
-            self.residuals = FixedResiduals(len(center), self.sigma, 0)
+            self.residuals = FixedResiduals(len(center), self.sigma)
             self.to(center.dtype)

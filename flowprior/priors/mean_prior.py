@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from flowprior.priors.base import Prior
-from flowprior.priors.far import Around, FarConditions, Part
+from flowprior.priors.far import Around, FarConditions
+from flowprior.priors.frame import DiagonalFrame, Frame
 from flowprior.priors.seen_conditions import SeenConditions
 
 
@@ -25,6 +25,7 @@ class MeanPrior(Prior, abc.ABC):
     """
 
     residuals: Any
+    has_spread: bool = True
 
     def __init__(self, seen: SeenConditions) -> None:
         super().__init__(seen)
@@ -45,14 +46,11 @@ class MeanPrior(Prior, abc.ABC):
         deviation, distance = self._deviation(own)
         return self.distance.around(self.center, deviation, own, distance)
 
-    def _learn_distances(self, parts: Sequence[Part], near: float | None) -> None:
-        """Learn how the mean shrinks and the spread grows away from the conditions of the fit.
-
-        Args:
-            parts: rows that the mean was not fitted with.
-            near: factor of the covariance close by; None to learn it.
-        """
-        self.residuals.scale(self.distance.fit(parts, self.center, self.residuals.squares, near=near))
+    @torch.no_grad()
+    def spread(self, cond: Tensor | None, n: int) -> Frame | DiagonalFrame:
+        assert cond is not None
+        null, known = self.seen.without_null(cond.to(self.center.device))
+        return self.residuals.frame(self._around(known), null, self.center)
 
     @torch.no_grad()
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:

@@ -12,7 +12,6 @@ from flowprior.inspection.examples import POOLED, Examples
 from flowprior.inspection.misfit import LEVEL, Misfit, fit_witness, misfit, misfit_warning
 from flowprior.priors import Prior
 from flowprior.report.terminal import inspection_tables
-from tests.expected_warnings import UNCONVERGED
 
 RING, GAUSSIAN, FEW = 0, 1, 2
 
@@ -59,7 +58,6 @@ def test_noise_that_the_flow_takes_away_is_no_misfit():
     assert found("latent-gmm", laws(1, 300))[GAUSSIAN].p_value > LEVEL
 
 
-@UNCONVERGED
 def test_embeddings_and_data_without_a_condition_are_one_label():
     x = laws(0).x[:300]
     for cond in (None, x[:, :1].clone()):
