@@ -24,7 +24,7 @@ from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout, conditioned
 from flowprior.priors.lowrank_residuals import LowRankResiduals
 from flowprior.priors.mappers import AUTO, MAPPERS, make_mapper
 from flowprior.priors.mean_prior import MeanPrior
-from flowprior.priors.nearest import DistinctEmbeddings, nearest
+from flowprior.priors.nearest import distinct_embeddings, nearest
 from flowprior.priors.network_training import MapperNetwork, NetworkTraining
 from flowprior.priors.residuals import DiagonalResiduals, FixedResiduals, check_sigma
 from flowprior.priors.seen_conditions import SeenConditions, rows_looked_at
@@ -141,8 +141,8 @@ class LearnedMeanPrior(MeanPrior):
         options = NetworkTraining(self.steps, self.batch_size, self.lr).within(self.epochs, split)
         self.network.fit(split, self.center, options, generator)
         self.residuals.fit(split, self.network, self.center, options, generator)
-        if isinstance(self.residuals, FixedResiduals):
-            self._learn_far(split, self.residuals)
+        if self.covariance == FIXED:
+            self._learn_far(split)
 
     def _build(self, condition: Condition, event_shape: torch.Size, dtype: torch.dtype) -> None:
         """Make the mapper; parameters are drawn by its fit or loaded."""
@@ -163,16 +163,16 @@ class LearnedMeanPrior(MeanPrior):
         self.to(self.event_dims.device, dtype).requires_grad_(False)
 
     @torch.no_grad()
-    def _learn_far(self, split: Holdout, residuals: FixedResiduals) -> None:
+    def _learn_far(self, split: Holdout) -> None:
         """Learn how far from each other embeddings are before the mean says nothing of one another."""
         if self.seen.condition.kind != "embeddings" or split.is_empty or self.seen.keeps_none:
             return
-        held_out = DistinctEmbeddings.over(split.rows(held_out=True), LEAST_CONDITIONS)
+        held_out, trained = (
+            distinct_embeddings(lambda out=out: ((x[:, :0], c) for x, c in split.rows(held_out=out)), most)
+            for out, most in ((True, LEAST_CONDITIONS), (False, rows_looked_at(self.seen.condition.size)))
+        )
         if len(held_out.rows) < LEAST_CONDITIONS:
             return
-        trained = DistinctEmbeddings.over(
-            split.rows(held_out=False), rows_looked_at(self.seen.condition.size)
-        )
         self.seen.keep_embeddings(trained.rows.to(self.center).cpu(), trained.count, self.center)
         if self.seen.keeps_none:
             return
@@ -180,8 +180,7 @@ class LearnedMeanPrior(MeanPrior):
         rows = partial(split.rows, held_out=True)
         apart = [self._part(x, cond) for x, cond in conditioned(thinned(rows, most))]
         beside = [self._part(x, cond) for x, cond in conditioned(thinned(split.beside, most))]
-        near = None if beside and isinstance(self.sigma, str) else 1.0
-        residuals.scale(self.distance.fit([*apart, *beside], self.center, residuals.noise, near=near))
+        self._learn_distances([*apart, *beside], is_known=isinstance(self.sigma, str) and bool(beside))
 
     def _part(self, x: Tensor, cond: Tensor) -> Part:
         """Return rows that the mean was not fitted with."""
@@ -201,7 +200,7 @@ class LearnedMeanPrior(MeanPrior):
 
     def _distance_to_seen(self, cond: Tensor) -> Tensor:
         """Return the distance ``[B]`` to the nearest centre, beyond what lies behind it: (d² − r²)₊^½."""
-        apart, place = nearest(cond.to(self.seen.rows), self.seen.rows)
+        apart, place = nearest(self._own(cond), self.seen.rows)
         if not len(self.seen.spread):
             return apart[:, 0]
         behind = self.seen.spread[place[:, 0]].square().sum(1)

@@ -41,7 +41,7 @@ OPTIONS_OF_MIXTURE = {"shrinkage": "latent_shrinkage", "tol": "tol", "max_iter":
 """The option of a mixture of the latents -> the option of ``latent-gmm``."""
 
 
-RETIRED = ("far", "keep_conditions")
+RETIRED = ("far", "keep_conditions", "representatives")
 """Options of ``learned-mean`` and ``kernel-mean`` that only the fit read."""
 
 

@@ -55,17 +55,6 @@ def test_the_spread_is_that_of_rows_left_out_of_their_own_caption():
     assert fitted(x, cond, sigma=0.7).residuals.noise.sqrt().unique().tolist() == pytest.approx([0.7])
 
 
-def test_no_more_than_the_stated_number_of_embeddings_is_kept():
-    x, cond = captions(250, 1)
-    prior = fitted(x, cond, representatives=50)
-    assert prior.means.shape == (50, 6)
-    assert prior.seen.rows.shape == (50, 4)
-    assert prior.seen.weight.shape == (50,)
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    again = fitted(x[order], cond[order], representatives=50)
-    assert torch.equal(again.seen.rows, prior.seen.rows)
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -73,7 +62,6 @@ def test_no_more_than_the_stated_number_of_embeddings_is_kept():
         ({"neighbours": "all"}, "neighbours='all' is not possible"),
         ({"bandwidth": 0.0}, "expected bandwidth > 0 or 'auto', got 0.0"),
         ({"sigma": -1.0}, "expected sigma > 0, 'scalar' or 'diagonal', got -1.0"),
-        ({"representatives": 0}, "representatives=0 is not possible"),
     ],
 )
 def test_impossible_options_are_refused(options, message):
