@@ -17,7 +17,7 @@ from the long ones makes the short ones too short, while the long ones are too l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,20 +25,19 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.mixtures.covariance import FitSettings
+from flowprior.mixtures.families import LowRank
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops.last_results import LastResults
-from flowprior.priors.far import Around
 from flowprior.priors.frame import Axes, Frame
 from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.network_training import (
-    DensityTraining,
     KeptMean,
     Mapper,
     MapperNetwork,
+    NetworkTraining,
     Objective,
-    train_density,
+    train_network,
 )
-from flowprior.priors.residuals import fit_factor
 from flowprior.priors.subspace import canonical_basis
 from flowprior.streams.batches import CheckedBatches
 
@@ -73,7 +72,6 @@ class ConditionalSpread(nn.Module):
         self.spread = nn.Buffer(torch.ones(rank))
         self.null_spread = nn.Buffer(torch.ones(rank))
         self.basis = nn.Buffer(torch.zeros(dim, rank))
-        self.null_loc = nn.Buffer(torch.zeros(dim))
         self.null_rotation = nn.Buffer(torch.eye(rank))
         self.factors = nn.Buffer(torch.ones(rank + 1))
         self.floor = nn.Buffer(torch.zeros(()))
@@ -82,38 +80,27 @@ class ConditionalSpread(nn.Module):
     # -- use ----------------------------------------------------------------------------------
 
     def frame(self, loc: Tensor, cond: Tensor) -> Frame:
-        """The linear part around ``loc`` ``[B, D]`` under ``cond``."""
-        ones = loc.new_ones(len(loc), 1)
-        return self.frame_around(Around(loc, cond, ones, ones))
-
-    def frame_around(self, around: Around) -> Frame:
-        """The linear part, widened.
-
-        Of what the network says of a condition the share ρ is taken, so that far from all others the
-        covariance is that of the pooled residuals, times w².
-        """
-        loc = around.loc
-        precision, rotation, ratio = self._axes(around.cond, around.trust)
+        """Return the linear part around ``loc`` ``[B, D]`` under ``cond``."""
+        precision, rotation, ratio = self._axes(cond)
         spread = (self.factors[:-1] / precision).clamp_min(1)
         signs = torch.where(rotation.diagonal(dim1=1, dim2=2) < 0, -1.0, 1.0).to(rotation)
         group = torch.zeros(len(loc), dtype=torch.long, device=loc.device)
-        noise = self._noise(self.factors[-1] * ratio) * around.width.square()
         axes = RowAxes(self.basis[None], group, self._lengths, rotation=rotation * signs[:, None])
-        return Frame(loc, noise, spread, axes, float(self.floor))
+        return Frame(loc, self._noise(self.factors[-1] * ratio), spread, axes, float(self.floor))
 
     def _lengths(self) -> Tensor:
         return self.basis.square().sum(1)[None]
 
-    def _parts(self, cond: Tensor, trust: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+    def _parts(self, cond: Tensor) -> tuple[Tensor, Tensor]:
         """A ``[B, r, r]`` and ρ_c ``[B, D]``, before the factors."""
-        diagonal, below, ratio = (trust * self.network(cond)).split(self.sizes, dim=1)
+        diagonal, below, ratio = self.network(cond).split(self.sizes, dim=1)
         rank = len(self.spread)
         triangle = torch.diag_embed(_change(0.5 * diagonal))
         rows, columns = torch.tril_indices(rank, rank, -1, device=below.device)
         triangle[:, rows, columns] = below
         return triangle * self.spread.rsqrt(), _change(ratio)
 
-    def _axes(self, cond: Tensor, trust: Tensor | float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    def _axes(self, cond: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """1/λ ``[B, r]`` and U ``[B, r, r]`` of the principal axes, and ρ_c ``[B, D]``; no factors yet.
 
         Those of the conditions that were asked for last are kept (:class:`LastResults`): a sampler asks for
@@ -121,12 +108,11 @@ class ConditionalSpread(nn.Module):
         """
 
         def found(*_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            triangle, ratio = self._parts(cond, trust)
+            triangle, ratio = self._parts(cond)
             precision, rotation = torch.linalg.eigh(triangle.mT @ triangle)
             return precision, rotation, ratio
 
-        values = (cond, torch.as_tensor(trust))
-        return self._last.of(found, self.spread, *self.network.parameters(), values=values)
+        return self._last.of(found, self.spread, *self.network.parameters(), values=(cond,))
 
     def _noise(self, ratio: Tensor) -> Tensor:
         return self.floor + (self.noise - self.floor) * ratio
@@ -139,7 +125,7 @@ class ConditionalSpread(nn.Module):
         mapper: MapperNetwork,
         center: Tensor,
         settings: FitSettings,
-        options: DensityTraining,
+        options: NetworkTraining,
     ) -> None:
         """Learn everything from the residuals x1 − mapper(c) − center, and improve the mapper by the way.
 
@@ -165,16 +151,24 @@ class ConditionalSpread(nn.Module):
         self.network.initialise(settings.generator)
         kept = KeptMean(mapper, data, center)
         both = nn.ModuleList([mapper, self.network])
-        train_density(both, self._loss_of(means), data, options, settings.generator)
+        train_network(both, self._loss_of(means), data, options, settings.generator)
         if kept.restored():
             self.network.initialise(settings.generator)
-            train_density(self.network, self._loss_of(means), data, options, settings.generator)
+            train_network(self.network, self._loss_of(means), data, options, settings.generator)
         self._calibrate(data, means)
 
     @torch.no_grad()
     def _fit_pooled(self, data: CheckedBatches, means: Means, settings: FitSettings) -> None:
         """Basis, λ and ψ of the pooled residuals, and what is left outside."""
-        factor, noise = fit_factor(data, means, self.basis.shape[1], settings)
+
+        def residuals() -> Iterator[tuple[Tensor, int]]:
+            return (((x - means(cond)).cpu(), 0) for x, cond in conditioned(data))
+
+        moments = ConditionMoments.over((residual, None) for residual, _ in residuals()).about_origin()
+        like = data.peek()[0]
+        fitter = LowRank(self.basis.shape[1]).fitter(moments, 1, dtype=like.dtype, settings=settings)
+        fitter.fit_single(residuals, moments)
+        factor, noise = (fitter.covariance[name][0, 0] for name in ("factor", "noise"))
         basis, singular, _ = torch.linalg.svd(factor / noise.sqrt()[:, None], full_matrices=False)
         basis, spread = canonical_basis(basis[None], 1 + singular.square()[None])
         self.noise, self.basis, self.spread = (value.to(self.noise) for value in (noise, basis[0], spread[0]))
@@ -185,7 +179,6 @@ class ConditionalSpread(nn.Module):
     @torch.no_grad()
     def _fit_null(self, data: CheckedBatches, center: Tensor) -> None:
         """The frame of all data, whatever their condition, in the same basis."""
-        self.null_loc = center.clone()
         outside = _mean_square(self._outside(x - center) for x, _ in data).to(self.noise)
         self.null_noise = self._noise((outside / self.outside).clamp_min(1))
         scale = self.null_noise.rsqrt()

@@ -15,25 +15,21 @@ Williams 2006, section 4.2), of which this is the simplest stand-in that keeps e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-CHOICES = ("widen", "as-near")
-"""Values of the option ``far``: shrink and widen, or take every condition as one that is known."""
 LENGTHS = 12
-"""Values that are tried for each of the two lengths."""
+"""The number of values that are tried for each of the two lengths."""
 SHORTEST, LEAST_EFFECT = 0.25, 0.05
 """The lengths lie between this share of the median distance, and one at which the largest distance takes so
 large a share of the mean away, or adds so large a share to the variance."""
 NEAR_FACTORS = 24
-"""Values that are tried for the factor of the known spread."""
+"""The number of values that are tried for the factor of the known spread."""
 LEAST_NEAR = 0.05
-"""Least of these, as a share of the one at which the rows are calibrated with one spread for all."""
-SHARES = (torch.zeros_like, torch.ones_like)
-"""The shares ρ of a condition that is unlike those of the fit, and of one of the fit."""
+"""The least of these, as a share of the one at which the rows are calibrated with one spread for all."""
 
 
 class Around(NamedTuple):
@@ -42,18 +38,12 @@ class Around(NamedTuple):
     Attributes:
         loc: mean of each row, ``[B, D]``, shrunk.
         cond: labels ``[B]`` or embeddings ``[B, E]``.
-        trust: ρ ``[B, 1]``.
         width: w ``[B, 1]``, a factor of standard deviations.
     """
 
     loc: Tensor
     cond: Tensor
-    trust: Tensor
     width: Tensor
-
-
-Squares = Callable[[Tensor, Around], tuple[Tensor, Tensor]]
-"""From rows x and what they are drawn around to (x − loc)ᵀ Σ⁻¹ (x − loc) and log det Σ, ``[n]`` each."""
 
 
 class Part(NamedTuple):
@@ -62,21 +52,18 @@ class Part(NamedTuple):
     Attributes:
         x: ``[n, D]``.
         deviation: m(c) − m̄ ``[n, D]``.
-        cond: labels ``[n]`` or embeddings ``[n, E]``.
         distance: how far away their conditions are, ``[n]``.
     """
 
     x: Tensor
     deviation: Tensor
-    cond: Tensor
     distance: Tensor
 
-    def measured(self, center: Tensor, squares: Squares, trust: Tensor) -> Tensor:
-        """Return squares and log-determinants ``[2, n]``, float64, of the rows under ρ ``[n]``."""
-        share = trust.to(self.x)[:, None]
-        ones = torch.ones_like(share)
-        found = squares(self.x, Around(center + share * self.deviation, self.cond, share, ones))
-        return torch.stack([value.double().cpu() for value in found])
+    def products(self, center: Tensor, noise: Tensor) -> Tensor:
+        """Return (x − m̄)ᵀ ψ⁻¹ (x − m̄), that with the deviation, and of the deviation, ``[3, n]``."""
+        residual, deviation = (self.x - center).double(), self.deviation.double()
+        pairs = (residual, residual), (residual, deviation), (deviation, deviation)
+        return torch.stack([(a * b / noise).sum(1) for a, b in pairs]).cpu()
 
 
 class FarConditions(nn.Module):
@@ -103,46 +90,44 @@ class FarConditions(nn.Module):
                 is not known, or has no meaning.
         """
         if distance is None or not self.is_fitted:
-            trust = width = deviation.new_ones(len(deviation), 1)
-        else:
-            trust = trust_at(distance, self.lengths[0]).to(deviation)[:, None]
-            lost = 1 - trust_at(distance, self.lengths[1])
-            width = (1 + (self.most - 1) * lost).sqrt().to(deviation)[:, None]
-        return Around(center + trust * deviation, cond, trust, width)
+            return Around(center + deviation, cond, deviation.new_ones(len(deviation), 1))
+        trust, lost = (trust_at(distance, length).to(deviation)[:, None] for length in self.lengths)
+        return Around(center + trust * deviation, cond, (1 + (self.most - 1) * (1 - lost)).sqrt())
 
     @torch.no_grad()
     def fit(
-        self, parts: Sequence[Part], center: Tensor, squares: Squares, *, near: float | None = None
+        self, parts: Sequence[Part], center: Tensor, noise: Tensor, *, near: float | None = None
     ) -> float:
         """Learn the lengths and W by likelihood.
 
         Args:
-            parts: rows that it was not fitted with.
+            parts: rows that the mean was not fitted with.
             center: m̄ ``[D]``.
-            squares: of the rows under their covariance.
+            noise: ψ ``[D]``, the diagonal of Σ.
             near: factor of Σ under conditions that are known, where it is given; else it is learned.
 
         Returns:
             That factor, for the prior to multiply Σ by; 1 where rows without any spread tell nothing.
         """
         distance, dim = torch.cat([part.distance for part in parts]).double().cpu(), len(center)
+        whole, cross, own = torch.cat([part.products(center, noise) for part in parts], 1)
 
-        def measured(trust: Callable[[Tensor], Tensor]) -> Tensor:
-            return torch.cat([part.measured(center, squares, trust(part.distance)) for part in parts], 1)
+        def squares(trust: Tensor) -> Tensor:
+            return whole - 2 * trust * cross + trust.square() * own
 
-        most, as_near = (float(measured(share)[0].mean()) / dim for share in SHARES)
+        most, as_near = (float(squares(share).mean()) / dim for share in (0 * distance, 0 * distance + 1))
         if not bool((distance > 0).any()) or not min(most, as_near) > 0:
             return 1.0
         tried = torch.logspace(0, 1, NEAR_FACTORS, base=1 / LEAST_NEAR) * LEAST_NEAR * min(most, as_near)
         factors = tried.tolist() if near is None else [near]
         best = (-torch.inf, torch.ones(()), torch.ones(()), 1.0)
         for shrinks in _lengths(distance, 1.0):
-            square, log_det = measured(lambda d, length=shrinks: trust_at(d, length))
+            square = squares(trust_at(distance, shrinks))
             for widens in _lengths(distance, max(most / factors[-1] - 1, 0.0)):
                 lost = 1 - trust_at(distance, widens)
                 for factor in factors:
                     variance = factor + max(most - factor, 0.0) * lost
-                    value = -float((square / variance + dim * variance.log() + log_det).mean())
+                    value = -float((square / variance + dim * variance.log()).mean())
                     best = max(best, (value, shrinks, widens, factor), key=lambda found: found[0])
         _, shrinks, widens, factor = best
         self.lengths = torch.stack([shrinks, widens]).to(self.lengths)

@@ -31,12 +31,11 @@ from flowprior.priors.frame import Frame
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.network_training import (
-    DensityTraining,
     KeptMean,
     Mapper,
     MapperNetwork,
-    bounded,
-    train_density,
+    NetworkTraining,
+    train_network,
 )
 
 MEAN_STEPS, MEAN_RATE = 400, 1e-3
@@ -59,12 +58,21 @@ class LowRankResiduals(nn.Module):
         components: Gaussians in the law of the latents; 1 makes it the standard normal.
         hidden: width of the networks.
         depth: residual blocks of the networks.
+        floor: added to the variances of source samples.
     """
 
     def __init__(
-        self, condition: Condition, dim: int, rank: int, components: int, hidden: int, depth: int
+        self,
+        condition: Condition,
+        dim: int,
+        rank: int,
+        components: int,
+        hidden: int,
+        depth: int,
+        floor: float,
     ) -> None:
         super().__init__()
+        self.floor = floor
         rank = min(rank, dim)
         self.spread = ConditionalSpread(condition, dim, rank, hidden, depth)
         self.law = MixtureDensity(condition, rank, components, hidden, depth)
@@ -74,8 +82,8 @@ class LowRankResiduals(nn.Module):
         data: Holdout,
         mapper: MapperNetwork,
         center: Tensor,
-        settings: FitSettings,
-        options: DensityTraining,
+        options: NetworkTraining,
+        generator: torch.Generator | None,
     ) -> None:
         """Learn the covariance, then the law of the inferred latents; see :meth:`ConditionalSpread.fit`.
 
@@ -83,11 +91,11 @@ class LowRankResiduals(nn.Module):
             data: rows to train on, and those held out.
             mapper: fitted by squared error; it is improved.
             center: mean of all x1, ``[D]``.
-            settings: added variance and randomness.
             options: of the training of the covariance.
+            generator: of all randomness.
         """
-        generator = settings.generator
-        self.spread.fit(data, mapper, center, settings, bounded(options, data))
+        settings = FitSettings(self.floor, 0.0, generator)
+        self.spread.fit(data, mapper, center, settings, options)
         if self.law.components > 1:
             self.law.start_at(self._some_latents(data, mapper, center, generator), generator)
             self._improve_mean(data, mapper, center, options, generator)
@@ -99,7 +107,7 @@ class LowRankResiduals(nn.Module):
         data: Holdout,
         mapper: MapperNetwork,
         center: Tensor,
-        options: DensityTraining,
+        options: NetworkTraining,
         generator: torch.Generator | None,
     ) -> None:
         """Train the mapper by the likelihood of the whole prior; covariance and law stay.
@@ -119,8 +127,8 @@ class LowRankResiduals(nn.Module):
             return -(density + self.law.log_prob(h, cond)).mean() / x.shape[1]
 
         steps = min(options.steps, MEAN_STEPS)
-        options = bounded(replace(options, steps=steps, lr=MEAN_RATE), data)
-        train_density(mapper, loss, data, options, generator)
+        options = replace(options, steps=steps, lr=MEAN_RATE)
+        train_network(mapper, loss, data, options, generator)
         mapper.requires_grad_(False)
         kept.restored()
 
@@ -138,16 +146,16 @@ class LowRankResiduals(nn.Module):
             sample.update(h.cpu(), torch.zeros(len(h), dtype=torch.long), generator)
         return sample.rows[0][sample.filled[0]]
 
-    def frame(self, around: Around, null: Tensor) -> Frame:
-        """The linear part; the rows ``null``, bool ``[B]``, have the moments of all data."""
-        frame, spread, rows = self.spread.frame_around(around), self.spread, null[:, None]
+    def frame(self, around: Around, null: Tensor, center: Tensor) -> Frame:
+        """Return the linear part; the rows ``null``, bool ``[B]``, have the moments of all data."""
+        frame, spread, rows = self.spread.frame(around.loc, around.cond), self.spread, null[:, None]
         if not bool(null.any()):
             return frame
         assert isinstance(frame.axes, RowAxes)
         rotation = torch.where(rows[..., None], spread.null_rotation, frame.axes.rotation)
         return replace(
             frame,
-            loc=torch.where(rows, spread.null_loc, frame.loc),
+            loc=torch.where(rows, center, frame.loc),
             noise=torch.where(rows, spread.null_noise, frame.noise),
             spread=torch.where(rows, spread.null_spread, frame.spread),
             axes=replace(frame.axes, rotation=rotation),
@@ -155,33 +163,21 @@ class LowRankResiduals(nn.Module):
 
     def sample(self, around: Around, generator: torch.Generator | None) -> Tensor:
         """Draw x0 ``[B, D]`` around ``loc``."""
-        frame = self.spread.frame_around(around)
+        frame = self.spread.frame(around.loc, around.cond)
         epsilon, noise = frame.draw_noise(generator)
         chances = uniform(len(around.loc), around.loc.device, generator)
         return frame.place(self.law.place(around.cond, chances, noise), epsilon)
 
     def infer(self, x1: Tensor, around: Around, generator: torch.Generator | None) -> Tensor:
         """Draw x0 ``[B, D]`` with latents inferred from x1 ``[B, D]``."""
-        frame = self.spread.frame_around(around)
+        frame = self.spread.frame(around.loc, around.cond)
         epsilon, latent = frame.draw_noise(generator)
         return frame.source(x1.to(around.loc), latent, epsilon)
 
     def log_prob(self, x: Tensor, around: Around) -> Tensor:
         """log p0(x | c) ``[B]`` in nats."""
-        h, density = self.spread.frame_around(around).log_density_around(x)
+        h, density = self.spread.frame(around.loc, around.cond).log_density_around(x)
         return density + self.law.log_prob(h.to(around.loc), around.cond).to(density)
-
-    def squares(self, x: Tensor, around: Around) -> tuple[Tensor, Tensor]:
-        """(x − m)ᵀ Σ⁻¹ (x − m) and log det Σ + D log 2π, ``[B]`` each, before the width."""
-        frame = self.spread.frame_around(around)
-        h, density = frame.log_density_around(x)
-        _, at_mean = frame.log_density_around(around.loc)
-        return 2 * (at_mean - density) + h.square().sum(1), h.shape[1] * LOG_2PI - 2 * at_mean
-
-    def scale(self, factor: float) -> None:
-        """Multiply the covariance, but for the added variance, by ``factor``."""
-        factors = self.spread.factors
-        self.spread.factors = torch.cat([factors[:-1], factor * factors[-1:]])
 
 
 class MixtureDensity(nn.Module):

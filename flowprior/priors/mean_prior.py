@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from flowprior.priors.base import Prior
 from flowprior.priors.far import Around, FarConditions, Part
+from flowprior.priors.frame import DiagonalFrame, Frame
 from flowprior.priors.seen_conditions import SeenConditions
 
 
@@ -25,6 +26,7 @@ class MeanPrior(Prior, abc.ABC):
     """
 
     residuals: Any
+    has_spread: bool = True
 
     def __init__(self, seen: SeenConditions) -> None:
         super().__init__(seen)
@@ -41,18 +43,29 @@ class MeanPrior(Prior, abc.ABC):
     def _around(self, cond: Tensor | None) -> Around:
         """Return what rows are drawn around under ``cond``."""
         assert cond is not None
-        own = cond.to(self.center) if cond.is_floating_point() else cond.to(self.center.device)
+        own = self._own(cond)
         deviation, distance = self._deviation(own)
         return self.distance.around(self.center, deviation, own, distance)
 
-    def _learn_distances(self, parts: Sequence[Part], near: float | None) -> None:
+    def _own(self, cond: Tensor) -> Tensor:
+        """Return ``cond`` on the device of the means, embeddings in their dtype."""
+        return cond.to(self.center) if cond.is_floating_point() else cond.to(self.center.device)
+
+    def _learn_distances(self, parts: Sequence[Part], *, is_known: bool) -> None:
         """Learn how the mean shrinks and the spread grows away from the conditions of the fit.
 
         Args:
             parts: rows that the mean was not fitted with.
-            near: factor of the covariance close by; None to learn it.
+            is_known: whether they tell the spread close by, too, which is corrected then.
         """
-        self.residuals.scale(self.distance.fit(parts, self.center, self.residuals.squares, near=near))
+        near = None if is_known else 1.0
+        self.residuals.scale(self.distance.fit(parts, self.center, self.residuals.noise, near=near))
+
+    @torch.no_grad()
+    def spread(self, cond: Tensor | None, n: int) -> Frame | DiagonalFrame:
+        assert cond is not None
+        null, known = self.seen.without_null(cond.to(self.center.device))
+        return self.residuals.frame(self._around(known), null, self.center)
 
     @torch.no_grad()
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:

@@ -11,10 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from flowprior.errors import CheckpointError
 from flowprior.priors.seen_conditions import KINDS
-from flowprior.registry import Spec
+from flowprior.registry import Spec, parse_spec
 
 State = dict[str, Tensor]
+LAST_READER = "ec83d767"
+"""The last commit of flowprior that reads the prior ``shifted``, which was trained with its flow."""
 RENAMED = {
     "condition_size": "seen.size",
     "seen": "seen.rows",
@@ -37,6 +40,31 @@ MIXTURE = ("auto", "mixture", "gmm")
 """The distributions of the latents that may be a mixture whose covariances the fit chose."""
 OPTIONS_OF_MIXTURE = {"shrinkage": "latent_shrinkage", "tol": "tol", "max_iter": "max_iter"}
 """The option of a mixture of the latents -> the option of ``latent-gmm``."""
+
+
+RETIRED = ("far", "keep_conditions", "representatives")
+"""Options of ``learned-mean`` and ``kernel-mean`` that only the fit read."""
+
+
+def current_spec(text: str) -> Spec:
+    """Return the spec of today for the prior of a saved flow or prior.
+
+    Raises:
+        CheckpointError: ``shifted``, which no version reads any more.
+        OptionError: what is no spec.
+    """
+    spec = parse_spec(text, "prior")
+    if spec.name == "shifted":
+        raise CheckpointError(
+            f"expected a prior of this version, got 'shifted', which commit {LAST_READER} of flowprior is "
+            "the last to read; install that commit, or train again with another prior"
+        )
+    if spec.name not in ("learned-mean", "mapper", "kernel-mean"):
+        return spec
+    options = {name: value for name, value in spec.options.items() if name not in RETIRED}
+    if latent := options.pop("latent", 0):
+        options |= {"covariance": "lowrank", "rank": latent, "components": 1}
+    return Spec(spec.name, options)
 
 
 def upgrade(prior: Any, state: State, prefix: str) -> None:
@@ -101,6 +129,24 @@ def _upgrade_residuals(prior: Any, own: State) -> None:
     if factors is not None and spread is not None and len(factors) == 2 != len(spread) + 1:
         inside, outside = factors  # one factor for all axes
         own["residuals.spread.factors"] = torch.stack([inside] * len(spread) + [outside])
+    own.pop("residuals.spread.null_loc", None)  # the mean of all data, which the prior has
+    if "residuals.noise" in own and "residuals.factor" in own:
+        _upgrade_factor(prior, own)
+
+
+def _upgrade_factor(prior: Any, own: State) -> None:
+    """Read a factor W ``[D, r]`` of all conditions as a low-rank covariance whose networks say nothing."""
+    factor, noise = own.pop("residuals.factor"), own["residuals.noise"]
+    if not factor.shape[1]:
+        return
+    for name in [name for name in own if name.startswith("residuals.")]:
+        del own[name]
+    prior._make_parts(own, "")
+    own |= {f"residuals.{name}": value for name, value in prior.residuals.state_dict().items()}
+    basis, singular, _ = torch.linalg.svd(factor / noise.sqrt()[:, None], full_matrices=False)
+    spread = {"noise": noise, "null_noise": noise, "basis": basis}
+    spread |= dict.fromkeys(("spread", "null_spread"), 1 + singular.square())
+    own |= {f"residuals.spread.{name}": value for name, value in spread.items()}
 
 
 def _upgrade_subspace(prior: Any, own: State) -> None:

@@ -17,7 +17,6 @@ from flowprior.errors import InputError, OptionError
 from flowprior.training.batches import Randomness
 from flowprior.training.loop import drop_conditions, dropped_rows
 from tests.conditions.short import SHORT
-from tests.expected_warnings import UNCONVERGED
 
 COUNT = 40
 DROPPING = SHORT | {"condition_dropout": 0.3}
@@ -126,7 +125,6 @@ def test_every_part_reaches_a_network_and_padding_does_not(model):
     assert torch.allclose(net(x, t, longer), given, atol=1e-5)
 
 
-@UNCONVERGED
 def test_a_flow_of_several_parts_is_saved_and_read_with_what_each_reads(several, tmp_path):
     several.save(tmp_path / "flow")
     loaded, few = Flow.load(tmp_path / "flow"), rows(Parts(conditions()), slice(0, 6))

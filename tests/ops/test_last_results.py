@@ -136,8 +136,7 @@ def prior(generator) -> Prior:
     cond = torch.randn(300, 3, generator=generator)
     x = cond @ torch.randn(3, 5, generator=generator) + torch.randn(300, 5, generator=generator)
     options = {"covariance": "lowrank", "hidden": 16, "rank": 3, "steps": 30, "components": 2, "epochs": 3}
-    with pytest.warns(RuntimeWarning, match="has not converged"):
-        return Prior.create("learned-mean", **options).fit((x, cond), generator=generator)
+    return Prior.create("learned-mean", **options).fit((x, cond), generator=generator)
 
 
 def test_the_axes_are_found_once_for_the_steps_of_a_sampler(prior, generator, monkeypatch):

@@ -10,9 +10,6 @@ import torch
 from flowprior import Prior
 from flowprior.errors import InputError
 from flowprior.priors.mappers import PictureMapper
-from tests.expected_warnings import UNCONVERGED
-
-pytestmark = UNCONVERGED
 
 SPEC = "learned-mean:covariance=diagonal,hidden=64,depth=1,batch_size=128"
 

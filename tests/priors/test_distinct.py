@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowprior.priors.nearest import DistinctEmbeddings, nearest
+from flowprior.priors.nearest import distinct_embeddings, nearest
 from tests.priors.captions import captions
 
 
 def over(x, cond, most, batch):
-    return DistinctEmbeddings.over(zip(x.split(batch), cond.split(batch), strict=True), most, events=True)
+    return distinct_embeddings(lambda: zip(x.split(batch), cond.split(batch), strict=True), most)
 
 
 @pytest.mark.parametrize("batch", [7, 64, 500])

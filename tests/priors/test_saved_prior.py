@@ -91,7 +91,6 @@ def test_what_a_killed_save_left_is_removed_by_the_next_one(tmp_path):
     assert names == [".notes.txt.0123abcd.tmp", "prior", "prior.json"]
 
 
-@pytest.mark.filterwarnings("ignore:learned-mean.fit. the mapper has not converged")
 def test_a_prior_larger_than_its_tensors_is_refused_before_it_takes_memory(tmp_path):
     fitted("learned-mean:epochs=1,hidden=8").save(tmp_path)
     file = tmp_path / "prior.json"
