@@ -20,10 +20,10 @@ from flowprior.conditions import Condition
 from flowprior.mixtures.samples import Reservoirs
 from flowprior.ops.random import normal
 from flowprior.priors.conditional_spread import ConditionalSpread, RowAxes
-from flowprior.priors.far import Around
 from flowprior.priors.frame import Frame
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import Holdout, conditioned
+from flowprior.priors.mean_prior import Around
 from flowprior.priors.network_training import KeptMean, MapperNetwork, NetworkTraining, train_network
 
 MEAN_STEPS, MEAN_RATE = 400, 1e-3

@@ -118,7 +118,8 @@ def _upgrade_residuals(prior: Any, own: State) -> None:
     if factors is not None and spread is not None and len(factors) == 2 != len(spread) + 1:
         inside, outside = factors  # one factor for all axes
         own["residuals.spread.factors"] = torch.stack([inside] * len(spread) + [outside])
-    own.pop("residuals.spread.null_loc", None)  # the mean of all data, which the prior has
+    for name in ("spread.null_loc", "means", "shared"):  # which follow from others
+        own.pop(f"residuals.{name}", None)
     if "residuals.noise" in own and "residuals.factor" in own:
         _upgrade_factor(prior, own)
     if "residuals.law.network.out.bias" in own:

@@ -32,17 +32,10 @@ class Multiples:
         return self.last.get(x, (self.factor,), find)[0]
 
 
-def test_equal_values_are_found_again_wherever_they_lie():
+def test_equal_values_are_found_again_and_others_or_changed_parameters_anew():
     multiples, x = Multiples(), torch.arange(6.0)
     assert torch.equal(multiples(x), multiples(x.clone()))
     assert multiples.calls == 1
-
-
-def test_other_values_and_changed_parameters_are_found_anew():
-    multiples, x = Multiples(), torch.arange(6.0)
-    multiples(x)
-    x[0] = 9
-    assert torch.equal(multiples(x), 2 * x)
     x.data.neg_()  # which no version counts
     assert torch.equal(multiples(x), 2 * x)
     multiples.factor.mul_(2)
@@ -50,21 +43,25 @@ def test_other_values_and_changed_parameters_are_found_anew():
     assert torch.equal(multiples(x.double()), 4 * x.double())
     with torch.autocast("cpu", torch.bfloat16):
         multiples(x)
-    assert multiples.calls == 6
+    assert multiples.calls == 5
 
 
-def test_a_few_results_are_kept_and_the_oldest_goes():
+def test_a_few_results_are_kept_and_neither_older_nor_large_ones_nor_those_of_a_copy(monkeypatch):
     multiples = Multiples()
     several = [torch.full((3,), float(k)) for k in range(KEPT + 1)]
-    for x in several[:KEPT] * 2:
+    for x in [*several[:KEPT], *several[:KEPT], several[KEPT], several[0]]:
         multiples(x)
-    assert multiples.calls == KEPT
-    multiples(several[KEPT])
-    multiples(several[0])
     assert multiples.calls == KEPT + 2
+    for other in (copy.deepcopy(multiples), pickle.loads(pickle.dumps(multiples))):
+        other(several[0])
+        assert other.calls == KEPT + 3
+    monkeypatch.setattr(last_results, "MOST_NUMBERS", 3)
+    for _ in range(2):
+        multiples(torch.arange(5.0))
+    assert multiples.calls == KEPT + 4
 
 
-def test_where_a_gradient_may_be_asked_for_nothing_is_kept():
+def test_where_a_gradient_may_be_asked_for_or_values_are_transformed_nothing_is_kept():
     multiples, x = Multiples(), torch.arange(6.0)
     multiples(x)
     asked = x.clone().requires_grad_()
@@ -72,17 +69,9 @@ def test_where_a_gradient_may_be_asked_for_nothing_is_kept():
         (gradient,) = torch.autograd.grad(multiples(asked).sum(), asked)
         assert torch.equal(gradient, torch.full((6,), 2.0))
     assert torch.equal(torch.func.jvp(multiples, (x,), (torch.ones(6),))[1], torch.full((6,), 2.0))
-    with torch.autograd.forward_ad.dual_level():
-        dual = torch.autograd.forward_ad.make_dual(x, torch.ones(6))
-        assert torch.autograd.forward_ad.unpack_dual(multiples(dual)).tangent is not None
-
-
-def test_inside_of_transforms_nothing_is_kept_and_in_inference_mode_it_serves():
-    multiples, x = Multiples(), torch.arange(6.0).view(2, 3)
-    assert torch.equal(torch.func.vmap(multiples)(x), 2 * x)
+    assert torch.equal(torch.func.vmap(multiples)(x.view(2, 3)), 2 * x.view(2, 3))
     with torch.inference_mode():
-        inside = torch.arange(3.0)
-        assert torch.equal(multiples(inside), multiples(inside.clone()))
+        assert torch.equal(multiples(x.clone()), 2 * x)
 
 
 def test_threads_never_get_each_others_results():
@@ -98,18 +87,6 @@ def test_threads_never_get_each_others_results():
             assert all(pool.map(work, range(4)))
     finally:
         sys.setswitchinterval(before)
-
-
-def test_a_copy_is_empty_and_too_large_results_are_not_kept(monkeypatch):
-    multiples, x = Multiples(), torch.arange(6.0)
-    multiples(x)
-    for other in (copy.deepcopy(multiples), pickle.loads(pickle.dumps(multiples))):
-        other(x)
-        assert other.calls == 2
-    monkeypatch.setattr(last_results, "MOST_NUMBERS", 3)
-    multiples(x[:5])
-    multiples(x[:5])
-    assert multiples.calls == 3
 
 
 @pytest.fixture
@@ -132,17 +109,11 @@ def test_the_axes_are_found_once_for_the_steps_of_a_sampler(prior, generator, mo
     assert calls == [7]
 
 
-def test_a_low_rank_prior_answers_for_the_conditions_asked_for(prior, generator):
-    """One after the other, in place, and after another fit."""
+def test_the_axes_are_found_anew_for_conditions_and_weights_that_were_changed_in_place(prior, generator):
     cond = torch.randn(4, 3, generator=generator)
-    first = prior.spread(cond, 4)
-    assert torch.equal(first.axes.rotation, prior.spread(cond, 4).axes.rotation)
-    kept = first.axes.rotation.clone()
+    kept = prior.spread(cond, 4).axes.rotation.clone()
     cond.neg_()
     assert not torch.allclose(prior.spread(cond, 4).axes.rotation, kept)
-    fresh = Prior.create("learned-mean", covariance="lowrank", hidden=16, rank=3, components=2)
-    fresh.load_state_dict(prior.state_dict())
-    assert torch.allclose(prior.spread(cond, 4).axes.rotation, fresh.spread(cond, 4).axes.rotation, atol=1e-5)
     with torch.no_grad():
         for parameter in prior.residuals.spread.network.parameters():
             parameter.mul_(0.0)

@@ -10,9 +10,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from flowprior.conditions import Condition
-from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError
-from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.conditional_spread import ConditionalSpread
 from flowprior.priors.holdout import Holdout
@@ -152,14 +150,11 @@ def test_a_mean_that_a_likelihood_has_made_worse_is_taken_back(generator):
     rows = Holdout(CheckedBatches((x, cond), "test"), 0.2)
     mapper = Mapper(Condition("embeddings", 1), 4, hidden=16, depth=1)
     mapper.fit(rows, x.mean(0), NetworkTraining(250, 64, 3e-3), generator)
-    before = mapper(cond)
-    kept = KeptMean(mapper, rows, x.mean(0))
-    mapper.out.bias.sub_(1.0)
-    assert kept.restored()
-    torch.testing.assert_close(mapper(cond), before)
+    before, kept = mapper(cond), KeptMean(mapper, rows, x.mean(0))
     mapper.out.bias.sub_(1.0)
     worse = KeptMean(mapper, rows, x.mean(0))
-    mapper.out.bias.add_(1.0)
+    assert kept.restored()
+    torch.testing.assert_close(mapper(cond), before)
     assert not worse.restored(), "it has become better"
     assert not KeptMean(mapper, Holdout(CheckedBatches((x, cond), "test"), 0.0), x.mean(0)).restored()
 
@@ -170,11 +165,6 @@ def test_what_is_trained_anew_starts_from_zero_again(generator):
         parameter.data.add_(1.0)
     mapper.initialise(generator)
     assert not mapper(torch.randn(5, 1, generator=generator)).any()
-    fresh = Mapper(Condition("embeddings", 1), 4, hidden=16, depth=1)
-    fresh.initialise(torch.Generator().manual_seed(3))
-    mapper.initialise(torch.Generator().manual_seed(3))
-    for name, value in fresh.state_dict().items():
-        assert torch.equal(mapper.state_dict()[name], value), name
 
 
 def test_zeros_that_the_fit_has_seen_are_an_embedding_like_any_other():
@@ -202,21 +192,6 @@ def test_the_null_condition_has_the_moments_of_all_data(fitted):
     assert not torch.allclose(mixed.spread[0], own.spread[0])
     torch.testing.assert_close(mixed.spread[1], own.spread[0])
     torch.testing.assert_close(mixed.loc[1], own.loc[0])
-
-
-def test_its_pairs_have_a_linear_velocity(fitted, generator):
-    """The moments' own velocity explains most of the velocity of posterior pairs."""
-    coupling, path = Coupling.create("posterior"), Path.create("condot")
-    x1, cond = turning(2000, 5)
-    sample = path.interpolate(
-        coupling.draw(fitted, x1, cond, generator=generator),
-        x1,
-        t := torch.rand(2000, generator=generator),
-    )
-    law, null = (coupling.law(fitted, asked) for asked in (cond, torch.zeros_like(cond)))
-    found = law.velocity(sample.x_t, path.at(t))
-    assert (sample.u_t - found).square().mean() < 0.95 * sample.u_t.square().mean()
-    assert null.velocity(sample.x_t, path.at(t)).isfinite().all()
 
 
 # -- files of older versions --------------------------------------------------------------------
