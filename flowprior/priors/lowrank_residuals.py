@@ -139,9 +139,13 @@ class LowRankResiduals(nn.Module):
         variance = weight @ ((loc[0] - center).square() + var[0])
         mixture.loc, mixture.var = (loc - center) * variance.rsqrt(), var / variance
 
+    def _frame(self, around: Around) -> Frame:
+        frame = self.spread.frame(around.loc, around.cond)
+        return replace(frame, noise=frame.noise * around.width.square())
+
     def frame(self, around: Around, null: Tensor, center: Tensor) -> Frame:
         """Return the linear part; the rows ``null``, bool ``[B]``, have the moments of all data."""
-        frame, spread, rows = self.spread.frame(around.loc, around.cond), self.spread, null[:, None]
+        frame, spread, rows = self._frame(around), self.spread, null[:, None]
         if not bool(null.any()):
             return frame
         assert isinstance(frame.axes, RowAxes)
@@ -158,15 +162,15 @@ class LowRankResiduals(nn.Module):
         """Draw x0 ``[B, D]`` around ``loc``."""
         h = self.latents.sample(None, len(around.loc), generator=generator)
         epsilon = normal(*around.loc.shape, like=around.loc, generator=generator)
-        return self.spread.frame(around.loc, around.cond).place(h, epsilon)
+        return self._frame(around).place(h, epsilon)
 
     def infer(self, x1: Tensor, around: Around, generator: torch.Generator | None) -> Tensor:
         """Draw x0 ``[B, D]`` with latents inferred from x1 ``[B, D]``."""
-        frame = self.spread.frame(around.loc, around.cond)
+        frame = self._frame(around)
         epsilon, latent = frame.draw_noise(generator)
         return frame.source(x1.to(around.loc), latent, epsilon)
 
     def log_prob(self, x: Tensor, around: Around) -> Tensor:
         """Return log p0(x | c) ``[B]`` in nats."""
-        h, density = self.spread.frame(around.loc, around.cond).log_density_around(x)
+        h, density = self._frame(around).log_density_around(x)
         return density + self.latents.log_prob(h)

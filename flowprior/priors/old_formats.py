@@ -40,8 +40,6 @@ MIXTURE = ("auto", "mixture", "gmm")
 """The distributions of the latents that may be a mixture whose covariances the fit chose."""
 OPTIONS_OF_MIXTURE = {"shrinkage": "latent_shrinkage", "tol": "tol", "max_iter": "max_iter"}
 """The option of a mixture of the latents -> the option of ``latent-gmm``."""
-
-
 RETIRED = ("far", "keep_conditions", "representatives")
 """Options of ``learned-mean`` and ``kernel-mean`` that only the fit read."""
 
@@ -145,12 +143,15 @@ def _upgrade_mixture(prior: Any, own: State) -> None:
     """Read the mixture of the latents off the last bias of a network that said no more than that.
 
     Raises:
-        CheckpointError: it did say more.
+        CheckpointError: it did say more, or the covariance was another one far from the fit.
     """
     law = {name: own.pop(name) for name in list(own) if name.startswith("residuals.law.")}
     weight, bias = law["residuals.law.network.out.weight"], law["residuals.law.network.out.bias"]
-    if bool(weight.any()):
-        raise CheckpointError("its latents follow another mixture under each condition; fit the prior again")
+    if bool(weight.any()) or bool(own["distance.lengths"].any()):
+        raise CheckpointError(
+            "expected one mixture of latents, and a low-rank covariance that does not depend on the distance "
+            "from the fit, got far=widen or a mixture for each condition; fit the prior again"
+        )
     rank = len(own["residuals.spread.spread"])
     count = len(bias) // (1 + 2 * rank)
     logits, loc, scale = bias.split([count, count * rank, count * rank])

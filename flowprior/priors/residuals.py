@@ -65,8 +65,13 @@ class Residuals(nn.Module, abc.ABC):
         self.total = nn.Buffer(torch.ones(dim))
 
     @abc.abstractmethod
+    def near(self, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the variances of source samples and of data, ``[B, D]`` or ``[D]``, before the width."""
+
     def variances(self, around: Around) -> tuple[Tensor, Tensor]:
         """Return the variances of source samples and of data around the mean, ``[B, D]`` each."""
+        squared, (noise, data) = around.width.square(), self.near(around.cond)
+        return squared * noise, squared * data
 
     @property
     @abc.abstractmethod
@@ -141,9 +146,8 @@ class FixedResiduals(Residuals):
         self.noise = square.to(self.noise)
         self._learn_total(data)
 
-    def variances(self, around: Around) -> tuple[Tensor, Tensor]:
-        squared = around.width.square()
-        return squared * self.noise, squared * self.left
+    def near(self, cond: Tensor) -> tuple[Tensor, Tensor]:
+        return self.noise, self.left
 
     @property
     def average(self) -> Tensor:
@@ -218,8 +222,8 @@ class DiagonalResiduals(Residuals):
         change = RANGE * torch.tanh(self.network(cond) / RANGE)
         return self.factor * ((self.level + change).exp() + LEAST_VARIANCE)
 
-    def variances(self, around: Around) -> tuple[Tensor, Tensor]:
-        data = self.variance(around.cond)
+    def near(self, cond: Tensor) -> tuple[Tensor, Tensor]:
+        data = self.variance(cond)
         return data + self.floor, data
 
     @property

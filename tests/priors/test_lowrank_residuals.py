@@ -210,7 +210,7 @@ def test_a_file_whose_mixture_was_the_last_bias_of_a_network_loads(fitted):
     x, cond = turning(50, 6)
     torch.testing.assert_close(loaded.log_prob(x, cond), fitted.log_prob(x, cond), rtol=1e-4, atol=1e-4)
     own["residuals.law.network.out.weight"][0, 0] = 1.0
-    with pytest.raises(CheckpointError, match="another mixture under each condition; fit the prior again"):
+    with pytest.raises(CheckpointError, match="expected one mixture of latents"):
         Prior.create("learned-mean", **QUICK, rank=2, components=4).load_state_dict(own)
 
 
