@@ -59,11 +59,13 @@ class ConditionalSpread(nn.Module):
         rank: r, at most D.
         hidden: width of the network.
         depth: residual blocks of the network.
+        floor: added to the variances of source samples.
     """
 
-    def __init__(self, condition: Condition, dim: int, rank: int, hidden: int = 256, depth: int = 2) -> None:
+    def __init__(
+        self, condition: Condition, dim: int, rank: int, hidden: int, depth: int, floor: float
+    ) -> None:
         super().__init__()
-        self.condition = condition
         self.sizes = [rank, rank * (rank - 1) // 2, dim]
         self.network = Mapper(condition, sum(self.sizes), hidden, depth)
         self.noise = nn.Buffer(torch.ones(dim))
@@ -74,7 +76,7 @@ class ConditionalSpread(nn.Module):
         self.basis = nn.Buffer(torch.zeros(dim, rank))
         self.null_rotation = nn.Buffer(torch.eye(rank))
         self.factors = nn.Buffer(torch.ones(rank + 1))
-        self.floor = nn.Buffer(torch.zeros(()))
+        self.floor = nn.Buffer(torch.tensor(float(floor)))
         self._last = LastResults()
 
     # -- use ----------------------------------------------------------------------------------
@@ -124,8 +126,8 @@ class ConditionalSpread(nn.Module):
         data: Holdout,
         mapper: MapperNetwork,
         center: Tensor,
-        settings: FitSettings,
         options: NetworkTraining,
+        generator: torch.Generator | None,
     ) -> None:
         """Learn everything from the residuals x1 − mapper(c) − center, and improve the mapper by the way.
 
@@ -139,26 +141,26 @@ class ConditionalSpread(nn.Module):
             data: rows to train on, and those held out.
             mapper: fitted by squared error.
             center: mean of all x1, ``[D]``; that of the null condition.
-            settings: added variance and randomness.
             options: of the training.
+            generator: of all randomness.
         """
 
         def means(cond: Tensor) -> Tensor:
             return mapper(cond) + center
 
-        self._fit_pooled(data.data, means, settings)
+        self._fit_pooled(data.data, means, generator)
         self._fit_null(data.data, center)
-        self.network.initialise(settings.generator)
+        self.network.initialise(generator)
         kept = KeptMean(mapper, data, center)
         both = nn.ModuleList([mapper, self.network])
-        train_network(both, self._loss_of(means), data, options, settings.generator)
+        train_network(both, self._loss_of(means), data, options, generator)
         if kept.restored():
-            self.network.initialise(settings.generator)
-            train_network(self.network, self._loss_of(means), data, options, settings.generator)
+            self.network.initialise(generator)
+            train_network(self.network, self._loss_of(means), data, options, generator)
         self._calibrate(data, means)
 
     @torch.no_grad()
-    def _fit_pooled(self, data: CheckedBatches, means: Means, settings: FitSettings) -> None:
+    def _fit_pooled(self, data: CheckedBatches, means: Means, generator: torch.Generator | None) -> None:
         """Basis, λ and ψ of the pooled residuals, and what is left outside."""
 
         def residuals() -> Iterator[tuple[Tensor, int]]:
@@ -166,13 +168,13 @@ class ConditionalSpread(nn.Module):
 
         moments = ConditionMoments.over((residual, None) for residual, _ in residuals()).about_origin()
         like = data.peek()[0]
+        settings = FitSettings(float(self.floor), 0.0, generator)
         fitter = LowRank(self.basis.shape[1]).fitter(moments, 1, dtype=like.dtype, settings=settings)
         fitter.fit_single(residuals, moments)
         factor, noise = (fitter.covariance[name][0, 0] for name in ("factor", "noise"))
         basis, singular, _ = torch.linalg.svd(factor / noise.sqrt()[:, None], full_matrices=False)
         basis, spread = canonical_basis(basis[None], 1 + singular.square()[None])
         self.noise, self.basis, self.spread = (value.to(self.noise) for value in (noise, basis[0], spread[0]))
-        self.floor = torch.as_tensor(settings.reg_covar).to(self.noise)
         outside = _mean_square(self._outside(x - means(cond)) for x, cond in conditioned(data))
         self.outside = outside.to(self.noise).clamp_min(LEAST_OUTSIDE)
 

@@ -21,9 +21,8 @@ from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import thinned
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import check_finite
-from flowprior.priors.far import FarConditions, Part
 from flowprior.priors.holdout import LEAST_CONDITIONS, conditioned
-from flowprior.priors.mean_prior import MeanPrior
+from flowprior.priors.mean_prior import FarConditions, MeanPrior, Part
 from flowprior.priors.nearest import (
     LeftOut,
     Neighbours,
@@ -123,7 +122,7 @@ class KernelMeanPrior(MeanPrior):
                 Part(part.x, self._average(part.near, part.change), part.near.distance[:, 0])
                 for part in [*apart, *beside]
             ]
-            self._learn_distances(parts, is_known=isinstance(self.sigma, str) and bool(beside))
+            self.distance.fit(parts, self.center, self.residuals.noise)
 
     @property
     def kept_data(self) -> str:

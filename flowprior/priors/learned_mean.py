@@ -19,12 +19,11 @@ from flowprior.conditions import Condition
 from flowprior.errors import InputError
 from flowprior.mixtures.samples import thinned
 from flowprior.priors.base import Prior
-from flowprior.priors.far import FarConditions, Part
 from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout, conditioned
 from flowprior.priors.lowrank_residuals import LowRankResiduals
 from flowprior.priors.mappers import AUTO, MAPPERS, make_mapper
-from flowprior.priors.mean_prior import MeanPrior
-from flowprior.priors.nearest import distinct_embeddings, nearest
+from flowprior.priors.mean_prior import FarConditions, MeanPrior, Part
+from flowprior.priors.nearest import Distinct, distinct_embeddings, nearest
 from flowprior.priors.network_training import MapperNetwork, NetworkTraining
 from flowprior.priors.residuals import DiagonalResiduals, FixedResiduals, check_sigma
 from flowprior.priors.seen_conditions import SeenConditions, rows_looked_at
@@ -54,7 +53,7 @@ class LearnedMeanPrior(MeanPrior):
         covariance: of the residuals: ``"fixed"``, one for all conditions, as ``sigma`` says; ``"diagonal"``,
             variances of the coordinates that a network gives from the condition; or ``"lowrank"``, of which
             that is so, too. A fixed one is wider, and the mean nearer to that of all data, under embeddings
-            far from those trained on, as held-out embeddings ask for (:mod:`flowprior.priors.far`). Of
+            far from those trained on, as held-out embeddings ask for (:mod:`flowprior.priors.mean_prior`). Of
             labels, and of fewer than ten embeddings held out, nothing is learned about it.
         sigma: standard deviation of the noise: a number (the authors use 0.7), or ``"scalar"`` or
             ``"diagonal"`` to estimate it on held-out residuals.
@@ -79,8 +78,7 @@ class LearnedMeanPrior(MeanPrior):
             is ``"unet"`` where both are images, else ``"mlp"``.
     """
 
-    network: MapperNetwork | None
-    residuals: FixedResiduals | DiagonalResiduals | LowRankResiduals | None
+    network: MapperNetwork
 
     def __init__(
         self,
@@ -121,8 +119,8 @@ class LearnedMeanPrior(MeanPrior):
         self.source_noise = source_noise
         self.steps = steps
         self.mapper = choose(OWNER, "mapper", mapper, MAPPERS)
-        self.network = None
-        self.residuals = None
+        self.register_module("network", None)  # made by fit, or of a file
+        self.register_module("residuals", None)
         # Shape of a condition that is a tensor.
         self.condition_dims = nn.Buffer(torch.empty(0, dtype=torch.long))
 
@@ -134,8 +132,6 @@ class LearnedMeanPrior(MeanPrior):
         shape = cond.shape[1:] if cond.dim() > 2 else ()
         self.condition_dims = torch.tensor(shape, dtype=torch.long, device=self.event_dims.device)
         self._build(self.seen.condition, first.shape[1:], first.dtype)
-        assert self.network is not None
-        assert self.residuals is not None
         self.center = center.to(first)
         split = Holdout(data, self.holdout, whole_conditions=True)
         options = NetworkTraining(self.steps, self.batch_size, self.lr).within(self.epochs, split)
@@ -167,12 +163,15 @@ class LearnedMeanPrior(MeanPrior):
         """Learn how far from each other embeddings are before the mean says nothing of one another."""
         if self.seen.condition.kind != "embeddings" or split.is_empty or self.seen.keeps_none:
             return
-        held_out, trained = (
-            distinct_embeddings(lambda out=out: ((x[:, :0], c) for x, c in split.rows(held_out=out)), most)
-            for out, most in ((True, LEAST_CONDITIONS), (False, rows_looked_at(self.seen.condition.size)))
-        )
-        if len(held_out.rows) < LEAST_CONDITIONS:
+
+        def distinct(most: int, *, held_out: bool) -> Distinct:
+            return distinct_embeddings(
+                lambda: ((x[:, :0], cond) for x, cond in split.rows(held_out=held_out)), most
+            )
+
+        if len(distinct(LEAST_CONDITIONS, held_out=True).rows) < LEAST_CONDITIONS:
             return
+        trained = distinct(rows_looked_at(self.seen.condition.size), held_out=False)
         self.seen.keep_embeddings(trained.rows.to(self.center).cpu(), trained.count, self.center)
         if self.seen.keeps_none:
             return
@@ -180,11 +179,10 @@ class LearnedMeanPrior(MeanPrior):
         rows = partial(split.rows, held_out=True)
         apart = [self._part(x, cond) for x, cond in conditioned(thinned(rows, most))]
         beside = [self._part(x, cond) for x, cond in conditioned(thinned(split.beside, most))]
-        self._learn_distances([*apart, *beside], is_known=isinstance(self.sigma, str) and bool(beside))
+        self.distance.fit([*apart, *beside], self.center, self.residuals.noise)
 
     def _part(self, x: Tensor, cond: Tensor) -> Part:
         """Return rows that the mean was not fitted with."""
-        assert self.network is not None
         return Part(x.to(self.center), self.network(cond), self._distance_to_seen(cond))
 
     def _check_shape(self, part: Tensor, method: str) -> None:
@@ -195,7 +193,6 @@ class LearnedMeanPrior(MeanPrior):
             )
 
     def _deviation(self, cond: Tensor) -> tuple[Tensor, Tensor | None]:
-        assert self.network is not None
         return self.network(cond), self._distance_to_seen(cond) if self.distance.is_fitted else None
 
     def _distance_to_seen(self, cond: Tensor) -> Tensor:
@@ -208,7 +205,6 @@ class LearnedMeanPrior(MeanPrior):
 
     @torch.no_grad()
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        assert isinstance(self.residuals, LowRankResiduals)
         return self.residuals.infer(x1, self._around(cond), generator)
 
     def _make_parts(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:

@@ -97,11 +97,6 @@ class LinearMapper(MapperNetwork):
         return cond.reshape(-1, *self.shape)[:, :, -1] if self.shape else cond.flatten(1)
 
     @torch.no_grad()
-    def scale_as(self, other: LinearMapper) -> None:
-        """Read conditions in the units that another mapper was fitted in."""
-        self.loc, self.scale = other.loc.clone(), other.scale.clone()
-
-    @torch.no_grad()
     def fit(
         self,
         data: Holdout,
@@ -124,20 +119,17 @@ class LinearMapper(MapperNetwork):
         covariance = products[:-1, :-1] - torch.outer(loc, loc)
         scale = covariance.diagonal().clamp_min(0).sqrt()
         scale = torch.where(scale > 0, scale, 1.0)
-        values, vectors = torch.linalg.eigh(covariance / torch.outer(scale, scale))
-        along = vectors.T @ ((shared[:-1] - torch.outer(loc, offset)) / scale[:, None])
+        ridge, along = covariance / torch.outer(scale, scale), shared[:-1] - torch.outer(loc, offset)
         self.loc, self.scale = (loc + origin).to(self.loc), scale.to(self.scale)
         assert self.out.bias is not None
         self.out.bias.copy_(offset)
 
-        def set_strength(strength: float) -> None:
-            self.out.weight.copy_((vectors @ (along / (values.clamp_min(0) + strength)[:, None])).T)
-
         def error(strength: float) -> float:
-            set_strength(strength)
+            weight = torch.linalg.solve(ridge + strength * torch.eye(size), along / scale[:, None])
+            self.out.weight.copy_(weight.T)
             return float(held_out_errors(self, data, center).mean())
 
-        set_strength(UNCHOSEN if data.is_empty else min(STRENGTHS, key=error))
+        error(UNCHOSEN if data.is_empty else min(STRENGTHS, key=error))
 
 
 class PictureMapper(MapperNetwork):

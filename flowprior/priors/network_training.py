@@ -166,7 +166,7 @@ def train_network(
         schedule.step()
         if step % period == 0 or step == options.steps:
             loss = _held_out_loss(objective, data, seed)
-            if loss is None or best_loss is None or loss <= best_loss:
+            if loss <= best_loss:
                 best, best_loss = deepcopy(network.state_dict()), loss
     network.load_state_dict(best)
     network.requires_grad_(False)
@@ -187,11 +187,11 @@ def _batches(
 
 
 @torch.no_grad()
-def _held_out_loss(objective: Objective, data: Holdout, seed: int) -> float | None:
-    """Mean loss over the held-out rows; None where none are held out."""
+def _held_out_loss(objective: Objective, data: Holdout, seed: int) -> float:
+    """Return the mean loss over the held-out rows; −∞ where none are held out."""
     generator = torch.Generator().manual_seed(seed)
     total, count = 0.0, 0
     for x, cond in data.rows(held_out=True):
         total += float(objective(x, cond, generator)) * len(x)
         count += len(x)
-    return total / count if count else None
+    return total / count if count else -math.inf

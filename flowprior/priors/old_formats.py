@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from flowprior.errors import CheckpointError
 from flowprior.priors.seen_conditions import KINDS
@@ -40,8 +41,6 @@ MIXTURE = ("auto", "mixture", "gmm")
 """The distributions of the latents that may be a mixture whose covariances the fit chose."""
 OPTIONS_OF_MIXTURE = {"shrinkage": "latent_shrinkage", "tol": "tol", "max_iter": "max_iter"}
 """The option of a mixture of the latents -> the option of ``latent-gmm``."""
-
-
 RETIRED = ("far", "keep_conditions", "representatives")
 """Options of ``learned-mean`` and ``kernel-mean`` that only the fit read."""
 
@@ -129,24 +128,58 @@ def _upgrade_residuals(prior: Any, own: State) -> None:
     if factors is not None and spread is not None and len(factors) == 2 != len(spread) + 1:
         inside, outside = factors  # one factor for all axes
         own["residuals.spread.factors"] = torch.stack([inside] * len(spread) + [outside])
-    own.pop("residuals.spread.null_loc", None)  # the mean of all data, which the prior has
+    for name in ("spread.null_loc", "means", "shared"):  # which follow from others
+        own.pop(f"residuals.{name}", None)
     if "residuals.noise" in own and "residuals.factor" in own:
         _upgrade_factor(prior, own)
+    if "residuals.law.network.out.bias" in own:
+        _upgrade_mixture(prior, own)
 
 
 def _upgrade_factor(prior: Any, own: State) -> None:
-    """Read a factor W ``[D, r]`` of all conditions as a low-rank covariance whose networks say nothing."""
+    """Read a factor W ``[D, r]`` of all conditions as a low-rank covariance whose network says nothing."""
     factor, noise = own.pop("residuals.factor"), own["residuals.noise"]
     if not factor.shape[1]:
         return
     for name in [name for name in own if name.startswith("residuals.")]:
         del own[name]
-    prior._make_parts(own, "")
-    own |= {f"residuals.{name}": value for name, value in prior.residuals.state_dict().items()}
     basis, singular, _ = torch.linalg.svd(factor / noise.sqrt()[:, None], full_matrices=False)
-    spread = {"noise": noise, "null_noise": noise, "basis": basis}
+    spread = {"noise": noise, "null_noise": noise, "basis": basis, "floor": noise.new_zeros(())}
     spread |= dict.fromkeys(("spread", "null_spread"), 1 + singular.square())
+    zeros = torch.zeros(1, 1, len(singular)).to(noise)
+    _make_low_rank(prior, own, zeros[..., 0], zeros, zeros + 1)
     own |= {f"residuals.spread.{name}": value for name, value in spread.items()}
+
+
+def _upgrade_mixture(prior: Any, own: State) -> None:
+    """Read the mixture of the latents off the last bias of a network that said no more than that.
+
+    Raises:
+        CheckpointError: it did say more, or the covariance was another one far from the fit.
+    """
+    law = {name: own.pop(name) for name in list(own) if name.startswith("residuals.law.")}
+    weight, bias = law["residuals.law.network.out.weight"], law["residuals.law.network.out.bias"]
+    if bool(weight.any()) or bool(own["distance.lengths"].any()):
+        raise CheckpointError(
+            "expected one mixture of latents, and a low-rank covariance that does not depend on the distance "
+            "from the fit, got far=widen or a mixture for each condition; fit the prior again"
+        )
+    rank = len(own["residuals.spread.spread"])
+    count = len(bias) // (1 + 2 * rank)
+    logits, loc, scale = bias.split([count, count * rank, count * rank])
+    var = (functional.softplus(scale) + 0.05).square()
+    _make_low_rank(prior, own, logits[None], loc.view(1, count, rank), var.view(1, count, rank))
+
+
+def _make_low_rank(prior: Any, own: State, logits: Tensor, loc: Tensor, var: Tensor) -> None:
+    """Complete the tensors of low-rank residuals, whose latents follow this mixture."""
+    prior._make_parts(own, "")
+    latents = prior.residuals.latents
+    latents.logits, latents.loc, latents.var = logits, loc, var
+    latents.event_dims = torch.tensor([loc.shape[-1]])
+    prior.residuals.standardise_latents()
+    for name, value in prior.residuals.state_dict().items():
+        own.setdefault(f"residuals.{name}", value)
 
 
 def _upgrade_subspace(prior: Any, own: State) -> None:

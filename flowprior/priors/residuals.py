@@ -26,9 +26,9 @@ from flowprior.errors import OptionError
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.ops.random import normal
-from flowprior.priors.far import Around
 from flowprior.priors.frame import DiagonalFrame
 from flowprior.priors.holdout import Holdout, conditioned
+from flowprior.priors.mean_prior import Around
 from flowprior.priors.network_training import MapperNetwork, NetworkTraining, train_network
 from flowprior.streams.batches import Batch
 
@@ -65,12 +65,22 @@ class Residuals(nn.Module, abc.ABC):
         self.total = nn.Buffer(torch.ones(dim))
 
     @abc.abstractmethod
+    def near(self, cond: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the variances of source samples and of data, ``[B, D]`` or ``[D]``, before the width."""
+
     def variances(self, around: Around) -> tuple[Tensor, Tensor]:
         """Return the variances of source samples and of data around the mean, ``[B, D]`` each."""
+        squared, (noise, data) = around.width.square(), self.near(around.cond)
+        return squared * noise, squared * data
 
+    @property
     @abc.abstractmethod
-    def of_all(self) -> tuple[Tensor, Tensor]:
-        """Return the variance of all source samples and their covariance with all data, ``[D]`` each."""
+    def average(self) -> Tensor:
+        """The variances of source samples around their means, averaged over conditions, ``[D]``."""
+
+    def _learn_total(self, data: Iterable[Batch]) -> None:
+        variance = ConditionMoments.over((x, None) for x, _ in data).variance()[0]
+        self.total = (variance + LEAST_NOISE).to(self.total)
 
     def frame(self, around: Around, null: Tensor, center: Tensor) -> DiagonalFrame:
         """Return noise and data around the mean.
@@ -81,9 +91,11 @@ class Residuals(nn.Module, abc.ABC):
                 samples the marginal ones.
             center: mean of all data, ``[D]``.
         """
-        rows, (noise, data), (source, shared) = null[:, None], self.variances(around), self.of_all()
-        noise, data = torch.where(rows, source, noise), torch.where(rows, self.total, data)
-        loc, shared = torch.where(rows, center, around.loc), torch.where(rows, shared, 0.0)
+        rows, (noise, data) = null[:, None], self.variances(around)
+        means = (self.total - self.left).clamp_min(0)  # the variances of the means of conditions
+        noise = torch.where(rows, self.average + means, noise)
+        data = torch.where(rows, self.total, data)
+        loc, shared = torch.where(rows, center, around.loc), torch.where(rows, means, 0.0)
         return DiagonalFrame(loc, noise, data / noise, shared / noise)
 
     def sample(self, around: Around, generator: torch.Generator | None) -> Tensor:
@@ -132,20 +144,14 @@ class FixedResiduals(Residuals):
         if self.sigma != "diagonal":
             square.fill_(float(square.mean()) if self.sigma == "scalar" else float(self.sigma) ** 2)
         self.noise = square.to(self.noise)
-        variance = ConditionMoments.over((x, None) for x, _ in data).variance()[0]
-        self.total = (variance + LEAST_NOISE).to(self.total)
+        self._learn_total(data)
 
-    def scale(self, factor: float) -> None:
-        """Multiply the variances by ``factor``."""
-        self.noise, self.left = self.noise * factor, self.left * factor
+    def near(self, cond: Tensor) -> tuple[Tensor, Tensor]:
+        return self.noise, self.left
 
-    def variances(self, around: Around) -> tuple[Tensor, Tensor]:
-        squared = around.width.square()
-        return squared * self.noise, squared * self.left
-
-    def of_all(self) -> tuple[Tensor, Tensor]:
-        means = (self.total - self.left).clamp_min(0)
-        return self.noise + means, means
+    @property
+    def average(self) -> Tensor:
+        return self.noise
 
 
 class DiagonalResiduals(Residuals):
@@ -161,12 +167,9 @@ class DiagonalResiduals(Residuals):
         super().__init__(dim)
         self.network = network
         self.floor = floor
-        # Logarithms of the variances that the mean leaves over all rows, ``[D]``; a; and second moments about
-        # the mean of all data, ``[D]`` each: of the means, and of means with data.
+        # Logarithms of the variances that the mean leaves over all rows, ``[D]``; and a.
         self.level = nn.Buffer(torch.zeros(dim))
         self.factor = nn.Buffer(torch.ones(()))
-        self.means = nn.Buffer(torch.zeros(dim))
-        self.shared = nn.Buffer(torch.zeros(dim))
 
     def fit(
         self,
@@ -204,29 +207,25 @@ class DiagonalResiduals(Residuals):
 
     @torch.no_grad()
     def _learn_moments(self, data: Holdout, mapper: MapperNetwork, center: Tensor) -> None:
-        """Learn a, and the moments of all data together, which are those of the null condition."""
+        """Learn a, and the variances of all data together."""
         squares, expected = 0.0, 0.0
         for x, cond in conditioned(data.residual_rows()):
             squares += float((x - center - mapper(cond)).square().sum(dtype=torch.float64))
             expected += float(self.variance(cond).sum(dtype=torch.float64))
         self.factor = self.factor * (squares / expected)
-        sums, count = torch.zeros(4, len(center), dtype=torch.float64), 0
-        for x, cond in conditioned(data.data):
-            deviation, mean = (x - center).double(), mapper(cond).double()
-            parts = self.variance(cond).double(), deviation.square(), mean.square(), mean * deviation
-            sums += torch.stack([part.sum(0) for part in parts]).cpu()
-            count += len(x)
-        left, total, means, shared = (sums / count).to(self.left)
-        self.left, self.total, self.means, self.shared = left, total + LEAST_VARIANCE, means, shared
+        variances = ((self.variance(cond), None) for _, cond in conditioned(data.data))
+        self.left = ConditionMoments.over(variances).mean[0].to(self.left)
+        self._learn_total(data.data)
 
     def variance(self, cond: Tensor) -> Tensor:
         """Return a s(c)² of the data ``[B, D]``, without f."""
         change = RANGE * torch.tanh(self.network(cond) / RANGE)
         return self.factor * ((self.level + change).exp() + LEAST_VARIANCE)
 
-    def variances(self, around: Around) -> tuple[Tensor, Tensor]:
-        data = self.variance(around.cond)
+    def near(self, cond: Tensor) -> tuple[Tensor, Tensor]:
+        data = self.variance(cond)
         return data + self.floor, data
 
-    def of_all(self) -> tuple[Tensor, Tensor]:
-        return self.left + self.floor + self.means, self.shared
+    @property
+    def average(self) -> Tensor:
+        return self.left + self.floor

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from flowprior.priors import Prior
-from flowprior.priors.far import FarConditions
+from flowprior.priors.mean_prior import FarConditions
 
 WIDTH, DIM, EACH = 4, 6, 5
 NOISE = torch.tensor([0.1, 0.2, 0.3, 0.3, 0.4, 0.5])
