@@ -136,7 +136,7 @@ def test_marginal_density_over_embeddings_is_that_over_what_it_keeps_of_them(kee
     x, e, _ = embedded(150, generator)
     prior = fitted(x.double(), e.double(), epochs=2, keep_conditions=keep, far="as-near")
     assert len(prior.seen.rows) == 150 if keep else 8 <= len(prior.seen.rows) <= 18
-    around = prior._sample_conditions(1024, torch.Generator().manual_seed(0))
+    around = prior.seen.draw(1024, torch.Generator().manual_seed(0))
     rows = prior.seen.rows if keep else around[:256]
     joint = [prior.log_prob(x.double(), row.expand(150, -1)) for row in rows]
     expected = torch.stack(joint, 1).logsumexp(1) - torch.tensor(len(rows)).double().log()
