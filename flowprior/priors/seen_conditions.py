@@ -8,6 +8,7 @@ Gaussian that the fit leaves.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +49,9 @@ def rows_looked_at(numbers: int) -> int:
     return min(EMBEDDINGS, max(LEAST, NUMBERS // max(1, numbers)))
 
 
+_condition = cache(Condition)
+
+
 class SeenConditions(nn.Module):
     """The labels that a fit saw, with their counts, or centres of the embeddings.
 
@@ -86,7 +90,7 @@ class SeenConditions(nn.Module):
     def condition(self) -> Condition:
         """Kind and size of the condition that the prior was fitted with."""
         kind, size = self.size.tolist()
-        return Condition(KINDS[max(kind, 0)], size)
+        return _condition(KINDS[max(kind, 0)], size)
 
     @property
     def was_read(self) -> bool:

@@ -100,7 +100,7 @@ def test_marginal_density_over_embeddings_is_that_around_the_centres_it_keeps(ge
     x, e, _ = embedded(150, generator)
     prior = fitted(x.double(), e.double(), epochs=2)
     assert 8 <= len(prior.seen.rows) <= 18
-    rows = prior._sample_conditions(1024, torch.Generator().manual_seed(0))[:256]
+    rows = prior.seen.draw(1024, torch.Generator().manual_seed(0))[:256]
     joint = [prior.log_prob(x.double(), row.expand(150, -1)) for row in rows]
     expected = torch.stack(joint, 1).logsumexp(1) - torch.tensor(len(rows)).double().log()
     torch.testing.assert_close(prior.log_prob_marginal(x.double()), expected, rtol=1e-6, atol=1e-6)
