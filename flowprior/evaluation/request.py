@@ -19,8 +19,7 @@ import torch
 from torch import nn
 
 from flowprior.conditions import Condition
-from flowprior.data.base import as_data
-from flowprior.data.splits import HIGHEST_SEED
+from flowprior.data.base import HIGHEST_SEED, as_data
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.features.base import FeatureExtractor, as_extractor, short, short_identity
 from flowprior.features.classifier import Classifier, accuracy_on, data_classifier, load_classifier

