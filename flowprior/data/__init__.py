@@ -6,8 +6,7 @@ import flowprior.data.huggingface
 import flowprior.data.latents
 from flowprior.data.base import DATA, Split, load_data
 from flowprior.data.small import sample_eight_gaussians, sample_moons
-from flowprior.data.splits import Subset
-from flowprior.streams.data import Data, TensorData
+from flowprior.streams.data import Data, Subset, TensorData
 
 __all__ = [
     "DATA",

@@ -16,7 +16,7 @@ from flowprior.conditions import Condition
 from flowprior.data.arrays import MappedRows, check_floating, mapped_rows, stamps_digest
 from flowprior.data.base import DATA, Split
 from flowprior.data.folder import own_split
-from flowprior.data.splits import check_split, split_indices
+from flowprior.data.splits import split_indices
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.storage.user_paths import existing_path, is_there
 from flowprior.streams.data import Data
@@ -58,7 +58,6 @@ def latents(
         InputError: an array that cannot be read, or has another shape or type; labels out of range.
         OptionError: impossible options.
     """
-    check_split(split)
     root = existing_path(path, "latents", ".npy file, or folder of them")
     own = own_split(root, split)
     files = latent_files(own or root, labels)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from flowprior.data.base import as_data
-from flowprior.data.splits import HIGHEST_SEED
+from flowprior.data.base import HIGHEST_SEED, as_data
 from flowprior.evaluation.comparable import check_comparable, warn_of_few
 from flowprior.evaluation.request import (
     Conditions,

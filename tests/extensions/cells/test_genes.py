@@ -103,7 +103,7 @@ def test_whole_donors_are_held_out(tmp_path):
         ("label=depth", InputError, "expected names in the column 'depth' of obs, got measured numbers"),
         ("min_cells=41", InputError, "expected a type of 41 or more cells, got at most 40, of 'B cell'"),
         ("components=0", OptionError, "components=0"),
-        ("test_fraction=2,split_by=donor", OptionError, "give a fraction"),
+        ("test_fraction=2,split_by=donor", OptionError, "expected test_fraction to be a number from 0 to 1"),
     ],
 )
 def test_mistakes_are_told_in_one_line(options, error, message, tmp_path):

@@ -83,8 +83,6 @@ def test_the_card_tells_what_training_was_asked(emoji_run: Path) -> None:
     expected = {"library_name": "flowprior", "pipeline_tag": "text-to-image", "datasets": ["emoji"]}
     assert expected.items() <= found.items()
     assert "license" not in found, "nobody said under which license these weights are"
-    ids = sorted({code.encode() for code in data.caption_ids or ()})
-    lines = b"".join(line + b"\n" for line in ids)
     asked = {name: config[name] for name in ("data", "prior", "coupling", "path", "model")}
     expected = asked | {
         "steps": "2",
@@ -97,8 +95,7 @@ def test_the_card_tells_what_training_was_asked(emoji_run: Path) -> None:
         "examples": "4514",
         "text encoder": data.text_encoder_identity,
         "licences of the data": "Apache-2.0, CC-BY-4.0, MIT",
-        "different captions": "1160",
-        "caption ids (code points of the emoji), sha256": hashlib.sha256(lines).hexdigest(),
+        "different captions": str(len(set(data.captions))),
     }
     assert {name: rows(folder)[name] for name in expected} == expected
 
