@@ -206,22 +206,18 @@ def select(metrics: str | Metric | Sequence[str | Metric]) -> list[Metric]:
         OptionError: none is given, or options that do not fit.
     """
     wanted = [metrics] if isinstance(metrics, str | Metric) else list(metrics)
-    known = Metric.available()
     if not wanted:
-        raise OptionError(f"metrics: none is given; choose of {', '.join((*GROUPS, *known))}")
-    named = [Metric.registry.resolve(item) for item in wanted if item not in GROUPS]
-    found: dict[str, Metric] = {metric.name: metric for metric in named}
+        raise OptionError(f"metrics: none is given; choose of {', '.join((*GROUPS, *Metric.available()))}")
     kinds: dict[str, Any] = {record.name: record.factory for record in Metric.registry.records()}
-    for name, kind in kinds.items():
-        if name not in found and ("all" in wanted or ("quick" in wanted and kind.quick)):
-            found[name] = kind()
-    listed = {name: place for place, name in enumerate(ORDER)}
+    groups = {n: k() for n, k in kinds.items() if "all" in wanted or ("quick" in wanted and k.quick)}
+    named = [Metric.registry.resolve(item) for item in wanted if item not in GROUPS]
+    return sorted((groups | {metric.name: metric for metric in named}).values(), key=_place)
 
-    def place(metric: Metric) -> tuple[bool, bool, int, str]:
-        kind = isinstance(metric, FlowMetric), isinstance(metric, StepMetric)
-        return *kind, listed.get(metric.name, len(listed)), metric.name
 
-    return sorted(found.values(), key=place)
+def _place(metric: Metric) -> tuple[bool, bool, int, str]:
+    """Return what metrics are sorted by: their kind, their place in :data:`ORDER`, and their name."""
+    place = ORDER.index(metric.name) if metric.name in ORDER else len(ORDER)
+    return isinstance(metric, FlowMetric), isinstance(metric, StepMetric), place, metric.name
 
 
 def as_clouds(owner: str, x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:

@@ -51,7 +51,7 @@ def bits_per_dimension(
     """
     dim = math.prod(x.shape[1:])
     points = x if levels is None else dequantise(x, levels, generator)
-    options.setdefault("divergence", choose_divergence(dim))
+    options.setdefault("divergence", divergence_for(dim))
     nats = flow.log_prob(points, cond, generator=generator, **options).double()
     return -nats / (dim * math.log(2)) + (0.0 if levels is None else math.log2(levels / 2))
 
@@ -74,7 +74,7 @@ def levels_of(x: Tensor) -> int | None:
     return None
 
 
-def choose_divergence(dim: int) -> str:
+def divergence_for(dim: int) -> str:
     """Return ``"exact"`` for small events, ``"hutchinson"`` for others."""
     return "exact" if dim <= EXACT_UP_TO else "hutchinson"
 
@@ -100,7 +100,7 @@ class Likelihood(FlowMetric):
         x, _ = self._scored(setup)
         levels = levels_of(x)
         scale = "of the density, no dequantisation" if levels is None else f"dequantised from {levels} levels"
-        solved = f"{choose_divergence(setup.flow.event_shape.numel())} divergence, dopri5 to {TOLERANCE:g}"
+        solved = f"{divergence_for(setup.flow.event_shape.numel())} divergence, dopri5 to {TOLERANCE:g}"
         description = f"negative log-likelihood in bits per dimension, {scale}, {solved}"
         return {"nll_bits": MetricInfo(description, len(x), setup.reference.describe(len(x)), "lower")}
 

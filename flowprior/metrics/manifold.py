@@ -6,19 +6,15 @@ in the set; precision and recall are the shares of generated points on the real 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from flowprior.errors import OptionError
 from flowprior.metrics.base import FeatureMetric, Metric, as_clouds
 from flowprior.metrics.setup import Drawn, Setup
 from flowprior.registry.options import check_count
-
-BLOCK = 1000
-"""The number of rows of a matrix of distances that are held at once."""
 
 
 class PrecisionRecall(NamedTuple):
@@ -47,27 +43,23 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = 3) ->
             f"{len(generated)} rows; choose from 1 to one less than the rows"
         )
     shift = real.mean(0)
-    ours, theirs = real - shift, generated - shift
+    ours, theirs = (real - shift).numpy(), (generated - shift).numpy()
     return PrecisionRecall(
-        precision=_share_inside(theirs, ours, _radii(ours, neighbours)),
-        recall=_share_inside(ours, theirs, _radii(theirs, neighbours)),
+        precision=_share_inside(theirs, ours, neighbours), recall=_share_inside(ours, theirs, neighbours)
     )
 
 
-def _radii(points: Tensor, neighbours: int) -> Tensor:
-    """Return the distance of each point to its k-th neighbour, ``[N]``; a point is its own nearest, at 0."""
-    return torch.cat([block.kthvalue(neighbours + 1).values for block in _distances(points, points)])
+def _share_inside(points: np.ndarray, centres: np.ndarray, neighbours: int) -> float:
+    """Return the share of ``points`` in the balls of ``centres``, which reach to their k-th neighbours."""
+    from sklearn.metrics import pairwise_distances_chunked
+    from sklearn.neighbors import NearestNeighbors
 
-
-def _share_inside(points: Tensor, centres: Tensor, radii: Tensor) -> float:
-    """Return the share of ``points`` in at least one ball."""
-    inside = sum(int((block <= radii).any(1).sum()) for block in _distances(points, centres))
-    return inside / len(points)
-
-
-def _distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
-    for rows in x.split(BLOCK):
-        yield torch.cdist(rows, y)
+    near = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(centres)
+    radii = near.kneighbors()[0][:, -1]
+    inside = pairwise_distances_chunked(
+        points, centres, reduce_func=lambda part, start: (part <= radii).any(1)
+    )
+    return float(np.concatenate(list(inside)).mean())
 
 
 @Metric.register("precision-recall", aliases=["prc"])

@@ -32,11 +32,13 @@ PER_CONDITION = 500
 """The largest number of points of each label that exact W2² compares; :data:`POOLED` of pooled conditions."""
 DIRECTIONS = 200
 """The number of random projections."""
+MOST_ITERATIONS = 10_000_000
+"""The largest number of iterations of POT's network simplex."""
 TRAINING_BATCH = 256
 """The size of the training batches that pairs are drawn for: minibatch couplings depend on it."""
 
 
-def wasserstein2_squared(x: Tensor, y: Tensor, *, max_iterations: int = 10_000_000) -> float:
+def wasserstein2_squared(x: Tensor, y: Tensor) -> float:
     """Return W2² of the clouds x ``[N, *event]`` and y ``[M, *event]``, in squared units of x.
 
     POT's network simplex; scipy's assignment takes up to 40 times longer on clouds that lie apart.
@@ -44,7 +46,6 @@ def wasserstein2_squared(x: Tensor, y: Tensor, *, max_iterations: int = 10_000_0
     Args:
         x: one cloud.
         y: the other, of the same event shape.
-        max_iterations: limit of POT's network simplex.
 
     Raises:
         InputError: empty clouds, other event shapes, or non-finite values.
@@ -56,9 +57,9 @@ def wasserstein2_squared(x: Tensor, y: Tensor, *, max_iterations: int = 10_000_0
     ours, theirs = as_clouds("wasserstein2", x, y)
     cost = cdist(ours.numpy(), theirs.numpy(), "sqeuclidean")
     with warnings.catch_warnings(action="ignore"):  # what POT would warn of is raised below
-        value, log = ot.emd2([], [], cost, numItermax=max_iterations, log=True)
+        value, log = ot.emd2([], [], cost, numItermax=MOST_ITERATIONS, log=True)
     if log["warning"] is not None:
-        raise CouplingError(f"wasserstein2: POT did not converge: {log['warning']}; raise max_iterations")
+        raise CouplingError(f"wasserstein2: POT did not converge: {log['warning']}; compare fewer points")
     return float(value)
 
 

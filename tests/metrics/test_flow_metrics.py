@@ -12,7 +12,7 @@ from flowprior.data import Data, TensorData
 from flowprior.evaluation import Result, evaluate
 from flowprior.flow import Flow
 from flowprior.metrics import bits_per_dimension
-from flowprior.metrics.bits import choose_divergence, levels_of
+from flowprior.metrics.bits import divergence_for, levels_of
 from flowprior.metrics.setup import Reference
 from flowprior.samplers import Sampler
 from tests.gaussian_flow import GaussianVelocity, LinearVelocity, flow_of
@@ -127,7 +127,7 @@ def test_levels_are_read_off_the_data(digits: tuple[Data, Data], generator: torc
 
 
 def test_large_events_are_estimated_without_bias(generator: torch.Generator) -> None:
-    assert (choose_divergence(16), choose_divergence(17)) == ("exact", "hutchinson")
+    assert (divergence_for(16), divergence_for(17)) == ("exact", "hutchinson")
     velocity = LinearVelocity(3)
     x = torch.randn(1, 3, generator=generator, dtype=torch.float64).expand(400, 3)
     exact = bits_per_dimension(flow_of(velocity), x[:1]).item()

@@ -13,7 +13,7 @@ from flowprior.evaluation import Result, evaluate
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics.memorisation import Memorisation
-from flowprior.metrics.setup import Reference, Rows, Setup
+from flowprior.metrics.setup import Reference, Setup
 from tests.evaluation.test_evaluate import SEED, drawn_from, exact_flow, whole
 from tests.expected_warnings import FEW_REFERENCES
 
@@ -113,18 +113,17 @@ def test_a_test_split_inside_the_training_split_has_no_memorisation(
 def test_copies_are_not_told_where_the_samples_were_drawn_for_the_held_out_embeddings(
     generator: torch.Generator,
 ) -> None:
-    """Those are near because they were asked for. Under other conditions, or labels, copies are told."""
-    x, cond = torch.randn(60, 2, generator=generator), torch.randn(60, 3, generator=generator)
-    train, test, other = (TensorData(x[a:b], cond[a:b]) for a, b in ((0, 30), (30, 45), (45, 60)))
-    conditions, labels = torch.arange(15), TensorData(x[:15], torch.arange(15) % 3, classes=3)
+    """Those are near because they were asked for. Under labels copies are told."""
+    x, cond = torch.randn(45, 2, generator=generator), torch.randn(45, 3, generator=generator)
+    train, test = TensorData(x[:30], cond[:30]), TensorData(x[30:], cond[30:])
+    labels = TensorData(x[:15], torch.arange(15) % 3, classes=3)
 
     flow = exact_flow(TensorData(x))
 
-    def told(held_out: TensorData, drawn_for: TensorData) -> bool:
-        setup = Setup(flow, Reference(train, "train"), Reference(held_out, "test"), 15, 0, None)
-        setup.rows = Rows(drawn_for, conditions)
-        return "copies" in Memorisation().columns(setup)
+    def told(held_out: TensorData, balanced: bool = False) -> bool:
+        splits = Reference(train, "train"), Reference(held_out, "test")
+        return "copies" in Memorisation().columns(Setup(flow, *splits, 15, 0, None, balanced=balanced))
 
-    assert not told(test, test)
-    assert told(other, test)
-    assert told(labels, labels)
+    assert not told(test)
+    assert told(labels)
+    assert told(labels, balanced=True)

@@ -63,17 +63,17 @@ class ImageText(SampleMetric):
         self._scorers: dict[tuple[int, int], CaptionScorer] = {}
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        if setup.rows is None or setup.rows.data is not setup.reference.data:
+        if setup.balanced:
             return {}
         samples, reference = setup.samples, setup.reference.describe(setup.samples)
         return {
             name: MetricInfo(what, samples, reference, "higher", features=short_identity(extractor))
             for extractor in _extractors(setup)
-            for name, what in self._descriptions(self._scorer(extractor, setup), setup.rows.data).items()
+            for name, what in self._descriptions(self._scorer(extractor, setup), setup.reference.data).items()
         }
 
     def lacks(self, setup: Setup) -> str:
-        if setup.rows is None:
+        if setup.balanced:
             return "the conditions of the reference (conditions='reference')"
         if not _extractors(setup):
             return "features of images: pass some (--features)"
