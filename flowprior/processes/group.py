@@ -6,7 +6,7 @@ import atexit
 import hashlib
 import pickle
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import TypeVar
@@ -62,10 +62,6 @@ class Group:
         """Wait for all processes."""
         self.of_each(None)
 
-    def largest(self, number: int) -> int:
-        """Return the largest that a process has of a number."""
-        return number
-
     def of_each(self, value: T) -> list[T]:
         """Return what each process has, in their order; values are pickled on the way."""
         return [value]
@@ -89,9 +85,9 @@ class Group:
         results = self.of_each(own)
         return [results[k % self.size][k // self.size] for k in range(len(items))]
 
-    def of_first(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of the first process, on the CPU where they are another's."""
-        return dict(tensors)
+    def of_first(self, value: T) -> T:
+        """Return what the first process has; it is pickled on the way."""
+        return value
 
     def generator(
         self, given: torch.Generator | None, device: torch.device, owner: str
@@ -153,32 +149,17 @@ class Processes(Group):
         distributed.all_reduce(total, group=self.group)
         return total / self.size
 
-    def largest(self, number: int) -> int:
-        found = torch.tensor(number, device=self.device)
-        distributed.all_reduce(found, distributed.ReduceOp.MAX, group=self.group)
-        return int(found)
-
     def of_each(self, value: T) -> list[T]:
         values: list[T | None] = [None] * self.size
         distributed.all_gather_object(values, value, group=self.group)
         return values  # type: ignore[return-value]  # each is there now
 
-    def of_first(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """One tensor after the other, so that no process holds more than one of them twice."""
-        own = {name: (value.shape, value.dtype) for name, value in tensors.items()}
-        described = [own]
+    def of_first(self, value: T) -> T:
         assert self.group is not None
-        source = distributed.get_global_rank(self.group, 0)
-        distributed.broadcast_object_list(described, src=source, group=self.group)
-        found = dict(tensors)
-        for name, (shape, dtype) in described[0].items():
-            is_own = self.rank == 0
-            sent = tensors[name].to(self.device).contiguous() if is_own else None
-            sent = torch.empty(shape, dtype=dtype, device=self.device) if sent is None else sent
-            distributed.broadcast(sent, source, group=self.group)
-            if not is_own:
-                found[name] = sent.cpu()
-        return {name: found[name] for name in described[0]}
+        values = [value]
+        first = distributed.get_global_rank(self.group, 0)
+        distributed.broadcast_object_list(values, src=first, group=self.group)
+        return values[0]
 
 
 def group_of(group: distributed.ProcessGroup | None) -> Group:
@@ -232,10 +213,8 @@ def leave(destroy: Callable[[], None]) -> None:
 
 
 def compact(tensor: Tensor) -> Tensor:
-    """Return a tensor on the CPU with its own numbers alone, for a view is pickled with all that it is of."""
-    held = tensor.detach().cpu()
-    own = held.numel() * held.element_size()
-    return held.clone() if held.untyped_storage().nbytes() > own else held
+    """Return a copy on the CPU with its own numbers alone, for a view is pickled with all that it is of."""
+    return tensor.detach().cpu().clone()
 
 
 def sendable(error: BaseException) -> BaseException:

@@ -14,7 +14,6 @@ or coupling see the same data order, times and dropped conditions.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -75,28 +74,24 @@ class IndexStream:
 class PairStream:
     """The batches of coupled pairs, one for each step, in one or more micro-batches of equal size.
 
-    Source samples are drawn, and paired, within a micro-batch, or with ``whole`` over the batch: they depend
-    on how many micro-batches there are, or not even on that, but never on which process takes which of them.
+    Source samples are drawn, and paired, within a micro-batch: they depend on how many of them there are, but
+    never on which process takes which.
 
     Args:
         data: the training set.
         prior: fitted, on the device of ``randomness``.
-        coupling: draws the source samples, for ``coupling.draw_size(paired)`` data at once.
+        coupling: draws the source samples, for ``coupling.draw_size(size)`` data at once.
         batch_size: pairs a step.
         randomness: generators on the device where pairs are wanted.
         micro_batches: parts of a batch.
-        whole: whether source samples are drawn for all parts of a batch together, as with one part; else for
-            each by itself.
 
     Attributes:
-        seconds_waited: that :meth:`micro_batch` took so far.
         size: pairs of a micro-batch.
-        paired: pairs that are drawn together at the least, a micro-batch's or a batch's.
         draw_size: pairs that the coupling draws at once.
 
     Raises:
         OptionError: the batch size is no multiple of ``micro_batches``, or the coupling's draw size none of
-            ``paired``.
+            ``size``.
     """
 
     def __init__(
@@ -107,8 +102,6 @@ class PairStream:
         batch_size: int,
         randomness: Randomness,
         micro_batches: int = 1,
-        *,
-        whole: bool = False,
     ) -> None:
         self.data, self.prior, self.coupling = data, prior, coupling
         self.batch_size, self.randomness, self.micro_batches = batch_size, randomness, micro_batches
@@ -117,44 +110,38 @@ class PairStream:
                 f"training: batch_size={batch_size} cannot be divided into {micro_batches} micro-batches of "
                 "equal size; take a multiple"
             )
-        self.whole, self.size = whole, batch_size // micro_batches
-        self.paired = batch_size if whole else self.size
-        self.draw_size = coupling.draw_size(self.paired)
-        if self.draw_size < self.paired or self.draw_size % self.paired:
-            kind = "batch_size" if self.paired == batch_size else "a micro-batch's size"
+        self.size = batch_size // micro_batches
+        self.draw_size = coupling.draw_size(self.size)
+        if self.draw_size < self.size or self.draw_size % self.size:
+            kind = "batch_size" if micro_batches == 1 else "a micro-batch's size"
             raise OptionError(
                 f"training: the coupling draws {self.draw_size} pairs at once, expected a multiple of "
-                f"{kind}={self.paired}; change one of them"
+                f"{kind}={self.size}; change one of them"
             )
         self._indices = IndexStream(len(data), randomness.seed)
         self._drawn: dict[int, tuple[int, Pairs]] = {}
-        self.seconds_waited = 0.0
 
     def micro_batch(self, step: int, part: int = 0) -> Pairs:
-        """The pairs of one part of ``step``: a slice of the superbatch that it lies in."""
-        number, offset = divmod(step * self.paired, self.draw_size)
-        together = 0 if self.whole else part
-        drawn = self._drawn.get(together)
+        """Return the pairs of one part of ``step``: a slice of the superbatch that it lies in."""
+        number, first = divmod(step * self.size, self.draw_size)
+        drawn = self._drawn.get(part)
         if drawn is None or drawn[0] != number:
-            begun = time.perf_counter()
-            if self.draw_size == self.paired:
+            if self.draw_size == self.size:
                 self._drawn.clear()  # nothing of another part is asked for again
-            drawn = self._drawn[together] = (number, self._draw(number, together))
-            self.seconds_waited += time.perf_counter() - begun
-        first = offset + (part * self.size if self.whole else 0)
+            drawn = self._drawn[part] = (number, self._draw(number, part))
         own = slice(first, first + self.size)
         x0, x1, cond = drawn[1]
         return x0[own], x1[own], rows(cond, own)
 
     def _draw(self, number: int, part: int) -> Pairs:
-        """The superbatch of this number: one part, or all of them, of consecutive steps."""
-        together = self.draw_size // self.paired
+        """Return the superbatch of this number: one part of consecutive steps."""
+        together = self.draw_size // self.size
         steps = range(number * together, (number + 1) * together)
         starts = [step * self.batch_size + part * self.size for step in steps]
-        indices = torch.cat([self._indices.take(start, self.paired) for start in starts])
-        several = self.data.condition_counts is not None
-        chances = [self._indices.chances(start, self.paired) for start in starts] if several else None
-        chance = None if chances is None else torch.cat(chances)
+        indices = torch.cat([self._indices.take(start, self.size) for start in starts])
+        chance = None
+        if self.data.condition_counts is not None:
+            chance = torch.cat([self._indices.chances(start, self.size) for start in starts])
         x1, cond = fetch(self.data, indices, self.randomness.device, chance)
         purpose = "coupling" if part == 0 else f"coupling of micro-batch {part}"
         generator = self.randomness.generator(purpose, number)
@@ -185,7 +172,6 @@ class Prefetched:
         begin = partial(torch.cuda.set_device, device) if device.type == "cuda" else None
         self._worker = ThreadPoolExecutor(1, "pairs", begin)
         self._queue: deque[Future[Pairs]] = deque()
-        self.seconds_waited = 0.0
 
     def __enter__(self) -> Prefetched:
         return self
@@ -195,15 +181,12 @@ class Prefetched:
 
     def micro_batch(self, step: int, part: int = 0) -> Pairs:
         """The pairs of one part of ``step``; afterwards those of the next parts are under way."""
-        begun = time.perf_counter()
         each = len(self._parts)
         place = step * each + self._parts.index(part)
         for number in range(place + len(self._queue), min(place + self._ahead + 1, self._end)):
             later, index = divmod(number, each)
             self._queue.append(self._worker.submit(self._pairs.micro_batch, later, self._parts[index]))
-        pairs = self._queue.popleft().result()
-        self.seconds_waited += time.perf_counter() - begun
-        return pairs
+        return self._queue.popleft().result()
 
 
 def fetch(

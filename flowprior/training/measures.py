@@ -8,9 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from flowprior.conditions import Conditions
 from flowprior.conditions.rows import pieces, rows
 from flowprior.couplings import source_mismatch, transport_cost
 from flowprior.data import Data
@@ -55,21 +53,15 @@ class Validation:
                 every = slice((part - number * size) % TIMES, None, TIMES)
                 x, c = x1[every], rows(cond, every)
                 if len(x):
-                    sums[part] += len(x) * self._loss(state, x0[every], x, c, (part + 0.5) / TIMES)
+                    t = torch.full((len(x),), (part + 0.5) / TIMES, device=device)
+                    loss = batch_loss(state, state.averaged, (x0[every], x, c), t)
+                    sums[part] += len(x) * loss
         counts = torch.bincount(torch.arange(len(self.held)) % TIMES, minlength=TIMES)
         losses = {LOSS: float(sums.sum()) / len(self.held)}
         for part, (total, count) in enumerate(zip(sums.tolist(), counts.tolist(), strict=True)):
             if count:
                 losses[f"{LOSS}_at_{(part + 0.5) / TIMES:g}"] = total / count
         return losses
-
-    def _loss(
-        self, state: TrainingState, x0: Tensor, x1: Tensor, cond: Conditions | None, time: float
-    ) -> Tensor:
-        """The mean of the losses of all rows at one time, a scalar."""
-        t = torch.full((len(x1),), time, device=x1.device)
-        x_t, u_t, _ = state.parts.path.interpolate(x0.float(), x1.float(), t)
-        return batch_loss(state, state.averaged, x0.float(), x_t, u_t, t, cond, weigh_errors=False)
 
 
 def measure_starts(pairs: PairStream) -> dict[str, Any]:
