@@ -14,7 +14,7 @@ from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics.base import Metric
 from flowprior.metrics.setup import Generate
-from flowprior.processes.group import group_of
+from flowprior.processes.group import Group
 from flowprior.progress.stages import showing, shows_progress
 from flowprior.samplers import Sampler
 
@@ -150,7 +150,7 @@ def sweep(
         InputError: data that do not fit the flow.
         OptionError: unknown or impossible options, or no ``nfe`` that any sampler can spend.
     """
-    processes = group_of(group)
+    processes = Group(group)
     shown = shows_progress(progress) and processes.rank == 0
     # The first process trains and keeps the classifier, which the others read.
     with showing(shown), processes.first_goes_ahead():

@@ -19,17 +19,20 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import lru_cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions
-from flowprior.conditions.rows import moved, pinned, rows
-from flowprior.couplings import Coupling
+from flowprior.conditions.rows import moved, pieces, pinned, rows
+from flowprior.couplings import Coupling, source_mismatch, transport_cost
 from flowprior.data.base import Data
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
 
+EXAMPLES = 2048
+"""The largest number of training examples on which source samples and pairs are measured."""
 Pairs = tuple[Tensor, Tensor, Conditions | None]
 """(x0 ``[B, *event]``, x1 ``[B, *event]``, condition or None)."""
 
@@ -39,7 +42,7 @@ class IndexStream:
 
     Args:
         examples: size of the data set.
-        seed: the run's seed; epoch e is shuffled by (seed, e).
+        seed: the seed of the run; epoch e is shuffled by (seed, e).
     """
 
     def __init__(self, examples: int, seed: int) -> None:
@@ -79,8 +82,8 @@ class PairStream:
 
     Args:
         data: the training set.
-        prior: fitted, on the device of ``randomness``.
-        coupling: draws the source samples, for ``coupling.draw_size(size)`` data at once.
+        prior: the fitted prior, on the device of ``randomness``.
+        coupling: the coupling, which draws the source samples for ``coupling.draw_size(size)`` data at once.
         batch_size: pairs a step.
         randomness: generators on the device where pairs are wanted.
         micro_batches: parts of a batch.
@@ -162,7 +165,7 @@ class Prefetched:
         pairs: the stream; nobody else may ask it meanwhile.
         parts: numbers of the micro-batches of a step that are asked for, in their order.
         ahead: micro-batches that are prepared at most, 1 or more.
-        steps: of the whole run.
+        steps: the number of steps of the whole run.
     """
 
     def __init__(self, pairs: PairStream, parts: range, ahead: int, steps: int) -> None:
@@ -180,7 +183,7 @@ class Prefetched:
         self._worker.shutdown(cancel_futures=True)
 
     def micro_batch(self, step: int, part: int = 0) -> Pairs:
-        """The pairs of one part of ``step``; afterwards those of the next parts are under way."""
+        """Return the pairs of one part of ``step``; those of the next parts are then under way."""
         each = len(self._parts)
         place = step * each + self._parts.index(part)
         for number in range(place + len(self._queue), min(place + self._ahead + 1, self._end)):
@@ -201,6 +204,33 @@ def fetch(
     return x1.to(device, non_blocking=True), moved(cond, device, non_blocking=True)
 
 
+def measure_starts(pairs: PairStream) -> dict[str, Any]:
+    """Measure the source mismatch of training and sampling, and the transport cost with and without coupling.
+
+    On up to 2,048 training examples; pairs are drawn as many at once as in training.
+
+    Returns:
+        ``starts_gap`` (:func:`flowprior.couplings.source_mismatch`), ``transport_cost`` E‖x1 − x0‖² of the
+        coupled pairs, and ``transport_cost_unpaired`` of the same data with source samples drawn as for
+        sampling.
+    """
+    seed, device = pairs.randomness.seed, pairs.randomness.device
+    x1, cond = fetch(pairs.data, probe_indices(len(pairs.data), EXAMPLES, seed), device)
+    generator = pairs.randomness.generator("measures")
+    unpaired = pairs.coupling.source(pairs.prior, cond, len(x1), generator=generator)
+    gap = source_mismatch(pairs.coupling, pairs.prior, x1, cond, generator=generator)
+    conditions = pieces(cond, pairs.draw_size, len(x1))
+    drawn = [
+        pairs.coupling.pairs(pairs.prior, x, c, generator=generator)
+        for x, c in zip(x1.split(pairs.draw_size), conditions, strict=True)
+    ]
+    return {
+        "starts_gap": gap.as_dict(),
+        "transport_cost": transport_cost(*map(torch.cat, zip(*drawn, strict=True))).item(),
+        "transport_cost_unpaired": transport_cost(unpaired, x1).item(),
+    }
+
+
 def probe_indices(examples: int, count: int, seed: int) -> Tensor:
     """Return up to ``count`` distinct indices, the same ones for one seed, for measurements and pictures."""
     return torch.randperm(examples, generator=Randomness(seed).generator("probe"))[:count]
@@ -211,7 +241,7 @@ class Randomness:
 
     Args:
         seed: the run's seed.
-        device: where the numbers are drawn.
+        device: the device on which the numbers are drawn.
     """
 
     def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
@@ -219,7 +249,7 @@ class Randomness:
         self.device = torch.device(device)
 
     def generator(self, purpose: str, step: int = 0) -> torch.Generator:
-        """A fresh generator, the same one whenever it is asked for."""
+        """Return a fresh generator, the same one whenever it is asked for."""
         return torch.Generator(self.device).manual_seed(mix(self.seed, purpose, step))
 
     def model_seeds_stay_inside(self) -> AbstractContextManager[None]:
@@ -241,6 +271,6 @@ class Randomness:
 
 
 def mix(seed: int, purpose: str, step: int = 0) -> int:
-    """A 64-bit seed from a run's seed, a purpose and a step; unrelated for any two of them."""
+    """Return a 64-bit seed from a run's seed, a purpose and a step; any two of them are unrelated."""
     digest = hashlib.blake2b(f"{seed}:{purpose}:{step}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")

@@ -40,9 +40,9 @@ MAY_CHANGE = frozenset(
         "training.compile",
     }
 )
-"""Keys that a resumed run may change without training something else; ``steps`` may only grow."""
+"""The keys that a resumed run may change without training something else; ``steps`` may only grow."""
 OPTIONS = ("steps", "seed", "batch_size", "lr", "prediction", "device", "max_minutes")
-"""Keys of the training that are options of the command line, too; the others are set by ``--set``."""
+"""The keys of the training that are options of the command line, too; the others are set by ``--set``."""
 
 S = TypeVar("S")
 Size = Annotated[int, Field(ge=1, le=10**6)]

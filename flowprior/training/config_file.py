@@ -17,17 +17,17 @@ from flowprior.storage.user_paths import expanded
 from flowprior.training.config import NO_LATENT, OPTIONS, RunConfig, TrainingConfig
 
 CONFIG_LIMIT = 1 << 20
-"""Longest configuration file that is read, in bytes."""
+"""The size of the longest configuration file that is read, in bytes."""
 EXTENDS = "extends"
-"""Key of a file: the path, from its folder, of another one whose keys it has, too."""
+"""The key of a file with the path, from its folder, of another one whose keys it has, too."""
 UNUSED = [("shard", False), ("pair_within", "micro-batch")]
-"""Keys and values of a training that the runs of older versions wrote, and that change nothing."""
+"""The keys and values of a training that the runs of older versions wrote, and that change nothing."""
 PARTS = ("prior", "coupling", "path", "model", "latent")
-"""Keys of the parts that a command names, after the data."""
+"""The keys of the parts that a command names, after the data."""
 ALWAYS = ("steps", "seed")
-"""Keys of the training that a command always names."""
+"""The keys of the training that a command always names."""
 HOW_IT_RAN = ("max_minutes", "prefetch", "compile")
-"""Keys that change nothing of what is trained."""
+"""The keys that change nothing of what is trained."""
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
@@ -18,11 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition, Conditions
-from flowprior.conditions.rows import chosen
+from flowprior.conditions.rows import chosen, rows
+from flowprior.data.base import Data
 from flowprior.errors import TrainingDiverged, TrainingInterrupted
 from flowprior.models.base import in_precision
 from flowprior.ops import flow_matching_loss
-from flowprior.training.batches import Pairs, PairStream, Prefetched, Randomness
+from flowprior.training.batches import Pairs, PairStream, Prefetched, Randomness, fetch
 from flowprior.training.callbacks import Monitor
 from flowprior.training.run import RunDirectory
 from flowprior.training.state import TrainingState, compiling, learning_rate
@@ -34,10 +36,12 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1
 LIMIT_CODE = 124
 """The exit code of a run that has reached its limit of time: that of ``timeout``."""
 
-Measure = Callable[[TrainingState], dict[str, float]]
-"""Values of a state's averaged weights by name, with ``validation_loss`` among them."""
+TIMES = 8
+"""The number of times at which the loss on held-out events is measured."""
+LOSS = "validation_loss"
 Loss = Callable[[Tensor, Tensor], Tensor]
-"""A scalar of output and target, both ``[B, *event]``."""
+"""A function of output and target, both ``[B, *event]``: a scalar, or a value of each event."""
+errors_of_each: Loss = partial(flow_matching_loss, reduction="none")
 
 
 class StopReason(NamedTuple):
@@ -52,7 +56,6 @@ def run_steps(
     pairs: PairStream | Prefetched,
     monitor: Monitor,
     run: RunDirectory | None,
-    measure: Measure | None = None,
 ) -> None:
     """Train from ``state.step`` to the last step, logging, drawing and saving on the way.
 
@@ -61,7 +64,6 @@ def run_steps(
         pairs: one batch for each step.
         monitor: reports what happens.
         run: the folder of the checkpoints; None saves none.
-        measure: values of the averaged weights on held-out events, asked for at every checkpoint.
 
     Raises:
         TrainingDiverged: the loss is not finite; the last good checkpoint stays.
@@ -82,9 +84,9 @@ def run_steps(
                 monitor.log(state)
             if is_due(state, config.sample_every):
                 monitor.draw(state)
-            if measure is not None and due and is_main:
-                values = measure(state)
-                state.consider(values["validation_loss"])
+            if state.parts.held is not None and due and is_main:
+                values = validation_losses(state, state.parts.held)
+                state.consider(values[LOSS])
                 monitor.tell("on_validation", state.step, values)
             if run is not None and due and is_main:
                 monitor.tell("on_checkpoint", state.step, state.save(run.checkpoints))
@@ -159,14 +161,14 @@ def training_step(state: TrainingState, pairs: PairStream | Prefetched) -> Tenso
     losses = []
     parts, size = state.own_parts, config.batch_size // state.micro_batches
     for part in parts:
-        rows = slice(part * size, (part + 1) * size)
+        own = slice(part * size, (part + 1) * size)
         begun = time.perf_counter()
         x0, x1, cond = pairs.micro_batch(step, part)
         state.waited += time.perf_counter() - begun
-        cond = drop_conditions(cond, state.parts.data.condition, None if dropped is None else dropped[rows])
+        cond = drop_conditions(cond, state.parts.data.condition, None if dropped is None else dropped[own])
         randomness.seed_model(step, part)
         with state.processes.gathering(state.forward, now=part == parts[-1]), compiling(config.compile):
-            loss = batch_loss(state, state.forward, (x0, x1, cond), times[rows], state.loss_weight.loss)
+            loss = batch_loss(state, state.forward, (x0, x1, cond), times[own], state.loss_weight.loss)
             (loss / config.accumulate).backward()
         losses.append(loss.detach())
     loss = torch.stack(losses).mean()
@@ -185,7 +187,7 @@ def training_step(state: TrainingState, pairs: PairStream | Prefetched) -> Tenso
 def batch_loss(
     state: TrainingState, model: nn.Module, pairs: Pairs, times: Tensor, loss: Loss = flow_matching_loss
 ) -> Tensor:
-    """Return the loss of the model on the path, a scalar.
+    """Return the loss of the model on the path.
 
     Args:
         state: the state of the training, with what the model's output means.
@@ -206,6 +208,33 @@ def batch_loss(
             return model(inputs, t, cond)
 
     return loss(*prediction.compared(network, x0, x_t, u_t, times, cond))
+
+
+@torch.no_grad()
+def validation_losses(state: TrainingState, held: Data) -> dict[str, float]:
+    """Measure the averaged weights on events that no step sees: ``validation_loss``, and at each time.
+
+    The loss is the mean squared error at the middles of eight equal parts of [0, 1], whatever the timestep
+    distribution and the weights of the training: event i of a fixed order is looked at at time i mod 8. Pairs
+    are those of the coupling for new data, the same ones at every call, so that two values differ by the
+    weights alone. A time without events is left out.
+    """
+    parts, config, randomness = state.parts, state.config, state.randomness
+    order = torch.randperm(len(held), generator=Randomness(config.seed).generator("validation"))
+    size, device = parts.coupling.draw_size(config.batch_size), randomness.device
+    sums = torch.zeros(2, TIMES, dtype=torch.float64, device=device)
+    for number, indices in enumerate(order.split(size)):
+        x1, cond = fetch(held, indices, device)
+        generator = randomness.generator("validation", number)
+        x0, x1 = parts.coupling.pairs_of_new(parts.prior, x1, cond, generator=generator)
+        for own in torch.arange(len(x1), device=device).split(config.batch_size):
+            time = (own + number * size) % TIMES
+            pairs = (x0[own], x1[own], rows(cond, own))
+            errors = batch_loss(state, state.averaged, pairs, (time + 0.5) / TIMES, errors_of_each)
+            sums.index_add_(1, time, torch.stack([errors.double(), torch.ones_like(errors.double())]))
+    losses, counts = sums.tolist()
+    at = {f"{LOSS}_at_{(k + 0.5) / TIMES:g}": losses[k] / counts[k] for k in range(TIMES) if counts[k]}
+    return {LOSS: sum(losses) / len(held), **at}
 
 
 def dropped_rows(count: int, share: float, step: int, randomness: Randomness) -> Tensor | None:

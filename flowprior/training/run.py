@@ -102,19 +102,28 @@ class RunDirectory:
             OptionError: the folder holds a run or something else that is neither to go on nor to be replaced.
             CheckpointError: ``flow`` is no saved flow.
         """
-        if self.config.exists() or self.checkpoints.exists():
-            if not (resume or overwrite):
-                raise OptionError(
-                    f"train: {self.path} already holds a run; pass resume=True (--resume) to go on with it, "
-                    "overwrite=True (--overwrite) to replace it, or choose another directory"
-                )
-            if overwrite:
-                self._refuse_what_no_run_wrote()
-            check_target(self.flow)
-        elif self.path.exists() and not self.path.is_dir():
+        if self.path.exists() and not self.path.is_dir():
             raise OptionError(f"train: {self.path} is a file; choose a directory")
+        if not self._holds_run():
+            for path in (self.config, self.info, self.metrics, self.samples, self.checkpoints, self.flow):
+                if path.is_file() or (path.is_dir() and any(path.iterdir())):
+                    raise OptionError(
+                        f"train: {self.path} holds '{path.name}' but no run; choose another directory, so "
+                        "that nothing of yours is replaced"
+                    )
+        elif resume or overwrite:
+            check_target(self.flow)
         else:
-            self._refuse_foreign()
+            raise OptionError(
+                f"train: {self.path} already holds a run; pass resume=True (--resume) to go on with it, "
+                "overwrite=True (--overwrite) to replace it, or choose another directory"
+            )
+
+    def _holds_run(self) -> bool:
+        """Return True if the folder has a checkpoint, or a configuration that a run has written."""
+        if list_checkpoints(self.checkpoints):
+            return True
+        return self.config.is_file() and read_text(self.config, CONFIG_LIMIT).startswith(_MARK)
 
     def create(self, config: RunConfig) -> None:
         """Make the directory and write config.toml, in one move."""
@@ -137,26 +146,6 @@ class RunDirectory:
             remove_unfinished(self.checkpoints)
             remove_leftovers(self.path, *(path.name for path in (self.config, self.info, self.metrics)))
             remove_leftovers(self.samples, "*")
-
-    def _refuse_foreign(self) -> None:
-        """Refuse a folder without a run that holds files of the names that a run writes."""
-        for path in (self.info, self.metrics, self.samples, self.flow):
-            if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-                raise OptionError(
-                    f"train: {self.path} holds '{path.name}' but no run; choose another directory, so that "
-                    "nothing of yours is replaced"
-                )
-
-    def _refuse_what_no_run_wrote(self) -> None:
-        """Refuse to replace files that no run has written, as far as can be told."""
-        if list_checkpoints(self.checkpoints):
-            return
-        if not self.config.exists():
-            self._refuse_foreign()
-        elif not read_text(self.config, CONFIG_LIMIT).startswith(_MARK):
-            raise OptionError(
-                f"train: {self.config} was written by no run, and is not removed; choose another directory"
-            )
 
     def check_unchanged(self, new: RunConfig) -> None:
         """Check that a configuration trains what the run in this folder trains, if there is one.

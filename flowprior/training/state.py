@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,7 +27,7 @@ from flowprior.processes.group import Group
 from flowprior.registry.plugins import package_version
 from flowprior.storage.tensor_files import part_of
 from flowprior.training.batches import Randomness
-from flowprior.training.checkpoints import load_latest, read_checkpoint, save_checkpoint
+from flowprior.training.checkpoints import list_checkpoints, read_checkpoint, save_checkpoint
 from flowprior.training.components import Components, times_and_weight
 from flowprior.training.config import TrainingConfig, changed_values, flatten
 from flowprior.training.config_file import train_command
@@ -135,7 +136,9 @@ class TrainingState:
         return self.saved
 
     def resume(self, folder: Path) -> Path | None:
-        """Go on from the newest readable checkpoint below ``folder``; None if there is none.
+        """Go on from the newest readable checkpoint below ``folder`` and return it; None if there is none.
+
+        An unreadable one is skipped with a warning.
 
         Args:
             folder: RUN/checkpoints.
@@ -144,8 +147,21 @@ class TrainingState:
             CheckpointError: none can be read, or they are of another model, prior, configuration or data set.
             OptionError: their steps were divided into another number of micro-batches.
         """
-        self.saved = load_latest(folder, self._load)
-        return self.saved
+        broken: list[str] = []
+        for _, path in reversed(list_checkpoints(folder)):
+            try:
+                self._load(path)
+            except CheckpointError as error:
+                broken.append(f"{path.name}: {error}")
+                warnings.warn(f"checkpoint {path} is skipped: {error}", RuntimeWarning, stacklevel=2)
+            else:
+                self.saved = path
+                return path
+        if broken:
+            raise CheckpointError(
+                f"no checkpoint in {folder} can be read ({'; '.join(broken)}); remove the run and train again"
+            )
+        return None
 
     def _load(self, path: Path) -> None:
         checkpoint = read_checkpoint(path)

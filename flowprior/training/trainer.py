@@ -26,7 +26,7 @@ from flowprior.processes.group import Group, launched_group
 from flowprior.progress.stages import showing, shows_progress, stage
 from flowprior.registry.plugins import load_point
 from flowprior.streams.data import every_condition
-from flowprior.training.batches import PairStream, Prefetched
+from flowprior.training.batches import PairStream, Prefetched, measure_starts
 from flowprior.training.callbacks import Callback, Monitor, ending
 from flowprior.training.components import (
     Components,
@@ -37,7 +37,6 @@ from flowprior.training.components import (
 )
 from flowprior.training.config import AUTO, NO_LATENT, RunConfig, TrainingConfig
 from flowprior.training.loop import run_steps
-from flowprior.training.measures import Validation, measure_starts
 from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
 from flowprior.training.run import RunDirectory, RunInfo, clear_run, save_run_flow
 from flowprior.training.state import TrainingState
@@ -182,8 +181,7 @@ def train_parts(
             if config.prefetch:
                 ahead = Prefetched(pairs, state.own_parts, config.prefetch, config.steps)
                 batches = reports.enter_context(ahead)
-            measure = None if parts.held is None else Validation(parts.held, state.randomness).measure
-            run_steps(state, batches, monitor, run, measure)
+            run_steps(state, batches, monitor, run)
             flow = state.flow().to(parts.device)
             if own is not None:
                 save_run_flow(flow, own)

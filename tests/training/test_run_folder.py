@@ -17,7 +17,7 @@ from flowprior.data import TensorData
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.files import copy_flow
-from flowprior.training import Callback, RunConfig, RunDirectory, TrainingConfig, read_metrics
+from flowprior.training import Callback, RunConfig, RunDirectory, TrainingConfig
 from flowprior.training.checkpoints import list_checkpoints
 from flowprior.training.config import MAY_CHANGE
 from flowprior.training.run import new_run_folder
@@ -126,19 +126,6 @@ def test_a_second_training_is_refused_and_writes_nothing(tmp_path: Path) -> None
     train(points_of_the_plane(), out=tmp_path / "run", callbacks=[Tries()], **OPTIONS)
 
 
-def test_a_file_system_without_locks_warns_once_and_trains(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(descriptor: int, operation: int) -> None:
-        raise OSError(37, "No locks available")
-
-    monkeypatch.setattr("fcntl.flock", fail)
-    with pytest.warns(RuntimeWarning, match="cannot lock") as warned:
-        train(points_of_the_plane(), out=tmp_path / "run", **OPTIONS)
-    assert len(warned) == 1
-    assert Flow.load(tmp_path / "run").metadata["step"] == 6
-
-
 def test_every_run_gets_a_folder_of_its_own(tmp_path: Path) -> None:
     config = RunConfig(data="arrays:path=/data/My Set.npz", prior="gmm:components=2", coupling="condot")
     with ThreadPoolExecutor(8) as pool:
@@ -225,39 +212,6 @@ def test_leftovers_are_removed_and_files_of_others_stay(cut: Path, finished: Pat
     assert all(path.read_text() == "three years of work" for path in theirs)
     assert [step for step, _ in list_checkpoints(checkpoints)] == [6]
     assert weights(cut) == weights(finished)
-
-
-@pytest.mark.parametrize("name", ["info.json", "metrics.jsonl"])
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"\xff\xfe\x00junk",
-        b"[" * 100_000,
-        b'{"step": "many", "kind": "train", "resumed": 3, "status": ["x"]}\n',
-        b'{"step": 2, "kind": "train", "loss": "low", "resumed": {}, "status": {}}\n',
-    ],
-)
-def test_notes_that_are_none_stop_nothing(name: str, text: bytes, cut: Path, finished: Path) -> None:
-    (cut / name).write_bytes(text)
-    go_on(cut)
-    assert weights(cut) == weights(finished)
-    assert all(isinstance(line["step"], int) for line in read_metrics(cut / "metrics.jsonl"))
-    assert json.loads((cut / "info.json").read_text())["status"] == "finished"
-
-
-def test_the_configuration_is_replaced_in_one_move(cut: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, replace = (cut / "config.toml").read_bytes(), Path.replace
-
-    def fail(self: Path, target: Path) -> Path:
-        if Path(target).name == "config.toml":
-            raise OSError(28, "No space left on device")
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(CheckpointError, match="No space left"):
-        go_on(cut, log_every=1)
-    assert (cut / "config.toml").read_bytes() == before
-    assert leftovers(cut) == []
 
 
 def test_a_checkpoint_under_another_name_or_of_another_run_is_refused(cut: Path, tmp_path: Path) -> None:
