@@ -22,7 +22,7 @@ from torch import Tensor
 from flowprior.data import Data, load_data
 from flowprior.features.classifier import Classifier, data_classifier
 from flowprior.flow import Flow
-from flowprior.training import measures, train
+from flowprior.training import batches, train
 
 torch.set_num_threads(1)
 torch.set_warn_always(True)  # in every test that causes a warning, not in the first alone: it is an error
@@ -101,7 +101,7 @@ def without_waiting_for_the_disk() -> Iterator[None]:
 def short_measures() -> Iterator[None]:
     """Every run measures its starts on 256 examples, not 2,048, which takes longer than a short training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measures, "EXAMPLES", 256)
+        patch.setattr(batches, "EXAMPLES", 256)
         yield
 
 

@@ -29,7 +29,7 @@ from flowprior.flow import Flow
 from flowprior.flow.conditioning import check_guidance
 from flowprior.metrics.base import Metric, select
 from flowprior.metrics.setup import Generate, Reference, Setup
-from flowprior.processes.group import group_of
+from flowprior.processes.group import Group
 from flowprior.progress.stages import showing, shows_progress
 from flowprior.samplers import Sampler
 from flowprior.samplers.base import MOST_EVALUATIONS
@@ -103,7 +103,7 @@ def evaluate(
         InputError: data that do not fit the flow.
         OptionError: an unknown sampler or metric, impossible counts, or no ``nfe`` that a sampler can spend.
     """
-    processes = group_of(group)
+    processes = Group(group)
     shown = shows_progress(progress) and processes.rank == 0
     # The first process trains and keeps the classifier, which the others read.
     with showing(shown), processes.first_goes_ahead():

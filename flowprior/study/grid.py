@@ -23,7 +23,6 @@ from flowprior.training.config import (
     NO_LATENT,
     TrainingConfig,
     check_keys,
-    training_options,
 )
 from flowprior.training.config_file import read_tree
 
@@ -275,7 +274,7 @@ def grid_from_dict(tree: Mapping[str, Any]) -> Grid:
     check_keys(curve, list(Curve.__dataclass_fields__), "curve.", owner="compare")
     if type(values.get("seeds")) is int and 0 < values["seeds"] <= MOST_SEEDS:
         values["seeds"] = tuple(range(values["seeds"]))
-    budget = training_options(TrainingConfig(sample_every=0), training)
+    budget = replace(TrainingConfig(sample_every=0), **training)
     return Grid(**values, training=budget, curve=Curve(**_with_tuples(curve)), evaluation=evaluation)
 
 

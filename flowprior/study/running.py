@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flowprior.errors import CheckpointError, FlowpriorError
+from flowprior.errors import CheckpointError, FlowpriorError, TrainingInterrupted
 from flowprior.flow import Flow
 from flowprior.flow.description import DESCRIPTION
 from flowprior.flow.files import copy_flow
@@ -31,7 +31,6 @@ from flowprior.training import RunDirectory, read_metrics, train
 from flowprior.training.checkpoints import list_checkpoints, remove_checkpoint
 from flowprior.training.components import resolve_device
 from flowprior.training.config import NO_LATENT
-from flowprior.training.interrupts import TrainingInterrupted
 from flowprior.training.run import RunInfo, describe_machine, save_run_flow
 
 Notify = Callable[[str], None]

@@ -17,7 +17,7 @@ from flowprior.study.grid import Grid
 from flowprior.study.records import FORMAT
 from flowprior.study.splits import Splits
 from flowprior.study.variants import VARIANT, Variant
-from flowprior.training.components import choose_defaults
+from flowprior.training.components import settled_config
 from flowprior.training.config import AUTO, MAY_CHANGE, RunConfig
 
 EVALUATED = ["nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values"]
@@ -43,7 +43,7 @@ def _variant(grid: Grid, label: str, parts: Mapping[str, str]) -> Variant:
         training = replace(training, prediction=parts["prediction"])
     specs = (parts["prior"], parts["coupling"], parts["path"])
     config = RunConfig(grid.data, *specs, grid.model, training, grid.latent)
-    chosen = choose_defaults(config, config.prior, config.coupling)
+    chosen = settled_config(config)
     names = {spec: name for name, spec in grid.samplers.items()}
     samplers = {names.get(sampler, sampler): sampler} if sampler else grid.samplers
     coupling = Coupling.registry.resolve(chosen.coupling)

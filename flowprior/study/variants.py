@@ -20,7 +20,7 @@ from flowprior.priors import Prior
 from flowprior.registry import Registry
 from flowprior.samplers import Sampler
 from flowprior.samplers.base import AveragedVelocity
-from flowprior.training.components import resolve_coupling, times_and_weight
+from flowprior.training.components import times_and_weight
 from flowprior.training.config import (
     AUTO,
     DEFAULT_PATH,
@@ -171,16 +171,11 @@ def split_label(text: str) -> tuple[str, str]:
 def _canonical(axis: str, text: str) -> str:
     """Return the spec with the component's own name in place of an alias."""
     text, registry = text.strip(), AXES[axis]
-    if axis == "samplers" and text == AUTO:
+    if axis in ("samplers", "couplings") and text == AUTO:
         return text
     if axis == "priors":
         _refuse_auto(text)
-    if axis != "couplings":
-        registry.resolve(text)
-    elif text == AUTO:
-        return text
-    else:
-        resolve_coupling(text)
+    registry.resolve(text)
     name, colon, options = text.partition(":")
     return f"{registry.record(name.strip()).name}{colon}{options}".rstrip(":")
 

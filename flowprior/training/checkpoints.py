@@ -8,8 +8,6 @@ digests. The learning rate and every random number follow from the step.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +64,9 @@ def save_checkpoint(
 
     Args:
         folder: RUN/checkpoints.
-        step: steps done.
-        flow: with averaged weights.
-        weights: raw weights of the model.
+        step: the steps that are done.
+        flow: the flow with averaged weights.
+        weights: the raw weights of the model.
         training: tensors and plain values only.
         keep: the number of newest checkpoints that stay.
         best: the step of a further one that stays.
@@ -88,12 +86,7 @@ def save_checkpoint(
             write_flow(temporary, describe(flow), tensors_of(flow), files)
             if final.exists():
                 remove_checkpoint(final)
-            if not final.exists():
-                temporary.rename(final)
-            else:  # something of somebody else's is in it
-                for path in sorted(temporary.iterdir(), key=lambda path: path.name == DESCRIPTION):
-                    path.replace(final / path.name)
-                sync(final)
+            temporary.rename(final)
             sync(folder)
     finally:
         remove_checkpoint(temporary)
@@ -124,32 +117,8 @@ def remove_unfinished(folder: Path) -> None:
         remove_checkpoint(path)
 
 
-def load_latest(folder: Path, load: Callable[[Path], None]) -> Path | None:
-    """Call ``load`` on the newest checkpoint that it can read, and return that; None where there is none.
-
-    An unreadable one is skipped with a warning.
-
-    Raises:
-        CheckpointError: there are checkpoints, but none can be read.
-    """
-    broken: list[str] = []
-    for _, path in reversed(list_checkpoints(folder)):
-        try:
-            load(path)
-        except CheckpointError as error:
-            broken.append(f"{path.name}: {error}")
-            warnings.warn(f"checkpoint {path} is skipped: {error}", RuntimeWarning, stacklevel=3)
-        else:
-            return path
-    if broken:
-        raise CheckpointError(
-            f"no checkpoint in {folder} can be read ({'; '.join(broken)}); remove the run and train again"
-        )
-    return None
-
-
 def read_checkpoint(path: Path) -> Checkpoint:
-    """One checkpoint, whose files belong together.
+    """Return one checkpoint, whose files belong together.
 
     Raises:
         CheckpointError: a file is missing, truncated, corrupted, another one's, or holds pickled objects.

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from flowprior.data import TensorData
-from flowprior.errors import CheckpointError, OptionError
+from flowprior.errors import CheckpointError, OptionError, TrainingInterrupted
 from flowprior.extensions.trackers import TensorBoard, WeightsAndBiases, imported, kept_id
 from flowprior.training import read_metrics, train
-from flowprior.training.interrupts import TrainingInterrupted
 from tests.training import conftest
 
 points = conftest.points

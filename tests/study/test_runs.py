@@ -152,17 +152,18 @@ def test_a_prediction_that_a_variant_cannot_be_trained_on_is_refused():
     assert found["gaussian + condot + vp"]["prediction"] == "epsilon"
 
 
-def test_a_weight_that_a_variant_cannot_be_trained_with_is_refused():
+def test_times_that_a_variant_cannot_be_trained_with_are_refused():
     parts = {"prior": "latent-gmm", "coupling": "posterior"}
-    named = {"plain": {**parts, "prediction": "velocity"}, "usual": parts}
+    predictions = {"plain": "velocity", "averages": "average-velocity"}
+    named = {label: {**parts, "prediction": name} for label, name in predictions.items()}
     own = {name: TINY[name] for name in TINY if name not in ("priors", "couplings")}
-    training = {**TINY["training"], "loss_weight": "output-scale"}
+    training = {**TINY["training"], "time": "interval"}
     plan, _ = plan_grid(
         grid_from_dict({**own, "variants": named, "training": training}), Splits.load("digits")
     )
     reasons = {variant["label"]: variant["skipped"] for variant in plan["variants"]}
-    assert "needs prediction 'preconditioned'" in reasons["plain"]
-    assert reasons["usual"] is None
+    assert "prediction 'velocity' is not trained on" in reasons["plain"]
+    assert reasons["averages"] is None
 
 
 def test_the_prior_alone_is_nothing_that_a_sampler_has_to_spend():

@@ -18,7 +18,6 @@ from flowprior.training.batches import PairStream, Randomness
 from tests.cli.conftest import call_app
 from tests.data_records import picture, reds, write_shards, write_tar
 from tests.flow_folder import weights_of
-from tests.training.test_several_processes import ENVIRONMENT, alone, largest_difference, launch
 
 EVENTS = 24
 """Events of a data set."""
@@ -123,16 +122,3 @@ def test_a_run_on_shards_notes_its_corrupt_records_in_its_card_and_is_evaluated(
     )
     assert refused.code == 2
     assert "that is more than max_corrupt=0.001 allows (0)" in " ".join(refused.err.split())
-
-
-@pytest.mark.slow
-@ignoring
-def test_two_real_processes_train_on_uneven_shards_what_one_process_trains(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(ENVIRONMENT, "FLOWPRIOR_CACHE", str(tmp_path / "cache"))
-    data = ["--data", shards(tmp_path / "data"), "--steps", "6", "--set", "training.validation=4"]
-    data += ["--set", "training.batch_size=8"]
-    launch("torchrun", 2, *data, "--out", str(tmp_path / "two"))
-    alone(tmp_path / "one", *data, "--set", "training.accumulate=2")
-    assert largest_difference(tmp_path / "two", tmp_path / "one") < 1e-6

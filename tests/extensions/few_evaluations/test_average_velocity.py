@@ -75,7 +75,7 @@ def left_of_the_mean(share: float, network: nn.Module, begin: float = 0.2, end: 
     path = Path.create("condot")
     x, u, _ = path.interpolate(x0, x1, t)
     prediction = AverageVelocity(normal_prior().double(), Coupling.create("condot"), path)
-    said, target, _ = prediction.compared(network, x0, x, u, torch.stack([t, split, last], 1), None)
+    said, target = prediction.compared(network, x0, x, u, torch.stack([t, split, last], 1), None)
     design = torch.cat([torch.ones_like(x), x, x.square()], 1)
     return torch.linalg.lstsq(design, target - said).solution[:, 0]
 
