@@ -133,7 +133,7 @@ def _upgrade_residuals(prior: Any, own: State) -> None:
     if "residuals.noise" in own and "residuals.factor" in own:
         _upgrade_factor(prior, own)
     if "residuals.law.network.out.bias" in own:
-        _upgrade_mixture(prior, own)
+        _upgrade_latents(prior, own)
 
 
 def _upgrade_factor(prior: Any, own: State) -> None:
@@ -151,7 +151,7 @@ def _upgrade_factor(prior: Any, own: State) -> None:
     own |= {f"residuals.spread.{name}": value for name, value in spread.items()}
 
 
-def _upgrade_mixture(prior: Any, own: State) -> None:
+def _upgrade_latents(prior: Any, own: State) -> None:
     """Read the mixture of the latents off the last bias of a network that said no more than that.
 
     Raises:
