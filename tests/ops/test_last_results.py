@@ -135,7 +135,7 @@ def test_a_table_is_found_once_until_its_source_is_replaced_or_written_to():
 def prior(generator) -> Prior:
     cond = torch.randn(300, 3, generator=generator)
     x = cond @ torch.randn(3, 5, generator=generator) + torch.randn(300, 5, generator=generator)
-    options = {"covariance": "lowrank", "hidden": 16, "rank": 3, "steps": 30, "components": 2, "epochs": 3}
+    options = {"covariance": "lowrank", "hidden": 16, "rank": 3, "steps": 30, "components": 2}
     return Prior.create("learned-mean", **options).fit((x, cond), generator=generator)
 
 

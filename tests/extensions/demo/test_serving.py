@@ -71,7 +71,7 @@ def test_mistakes_are_one_line_before_anything_is_served(
         (str(tmp_path / "rows"),): "picture: expected images",
         (str(tmp_path / "e"),): "does not say which encoder made its embeddings",
         (str(label_run), "--encoder", "no-such"): "unknown encoder 'no-such'",
-        (str(label_run), "--port", "70000"): "--port='70000' is not possible",
+        (str(label_run), "--port", "70000"): "expected a value less than or equal to 65535",
     }.items():
         answer = call("demo", *arguments)
         assert answer.code == 2

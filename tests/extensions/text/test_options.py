@@ -144,7 +144,7 @@ def test_strange_captions_are_drawn_with_one_line_at_most(
         (["--prompts", "{folder}"], "cannot be read"),
         (["--prompts", "/dev/zero"], "cannot be read (it is no regular file)"),
         ([], "nothing is asked for: this flow's condition is an embedding; write its"),
-        (["--text", "a", "--seed", str(2**64)], "expected 9223372036854775807 or less"),
+        (["--text", "a", "--seed", str(2**64)], "expected a value less than or equal to 9223372036854775807"),
         (
             ["--text", "a", "--temperature", "1e38"],
             "samples have NaN or infinite numbers; use less",
