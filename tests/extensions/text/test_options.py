@@ -42,7 +42,7 @@ def caption_run(tmp_path_factory: pytest.TempPathFactory, bert: Path) -> Path:
     data.text_encoder_identity = encoder.identity()
     train(
         data,
-        prior="learned-mean:epochs=40,hidden=32",
+        prior="learned-mean:epochs=200,hidden=32",
         coupling="condot",
         model="mlp:width=32",
         out=out,
