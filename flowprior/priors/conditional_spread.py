@@ -38,7 +38,7 @@ from flowprior.priors.network_training import (
     Objective,
     train_network,
 )
-from flowprior.priors.subspace import canonical_basis
+from flowprior.priors.subspace import explaining_degenerate, lowrank_tables
 from flowprior.streams.batches import CheckedBatches
 
 Means = Callable[[Tensor], Tensor]
@@ -169,12 +169,13 @@ class ConditionalSpread(nn.Module):
         moments = ConditionMoments.over((residual, None) for residual, _ in residuals()).about_origin()
         like = data.peek()[0]
         settings = FitSettings(float(self.floor), 0.0, generator)
-        fitter = LowRank(self.basis.shape[1]).fitter(moments, 1, dtype=like.dtype, settings=settings)
-        fitter.fit_single(residuals, moments)
-        factor, noise = (fitter.covariance[name][0, 0] for name in ("factor", "noise"))
-        basis, singular, _ = torch.linalg.svd(factor / noise.sqrt()[:, None], full_matrices=False)
-        basis, spread = canonical_basis(basis[None], 1 + singular.square()[None])
-        self.noise, self.basis, self.spread = (value.to(self.noise) for value in (noise, basis[0], spread[0]))
+        with explaining_degenerate(data.owner, settings.reg_covar):
+            fitter = LowRank(self.basis.shape[1]).fitter(moments, 1, dtype=like.dtype, settings=settings)
+            fitter.fit_single(residuals, moments)
+            tables = lowrank_tables(fitter.mean, fitter.covariance, like)
+        self.noise, self.basis, self.spread = (
+            tables[name][0].to(self.noise) for name in ("noise", "basis", "spread")
+        )
         outside = _mean_square(self._outside(x - means(cond)) for x, cond in conditioned(data))
         self.outside = outside.to(self.noise).clamp_min(LEAST_OUTSIDE)
 
@@ -217,21 +218,24 @@ class ConditionalSpread(nn.Module):
     @torch.no_grad()
     def _calibrate(self, data: Holdout, means: Means) -> None:
         """Factors of each principal axis and outside: the mean squares of :meth:`Holdout.residual_rows`."""
+        rows = conditioned(data.residual_rows())
+        found = ConditionMoments.over(
+            (self._along_and_outside(x - means(cond), cond), None) for x, cond in rows
+        )
+        squares, count = found.mean[0], found.count
+        along = (squares[:-1] * count + PSEUDO_ROWS * squares[:-1].mean()) / (count + PSEUDO_ROWS)
+        squares = torch.cat([along, squares[-1:]])
+        self.factors = torch.where(squares > 0, squares, 1.0).to(self.noise)
+
+    def _along_and_outside(self, residual: Tensor, cond: Tensor) -> Tensor:
+        """Return white squares along the principal axes, and their mean outside of them, ``[B, r + 1]``."""
         counted = (self.outside > LEAST_OUTSIDE).to(self.noise)
-        total, count = torch.zeros(len(self.factors), dtype=torch.float64), 0
-        for x, cond in conditioned(data.residual_rows()):
-            residual = x - means(cond)
-            outside, _, _ = self._squares(residual, cond)
-            outside = (outside * counted).sum(1, keepdim=True) / counted.sum().clamp_min(1)
-            precision, rotation, ratio = self._axes(cond)
-            along = (residual * self._noise(ratio).rsqrt()) @ self.basis
-            white = (rotation.mT @ along[:, :, None])[:, :, 0] * precision.sqrt()
-            squares = torch.cat([white.square(), outside], dim=1)
-            total += squares.sum(0).double().cpu()
-            count += len(x)
-        shared = total[:-1].mean() / count
-        total[:-1] = (total[:-1] + PSEUDO_ROWS * shared) * count / (count + PSEUDO_ROWS)
-        self.factors = torch.where(total > 0, total / count, 1.0).to(self.noise)
+        outside = self._squares(residual, cond)[0] * counted
+        precision, rotation, ratio = self._axes(cond)
+        along = (residual * self._noise(ratio).rsqrt()) @ self.basis
+        white = (rotation.mT @ along[:, :, None])[:, :, 0] * precision.sqrt()
+        mean = outside.sum(1, keepdim=True) / counted.sum().clamp_min(1)
+        return torch.cat([white.square(), mean], dim=1)
 
 
 def _mean_square(parts: Iterable[Tensor], *, full: bool = False) -> Tensor:

@@ -97,7 +97,7 @@ class KernelMeanPrior(MeanPrior):
             self.means = moments.mean[moments.count > 0].to(first)
         else:
             found = distinct_embeddings(partial(self._measured, data))
-            self.seen.rows, self.seen.weight = found.rows.to(first.device), found.count.to(first)
+            self.seen.rows, self.seen.weight = found.rows.to(first.device), found.counts.to(first)
             self.means = found.means.to(first)
         self._fit_spread(data)
 
@@ -115,14 +115,14 @@ class KernelMeanPrior(MeanPrior):
             chosen = choose_kernel(self.means, (apart, beside), neighbours, bandwidth)
             self.neighbours_chosen = torch.as_tensor(chosen[0]).to(self.neighbours_chosen)
             self.bandwidth_chosen = torch.as_tensor(chosen[1]).to(self.center)
-        left = (part.x - self.center - self._average(part.near, part.change) for part in beside or apart)
+        parts = [
+            [Part(part.x, self._average(part.near, part.change), part.near.distance[:, 0]) for part in group]
+            for group in (apart, beside)
+        ]
+        left = (part.x - self.center - part.deviation for part in parts[1] or parts[0])
         self.residuals.learn(left, data)
         if not self.seen.has_labels and len(self.seen.rows) >= LEAST_CONDITIONS:
-            parts = [
-                Part(part.x, self._average(part.near, part.change), part.near.distance[:, 0])
-                for part in [*apart, *beside]
-            ]
-            self.distance.fit(parts, self.center, self.residuals.noise)
+            self.distance.fit([*parts[0], *parts[1]], self.center, self.residuals.noise)
 
     @property
     def kept_data(self) -> str:

@@ -46,7 +46,7 @@ class LearnedMeanPrior(MeanPrior):
     With ``covariance="diagonal"`` the noise follows the condition, too, as suits conditions that say much,
     such as the low-resolution picture; ``train`` then takes the coupling ``condot`` and the prediction
     ``residual`` by itself. With ``covariance="lowrank"`` it has what ``latent-gmm`` has for labels: a
-    subspace, and inferred latents whose law is fitted; with them the coupling ``posterior`` and the
+    subspace, and inferred latents whose distribution is fitted; with them the coupling ``posterior`` and the
     prediction ``preconditioned`` (``residual`` for a network of your own).
 
     Args:
@@ -67,7 +67,7 @@ class LearnedMeanPrior(MeanPrior):
             ones depends on what they hold, not on their place, so a loader may shuffle. Where embeddings are
             held out whole, as large a share of the examples of the others is kept for ``sigma``.
         rank: of the low-rank covariance, cut to the number of dimensions.
-        components: Gaussians in the law of its latents; 1 for standard normal latents.
+        components: Gaussians in the distribution of its latents; 1 for standard normal latents.
         source_noise: variance of the noise that source samples have and data do not, under a diagonal or
             low-rank covariance; the linear velocity takes it away. Pictures with a constant background need
             some: where a pixel hardly varies, the latents' scale is without bound, and draws go far outside
@@ -172,7 +172,7 @@ class LearnedMeanPrior(MeanPrior):
         if len(distinct(LEAST_CONDITIONS, held_out=True).rows) < LEAST_CONDITIONS:
             return
         trained = distinct(rows_looked_at(self.seen.condition.size), held_out=False)
-        self.seen.keep_embeddings(trained.rows.to(self.center).cpu(), trained.count, self.center)
+        self.seen.keep_embeddings(trained.rows.to(self.center).cpu(), trained.counts, self.center)
         if self.seen.keeps_none:
             return
         most = max(1, min(ROWS, NUMBERS // len(self.center)))

@@ -38,7 +38,7 @@ class Distinct(NamedTuple):
     """Distinct embeddings ``[M, E]``, how often each came, and the mean of its events ``[M, D]``, float64."""
 
     rows: Tensor
-    count: Tensor
+    counts: Tensor
     means: Tensor
 
 
