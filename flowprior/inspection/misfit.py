@@ -26,7 +26,6 @@ from flowprior.couplings.costs import squared_distances
 from flowprior.inspection.examples import POOLED, Examples
 from flowprior.inspection.regression import left_out, median_distance, principal_axes
 from flowprior.priors import Prior
-from flowprior.priors.base import latents_of
 from flowprior.priors.checks import named
 
 FEWEST_HELD_OUT = 20
@@ -119,9 +118,8 @@ def _test(
 
 def _seen_as(prior: Prior, x: Tensor, cond: object, generator: torch.Generator) -> Tensor:
     """Rows ``[n, D]``, float64, that the prior's draws are compared with."""
-    latents = latents_of(prior)
-    if latents is not None and prior.suited_coupling == "posterior":
-        x = latents.infer(x, cond, generator=generator)  # pyright: ignore[reportArgumentType]
+    if prior.has_latents and prior.suited_coupling == "posterior":
+        x = prior.infer(x, cond, generator=generator)  # pyright: ignore[reportArgumentType]
     return x.flatten(1).double().cpu()
 
 

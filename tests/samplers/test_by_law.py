@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from flowprior import Coupling, Flow, Path, Prior, evaluate
+from flowprior import Coupling, Flow, Path, Prior
 from flowprior.conditions import Condition
 from flowprior.data import TensorData
 from flowprior.errors import OptionError
@@ -173,18 +173,6 @@ def test_pairs_of_a_flow_have_another_law_and_are_refused(data, prior, tmp_path)
     reflow = Coupling.create("reflow", flow=str(tmp_path), origin="posterior")
     flow = Flow(Nothing(), prior, reflow, Path.create("condot"), LABELS, prediction="residual")
     refused_by(flow, data.x[:4], data.cond[:4], "'latent-gmm' with coupling 'reflow'")
-
-
-def test_the_error_of_steps_is_not_told_of_a_late_start(data, prior):
-    """Its first move is no step, and the others begin on the exact solution."""
-    flow = flow_of(prior, "posterior", Bent())
-    late, whole = (
-        evaluate(flow, data, nfe=[2], sampler=spec, samples=100, metrics=["truncation"], progress=False)
-        for spec in ("euler:start=0.5", "euler")
-    )
-    names = {row["metric"] for row in whole.rows}
-    assert {"global_error", "local_error"} <= names
-    assert names - {row["metric"] for row in late.rows} == {"local_error"}
 
 
 @pytest.mark.parametrize("sampler", ["euler", "exponential:start=0.2"])
