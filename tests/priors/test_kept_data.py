@@ -15,7 +15,6 @@ from torch import Tensor
 from flowprior.mixtures.em import guarded_centres
 from flowprior.priors import Prior
 from flowprior.priors.seen_conditions import BEHIND, CENTRES
-from tests.priors.captions import captions
 
 SMALL = {
     "flow": {"steps": 2, "hidden": 8, "transforms": 2, "rank": 4},
@@ -159,21 +158,6 @@ def test_embeddings_are_kept_where_an_option_asks_for_it(tmp_path):
     assert again.kept_data == f"{len(again.seen.rows)} training conditions"
     assert again.kept_data in (tmp_path / "prior.json").read_text()
     assert "keep_conditions=True" in (tmp_path / "prior.json").read_text()
-
-
-def test_a_prior_of_before_there_were_centres_loads_with_a_warning():
-    options = {**SMALL["learned-mean"], "sigma": "scalar"}
-    x, cond = captions(120, 1)
-    own = Prior.create("learned-mean", **options, keep_conditions=True).fit((x, cond))
-    old = {key: value for key, value in own.state_dict().items() if not key.startswith("seen.")}
-    old |= {"condition_size": own.seen.size, "known": own.seen.rows}
-    old |= {"seen": cond, "seen_weight": torch.ones(len(cond))}
-    prior = Prior.create("learned-mean", **options)
-    with pytest.warns(RuntimeWarning, match=r"older version saved it, with 108 training conditions"):
-        prior.load_state_dict(old)
-    assert prior.kept_data == "108 training conditions"
-    assert torch.equal(prior.log_prob(x, cond), own.log_prob(x, cond))
-    assert torch.isfinite(prior.log_prob_marginal(x)).all()
 
 
 def test_the_marginal_source_of_tensors_is_a_gaussian_of_the_moments_of_source_samples(generator):
