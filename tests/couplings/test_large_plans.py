@@ -60,3 +60,8 @@ def test_rows_that_are_not_finite_are_refused(generator):
     x1[3, 1] = float("nan")
     with pytest.raises(CouplingError, match="is not finite"):
         LargePlan.of(x1, rows(60, generator), REG)
+
+
+def test_rows_that_are_all_the_same_are_paired_at_random(generator):
+    plan = LargePlan.of(torch.ones(4, 2), torch.ones(4, 2), REG)
+    assert torch.cat([plan.draw(generator) for _ in range(20)]).unique().tolist() == [0, 1, 2, 3]

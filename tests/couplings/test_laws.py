@@ -101,3 +101,11 @@ def test_independent_needs_to_know_how_many() -> None:
         coupling.source(prior, None)
     with pytest.raises(InputError, match="cond has 5 rows but n=4"):
         coupling.source(prior, torch.zeros(5, dtype=torch.long), 4)
+
+
+def test_independent_starts_know_nothing_of_the_condition() -> None:
+    drawn, sampled, labels = source_samples(Coupling.create("independent"), fitted("gmm"), seed=11)
+    own = fitted("gmm").sample(labels, generator=torch.Generator().manual_seed(2))
+    assert projected_p_value(drawn, own, labels) < FALSE_ALARM
+    shuffled = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(3))]
+    assert projected_p_value(drawn, sampled, shuffled) > FALSE_ALARM

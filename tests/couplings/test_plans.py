@@ -185,3 +185,9 @@ def test_frequencies_follow_the_plan() -> None:
         (2 * plan[0, 0] - 2 * plan[0, 1] > gumbel @ torch.tensor([1.0, 1, -1, -1]).double()).double().mean()
     )
     assert kept == pytest.approx(expected, abs=5 * (expected * (1 - expected) / 4000) ** 0.5)
+
+
+@pytest.mark.parametrize("method", ["sinkhorn", "unbalanced", "partial"])
+def test_the_scale_of_the_cost_does_not_matter(method: str) -> None:
+    cost = cost_of(30)
+    torch.testing.assert_close(plan_of(method, cost), plan_of(method, 1e4 * cost), rtol=1e-6, atol=1e-10)

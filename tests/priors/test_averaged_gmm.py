@@ -167,3 +167,11 @@ def test_plain_data_get_one_gaussian(seed: int) -> None:
     x = torch.randn(210, 2, generator=torch.Generator().manual_seed(100 + seed))
     prior = Prior.create("averaged-gmm").fit((x, None), generator=torch.Generator().manual_seed(seed))
     assert int((prior.logits > -torch.inf).sum()) == 1
+
+
+def test_draws_in_blocks_are_those_of_one_block(monkeypatch):
+    prior = fitted(rings(400))
+    cond = torch.arange(50) % 2
+    whole = prior.sample(cond, generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(averaged_gmm, "GATHERED", 12)
+    assert torch.equal(prior.sample(cond, generator=torch.Generator().manual_seed(1)), whole)
