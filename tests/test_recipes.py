@@ -71,7 +71,7 @@ torch.testing.assert_close(drawn, expected["learned-mean-posterior"], rtol=1e-5,
 def files_of(subpackage: str) -> dict[str, tuple[str, str]]:
     """File -> where in it, and what, the recipe of a component writes; a block's first line says which."""
     found = {}
-    for block in blocks(PAGE_OF_METRICS if subpackage == "metrics" else PAGE, "py"):
+    for block in blocks(PAGE_OF_METRICS if subpackage == "metrics" else PAGE, "py", "md"):
         head, _, text = block.partition("\n")
         if f"/{subpackage}/" in head or head.startswith("# docs/"):
             file, _, place = head.removeprefix("# ").partition(", ")

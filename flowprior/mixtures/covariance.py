@@ -192,9 +192,10 @@ class Fitter(abc.ABC):
         """What density and statistics both need of rows x ``[n, D]``, computed once; the rows themselves."""
         return x
 
-    @abc.abstractmethod
     def log_density(self, prepared: Tensor, condition: int) -> Tensor:
         """Component log-densities ``[n, K]`` of :meth:`prepare`'s rows, current parameters (E-step)."""
+        covariance = {name: table[condition].to(prepared) for name, table in self.covariance.items()}
+        return self.family.log_density(prepared, self.mean[condition].to(prepared), covariance).double()
 
     @abc.abstractmethod
     def accumulate(self, prepared: Tensor, condition: int, responsibilities: Tensor) -> None:

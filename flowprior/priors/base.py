@@ -400,9 +400,9 @@ class Prior(nn.Module, Registered, abc.ABC):
         """Return ``cond`` in the form the prior works with, or raise InputError."""
         return self.seen.check(cond, f"{self.name}.{method}")
 
-    def _checked(self, cond: Conditions | None, method: str) -> Tensor | None:
+    def _checked(self, cond: Conditions | Mapping[str, Any] | None, method: str) -> Tensor | None:
         """The part that is read, in the form the prior works with."""
-        return self._check_cond(self.reading(cond, method), method)
+        return self._check_cond(self.reading(as_value(cond), method), method)
 
     # -- shared plumbing ----------------------------------------------------------------------
 
@@ -416,18 +416,16 @@ class Prior(nn.Module, Registered, abc.ABC):
     ) -> tuple[Tensor | None, int]:
         """The condition in the form the prior works with, and the number of samples."""
         self._require_fitted(method)
-        given: Conditions | None = as_value(cond)
-        n = count_of(self.name, given, n)
-        return self._checked(given, method), n
+        n = count_of(self.name, as_value(cond), n)
+        return self._checked(cond, method), n
 
     def _rows_asked(
         self, x: Tensor, cond: Conditions | Mapping[str, Any] | None, method: str
     ) -> tuple[Tensor, Tensor | None]:
         """Events as rows ``[B, D]``, and their condition in the form the prior works with."""
         self._require_fitted(method)
-        given: Conditions | None = as_value(cond)
-        check_events(f"{self.name}.{method}", x, self.event_shape, given)
-        return event_rows(x), self._checked(given, method)
+        check_events(f"{self.name}.{method}", x, self.event_shape, as_value(cond))
+        return event_rows(x), self._checked(cond, method)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
@@ -467,11 +465,6 @@ def one_thread() -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(before)
-
-
-def latents_of(prior: Prior) -> Prior | None:
-    """Return ``prior`` if latents can be inferred from its data, else None."""
-    return prior if prior.has_latents else None
 
 
 def _on_cpu(generator: torch.Generator | None) -> torch.Generator | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -125,6 +126,18 @@ def check_examples(owner: str, count: Tensor, components: int, shrinkage: float,
             f"{owner}.fit: {_named(single)} one example, so its source samples are nearly copies of it; set "
             "shrinkage > 0, such as 1, to give it a share of the spread of all data"
         )
+
+
+@contextmanager
+def explaining_degenerate(owner: str, reg_covar: float) -> Iterator[None]:
+    """Turn a singular covariance into an InputError that says what to do."""
+    try:
+        yield
+    except torch.linalg.LinAlgError as error:
+        raise InputError(
+            f"{owner}.fit: there is no spread in some dimension and reg_covar={reg_covar}, so there is no "
+            "density; set reg_covar > 0, such as 1e-6"
+        ) from error
 
 
 def warn_of_singles(owner: str, labels: Tensor, count: Tensor) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.mixtures.covariance import FitSettings
-from flowprior.mixtures.em import Mixture, fit_mixture
+from flowprior.mixtures.em import fit_mixture
 from flowprior.mixtures.families import COVARIANCES, Full, LowRank, covariance_family
 from flowprior.mixtures.grouped import by_group, times_table
 from flowprior.mixtures.moments import ConditionMoments
@@ -26,7 +26,7 @@ from flowprior.ops.last_results import LastResults
 from flowprior.ops.mixture import lowrank_posterior_sample, select_component
 from flowprior.ops.random import normal, uniform
 from flowprior.priors.base import Prior
-from flowprior.priors.checks import check_examples, check_fit_labels, named
+from flowprior.priors.checks import check_examples, check_fit_labels, explaining_degenerate, named
 from flowprior.priors.seen_conditions import UNSEEN, SeenConditions
 from flowprior.registry import check_counts
 from flowprior.registry.options import choose
@@ -146,7 +146,12 @@ class GmmPrior(Prior):
                 f"raise conditions= or drop those rows"
             )
         check_examples(self.speaker, moments.count, self.components, self.shrinkage, named=cond is not None)
-        mixture = self._fit_mixture(data, moments, generator)
+        settings = FitSettings(self.reg_covar, self.shrinkage, generator)
+        limits = {"tol": self.tol, "max_iter": self.max_iter}
+        with explaining_degenerate("gmm", self.reg_covar):
+            mixture = fit_mixture(data, moments, self.family, self.components, settings=settings, **limits)
+            if not bool((self.family.spread(mixture.covariance).to(first) > 0).all()):
+                raise torch.linalg.LinAlgError("a component has no spread")
         self.seen.learn_labels(moments, first, cond, absent=self.shrinkage > 0)
         tables = {"logits": mixture.logits, "loc": mixture.mean, **mixture.covariance}
         for name, table in tables.items():
@@ -154,23 +159,6 @@ class GmmPrior(Prior):
         if self.keep_moments:
             self.kept_mean = moments.mean.to(self.loc.device, copy=True)
             self.kept_scatter = moments.scatter.to(self.loc.device, copy=True)
-
-    def _fit_mixture(
-        self, data: CheckedBatches, moments: ConditionMoments, generator: torch.Generator | None
-    ) -> Mixture:
-        settings = FitSettings(self.reg_covar, self.shrinkage, generator)
-        limits = {"tol": self.tol, "max_iter": self.max_iter}
-        degenerate = (
-            f"gmm.fit: a component has no spread in some dimension and reg_covar={self.reg_covar}, so it has "
-            "no density; set reg_covar > 0, such as 1e-6"
-        )
-        try:
-            mixture = fit_mixture(data, moments, self.family, self.components, settings=settings, **limits)
-        except torch.linalg.LinAlgError as error:
-            raise InputError(degenerate) from error
-        if not bool((self.family.spread(mixture.covariance).to(data.peek()[0]) > 0).all()):
-            raise InputError(degenerate)
-        return mixture
 
     # -- moments ------------------------------------------------------------------------------
 
@@ -209,12 +197,8 @@ class GmmPrior(Prior):
         means = (self.logits.softmax(1)[..., None] * self.loc).sum(1)
         return means[self._rows(cond, n)]
 
-    def responsibilities(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """p(k | x, c) ``[B, K]`` for x ``[B, *event]``."""
-        rows, read = self._rows_asked(x, cond, "responsibilities")
-        return self._responsibilities(rows, self._rows(read, len(x)))
-
     def _responsibilities(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Return p(k | x, c) ``[B, K]``."""
         if self._has_axes:
             return gmm_log_prob(x, *self._mixture(x.dtype), rows)[1]
         return self._joint(x, rows).softmax(1)

@@ -93,11 +93,6 @@ class SeenConditions(nn.Module):
         return _condition(KINDS[max(kind, 0)], size)
 
     @property
-    def was_read(self) -> bool:
-        """True if the fit looked at the conditions."""
-        return int(self.size[0]) != NOT_READ
-
-    @property
     def has_labels(self) -> bool:
         """True if the conditions are labels."""
         return self.condition.kind == "labels"
@@ -204,7 +199,7 @@ class SeenConditions(nn.Module):
         Raises:
             InputError: a condition of another kind than the fitted one, or a label without an example.
         """
-        if not self.was_read:
+        if int(self.size[0]) == NOT_READ:
             return cond
         if cond is not None and not cond.is_floating_point():
             cond = cond.long()

@@ -17,21 +17,19 @@ with l and V the eigenvalues and eigenvectors of S.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from flowprior.errors import InputError
 from flowprior.mixtures.covariance import FitSettings, Parameters
 from flowprior.mixtures.families import LowRank
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import in_pieces
 from flowprior.ops.last_results import LastResults
 from flowprior.ops.subspace import MOST_AXES, transposed_bases
+from flowprior.priors.checks import explaining_degenerate
 from flowprior.priors.frame import Axes, Frame, TurnedAxes
 
 TRANSPOSED_NUMBERS = 1 << 24
@@ -160,18 +158,6 @@ def fit_rows(rows: Tensor, rank: int, settings: FitSettings, owner: str) -> dict
         fitter = LowRank(rank).fitter(moments, 1, dtype=rows.dtype, settings=settings)
         fitter.fit_single(lambda: ((piece, 0) for piece in pieces), moments)
         return lowrank_tables(fitter.mean, fitter.covariance, rows)
-
-
-@contextmanager
-def explaining_degenerate(owner: str, reg_covar: float) -> Iterator[None]:
-    """Turn a singular covariance into an InputError that says what to do."""
-    try:
-        yield
-    except torch.linalg.LinAlgError as error:
-        raise InputError(
-            f"{owner}.fit: a dimension has no spread and reg_covar={reg_covar}, so there "
-            "is no density; set reg_covar > 0, such as 1e-6"
-        ) from error
 
 
 def canonical_basis(basis: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Conditions
-from flowprior.conditions.values import as_value
 from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.families import LowRank
 from flowprior.mixtures.grouped import segments
@@ -26,7 +25,7 @@ from flowprior.mixtures.samples import first_rows, in_pieces, sample_rows
 from flowprior.ops.last_results import LastResults
 from flowprior.ops.random import normal, uniform
 from flowprior.priors.base import Prior
-from flowprior.priors.checks import warn_of_singles
+from flowprior.priors.checks import explaining_degenerate, warn_of_singles
 from flowprior.priors.few_examples import are_few, examples_given, shares_given, shrunk_covariances
 from flowprior.priors.frame import DiagonalFrame, Frame
 from flowprior.priors.seen_conditions import RAISE, UNSEEN, SeenConditions
@@ -34,7 +33,6 @@ from flowprior.priors.shared_basis import fit_shared
 from flowprior.priors.subspace import (
     Subspace,
     covariances_of,
-    explaining_degenerate,
     fit_rows,
     full_rows,
     full_tables,
@@ -128,7 +126,7 @@ class SubspacePrior(Prior, abc.ABC):
         """Replace as many pairs, and by what, as :mod:`flowprior.priors.few_examples` says."""
         if not self._smooths:
             return x0, x1
-        read = self._checked(as_value(cond), "smoothed")
+        read = self._checked(cond, "smoothed")
         share = self.given[self._rows(read, len(x1))]
         rows = (uniform(len(x1), share.device, generator) < share).nonzero()[:, 0]
         labels = self.seen.with_null_drawn(None if read is None else read[rows], generator)

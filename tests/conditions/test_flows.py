@@ -193,19 +193,6 @@ def test_training_says_which_parts_there_are_to_choose_from(options, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_network_that_reads_one_part_is_that_of_the_tensor_alone():
-    data = conditions()
-    of_one = train((points(), data["style"]), prior="gmm", coupling="ot", model=MLP, **DROPPING)
-    reads = train(
-        (points(), {"style": data["style"], "caption": data["caption"]}),
-        prior="gmm",
-        coupling="ot:reads=style",
-        model=f"{MLP},reads=style",
-        **DROPPING,
-    )
-    assert same_weights(of_one, reads)
-
-
 def test_arrays_hold_parts_under_names_of_their_own(tmp_path):
     import numpy as np
 
