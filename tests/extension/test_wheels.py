@@ -110,21 +110,18 @@ echo 'answer.cpp:1:1: error: out of patience' >&2; exit 1""",
 
 def test_what_was_demanded_and_cannot_be_built_is_an_error(tree: Path) -> None:
     done = call(tree, "build_wheel", FLOWPRIOR_BUILD="cpu", CXX="no-such-compiler")
+    expected = "error: FLOWPRIOR_BUILD=cpu: no C++ compiler was found (no-such-compiler); "
     assert done.returncode != 0
-    last = done.stderr.strip().splitlines()[-1]
-    assert last == (
-        "error: FLOWPRIOR_BUILD=cpu: no C++ compiler was found (no-such-compiler); "
-        "install one, such as Debian's g++"
-    )
+    assert done.stderr.strip().splitlines()[-1].startswith(expected)
 
 
 @needs_compiler
 def test_an_editable_install_builds_in_place(tree: Path) -> None:
-    assert call(tree, "build_editable").returncode == 0
-    assert (tree / "flowprior" / module_name()).exists()
-    done = call(tree, "build_editable", FLOWPRIOR_BUILD="none")
-    assert done.returncode == 0, done.stderr
-    assert not (tree / "flowprior" / module_name()).exists()
+    library = tree / "flowprior" / module_name()
+    for variables, built in (({}, True), ({"FLOWPRIOR_BUILD": "none"}, False)):
+        done = call(tree, "build_editable", **variables)
+        assert done.returncode == 0, done.stderr
+        assert library.exists() == built
     assert json.loads((tree / "flowprior" / "_build.json").read_text())["requested"] == "none"
 
 

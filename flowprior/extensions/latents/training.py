@@ -224,10 +224,8 @@ def measure_reconstruction(encoder: LatentEncoder, data: Data) -> Reconstruction
     """Encode and decode all images of ``data`` and compare.
 
     Raises:
-        InputError: no data, or events that the encoder does not take.
+        InputError: events that the encoder does not take.
     """
-    if len(data) == 0:
-        raise InputError(f"reconstruction: expected images, '{data.name}' is empty")
     error, count = 0.0, 0
     device = encoder.device
     for x, _ in data.batches(COMPARED_AT_ONCE):

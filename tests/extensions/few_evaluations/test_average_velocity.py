@@ -80,21 +80,19 @@ def left_of_the_mean(share: float, network: nn.Module, begin: float = 0.2, end: 
     return torch.linalg.lstsq(design, target - said).solution[:, 0]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.002])
-def test_the_mean_of_what_is_learned_is_the_average_velocity(share):
+def begins(x: Tensor, t: Tensor, cond: None) -> Tensor:
+    """The velocity at the beginning, in place of the average."""
+    return Exact()(x, t[:, 0], cond)
+
+
+@pytest.mark.parametrize(
+    ("network", "share", "least", "most"),
+    [(Exact(), 0.0, 0, 0.01), (Exact(), 0.002, 0, 0.01), (Exact(), 1.0, 0.2, 9), (begins, 0.0, 0.05, 9)],
+    ids=["derivative", "difference", "the pairs' own velocity, at first", "another network changes"],
+)
+def test_the_mean_of_what_is_learned_is_the_average_velocity(network, share, least, most):
     """Where the network says the exact average, targets differ from it by what has mean zero at every x."""
-    assert float(left_of_the_mean(share, Exact()).abs().max()) < 0.01
-
-
-def test_at_first_the_velocity_is_learned():
-    """With all of the interval before its split the target is the pairs' own velocity, not the average."""
-    assert float(left_of_the_mean(1.0, Exact()).abs().max()) > 0.2
-
-
-def test_another_network_is_told_to_change():
-    """Of one that says the velocity at the beginning the targets are those of the average, not its own."""
-    velocity = lambda x, t, cond: Exact()(x, t[:, 0], cond)  # noqa: E731
-    assert float(left_of_the_mean(0.0, velocity).abs().max()) > 0.05
+    assert least <= float(left_of_the_mean(share, network).abs().max()) < most
 
 
 class Wave(nn.Module):
@@ -164,22 +162,6 @@ def test_as_many_rows_are_looked_at_at_every_step_whatever_the_times():
     alone = prediction.compared(network, x0, x, u, torch.stack([begin, begin, begin], 1), None)
     assert len(calls) == 3
     torch.testing.assert_close(alone.target, u)
-
-
-def test_the_derivative_is_taken_beside_intervals_that_need_none():
-    """At share 0 rows in the last long step have their split at the end, and leave the others' derivative."""
-    prediction = AverageVelocity(normal_prior(), Coupling.create("condot"), Path.create("condot"))
-    x0, x1 = torch.randn(2, 4, 1, generator=torch.Generator().manual_seed(0))
-    begin, end = torch.tensor([0.1, 0.2, 0.8, 0.9]), torch.tensor([1.0, 0.5, 1.0, 1.0])
-    x, u, _ = Path.create("condot").interpolate(x0, x1, begin)
-
-    def targets(split: list[float]) -> Tensor:
-        t = torch.stack([begin, torch.tensor(split), end], 1)
-        return prediction.compared(Exact(), x0, x, u, t, None).target
-
-    exact, nearly = targets([0.1, 0.2, 1.0, 1.0]), targets([0.101, 0.201, 1.0, 1.0])
-    torch.testing.assert_close(exact, nearly, rtol=0.02, atol=0.02)
-    torch.testing.assert_close(exact[2:], u[2:])
 
 
 def test_half_precision_is_refused():

@@ -219,15 +219,6 @@ def test_a_description_that_names_another_file_is_refused(hub: Hub) -> None:
     assert hub.asked == ["flow.json"]
 
 
-def test_a_folder_is_read_as_load_reads_it(tmp_path: Path) -> None:
-    flow = flow_of()
-    flow.save(tmp_path / "flow")
-    for path in (tmp_path / "flow", str(tmp_path / "flow")):
-        assert torch.equal(drawn(from_pretrained(path)), drawn(flow))
-    with refused("is a folder, which has no revision 'v2'", OptionError):
-        from_pretrained(tmp_path / "flow", revision="v2")
-
-
 def test_without_the_hubs_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with refused(r"pip install huggingface_hub$", OptionError):

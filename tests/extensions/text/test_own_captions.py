@@ -8,9 +8,7 @@ import pytest
 from PIL import Image
 
 from flowprior.data import load_data
-from flowprior.evaluation import evaluate
 from flowprior.extensions.text.image_text import CaptionedPictures
-from flowprior.flow import Flow
 from flowprior.models import Encoder
 from tests.cli.conftest import SHORT, call_app
 from tests.data_folders import write_metadata, write_texts
@@ -40,17 +38,6 @@ def short(words: list[str]) -> list[str]:
     return [*words[1:steps], *words[steps + 2 :], "--steps", "2", "--model", "unet:widths=8-16", *SHORT]
 
 
-def check_captions_from_elsewhere(folder: Path) -> None:
-    """What the page's last block does, with few samples."""
-    write_texts(folder, ["A frog.", "A coin.", "A house.", "A boat."])
-    others = load_data(f"image-text:path={folder},size=32,test_fraction=0", "test")
-    mine = load_data("image-text:path=my-pictures,size=32")
-    settings = {"nfe": [0, 1], "samples": 4, "metrics": ["sliced-w2"]}
-    with pytest.warns(RuntimeWarning, match="got 4 test examples of"):
-        found = evaluate(Flow.load("runs/mine"), mine, reference=others, **settings)
-    assert f"test examples of {folder}" in found.settings["reference"]
-
-
 @FEW_REFERENCES
 @pytest.mark.slow
 @pytest.mark.parametrize("write", [write_texts, write_metadata])
@@ -67,7 +54,6 @@ def test_five_commands_lead_from_a_folder_to_a_picture(write, tmp_path, monkeypa
     for name, caption in {"sheet.png": "a red fox in the snow", "owl.png": "an owl in the snow"}.items():
         with Image.open(name) as picture:
             assert picture.text["caption"] == caption
-    check_captions_from_elsewhere(tmp_path / "other-pictures")
 
 
 def test_a_folder_with_texts_is_known_by_them(tmp_path: Path, without_weights: None):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from PIL import Image
 
 from flowprior.conditions import Parts
 from flowprior.data import load_data
-from flowprior.extensions.demo.answer import Field, Wanted, answer, command_of, fields_of
+from flowprior.extensions.demo.answer import Wanted, answer, fields_of
 from flowprior.flow import Flow
 from flowprior.models import Encoder
 from tests.cli.conftest import SHORT, Call, drawn, succeed
@@ -136,12 +135,3 @@ def test_the_demos_page_offers_styles_by_name_and_its_command_asks_for_them(styl
     assert [(field.kind, field.choices) for field in fields] == [("caption", ()), ("class", tuple(STYLES))]
     found = answer(flow, str(styled), fields, ["a sleepy cat", 2], Wanted(nfe=2, samples=3, seed=7))
     assert "--text 'a sleepy cat' --part style=2 --nfe 2 --n 3 --seed 7" in str(found.command)
-
-
-def test_the_demos_page_has_no_command_for_two_captions() -> None:
-    """``--text`` fills all parts that are made of texts."""
-    fields = [Field("caption", "caption"), Field("tokens", "caption"), Field("style", "class", ("noto",))]
-    assert command_of("RUN", fields, ["a cat", "a dog", 0], Wanted()) is None
-    told = command_of("RUN", fields, ["a cat", "a cat ", 0], Wanted())
-    assert told is not None
-    assert shlex.split(told)[3:7] == ["--text", "a cat", "--part", "style=0"]
