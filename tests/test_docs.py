@@ -10,6 +10,7 @@ import sys
 import pytest
 import typer.main
 
+from flowprior import paths
 from flowprior.cli import app
 from flowprior.couplings import Coupling
 from flowprior.priors import Prior
@@ -84,6 +85,10 @@ def test_the_documentation_builds_without_a_warning(tmp_path):
     run = subprocess.run(build, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert "where a flow starts" in (html / "api" / "flowprior.html").read_text(encoding="utf-8")
+    index = (html / "api" / "index.html").read_text(encoding="utf-8")
+    linked = set(re.findall(r'href="paths.html#flowprior.paths.(\w+)"', index))
+    assert set(paths.__all__) <= linked
+    assert "<mfrac>" in "".join(page.read_text(encoding="utf-8") for page in html.glob("*.html"))
     for page in html.rglob("*.html"):
         needed = re.findall(
             r"<(?:script|link|img)[^>]+(?:src|href)=\"https?://[^\"]+", page.read_text("utf-8")

@@ -52,15 +52,10 @@ class Source:
     block: int
     format: int = FORMAT
 
-    @property
-    def size(self) -> int:
-        """The number of bytes of all latents."""
-        return 4 * math.prod(self.shape)
-
     def describe(self) -> str:
         """Return number, shape and size, as in ``7,000 latents [4, 8, 8] of emoji, 7.2 MB``."""
         count, *shape = self.shape
-        return f"{count:,} latents {shape} of {self.name}, {self.size / 1e6:,.1f} MB"
+        return f"{count:,} latents {shape} of {self.name}, {4e-6 * math.prod(self.shape):,.1f} MB"
 
 
 def cached_latents(

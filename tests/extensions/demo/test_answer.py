@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import shlex
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -17,14 +14,12 @@ from flowprior.extensions.demo.answer import (
     Field,
     Wanted,
     answer,
-    command_of,
     condition_of,
     fields_of,
     stages,
 )
 from flowprior.flow import Flow
 from flowprior.pictures.saving import figure_bytes
-from tests.cli.conftest import succeed
 from tests.extensions.conftest import refused
 from tests.words import WordEncoder
 
@@ -60,41 +55,15 @@ def test_every_stage_is_a_picture(flow: str, nfe: int, request: pytest.FixtureRe
     own = request.getfixturevalue(flow)
     fields = fields_of(own)
     values = [TEXT if field.kind == "caption" else 1 for field in fields]
-    found = answer(own, "runs/mine", fields, values, Wanted(nfe=nfe, samples=POINTS if not fields else 4))
+    found = answer(own, fields, values, Wanted(nfe=nfe, samples=POINTS if not fields else 4))
     assert set(found.figures) == set(PICTURES)
     assert all(figure_bytes(figure).startswith(b"\x89PNG") for figure in found.figures.values())
     assert found.spent.startswith(f"{nfe} evaluation")
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.35])
-def test_the_command_on_the_page_draws_the_same_samples(
-    label_flow: Flow, label_run: Path, tmp_path: Path, temperature: float
-) -> None:
-    wanted = Wanted(nfe=2, temperature=temperature, samples=3, seed=7)
-    command = answer(label_flow, str(label_run), fields_of(label_flow), [1], wanted).command or ""
-    words = shlex.split(command.replace("sheet.png", str(tmp_path / "s.npz")).replace("--show-prior ", ""))
-    succeed(*words[1:])
-    generator = torch.Generator().manual_seed(7)
-    x = label_flow.sample(torch.tensor([1] * 3), nfe=2, temperature=temperature, generator=generator)
-    with np.load(tmp_path / "s.npz") as stored:
-        np.testing.assert_array_equal(stored["x"], x.numpy())
-
-
-def test_the_command_names_an_encoder_that_the_run_does_not_remember(caption_flow: Flow) -> None:
-    fields, wanted = fields_of(caption_flow), Wanted(nfe=0)
-    told = [answer(caption_flow, "r", fields, ["a cat"], wanted, *more).command for more in ((), ("minilm",))]
-    assert told[1] == f"{told[0]}".replace(" --show-prior", " --encoder minilm --show-prior")
-
-
-def test_a_caption_with_quotes_survives_the_shell(caption_flow: Flow) -> None:
-    text = 'a cat\'s "$HOME" `ls` ; rm'
-    command = answer(caption_flow, "my runs/a", fields_of(caption_flow), [text], Wanted(nfe=0)).command
-    assert shlex.split(command or "")[2:5] == ["my runs/a", "--text", text]
-
-
 def test_guidance_of_a_flow_that_cannot_be_guided_is_refused(label_flow: Flow) -> None:
     with refused("condition dropout"):
-        answer(label_flow, "r", fields_of(label_flow), [0], Wanted(guidance=2.0))
+        answer(label_flow, fields_of(label_flow), [0], Wanted(guidance=2.0))
 
 
 CLASS = Field("", "class", ("dark", "bright"))
@@ -130,13 +99,6 @@ def test_values_of_fields_are_a_condition() -> None:
     assert (found["caption"], found["style"].tolist()) == ("a cat", [1, 1])
     with refused("at most 10,000 characters, got 10,001"):
         condition_of([caption], ["x" * 10_001], 2)
-
-
-def test_the_page_has_no_command_for_two_captions() -> None:
-    """``--text`` fills all parts that are made of texts."""
-    fields = [Field("caption", "caption"), Field("tokens", "caption"), Field("style", "class", ("noto",))]
-    assert command_of("RUN", fields, ["a cat", "a dog", 0], Wanted()) is None
-    assert "--text 'a cat' --part style=0" in str(command_of("RUN", fields, ["a cat", "a cat ", 0], Wanted()))
 
 
 @pytest.mark.parametrize(

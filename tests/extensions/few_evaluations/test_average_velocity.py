@@ -48,12 +48,6 @@ def normal_flow(model: nn.Module) -> Flow:
                 prediction="average-velocity")  # fmt: skip
 
 
-def test_no_evaluation_is_the_source_alone_and_one_starts_from_it():
-    flow = normal_flow(Exact())
-    alone, one = (flow.sample(n=50, nfe=n, generator=torch.Generator().manual_seed(0)) for n in (0, 1))
-    torch.testing.assert_close(one, MEAN + DEVIATION * alone, rtol=1e-3, atol=1e-3)
-
-
 @pytest.mark.parametrize("nfe", [1, 2, 7])
 def test_steps_by_the_exact_average_have_no_error(nfe):
     """Any number of evaluations ends where the flow does, one evaluation included."""
@@ -152,16 +146,20 @@ def test_as_many_rows_are_looked_at_at_every_step_whatever_the_times():
     x0, x1 = torch.randn(2, 8, 1, generator=torch.Generator().manual_seed(0))
     begin = torch.tensor([0.1, 0.2, 0.8, 0.9, 0.3, 0.3, 0.3, 0.3])
     end = torch.tensor([1.0, 0.5, 1.0, 1.0, 0.3, 0.3, 0.3, 0.3])
-    split = torch.tensor([0.2, 0.3, 1.0, 1.0, 0.3, 0.3, 0.3, 0.3])
     x, u, _ = Path.create("condot").interpolate(x0, x1, begin)
-    found = prediction.compared(network, x0, x, u, torch.stack([begin, split, end], 1), None)
+
+    def target(split: Tensor, last: Tensor) -> Tensor:
+        return prediction.compared(network, x0, x, u, torch.stack([begin, split, last], 1), None).target
+
+    nearly = target(torch.where(begin < 0.5, begin + 0.001, end).minimum(end), end)
     assert calls == [8, 4, 4]
-    torch.testing.assert_close(found.target[2:], u[2:])
-    assert not torch.allclose(found.target[:2], u[:2])
+    torch.testing.assert_close(nearly[2:], u[2:])
+    assert not torch.allclose(nearly[:2], u[:2])
+    exact = target(torch.where(begin < 0.5, begin, end), end)
+    torch.testing.assert_close(exact, nearly, rtol=0.02, atol=0.02)
     calls.clear()
-    alone = prediction.compared(network, x0, x, u, torch.stack([begin, begin, begin], 1), None)
+    torch.testing.assert_close(target(begin, begin), u)
     assert len(calls) == 3
-    torch.testing.assert_close(alone.target, u)
 
 
 def test_half_precision_is_refused():

@@ -124,20 +124,13 @@ def test_the_options_of_a_repository_and_a_download_reach_the_client(hub: Hub) -
     assert all(call.kwargs["local_files_only"] for call in downloads)
 
 
-def test_the_card_has_a_head_the_training_and_how_to_load(hub: Hub) -> None:
-    push_to_hub(flow_of(), NAME, evaluation=RESULT)
-    found = huggingface_hub.ModelCard(card(hub))
-    expected = {"library_name": "flowprior", "datasets": ["points"], "metrics": ["w2_squared"]}
-    assert expected.items() <= found.data.to_dict().items()
-    assert f'from_pretrained("{NAME}")' in found.text
-    assert "| `w2_squared` | 0.25 |" in found.text
-
-
 MINE = {"notes.txt": b"mine", "weights-ema.safetensors": b"mine", "weights/other.safetensors": b"mine"}
 
 
 def test_another_flow_takes_the_place_of_the_first(hub: Hub) -> None:
     push_to_hub(flow_of(), NAME, evaluation=RESULT)
+    assert "| `w2_squared` | 0.25 |" in card(hub)
+    assert f'from_pretrained("{NAME}")' in card(hub)
     hub.commit({**hub.files(), **MINE})
     other = flow_of(seed=1)
     other.metadata["license"] = "mit"

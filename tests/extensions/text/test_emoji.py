@@ -198,9 +198,10 @@ def test_a_file_without_the_scorers_pictures_has_none_to_learn_from(small, tmp_p
 
 
 def test_equal_contents_give_equal_bytes(small, tmp_path):
-    small.write(tmp_path / "a.npz")
-    EmojiFile.read(tmp_path / "a.npz").write(tmp_path / "b.npz")
-    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+    one, other = tmp_path / "a.npz", tmp_path / "b.npz"
+    small.write(one)
+    EmojiFile.read(one).write(other)
+    assert one.read_bytes() == other.read_bytes()
 
 
 def overwrite(file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,10 @@ from PIL import Image
 
 from flowprior.data import load_data
 from flowprior.extensions.text.image_text import CaptionedPictures
-from flowprior.models import Encoder
 from tests.cli.conftest import SHORT, call_app
 from tests.data_folders import write_metadata, write_texts
 from tests.expected_warnings import FEW_REFERENCES
+from tests.extensions.text.conftest import in_place_of_minilm
 from tests.markdown_blocks import REPOSITORY, commands
 from tests.words import WordEncoder
 
@@ -23,11 +24,9 @@ CAPTIONS = [
 
 
 @pytest.fixture
-def without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An encoder without weights under the name that the page's commands take by default."""
-    records = {name: record for name, record in Encoder.registry._records.items() if name != "minilm"}
-    monkeypatch.setattr(Encoder.registry, "_records", records)
-    Encoder.register("minilm")(WordEncoder)
+def without_weights() -> Iterator[None]:
+    with in_place_of_minilm(WordEncoder):
+        yield
 
 
 def short(words: list[str]) -> list[str]:
