@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -44,6 +46,29 @@ def test_it_listens_on_the_address_that_is_asked_alone(serving: Any) -> None:
             serving.listening("127.0.0.1", port)
     with refused("no host 'no such host'"):
         serving.listening("no such host", 0)
+
+
+@pytest.mark.usefixtures("serving")
+def test_the_command_serves_until_it_is_told_to_end(
+    call: Call, label_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of gradio go with the server; only the loop of uvicorn is left out."""
+    import uvicorn
+
+    folders, before = [], signal.getsignal(signal.SIGTERM)
+
+    def run(server: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        folders.append(Path(os.environ["GRADIO_TEMP_DIR"]))
+        assert folders[0].is_dir()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    answer = call("demo", label_run, "--port", "0", "--device", "cpu")
+    signal.signal(signal.SIGTERM, before)
+    assert answer.code == 128 + signal.SIGTERM, answer.err
+    assert re.search(r"http://127\.0\.0\.1:\d+/", answer.out)
+    assert not folders[0].exists()
 
 
 def test_without_the_extra_one_line_says_how_to_install_it(
