@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from csrc import toolchain
-from csrc.toolchain import BuildError, Cuda, Torch
+from csrc.toolchain import BuildError, Torch
 from tests.extension.conftest import needs_compiler, program
 
 
@@ -88,6 +88,6 @@ def test_a_fitting_nvcc_is_found(
             toolchain.find_cuda(Torch(tmp_path, "2.13.0+cu130", "13.0"))
     else:
         found = toolchain.find_cuda(Torch(tmp_path, "2.13.0+cu130", "13.0"))
-        assert found == Cuda(tmp_path, tmp_path / "bin" / "nvcc", "13.2")
+        assert (found.home, found.nvcc, found.version) == (tmp_path, tmp_path / "bin" / "nvcc", "13.2")
     with pytest.raises(BuildError, match=r"torch 2\.13\.0\+cpu is not a CUDA build"):
         toolchain.find_cuda(Torch(tmp_path, "2.13.0+cpu", None))
