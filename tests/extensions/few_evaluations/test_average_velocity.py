@@ -19,6 +19,7 @@ from flowprior.models.base import MODELS
 from flowprior.samplers import Sampler
 from flowprior.training import state
 from flowprior.training.components import resolve_config
+from tests.extensions.conftest import refused
 
 MEAN, DEVIATION = 2.0, 0.5
 """Of the data of one dimension that a flow from N(0, 1) leads to."""
@@ -162,11 +163,6 @@ def test_as_many_rows_are_looked_at_at_every_step_whatever_the_times():
     assert len(calls) == 3
 
 
-def test_half_precision_is_refused():
-    with pytest.raises(OptionError, match="of which bfloat16 keeps too few digits; choose precision float32"):
-        train("moons", steps=1, prediction="average-velocity", precision="bfloat16")
-
-
 def test_a_sampler_of_learned_averages_needs_a_network_of_them(data, prior):
     parts = nn.Identity(), prior, Coupling.create("posterior"), Path.create("condot"), Condition("labels", 2)
     with pytest.raises(OptionError, match="needs a flow of prediction 'average-velocity', got 'velocity'"):
@@ -174,11 +170,20 @@ def test_a_sampler_of_learned_averages_needs_a_network_of_them(data, prior):
 
 
 @pytest.mark.parametrize(
-    ("prediction", "time"), [("average-velocity", "uniform"), ("velocity", "interval"), ("auto", "interval")]
+    ("options", "message"),
+    [
+        ({"prediction": "average-velocity", "time": "uniform"}, "is not trained on; use time 'auto'"),
+        ({"prediction": "velocity", "time": "interval"}, "is not trained on; use time 'auto'"),
+        ({"prediction": "auto", "time": "interval"}, "is not trained on; use time 'auto'"),
+        (
+            {"prediction": "average-velocity", "precision": "bfloat16"},
+            "of which bfloat16 keeps too few digits; choose precision float32",
+        ),
+    ],
 )
-def test_times_that_a_prediction_is_not_trained_on_are_refused(prediction, time):
-    with pytest.raises(OptionError, match="is not trained on; use time 'auto'"):
-        train("moons", prior="gaussian", coupling="condot", steps=1, prediction=prediction, time=time)
+def test_what_a_prediction_is_not_trained_with_is_refused(options, message):
+    with refused(message, OptionError):
+        train("moons", prior="gaussian", coupling="condot", steps=1, **options)
 
 
 SMALL: dict[str, Any] = {
