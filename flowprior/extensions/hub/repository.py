@@ -83,7 +83,7 @@ def push_to_hub(
 
 
 def from_pretrained(
-    repo_id_or_path: Path | str,
+    repo_id: str,
     *,
     revision: str | None = None,
     token: str | None = None,
@@ -91,12 +91,12 @@ def from_pretrained(
     model: nn.Module | None = None,
     device: torch.device | str = "cpu",
 ) -> Flow:
-    """Read a flow from the Hugging Face Hub (extra ``hub``), or from a folder as ``Flow.load`` does.
+    """Read a flow from the Hugging Face Hub (extra ``hub``).
 
     Only ``flow.json`` and its ``.safetensors`` are downloaded: nothing is unpickled, and no code is run.
 
     Args:
-        repo_id_or_path: ``user/name``; a folder of that name is taken before the Hub is asked.
+        repo_id: ``user/name``.
         revision: branch, tag or commit on the Hub.
         token: a token of Hugging Face, for private flows; None takes that of ``hf auth login`` or of
             ``HF_TOKEN``.
@@ -104,18 +104,10 @@ def from_pretrained(
         model, device: as of ``Flow.load``.
 
     Raises:
-        OptionError: a revision of a folder, or huggingface_hub is not installed.
+        OptionError: huggingface_hub is not installed.
         CheckpointError: no such flow, or files that ``Flow.load`` refuses.
     """
-    if isinstance(repo_id_or_path, Path) or Path(repo_id_or_path).expanduser().exists():
-        if revision is not None:
-            raise OptionError(
-                f"from_pretrained: {repo_id_or_path} is a folder, which has no revision "
-                f"'{revision}'; leave it out"
-            )
-        return load_flow(Flow, Path(repo_id_or_path).expanduser(), model).to(device)
-    repo_id, api = str(repo_id_or_path), _api(token)
-    download = partial(api.hf_hub_download, repo_id, local_files_only=local_files_only)
+    download = partial(_api(token).hf_hub_download, repo_id, local_files_only=local_files_only)
     with _explaining(f"from_pretrained: '{repo_id}'"):
         folder = Path(download(DESCRIPTION, revision=revision)).parent
         download(bindings_of(read_description(folder))["weights"].name, revision=folder.name)  # same commit

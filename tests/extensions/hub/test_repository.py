@@ -124,20 +124,13 @@ def test_the_options_of_a_repository_and_a_download_reach_the_client(hub: Hub) -
     assert all(call.kwargs["local_files_only"] for call in downloads)
 
 
-def test_the_card_has_a_head_the_training_and_how_to_load(hub: Hub) -> None:
-    push_to_hub(flow_of(), NAME, evaluation=RESULT)
-    found = huggingface_hub.ModelCard(card(hub))
-    expected = {"library_name": "flowprior", "datasets": ["points"], "metrics": ["w2_squared"]}
-    assert expected.items() <= found.data.to_dict().items()
-    assert f'from_pretrained("{NAME}")' in found.text
-    assert "| `w2_squared` | 0.25 |" in found.text
-
-
 MINE = {"notes.txt": b"mine", "weights-ema.safetensors": b"mine", "weights/other.safetensors": b"mine"}
 
 
 def test_another_flow_takes_the_place_of_the_first(hub: Hub) -> None:
     push_to_hub(flow_of(), NAME, evaluation=RESULT)
+    assert "| `w2_squared` | 0.25 |" in card(hub)
+    assert f'from_pretrained("{NAME}")' in card(hub)
     hub.commit({**hub.files(), **MINE})
     other = flow_of(seed=1)
     other.metadata["license"] = "mit"
@@ -217,15 +210,6 @@ def test_a_description_that_names_another_file_is_refused(hub: Hub) -> None:
     with pytest.raises(CheckpointError):
         from_pretrained(NAME)
     assert hub.asked == ["flow.json"]
-
-
-def test_a_folder_is_read_as_load_reads_it(tmp_path: Path) -> None:
-    flow = flow_of()
-    flow.save(tmp_path / "flow")
-    for path in (tmp_path / "flow", str(tmp_path / "flow")):
-        assert torch.equal(drawn(from_pretrained(path)), drawn(flow))
-    with refused("is a folder, which has no revision 'v2'", OptionError):
-        from_pretrained(tmp_path / "flow", revision="v2")
 
 
 def test_without_the_hubs_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flowprior.couplings import Coupling
 from flowprior.data import TensorData
-from flowprior.errors import DataNotFoundError
+from flowprior.errors import DataNotFoundError, InputError
 from flowprior.evaluation import Result, evaluate
 from flowprior.features.base import as_extractor
 from flowprior.flow import Flow
@@ -106,3 +106,10 @@ def test_a_folder_without_a_tokenizer_is_refused_before_anything_is_generated(
     monkeypatch.setattr(Flow, "solve", lambda *_, **__: pytest.fail("something was generated"))
     with pytest.raises(DataNotFoundError, match="no tokenizer in"):
         scored(tmp_path, captioned(12))
+
+
+def test_weights_that_no_digest_vouches_for_are_refused(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "clip")
+    shutil.copy(folder / "model.safetensors", copy / "other.safetensors")
+    with pytest.raises(InputError, match="as the only"):
+        scored(copy, captioned(12))

@@ -70,10 +70,8 @@ def test_a_clip_without_projection_names_the_encoder_that_takes_it(tmp_path: Pat
     folder = save_clip(tmp_path, projected=False)
     with refused("no CLIP model with a text projection; take hugging-face:path"):
         ClipTextEncoder(str(folder)).encode(["a cat"])
-    encoder = HuggingFaceEncoder(str(folder), pooling="pooler")
-    torch.testing.assert_close(
-        encoder.encode(["a cat"]).pooled, outputs("CLIPTextModel", folder, "a cat").pooler_output
-    )
+    found = HuggingFaceEncoder(str(folder), pooling="pooler").encode(["a cat"]).pooled
+    torch.testing.assert_close(found, outputs("CLIPTextModel", folder, "a cat").pooler_output)
 
 
 def test_clip_wants_its_own_tokenizer(clip: Path, bert: Path) -> None:
@@ -104,25 +102,22 @@ def test_weights_that_are_missing_are_never_made_up(bert: Path, tmp_path: Path) 
 
 
 def test_of_an_encoder_and_decoder_the_encoder_is_taken(bert: Path, tmp_path: Path) -> None:
-    library = transformers()
+    library, options = transformers(), {"path": str(tmp_path), "tokenizer": str(bert)}
     config = library.T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
     library.T5Model(config).save_pretrained(tmp_path)
-    encoder = HuggingFaceEncoder(str(tmp_path), tokenizer=str(bert))
-    assert encoder.encode(CAPTIONS).pooled.shape == (len(CAPTIONS), 16)
+    assert HuggingFaceEncoder(**options).encode(CAPTIONS).pooled.shape == (len(CAPTIONS), 16)
     with refused("has no pooler; take pooling=mean"):
-        HuggingFaceEncoder(str(tmp_path), pooling="pooler", tokenizer=str(bert)).encode(["a cat"])
+        HuggingFaceEncoder(**options, pooling="pooler").encode(["a cat"])
 
 
 def test_a_tokenizer_without_special_tokens_gives_the_empty_caption_one(tmp_path: Path, clip: Path) -> None:
     library = transformers()
     config = library.GPT2Config(vocab_size=600, n_embd=16, n_layer=1, n_head=2, n_positions=12)
     library.GPT2Model(config).save_pretrained(tmp_path)
-    tokens = library.AutoTokenizer.from_pretrained(clip)
-    plain = library.PreTrainedTokenizerFast(
-        tokenizer_object=tokens.backend_tokenizer, eos_token="<|endoftext|>", model_max_length=12
-    )
-    plain.backend_tokenizer.post_processor = None
-    plain.save_pretrained(tmp_path)
+    tokens = library.AutoTokenizer.from_pretrained(clip).backend_tokenizer
+    tokens.post_processor = None
+    options = {"eos_token": "<|endoftext|>", "model_max_length": 12}
+    library.PreTrainedTokenizerFast(tokenizer_object=tokens, **options).save_pretrained(tmp_path)
     encoding = HuggingFaceEncoder(str(tmp_path)).encode(["", "cat"])
     assert encoding.mask.sum(1).tolist() == [1, 1]
     assert encoding.pooled.isfinite().all()

@@ -70,11 +70,13 @@ def test_own_splits_are_used(held_out, tmp_path):
     assert load(tmp_path, "test").captions == ["d"]
 
 
-def test_pictures_may_lie_in_sub_folders_and_the_caption_in_another_column(tmp_path):
+def test_pictures_may_lie_in_sub_folders_and_the_captions_in_another_column(tmp_path):
     paint(tmp_path / "deep" / "a.jpg")
-    (tmp_path / "metadata.jsonl").write_text('\n{"file_name": "deep/a.jpg", "prompt": "deep"}\n\n')
-    assert load(tmp_path, column="prompt").captions == ["deep"]
-    (tmp_path / "metadata.jsonl").unlink()
+    metadata = tmp_path / "metadata.jsonl"
+    metadata.write_text('\n{"file_name": "deep/a.jpg", "prompt": ["deep", "low"]}\n\n')
+    data = load(tmp_path, column="prompt")
+    assert (data.captions, data.condition_counts.tolist()) == (["deep"], [2])
+    metadata.unlink()
     (tmp_path / "deep" / "a.txt").write_text("two\r\nlines  of text\n", encoding="utf-8-sig")
     assert load(tmp_path).captions == ["two lines of text"]
 

@@ -101,12 +101,22 @@ def test_a_file_of_captions_one_a_line(caption_run: Path, tmp_path: Path) -> Non
 EMBEDDING = ["--cond", ",".join(["0.5"] * 32)]
 
 
-@pytest.mark.parametrize("cond", [["--text", "a red cat", "--text", "a blue dog"], EMBEDDING])
-def test_the_prior_is_shown_beside_the_result(caption_run: Path, tmp_path: Path, cond: list[str]) -> None:
-    widths = []
+@pytest.mark.parametrize(
+    ("source", "cond"),
+    [
+        ("caption_run", ["--text", "a red cat", "--text", "a blue dog"]),
+        ("caption_run", EMBEDDING),
+        ("run", ["--cond", "0,1"]),
+    ],
+    ids=["captions", "embedding", "labels"],
+)
+def test_the_prior_is_shown_beside_the_result(
+    source: str, cond: list[str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    widths, run, out = [], request.getfixturevalue(source), tmp_path / "s.png"
     for more in ([], ["--show-prior"]):
-        succeed("sample", caption_run, *cond, "--n", "6", "--nfe", "1", *more, "--out", tmp_path / "s.png")
-        with Image.open(tmp_path / "s.png") as image:
+        succeed("sample", run, *cond, "--n", "6", "--nfe", "1", *more, "--out", out)
+        with Image.open(out) as image:
             widths.append(image.size[0])
     assert widths[1] > 1.8 * widths[0]
 

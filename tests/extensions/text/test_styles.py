@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from flowprior.conditions import Parts
 from flowprior.data import load_data
-from flowprior.extensions.demo.answer import Field, Wanted, answer, command_of, fields_of
+from flowprior.extensions.demo.answer import fields_of
 from flowprior.flow import Flow
-from flowprior.models import Encoder
 from tests.cli.conftest import SHORT, Call, drawn, succeed
+from tests.extensions.text.conftest import in_place_of_minilm
 from tests.words import WordEncoder
 
 DATA = "emoji:condition=caption+style"
@@ -35,11 +33,10 @@ class Stand(WordEncoder):
         return load_data("emoji").text_encoder_identity or ""
 
 
-@pytest.fixture(autouse=True)
-def without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    records = {name: record for name, record in Encoder.registry._records.items() if name != "minilm"}
-    monkeypatch.setattr(Encoder.registry, "_records", records)
-    Encoder.register("minilm")(Stand)
+@pytest.fixture(autouse=True, scope="module")
+def without_weights() -> Iterator[None]:
+    with in_place_of_minilm(Stand):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -91,17 +88,6 @@ def test_several_styles_are_rows_of_their_own(styled: Path, tmp_path: Path) -> N
     assert every["cond.style"].tolist() == list(range(len(STYLES)))
 
 
-def test_a_sheet_names_caption_and_style(styled: Path, tmp_path: Path) -> None:
-    options = ["--text", "a cat", "--style", "noto,twemoji", "--negative", "a dog", "--guidance", "2"]
-    out = ["--n", "2", "--nfe", "1", "--show-prior", "--out", tmp_path / "s.png"]
-    succeed("sample", styled, *options, *out)
-    with Image.open(tmp_path / "s.png") as picture:
-        notes = dict(picture.text)  # type: ignore[attr-defined]
-    assert json.loads(notes["captions"]) == ["a cat", "a cat"]
-    assert json.loads(notes["style"]) == ["noto", "twemoji"]
-    assert notes["negative"] == "a dog"
-
-
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
@@ -130,18 +116,6 @@ def test_mistakes_are_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_demos_page_offers_styles_by_name_and_its_command_asks_for_them(styled: Path) -> None:
-    flow = Flow.load(styled)
-    fields = fields_of(flow)
+def test_the_demos_page_offers_styles_by_name(styled: Path) -> None:
+    fields = fields_of(Flow.load(styled))
     assert [(field.kind, field.choices) for field in fields] == [("caption", ()), ("class", tuple(STYLES))]
-    found = answer(flow, str(styled), fields, ["a sleepy cat", 2], Wanted(nfe=2, samples=3, seed=7))
-    assert "--text 'a sleepy cat' --part style=2 --nfe 2 --n 3 --seed 7" in str(found.command)
-
-
-def test_the_demos_page_has_no_command_for_two_captions() -> None:
-    """``--text`` fills all parts that are made of texts."""
-    fields = [Field("caption", "caption"), Field("tokens", "caption"), Field("style", "class", ("noto",))]
-    assert command_of("RUN", fields, ["a cat", "a dog", 0], Wanted()) is None
-    told = command_of("RUN", fields, ["a cat", "a cat ", 0], Wanted())
-    assert told is not None
-    assert shlex.split(told)[3:7] == ["--text", "a cat", "--part", "style=0"]
