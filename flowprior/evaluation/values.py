@@ -131,7 +131,7 @@ class SeedValues:
         spent = {"nfe": solution.nfe, "seconds": time.perf_counter() - start}
         check_samples(solution.x, "evaluate")
         x = solution.x.clamp(-1, 1) if setup.data.is_image else solution.x
-        drawn, found = Drawn(x, setup.cond, rows=setup.rows), {}
+        drawn, found = Drawn(x, setup.cond), {}
         for metric in self.columns:
             if isinstance(metric, SampleMetric):
                 found[metric] = metric.values(setup, drawn)
