@@ -206,10 +206,9 @@ def select(metrics: str | Metric | Sequence[str | Metric]) -> list[Metric]:
     wanted = [metrics] if isinstance(metrics, str | Metric) else list(metrics)
     if not wanted:
         raise OptionError(f"metrics: none is given; choose of {', '.join((*GROUPS, *Metric.available()))}")
-    kinds: dict[str, Any] = {record.name: record.factory for record in Metric.registry.records()}
-    groups = {n: k() for n, k in kinds.items() if "all" in wanted or ("quick" in wanted and n in QUICK)}
-    named = [Metric.registry.resolve(item) for item in wanted if item not in GROUPS]
-    return sorted((groups | {metric.name: metric for metric in named}).values(), key=_place)
+    groups = Metric.available() if "all" in wanted else QUICK if "quick" in wanted else ()
+    found = [Metric.registry.resolve(item) for item in (*groups, *wanted) if item not in GROUPS]
+    return sorted({metric.name: metric for metric in found}.values(), key=_place)
 
 
 def _place(metric: Metric) -> tuple[bool, bool, int, str]:
