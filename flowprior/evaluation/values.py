@@ -143,7 +143,7 @@ class SeedValues:
     def of_flow(self, guidance: float) -> Iterator[Row]:
         """Yield the values that no sampler changes."""
         setup = self.setup
-        found = {m: m.values(setup, guidance) for m in self.columns if isinstance(m, FlowMetric)}
+        found: Found = {m: m.values(setup, guidance) for m in self.columns if isinstance(m, FlowMetric)}
         return self._rows(found, **self.terms, guidance=guidance, split=setup.reference.split)
 
     def of_real_data(self) -> Iterator[Row]:

@@ -118,7 +118,9 @@ class Crps(EnsembleMetric):
     value = "crps"
     names = ("crps",)
     what = "continuous ranked probability score, averaged over the numbers of an event"
-    scores = staticmethod(crps)
+
+    def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
+        return crps(samples, truth)
 
 
 @Metric.register("energy-score")
@@ -128,7 +130,9 @@ class EnergyScore(EnsembleMetric):
     value = "energy_score"
     names = ("energy_score",)
     what = "energy score of whole events"
-    scores = staticmethod(energy_score)
+
+    def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
+        return energy_score(samples, truth)
 
 
 @Metric.register("member-spread")
