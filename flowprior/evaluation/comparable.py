@@ -20,13 +20,6 @@ CLOSE = 1e-6
 FEW = 100
 """The number of examples below which no metric of samples can be trusted: a share or mean of n of them has a
 standard error of up to 1/√n of its scale, 10 % at 100, which is as much as good designs differ by."""
-USUAL = {
-    "fid": "10,000 or more",  # Heusel et al. 2017
-    "kid": "1,000 or more",  # the subsets of Bińkowski et al. 2018
-    "w2": "some hundred of each label",
-    "precision-recall": "10,000 or more",  # Kynkäänniemi et al. 2019 take 50,000
-}
-"""Metric -> the number of test examples that it is usually taken against."""
 
 
 def check_comparable(flow: Flow, data: Data) -> None:
@@ -93,17 +86,13 @@ def warn_of_few(reference: Reference, metrics: Iterable[Metric]) -> None:
         metrics: that are asked for.
 
     Warns:
-        RuntimeWarning: how many examples there are, what such metrics usually take, and what to do.
+        RuntimeWarning: how many examples there are, and what to do.
     """
-    names = [metric.name for metric in metrics if isinstance(metric, SampleMetric)]
-    if not names or len(reference) >= FEW:
-        return
-    usual = [f"{name} {USUAL[name]}" for name in names if name in USUAL]
-    needs = f" (usual are: {', '.join(usual)})" if usual else ""
-    warnings.warn(
-        f"evaluate: expected {FEW} or more examples to compare samples with, got {reference.describe()}: "
-        f"values against so few say little{needs}; hold more out (test_fraction=) or name larger data "
-        "(--reference), or take the values as a sign that it runs, and no more",
-        RuntimeWarning,
-        stacklevel=3,
-    )
+    if len(reference) < FEW and any(isinstance(metric, SampleMetric) for metric in metrics):
+        warnings.warn(
+            f"evaluate: expected {FEW} or more examples to compare samples with, got {reference.describe()}: "
+            "values against so few say little (fid is usually taken against 10,000); hold more out "
+            "(test_fraction=) or name larger data (--reference), or take the values as a sign that it runs",
+            RuntimeWarning,
+            stacklevel=3,
+        )

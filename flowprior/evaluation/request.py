@@ -15,9 +15,8 @@ import torch
 from flowprior.conditions import Condition
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.features.base import short, short_identity
-from flowprior.features.classifier import accuracy_on
 from flowprior.flow import Flow
-from flowprior.metrics.base import Metric, MetricInfo
+from flowprior.metrics.base import QUICK, Metric, MetricInfo
 from flowprior.metrics.setup import Setup
 from flowprior.registry import Registered
 from flowprior.registry.options import check_count, choose
@@ -103,7 +102,7 @@ class Request:
     def notes(self) -> Iterator[str]:
         """Yield which metrics the data do not allow, and whether there is no test split."""
         for metric in self.metrics:
-            if metric not in self.columns and not (self.is_default and metric.quick):
+            if metric not in self.columns and not (self.is_default and metric.name in QUICK):
                 yield f"{metric.name} left out: it needs {metric.lacks(self.setups[0])}"
         if not self.setups[0].has_test:
             yield "no test split: samples are compared with the training data themselves"
@@ -114,6 +113,7 @@ class Request:
         flow, reference = setup.flow, setup.reference
         parts = {"prior": flow.prior, "coupling": flow.coupling, "path": flow.path}
         scorer = setup.classifier if setup.is_labelled else None
+        accuracy = None if scorer is None else scorer.accuracy(setup.real.x, setup.real.labels)
         return {
             "data": setup.data.name,
             "reference": reference.describe(),
@@ -122,7 +122,7 @@ class Request:
             "model": flow.specs["model"] or type(flow.model).__name__,
             **({} if flow.encoder is None else {"encoder": short(flow.encoder.identity())}),
             "classifier": None if setup.classifier is None else short_identity(setup.classifier),
-            "classifier_accuracy": None if scorer is None else accuracy_on(scorer, reference.data),
+            "classifier_accuracy": accuracy,
             "device": str(setup.device),
             "torch": torch.__version__,
             "flowprior": package_version(),
@@ -207,9 +207,9 @@ def settings_for(
     if not len(named):
         raise OptionError("evaluate: sampler=[] is not possible; give one or more")
     chosen = {name_of(sampler): Sampler.registry.resolve(sampler) for sampler in named}
-    refused = [_refusal(sampler, count) for sampler, count in product(chosen.values(), nfe)]
-    if all(refused):
-        raise next(filter(None, reversed(refused)))
+    fixed = [sampler for sampler in chosen.values() if isinstance(sampler, FixedStepSampler)]
+    if len(fixed) == len(chosen) and all(count % one.stages for one, count in product(fixed, nfe)):
+        fixed[-1].steps(nfe[-1])  # refuses it, and names the nearest
     of_adaptive = [0, None] if 0 in nfe else [None]
     return [
         Setting(name, sampler, count, guidance)
@@ -217,16 +217,6 @@ def settings_for(
         for guidance in guidances
         for count in (of_adaptive if sampler.adaptive else nfe)
     ]
-
-
-def _refusal(sampler: Sampler, nfe: int) -> OptionError | None:
-    """Return why a sampler of fixed steps cannot spend so many evaluations; None if it can."""
-    try:
-        if nfe and isinstance(sampler, FixedStepSampler):
-            sampler.steps(nfe)
-    except OptionError as error:
-        return error
-    return None
 
 
 def name_of(component: str | Registered) -> str:

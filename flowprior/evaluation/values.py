@@ -131,7 +131,7 @@ class SeedValues:
         spent = {"nfe": solution.nfe, "seconds": time.perf_counter() - start}
         check_samples(solution.x, "evaluate")
         x = solution.x.clamp(-1, 1) if setup.data.is_image else solution.x
-        drawn, found = Drawn(x, setup.cond, rows=setup.rows), {}
+        drawn, found = Drawn(x, setup.cond), {}
         for metric in self.columns:
             if isinstance(metric, SampleMetric):
                 found[metric] = metric.values(setup, drawn)
@@ -143,7 +143,7 @@ class SeedValues:
     def of_flow(self, guidance: float) -> Iterator[Row]:
         """Yield the values that no sampler changes."""
         setup = self.setup
-        found = {m: m.values(setup, guidance) for m in self.columns if isinstance(m, FlowMetric)}
+        found: Found = {m: m.values(setup, guidance) for m in self.columns if isinstance(m, FlowMetric)}
         return self._rows(found, **self.terms, guidance=guidance, split=setup.reference.split)
 
     def of_real_data(self) -> Iterator[Row]:

@@ -70,20 +70,18 @@ class Classifier(nn.Module):
         self.event_shape = torch.Size(event_shape)
         self.classes = classes
         self.network = _network_of(self.event_shape, classes).to_empty(device="cpu")
-        self.register_buffer("shift", torch.zeros(()))
-        self.register_buffer("scale", torch.ones(()))
+        numbers = () if len(event_shape) == 3 else event_shape  # an image has one for all pixels
+        self.register_buffer("shift", torch.zeros(numbers))
+        self.register_buffer("scale", torch.ones(numbers))
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor], event_shape: torch.Size, classes: int) -> Classifier:
         """Create the classifier whose ``state_dict`` is ``tensors``, in evaluation mode, its weights fixed.
 
         Raises:
-            KeyError: a tensor is missing.
             RuntimeError: tensors of another network.
         """
         found = cls(event_shape, classes)
-        for name in ("shift", "scale"):
-            found.register_buffer(name, tensors[name].clone())
         found.load_state_dict(dict(tensors))
         return found.eval().requires_grad_(False)
 
@@ -140,20 +138,6 @@ class Classifier(nn.Module):
 
     def _standardised(self, x: Tensor) -> Tensor:
         return (x.float() - self.shift) / self.scale
-
-
-def accuracy_on(classifier: Classifier, data: Data) -> float:
-    """Return the share of a data set's events that the classifier recognises.
-
-    Raises:
-        InputError: data without labels, or with events of another shape.
-    """
-    right = 0.0
-    for x, labels in data.batches():
-        if not isinstance(labels, Tensor) or labels.is_floating_point():
-            raise InputError(f"accuracy_on: '{data.name}' has no labels; pass labelled data")
-        right += classifier.accuracy(x, labels) * len(x)
-    return right / max(len(data), 1)
 
 
 def data_classifier(data: Data, *, seed: int = 0) -> Classifier:
@@ -342,8 +326,8 @@ def _set_scale(classifier: Classifier, data: Data) -> None:
     mean, variance = (part.view(data.event_shape) for part in (moments.mean, moments.variance))
     if len(data.event_shape) == 3:
         mean, variance = mean.mean(), variance.mean() + mean.var(correction=0)
-    classifier.register_buffer("shift", mean.float())
-    classifier.register_buffer("scale", variance.sqrt().float().clamp_min(1e-3))
+    classifier.shift.copy_(mean)
+    classifier.scale.copy_(variance.sqrt()).clamp_min_(1e-3)
 
 
 def _shuffled(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -20,8 +20,10 @@ from flowprior.registry import Registered, Registry
 from flowprior.samplers import Sampler
 
 GROUPS = ("quick", "all")
+QUICK = ("fid", "kid", "accuracy", "w2")
+"""The default set: at most about as expensive as generating the samples."""
 ORDER = (
-    *("fid", "kid", "accuracy", "w2", "image-text", "precision-recall", "memorisation", "sliced-w2"),
+    *(*QUICK, "image-text", "precision-recall", "memorisation", "sliced-w2"),
     *("crps", "energy-score", "member-spread", "truncation", "curvature", "path-energy", "nll"),
 )
 """The order of results of samples, of steps and of the flow, quick ones first; others follow, by name."""
@@ -59,9 +61,7 @@ class Metric(Registered, abc.ABC):
     """
 
     registry: ClassVar[Registry[Any]] = Registry("metric", "flowprior.metrics")
-    quick: ClassVar[bool] = False
-    """True if it is part of the default set: at most about as expensive as generating the samples."""
-    needs_classifier: ClassVar[bool] = True
+    needs_classifier: ClassVar[bool] = False
     """True if it may use ``setup.classifier`` or its features; if no metric does, none is trained."""
     names: ClassVar[tuple[str, ...] | None] = None
     """The names of its values of samples of which more or less is better, without those of the features;
@@ -138,6 +138,7 @@ class TwoSampleMetric(SampleMetric):
 class FeatureMetric(TwoSampleMetric):
     """A metric that compares features, with its values for each set of them (``fid-lite0``)."""
 
+    needs_classifier = True
     better: ClassVar[str] = "lower"
 
     @abc.abstractmethod
@@ -174,8 +175,6 @@ class FeatureMetric(TwoSampleMetric):
 class StepMetric(Metric):
     """A metric of a sampler's steps, against trajectories that were solved to a tight tolerance."""
 
-    needs_classifier = False
-
     @abc.abstractmethod
     def values(
         self, setup: Setup, sampler: Sampler, nfe: int | None, guidance: float, x: Tensor
@@ -186,7 +185,6 @@ class StepMetric(Metric):
 class FlowMetric(Metric):
     """A metric of the flow itself, whatever the sampler."""
 
-    needs_classifier = False
     names = ()
 
     @abc.abstractmethod
@@ -208,10 +206,9 @@ def select(metrics: str | Metric | Sequence[str | Metric]) -> list[Metric]:
     wanted = [metrics] if isinstance(metrics, str | Metric) else list(metrics)
     if not wanted:
         raise OptionError(f"metrics: none is given; choose of {', '.join((*GROUPS, *Metric.available()))}")
-    kinds: dict[str, Any] = {record.name: record.factory for record in Metric.registry.records()}
-    groups = {n: k() for n, k in kinds.items() if "all" in wanted or ("quick" in wanted and k.quick)}
-    named = [Metric.registry.resolve(item) for item in wanted if item not in GROUPS]
-    return sorted((groups | {metric.name: metric for metric in named}).values(), key=_place)
+    groups = Metric.available() if "all" in wanted else QUICK if "quick" in wanted else ()
+    found = [Metric.registry.resolve(item) for item in (*groups, *wanted) if item not in GROUPS]
+    return sorted({metric.name: metric for metric in found}.values(), key=_place)
 
 
 def _place(metric: Metric) -> tuple[bool, bool, int, str]:

@@ -17,7 +17,6 @@ from flowprior.conditions.rows import moved
 from flowprior.flow import Flow
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo
 from flowprior.metrics.setup import SMALL_EVENT, Setup
-from flowprior.registry.options import check_count
 
 KNOWN_LEVELS = (2, 17, 256)
 """The numbers of levels that are recognised: two values, scikit-learn's digits, 8 bits."""
@@ -81,15 +80,7 @@ def divergence_for(dim: int) -> str:
 
 @Metric.register("nll")
 class Likelihood(FlowMetric):
-    """Negative log-likelihood of real data in bits per dimension; the most expensive of the metrics.
-
-    Args:
-        count: real data that are scored; 0 takes 64, or 500 of events of at most 16 numbers.
-    """
-
-    def __init__(self, count: int = 0) -> None:
-        check_count("metric 'nll'", "count", count, 0)
-        self.count = count
+    """Negative log-likelihood of real data in bits per dimension; the most expensive of the metrics."""
 
     def lacks(self, setup: Setup) -> str:
         return "a flow of the data themselves; this one has a density of their latents"
@@ -120,5 +111,5 @@ class Likelihood(FlowMetric):
         return {"nll_bits": bits.mean().item()}
 
     def _scored(self, setup: Setup) -> tuple[Tensor, Conditions | None]:
-        few = setup.flow.event_shape.numel() > SMALL_EVENT
-        return setup.reference.subset(self.count or (FEW_LIKELIHOODS if few else MANY_LIKELIHOODS))
+        small = setup.flow.event_shape.numel() <= SMALL_EVENT
+        return setup.reference.subset(MANY_LIKELIHOODS if small else FEW_LIKELIHOODS)

@@ -39,7 +39,6 @@ class PairedMetric(SampleMetric):
     """
 
     real_data = "none"
-    needs_classifier = False
     value: ClassVar[str]
     what: ClassVar[str]
     better: ClassVar[str] = "lower"
@@ -71,7 +70,7 @@ class EnsembleMetric(PairedMetric):
         """Return scores ``[n]`` of samples ``[n, members, *event]`` against truths ``[n, *event]``."""
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
-        return {self.value: self.scores(*ensembles(drawn, setup.members)).mean().item()}
+        return {self.value: self.scores(*ensembles(setup, drawn)).mean().item()}
 
 
 def crps(samples: Tensor, truth: Tensor) -> Tensor:
@@ -119,7 +118,9 @@ class Crps(EnsembleMetric):
     value = "crps"
     names = ("crps",)
     what = "continuous ranked probability score, averaged over the numbers of an event"
-    scores = staticmethod(crps)
+
+    def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
+        return crps(samples, truth)
 
 
 @Metric.register("energy-score")
@@ -129,7 +130,9 @@ class EnergyScore(EnsembleMetric):
     value = "energy_score"
     names = ("energy_score",)
     what = "energy score of whole events"
-    scores = staticmethod(energy_score)
+
+    def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
+        return energy_score(samples, truth)
 
 
 @Metric.register("member-spread")
@@ -146,8 +149,7 @@ class MemberSpread(EnsembleMetric):
         return member_spread(samples)
 
 
-def ensembles(drawn: Drawn, members: int) -> tuple[Tensor, Tensor]:
+def ensembles(setup: Setup, drawn: Drawn) -> tuple[Tensor, Tensor]:
     """Return samples ``[n, members, *event]`` of n conditions, and their real events ``[n, *event]``."""
-    assert drawn.rows is not None
-    truth, _ = drawn.rows.data.batch(drawn.rows.indices[::members])
-    return drawn.x.view(len(truth), members, *truth.shape[1:]), truth.to(drawn.x)
+    truth, _ = setup.reference.data.batch(setup.indices[:: setup.members])
+    return drawn.x.view(len(truth), setup.members, *truth.shape[1:]), truth.to(drawn.x)

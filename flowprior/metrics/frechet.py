@@ -84,7 +84,6 @@ def _distance(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
 class Frechet(FeatureMetric):
     """The Fréchet distance between features of samples and of all the reference, for each set of features."""
 
-    quick = True
     names = ("fid",)
 
     def describe(self, setup: Setup, name: str) -> tuple[str, str]:

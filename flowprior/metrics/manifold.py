@@ -14,7 +14,9 @@ from torch import Tensor
 from flowprior.errors import OptionError
 from flowprior.metrics.base import FeatureMetric, Metric, as_clouds
 from flowprior.metrics.setup import Drawn, Setup
-from flowprior.registry.options import check_count
+
+NEIGHBOURS = 3
+"""The neighbour that a point's ball reaches to by default, as in the paper."""
 
 
 class PrecisionRecall(NamedTuple):
@@ -24,7 +26,7 @@ class PrecisionRecall(NamedTuple):
     recall: float
 
 
-def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = 3) -> PrecisionRecall:
+def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = NEIGHBOURS) -> PrecisionRecall:
     """Return precision and recall of ``generated`` ``[M, F]`` against ``real`` ``[N, F]``.
 
     Args:
@@ -62,23 +64,15 @@ def _share_inside(points: np.ndarray, centres: np.ndarray, neighbours: int) -> f
     return float(np.concatenate(list(inside)).mean())
 
 
-@Metric.register("precision-recall", aliases=["prc"])
+@Metric.register("precision-recall")
 class Manifold(FeatureMetric):
-    """Share of samples on the real manifold and of real data on the samples', for each set of features.
-
-    Args:
-        neighbours: each point's ball reaches to this neighbour.
-    """
+    """Share of samples on the real manifold and of real data on the samples', for each set of features."""
 
     names = ("precision", "recall")
     better = "higher"
 
-    def __init__(self, neighbours: int = 3) -> None:
-        check_count("metric 'precision-recall'", "neighbours", neighbours)
-        self.neighbours = neighbours
-
     def describe(self, setup: Setup, name: str) -> tuple[str, str]:
-        return f"{name} by {self.neighbours} nearest neighbours", setup.reference.describe(setup.samples)
+        return f"{name} by {NEIGHBOURS} nearest neighbours", setup.reference.describe(setup.samples)
 
     def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
-        return precision_recall(real.x, generated.x, neighbours=self.neighbours)._asdict()
+        return precision_recall(real.x, generated.x)._asdict()

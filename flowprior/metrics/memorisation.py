@@ -176,7 +176,6 @@ class Memorisation(SampleMetric):
         InputError: a side for events that are no images.
     """
 
-    needs_classifier = False
     names = ()
     real_data = "none"  # a training example's is 0
 

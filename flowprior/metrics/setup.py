@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,13 +40,6 @@ Generate = Callable[..., Solution]
 """A function like :meth:`flowprior.flow.Flow.solve`, without the argument ``trajectory``."""
 
 
-class Rows(NamedTuple):
-    """The real events, by their indices int64 ``[N]`` in a data set."""
-
-    data: Data
-    indices: Tensor
-
-
 class Drawn:
     """The samples, generated or real, whose features are computed once.
 
@@ -54,25 +47,23 @@ class Drawn:
         x: ``[N, *event]``.
         cond: their conditions, in the same order.
         dtype: type of x here.
-        rows: the real events that have these conditions, in the same order, where each sample has its own.
     """
 
-    def __init__(
-        self,
-        x: Tensor,
-        cond: Conditions | None = None,
-        dtype: torch.dtype = torch.float32,
-        rows: Rows | None = None,
-    ) -> None:
+    def __init__(self, x: Tensor, cond: Conditions | None = None, dtype: torch.dtype = torch.float32) -> None:
         self.x = x.detach().to("cpu", dtype)
         self.cond = moved(cond, "cpu")
-        self.rows = rows
         self._features: dict[int, Tensor] = {}
 
     @property
     def is_labelled(self) -> bool:
         """Return whether the conditions are labels, so that clouds are compared within them."""
         return isinstance(self.cond, Tensor) and not self.cond.is_floating_point()
+
+    @property
+    def labels(self) -> Tensor:
+        """Return the conditions, which are labels."""
+        assert isinstance(self.cond, Tensor)
+        return self.cond
 
     def features(self, extractor: FeatureExtractor) -> Tensor:
         """Return features ``[N, F]``."""
@@ -214,16 +205,15 @@ class Setup:
             return torch.arange(self.samples) % (self.reference.data.condition.size or 1)
         return self.held_out.cond
 
-    @cached_property
-    def rows(self) -> Rows | None:
-        """Return the real event whose condition each sample is generated for; None if balanced."""
-        return None if self.balanced else Rows(self.reference.data, self._indices[0])
+    @property
+    def indices(self) -> Tensor:
+        """Return the real events whose conditions samples have unless these are balanced, int64 ``[N]``."""
+        return self._indices[0]
 
     @cached_property
     def held_out(self) -> Drawn:
         """Return the real data whose conditions samples are generated for."""
-        own = Rows(self.reference.data, self._indices[0])
-        return Drawn(*own.data.batch(own.indices), rows=own)
+        return Drawn(*self.reference.data.batch(self.indices))
 
     @cached_property
     def real(self) -> Drawn:

@@ -137,8 +137,6 @@ def sliced_wasserstein2_per_condition(
 class Wasserstein(TwoSampleMetric):
     """Exact squared 2-Wasserstein distance, averaged over labels, or pooled."""
 
-    quick = True
-    needs_classifier = False
     names = ("w2_squared",)
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
@@ -154,28 +152,17 @@ class Wasserstein(TwoSampleMetric):
 
 @Metric.register("sliced-w2")
 class Sliced(TwoSampleMetric):
-    """Sliced squared 2-Wasserstein distance of all samples, averaged over labels, or pooled.
+    """Sliced squared 2-Wasserstein distance of all samples, averaged over labels, or pooled."""
 
-    Args:
-        directions: random projections, the same for every label and seed.
-    """
-
-    needs_classifier = False
     names = ("sliced_w2_squared",)
 
-    def __init__(self, directions: int = DIRECTIONS) -> None:
-        check_count("metric 'sliced-w2'", "directions", directions)
-        self.directions = directions
-
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        what = f"sliced squared 2-Wasserstein distance over {self.directions} directions, {setup.scope}"
+        what = f"sliced squared 2-Wasserstein distance over {DIRECTIONS} directions, {setup.scope}"
         reference = setup.reference.describe(len(setup.real.x))
         return {"sliced_w2_squared": MetricInfo(what, setup.samples, reference, "lower")}
 
     def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
-        distances = sliced_wasserstein2_per_condition(
-            generated.x, generated.cond, real.x, real.cond, directions=self.directions
-        )
+        distances = sliced_wasserstein2_per_condition(generated.x, generated.cond, real.x, real.cond)
         return {"sliced_w2_squared": sum(distances.values()) / len(distances)}
 
 

@@ -26,6 +26,7 @@ from flowprior.metrics.setup import Generate
 from flowprior.registry.options import did_you_mean
 from flowprior.samplers import Sampler
 from flowprior.samplers.base import Solution
+from flowprior.storage.digests import settings_digest, tensors_digest
 from flowprior.storage.tensor_files import load_tensors, save_tensors
 from flowprior.study.folders import RunFolder
 from flowprior.study.grid import Grid
@@ -169,20 +170,30 @@ _SPENT = TypeAdapter(dict[str, Count])
 
 
 class Recorder:
-    """Called like :meth:`flowprior.flow.Flow.solve`: lets ``flow`` solve and keeps the samples."""
+    """Called like :meth:`flowprior.flow.Flow.solve`: lets ``flow`` solve and keeps the samples.
+
+    What was asked before, of the same conditions with a generator in the same state, is not solved again:
+    with balanced conditions all references are compared with the same samples.
+    """
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
         self._calls: Counter[str] = Counter()
         self._tensors: dict[str, Tensor] = {}
         self._spent: dict[str, int] = {}
+        self._solved: dict[str, Solution] = {}
 
     def __call__(self, cond: Conditions | None = None, n: int | None = None, **options: Any) -> Solution:
-        solution, name = self.flow.solve(cond, n, **options), _call_name(self._calls, **options)
-        self._tensors |= {f"x/{name}": solution.x}
-        self._tensors |= {f"{place}/{name}": tensor for place, tensor in named_tensors(cond).items()}
-        self._spent[name] = solution.nfe
-        return solution
+        plain, generator = {"n": n} | options, options.get("generator") or torch.default_generator
+        asked = settings_digest({name: repr(value) for name, value in plain.items() if name != "generator"})
+        key = asked + tensors_digest(named_tensors(cond) | {"state": generator.get_state()})
+        if key not in self._solved:
+            solution, name = self.flow.solve(cond, n, **options), _call_name(self._calls, **options)
+            self._tensors |= {f"x/{name}": solution.x}
+            self._tensors |= {f"{place}/{name}": tensor for place, tensor in named_tensors(cond).items()}
+            self._spent[name] = solution.nfe
+            self._solved[key] = solution
+        return self._solved[key]
 
     def save_samples(self, path: Path | str) -> None:
         """Write tensors ``x/…`` ``[N, *event]`` and ``cond/…``, and in the metadata's ``nfe`` what was spent.

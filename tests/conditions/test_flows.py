@@ -103,7 +103,7 @@ def draw(flow: Flow, cond: Any, **options: Any) -> torch.Tensor:
     return flow.sample(cond, nfe=2, generator=torch.Generator().manual_seed(0), **options)
 
 
-@pytest.mark.parametrize("model", [UNET, DIT, MLP, f"{UNET},attend=1"])
+@pytest.mark.parametrize("model", [UNET, DIT, MLP])
 def test_every_part_reaches_a_network_and_padding_does_not(model):
     from flowprior.models import build_model
 

@@ -263,7 +263,6 @@ def test_an_evaluation_against_six_examples_warns_of_what_is_usual():
         evaluate(flow, split(50, "whole"), reference=split(6, "six"), **options)
     (message,) = [str(one.message) for one in caught if "evaluate" in str(one.message)]
     assert "got 6 test examples of six" in message
-    assert "w2 some hundred of each label" in message
     assert "hold more out (test_fraction=)" in message
 
 

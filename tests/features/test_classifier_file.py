@@ -29,10 +29,6 @@ def pictures(size: int) -> TensorData:
     return TensorData(torch.zeros(10, 1, size, size), labels, name="pictures", classes=10, is_image=True)
 
 
-def test_the_studies_take_the_committed_classifier() -> None:
-    assert "sha256 f607d1b6" in digits.classifier().identity()
-
-
 @pytest.mark.parametrize("path", sorted(CLASSIFIERS.glob("*.safetensors")), ids=lambda path: path.stem)
 def test_committed_weights_are_those_of_their_name(path: Path) -> None:
     _, kept = load_tensors(path)
@@ -53,25 +49,20 @@ def test_other_weights_under_a_classifiers_name_are_refused(tmp_path: Path) -> N
         load_classifier(tmp_path / "digits-00000000.safetensors", load_data("digits"))
 
 
-def test_a_classifier_of_other_events_is_refused() -> None:
-    with pytest.raises(CheckpointError, match="other events or labels"):
-        load_classifier(DIGITS, points())
-
-
-def test_a_saved_classifier_comes_back(tmp_path: Path) -> None:
+def test_a_saved_classifier_comes_back_for_the_same_events(tmp_path: Path) -> None:
     trained = train_classifier(points())
     path = save_classifier(trained, points(), tmp_path)
-    assert path.stem.startswith("two-points-")
-    assert path.stem.endswith(trained.identity().split("sha256 ")[1][:8])
+    digest = trained.identity().split("sha256 ")[1]
+    assert path.stem == f"two-points-{digest[:8]}"
     assert load_classifier(path, points()).identity() == trained.identity()
+    with pytest.raises(CheckpointError, match="other events or labels"):
+        load_classifier(DIGITS, points())
 
 
 def test_an_evaluation_takes_the_classifier_of_a_file() -> None:
     found = classifier_for(str(DIGITS), load_data("digits"))
     assert found is not None
     assert found.identity() == digits.classifier().identity()
-
-
-def test_a_classifier_that_is_neither_a_word_nor_a_file_is_refused() -> None:
+    assert "sha256 f607d1b6" in found.identity()
     with pytest.raises(OptionError, match="'auto', 'none', a Classifier, or the file of one"):
         classifier_for("no-such.safetensors", load_data("digits"))

@@ -82,21 +82,11 @@ def test_what_the_data_lack_is_noted(generator: torch.Generator, tiny_flow: Flow
 def test_features_of_the_users_module_have_values_of_their_own(
     tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
 ) -> None:
-    mine = torch.nn.Flatten()
-    found = evaluate(
-        tiny_flow,
-        digits[0],
-        reference=digits[1],
-        nfe=[1],
-        samples=60,
-        metrics=["fid"],
-        features=[mine],
-        classifier=classifier,
-    )
+    found = evaluated(tiny_flow, digits, "fid", features=[torch.nn.Flatten()], classifier=classifier)
     assert list(found.quality_metrics) == ["fid-cnn128", "fid-flatten"]
     assert found.metrics["fid-flatten"].features.startswith("flatten sha256 ")
-    assert found.value("fid", 1) == found.value("fid-cnn128", 1)
-    assert found.value("fid-flatten", 1) > 0
+    assert found.value("fid", 2) == found.value("fid-cnn128", 2)
+    assert found.value("fid-flatten", 2) > 0
 
 
 def test_a_test_split_inside_the_training_split_has_no_memorisation(
@@ -104,9 +94,7 @@ def test_a_test_split_inside_the_training_split_has_no_memorisation(
 ) -> None:
     x, cond = whole(digits[0])
     inside = TensorData(x[:200], cond[:200], classes=10, is_image=True)
-    found = evaluate(
-        tiny_flow, digits[0], reference=inside, nfe=[1], samples=50, metrics="memorisation", classifier=None
-    )
+    found = evaluated(tiny_flow, (digits[0], inside), METRICS, classifier=None)
     assert found.select(metric="memorisation") == []
 
 

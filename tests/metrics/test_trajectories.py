@@ -95,14 +95,8 @@ def test_guidance_and_batches_are_passed_on(generator: torch.Generator) -> None:
     torch.testing.assert_close(parts.end, whole.end, rtol=1e-6, atol=1e-6)
 
 
-def test_other_times_are_refused(generator: torch.Generator) -> None:
-    found = solve_trajectories(flow_of(LinearVelocity(3)), starts(generator, 2, 3), times=[0.25])
-    with pytest.raises(InputError, match=r"no state at t=0\.3"):
-        found.at(0.3)
-
-
 @pytest.mark.parametrize(("name", "stages", "order"), [("euler", 1, 1), ("heun", 2, 2), ("rk4", 4, 4)])
-def test_they_fall_with_the_order_of_the_method(
+def test_truncation_errors_fall_with_the_order_of_the_method(
     generator: torch.Generator, name: str, stages: int, order: int
 ) -> None:
     sampler, x0, flow = Sampler.create(name), starts(generator, 30, 3), flow_of(LinearVelocity(3))

@@ -161,7 +161,7 @@ def test_mistakes(change, words):
 
 def test_a_grid_has_every_option_of_evaluate_that_does_not_follow_from_its_keys():
     keys = {"nfe", "sampler", "samples", "guidance", "seed", "conditions"}
-    given = {"flow", "data", "reference", "generate", "progress", "group"}
+    given = {"flow", "data", "reference", "split", "generate", "progress", "group"}
     assert set(inspect.signature(evaluate).parameters) - keys - given == set(EVALUATION)
 
 

@@ -50,6 +50,19 @@ def test_the_file_holds_samples_and_conditions_of_every_call(flow, recorded):
         assert torch.equal(x, again)
 
 
+def test_what_was_asked_before_is_not_solved_again(flow, monkeypatch):
+    recorder, cond, solve, calls = Recorder(flow), torch.arange(4), flow.solve, []
+
+    def counting(*given, **options):
+        calls.append(given)
+        return solve(*given, **options)
+
+    monkeypatch.setattr(flow, "solve", counting)
+    for labels, nfe, seed in ((cond, 1, 2), (cond, 1, 2), (cond + 1, 1, 2), (cond, 2, 2), (cond, 1, 3)):
+        recorder(labels, nfe=nfe, generator=torch.Generator().manual_seed(seed))
+    assert len(calls) == 4
+
+
 def test_equal_calls_are_told_apart(flow, tmp_path):
     recorder, cond = Recorder(flow), torch.arange(4)
     generator = torch.Generator().manual_seed(2)

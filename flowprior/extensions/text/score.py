@@ -56,7 +56,6 @@ class ImageText(SampleMetric):
     """
 
     real_data = "held-out"
-    needs_classifier = False
     names = ("clip-score", "caption-cosine", *(f"caption-top{count}" for count in NEAREST))
 
     def __init__(self) -> None:
@@ -80,11 +79,10 @@ class ImageText(SampleMetric):
         return "captions, as texts for CLIP, and by one text encoder as embeddings for other features"
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
-        assert drawn.rows is not None
         found: dict[str, float] = {}
         for extractor in _extractors(setup):
-            scorer, indices = self._scorer(extractor, setup), drawn.rows.indices
-            captions = scorer.captions_of(drawn.rows.data)
+            scorer, indices = self._scorer(extractor, setup), setup.indices
+            captions = scorer.captions_of(setup.reference.data)
             if captions is None:
                 continue
             images, own = scorer.images(drawn.features(extractor)), scorer.embed(captions, indices)
