@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +73,10 @@ class TrainingState:
         self.prediction = make_prediction(self.config.prediction, parts.prior, parts.coupling, parts.path)
         self.times, self.loss_weight = times_and_weight(self.config, self.prediction, parts.coupling)
         self.micro_batches = self.processes.size * self.config.accumulate
-        self.forward = self.processes.prepared(compiled_network(self.model, self.config.compile))
+        network: Any = self.model
+        if self.config.compile == "model":
+            network = torch.compile(self.model, dynamic=False, backend=BACKEND)
+        self.forward = self.processes.prepared(network)
 
     @property
     def own_parts(self) -> range:
@@ -233,36 +235,6 @@ class RunningMean:
         self.sums.zero_()
         self.count = 0
         return means
-
-
-def compiled_network(model: nn.Module, what: str) -> nn.Module:
-    """Return ``model``, or its compiled forward pass on the same weights, as ``what`` says."""
-    if what == "none":
-        return model
-    return cast("nn.Module", torch.compile(model, fullgraph=True, dynamic=False, backend=BACKEND))
-
-
-@contextmanager
-def compiling(what: str) -> Iterator[None]:
-    """Give errors of ``torch.compile`` in one line, around a call of what is compiled.
-
-    Raises:
-        OptionError: no whole graph can be made of it, or there is no compiler.
-    """
-    if what == "none":
-        yield
-        return
-    from torch._dynamo.exc import TorchDynamoException
-    from torch._inductor.exc import InductorError
-
-    try:
-        yield
-    except (TorchDynamoException, InductorError) as error:
-        reason = " ".join((str(error).strip().splitlines() or [type(error).__name__])[0].split())
-        raise OptionError(
-            f"training.compile={what}: torch.compile cannot make one graph of it ({reason}); "
-            f"choose compile=none"
-        ) from error
 
 
 def learning_rate(step: int, config: TrainingConfig) -> float:
