@@ -9,7 +9,6 @@ digests. The learning rate and every random number follow from the step.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +33,9 @@ NAMES = (DESCRIPTION, MODEL, STATE)
 KEYS = {"optimizer": dict, "averaged": int, "means": dict, "data": list, "step": int}
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """The contents of one checkpoint.
-
-    Attributes:
-        description: its ``flow.json``.
-        flow: tensors of the flow with averaged weights.
-        weights: raw weights of the model.
-        training: optimiser, averaged steps, running means, size of the data, step.
-    """
-
-    description: dict[str, Any]
-    flow: dict[str, Tensor]
-    weights: dict[str, Tensor]
-    training: dict[str, Any]
+Checkpoint = tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor], dict[str, Any]]
+"""The description, the tensors of the flow with averaged weights, the raw weights of the model, and the state
+of the training: optimiser, averaged steps, running means, size of the data, step."""
 
 
 def save_checkpoint(
@@ -135,7 +122,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if path.name != f"step-{training['step']:06d}":
         raise CheckpointError(f"{path} was saved at step {training['step']}; give it its own name back")
     refuse_non_finite({**flow, **{f"model.{name}": value for name, value in weights.items()}}, str(path))
-    return Checkpoint(description, flow, weights, training)
+    return description, flow, weights, training
 
 
 def _is_own(path: Path) -> bool:

@@ -27,7 +27,7 @@ from flowprior.ops import flow_matching_loss
 from flowprior.training.batches import Pairs, PairStream, Prefetched, Randomness, fetch
 from flowprior.training.callbacks import Monitor
 from flowprior.training.run import RunDirectory
-from flowprior.training.state import TrainingState, compiling, learning_rate
+from flowprior.training.state import TrainingState, learning_rate
 
 ASK_EVERY = 16
 """Steps between two questions whether to stop, where processes on GPUs wait for each other's answer."""
@@ -167,7 +167,7 @@ def training_step(state: TrainingState, pairs: PairStream | Prefetched) -> Tenso
         state.waited += time.perf_counter() - begun
         cond = drop_conditions(cond, state.parts.data.condition, None if dropped is None else dropped[own])
         randomness.seed_model(step, part)
-        with state.processes.gathering(state.forward, now=part == parts[-1]), compiling(config.compile):
+        with state.processes.gathering(state.forward, now=part == parts[-1]):
             loss = batch_loss(state, state.forward, (x0, x1, cond), times[own], state.loss_weight.loss)
             (loss / config.accumulate).backward()
         losses.append(loss.detach())

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,12 +62,21 @@ class TrainingState:
         self.model = parts.model.train()
         self.ema = build_ema(self.model, self.config.ema)
         self.weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimizer = build_optimizer(self.weights, self.config)
+        self.optimizer = torch.optim.AdamW(
+            self.weights,
+            lr=self.config.lr,
+            betas=(self.config.beta1, self.config.beta2),
+            weight_decay=self.config.weight_decay,
+            fused=True,
+        )
         self.means = RunningMean(parts.device)
         self.prediction = make_prediction(self.config.prediction, parts.prior, parts.coupling, parts.path)
         self.times, self.loss_weight = times_and_weight(self.config, self.prediction, parts.coupling)
         self.micro_batches = self.processes.size * self.config.accumulate
-        self.forward = self.processes.prepared(compiled_network(self.model, self.config.compile))
+        network: Any = self.model
+        if self.config.compile == "model":
+            network = torch.compile(self.model, dynamic=False, backend=BACKEND)
+        self.forward = self.processes.prepared(network)
 
     @property
     def own_parts(self) -> range:
@@ -102,12 +110,12 @@ class TrainingState:
             "data": self._data_facts,
             "command": train_command(replace(parts.config, training=of_one_process), data.spec),
         }
-        if self.prior_was_given:
-            metadata[GIVEN_PRIOR] = True
-        if data.text_encoder is not None:
-            metadata[TEXT_ENCODER] = {"spec": data.text_encoder, "identity": data.text_encoder_identity}
-        if data.label_names is not None:
-            metadata[LABEL_NAMES] = {part: list(names) for part, names in data.label_names.items()}
+        encoder = {"spec": data.text_encoder, "identity": data.text_encoder_identity}
+        optional = {
+            GIVEN_PRIOR: self.prior_was_given,
+            TEXT_ENCODER: data.text_encoder is not None and encoder,
+            LABEL_NAMES: {part: list(names) for part, names in (data.label_names or {}).items()},
+        }
         return Flow(
             self.averaged,
             parts.prior,
@@ -117,7 +125,7 @@ class TrainingState:
             prediction=self.config.prediction,
             **parts.specs,
             **parts.encoder,
-            metadata=metadata,
+            metadata=metadata | {key: value for key, value in optional.items() if value},
         )
 
     def save(self, folder: Path) -> Path:
@@ -164,14 +172,13 @@ class TrainingState:
         return None
 
     def _load(self, path: Path) -> None:
-        checkpoint = read_checkpoint(path)
-        training, weights = checkpoint.training, checkpoint.flow
+        description, averaged, weights, training = read_checkpoint(path)
         if training["data"] != self._data_size():
             raise CheckpointError(
                 f"{path} was trained on data of size {training['data']}, got {self._data_size()}; resume on "
                 "the same data"
             )
-        config = checkpoint.description["metadata"].get("config", {})
+        config = description["metadata"].get("config", {})
         if changed := changed_values(flatten(config), self.parts.config):
             raise CheckpointError(f"{path} was trained with another configuration ({', '.join(changed)})")
         trained = training.get("micro_batches", 1)
@@ -182,11 +189,11 @@ class TrainingState:
                 "pairs; change one of them"
             )
         try:
-            load_plain(self.model, checkpoint.weights)
-            load_plain(self.ema.module, part_of(weights, "model"))
+            load_plain(self.model, weights)
+            load_plain(self.ema.module, part_of(averaged, "model"))
             self.optimizer.load_state_dict(training["optimizer"])
             # Assigned, so that the prior keeps the dtype it was fitted in.
-            load_plain(self.parts.prior, part_of(weights, "prior"), assign=True)
+            load_plain(self.parts.prior, part_of(averaged, "prior"), assign=True)
             self.parts.prior.to(self.parts.device)
             self.ema.n_averaged.fill_(training["averaged"])
             self.means.sums.copy_(training["means"]["sums"])
@@ -230,36 +237,6 @@ class RunningMean:
         return means
 
 
-def compiled_network(model: nn.Module, what: str) -> nn.Module:
-    """Return ``model``, or its compiled forward pass on the same weights, as ``what`` says."""
-    if what == "none":
-        return model
-    return cast("nn.Module", torch.compile(model, fullgraph=True, dynamic=False, backend=BACKEND))
-
-
-@contextmanager
-def compiling(what: str) -> Iterator[None]:
-    """Give errors of ``torch.compile`` in one line, around a call of what is compiled.
-
-    Raises:
-        OptionError: no whole graph can be made of it, or there is no compiler.
-    """
-    if what == "none":
-        yield
-        return
-    from torch._dynamo.exc import TorchDynamoException
-    from torch._inductor.exc import InductorError
-
-    try:
-        yield
-    except (TorchDynamoException, InductorError) as error:
-        reason = " ".join((str(error).strip().splitlines() or [type(error).__name__])[0].split())
-        raise OptionError(
-            f"training.compile={what}: torch.compile cannot make one graph of it ({reason}); "
-            f"choose compile=none"
-        ) from error
-
-
 def learning_rate(step: int, config: TrainingConfig) -> float:
     """Return the learning rate at ``step`` (from 0): linear warm-up to ``lr``, then a cosine to ``final_lr``.
 
@@ -271,17 +248,6 @@ def learning_rate(step: int, config: TrainingConfig) -> float:
         return config.lr * ((step + 1) / warmup)
     progress = min(1.0, (step - warmup) / max(1, config.steps - 1 - warmup))
     return config.lr * (config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * progress)) / 2)
-
-
-def build_optimizer(weights: Sequence[nn.Parameter], config: TrainingConfig) -> torch.optim.AdamW:
-    """Build AdamW, in fused kernels; the learning rate is set at every step."""
-    return torch.optim.AdamW(
-        weights,
-        lr=config.lr,
-        betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
 
 
 def build_ema(model: nn.Module, highest: float) -> AveragedModel:

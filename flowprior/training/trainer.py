@@ -113,7 +113,7 @@ def train(
     reporting = [Callback.registry.resolve(callback) for callback in callbacks]
     for callback in reporting:
         callback.check(None if run is None else run.path)
-    with showing(progress), ExitStack() as held:
+    with showing(progress), ExitStack() as opened:
         if run is not None and processes.is_main:
             run.check(resume, overwrite)
         with stage("read the data and build the network"):
@@ -127,7 +127,7 @@ def train(
             )
         # Where the first of several processes refuses the run, the launcher ends the others.
         if run is not None and processes.is_main:
-            held.enter_context(run.opened(resolved, resume, overwrite))
+            opened.enter_context(run.opened(resolved, resume, overwrite))
         return train_parts(parts, processes, run, progress, reporting, replace=overwrite)
 
 

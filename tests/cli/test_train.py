@@ -81,16 +81,6 @@ def test_it_ends_by_saying_where_the_picture_is_and_what_to_type_next(call: Call
     assert json.loads(again.out)["picture"] == str(picture)
 
 
-def test_a_run_too_short_for_its_warm_up_says_so_in_one_line(call: Call, tmp_path: Path) -> None:
-    said = "6 steps are short for training.warmup=5: the learning rate rises over the first 3"
-    parts = ["--prior", "gaussian", "--steps", "6", *SMALL, "--set", "training.warmup=5"]
-    answer = call("train", "--out", tmp_path / "short", *parts)
-    (line,) = (line for line in answer.err.splitlines() if "warmup" in line)
-    assert line.startswith(said)
-    answer = call("train", "--out", tmp_path / "long", *parts, "--set", "training.warmup=3")
-    assert "warmup" not in answer.err
-
-
 def test_resume_goes_on_with_the_runs_own_configuration(call: Call, tmp_path: Path) -> None:
     halves, whole = tmp_path / "halves", tmp_path / "whole"
     options = ["--data", "eight-modes:n=200", "--prior", "gaussian", "--seed", "3", *SMALL]

@@ -215,7 +215,12 @@ def test_pieces_and_a_worker_change_nothing(points: TensorData, tmp_path: Path, 
     assert all(torch.equal(value, pieces[name]) for name, value in whole.items())
 
 
-def test_a_batch_that_cannot_be_divided_is_refused(points: TensorData) -> None:
-    expected = "batch_size=8 cannot be divided into 3 micro-batches of equal size"
-    with pytest.raises(OptionError, match=expected):
-        train(points, prior="gaussian", coupling="condot", model=small_net(), **SHORT, accumulate=3)
+def test_a_batch_that_cannot_be_divided_and_other_micro_batches_of_a_run_are_refused(
+    points: TensorData, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"prior": "gaussian", "coupling": "condot", "model": small_net(), **SHORT}
+    with pytest.raises(OptionError, match="batch_size=8 cannot be divided into 3 micro-batches"):
+        train(points, accumulate=3, **options)
+    train(points, accumulate=2, out=tmp_path / "run", **options)
+    with pytest.raises(OptionError, match="was trained with 2 micro-batches a step, got 1"):
+        train(points, resume=True, out=tmp_path / "run", **options)

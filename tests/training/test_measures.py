@@ -158,19 +158,6 @@ def test_the_best_checkpoint_stays_beside_the_newest_also_of_a_resumed_run(
     assert validation_losses(state, held)[LOSS] == pytest.approx(best[LOSS], rel=1e-6)
 
 
-def test_more_than_there_is_cannot_be_held_out(points: TensorData) -> None:
-    with pytest.raises(OptionError, match=r"validation=50 is not possible: 'points' has 50 data samples"):
-        run_on(points, validation=50)
-
-
-def test_fewer_than_one_of_each_class_is_refused() -> None:
-    data = TensorData(torch.randn(100, 2), torch.arange(100) % 10, name="points", classes=10)
-    with pytest.raises(
-        OptionError, match=r"validation=4 is not possible: it takes none or all of every class"
-    ):
-        split_validation(data, 4)
-
-
 def test_folders_of_pictures_give_their_share_of_each_class(tmp_path: Path) -> None:
     for label, count in enumerate((40, 10)):
         for number in range(count):
@@ -223,15 +210,18 @@ def test_a_part_says_of_itself_what_the_whole_says() -> None:
     assert torch.equal(torch.as_tensor(cond), torch.tensor([1]))
 
 
-def test_groups_are_held_out_whole():
+def test_groups_are_held_out_whole_and_what_cannot_be_held_out_is_refused(points: TensorData) -> None:
     data = TensorData(torch.randn(100, 2), torch.arange(100) % 5)
     data.groups = torch.arange(100) // 8
     kept, held = split_validation(data, 20, seed=3)
-    assert kept.groups is not None
-    assert held.groups is not None
-    assert not set(kept.groups.tolist()) & set(held.groups.tolist())
+    groups = [set(torch.as_tensor(part.groups).tolist()) for part in (kept, held)]
+    assert not groups[0] & groups[1]
     assert 20 <= len(held) < 28
     assert len(kept) + len(held) == 100
     data.groups = torch.zeros(100, dtype=torch.long)
     with pytest.raises(OptionError, match="the 1 groups of 'tensors' would all be held out"):
         split_validation(data, 20)
+    with pytest.raises(OptionError, match=r"validation=50 is not possible: 'points' has 50 data samples"):
+        run_on(points, validation=50)
+    with pytest.raises(OptionError, match=r"validation=2 .*: it takes none or all of every class"):
+        split_validation(points, 2)

@@ -104,20 +104,6 @@ def test_they_train_what_one_process_trains(
 
 
 @pytest.mark.slow
-def test_two_begin_and_one_goes_on(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    launch("torchrun", 2, "--steps", "6", "--out", str(run))
-    refused = call_app("train", *OPTIONS, "--out", str(run), "--steps", "9", "--resume")
-    assert refused.code == 2
-    assert "was trained with 2 micro-batches a step, got 1" in " ".join(refused.err.split())
-    alone(run, "--steps", "9", "--resume", "--set", "training.accumulate=2")
-    whole = alone(tmp_path / "whole", "--steps", "6", "--set", "training.accumulate=2")
-    alone(whole, "--steps", "9", "--resume", "--set", "training.accumulate=2")
-    assert largest_difference(run, whole) < 1e-6
-    assert [line["step"] for line in values(run) if "loss" in line] == list(range(1, 10))
-
-
-@pytest.mark.slow
 def test_a_limit_of_time_stops_all_of_them_after_the_same_step(tmp_path: Path) -> None:
     run = tmp_path / "run"
     stopped = subprocess.run(
