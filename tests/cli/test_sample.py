@@ -104,7 +104,7 @@ def test_a_flow_without_condition(call: Call, tmp_path: Path) -> None:
     assert drawn(tmp_path / "r", tmp_path / "s.npz")["x"].shape == (64, 2)
     assert drawn(tmp_path / "r", tmp_path / "s.npz", "--count", "5")["x"].shape == (5, 2)
     answer = call("sample", tmp_path / "r", "--cond", "1", "--out", tmp_path / "s.npz")
-    assert (answer.code, "no condition" in answer.err) == (2, True)
+    assert (answer.code, "--cond='1' is not possible: this flow's condition is" in answer.err) == (2, True)
 
 
 def test_the_temperature_is_passed_on_and_written_down(call: Call, run: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowprior.cli.asked import Asked
+from flowprior.cli.conditions import LABEL, SampleRequest
 from flowprior.cli.samples_file import title_of
 from flowprior.flow import Flow
 from tests.cli.conftest import SHORT, Call, call_app
@@ -90,19 +90,10 @@ def test_a_name_that_no_label_has_is_answered_by_the_nearest(cond, message, call
 
 
 def test_a_picture_of_one_type_names_it_in_its_title():
-    asked = Asked(torch.ones(3).long(), None, torch.ones(3).long(), class_names=["B cell", "NK cell"])
-    settings = {
-        "sampler": "euler",
-        "temperature": None,
-        "prior_guidance": None,
-        "guidance": 1.0,
-        "negative": None,
-    }
-    assert title_of("cells", asked, 4, settings) == "cells: NK cell, 4 evaluations, euler"
-    both = Asked(torch.arange(2), None, torch.arange(2), class_names=["B cell", "NK cell"])
-    assert title_of("cells", both, 4, settings) == "cells: 4 evaluations, euler"
+    settings = {"sampler": "euler", "temperature": None, "prior_guidance": None, "guidance": 1.0}
+    one, both = (SampleRequest(None, words={LABEL: names}) for names in (["NK cell"], ["B cell", "NK cell"]))
+    assert title_of("cells", one, 4, settings) == "cells: NK cell, 4 evaluations, euler"
     assert title_of("cells", both, 1, settings) == "cells: 1 evaluation, euler"
-    assert both.names == ["B cell", "NK cell"]
 
 
 def test_cells_hold_vectors_alone(call: Call, run: Path, tmp_path: Path) -> None:

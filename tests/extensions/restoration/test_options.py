@@ -14,7 +14,7 @@ from flowprior import train
 from flowprior.data import Subset, load_data
 from flowprior.errors import InputError, OptionError
 from flowprior.extensions.demo.answer import fields_of
-from flowprior.extensions.restoration.options import GivenImages
+from flowprior.extensions.restoration.options import ImageOptions
 from flowprior.flow import Flow
 from flowprior.pictures import given_pictures
 from tests.cli.conftest import call_app, succeed
@@ -64,7 +64,7 @@ def test_each_file_is_a_row_of_the_picture(saved, tmp_path):
 
 def test_what_is_transparent_is_hidden(tmp_path):
     flow = trained("inpainting")
-    asked = GivenImages([picture(tmp_path / "part.png", "LA")]).read(flow, 1, {})
+    asked = ImageOptions([picture(tmp_path / "part.png", "LA")]).read(flow, 1, {})
     assert asked.cond.shape == (1, 2, 8, 8)
     known = asked.cond[0, 1] > 0
     assert not known[:4].any()
@@ -99,7 +99,7 @@ def test_emoji_are_restored_and_shown_in_colour(task, tmp_path):
         "--out",
         tmp_path / "x.png",
     )
-    asked = GivenImages([tmp_path / "red.png"]).read(flow, 1, {})
+    asked = ImageOptions([tmp_path / "red.png"]).read(flow, 1, {})
     assert asked.cond.shape[1:] == emoji.condition.shape
     assert asked.cond[0, :3, -1, -1].tolist() == [1, -1, -1]
     with Image.open(tmp_path / "x.png") as drawn:
@@ -127,15 +127,15 @@ def test_a_flow_of_labels_and_a_file_that_is_no_picture_are_refused(saved, tmp_p
     text = tmp_path / "low.png"
     text.write_text("no picture")
     with pytest.raises(InputError, match="cannot be decoded as an image"):
-        GivenImages([text]).read(flow, 1, {})
+        ImageOptions([text]).read(flow, 1, {})
     labels = train("digits", prior="gmm", coupling="condot", model="mlp:width=8,depth=1", **SHORT)
     with pytest.raises(OptionError, match="--picture is not possible: this flow's condition is int64 labels"):
-        GivenImages([picture(tmp_path / "other.png")]).read(labels, 1, {})
+        ImageOptions([picture(tmp_path / "other.png")]).read(labels, 1, {})
 
 
 def test_a_label_goes_beside_the_picture(tmp_path):
     flow = trained("super-resolution", ",reads=picture")
-    given = GivenImages([picture(tmp_path / f"low{i}.png") for i in range(2)])
+    given = ImageOptions([picture(tmp_path / f"low{i}.png") for i in range(2)])
     asked = given.read(flow, 3, {"label": "4"})
     assert asked.cond["label"].tolist() == [4] * 6
     assert asked.cond["picture"].shape == (6, 1, 4, 4)
@@ -150,7 +150,7 @@ def test_white_does_not_shine_through_at_the_edge_of_what_is_hidden(tmp_path):
     black[..., 1] = 255
     black[31:72, 31:72, 1] = 0
     Image.fromarray(black, "LA").save(file)
-    cond = GivenImages([file]).read(flow, 1, {}).cond
+    cond = ImageOptions([file]).read(flow, 1, {}).cond
     known = cond[0, 1] > 0
     assert 0 < int((~known).sum()) < 64
     assert float(cond[0, 0][known].max()) < -0.9
@@ -159,7 +159,7 @@ def test_white_does_not_shine_through_at_the_edge_of_what_is_hidden(tmp_path):
 def test_a_flow_of_pictures_says_how_it_is_asked(saved, tmp_path):
     found = call_app("sample", saved, "--out", tmp_path / "x.png")
     assert found.code == 2
-    assert "give pictures as --picture FILE" in found.err
+    assert "flowprior sample --help" in found.err
     assert "--picture FILE" in (saved / "README.md").read_text(encoding="utf-8")
 
 
