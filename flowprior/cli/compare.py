@@ -253,34 +253,38 @@ def _report(out: Path, json: bool, plot: Path | None, **options: str | None) -> 
         counts = {name: len(summary[name]) for name in ("skipped", "failed", "waiting")}
         print_json({"report": str(report), "best": summary["best"], **counts})
         return
-    tables = _tables(summary) if summary["metric"] else []
-    tables += [note] if (note := prior_sentence(summary, summary["metric"])) else []
     counts = [f"{len(summary[name])} {name}" for name in ("failed", "waiting", "skipped") if summary[name]]
-    print_rich(*tables, *([", ".join(counts)] if counts else []), f"the report is in {report}")
-    if plot is not None:
-        print_rich(f"the plot is in {plot}")
+    shown = [
+        _table(summary) if summary["metric"] else "",
+        prior_sentence(summary, summary["metric"]),
+        ", ".join(counts),
+        f"the report is in {report}",
+        f"the plot is in {plot}" if plot is not None else "",
+    ]
+    print_rich(*filter(None, shown))
 
 
-def _tables(summary: dict[str, Any]) -> list[Table]:
-    """Return one table for each sampler: variants against NFE, mean and deviation of the summary's metric."""
+def _table(summary: dict[str, Any]) -> Table:
+    """Return variants against samplers and NFE, with mean and deviation of the summary's metric."""
     from rich.text import Text
 
     from flowprior.report.page import quality_tables
     from flowprior.report.terminal import rich_table
 
-    metric, start, tables = summary["metric"], 0, []
+    metric = summary["metric"]
     found = next(table for table in quality_tables(summary) if table["metric"] == metric)
-    for sampler, width in found["groups"]:
-        place = slice(start, start + width)
-        start += width
-        title = f"{metric} ({found['better']}) on {summary['grid']['data']}, {sampler}"
-        rows = [
-            [row["label"], *(Text(of["value"], "bold" if of["best"] else "") if of else "" for of in cells)]
-            for row in found["rows"]
-            if any(cells := row["cells"][place])
+    samplers = [sampler for sampler, width in found["groups"] for _ in range(width)]
+    several = len(set(samplers)) > 1
+    columns = [f"{of} {nfe}" if several else nfe for of, nfe in zip(samplers, found["columns"], strict=True)]
+    rows = [
+        [
+            row["label"],
+            *(Text(of["value"], "bold" if of["best"] else "") if of else "" for of in row["cells"]),
         ]
-        tables += [rich_table(title, ["evaluations", *found["columns"][place]], [rows])] if width else []
-    return tables
+        for row in found["rows"]
+    ]
+    title = f"{metric} ({found['better']}) on {summary['grid']['data']}, {', '.join(dict.fromkeys(samplers))}"
+    return rich_table(title, ["evaluations", *columns], [rows])
 
 
 def _show_plan(found: Preview, json: bool) -> None:

@@ -129,11 +129,18 @@ def evaluate(
         check_plot(plot)
         if reference is not None and len(reference) > 1:
             raise OptionError("--plot draws a single reference; leave out --plot, or all but one --reference")
-    settings: dict[str, Any] = {
-        "nfe": parse_numbers(nfe, "--nfe", int),
+    counts, numbers = parse_numbers(nfe, "--nfe", int), parse_numbers(seeds, "--seeds", int)
+    guidances = parse_numbers(guidance, "--guidance", float)
+    folder = find_flow(run).folder
+    digest = digest_of(folder)
+    processes = launched_group(device, "evaluate")
+    flow = load_run(run, device)
+    spec = data_spec(flow, data)
+    settings = {
+        "nfe": counts,
         "samplers": None if sampler is None else specs(sampler),
-        "guidances": parse_numbers(guidance, "--guidance", float),
-        "seeds": parse_numbers(seeds, "--seeds", int),
+        "guidances": guidances,
+        "seeds": numbers,
         "samples": samples,
         "members": members,
         "metrics": specs(metrics),
@@ -141,11 +148,6 @@ def evaluate(
     }
     for others in provided:
         settings |= others
-    folder = find_flow(run).folder
-    digest = digest_of(folder)
-    processes = launched_group(device, "evaluate")
-    flow = load_run(run, device)
-    spec = data_spec(flow, data)
     results = sweep_each(
         flow,
         load_data(spec, "train"),
