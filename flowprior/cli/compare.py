@@ -312,10 +312,9 @@ def _table_of_runs(found: Preview) -> Table:
     from flowprior.report.terminal import rich_table
     from flowprior.study.running import STATES
 
-    counts: dict[str, Counter[str]] = {}
-    for run in found.runs:
-        counts.setdefault(run.variant, Counter())[run.state] += 1
-    rows = [[label, *(str(own[state] or "") for state in STATES)] for label, own in counts.items()]
+    counts = Counter((run.variant, run.state) for run in found.runs)
+    variants = dict.fromkeys(run.variant for run in found.runs)
+    rows = [[label, *(str(counts[label, state] or "") for state in STATES)] for label in variants]
     return rich_table(f"runs on {found.grid['data']}", ["variant", *STATES], [rows], title_justify="left")
 
 

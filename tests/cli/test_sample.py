@@ -60,32 +60,31 @@ def test_json_reports_what_was_spent(call: Call, run: Path, tmp_path: Path) -> N
     assert torch.load(tmp_path / "s.pt", weights_only=True)["x"].shape == (3, 1, 8, 8)
 
 
-def test_a_saved_flow_and_a_run_cut_short_will_do(call: Call, run: Path, tmp_path: Path) -> None:
-    cut = tmp_path / "cut"
-    shutil.copytree(run, cut)
-    shutil.rmtree(cut / "flow")
+@pytest.fixture
+def cut(run: Path, tmp_path: Path) -> Path:
+    """The run as it is before its flow is written."""
+    shutil.copytree(run, tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "flow")
+    return tmp_path / "cut"
+
+
+def test_a_saved_flow_and_a_run_cut_short_will_do(run: Path, cut: Path, tmp_path: Path) -> None:
     options = ["--cond", "3", "--count", "2", "--nfe", "1"]
-    whole = drawn(run, tmp_path / "a.npz", *options)["x"]
-    for index, place in enumerate((run / "flow", cut)):
-        assert np.array_equal(drawn(place, tmp_path / f"{index}.npz", *options)["x"], whole)
+    whole, *others = (drawn(place, tmp_path / "s.npz", *options)["x"] for place in (run, run / "flow", cut))
+    assert all(np.array_equal(other, whole) for other in others)
 
 
-@pytest.mark.parametrize("command", ["sample", "evaluate"])
-def test_an_unfinished_run_is_named_in_one_line(call: Call, run: Path, tmp_path: Path, command: str) -> None:
-    cut = tmp_path / "cut"
-    shutil.copytree(run, cut)
-    shutil.rmtree(cut / "flow")
+def test_an_unfinished_run_is_named_in_one_line(call: Call, run: Path, cut: Path, tmp_path: Path) -> None:
     info = json.loads((cut / "info.json").read_text())
     (cut / "info.json").write_text(json.dumps({**info, "status": "interrupted", "step": 12}))
-    options = {"sample": ["--out", tmp_path / "s.npz"], "evaluate": ["--samples", "20"]}[command]
-    answer = call(command, cut, "--nfe", "1", *options)
+    answer = call("sample", cut, "--nfe", "1", "--out", tmp_path / "s.npz")
     assert answer.code == 0, answer.err
     said = [line for line in answer.err.splitlines() if "unfinished" in line]
     assert said == [
         f"flowprior: warning: the run {cut} is unfinished (interrupted at step 12): its newest checkpoint, "
         "of step 12, is used"
     ]
-    assert "unfinished" not in call(command, run, "--nfe", "1", *options).err
+    assert "unfinished" not in call("sample", run, "--nfe", "1", "--out", tmp_path / "s.npz").err
 
 
 def test_a_flow_without_condition(call: Call, tmp_path: Path) -> None:

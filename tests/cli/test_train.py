@@ -15,7 +15,6 @@ from flowprior.storage.lock import FolderLock
 from flowprior.training import RunConfig, TrainingConfig
 from tests.cli.conftest import SHORT, Call
 from tests.flow_folder import weights_of
-from tests.training.test_components import DEFAULTS, X
 
 SMALL = ["--model", "mlp:width=16,depth=1", *SHORT]
 
@@ -148,22 +147,6 @@ def test_resume_wants_to_know_which_run(call: Call, tmp_path: Path) -> None:
     (out / "config.toml").unlink()
     answer = call("train", "--resume", "--out", out)
     assert (answer.code, "config.toml is missing" in answer.err) == (2, True)
-
-
-@pytest.mark.parametrize("kind", DEFAULTS)
-def test_the_default_design_follows_the_condition(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    cond, *taken = DEFAULTS[kind]
-    arrays = {"x": X.numpy()} if cond is None else {"x": X.numpy(), "cond": cond.numpy()}
-    np.savez(tmp_path / "own.npz", **arrays)
-    monkeypatch.chdir(tmp_path)
-    answer = call("train", "--data", "own.npz", *SMALL)
-    assert answer.code == 0, answer.err
-    (run,) = (tmp_path / "runs").iterdir()
-    found = config(run)
-    assert [found["data"], found["prior"], found["coupling"]] == ["own.npz", *taken[:2]]
-    assert "prior {}, coupling {}, prediction {}".format(*taken) in answer.err
 
 
 def test_a_run_that_another_process_trains_is_refused_in_one_line(call: Call, tmp_path: Path) -> None:
