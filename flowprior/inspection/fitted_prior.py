@@ -119,7 +119,7 @@ def log_density(prior: Prior, x: Tensor, cond: Conditions | None) -> float:
 def mean_transport_cost(
     prior: Prior, coupling: Coupling, examples: Examples, generator: torch.Generator
 ) -> float:
-    """Return E‖x1 − x0‖² over at most 2,048 pairs, drawn in batches of 256 or of what the coupling asks for."""
+    """Return E‖x1 − x0‖² of at most 2,048 pairs, drawn 256 at once, or as many as the coupling asks for."""
     x, cond = examples.x[:PAIRS], take(examples.cond, slice(0, PAIRS))
     pairs = draw_pairs(prior, coupling, x, cond, BATCH, generator)
     return sum(float(transport_cost(x0, x1)) * len(x1) for x0, x1 in pairs) / len(x)

@@ -171,7 +171,7 @@ def test_letters_that_no_font_has_are_escaped(
         (["--prompts", "{bytes}"], "expected text in UTF-8"),
         (["--prompts", "{folder}"], "cannot be read"),
         (["--prompts", "/dev/zero"], "cannot be read (it is no regular file)"),
-        ([], "nothing is asked for: this flow's condition is an embedding; write its"),
+        ([], "nothing is asked for: this flow's condition is floating-point embeddings"),
         (["--text", "a", "--seed", str(2**64)], "expected 9223372036854775807 or less"),
         (
             ["--text", "a", "--temperature", "1e38"],
