@@ -132,7 +132,7 @@ def half_share(
     *,
     generator: torch.Generator | None = None,
 ) -> float:
-    """Return the share of the draws of a prior fitted on one half of x that lie nearer to that half than to the other.
+    """Return the share of draws of a prior of one half of x that lie nearer to that half than to the other.
 
     0.5 where it has learned what the halves have in common, 1 where it copies. Each label is halved by itself
     and a draw compared with its own label's data; one with a single example is left out.
