@@ -182,7 +182,7 @@ def _halves(x: Tensor, cond: Conditions | None, generator: torch.Generator | Non
 def prior_picture(
     prior: Prior, examples: Examples, seed: int, *, names: list[str] | None = None, title: str = ""
 ) -> Figure | None:
-    """Return samples of a prior beside its data; None for events that are neither images nor points of the plane.
+    """Return samples of a prior beside its data; None for events that cannot be drawn.
 
     Images: one row for each of at most ten labels, with the mean of the data, the mean of the prior, four
     samples of the prior and four held-out examples. Points: samples of the prior over the data in grey.
