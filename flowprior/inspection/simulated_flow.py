@@ -64,7 +64,7 @@ class SimulatedFlow:
 
     @property
     def score(self) -> float:
-        """The score √(distance · crossing · exp(shift)) at the most steps, with chance's share of the distance."""
+        """The score √(distance · crossing · exp(shift)); the distance of the most steps, above chance."""
         distance = max(self.distance[max(self.distance)], LEAST_DISTANCE)
         return math.sqrt(distance * self.crossing * math.exp(min(self.shift, MOST_SHIFT)))
 
@@ -112,7 +112,9 @@ def simulate_flow(
 
 
 def energy_coefficient(x: Tensor, y: Tensor) -> float:
-    """Return the unbiased energy distance 2E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖ over 2E‖X − Y‖ (Székely & Rizzo 2013).
+    """Return the unbiased energy distance 2E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖, over 2E‖X − Y‖.
+
+    Székely & Rizzo (2013).
 
     Args:
         x: ``[n, d]``.
@@ -174,7 +176,7 @@ def _rows(examples: Examples, pairs: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def _centres(examples: Examples) -> tuple[Tensor, Tensor]:
-    """Return means of the data under each row's condition, ``[N, D]`` and ``[M, D]``, which a network knows."""
+    """Return the data means under each row's condition, ``[N, D]`` and ``[M, D]``, which a network knows."""
     x, labels, held_out = examples.x.flatten(1).double(), examples.labels, examples.held_out_labels
     if labels is None or held_out is None:
         if examples.cond is not None:
