@@ -225,7 +225,7 @@ def _import_hooks(grid: Path | None, out: Path, allowed: bool) -> None:
 
 
 def _run(grid: Grid, out: Path, json: bool) -> Outcome:
-    """Run the grid; beside JSON nothing is said of it but which runs failed."""
+    """Run the grid; with JSON, print nothing of it but which runs failed."""
     from flowprior.study import run_grid
 
     if not json:

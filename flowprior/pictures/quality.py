@@ -41,10 +41,9 @@ _SPEC = re.compile(r"([\w.-]+):\w+=\S*[^\s,]")
 
 def quality(
     settings: Mapping[str, Values],
-    metric: str = "",
+    metric: str = "value",
     *,
     better: str = "lower",
-    unit: str = "",
     real_data: float | None = None,
     title: str = "",
 ) -> Figure:
@@ -56,9 +55,8 @@ def quality(
 
     Args:
         settings: name of a setting -> its values; options that all settings share are left out of the names.
-        metric: what the values are, such as ``"W2²"``.
+        metric: the name of the values, such as ``"W2²"``, with their unit where they have one.
         better: ``"lower"``, ``"higher"`` or ``""``.
-        unit: of the values, where they have one, such as ``"bits per dimension"``.
         real_data: the same metric of as many real data, as a dotted line.
         title: of the picture.
 
@@ -79,8 +77,7 @@ def quality(
     axes = figure.subplots()
     draw_curves(axes, curves, better=better, level=real_data)
     axes.set_xlabel(evaluations_label(any(0 in own for own in settings.values())))
-    about = ", ".join(filter(None, (metric or "value", unit)))
-    axes.set_ylabel(f"{about} ({BETTER[better]})" if better else about, parse_math=False)
+    axes.set_ylabel(f"{metric} ({BETTER[better]})" if better else metric, parse_math=False)
     name_below(axes)
     if title:
         figure.suptitle(clipped(title, LONGEST_TITLE), fontsize=11, parse_math=False)

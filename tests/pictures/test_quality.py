@@ -27,7 +27,7 @@ def curves(figure: Figure) -> list[Any]:
 
 
 def test_both_axes_say_what_they_are_and_which_side_is_better() -> None:
-    axes = quality(DISTANCES, "W2²", unit="squared pixels").axes[0]
+    axes = quality(DISTANCES, "W2², squared pixels").axes[0]
     assert axes.get_ylabel() == "W2², squared pixels (lower is better)"
     assert axes.get_xlabel() == "NFE (0: the prior alone)"
     without = {name: {n: v for n, v in own.items() if n} for name, own in DISTANCES.items()}
