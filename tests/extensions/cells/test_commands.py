@@ -73,10 +73,6 @@ def test_a_name_that_no_label_has_is_answered_by_the_nearest(cond, message, cell
     assert message in answer.err
 
 
-@pytest.mark.parametrize(
-    ("labels", "nfe", "title"),
-    [([1, 1, 1], 4, "cells: NK cell, 4 evaluations, euler"), ([0, 1], 1, "cells: 1 evaluation, euler")],
-)
 def test_a_picture_of_one_type_names_it_in_its_title():
     settings = {"sampler": "euler", "temperature": None, "prior_guidance": None, "guidance": 1.0}
     one, both = (SampleRequest(None, words={LABEL: names}) for names in (["NK cell"], ["B cell", "NK cell"]))
