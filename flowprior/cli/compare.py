@@ -225,7 +225,7 @@ def _import_hooks(grid: Path | None, out: Path, allowed: bool) -> None:
 
 
 def _run(grid: Grid, out: Path, json: bool) -> Outcome:
-    """Run the grid; with JSON, print nothing of it but which runs failed."""
+    """Run the grid; beside JSON nothing is said of it but which runs failed."""
     from flowprior.study import run_grid
 
     if not json:
@@ -253,38 +253,34 @@ def _report(out: Path, json: bool, plot: Path | None, **options: str | None) -> 
         counts = {name: len(summary[name]) for name in ("skipped", "failed", "waiting")}
         print_json({"report": str(report), "best": summary["best"], **counts})
         return
+    tables = _tables(summary) if summary["metric"] else []
+    tables += [note] if (note := prior_sentence(summary, summary["metric"])) else []
     counts = [f"{len(summary[name])} {name}" for name in ("failed", "waiting", "skipped") if summary[name]]
-    shown = [
-        _table(summary) if summary["metric"] else "",
-        prior_sentence(summary, summary["metric"]),
-        ", ".join(counts),
-        f"the report is in {report}",
-        f"the plot is in {plot}" if plot is not None else "",
-    ]
-    print_rich(*filter(None, shown))
+    print_rich(*tables, *([", ".join(counts)] if counts else []), f"the report is in {report}")
+    if plot is not None:
+        print_rich(f"the plot is in {plot}")
 
 
-def _table(summary: dict[str, Any]) -> Table:
-    """Return variants against samplers and NFE, with mean and deviation of the summary's metric."""
+def _tables(summary: dict[str, Any]) -> list[Table]:
+    """Return one table for each sampler: variants against NFE, mean and deviation of the summary's metric."""
     from rich.text import Text
 
     from flowprior.report.page import quality_tables
     from flowprior.report.terminal import rich_table
 
-    metric = summary["metric"]
+    metric, start, tables = summary["metric"], 0, []
     found = next(table for table in quality_tables(summary) if table["metric"] == metric)
-    samplers = [sampler for sampler, width in found["groups"] for _ in range(width)]
-    several = len(set(samplers)) > 1
-    columns = [f"{of} {nfe}" if several else nfe for of, nfe in zip(samplers, found["columns"], strict=True)]
-    rows = [
-        [
-            row["label"],
-            *(Text(of["value"], "bold" if of["best"] else "") if of else "" for of in row["cells"]),
+    for sampler, width in found["groups"]:
+        place = slice(start, start + width)
+        start += width
+        title = f"{metric} ({found['better']}) on {summary['grid']['data']}, {sampler}"
+        rows = [
+            [row["label"], *(Text(of["value"], "bold" if of["best"] else "") if of else "" for of in cells)]
+            for row in found["rows"]
+            if any(cells := row["cells"][place])
         ]
-        for row in found["rows"]
-    ]
-    title = f"{metric} ({found['better']}) on {summary['grid']['data']}, {', '.join(dict.fromkeys(samplers))}"
-    return rich_table(title, ["evaluations", *columns], [rows])
+        tables += [rich_table(title, ["evaluations", *found["columns"][place]], [rows])] if width else []
+    return tables
 
 
 def _show_plan(found: Preview, json: bool) -> None:
@@ -312,9 +308,10 @@ def _table_of_runs(found: Preview) -> Table:
     from flowprior.report.terminal import rich_table
     from flowprior.study.running import STATES
 
-    counts = Counter((run.variant, run.state) for run in found.runs)
-    variants = dict.fromkeys(run.variant for run in found.runs)
-    rows = [[label, *(str(counts[label, state] or "") for state in STATES)] for label in variants]
+    counts: dict[str, Counter[str]] = {}
+    for run in found.runs:
+        counts.setdefault(run.variant, Counter())[run.state] += 1
+    rows = [[label, *(str(own[state] or "") for state in STATES)] for label, own in counts.items()]
     return rich_table(f"runs on {found.grid['data']}", ["variant", *STATES], [rows], title_justify="left")
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from flowprior.errors import CouplingError
 from flowprior.study import load_grid
 from tests.cli.conftest import Call
 
@@ -83,17 +84,41 @@ def test_a_dry_run_says_what_is_done_and_what_is_left(call: Call, compared: Path
     assert sorted(compared.rglob("*")) == before
 
 
-def test_report_only_writes_it_anew_and_plots_the_values(call: Call, compared: Path, tmp_path: Path) -> None:
+def test_report_only_writes_it_anew(call: Call, compared: Path) -> None:
     report = compared / "report.html"
     before = report.read_bytes()
     report.unlink()
+    assert call("compare", "--out", compared, "--report-only").code == 0
+    assert report.read_bytes() == before
+
+
+def test_the_values_are_drawn_as_the_files_ending_says(call: Call, compared: Path, tmp_path: Path) -> None:
     answer = call("compare", "--out", compared, "--report-only", "--plot", tmp_path / "q.svg")
     assert answer.code == 0, answer.err
-    assert report.read_bytes() == before
     assert "the plot is in" in answer.out
     assert ">NFE, evaluations of the network<" in (tmp_path / "q.svg").read_text()
     refused = call("compare", "--out", compared, "--report-only", "--plot", tmp_path / "q.txt")
     assert (refused.code, len(refused.err.strip().splitlines())) == (2, 1)
+
+
+def test_a_failed_cell_is_one_line_and_exit_code_one(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flowprior.study import running
+
+    complete_run = running.complete_run
+
+    def failing(cell, *arguments):  # type: ignore[no-untyped-def]
+        if cell.variant.label.startswith("two"):
+            raise CouplingError("no plan")
+        return complete_run(cell, *arguments)
+
+    monkeypatch.setattr(running, "complete_run", failing)
+    answer = call("compare", *GRID, "--seeds", "1", "--out", tmp_path / "out")
+    assert answer.code == 1
+    assert "failed two + condot, seed 0: no plan" in answer.err.splitlines()
+    assert "1 failed" in answer.out
+    assert "no plan" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_what_is_refused_is_said_and_exit_code_zero(call: Call, tmp_path: Path) -> None:
