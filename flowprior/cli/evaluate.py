@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +18,7 @@ from flowprior.cli.options import (
     Run,
     data_spec,
     load_run,
-    parse_integers,
+    parse_numbers,
 )
 from flowprior.errors import OptionError
 
@@ -128,8 +127,8 @@ def evaluate(
         check_plot(plot)
         if reference is not None and len(reference) > 1:
             raise OptionError("--plot draws a single reference; leave out --plot, or all but one --reference")
-    counts, numbers = parse_integers(nfe, "--nfe"), parse_integers(seeds, "--seeds")
-    guidances = _numbers(guidance, "--guidance")
+    counts, numbers = parse_numbers(nfe, "--nfe", int), parse_numbers(seeds, "--seeds", int)
+    guidances = parse_numbers(guidance, "--guidance", float)
     folder = find_flow(run).folder
     digest = digest_of(folder)
     processes = launched_group(device, "evaluate")
@@ -170,7 +169,7 @@ def evaluate(
 
 
 def references(given: list[str] | None, default: str) -> dict[str, str]:
-    """name -> spec of the references, ``spec`` or ``name=spec``; a single one without a name is ``test``.
+    """Return name -> spec of the references, ``spec`` or ``name=spec``; ``test`` is the name of a single one.
 
     Raises:
         OptionError: a name that is given twice.
@@ -186,7 +185,7 @@ def references(given: list[str] | None, default: str) -> dict[str, str]:
 
 
 def specs(text: str) -> list[str]:
-    """Names and specs separated by commas: a piece ``key=value`` belongs to the spec before it."""
+    """Return names and specs separated by commas: a piece ``key=value`` belongs to the spec before it."""
     found: list[str] = []
     for piece in filter(None, (part.strip() for part in text.split(","))):
         name, equals, _ = piece.partition("=")
@@ -194,21 +193,4 @@ def specs(text: str) -> list[str]:
             found[-1] += f",{piece}"
         else:
             found.append(piece)
-    return found
-
-
-def _numbers(text: str, option: str) -> list[float]:
-    """Finite numbers separated by commas.
-
-    Raises:
-        OptionError: something else.
-    """
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if not found or not all(math.isfinite(number) for number in found):
-        raise OptionError(
-            f"{option}={text!r} is not possible; write finite numbers with commas between them, such as 1,2.5"
-        )
     return found

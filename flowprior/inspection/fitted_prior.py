@@ -28,12 +28,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DENSITY_ROWS = 2000
+"""The largest number of held-out rows whose density is taken."""
 PAIRS = 2048
-OT_BATCH = 256
+"""The largest number of pairs of which the transport cost is the mean."""
+BATCH = 256
+"""The number of pairs that a coupling draws at once."""
 HALVED = 4000
+"""The largest number of rows that are halved."""
 FEWEST_HALVED = 4
+"""The fewest rows that are halved."""
 MOST_CONDITIONS, SAMPLES, POINTS = 10, 4, 2000
-"""Labels, samples of each and points of a figure."""
+"""The largest numbers of labels, samples of each and points of a figure."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class FittedPrior:
 
 
 def fit_prior(spec: str, examples: Examples, seed: int) -> tuple[Prior, FittedPrior]:
-    """The prior of a specification, fitted and measured.
+    """Return the prior of a specification, fitted and measured.
 
     Raises:
         FlowpriorError: an unknown name, or a prior that cannot serve these data.
@@ -83,7 +88,7 @@ def fit_prior(spec: str, examples: Examples, seed: int) -> tuple[Prior, FittedPr
 
 
 def _share_of_copies(spec: str, examples: Examples, seed: int) -> float:
-    """The half share on at most 4,000 examples, or nan where half of them are too few for the prior."""
+    """Return the half share of at most 4,000 examples, or nan where half of these are too few."""
     rows, generator = slice(0, HALVED), torch.Generator().manual_seed(seed)
     with warnings.catch_warnings(), suppress(InputError):
         warnings.simplefilter("ignore", RuntimeWarning)  # of few examples, as the fit on all of them warns
@@ -114,9 +119,9 @@ def log_density(prior: Prior, x: Tensor, cond: Conditions | None) -> float:
 def mean_transport_cost(
     prior: Prior, coupling: Coupling, examples: Examples, generator: torch.Generator
 ) -> float:
-    """E‖x1 − x0‖² over at most 2,048 pairs, drawn in batches of 256 or of what the coupling asks for."""
+    """Return E‖x1 − x0‖² of at most 2,048 pairs, drawn 256 at once, or as many as the coupling asks for."""
     x, cond = examples.x[:PAIRS], take(examples.cond, slice(0, PAIRS))
-    pairs = draw_pairs(prior, coupling, x, cond, OT_BATCH, generator)
+    pairs = draw_pairs(prior, coupling, x, cond, BATCH, generator)
     return sum(float(transport_cost(x0, x1)) * len(x1) for x0, x1 in pairs) / len(x)
 
 
@@ -127,7 +132,7 @@ def half_share(
     *,
     generator: torch.Generator | None = None,
 ) -> float:
-    """Share of the draws of a prior fitted on one half of x that lie nearer to that half than to the other.
+    """Return the share of draws of a prior of one half of x that lie nearer to that half than to the other.
 
     0.5 where it has learned what the halves have in common, 1 where it copies. Each label is halved by itself
     and a draw compared with its own label's data; one with a single example is left out.
@@ -157,14 +162,14 @@ def half_share(
 
 
 def _groups(cond: Conditions | None, count: int) -> Tensor:
-    """The groups that are halved by themselves: labels ``[N]``, or zeros."""
+    """Return the groups that are halved by themselves: labels ``[N]``, or zeros."""
     if not isinstance(cond, Tensor) or cond.is_floating_point() or cond.dim() != 1:
         return torch.zeros(count, dtype=torch.long)
     return cond.cpu()
 
 
 def _halves(x: Tensor, cond: Conditions | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Two lists of as many rows, whose labels agree place by place."""
+    """Return two lists of as many rows, whose labels agree place by place."""
     order = torch.randperm(len(x), generator=generator)
     groups = _groups(cond, len(x))
     parts = [order[groups[order] == label] for label in groups.unique()]
@@ -177,7 +182,7 @@ def _halves(x: Tensor, cond: Conditions | None, generator: torch.Generator | Non
 def prior_picture(
     prior: Prior, examples: Examples, seed: int, *, names: list[str] | None = None, title: str = ""
 ) -> Figure | None:
-    """Samples of a prior beside its data; None for events that are neither images nor points of the plane.
+    """Return samples of a prior beside its data; None for events that cannot be drawn.
 
     Images: one row for each of at most ten labels, with the mean of the data, the mean of the prior, four
     samples of the prior and four held-out examples. Points: samples of the prior over the data in grey.

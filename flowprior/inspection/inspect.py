@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -22,9 +22,6 @@ from flowprior.pictures import save_figure
 from flowprior.priors import Prior
 from flowprior.progress.stages import showing, stage
 from flowprior.storage.writing import write_json
-
-if TYPE_CHECKING:
-    import pandas
 
 PAIRS = 2048
 """The largest number of held-out pairs on which the source mismatch is measured."""
@@ -99,12 +96,6 @@ class Inspection(Shown):
     def tables(self) -> list[Table]:
         records = self._records()
         return [Table(list(records[0]), [list(record.values()) for record in records])]
-
-    def to_pandas(self) -> pandas.DataFrame:
-        """Return a row for each pairing, best first, with the values of its prior (extra ``plot``)."""
-        import pandas
-
-        return pandas.DataFrame(self._records())
 
     def _records(self) -> list[dict[str, Any]]:
         """Return one record for each pairing, with the values of its prior."""

@@ -63,7 +63,7 @@ def test_a_writer_that_cannot_be_loaded_is_answered_in_one_line(monkeypatch: pyt
     with pytest.raises(
         OptionError, match=r"writing 'a.xyz' needs 'xyz' of flowprior.writers, which cannot be"
     ):
-        samples_file.writer_of("a.xyz")
+        samples_file.writer_of(Path("a.xyz"))
 
 
 def test_a_broken_provider_and_an_option_that_is_taken_are_skipped_with_a_line() -> None:

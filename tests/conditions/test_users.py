@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from flowprior import Flow, evaluate
-from flowprior.cli.options import parse_conditions
 from flowprior.cli.samples_file import save_samples
 from flowprior.conditions import Condition, Parts
 from flowprior.conditions.rows import equal, rows
 from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.data.base import as_data
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import InputError
 from flowprior.inspection import inspect_priors
 from flowprior.models import build_model
 from flowprior.paths import Path
@@ -70,16 +69,8 @@ def test_samples_are_written_with_their_parts_and_read_as_data(suffix, tmp_path)
     stored = as_data(path)
     assert stored.condition == Condition.of(COND)
     assert isinstance(cond, Parts)
-    save_samples(tmp_path / "points.png", points(), COND)
-    assert (tmp_path / "points.png").stat().st_size > 1000
 
 
 def test_a_prior_is_inspected_on_parts(data):
     found = inspect_priors(data, ["gmm"], ["condot", "ot"], steps=1)
     assert len(found.pairings) == 2
-
-
-def test_the_command_line_says_what_the_condition_is():
-    with pytest.raises(OptionError, match=r"condition is parts caption: .*call flow.sample") as caught:
-        parse_conditions("3", Condition.of(COND), None)
-    assert "\n" not in str(caught.value)

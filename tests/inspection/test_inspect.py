@@ -74,8 +74,7 @@ def test_nothing_to_inspect_is_refused(three_modes):
         inspect_priors(three_modes, ["gaussian"], ["posterior"])
 
 
-def test_prompt_notebook_pandas_and_reason_show_the_best_pairing_first(found):
-    pytest.importorskip("pandas")
+def test_prompt_notebook_and_reason_show_the_best_pairing_first(found):
     inspection, _ = found
     best, after, *_ = inspection.pairings
     shown = repr(inspection)
@@ -85,7 +84,3 @@ def test_prompt_notebook_pandas_and_reason_show_the_best_pairing_first(found):
     lowest, other = inspection.reason.split("; ")
     assert lowest.startswith(f"{best.prior} + {best.coupling} has the score {best.score:.4g}, the lowest")
     assert other == f"next comes {after.prior} + {after.coupling} with {after.score:.4g}"
-    table = inspection.to_pandas()
-    assert list(table["coupling"]) == [pairing.coupling for pairing in inspection.pairings]
-    assert list(table["score"]) == [pairing.score for pairing in inspection.pairings]
-    assert table["log_density"].notna().all()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from flowprior.cli.asked import Asked
+from flowprior.cli.conditions import LABEL, SampleRequest
 from flowprior.cli.samples_file import title_of
 from flowprior.flow import Flow
 from tests.cli.conftest import SHORT, call_app, drawn, succeed
@@ -73,16 +73,11 @@ def test_a_name_that_no_label_has_is_answered_by_the_nearest(cond, message, cell
     assert message in answer.err
 
 
-@pytest.mark.parametrize(
-    ("labels", "nfe", "title"),
-    [([1, 1, 1], 4, "cells: NK cell, 4 evaluations, euler"), ([0, 1], 1, "cells: 1 evaluation, euler")],
-)
-def test_a_picture_of_one_type_names_it_in_its_title(labels, nfe, title):
-    cond = torch.tensor(labels)
-    asked = Asked(cond, None, cond, class_names=["B cell", "NK cell"])
-    neutral = dict.fromkeys(("temperature", "prior_guidance", "negative"))
-    assert title_of("cells", asked, nfe, neutral | {"sampler": "euler", "guidance": 1.0}) == title
-    assert asked.names == ["B cell", "NK cell"]
+def test_a_picture_of_one_type_names_it_in_its_title():
+    settings = {"sampler": "euler", "temperature": None, "prior_guidance": None, "guidance": 1.0}
+    one, both = (SampleRequest(None, words={LABEL: names}) for names in (["NK cell"], ["B cell", "NK cell"]))
+    assert title_of("cells", one, 4, settings) == "cells: NK cell, 4 evaluations, euler"
+    assert title_of("cells", both, 1, settings) == "cells: 1 evaluation, euler"
 
 
 def test_cells_hold_vectors_alone(run: Path, tmp_path: Path) -> None:

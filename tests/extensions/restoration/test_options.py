@@ -15,7 +15,7 @@ from flowprior import train
 from flowprior.data import Data, Subset, load_data
 from flowprior.errors import InputError, OptionError
 from flowprior.extensions.demo.answer import fields_of
-from flowprior.extensions.restoration.options import GivenImages
+from flowprior.extensions.restoration.options import ImageOptions
 from flowprior.flow import Flow
 from flowprior.pictures import given_pictures
 from tests.cli import conftest as cli
@@ -71,7 +71,7 @@ def test_each_file_is_a_row_of_the_picture(saved, tmp_path):
 
 
 def test_what_is_transparent_is_hidden(hidden, tmp_path):
-    cond = GivenImages([picture(tmp_path / "part.png", "LA")]).read(hidden, 1, {}).cond
+    cond = ImageOptions([picture(tmp_path / "part.png", "LA")]).read(hidden, 1, {}).cond
     assert cond.shape == (1, 2, 8, 8)
     known = cond[0, 1] > 0
     assert not known[:4].any()
@@ -85,7 +85,7 @@ def test_white_does_not_shine_through_at_the_edge_of_what_is_hidden(hidden, tmp_
     black[..., 1] = 255
     black[31:72, 31:72, 1] = 0
     Image.fromarray(black, "LA").save(tmp_path / "black.png")
-    grey, known = GivenImages([tmp_path / "black.png"]).read(hidden, 1, {}).cond[0]
+    grey, known = ImageOptions([tmp_path / "black.png"]).read(hidden, 1, {}).cond[0]
     assert 0 < int((known < 0).sum()) < 64
     assert float(grey[known > 0].max()) < -0.9
 
@@ -98,7 +98,7 @@ def test_emoji_are_restored_and_shown_in_colour(task, tmp_path):
     red[:32, :32, 3] = 0
     Image.fromarray(red if task == "inpainting" else red[..., :3]).save(file)
     succeed("sample", tmp_path / "run", "--picture", file, "--count", "2", "--out", tmp_path / "x.png")
-    cond = GivenImages([file]).read(flow, 1, {}).cond
+    cond = ImageOptions([file]).read(flow, 1, {}).cond
     assert cond.shape[1:] == emoji.condition.shape
     assert cond[0, :3, -1, -1].tolist() == [1, -1, -1]
     with Image.open(tmp_path / "x.png") as image:
@@ -112,7 +112,7 @@ def test_emoji_are_restored_and_shown_in_colour(task, tmp_path):
         (["--picture", "low.png", "--text", "a"], "--picture and --text"),
         (["--picture", "low.png", "--part", "size=3"], "leave --part size out"),
         (["--picture", "text.png"], "cannot be decoded as an image"),
-        ([], "give pictures as --picture FILE"),
+        ([], "flowprior sample --help"),
     ],
 )
 def test_what_is_no_picture_alone_is_refused(saved, tmp_path, monkeypatch, more, message):
@@ -126,14 +126,14 @@ def test_what_is_no_picture_alone_is_refused(saved, tmp_path, monkeypatch, more,
 
 def test_a_flow_of_labels_takes_no_picture_and_the_demo_none_at_all(tiny_flow, low, tmp_path):
     with refused("--picture is not possible: this flow's condition is int64 labels", OptionError):
-        GivenImages([picture(tmp_path / "other.png")]).read(tiny_flow, 1, {})
+        ImageOptions([picture(tmp_path / "other.png")]).read(tiny_flow, 1, {})
     with refused("cannot be entered on the page; use flowprior sample --picture", InputError):
         fields_of(low)
 
 
 def test_a_label_goes_beside_the_picture(tmp_path):
     flow = trained("restoration:of=digits,factor=2,with_label=true", ",reads=picture")
-    given = GivenImages([picture(tmp_path / f"low{i}.png") for i in range(2)])
+    given = ImageOptions([picture(tmp_path / f"low{i}.png") for i in range(2)])
     asked = given.read(flow, 3, {"label": "4"})
     assert asked.cond["label"].tolist() == [4] * 6
     assert asked.cond["picture"].shape == (6, 1, 4, 4)

@@ -62,13 +62,13 @@ def test_the_data_have_both_parts() -> None:
 def test_a_caption_in_a_style_by_name_number_and_from_python(styled: Path, tmp_path: Path) -> None:
     label = STYLES.index("noto")
     options = ["--text", "a sleepy cat", "--n", "2", "--seed", "3", "--nfe", "2"]
-    found = drawn(styled, tmp_path / "a.npz", *options, "--style", "noto")
+    found = drawn(styled, tmp_path / "a.npz", *options, "--part", "style=noto")
     assert found["x"].shape == (2, 3, 32, 32)
     assert found["cond.style"].tolist() == [label, label]
     np.testing.assert_allclose(found["cond.caption"], Stand().encode(["a sleepy cat"] * 2).pooled)
-    for style in (["--style", str(label)], ["--part", "style=noto"]):
-        assert np.array_equal(drawn(styled, tmp_path / "b.npz", *options, *style)["x"], found["x"])
-    other = drawn(styled, tmp_path / "c.npz", *options, "--style", "twemoji")
+    again = drawn(styled, tmp_path / "b.npz", *options, "--part", f"style={label}")
+    assert np.array_equal(again["x"], found["x"])
+    other = drawn(styled, tmp_path / "c.npz", *options, "--part", "style=twemoji")
     assert not np.array_equal(other["x"], found["x"])
     for value in ("noto", torch.tensor([label] * 2)):
         cond = {"caption": "a sleepy cat", "style": value}
@@ -78,32 +78,28 @@ def test_a_caption_in_a_style_by_name_number_and_from_python(styled: Path, tmp_p
 
 def test_several_styles_are_rows_of_their_own(styled: Path, tmp_path: Path) -> None:
     captions = ["--nfe", "2", "--text", "a cat", "--text", "a dog"]
-    found = drawn(styled, tmp_path / "s.npz", *captions, "--style", "noto,twemoji", "--n", "2")
+    found = drawn(styled, tmp_path / "s.npz", *captions, "--part", "style=noto,twemoji", "--n", "2")
     noto, twemoji = STYLES.index("noto"), STYLES.index("twemoji")
     assert found["cond.style"].tolist() == 2 * [noto, noto, twemoji, twemoji]
     cats, dogs = found["cond.caption"][:4], found["cond.caption"][4:]
     assert (cats == cats[0]).all()
     assert not (cats[0] == dogs[0]).all()
-    every = drawn(styled, tmp_path / "t.npz", "--text", "a cat", "--style", "all", "--n", "1", "--nfe", "2")
+    every = drawn(styled, tmp_path / "t.npz", "--text", "a cat", "--part", "style=all", "--n", "1")
     assert every["cond.style"].tolist() == list(range(len(STYLES)))
 
 
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--text", "a cat"], "a part 'style', too; add --style NAME, one of "),
-        (["--style", "noto"], "a part 'caption' of texts, too; add --text"),
-        (["--text", "a cat", "--style", "notto"], "no label is named 'notto'; did you mean 'noto'? known: "),
-        (["--text", "a cat", "--style", "7"], "no label is named '7'; known: "),
-        (
-            ["--text", "a cat", "--part", "stile=noto"],
-            "--part stile: no part of labels of this name; did",
-        ),
-        (["--text", "a cat", "--part", "caption=x"], "write captions as --text"),
+        (["--text", "a cat"], "without 'style'"),
+        (["--part", "style=noto"], "without 'caption'"),
+        (["--text", "a cat", "--part", "style=notto"], "no label is named 'notto'; did you mean 'noto'?"),
+        (["--text", "a cat", "--part", "stile=noto"], "no part of labels of this name; did you mean 'style'"),
+        (["--text", "a cat", "--part", "caption=x"], "--part caption: no part of labels of this name"),
         (["--text", "a cat", "--part", "noto"], "--part 'noto' is not possible; write NAME=VALUE"),
-        (["--text", "a", "--style", "noto", "--part", "style=noto"], "the part 'style' is given twice"),
-        (["--cond", "1", "--style", "noto"], "--part (--style) and --cond exclude each other"),
-        (["--cond", "1"], "write captions as --text and labels as --part NAME=VALUE"),
+        (["--text", "a", "--part", "style=a", "--part", "style=b"], "the part 'style' is given twice"),
+        (["--cond", "1", "--part", "style=noto"], "--part and --cond exclude each other"),
+        (["--cond", "1"], "flowprior sample --help"),
     ],
 )
 def test_mistakes_are_one_line(
