@@ -1,8 +1,7 @@
 """Build script; everything that is not code stands in pyproject.toml.
 
-It puts the native extension of ``csrc/`` and the record of its build into the package, and the README into
-its metadata. ``FLOWPRIOR_BUILD`` says whether to build it: ``auto`` (default), ``cpu``, ``cuda`` or ``none``;
-see ``csrc/build.py``.
+It puts the native extension of ``csrc/`` and the record of its build into the package. ``FLOWPRIOR_BUILD``
+says whether to build it: ``auto`` (default), ``cpu``, ``cuda`` or ``none``; see ``csrc/build.py``.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT))
 
 from csrc.build import RECORD, install, wanted  # noqa: E402
-from csrc.index_page import read_index_page  # noqa: E402
 from csrc.parameters import module_name  # noqa: E402
 from csrc.toolchain import BuildError  # noqa: E402
 
@@ -63,8 +61,6 @@ class Wheel(bdist_wheel):
 
 
 setup(
-    long_description=read_index_page(ROOT / "README.md"),
-    long_description_content_type="text/markdown",
     ext_modules=[Extension("flowprior._C", sources=[])],
     cmdclass={"build_ext": BuildNative, "bdist_wheel": Wheel},
 )

@@ -1,7 +1,8 @@
 """Compare what a reader has to carry with .ci/size.json: python .ci/size.py, or --write to lower the record.
 
-Python counts as statements, so that docstrings and layout cost nothing, csrc/ as lines, docs/ as words, and
-stored results as kilobytes. Prints each count beside its record and exits with 1 where one is above it.
+Python counts as statements, so that docstrings and layout cost nothing, csrc/ as lines, docs/ as words,
+stored results as kilobytes, and what the packages list in ``__all__`` as public names. Prints each count
+beside its record and exits with 1 where one is above it.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ def measure(files: list[Path]) -> dict[str, int]:
             part = "extensions" if file.parts[:2] == ("flowprior", "extensions") else top
             counts[f"{part} statements"] += statements((ROOT / file).read_text(encoding="utf-8"))
             counts["flowprior files"] += part == "flowprior"
+        if file.parts[0] == "flowprior" and file.name == "__init__.py":
+            counts["public names"] += len(public_names((ROOT / file).read_text(encoding="utf-8")))
         if top == "csrc":
             counts["csrc lines"] += len((ROOT / file).read_text(encoding="utf-8").splitlines())
         if file.parts[:2] == ("benchmarks", "results"):
@@ -57,6 +60,16 @@ def statements(source: str) -> int:
     """The number of statements of a module, docstrings left out."""
     found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
     return sum(not is_docstring(node) for node in found)
+
+
+def public_names(source: str) -> list[str]:
+    """Return the names that a module lists in ``__all__``."""
+    lists = [
+        node.value
+        for node in ast.parse(source).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    return [name for names in lists for name in ast.literal_eval(names)]
 
 
 def is_docstring(node: ast.stmt) -> bool:

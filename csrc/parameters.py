@@ -40,7 +40,7 @@ WARNINGS = ("-Wall", "-Wextra", "-Wshadow")
 HOST = ("-std=c++20", "-O3", "-fPIC", "-fvisibility=hidden", "-fvisibility-inlines-hidden", *WARNINGS)
 # Vector code needs the compiler free of errno and traps; results must not depend on whether it contracts.
 ARITHMETIC = ("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-fopenmp-simd")
-AVX2 = ("-mavx2", "-mfma", "-mf16c", "-mbmi2")
+AVX2 = ("-mavx2", "-mfma", "-mbmi2")
 DEVICE = ("-std=c++20", "-O3", "-cudart=static", "-Xptxas", "-v,-warn-spills")
 
 

@@ -80,6 +80,26 @@ class TrainingDiverged(FlowpriorError):
     """A loss that became NaN or infinite; the last good checkpoint is kept."""
 
 
+class TrainingInterrupted(SystemExit):
+    """The end of a training before its last step, after a checkpoint was saved.
+
+    A ``SystemExit``: a script that does not catch it ends without a stack trace, and what waits for it does
+    not go on with half a training. Its code is the one that shells give to a process that a signal ended (130
+    for SIGINT, 138 for SIGUSR1, 143 for SIGTERM), or 124 at the limit of time, as ``timeout`` has it.
+
+    Args:
+        message: one line.
+        code: the exit code of the process.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(code)
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
 def import_extra(name: str, extra: str, what: str) -> Any:
     """Return the module ``name``, which ``extra`` brings.
 

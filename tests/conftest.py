@@ -20,10 +20,9 @@ import torch
 from torch import Tensor
 
 from flowprior.data import Data, load_data
-from flowprior.evaluation import request
 from flowprior.features.classifier import Classifier, data_classifier
 from flowprior.flow import Flow
-from flowprior.training import measures, train
+from flowprior.training import batches, train
 
 torch.set_num_threads(1)
 torch.set_warn_always(True)  # in every test that causes a warning, not in the first alone: it is an error
@@ -98,17 +97,11 @@ def without_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def warned_of_nothing_yet() -> None:
-    """What is said once a process of few test examples is said in every test that causes it."""
-    request.warn_once.cache_clear()
-
-
 @pytest.fixture(scope="session", autouse=True)
 def short_measures() -> Iterator[None]:
     """Every run measures its starts on 256 examples, not 2,048, which takes longer than a short training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measures, "EXAMPLES", 256)
+        patch.setattr(batches, "EXAMPLES", 256)
         yield
 
 

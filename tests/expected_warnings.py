@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-UNCONVERGED = pytest.mark.filterwarnings(
-    "ignore:learned-mean.fit. the mapper has not converged:RuntimeWarning"
-)
 FEW_EXAMPLES = pytest.mark.filterwarnings(
     r"ignore:\S+\.fit. (label|each of labels) .* (one example|fewer examples):RuntimeWarning"
 )

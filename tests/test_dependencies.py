@@ -7,7 +7,6 @@ import re
 import shlex
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -41,14 +40,6 @@ def declared(*extras: str) -> set[str]:
     return {plain(re.split(r"[^\w.-]", line)[0]) for line in lines}
 
 
-def statements(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """Statements and those inside them."""
-    for node in nodes:
-        yield node
-        for part in ("body", "orelse", "finalbody", "handlers"):
-            yield from statements(getattr(node, part, ()))
-
-
 @cache
 def imported(path: Path) -> set[str]:
     """Packages that a file imports, wherever it does; ours and Python's own are left out."""
@@ -56,7 +47,7 @@ def imported(path: Path) -> set[str]:
     names = set(BY_NAME.findall(text))
     if "pytest.mark.benchmark" in text:
         names.add("pytest_benchmark")  # --strict-markers refuses the mark without it
-    for node in statements(ast.parse(text).body):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -65,32 +56,29 @@ def imported(path: Path) -> set[str]:
     return {plain(top) for top in tops - sys.stdlib_module_names - OURS}
 
 
-def missing(folders: Iterable[str], brought: set[str]) -> dict[str, set[str]]:
-    """File -> the packages that it imports and neither gets from ``brought`` nor skips without."""
-    found = {}
+@pytest.mark.parametrize(
+    ("folders", "extras", "others"),
+    [
+        (["flowprior"], EXTRAS, {"ipython"}),  # which is there before flowprior where a kernel runs
+        (["tests", "benchmarks/operators"], ["test"], {BROKEN}),
+        (
+            ["docs", "examples"],
+            ["docs"],
+            {*PEERS, "lightning"},
+        ),  # where examples run
+        (["benchmarks"], ["benchmark"], {*PEERS, "rdata"}),  # of which the error of one study says so
+    ],
+    ids=["package", "tests", "documentation", "benchmarks"],
+)
+def test_what_is_imported_comes_with_an_extra_or_is_done_without(
+    folders: list[str], extras: list[str], others: set[str]
+) -> None:
+    """A test that skips without a package needs none."""
+    brought, missing = declared(*extras) | others, {}
     for path in (path for folder in folders for path in (REPOSITORY / folder).rglob("*.py")):
         skipped = set(map(plain, SKIPS.findall(path.read_text(encoding="utf-8"))))
-        found[str(path)] = imported(path) - brought - skipped
-    return {path: names for path, names in found.items() if names}
-
-
-def test_what_the_package_imports_is_a_dependency_or_of_an_extra() -> None:
-    in_a_notebook = "ipython"  # is there before flowprior where a kernel runs
-    assert missing(["flowprior"], {*declared(*EXTRAS), in_a_notebook}) == {}
-
-
-def test_what_tests_import_comes_with_the_test_extra_or_the_test_skips() -> None:
-    assert missing(["tests", "benchmarks/operators"], {*declared("test"), BROKEN}) == {}
-
-
-def test_what_the_documentation_imports_comes_with_its_extra() -> None:
-    """Examples of the peers run where those are installed; the tests run the example for Lightning."""
-    assert missing(["docs", "examples"], {*declared("docs"), *PEERS, "lightning"}) == {}
-
-
-def test_what_the_benchmarks_import_comes_with_their_extra_and_the_peers() -> None:
-    read_by_one_study = "rdata"  # whose error names it
-    assert missing(["benchmarks"], {*declared("benchmark"), *PEERS, read_by_one_study}) == {}
+        missing[str(path)] = imported(path) - brought - skipped
+    assert {path: names for path, names in missing.items() if names} == {}
 
 
 def test_messages_name_the_packages_that_the_extras_declare() -> None:

@@ -31,20 +31,14 @@ def copied() -> list[tuple[str, str]]:
     return [(source, target) for *sources, target in words for source in sources]
 
 
-def made() -> tuple[list[list[str]], str]:
-    """The commands of ``make demo`` in words, interpreters without their folders, and the Makefile."""
-    command = ["make", "--no-print-directory", "--dry-run", "--always-make", "demo", "VENV=.venv"]
-    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    words = [shlex.split(line) for line in shown.splitlines()]
-    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
-    return [[re.sub(r"^/.*/", "", first), *rest] for first, *rest in words], makefile
-
-
 @pytest.mark.skipif(shutil.which("make") is None, reason="no make")
 def test_its_commands_and_variables_are_those_of_make_demo() -> None:
-    expected, makefile = made()
+    command = ["make", "--no-print-directory", "--dry-run", "--always-make", "demo", "VENV=.venv"]
+    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    made = [shlex.split(re.sub(r"^/\S*/", "", line)) for line in shown.splitlines()]
     ran = [*map(shlex.split, instructions("RUN")), json.loads(instructions("CMD")[0])]
-    assert ran == [words for words in expected if words[0] != "rm"]
+    assert ran == [words for words in made if words[0] != "rm"]
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
     variables = re.findall(r"^demo test test-all: export (\w+) = (\w+)$", makefile, re.MULTILINE)
     assert shlex.split(instructions("ENV")[0]) == [f"{name}={value}" for name, value in variables]
 

@@ -8,8 +8,7 @@ from importlib import import_module
 
 import pytest
 
-from flowprior.metrics import Metric
-from flowprior.training import Callback, TrainingConfig
+from flowprior.training import TrainingConfig
 from tests.markdown_blocks import REPOSITORY
 
 PAGE = (REPOSITORY / "docs" / "expectations.md").read_text(encoding="utf-8")
@@ -19,11 +18,6 @@ ROWS = [
     if line.startswith("| ") and not line.startswith("| expectation")
 ]
 NAMES = sorted(set(re.findall(r"\bflowprior(?:\.\w+)+", PAGE)))
-
-
-def row(beginning: str) -> list[str]:
-    (found,) = [cells for cells in ROWS if cells[0].startswith(beginning)]
-    return found
 
 
 def test_every_row_is_done_otherwise_or_no_and_says_where_or_why():
@@ -47,17 +41,3 @@ def test_every_setting_of_a_training_exists():
     named = set(re.findall(r"`training\.(\w+)", PAGE)) | {"final_lr", "clip"}
     assert len(named) > 8
     assert named <= known
-
-
-def test_callbacks_are_told_of_what_the_page_says():
-    told = row("callbacks")[2].partition(": ")[2].split(", ")
-    assert told == [name.removeprefix("on_") for name in vars(Callback) if name.startswith("on_")]
-
-
-def test_the_metrics_with_the_three_calls_are_those_on_the_page():
-    expectation, _, reason = row("`update`")
-    calls = re.findall(r"`(\w+)`", expectation)
-    have = {
-        each.name for each in Metric.registry.records() if all(hasattr(each.factory, call) for call in calls)
-    }
-    assert set(re.findall(r"`([\w-]+)`", reason.partition(":")[0])) == have

@@ -15,10 +15,6 @@ from tests.markdown_blocks import REPOSITORY
 EXAMPLE = REPOSITORY / "examples" / "lightning_module.py"
 
 
-def test_it_stays_short() -> None:
-    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) <= 120
-
-
 @pytest.mark.filterwarnings("ignore")
 def test_it_trains_a_flow_that_is_saved(tmp_path: Path) -> None:
     pytest.importorskip("lightning.pytorch")

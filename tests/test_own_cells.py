@@ -13,7 +13,7 @@ from pathlib import Path
 import anndata as _anndata  # noqa: F401  # the page imports it
 import pytest
 
-from tests.cli.conftest import call_app
+from tests.cli.conftest import call_app, succeed
 from tests.markdown_blocks import REPOSITORY, promised
 
 PAGE = REPOSITORY / "docs" / "own-cells.md"
@@ -24,16 +24,9 @@ CLOSE = 0.5
 
 def run_console(lines: str) -> str:
     """Run the flowprior commands of a console block; what they said on both streams."""
-    said = ""
-    for line in lines.splitlines():
-        words = shlex.split(line.removeprefix("$ "))
-        if words[0] == "flowprior":
-            with warnings.catch_warnings():
-                warnings.simplefilter("default")
-                answer = call_app(*words[1:])
-            assert answer.code == 0, answer.err
-            said += answer.out + answer.err
-    return said
+    words = [shlex.split(line.removeprefix("$ ")) for line in lines.splitlines()]
+    answers = [succeed(*rest) for first, *rest in words if first == "flowprior"]
+    return "".join(answer.out + answer.err for answer in answers)
 
 
 def check_prints(code: str, printed: list[str]) -> None:
@@ -66,17 +59,14 @@ def test_the_page_leads_from_a_file_to_cells_by_name_and_their_genes(tmp_path: P
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     namespace: dict[str, object] = {"__name__": "page"}
-    said = ""
-    for language, code in re.findall(
-        r"^```(\w+)\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    ):
+    text, said = PAGE.read_text(encoding="utf-8"), ""
+    for language, code in re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         if language == "console":
             said += run_console(code)
         elif language == "text":
             check_text(code, said)
         else:
-            printed = io.StringIO()
-            with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+            with contextlib.redirect_stdout(io.StringIO()) as printed, warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 exec(compile(code, PAGE.name, "exec"), namespace)
             check_prints(code, printed.getvalue().splitlines())

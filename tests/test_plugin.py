@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,31 +47,16 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory) -> Path:
     """A virtual environment that sees this one's packages, and this flowprior, plus the plug-in."""
-    folder = tmp_path_factory.mktemp("plugin")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    folder, run = tmp_path_factory.mktemp("plugin"), partial(subprocess.run, check=True, capture_output=True)
     python = folder / "venv" / "bin" / "python"
-    site = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        check=True,
-        capture_output=True,
-        text=True,
+    run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"])
+    (site,) = folder.glob("venv/lib/python*/site-packages")
+    (site / "host.pth").write_text(
+        f"{sysconfig.get_path('purelib')}\n{Path(flowprior.__file__).parents[1]}\n"
     )
-    repository = Path(flowprior.__file__).parents[1]
-    seen = f"{sysconfig.get_path('purelib')}\n{repository}\n"
-    Path(site.stdout.strip(), "host.pth").write_text(seen)
     source = shutil.copytree(Path(__file__).parent / "plugin", folder / "source")
-    install = [
-        python,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--no-index",
-        "--no-deps",
-        "--no-build-isolation",
-        source,
-    ]
-    subprocess.run(install, check=True, capture_output=True, text=True)
+    options = ["--no-index", "--no-deps", "--no-build-isolation"]
+    run([python, "-m", "pip", "install", "-q", *options, source])
     return python
 
 

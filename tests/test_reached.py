@@ -46,10 +46,6 @@ def test_a_record_names_the_tests_to_repeat(
     again = pytester.inline_run(*options, f"--repeat={tmp_path}/record", f"--which={which}")
     ran = {call.item.name for call in again.getcalls("pytest_runtest_setup")}
     assert ran == {f"test_{name}" for name in kept}
-
-
-def test_a_missing_record_is_an_error(pytester: pytest.Pytester, tmp_path: Path) -> None:
-    pytester.makepyfile("def test_one(): pass")
     result = pytester.runpytest_inprocess("-p", "tests.reached", f"--repeat={tmp_path}/none")
     result.stderr.fnmatch_lines(["*run with --record=*"])
 

@@ -38,29 +38,21 @@ def test_the_citation_is_of_this_version_and_these_authors() -> None:
     assert set(PROJECT["keywords"]) == set(re.findall(r"^  - ([a-z ]+)$", citation, re.MULTILINE))
 
 
-def test_nothing_invents_an_address() -> None:
-    assert PROJECT["authors"] == [{"name": "flowprior contributors"}]
-    assert "urls" not in PROJECT
-    for name in ("SECURITY.md", "CONTRIBUTING.md", "CITATION.cff"):
-        text = (REPOSITORY / name).read_text(encoding="utf-8")
-        assert re.findall(r"https?://|\S+@\S+\.\w+", text) == [], name
-
-
-def test_links_of_the_root_files_lead_to_files() -> None:
-    for name in ("SECURITY.md", "CONTRIBUTING.md"):
-        links = re.findall(r"\]\(([^)#]+)\)", (REPOSITORY / name).read_text(encoding="utf-8"))
-        assert [link for link in links if not (REPOSITORY / link).exists()] == [], name
-
-
-def test_the_package_is_typed() -> None:
-    assert files("flowprior").joinpath("py.typed").is_file()
-    assert "Typing :: Typed" in PROJECT["classifiers"]
+@pytest.mark.parametrize("name", ["SECURITY.md", "CONTRIBUTING.md", "CITATION.cff"])
+def test_nothing_invents_an_address_and_links_lead_to_files(name: str) -> None:
+    assert (PROJECT["authors"], "urls" in PROJECT) == ([{"name": "flowprior contributors"}], False)
+    text = (REPOSITORY / name).read_text(encoding="utf-8")
+    assert re.findall(r"https?://|\S+@\S+\.\w+", text) == []
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    assert [link for link in links if not (REPOSITORY / link).exists()] == []
 
 
 def test_the_classifiers_begin_with_the_python_that_is_required() -> None:
-    minors = [int(found[1]) for line in PROJECT["classifiers"] if (found := re.search(r":: 3\.(\d+)$", line))]
+    minors = [int(minor) for minor in re.findall(r":: 3\.(\d+)$", "\n".join(PROJECT["classifiers"]), re.M)]
     assert minors == list(range(minors[0], minors[0] + len(minors)))
     assert PROJECT["requires-python"] == f">=3.{minors[0]}"
+    assert "Typing :: Typed" in PROJECT["classifiers"]
+    assert files("flowprior").joinpath("py.typed").is_file()
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ def test_each_kind_of_file_is_counted(size: dict[str, Any], tmp_path: Path) -> N
     size["ROOT"] = tmp_path
     for name, text in (
         ("flowprior/a.py", "x = 1\n"),
+        ("flowprior/part/__init__.py", '__all__ = ["a", "b", "c"]\n'),
         ("flowprior/extensions/a.py", "x = 1\ny = 2\n"),
         ("csrc/a.cpp", "\n\n"),
         ("docs/a.md", "two words"),
@@ -30,8 +31,9 @@ def test_each_kind_of_file_is_counted(size: dict[str, Any], tmp_path: Path) -> N
         (tmp_path / name).write_text(text)
     counts = size["measure"]([path.relative_to(tmp_path) for path in tmp_path.rglob("*.*")])
     assert {name: count for name, count in counts.items() if count} == {
-        "flowprior statements": 1,
-        "flowprior files": 1,
+        "flowprior statements": 2,
+        "flowprior files": 2,
+        "public names": 3,
         "extensions statements": 2,
         "csrc lines": 2,
         "docs words": 2,

@@ -29,7 +29,7 @@ from flowprior.data import TensorData
 from flowprior.flow.predictions import Preconditioned
 from flowprior.models import build_model
 from flowprior.training import RunConfig, TrainingConfig
-from flowprior.training.batches import PairStream, Randomness
+from flowprior.training.batches import PairStream
 from flowprior.training.components import resolve_components, resolve_config
 from flowprior.training.loop import training_step
 from flowprior.training.state import TrainingState
@@ -59,26 +59,25 @@ def fitted(spec: str) -> Prior:
     return Prior.registry.resolve(spec).fit(data().batches(), generator=torch.Generator().manual_seed(0))
 
 
-def begun(network: str, batch: int, prior: str, coupling: str) -> tuple[TrainingState, Randomness]:
+def begun(network: str, batch: int, prior: str, coupling: str) -> TrainingState:
     """A run before its first step, with a fitted prior."""
     training = TrainingConfig(steps=STEPS, batch_size=batch, lr=LR, warmup=0, clip=CLIP, ema=EMA)
     named = RunConfig(prior=prior, coupling=coupling, model=NETWORKS[network], training=training)
     parts = resolve_components(resolve_config(named, {}), data=data(), prior=fitted(prior))
-    state, randomness = TrainingState(parts), Randomness(0, parts.device)
-    return state, randomness
+    return TrainingState(parts)
 
 
 def our_step(network: str, batch: int, prior: str, coupling: str) -> Call:
     """The training loop's own step of a run that has begun."""
-    state, randomness = begun(network, batch, prior, coupling)
+    state = begun(network, batch, prior, coupling)
     parts = state.parts
-    pairs = PairStream(parts.data, parts.prior, parts.coupling, batch, randomness)
-    return partial(training_step, state, pairs, randomness)
+    pairs = PairStream(parts.data, parts.prior, parts.coupling, batch, state.randomness)
+    return partial(training_step, state, pairs)
 
 
 def our_draw(network: str, count: int, prior: str, coupling: str) -> Call:
     """``flow.sample`` with equal steps."""
-    flow = begun(network, 64, prior, coupling)[0].flow()
+    flow = begun(network, 64, prior, coupling).flow()
     cond = torch.arange(count) % 10
     return partial(flow.sample, cond, nfe=DRAWN_NFE, sampler="euler")
 

@@ -23,13 +23,12 @@ from flowprior.flow import Flow
 from flowprior.paths import CondOTPath, PathSample
 from flowprior.training.batches import PairStream, Randomness, mix
 from flowprior.training.callbacks import Monitor
-from flowprior.training.components import Components, resolve_components
+from flowprior.training.components import Components, fit_prior, resolve_components
 from flowprior.training.config import RunConfig
 from flowprior.training.loop import run_steps
 from flowprior.training.objective import TimeDistribution
 from flowprior.training.run import RunDirectory, RunInfo
 from flowprior.training.state import TrainingState
-from flowprior.training.trainer import fit_prior
 
 Target = tuple[Tensor, Tensor, Tensor | None]
 """Points ``[B, *event]``, the velocities to regress there, and the labels of the rows."""
@@ -120,23 +119,24 @@ def train_peer(peer: Callable[[], Targets], config: RunConfig, data: Data, out: 
     training = replace(config.training, prediction="velocity")
     config = replace(config, prior="gaussian", coupling="condot", path="condot", training=training)
     parts = replace(resolve_components(config, data=data), path=GivenPath())
-    state, randomness = TrainingState(parts), Randomness(config.training.seed, parts.device)
+    state = TrainingState(parts)
     run = None if out is None else RunDirectory(out)
     if run is not None:
         run.check(resume=True)
         run.check_unchanged(config)
         state.resume(run.checkpoints)
         run.create(config)
-    seconds = fit_prior(parts, randomness)
-    info = RunInfo(run.info if run else None)
-    info.start(parts.device, state.step, seconds)
+    seconds = fit_prior(parts, state.randomness)
+    info = None if run is None else RunInfo(run.info)
+    if info is not None:
+        info.start(parts.device, state.step, prior_fit_seconds=seconds)
     with Monitor(state, run, progress=False) as monitor:
-        run_steps(state, PeerStream(peer(), parts, randomness, state.times), randomness, monitor, run)
+        run_steps(state, PeerStream(peer(), parts, state.randomness, state.times), monitor, run)
     flow = state.flow()
     flow.path = CondOTPath()  # the path that a reader of its file rebuilds
-    if run is not None:
+    if run is not None and info is not None:
         flow.save(run.flow)
-    info.end(state.step, "finished")
+        info.end(state.step, "finished")
     return flow
 
 

@@ -1,5 +1,4 @@
 // Checks of the operators' arguments, and how tensors become the pointers and strides of kernel jobs.
-// Every check throws std::runtime_error: the operator, the argument, what was expected, what came.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
@@ -7,6 +6,7 @@
 
 #include <initializer_list>
 
+#include "../expected.h"
 #include "kernels/jobs.h"
 
 namespace flowprior::cpu {
@@ -14,18 +14,10 @@ namespace flowprior::cpu {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-// float32, float64, bfloat16 or float16.
+// float32 or float64.
 Storage storage_of(const Tensor& tensor, const char* op, const char* name);
 
 ScalarType scalar_type_of(Storage storage);
-
-// float64 computes in float64, everything else in float32.
-ScalarType compute_type_of(Storage storage);
-
-void check_dtype(const Tensor& tensor, ScalarType expected, const char* op, const char* name);
-
-// Sizes of −1 fit anything.
-void check_sizes(const Tensor& tensor, std::initializer_list<int64_t> expected, const char* op, const char* name);
 
 // A matrix whose columns are adjacent: the tensor itself, or a contiguous copy.
 Tensor adjacent_columns(const Tensor& tensor);

@@ -33,8 +33,7 @@ FLOWPRIOR_FILL(avx2)
 #if defined(FLOWPRIOR_HAS_AVX2)
 // __builtin_cpu_supports answers for the operating system too: it asks whether the registers are saved.
 bool has_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
-         __builtin_cpu_supports("bmi2");
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
 }
 #endif
 

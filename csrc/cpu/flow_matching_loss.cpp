@@ -18,20 +18,14 @@ constexpr const char* op = "flow_matching_loss";
 struct LossArgument {
   Storage storage;
   int64_t rows, dim;
-  bool float_targets;
   Tensor v;
   std::vector<Tensor> targets;
   LossJob job;
 };
 
 Rows add_target(LossArgument& loss, const Tensor& target, const char* name) {
-  check_sizes(target, {loss.rows, loss.dim}, op, name);
-  const ScalarType type = target.scalar_type();
-  STD_TORCH_CHECK(type == scalar_type_of(loss.storage) || type == ScalarType::Float, op, ": expected ", name,
-                  " in the type of v or float32, got ", torch::headeronly::toString(type));
-  const bool is_float = type == ScalarType::Float;
-  STD_TORCH_CHECK(loss.targets.empty() || is_float == loss.float_targets, op, ": expected x0 and x1 of one type");
-  loss.float_targets = is_float;
+  expect_sizes(target, {loss.rows, loss.dim}, op, name);
+  expect_dtype(target, scalar_type_of(loss.storage), op, name);
   loss.targets.push_back(adjacent_columns(target));
   return rows_of(loss.targets.back());
 }
@@ -39,8 +33,8 @@ Rows add_target(LossArgument& loss, const Tensor& target, const char* name) {
 LossArgument loss_of(const Tensor& v, const std::optional<Tensor>& u, const std::optional<Tensor>& x0,
                      const std::optional<Tensor>& x1, const std::optional<Tensor>& weight) {
   const Storage storage = storage_of(v, op, "v");
-  check_sizes(v, {-1, -1}, op, "v");
-  LossArgument loss = {storage, v.size(0), v.size(1), false, adjacent_columns(v), {}, {}};
+  expect_sizes(v, {-1, -1}, op, "v");
+  LossArgument loss = {storage, v.size(0), v.size(1), adjacent_columns(v), {}, {}};
   STD_TORCH_CHECK(loss.dim > 0, op, ": expected v [B, D] with D of at least 1, got D = 0");
   STD_TORCH_CHECK(u.has_value() != x0.has_value() && x0.has_value() == x1.has_value(), op,
                   ": expected either u, or x0 and x1");
@@ -54,8 +48,8 @@ LossArgument loss_of(const Tensor& v, const std::optional<Tensor>& u, const std:
     loss.job.x1 = add_target(loss, *x1, "x1");
   }
   if (weight) {
-    check_dtype(*weight, compute_type_of(storage), op, "weight");
-    check_sizes(*weight, {loss.rows}, op, "weight");
+    expect_dtype(*weight, scalar_type_of(storage), op, "weight");
+    expect_sizes(*weight, {loss.rows}, op, "weight");
     loss.job.weight = weight->const_data_ptr();
     loss.job.weight_stride = weight->stride(0);
   }
@@ -104,9 +98,8 @@ std::tuple<Tensor, Tensor, Tensor> flow_matching_loss(const Tensor& v, std::opti
   const int64_t units = argument.rows * row_units(argument.dim);
   std::vector<double> partial(units);
   argument.job.partial = partial.data();
-  run(kernels().loss[argument.storage][argument.float_targets], argument.job, units,
-      grain_of(kElementGrain, argument.dim));
-  const ScalarType type = compute_type_of(argument.storage);
+  run(kernels().loss[argument.storage], argument.job, units, grain_of(kElementGrain, argument.dim));
+  const ScalarType type = scalar_type_of(argument.storage);
   Tensor squared_error = empty({argument.rows}, type);
   Tensor loss = mean ? empty({}, type) : empty({argument.rows}, type);
   void* const errors = squared_error.mutable_data_ptr();

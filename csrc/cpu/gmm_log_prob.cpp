@@ -20,15 +20,15 @@ struct Densities {
 
 // Checks x and makes outputs for every condition, or for one a row.
 Densities densities_of(const Tensor& x, const MixtureArgument& mixture, bool every_condition, const char* op) {
-  const ScalarType compute = compute_type_of(mixture.storage);
-  check_dtype(x, scalar_type_of(mixture.storage), op, "x");
-  check_sizes(x, {-1, mixture.parameters.dim}, op, "x");
+  const ScalarType type = scalar_type_of(mixture.storage);
+  expect_dtype(x, type, op, "x");
+  expect_sizes(x, {-1, mixture.parameters.dim}, op, "x");
   const int64_t rows = x.size(0), components = mixture.parameters.components;
   const int64_t groups = every_condition ? mixture.parameters.conditions : 1;
   Densities densities = {mixture, adjacent_columns(x), {}, {}, {}};
-  densities.log_prob = every_condition ? empty({rows, groups}, compute) : empty({rows}, compute);
+  densities.log_prob = every_condition ? empty({rows, groups}, type) : empty({rows}, type);
   densities.responsibilities =
-      every_condition ? empty({rows, groups, components}, compute) : empty({rows, components}, compute);
+      every_condition ? empty({rows, groups, components}, type) : empty({rows, components}, type);
   densities.job.mixture = mixture.parameters;
   densities.job.x = rows_of(densities.x);
   densities.job.log_prob = densities.log_prob.mutable_data_ptr();
@@ -72,7 +72,7 @@ std::tuple<Tensor, Tensor> gmm_log_prob(const Tensor& x, const Tensor& logits, c
   const Labels labels = labels_of(cond, mixture.parameters.conditions, op);
   const Densities densities = densities_of(x, mixture, false, op);
   const int64_t rows = x.size(0);
-  check_sizes(cond, {rows}, op, "cond");
+  expect_sizes(cond, {rows}, op, "cond");
   const SortedRows sorted = sort_rows(labels, rows, mixture.parameters.conditions);
   const int64_t grain = grain_of(kTileGrain, mixture.parameters.dim * mixture.parameters.components);
   torch::stable::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {

@@ -1,6 +1,4 @@
 #include <torch/csrc/stable/library.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
 
 #include <memory>
 #include <tuple>
@@ -37,14 +35,14 @@ Gradients gradients_of(const Tensor& grad_joint, const Tensor& x, const Tensor& 
   const MixtureArgument mixture = mixture_of(mean, scale, op);
   const auto& parameters = mixture.parameters;
   const ScalarType type = scalar_type_of(mixture.storage);
-  check_dtype(x, type, op, "x");
-  check_sizes(x, {-1, parameters.dim}, op, "x");
+  expect_dtype(x, type, op, "x");
+  expect_sizes(x, {-1, parameters.dim}, op, "x");
   const int64_t rows = x.size(0), components = parameters.components;
-  check_dtype(grad_joint, compute_type_of(mixture.storage), op, "grad_joint");
+  expect_dtype(grad_joint, type, op, "grad_joint");
   if (every_condition) {
-    check_sizes(grad_joint, {rows, parameters.conditions, components}, op, "grad_joint");
+    expect_sizes(grad_joint, {rows, parameters.conditions, components}, op, "grad_joint");
   } else {
-    check_sizes(grad_joint, {rows, components}, op, "grad_joint");
+    expect_sizes(grad_joint, {rows, components}, op, "grad_joint");
   }
   Gradients gradients = {mixture, adjacent_columns(x), torch::stable::contiguous(grad_joint), {}, {}, {}, {}, {}, 0, 0, 0};
   const int64_t row_components = every_condition ? parameters.conditions * components : components;
@@ -144,10 +142,8 @@ void add_blocks(const Gradients& gradients, const double* spherical, void* data)
 }
 
 void store_spherical(const Gradients& gradients, const double* spherical) {
-  constexpr decltype(&add_blocks<float>) add[] = {add_blocks<float>, add_blocks<double>,
-                                                 add_blocks<torch::headeronly::BFloat16>,
-                                                 add_blocks<torch::headeronly::Half>};
-  add[gradients.mixture.storage](gradients, spherical, gradients.grad_scale.mutable_data_ptr());
+  const auto add = gradients.mixture.storage == kFloat64 ? add_blocks<double> : add_blocks<float>;
+  add(gradients, spherical, gradients.grad_scale.mutable_data_ptr());
 }
 
 std::tuple<Tensor, Tensor, Tensor> run_gradients(Gradients& gradients, bool all_used) {
@@ -174,7 +170,7 @@ std::tuple<Tensor, Tensor, Tensor> gmm_log_prob_backward(const Tensor& grad_join
   Gradients gradients = gradients_of(grad_joint, x, mean, scale, false, op);
   const int64_t conditions = gradients.job.mixture.conditions, components = gradients.job.mixture.components;
   const Labels labels = labels_of(cond, conditions, op);
-  check_sizes(cond, {gradients.rows}, op, "cond");
+  expect_sizes(cond, {gradients.rows}, op, "cond");
   const SortedRows sorted = sort_rows(labels, gradients.rows, conditions);
   gradients.job.order = sorted.order.data();
   for (size_t i = 0; i < sorted.used.size(); ++i) {

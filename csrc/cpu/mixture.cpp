@@ -4,12 +4,9 @@
 #include <cmath>
 #include <limits>
 
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
-
 #include "../math/weight.h"
+#include "density.h"
 #include "dispatch.h"
-#include "parallel.h"
 
 namespace flowprior::cpu {
 
@@ -28,11 +25,8 @@ void copy_logits(const void* data, int64_t begin, int64_t count, double* out) {
 // The logits of one condition, and their greatest.
 double read_logits(const MixtureArgument& mixture, int64_t condition, double* out) {
   const int64_t components = mixture.parameters.components;
-  const void* const data = mixture.logits.const_data_ptr();
-  constexpr decltype(&copy_logits<float>) copy[] = {copy_logits<float>, copy_logits<double>,
-                                                   copy_logits<torch::headeronly::BFloat16>,
-                                                   copy_logits<torch::headeronly::Half>};
-  copy[mixture.storage](data, condition * components, components, out);
+  const auto copy = mixture.storage == kFloat64 ? copy_logits<double> : copy_logits<float>;
+  copy(mixture.logits.const_data_ptr(), condition * components, components, out);
   double greatest = -std::numeric_limits<double>::infinity();
   for (int64_t k = 0; k < components; ++k) greatest = greater_logit(greatest, out[k]);
   return greatest;
@@ -56,13 +50,13 @@ int64_t accumulate_weights(const MixtureArgument& mixture, int64_t condition, do
 
 MixtureArgument mixture_of(const Tensor& mean, const Tensor& scale, const char* op) {
   const Storage storage = storage_of(mean, op, "mean");
-  check_sizes(mean, {-1, -1, -1}, op, "mean");
+  expect_sizes(mean, {-1, -1, -1}, op, "mean");
   const int64_t conditions = mean.size(0), components = mean.size(1), dim = mean.size(2);
   STD_TORCH_CHECK(components > 0 && dim > 0, op, ": expected mean [C, K, D] with K and D of at least 1, got K = ",
                   components, " and D = ", dim);
-  check_dtype(scale, scalar_type_of(storage), op, "scale");
+  expect_dtype(scale, scalar_type_of(storage), op, "scale");
   const bool spherical = scale.dim() == 3 && scale.size(2) == 1 && dim > 1;
-  check_sizes(scale, {conditions, components, spherical ? 1 : dim}, op, "scale");
+  expect_sizes(scale, {conditions, components, spherical ? 1 : dim}, op, "scale");
   MixtureArgument argument = {{}, torch::stable::contiguous(mean), torch::stable::contiguous(scale), storage, {}};
   argument.parameters = {argument.mean.const_data_ptr(), argument.scale.const_data_ptr(), spherical, conditions,
                          components, dim};
@@ -71,8 +65,8 @@ MixtureArgument mixture_of(const Tensor& mean, const Tensor& scale, const char* 
 
 MixtureArgument mixture_of(const Tensor& logits, const Tensor& mean, const Tensor& scale, const char* op) {
   MixtureArgument argument = mixture_of(mean, scale, op);
-  check_dtype(logits, scalar_type_of(argument.storage), op, "logits");
-  check_sizes(logits, {mean.size(0), mean.size(1)}, op, "logits");
+  expect_dtype(logits, scalar_type_of(argument.storage), op, "logits");
+  expect_sizes(logits, {mean.size(0), mean.size(1)}, op, "logits");
   argument.logits = torch::stable::contiguous(logits);
   return argument;
 }
@@ -87,20 +81,10 @@ void log_weights(const MixtureArgument& mixture, int64_t condition, double* out)
   for (int64_t k = 0; k < components; ++k) out[k] -= log_sum;
 }
 
-std::vector<int64_t> used_conditions(Labels cond, int64_t rows, int64_t conditions) {
-  std::vector<bool> used(conditions);
-  for (int64_t row = 0; row < rows; ++row) used[cond[row]] = true;
-  std::vector<int64_t> list;
-  for (int64_t c = 0; c < conditions; ++c) {
-    if (used[c]) list.push_back(c);
-  }
-  return list;
-}
-
 void choose_components(const MixtureArgument& mixture, Labels cond, int64_t rows, uint64_t seed, int64_t* component) {
   const int64_t components = mixture.parameters.components;
   if (components == 1) return void(std::fill_n(component, rows, int64_t{0}));
-  const std::vector<int64_t> used = used_conditions(cond, rows, mixture.parameters.conditions);
+  const std::vector<int64_t> used = sort_rows(cond, rows, mixture.parameters.conditions).used;
   const int64_t slots = static_cast<int64_t>(used.size());
   std::vector<int32_t> slot(mixture.parameters.conditions);
   std::vector<int64_t> last(slots);

@@ -25,7 +25,4 @@ void log_weights(const MixtureArgument& mixture, int64_t condition, double* out)
 // Draws the component of every row into component [rows].
 void choose_components(const MixtureArgument& mixture, Labels cond, int64_t rows, uint64_t seed, int64_t* component);
 
-// Which conditions occur among the labels, in ascending order.
-std::vector<int64_t> used_conditions(Labels cond, int64_t rows, int64_t conditions);
-
 }  // namespace flowprior::cpu

@@ -11,9 +11,8 @@ int64_t SubspaceArgument::grain() const {
 SubspaceArgument subspace_of(const Tensor& loc, const Tensor& noise, const Tensor& spread, const Tensor& basis,
                              const Tensor& cond, int64_t widths, int64_t ranks, const char* op) {
   const Storage storage = storage_of(basis, op, "basis");
-  STD_TORCH_CHECK(storage == kFloat32 || storage == kFloat64, op, ": expected basis in float32 or float64");
-  check_sizes(basis, {-1, -1, -1}, op, "basis");
-  check_sizes(loc, {-1, -1}, op, "loc");
+  expect_sizes(basis, {-1, -1, -1}, op, "basis");
+  expect_sizes(loc, {-1, -1}, op, "loc");
   const int64_t bases = basis.size(0), rank = basis.size(1), width = basis.size(2);
   const int64_t rows = loc.size(0), dim = loc.size(1);
   STD_TORCH_CHECK(rank > 0 && rank <= kMostAxes && width >= dim && width % kBasisColumns == 0 && dim > 0, op,
@@ -24,7 +23,7 @@ SubspaceArgument subspace_of(const Tensor& loc, const Tensor& noise, const Tenso
   argument.noise = matrix(noise, argument, dim, op, "noise");
   argument.spread = matrix(spread, argument, rank, op, "spread");
   const Labels labels = labels_of(cond, bases, op);
-  check_sizes(cond, {rows}, op, "cond");
+  expect_sizes(cond, {rows}, op, "cond");
   argument.sorted = sort_rows(labels, rows, bases);
   for_each_segment(argument.sorted, 0, rows, kSubspaceTaskRows, [&](size_t place, int64_t begin, int64_t end) {
     argument.tasks.push_back({argument.sorted.used[place], begin, end - begin});
@@ -46,8 +45,8 @@ SubspaceArgument subspace_of(const Tensor& loc, const Tensor& noise, const Tenso
 }
 
 Tensor matrix(const Tensor& tensor, const SubspaceArgument& like, int64_t columns, const char* op, const char* name) {
-  check_dtype(tensor, scalar_type_of(like.storage), op, name);
-  check_sizes(tensor, {like.rows, columns}, op, name);
+  expect_dtype(tensor, scalar_type_of(like.storage), op, name);
+  expect_sizes(tensor, {like.rows, columns}, op, name);
   return adjacent_columns(tensor);
 }
 

@@ -17,8 +17,8 @@ std::tuple<Tensor, Tensor, Tensor> subspace_view(const Tensor& x, const Tensor& 
   const ScalarType type = scalar_type_of(subspace.storage);
   const Tensor points = matrix(x, subspace, dim, op, "x"), slopes = matrix(slope, subspace, rank, op, "slope");
   const Tensor coefficients = matrix(times, subspace, 4, op, "times");
-  check_dtype(lengths, type, op, "lengths");
-  check_sizes(lengths, {basis.size(0), dim}, op, "lengths");
+  expect_dtype(lengths, type, op, "lengths");
+  expect_sizes(lengths, {basis.size(0), dim}, op, "lengths");
   const Tensor squares = torch::stable::contiguous(lengths);
   Tensor standard = empty({subspace.rows, dim}, type), velocity = empty({subspace.rows, dim}, type);
   Tensor scale = empty({subspace.rows, dim}, type);

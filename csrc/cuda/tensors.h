@@ -1,5 +1,4 @@
-// Tensors on their way into kernels: checks, layouts, outputs, the device and its stream. Every check throws
-// std::runtime_error: the operator, the argument, what was expected, what came.
+// Tensors on their way into kernels: checks, layouts, outputs, the device and its stream.
 #pragma once
 
 #include <torch/csrc/stable/library.h>
@@ -8,10 +7,10 @@
 
 #include <initializer_list>
 #include <optional>
-#include <string>
 #include <tuple>
 #include <utility>
 
+#include "expected.h"
 #include "mixture.cuh"
 
 #if defined(__CUDACC__)
@@ -54,13 +53,8 @@ class Operation {
   void check(const char* argument, const Tensor& tensor, ScalarType dtype, std::initializer_list<int64_t> sizes) const {
     STD_TORCH_CHECK(device_.holds(tensor), name_, ": expected ", argument, " on ", device_.name(),
                     ", as the other tensors, got it on another device");
-    STD_TORCH_CHECK(tensor.scalar_type() == dtype, name_, ": expected ", argument, " in ", dtype_name(dtype), ", got ",
-                    dtype_name(tensor.scalar_type()));
-    const auto got = tensor.sizes();
-    bool same = got.size() == sizes.size();
-    for (size_t i = 0; same && i < got.size(); ++i) same = sizes.begin()[i] < 0 || sizes.begin()[i] == got[i];
-    STD_TORCH_CHECK(same, name_, ": expected ", argument, " of shape ", text(sizes.begin(), sizes.size()), ", got ",
-                    text(got.data(), got.size()));
+    expect_dtype(tensor, dtype, name_, argument);
+    expect_sizes(tensor, sizes, name_, argument);
   }
 
   // Rows whose columns are adjacent: the tensor itself, or a contiguous copy.
@@ -93,7 +87,7 @@ class Operation {
     check("mean", mean, dtype, {-1, -1, -1});
     const int64_t conditions = mean.size(0), components = mean.size(1), columns = mean.size(2);
     STD_TORCH_CHECK(conditions > 0 && components > 0 && columns > 0, name_,
-                    ": expected mean [C, K, D] with C, K and D of at least 1, got ", text(mean.sizes().data(), 3));
+                    ": expected mean [C, K, D] with C, K and D of at least 1, got ", sizes_text(mean.sizes().data(), 3));
     const bool spherical = scale.dim() == 3 && scale.size(2) == 1;
     check("scale", scale, dtype, {conditions, components, spherical ? 1 : columns});
     if (logits) check("logits", *logits, dtype, {conditions, components});
@@ -147,31 +141,6 @@ class Operation {
   }
 
  private:
-  static std::string text(const int64_t* sizes, size_t count) {
-    std::string list = "[";
-    for (size_t i = 0; i < count; ++i) {
-      list += (i ? ", " : "") + (sizes[i] < 0 ? std::string("any") : std::to_string(sizes[i]));
-    }
-    return list + "]";
-  }
-
-  static const char* dtype_name(ScalarType type) {
-    switch (type) {
-      case ScalarType::Float:
-        return "float32";
-      case ScalarType::Double:
-        return "float64";
-      case ScalarType::BFloat16:
-        return "bfloat16";
-      case ScalarType::Half:
-        return "float16";
-      case ScalarType::Long:
-        return "int64";
-      default:
-        return torch::headeronly::toString(type);
-    }
-  }
-
   const char* name_;
   CurrentDevice device_;
 };

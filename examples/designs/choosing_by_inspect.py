@@ -25,7 +25,6 @@ found = inspect_priors(
     ["gaussian", "gmm", "gmm:components=4"],
     ["condot", "ot"],
     examples=600,
-    suggestion=False,
 )
 for pairing in found.pairings:
     print(f"{pairing.prior:18} {pairing.coupling:7} score {pairing.score:.3f}")

@@ -1,31 +1,23 @@
-"""The catalogue of all components: their names for shell completion, and their descriptions for ``list``.
+"""The catalogue of all components: their descriptions for ``list``, and their names for shell completion.
 
-Descriptions come from the registries, for which everything is imported, torch too. They are therefore kept in
-the cache until a file of the package changes. With plug-ins of other packages, which may change without that,
-nothing is kept. Names are found by a pattern in the source instead: a shell asks for them at every press of
-Tab, where the seconds of that import would be felt after each installation, and always with a plug-in. A test
-holds the names of both ways equal.
+Descriptions come from the registries, for which everything is imported, torch too. Names are found by a
+pattern in the source instead, because a shell asks for them at every press of Tab. A test holds the names of
+both ways equal.
 """
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 import re
-import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import flowprior
-from flowprior.errors import CheckpointError
 from flowprior.registry import Registry
 from flowprior.registry.options import Record, option_meanings
-from flowprior.registry.plugins import is_foreign, points_of
+from flowprior.registry.plugins import points_of
 
 FAMILIES = {
     "priors": ("priors", "Prior"),
@@ -45,14 +37,8 @@ FAMILIES = {
 """The subpackage of each family, and the registry in it."""
 GROUPS = {"weights": "loss_weights"}
 """The entry-point group of each family that has not the group of its own name."""
-FILE = "components.json"
-"""The name of the catalogue's file in the cache."""
-LIMIT = 16 << 20
-"""The largest size of that file, in bytes."""
 NOT_FOR_USERS = {"models": ("event_shape", "condition", "inputs"), "data": ("split",)}
 """The parameters of each family's components that follow from the data or the call and are no options."""
-Catalogue = dict[str, list[dict[str, Any]]]
-"""The components of each family: name, aliases, description, the defaults and the meanings of options."""
 _REGISTERED = re.compile(r'^@(\w+)\.register\(\s*"([^"]+)"', re.MULTILINE)
 """The pattern of a decorator that registers a component: the registry and the name."""
 
@@ -81,50 +67,32 @@ def names_of(family: str) -> list[str]:
     return sorted(found | {point.name for point in points})
 
 
-def catalogue() -> Catalogue:
-    """Return the components of every family, from the cache if that is possible."""
-    if asks_the_registries():
-        return describe_all()
-    from flowprior.storage.reading import read_json
-    from flowprior.storage.user_paths import cache_folder
-    from flowprior.storage.writing import write_json
+def catalogue(families: Iterable[str], name: str | None = None) -> dict[str, list[dict[str, Any]]]:
+    """Return each family's components from its registry, plug-ins included.
 
-    folder, file = Path(flowprior.__file__).parent, cache_folder() / FILE
-    stats = [(str(at), at.stat().st_size, at.stat().st_mtime_ns) for at in sorted(folder.rglob("*.py"))]
-    key = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
-    with suppress(CheckpointError):
-        kept = read_json(file, LIMIT)
-        if kept.get("key") == key and list(kept["families"]) == list(FAMILIES):
-            return kept["families"]
-    found = describe_all()
-    with suppress(CheckpointError):  # without a cache it is only slower
-        write_json(file, {"key": key, "families": found}, indent=None)
+    Args:
+        families: the families.
+        name: the name or alias of a single component; None for all.
+
+    Returns:
+        Family -> name, aliases, description, defaults and meanings of the options of each component.
+
+    Raises:
+        UnknownComponentError: no component of that name.
+    """
+    found = {}
+    for family in families:
+        registry = registry_of(family)
+        names = registry.available() if name is None else [name]
+        found[family] = [_describe(registry.record(each), family) for each in names]
     return found
 
 
-def asks_the_registries() -> bool:
-    """Return whether the registries have to be asked: torch is imported already, or there are plug-ins."""
-    found = entry_points()
-    ours = (found.select(group=group) for group in found.groups if group.startswith("flowprior."))
-    return "torch" in sys.modules or any(is_foreign(point) for points in ours for point in points)
-
-
-def describe_all() -> Catalogue:
-    """Return the components of every family from the registries, plug-ins included."""
-    found = {
-        family: [_describe(registry.record(name), family) for name in registry.available()]
-        for family, registry in registries().items()
-    }
-    return json.loads(json.dumps(found, default=str))
-
-
-def registries() -> dict[str, Registry[Any]]:
-    """Return the registry of every family."""
-    found = {
-        family: getattr(import_module(f"flowprior.{subpackage}"), name)
-        for family, (subpackage, name) in FAMILIES.items()
-    }
-    return {family: getattr(home, "registry", home) for family, home in found.items()}
+def registry_of(family: str) -> Registry[Any]:
+    """Return the registry of a family."""
+    subpackage, name = FAMILIES[family]
+    home = getattr(import_module(f"flowprior.{subpackage}"), name)
+    return getattr(home, "registry", home)
 
 
 def _describe(record: Record[Any], family: str) -> dict[str, Any]:

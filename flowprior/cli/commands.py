@@ -6,8 +6,9 @@ import functools
 import inspect
 import json
 import sys
+import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,10 +16,10 @@ import typer
 from tqdm import tqdm
 from typer.core import TyperCommand, TyperGroup
 
-from flowprior.cli.mistakes import unknown_command, usage
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.processes import process_rank
 from flowprior.progress.stages import showing
+from flowprior.registry.options import did_you_mean
 from flowprior.registry.plugins import points_of
 from flowprior.storage.user_paths import expanded
 
@@ -31,14 +32,14 @@ GROUP = "flowprior.commands"
 """The entry-point group of commands."""
 OPTIONS = "flowprior.options"
 """The entry-point group of providers of options, each named ``COMMAND.NAME``."""
-GIVEN = "given"
+PROVIDED = "provided"
 """The parameter through which a command gets the results of the providers of its options."""
 USER_ERROR = 2
 """The exit code for a user's mistake."""
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
-MOST_CHARACTERS = 2000
-"""The largest number of characters of a line on stderr; longer lines are cut in the middle."""
+LONGEST_LINE = 2000
+"""The largest number of characters of a line on stderr."""
 
 
 class Command(TyperCommand):
@@ -92,30 +93,23 @@ class Commands(TyperGroup):
         """Return the command that the arguments begin with; for an unknown one, suggest the nearest."""
         word = args[0]
         if not (word.startswith("-") or self.get_command(ctx, word) or ctx.resilient_parsing):
-            raise OptionError(unknown_command(word, self.list_commands(ctx)))
+            known = self.list_commands(ctx)
+            near = did_you_mean(word, known)
+            raise OptionError(f"no such command '{word}'{near} there are {', '.join(known)}")
         return super().resolve_command(ctx, args)
 
-    def main(
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        complete_var: str | None = None,
-        standalone_mode: bool = True,
-        windows_expand_args: bool = True,
-        **extra: Any,
-    ) -> Any:
-        """Parse ``args``, run the command and exit."""
-        options = {"windows_expand_args": windows_expand_args, "standalone_mode": False, **extra}
+    def main(self, *arguments: Any, standalone_mode: bool = True, **options: Any) -> Any:
+        """Parse the arguments, run the command and exit."""
         if not standalone_mode:
-            return super().main(args, prog_name, complete_var, **options)
+            return super().main(*arguments, standalone_mode=False, **options)
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             try:
-                code = super().main(args, prog_name or "flowprior", complete_var, **options) or 0
+                code = super().main(*arguments, standalone_mode=False, **options) or 0
             except FlowpriorError as error:
                 code = _report(f"error: {error}", USER_ERROR)
             except ClickException as error:
-                code = _report(f"error: {usage(error)}", USER_ERROR)
+                code = _report(f"error: {_usage(error)}", USER_ERROR)
             except (MemoryError, RuntimeError) as error:
                 # torch has no type of its own for the memory of the CPU
                 if not isinstance(error, MemoryError) and "can't allocate memory" not in str(error):
@@ -131,6 +125,14 @@ class Commands(TyperGroup):
         sys.exit(code)
 
 
+def _usage(error: Any) -> str:
+    """Return the message of click about a command line that it refuses, and where the help is."""
+    message = error.format_message().rstrip(".").replace("Input should be", "expected a value")
+    context = getattr(error, "ctx", None)
+    hint = f"; see {context.command_path} --help" if context else ""
+    return f"{message[:1].lower()}{message[1:]}{hint}"
+
+
 def _built(name: str, function: Callable[..., None]) -> Any:
     app = typer.Typer(add_completion=False)
     app.command(name, cls=Command)(function)
@@ -142,16 +144,16 @@ def with_options(name: str, function: Callable[..., None]) -> Callable[..., None
 
     A provider is an entry point of the group :data:`OPTIONS`, a function of options as typer takes them. What
     each of them makes of its options, unless that is None, is in the list that ``function`` is given as
-    :data:`GIVEN`. A broken one, or one with an option that is taken already, warns and is skipped.
+    :data:`PROVIDED`. A broken one, or one with an option that is taken already, warns and is skipped.
 
     Args:
         name: of the command.
-        function: of the command; one without the parameter :data:`GIVEN` has no providers. Its attribute
+        function: of the command; one without the parameter :data:`PROVIDED` has no providers. Its attribute
             ``options``, where it has one, is the provider of its own.
     """
     signature = inspect.signature(function, eval_str=True)
     parameters = dict(signature.parameters)
-    if parameters.pop(GIVEN, None) is None:
+    if parameters.pop(PROVIDED, None) is None:
         return function
     providers: list[tuple[Callable[..., Any], Iterable[str]]] = []
     if (own_options := getattr(function, "options", None)) is not None:
@@ -164,9 +166,7 @@ def with_options(name: str, function: Callable[..., None]) -> Callable[..., None
         try:
             provider = point.load()
             own = inspect.signature(provider, eval_str=True).parameters
-            for bare in (option for option, found in own.items() if found.default is found.empty):
-                raise OptionError(f"'{bare}' has no default; give it one")
-            for taken in sorted(_names_of(own.values()) & _names_of(parameters.values())):
+            for taken in sorted(own.keys() & parameters.keys()):
                 raise OptionError(f"'{taken}' is an option of {name} already; give it another name")
         except (Exception, SystemExit) as error:
             warnings.warn(f"options '{point.name}' ({point.value}) are skipped: {error}", stacklevel=2)
@@ -176,8 +176,8 @@ def with_options(name: str, function: Callable[..., None]) -> Callable[..., None
 
     @functools.wraps(function)
     def command(**values: Any) -> None:
-        found = [provider(**{option: values.pop(option) for option in own}) for provider, own in providers]
-        function(**values, **{GIVEN: [given for given in found if given is not None]})
+        made = [provider(**{option: values.pop(option) for option in own}) for provider, own in providers]
+        function(**values, **{PROVIDED: [each for each in made if each is not None]})
 
     named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters.values()]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in named}
@@ -185,27 +185,12 @@ def with_options(name: str, function: Callable[..., None]) -> Callable[..., None
     return command
 
 
-def _names_of(parameters: Iterable[inspect.Parameter]) -> set[str]:
-    """Return the names of parameters and of their options, such as ``--show-prior``."""
-    found = set()
-    for parameter in parameters:
-        declared = [
-            option
-            for info in getattr(parameter.annotation, "__metadata__", ())
-            for option in (info.default, *(info.param_decls or ()))
-            if isinstance(option, str)
-        ]
-        found |= {parameter.name, *(declared or [f"--{parameter.name.replace('_', '-')}"])}
-    return found
-
-
 def _report(message: str, code: int) -> int:
     """Write one line to stderr, with unprintable characters escaped, and return ``code``."""
     process = _process()
     if not process or code:
-        line = " ".join((f"process {process}: {message}" if process else message).split())
-        if len(line) > MOST_CHARACTERS:
-            line = f"{line[: MOST_CHARACTERS // 2]} … {line[-MOST_CHARACTERS // 2 :]}"
+        line = f"process {process}: {message}" if process else message
+        line = textwrap.shorten(line, LONGEST_LINE, placeholder=" …")
         shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
         tqdm.write(f"flowprior: {shown}", file=sys.stderr)  # above the bars
     return code

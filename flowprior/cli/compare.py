@@ -10,7 +10,7 @@ import typer
 
 from flowprior.cli.catalogue import completing
 from flowprior.cli.commands import INTERRUPTED, print_json, print_rich
-from flowprior.cli.options import Json, parse_integers, refuse_given_twice
+from flowprior.cli.options import Json, parse_numbers, refuse_given_twice
 from flowprior.errors import OptionError
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def compare(
         return
     axes = {"priors": prior, "couplings": coupling, "paths": path, "samplers": sampler}
     values = {"data": data, "model": model, "samples": samples, "baseline": baseline, "metric": metric}
-    values |= axes | {"seeds": seeds, "nfe": None if nfe is None else parse_integers(nfe, "--nfe")}
+    values |= axes | {"seeds": seeds, "nfe": None if nfe is None else parse_numbers(nfe, "--nfe", int)}
     budget = [] if steps is None else [f"training.steps={steps}"]
     keys = [name for name, value in values.items() if value is not None]
     refuse_given_twice([*keys, *(["training.steps"] if budget else [])], overrides or [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,12 +18,10 @@ from flowprior.cli.options import (
     Run,
     data_spec,
     load_run,
-    parse_integers,
+    parse_numbers,
 )
 from flowprior.errors import OptionError
 
-FOLDER = "evaluation"
-"""The folder of a run that keeps finished values for the next evaluation."""
 COMPARISON = "Metrics and data"
 """The group of options that decide what samples are compared with."""
 
@@ -112,11 +109,11 @@ def evaluate(
         ),
     ] = None,
     json: Json = False,
-    given: Sequence[Mapping[str, Any]] = (),
+    provided: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-    """Compare samples of RUN with the test split of its data; finished values are kept in RUN/evaluation."""
+    """Compare samples of RUN with the test split of its data."""
     from flowprior.data import load_data
-    from flowprior.evaluation.sweep import joined, sweep_each
+    from flowprior.evaluation import evaluating
     from flowprior.flow.description import digest_of
     from flowprior.flow.files import find_flow, tell_cards
     from flowprior.processes.group import launched_group
@@ -130,8 +127,8 @@ def evaluate(
         check_plot(plot)
         if reference is not None and len(reference) > 1:
             raise OptionError("--plot draws a single reference; leave out --plot, or all but one --reference")
-    counts, numbers = parse_integers(nfe, "--nfe"), parse_integers(seeds, "--seeds")
-    guidances = _numbers(guidance, "--guidance")
+    counts, numbers = parse_numbers(nfe, "--nfe", int), parse_numbers(seeds, "--seeds", int)
+    guidances = parse_numbers(guidance, "--guidance", float)
     folder = find_flow(run).folder
     digest = digest_of(folder)
     processes = launched_group(device, "evaluate")
@@ -139,27 +136,26 @@ def evaluate(
     spec = data_spec(flow, data)
     settings = {
         "nfe": counts,
-        "samplers": None if sampler is None else specs(sampler),
-        "guidances": guidances,
-        "seeds": numbers,
+        "sampler": None if sampler is None else specs(sampler),
+        "guidance": guidances,
+        "seed": numbers,
         "samples": samples,
         "members": members,
         "metrics": specs(metrics),
         "features": specs(features),
     }
-    for others in given:
+    for others in provided:
         settings |= others
-    results = sweep_each(
-        flow,
-        load_data(spec, "train"),
-        {name: load_data(part, "test") for name, part in references(reference, spec).items()},
-        **settings,
-        folder=run / FOLDER,
-        group=processes.group,
-    )
+    settings["group"] = processes.group
+    train = load_data(spec, "train")
+    against = {name: load_data(part, "test") for name, part in references(reference, spec).items()}
+    results = {
+        name: evaluating.evaluate(flow, train, reference=part, split=name, **settings)
+        for name, part in against.items()
+    }
     if not processes.is_main:
         return
-    result = joined(results)
+    result = evaluating.joined(results)
     if out is not None:
         result.save(out)
     if plot is not None:
@@ -173,7 +169,7 @@ def evaluate(
 
 
 def references(given: list[str] | None, default: str) -> dict[str, str]:
-    """name -> spec of the references, ``spec`` or ``name=spec``; a single one without a name is ``test``.
+    """Return name -> spec of the references, ``spec`` or ``name=spec``; ``test`` is the name of a single one.
 
     Raises:
         OptionError: a name that is given twice.
@@ -189,7 +185,7 @@ def references(given: list[str] | None, default: str) -> dict[str, str]:
 
 
 def specs(text: str) -> list[str]:
-    """Names and specs separated by commas: a piece ``key=value`` belongs to the spec before it."""
+    """Return names and specs separated by commas: a piece ``key=value`` belongs to the spec before it."""
     found: list[str] = []
     for piece in filter(None, (part.strip() for part in text.split(","))):
         name, equals, _ = piece.partition("=")
@@ -197,21 +193,4 @@ def specs(text: str) -> list[str]:
             found[-1] += f",{piece}"
         else:
             found.append(piece)
-    return found
-
-
-def _numbers(text: str, option: str) -> list[float]:
-    """Finite numbers separated by commas.
-
-    Raises:
-        OptionError: something else.
-    """
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        found = []
-    if not found or not all(math.isfinite(number) for number in found):
-        raise OptionError(
-            f"{option}={text!r} is not possible; write finite numbers with commas between them, such as 1,2.5"
-        )
     return found

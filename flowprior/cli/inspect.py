@@ -34,13 +34,12 @@ def inspect(
     coupling: Annotated[
         list[str] | None,
         typer.Option(
-            help="Pairing of source samples and data samples; can be repeated. condot by default.",
+            help="Coupling of source and data samples; can be repeated. condot by default.",
             autocompletion=completing("couplings"),
         ),
     ] = None,
     examples: Annotated[int, typer.Option(help="Examples to look at; a fifth is held out.")] = 15_000,
     steps: Annotated[int, typer.Option(help="Euler steps of the simulated flow.")] = 4,
-    suggest: Annotated[bool, typer.Option(help="Also try a set of mixtures.")] = True,
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(help="Directory for inspection.json and figures.")] = None,
     json: Json = False,
@@ -58,25 +57,18 @@ def inspect(
         examples=examples,
         steps=steps,
         seed=seed,
-        suggestion=suggest,
         out=out,
     )
     command = command_of(data, found.pairings[0])
     if json:
         print_json(found.as_dict() | {"reason": found.reason, "command": command})
         return
-    count = found.examples
-    if "min" in count:
-        print_rich(
-            f"{count['conditions']:g} conditions; examples of each: least {count['min']:g}, "
-            f"median {count['median']:g}, most {count['max']:g}"
-        )
     print_rich(*inspection_tables(found), *(f"warning: {warning}" for warning in found.warnings))
     written = f"; inspection.json and figures are in {out}" if out is not None else ""
     print_rich(f"{found.seconds:.1f} s{written}", f"recommended: {found.reason}", f"to train it: {command}")
 
 
 def command_of(data: str, pairing: Pairing) -> str:
-    """The command that trains a prior with a coupling, for a shell."""
+    """Return the command that trains a prior with a coupling, quoted for a shell."""
     parts = {"data": data, "prior": pairing.prior, "coupling": pairing.coupling}
     return shlex.join(["flowprior", "train", *(f"--{name}={spec}" for name, spec in parts.items())])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,20 +10,14 @@ import typer
 from flowprior.cli.catalogue import FAMILIES, catalogue, names_of
 from flowprior.cli.commands import print_json, print_rich
 from flowprior.cli.options import Json
-from flowprior.errors import OptionError, UnknownComponentError
+from flowprior.errors import OptionError
 from flowprior.registry.options import did_you_mean, plain
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from rich.console import RenderableType
 
-ALSO = {"dataset": "data", "datasets": "data", "extractors": "features", "losses": "weights"}
-"""The further names of families, beside their singular."""
-WIDEST = 110
-"""The largest width of the output, in characters."""
-INDENT = 6
-"""The number of blanks before an option."""
 LONGEST = 30
-"""The largest number of characters of an option and its default with the meaning on the same line."""
+"""The largest width of the column of options and their defaults, in characters."""
 
 
 def _families(incomplete: str) -> list[str]:
@@ -60,15 +52,12 @@ def list_components(
     json: Json = False,
 ) -> None:
     """List components and explain their options, plug-ins included."""
-    chosen = list(FAMILIES) if family is None else [_family(family)]
-    everything = catalogue()
-    found = {of: everything[of] for of in chosen}
-    if name is not None:
-        found = {of: [_named(name, of, components)] for of, components in found.items()}
+    found = catalogue(FAMILIES if family is None else [_family(family)], name)
     if json:
         print_json(found)
-    else:
-        print_rich(*(_text(of, components, whole=name is not None) for of, components in found.items()))
+        return
+    for of, components in found.items():
+        print_rich(*_renderables(of, components, whole=name is not None))
 
 
 def _family(word: str) -> str:
@@ -77,7 +66,7 @@ def _family(word: str) -> str:
     Raises:
         OptionError: no family of that name.
     """
-    for family in (word, f"{word}s", ALSO.get(word)):
+    for family in (word, f"{word}s"):
         if family in FAMILIES:
             return family
     homes = [f"; did you mean 'flowprior list {of} {word}'?" for of in FAMILIES if word in names_of(of)]
@@ -85,49 +74,21 @@ def _family(word: str) -> str:
     raise OptionError(f"list: no family '{word}'{near} there are {', '.join(FAMILIES)}")
 
 
-def _named(name: str, family: str, components: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the component of this name or alias.
-
-    Raises:
-        UnknownComponentError: no component of that name.
-    """
-    for component in components:
-        if name in (component["name"], *component["aliases"]):
-            return component
-    known = [component["name"] for component in components]
-    raise UnknownComponentError(
-        f"list: no component '{name}' in {family}{did_you_mean(name, known)} known: {', '.join(known)}"
-    )
-
-
-def _text(family: str, components: list[dict[str, Any]], whole: bool) -> Text:
-    """Return the text of all components; unless ``whole``, meanings are cut to their first sentence."""
+def _renderables(family: str, components: list[dict[str, Any]], whole: bool) -> Iterator[RenderableType]:
+    """Yield the components of a family; unless ``whole``, meanings are cut to their first sentence."""
+    from rich.padding import Padding
+    from rich.table import Table
     from rich.text import Text
 
-    found = Text().append(f"{family}\n", "bold underline")
-    width = min(shutil.get_terminal_size().columns, WIDEST)
+    yield Text(family, "bold underline")
     for component in components:
         also = f"  (also {', '.join(component['aliases'])})" if component["aliases"] else ""
-        found.append(f"\n  {component['name']}", "bold").append(f"{also}\n", "dim")
-        found.append(
-            textwrap.indent(textwrap.fill(plain(component["description"]), width - 4), "    ") + "\n"
-        )
-        for line in _option_lines(component, width, whole):
-            found.append(f"{line}\n")
-    return found
-
-
-def _option_lines(component: dict[str, Any], width: int, whole: bool) -> Iterator[str]:
-    """Yield lines of ``name=default`` with the meaning beside it, or below it after a long default."""
-    shown = {option: f"{option}={default}" for option, default in component["options"].items()}
-    column = max((len(text) for text in shown.values() if len(text) <= LONGEST), default=0) + 2
-    for option, text in shown.items():
-        meaning = component["meanings"][option]
-        meaning = meaning if whole else meaning.split(". ")[0].rstrip(".")
-        lines = textwrap.wrap(meaning, max(width - INDENT - column, 20)) or [""]
-        start = " " * INDENT + text.ljust(column)
-        if len(text) > LONGEST:
-            yield start.rstrip()
-            start = " " * (INDENT + column)
-        yield (start + lines[0]).rstrip()
-        yield from (" " * (INDENT + column) + line for line in lines[1:])
+        yield Text.assemble("\n  ", (component["name"], "bold"), (also, "dim"))
+        yield Padding(plain(component["description"]), (0, 0, 0, 4))
+        options = Table.grid(padding=(0, 2))
+        options.add_column(overflow="fold", max_width=LONGEST)
+        options.add_column()
+        for option, default in component["options"].items():
+            meaning = component["meanings"][option]
+            options.add_row(f"{option}={default}", meaning if whole else meaning.split(". ")[0].rstrip("."))
+        yield Padding(options, (0, 0, 0, 6))

@@ -10,21 +10,12 @@ from typing import Annotated
 
 import typer
 
-from flowprior.cli.asked import Given, asking_for_conditions, read_asked, read_parts
+from flowprior.cli.catalogue import completing
 from flowprior.cli.commands import print_json, print_rich
-from flowprior.cli.options import (
-    CONDITIONS,
-    LARGEST_SEED,
-    OUTPUT,
-    SAMPLING,
-    Device,
-    Guidance,
-    Json,
-    Run,
-    Sampler,
-    load_run,
-)
+from flowprior.cli.conditions import SampleOptions, asking_for_conditions, read_labels, read_request
+from flowprior.cli.options import CONDITIONS, LARGEST_SEED, OUTPUT, SAMPLING, Device, Json, Run, load_run
 from flowprior.display.shown import counted
+from flowprior.errors import OptionError
 
 
 def sample(
@@ -47,15 +38,8 @@ def sample(
     cond: Annotated[
         str | None,
         typer.Option(
-            help="Condition: labels by name or number, such as 3, or 0,1,2, or all; an embedding; a file "
-            ".npy of conditions.",
-            rich_help_panel=CONDITIONS,
-        ),
-    ] = None,
-    style: Annotated[
-        str | None,
-        typer.Option(
-            help="Label of the part 'style', by name or number; several with commas, or all.",
+            help="Condition: labels by name or number, such as 3, or 0,1,2, or all; or a file .npy of "
+            "conditions.",
             rich_help_panel=CONDITIONS,
         ),
     ] = None,
@@ -63,7 +47,7 @@ def sample(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE",
-            help="Label of a part of any name; can be repeated.",
+            help="Labels of a part, by name or number, several with commas between, or all; can be repeated.",
             rich_help_panel=CONDITIONS,
         ),
     ] = None,
@@ -76,7 +60,15 @@ def sample(
             rich_help_panel=SAMPLING,
         ),
     ] = None,
-    sampler: Sampler = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="Sampler, a name (flowprior list samplers) or name:key=value,…; by default what suits the "
+            "flow.",
+            autocompletion=completing("samplers"),
+            rich_help_panel=SAMPLING,
+        ),
+    ] = None,
     temperature: Annotated[
         float | None,
         typer.Option(
@@ -95,7 +87,10 @@ def sample(
             rich_help_panel=SAMPLING,
         ),
     ] = None,
-    guidance: Guidance = 1.0,
+    guidance: Annotated[
+        float,
+        typer.Option(help="CFG scale (classifier-free guidance); 1 = off.", rich_help_panel=SAMPLING),
+    ] = 1.0,
     count: Annotated[
         int | None,
         typer.Option(
@@ -115,68 +110,69 @@ def sample(
     ] = False,
     device: Device = "auto",
     json: Json = False,
-    given: Sequence[Given] = (),
+    provided: Sequence[SampleOptions] = (),
 ) -> None:
     """Draw samples of RUN and write them to a file."""
     from flowprior.cli.samples_file import (
-        check_events,
         check_files,
+        draws_figure,
         notes_of,
         prior_panels,
-        save_motion,
         save_samples,
         title_of,
     )
     from flowprior.flow.flow import draw
+    from flowprior.pictures import animate as animation_of
+    from flowprior.pictures import beside, save_animation, save_figure
     from flowprior.processes.group import launched_group
     from flowprior.progress.stages import stage
 
-    check_files(out, animate)
-    asking = asking_for_conditions(given, cond)
-    labels = read_parts(part, style)
+    files = [file for file in (out, animate) if file is not None]
+    if not files:
+        raise OptionError(
+            "missing option '--out': give it a file for the samples, or --animate a file for an animation"
+        )
+    asking, labels = asking_for_conditions(provided, cond), read_labels(part)
     processes = launched_group(device, "sample")
     flow = load_run(run, device)
-    check_events(out, animate, flow.event_shape, show_prior)
-    for each in given:
-        each.prepare(flow)
+    check_files(out, animate, flow.event_shape, show_prior)
+    for options in provided:
+        options.prepare(flow)
     with stage("read the condition"):
-        asked = asking.read(flow, count, labels) if asking else read_asked(flow, cond, count, labels)
+        request = asking.read(flow, count, labels) if asking else read_request(flow, cond, count, labels)
     settings = {
         "sampler": sampler or flow.default_sampler,
         "temperature": temperature,
         "prior_guidance": prior_guidance,
         "guidance": guidance,
     }
-    for each in given:
-        settings |= each.settings
-    draw_samples = partial(draw, flow, asked.cond, asked.n, seed=seed, **settings)
+    for options in provided:
+        settings |= options.settings
+    draw_samples = partial(draw, flow, request.cond, request.n, seed=seed, **settings)
     start = time.perf_counter()
     with stage("draw samples"):
         solution = draw_samples(nfe=nfe, trajectory=animate is not None, group=processes.group)
     seconds = time.perf_counter() - start
     if not processes.is_main:
         return
-    panels = prior_panels(flow, asked, draw_samples(nfe=0).x, solution.x) if show_prior else {}
-    for each in given:
-        panels = each.panels(flow, asked, solution.x, panels)
-    title = title_of(run.name, asked, solution.nfe, settings)
-    if out is not None:
-        save_samples(
-            out,
-            solution.x,
-            asked.cond,
-            title,
-            panels=panels or {"": (solution.x, asked.rows)},
-            names=asked.names,
-            facts=flow.metadata.get("data"),
-            notes=notes_of(asked, condition=cond, **settings, seed=seed, nfe=solution.nfe, run=run.name),
-        )
+    title = title_of(run.name, request, solution.nfe, settings)
+    notes = notes_of(request, condition=cond, **settings, seed=seed, nfe=solution.nfe, run=run.name)
+    if out is not None and draws_figure(out):
+        panels = prior_panels(flow, request, draw_samples(nfe=0).x, solution.x) if show_prior else {}
+        for options in provided:
+            panels = options.panels(flow, request, solution.x, panels)
+        panels = panels or {"": (solution.x, request.rows)}
+        save_figure(beside(panels, title=title, names=request.names), out, notes)
+    elif out is not None:
+        facts, names = flow.metadata.get("data"), flow.words.label_names()
+        save_samples(out, solution.x, request.cond, facts=facts, names=names, notes=notes)
     if animate is not None:
-        save_motion(animate, solution, asked.rows, title, asked.names)
-    written = [str(file) for file in (out, animate) if file is not None]
+        assert solution.trajectory is not None
+        moving = solution.trajectory, solution.times, request.rows
+        save_animation(animation_of(*moving, names=request.names, title=title), animate)
     if json:
-        found = {"out": written[0], "count": len(solution.x), "nfe": solution.nfe, "seconds": seconds}
+        found = {"out": str(files[0]), "count": len(solution.x), "nfe": solution.nfe, "seconds": seconds}
         print_json(found | ({"animation": str(animate)} if animate is not None else {}))
     else:
         drawn = f"{counted(len(solution.x), 'sample')}, {counted(solution.nfe, 'evaluation')}"
-        print_rich(f"{drawn}, {seconds:.2g} s: {' and '.join(written)}")
+        print_rich(f"{drawn}, {seconds:.2g} s: {' and '.join(map(str, files))}")

@@ -112,7 +112,7 @@ def train(
         ),
     ] = None,
     json: Json = False,
-    given: Sequence[Mapping[str, Any]] = (),
+    provided: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Train a flow and leave it in RUN. What is not given comes from --config, else from the defaults."""
     from flowprior.processes import process_count, process_rank
@@ -126,7 +126,7 @@ def train(
     if cache is not None and no_cache:
         raise OptionError("--cache and --no-cache exclude each other; leave one of them out")
     values: dict[str, Any] = {}
-    for settings in given:
+    for settings in provided:
         values |= settings
     named = {key: values.pop(key) for key in FAMILIES if key in values}
     refuse_given_twice([*named, *(f"training.{key}" for key in values)], overrides or [])
@@ -153,7 +153,7 @@ def train(
             with suppress(OSError):
                 made.rmdir()  # Only where nothing came of it.
     if process_rank() == 0:
-        _report(run, json, _asked(flow))
+        _report(run, json, _sample_options(flow))
 
 
 def _new_folder(config: RunConfig, parts: dict[str, Any], options: dict[str, Any]) -> Path:
@@ -168,7 +168,7 @@ def _new_folder(config: RunConfig, parts: dict[str, Any], options: dict[str, Any
     return new_run_folder(resolve_config(config, options, **parts))
 
 
-def _asked(flow: Flow) -> str:
+def _sample_options(flow: Flow) -> str:
     """Return the options of ``sample`` for this flow: the condition, and the file to write."""
     from flowprior.flow.description import samples_ending
 
@@ -193,7 +193,7 @@ train.__dict__["options"] = configuration  # makes options of the configuration'
 
 
 def _config_of_the_run(out: Path | None, config: Path | None) -> Path | None:
-    """The file that a resumed run is configured by: the one that is given, else its own.
+    """Return the file that a resumed run is configured by: the one that is given, else its own.
 
     Raises:
         OptionError: no run is named, or its configuration is gone.
@@ -212,8 +212,8 @@ def _config_of_the_run(out: Path | None, config: Path | None) -> Path | None:
     return config
 
 
-def _report(run: RunDirectory, json: bool, asked: str) -> None:
-    """Say where the flow is, what its last loss was, and how to sample it, ``asked`` being the condition."""
+def _report(run: RunDirectory, json: bool, options: str) -> None:
+    """Print the place of the flow, its last loss, and the command that samples it with ``options``."""
     from flowprior.training import read_metrics
 
     last = next((line for line in reversed(read_metrics(run.metrics)) if line["kind"] == "train"), {})
@@ -227,6 +227,6 @@ def _report(run: RunDirectory, json: bool, asked: str) -> None:
     print_rich(
         f"{reached}the flow is in {run.flow}",
         *([f"samples beside those of the prior alone: {picture}"] if picture else []),
-        f"next: flowprior sample {folder} {asked}",
+        f"next: flowprior sample {folder} {options}",
         f"  or: flowprior evaluate {folder}",
     )

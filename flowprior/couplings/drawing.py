@@ -16,7 +16,6 @@ from flowprior.couplings.base import Coupling
 from flowprior.couplings.pair_law import PairLaw
 from flowprior.errors import CouplingError
 from flowprior.priors import KernelMeanPrior, Prior
-from flowprior.priors.base import latents_of
 from flowprior.priors.checks import count_of
 
 
@@ -140,7 +139,7 @@ class PosteriorCoupling(Coupling):
         return self._latents(prior).smoothed(x0, x1, cond, generator=generator)
 
     def has_law(self, prior: Prior) -> bool:
-        return prior.has_spread and latents_of(prior) is not None
+        return prior.has_spread and prior.has_latents
 
     def law(self, prior: Prior, cond: Conditions | None, n: int | None = None) -> PairLaw | None:
         if not self.has_law(prior):
@@ -158,10 +157,9 @@ class PosteriorCoupling(Coupling):
         self._latents(prior)
 
     def _latents(self, prior: Prior) -> Prior:
-        latents = latents_of(prior)
-        if latents is None:
+        if not prior.has_latents:
             raise CouplingError(
                 f"coupling 'posterior': prior '{prior.name}' has no latent variables to infer; use "
                 "gmm:covariance=lowrank, gmm:components=8 or learned-mean with a latent, or couple with 'ot'"
             )
-        return latents
+        return prior

@@ -3,12 +3,10 @@
 import flowprior.data.arrays
 import flowprior.data.folder
 import flowprior.data.huggingface
-import flowprior.data.imagenet64
 import flowprior.data.latents
 from flowprior.data.base import DATA, Split, load_data
 from flowprior.data.small import sample_eight_gaussians, sample_moons
-from flowprior.data.splits import Subset
-from flowprior.streams.data import Data, TensorData
+from flowprior.streams.data import Data, Subset, TensorData
 
 __all__ = [
     "DATA",

@@ -21,7 +21,7 @@ from torch import Tensor
 from flowprior.conditions.rows import value_of_tensors
 from flowprior.data.base import DATA, Split
 from flowprior.data.picture_files import NamedBytes
-from flowprior.data.splits import check_split, split_indices
+from flowprior.data.splits import split_indices
 from flowprior.errors import InputError
 from flowprior.storage.user_paths import existing_file
 from flowprior.storage.writing import one_line
@@ -59,7 +59,6 @@ def arrays(
         DataNotFoundError: no such file.
         InputError: the file is corrupt, lacks x, or holds non-finite numbers.
     """
-    check_split(split)
     file = existing_file(path, "arrays", ".npz or .pt file")
     stored = _read(file)
     if "x" not in stored:

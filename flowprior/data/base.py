@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,16 +14,23 @@ from flowprior.conditions.rows import named_tensors
 from flowprior.data.picture_files import SUFFIXES
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.registry import Registry, Spec
+from flowprior.registry.options import check_count, check_numbers, choose
 from flowprior.storage.digests import tensor_bytes
 from flowprior.storage.user_paths import is_there, user_path
 from flowprior.streams.data import Data
 from flowprior.streams.datasets import data_of_dataset
-from flowprior.streams.user_tensors import is_array, tensor_data
+from flowprior.streams.user_tensors import PICTURE_CHANNELS, is_array, tensor_data
 
 DATA: Registry[Data] = Registry("data set", "flowprior.data", Data)
 Split = Literal["train", "test"]
+NAMED = 3
+"""The number of left-out records that a flow's description names."""
 MOST_NAMES = 1000
 """The largest number of classes whose names a flow keeps."""
+HIGHEST_SEED = 1 << 62
+"""The number that every seed of a data set has to be below."""
+MOST_SIDE = 2048
+"""The largest side of an image as a data sample, in pixels."""
 METADATA = "metadata.jsonl"
 """The file of a folder's captions, in the format of Hugging Face's imagefolder."""
 DATA_SET_OF_SUFFIX = {
@@ -35,14 +43,13 @@ DATA_SET_OF_SUFFIX = {
 """The data set that reads a file, by the suffix of its name."""
 DATA_SET_OF_CONTENT = {
     "annotations/captions_*.json": "coco",
-    "train_data_batch_*.npz": "imagenet64",
-    "val_data.npz": "imagenet64",
     "dataset_dict.json": "huggingface",
     "data-*.arrow": "huggingface",
-    "latents.npy": "latents",
-    "latents-*.npy": "latents",
-    "train/latents.npy": "latents",
-    "train/latents-*.npy": "latents",
+    **{
+        f"{folder}{name}.npy": "latents"
+        for folder in ("", "train/")
+        for name in ("latents", "latents-*", "x", "x-*")
+    },
 }
 """The data set that reads a folder, by the pattern of a path in the folder."""
 
@@ -63,10 +70,27 @@ def load_data(spec: str, split: Split = "train", **options: Any) -> Data:
     """
     parsed = _parse(spec)
     given: dict[str, Any] = {"split": split, **parsed.options, **options}
+    _check_shared(parsed.name, given)
     data = DATA.create(parsed.name, **given)
     data.split = str(given["split"])
     data.spec = spec if data.split == "train" and not options else None
     return data
+
+
+def _check_shared(owner: str, options: Mapping[str, Any]) -> None:
+    """Check the options of one name, whose meaning and range are the same in every data set that has them.
+
+    Raises:
+        OptionError: a value out of range.
+    """
+    choose("data", "split", options["split"], ["train", "test"])
+    check_count(owner, "seed", options.get("seed", 0), 0, HIGHEST_SEED - 1)
+    check_numbers(owner, test_fraction=(options.get("test_fraction", 0), 0, 1))
+    for option in ("size", "input_size"):
+        if options.get(option) is not None:
+            check_count(owner, option, options[option], most=MOST_SIDE)
+    if options.get("channels", 3) not in PICTURE_CHANNELS:
+        raise OptionError(f"{owner}: channels={options['channels']!r} is not possible; choose 1 or 3")
 
 
 def _parse(spec: str) -> Spec:
@@ -131,8 +155,8 @@ def data_digest(data: Data) -> str:
 def data_facts(data: Data) -> dict[str, Any]:
     """Return the description of a data set that a flow keeps.
 
-    It has the name, split, size, shape, condition, names of classes and numbers, and licences; the number and
-    digest of captions; and, if corrupt records were left out, their number and the names of the first ones.
+    It has the name, split, size, shape, condition, names of classes and numbers, and licences; the number of
+    captions; and, if corrupt records were left out, their number and the names of the first ones.
 
     Args:
         data: the training data; for a flow in latents, the encoded data.
@@ -148,29 +172,15 @@ def data_facts(data: Data) -> dict[str, Any]:
         "event_shape": list(data.event_shape),
         "is_image": data.is_image,
         "condition": data.condition.describe(),
-        "captions": caption_facts(data),
+        "captions": None if data.captions is None else {"count": len(set(data.captions))},
         "class_names": list(names) if names is not None and len(names) <= MOST_NAMES else None,
         "annotation": None if data.annotation is None else data.annotation.as_dict(),
         "licences": sorted(data.licences),
-        "corrupt_records": data.corrupt.facts() if data.corrupt is not None and data.corrupt.count else None,
+        "corrupt_records": {"count": len(data.corrupt), "first": list(data.corrupt)[:NAMED]}
+        if data.corrupt
+        else None,
     }
     return {name: value for name, value in facts.items() if value not in (None, [])}
-
-
-def caption_facts(data: Data) -> dict[str, Any] | None:
-    """Return the number of different captions and the digest of their ids; None for data without captions.
-
-    The ids are :attr:`Data.caption_ids`, or the captions themselves where they have none.
-    """
-    ids = data.captions if data.caption_ids is None else data.caption_ids
-    if ids is None:
-        return None
-    different = sorted(set(ids))
-    kind = "texts" if data.caption_ids is None else data.caption_id_kind
-    digest = hashlib.sha256()  # as ``LC_ALL=C sort lines.txt | sha256sum`` shows
-    for line in different:
-        digest.update(f"{line}\n".encode("utf-8", "backslashreplace"))
-    return {"count": len(different), "ids": kind, "sha256": digest.hexdigest()}
 
 
 def data_set_of_path(text: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +37,6 @@ class CaptionedData(Data):
     null condition, zeros.
     """
 
-    caption_id_kind = "texts"
     _embedded: Embedded | None = None
 
     def take_captions(self, captions: Sequence[Sequence[str]], encoder: str | TextEncoder | None) -> None:
@@ -50,12 +50,11 @@ class CaptionedData(Data):
             OptionError: no encoder of that name, or one whose package or weights are missing.
         """
         self.captions = [texts[0] for texts in captions]
-        self.caption_ids = [text for texts in captions for text in texts]
         counts = torch.tensor([len(texts) for texts in captions])
         self._counts, self._first = counts, counts.cumsum(0) - counts
         self.condition_counts = counts if int(counts.max()) > 1 else None
         if encoder is not None:
-            self._embedded = embedded = embed_captions(self.caption_ids, encoder)
+            self._embedded = embedded = embed_captions(list(chain.from_iterable(captions)), encoder)
             self.text_encoder, self.text_encoder_identity = embedded.encoder, embedded.identity
             self.condition = Condition("embeddings", embedded.table.shape[1])
 

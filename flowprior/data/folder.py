@@ -12,16 +12,12 @@ from torch import Tensor
 from flowprior.conditions import Condition
 from flowprior.data.base import DATA, Data, Split
 from flowprior.data.picture_files import SUFFIXES, event_size, read_each, read_event
-from flowprior.data.splits import check_split, split_indices
-from flowprior.errors import DataNotFoundError, InputError, OptionError
+from flowprior.data.splits import split_indices
+from flowprior.errors import DataNotFoundError, InputError
 from flowprior.storage.user_paths import existing_folder
 
 TEST_FOLDERS = ("test", "val", "validation")
 """The names that the folder of a test split may have."""
-CHANNELS = (1, 3)
-"""The numbers of channels that an image may have: grey, or red, green and blue."""
-MOST_SIDE = 2048
-"""The largest side of an image as a data sample, in pixels."""
 INPUTS, TARGETS = "inputs", "targets"
 """The folders of the conditions and of the data samples, in a folder of pairs."""
 
@@ -52,8 +48,6 @@ def folder(
         DataNotFoundError: no such folder, or no images in it.
         InputError: images both in the folder and in sub-folders, or a file that cannot be decoded.
     """
-    check_split(split)
-    check_shape("folder", size, channels)
     root = existing_folder(path, "folder", "images")
     own = own_split(root, split)
     files, labels, class_names = _scan(own or root, root)
@@ -152,9 +146,6 @@ def picture_pairs(
         DataNotFoundError: no such folder, or no pairs in it.
         InputError: an input without a target, a target without an input, or an image that cannot be decoded.
     """
-    check_split(split)
-    check_shape("picture-pairs", size, channels)
-    check_shape("picture-pairs", input_size, channels)
     root = existing_folder(path, "picture-pairs", "pairs of images")
     own = own_split(root, split)
     inputs, targets = (_pictures_by_name((own or root) / part) for part in (INPUTS, TARGETS))
@@ -210,18 +201,6 @@ class PicturePairs(Data):
 def pictures_of(paths: Iterable[Path]) -> list[Path]:
     """Return the image files among ``paths``, by their suffixes, in alphabetical order."""
     return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
-
-
-def check_shape(owner: str, size: int | None, channels: int) -> None:
-    """Check the options ``size`` and ``channels`` of a data set of images.
-
-    Raises:
-        OptionError: channels other than 1 or 3, or a side that is not 1 to 2048 pixels.
-    """
-    if channels not in CHANNELS:
-        raise OptionError(f"{owner}: channels={channels!r} is not possible; choose 1 or 3")
-    if size is not None and (type(size) is not int or not 1 <= size <= MOST_SIDE):
-        raise OptionError(f"{owner}: size={size!r} is not possible; give 1 to {MOST_SIDE} pixels")
 
 
 def own_split(root: Path, split: Split) -> Path | None:

@@ -19,15 +19,13 @@ from torch import Tensor
 from flowprior.data.arrays import event_of_array
 from flowprior.data.base import DATA, Split
 from flowprior.data.captions import DEFAULT_ENCODER
-from flowprior.data.folder import TEST_FOLDERS, check_shape
+from flowprior.data.folder import TEST_FOLDERS
 from flowprior.data.picture_files import NamedBytes
 from flowprior.data.records import UNKNOWN, Classes, ConditionedRecords, EventDecoder, RecordConditions
-from flowprior.data.splits import check_split
 from flowprior.errors import InputError, OptionError, import_extra
 from flowprior.registry.options import did_you_mean, is_whole
 from flowprior.storage.user_paths import existing_folder
 from flowprior.storage.writing import one_line
-from flowprior.streams.data import MOST_CORRUPT, CorruptRecords
 
 AUTO, NONE = "auto", "none"
 """The options in place of a column's name: find the column, or take none."""
@@ -49,7 +47,6 @@ def huggingface(
     encoder: str | None = DEFAULT_ENCODER,
     size: int | None = None,
     channels: int = 3,
-    max_corrupt: float = MOST_CORRUPT,
     test_fraction: float = 0.1,
     seed: int = 0,
 ) -> HuggingFaceData:
@@ -69,31 +66,29 @@ def huggingface(
         encoder: the text encoder of captions; None leaves the data without a condition.
         size: the side of every image; see :class:`FolderData`. None expects the first one's size of all.
         channels: the channels of images, 1 or 3.
-        max_corrupt: the number, or the fraction, of rows without a known label that may be left out.
         test_fraction: the fraction of rows in the test split, in [0, 1); 0 puts all into both splits.
         seed: the seed of the split.
 
     Raises:
         DataNotFoundError: no such folder, or ``datasets`` is not installed.
-        InputError: damaged files, or too many rows without a known label.
+        InputError: damaged files, or rows without a known label.
         OptionError: impossible options, or no such column.
     """
-    check_split(split)
-    check_shape("huggingface", size, channels)
     folder = existing_folder(path, "huggingface", "save_to_disk")
     dataset, training = saved_splits(folder, split)
     name = str(folder)
     columns = choose_columns(dataset, event, label, text, name)
     conditions = read_conditions(dataset, training, columns, name)
-    corrupt = CorruptRecords(name, len(dataset), max_corrupt)
-    if conditions.labels is not None:
-        unknown = (conditions.labels == UNKNOWN).nonzero().flatten().tolist()
-        corrupt.add({f"row {row}": "it has no known label" for row in unknown})
-    rows = conditions.rows(
-        len(dataset), split, name, divided=training is None, test_fraction=test_fraction, seed=seed
-    )
+    unknown = [] if conditions.labels is None else (conditions.labels == UNKNOWN).nonzero().flatten().tolist()
+    if unknown:
+        raise InputError(
+            f"{name}, row {unknown[0]}: it has no known label, as {len(unknown):,} of {len(dataset):,} rows; "
+            "remove them, or choose another column as label="
+        )
+    own = None if training is not None else split
+    rows = conditions.rows(len(dataset), own, name, test_fraction=test_fraction, seed=seed)
     decoder = EventDecoder(columns.is_image, size, channels)
-    return HuggingFaceData(dataset, columns, rows, conditions, decoder, encoder, corrupt, name)
+    return HuggingFaceData(dataset, columns, rows, conditions, decoder, encoder, name)
 
 
 class HuggingFaceData(ConditionedRecords):
@@ -106,7 +101,6 @@ class HuggingFaceData(ConditionedRecords):
         conditions: the labels or captions of all rows.
         decoder: the decoder of images.
         encoder: the text encoder of captions; None leaves captioned rows without a condition.
-        corrupt: the count of rows without a known label.
         name: the name for messages and tables.
 
     Raises:
@@ -122,12 +116,11 @@ class HuggingFaceData(ConditionedRecords):
         conditions: RecordConditions,
         decoder: EventDecoder,
         encoder: str | None,
-        corrupt: CorruptRecords,
         name: str,
     ) -> None:
         import datasets
 
-        super().__init__(name, rows, conditions, encoder, corrupt)
+        super().__init__(name, rows, conditions, encoder)
         self.dataset, self.columns, self.decoder = dataset, columns, decoder
         self.is_image = decoder.is_image
         self._known_shape: torch.Size | None = None  # until the first event has been read
@@ -208,21 +201,18 @@ def choose_columns(dataset: Any, event: str, label: str, text: str, owner: str) 
                 f"{owner}: no column {option}={column}{did_you_mean(column, list(features))} "
                 f"known: {', '.join(features)}"
             )
-    images = [name for name, feature in features.items() if _kind(feature) == "Image"]
     if event == AUTO:
-        event = _found(EVENTS, images or list(features)) or (images[0] if len(images) == 1 else "")
-    if not event:
+        event = _found(features, "Image", EVENTS)
+    if event == NONE:
         raise InputError(
             f"{owner}: expected a column of images or arrays, got {', '.join(features)}; name it as event="
         )
     if label == AUTO:
-        classes = [name for name, feature in features.items() if _kind(feature) == "ClassLabel"]
-        likely = _found(LABELS, list(features)) or (classes[0] if len(classes) == 1 else NONE)
-        label = likely if text in (AUTO, NONE) else NONE
+        label = _found(features, "ClassLabel", LABELS) if text in (AUTO, NONE) else NONE
     if text == AUTO:
-        text = (_found(TEXTS, list(features)) if label == NONE else None) or NONE
+        text = _found(features, "", TEXTS) if label == NONE else NONE
     named = (None if column == NONE else column for column in (label, text))
-    return Columns(event, *named, is_image=event in images)
+    return Columns(event, *named, is_image=_kind(features[event]) == "Image")
 
 
 def read_conditions(dataset: Any, training: Any | None, columns: Columns, owner: str) -> RecordConditions:
@@ -241,13 +231,10 @@ def read_conditions(dataset: Any, training: Any | None, columns: Columns, owner:
         return RecordConditions(texts=_texts(dataset, columns.text, owner))
     if columns.label is None:
         return RecordConditions()
-    feature = dataset.features[columns.label]
+    feature, texts = dataset.features[columns.label], _texts(dataset, columns.label, owner)
     if _kind(feature) == "ClassLabel":
-        classes = Classes(feature.num_classes, list(feature.names))
-        values = column_values(dataset, columns.label)
-        known = [value if value is not None and 0 <= value < classes.count else UNKNOWN for value in values]
-        return RecordConditions(torch.tensor(known, dtype=torch.long), classes)
-    texts = _texts(dataset, columns.label, owner)
+        labels = Classes(feature.num_classes).labels(texts)
+        return RecordConditions(labels, Classes(feature.num_classes, list(feature.names)))
     known = texts if training is None else _texts(training, columns.label, owner)
     classes = Classes.of(known, owner)
     return RecordConditions(classes.labels(texts), classes)
@@ -300,24 +287,19 @@ def _kind(feature: Any) -> str:
     return type(feature).__name__
 
 
-def _found(names: tuple[str, ...], columns: list[str]) -> str | None:
-    return next((name for name in names if name in columns), None)
+def _found(features: Mapping[str, Any], kind: str, names: tuple[str, ...]) -> str:
+    """Return the only column of a kind, else the first of ``names`` that is there, else ``"none"``."""
+    of_kind = [name for name, feature in features.items() if _kind(feature) == kind]
+    return of_kind[0] if len(of_kind) == 1 else next((name for name in names if name in features), NONE)
 
 
 def _texts(dataset: Any, column: str, owner: str) -> list[str]:
     """Return the texts and whole numbers of a column as texts; a missing value is an empty text."""
-    values = column_values(dataset, column)
-    wrong = next(
-        (value for value in values if not (value is None or isinstance(value, str) or is_whole(value))), None
-    )
-    if wrong is not None:
+    values = dataset.with_format("arrow", columns=[column])[:].column(column).to_pylist()
+    wrong = [value for value in values if not (value is None or isinstance(value, str) or is_whole(value))]
+    if wrong:
         raise InputError(
-            f"{owner}: expected whole numbers or texts in column {column}, got {type(wrong).__name__}; name "
-            "another column as label= or text="
+            f"{owner}: expected whole numbers or texts in column {column}, got {type(wrong[0]).__name__}; "
+            "name another column as label= or text="
         )
     return ["" if value is None else str(value).strip() for value in values]
-
-
-def column_values(dataset: Any, column: str) -> list[Any]:
-    """Return all values of one column; None for a row without a value."""
-    return dataset.with_format("arrow", columns=[column])[:].column(column).to_pylist()

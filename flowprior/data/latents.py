@@ -1,4 +1,4 @@
-"""The data set of memory-mapped ``.npy`` arrays, such as latents, of which only a batch is in memory.
+"""The data set of memory-mapped ``.npy`` arrays, of which only a batch is in memory.
 
 The files of data samples, and those of their labels or embeddings, are found by their names.
 """
@@ -14,12 +14,13 @@ from torch import Tensor
 
 from flowprior.conditions import Condition
 from flowprior.data.arrays import MappedRows, check_floating, mapped_rows, stamps_digest
-from flowprior.data.base import DATA, Data, Split
+from flowprior.data.base import DATA, Split
 from flowprior.data.folder import own_split
-from flowprior.data.splits import check_split, split_indices
+from flowprior.data.splits import split_indices
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.storage.user_paths import existing_path, is_there
-from flowprior.streams.user_tensors import check_labels
+from flowprior.streams.data import Data
+from flowprior.streams.user_tensors import PICTURE_CHANNELS, check_labels
 
 EVENTS = ("latents", "x")
 """The names of files of data samples; a number may follow, as in ``latents-003.npy``."""
@@ -35,12 +36,13 @@ def latents(
     test_fraction: float = 0.1,
     seed: int = 0,
 ) -> LatentRows:
-    """Memory-mapped .npy arrays of floating-point numbers, such as latents, one row for each data sample.
+    """Memory-mapped .npy arrays, latents or images as bytes, one row for each data sample.
 
-    A folder holds ``latents.npy`` (or ``x.npy``) ``[N, *event]`` in float16, bfloat16 (as ``ml_dtypes``
-    stores it), float32 or float64, and ``labels.npy`` (or ``cond.npy``, ``y.npy``): labels ``[N]`` of whole
-    numbers, or embeddings ``[N, E]``. Large sets may be in several files, ``latents-000.npy`` with
-    ``labels-000.npy``.
+    A folder holds ``latents.npy`` (or ``x.npy``) and ``labels.npy`` (or ``cond.npy``, ``y.npy``): labels
+    ``[N]`` of whole numbers, or embeddings ``[N, E]``. Large sets may be in several files,
+    ``latents-000.npy`` with ``labels-000.npy``. Data samples are ``[N, *event]`` in float16, bfloat16 (as
+    ``ml_dtypes`` stores it), float32 or float64, or images ``[N, channels, height, width]`` in uint8, which
+    come out in [-1, 1].
 
     Args:
         split: ``"train"`` or ``"test"``. A folder with sub-folders ``train`` and ``test`` (or ``val``,
@@ -56,15 +58,13 @@ def latents(
         InputError: an array that cannot be read, or has another shape or type; labels out of range.
         OptionError: impossible options.
     """
-    check_split(split)
     root = existing_path(path, "latents", ".npy file, or folder of them")
-    own = own_split(root, split) if root.is_dir() else None
+    own = own_split(root, split)
     files = latent_files(own or root, labels)
     known = files.labels if own is None else latent_files(root / "train", labels).labels
-    count = len(files.events)
-    rows = torch.arange(count)
+    rows = torch.arange(len(files.events))
     if own is None:
-        rows = split_indices(count, split, test_fraction=test_fraction, seed=seed, labels=files.labels)
+        rows = split_indices(len(rows), split, test_fraction=test_fraction, seed=seed, labels=files.labels)
     classes = 0 if known is None else int(known.max()) + 1
     if files.labels is not None and int(files.labels.max()) >= classes:
         raise InputError(
@@ -87,14 +87,11 @@ class LatentRows(Data):
 
     def __init__(self, files: LatentFiles, rows: Tensor, classes: int, name: str) -> None:
         self.name, self.files, self._rows = name, files, rows
-        self.labels = None if files.labels is None else files.labels[rows]
         self.event_shape = torch.Size(files.events.arrays[0].shape[1:])
-        if self.labels is not None:
-            self.condition = Condition("labels", classes)
-        elif files.embeddings is not None:
+        self.is_image = files.events.arrays[0].dtype == np.uint8
+        self.condition = Condition("labels", classes) if files.labels is not None else Condition()
+        if files.embeddings is not None:
             self.condition = Condition("embeddings", files.embeddings.arrays[0].shape[1])
-        else:
-            self.condition = Condition()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -105,13 +102,14 @@ class LatentRows(Data):
         Raises:
             InputError: a row holds NaN or infinite numbers.
         """
-        return self._finite(self.files.events, indices, "it"), self.conditions(indices)
+        x = self._finite(self.files.events, indices, "it")
+        return x / 127.5 - 1 if self.is_image else x, self.conditions(indices)
 
     def conditions(self, indices: Tensor) -> Tensor | None:
         """Return labels ``[B]`` or embeddings ``[B, E]``, without a look at the data samples."""
-        if self.files.embeddings is None:
-            return None if self.labels is None else self.labels[indices]
-        return self._finite(self.files.embeddings, indices, "its embedding")
+        if self.files.embeddings is not None:
+            return self._finite(self.files.embeddings, indices, "its embedding")
+        return None if self.files.labels is None else self.files.labels[self._rows[indices]]
 
     def _finite(self, stored: MappedRows, indices: Tensor, what: str) -> Tensor:
         """Read rows ``[B, …]`` of data samples or embeddings and check that they are finite."""
@@ -155,32 +153,28 @@ def latent_files(place: Path, labels: bool) -> LatentFiles:
         DataNotFoundError: no file of data samples, or no file of labels.
         InputError: arrays that cannot be read or do not fit together.
     """
-    paths = _events_in(place)
+    paths = _events_in(place) if place.is_dir() else [place]
     events = [mapped_rows(path) for path in paths]
     for path, array in zip(paths, events, strict=True):
-        check_floating(array.dtype, str(path))
-        if array.ndim < 2 or not array.size:
-            raise InputError(
-                f"{path}: expected data samples [N, *event] with N >= 1, got {list(array.shape)}"
-            )
-        if array.shape[1:] != events[0].shape[1:]:
-            raise InputError(
-                f"{path}: expected data samples {list(events[0].shape[1:])} as in the first file, got "
-                f"{list(array.shape[1:])}"
-            )
-    conditions = _conditions_of(paths, events) if labels else None
-    if conditions is None:
+        _check_events(path, array, events[0])
+    beside = [file for path in paths if (file := _beside(path))] if labels else []
+    if not beside:
         return LatentFiles(paths, MappedRows(events))
+    if len(beside) < len(paths):
+        raise DataNotFoundError(
+            f"latents: no labels beside {len(paths) - len(beside)} of {len(paths)} files in {place}; add them"
+        )
+    conditions = [_condition(file, len(array)) for file, array in zip(beside, events, strict=True)]
+    if len({(array.dtype.kind in "iu", array.shape[1:]) for array in conditions}) > 1:
+        raise InputError(f"{place}: expected conditions of one kind and size in all files; write them again")
     if conditions[0].dtype.kind not in "iu":
         return LatentFiles(paths, MappedRows(events), embeddings=MappedRows(conditions))
-    known = torch.cat([torch.from_numpy(array.astype(np.int64)) for array in conditions])
+    known = torch.from_numpy(np.concatenate(conditions).astype(np.int64))
     check_labels(known, str(place))
     return LatentFiles(paths, MappedRows(events), labels=known)
 
 
 def _events_in(place: Path) -> list[Path]:
-    if not place.is_dir():
-        return [place]
     for name in EVENTS:
         whole = place / f"{name}.npy"
         found = [whole] if is_there(whole, "is_file") else sorted(place.glob(f"{name}-*.npy"))
@@ -192,21 +186,17 @@ def _events_in(place: Path) -> list[Path]:
     )
 
 
-def _conditions_of(paths: list[Path], events: list[np.ndarray]) -> list[np.ndarray] | None:
-    """Return one array of conditions for each array of data samples; None if there is no file of them."""
-    found = [_beside(path) for path in paths]
-    if not any(found):
-        return None
-    conditions = []
-    for path, file, array in zip(paths, found, events, strict=True):
-        if file is None:
-            raise DataNotFoundError(f"latents: no labels beside {path}, but beside other files; add them")
-        conditions.append(_condition(file, len(array)))
-    if len({(array.dtype.kind in "iu", array.shape[1:]) for array in conditions}) > 1:
+def _check_events(path: Path, array: np.ndarray, first: np.ndarray) -> None:
+    is_image = array.dtype == np.uint8 and array.ndim == 4 and array.shape[1] in PICTURE_CHANNELS
+    if not is_image:
+        check_floating(array.dtype, str(path))
+    if array.ndim < 2 or not array.size:
+        raise InputError(f"{path}: expected data samples [N, *event] with N >= 1, got {list(array.shape)}")
+    if array.shape[1:] != first.shape[1:] or is_image != (first.dtype == np.uint8):
         raise InputError(
-            f"{found[0]}: expected conditions of one kind and size in all files; write them again"
+            f"{path}: expected data samples {list(first.shape[1:])} as in the first file, got "
+            f"{array.dtype} {list(array.shape[1:])}"
         )
-    return conditions
 
 
 def _beside(path: Path) -> Path | None:
@@ -222,13 +212,13 @@ def _condition(file: Path, count: int) -> np.ndarray:
     array = mapped_rows(file)
     if array.dtype.kind in "iu":
         array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
-        if array.shape == (count,):
-            return array
+        fits = array.shape == (count,)
     else:
         check_floating(array.dtype, str(file))
-        if array.ndim == 2 and len(array) == count and array.shape[1]:
-            return array
-    raise InputError(
-        f"{file}: expected labels [{count}] of whole numbers or embeddings [{count}, E], got {array.dtype} "
-        f"{list(array.shape)}; pass labels=false to leave them out"
-    )
+        fits = array.ndim == 2 and len(array) == count and array.shape[1] > 0
+    if not fits:
+        raise InputError(
+            f"{file}: expected labels [{count}] of whole numbers or embeddings [{count}, E], got "
+            f"{array.dtype} {list(array.shape)}; pass labels=false to leave them out"
+        )
+    return array

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +20,6 @@ from flowprior.data.captions import CaptionedData, split_by_caption
 from flowprior.data.picture_files import SUFFIXES, NamedBytes, event_size, read_event
 from flowprior.data.splits import split_indices
 from flowprior.errors import InputError
-from flowprior.streams.data import CorruptRecords
 
 PICTURES = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
 """The suffixes of members that are images."""
@@ -43,37 +43,33 @@ class RecordConditions:
     classes: Classes | None = None
     texts: list[str] | None = None
 
-    def rows(
-        self, count: int, split: Split, owner: str, *, divided: bool, test_fraction: float, seed: int
-    ) -> Tensor:
-        """Return the numbers int64 of the records with a known label, and of one split if ``divided``.
+    def rows(self, count: int, split: Split | None, owner: str, *, test_fraction: float, seed: int) -> Tensor:
+        """Return the numbers int64 of the records with a known label, of one split or of all of them.
 
         Each label is divided separately, and captions so that the splits share none.
 
         Args:
             count: the number of all records.
-            split: ``"train"`` or ``"test"``.
+            split: ``"train"`` or ``"test"``; None if the records are those of one split already.
             owner: the data set, for messages.
-            divided: False if the records are those of one split already.
             test_fraction: the fraction of records in the test split, in [0, 1); 0 puts all into both.
             seed: the seed of the split.
 
         Raises:
-            OptionError: ``split``, ``test_fraction`` or ``seed`` is not possible.
             InputError: no record has a known label, or the split would be empty.
         """
+        options: dict[str, Any] = {"test_fraction": test_fraction, "seed": seed}
+        if split is not None and self.texts is not None:
+            return split_by_caption([[text] for text in self.texts], split, **options)
         known = torch.arange(count) if self.labels is None else (self.labels != UNKNOWN).nonzero().flatten()
         if not len(known):
             raise InputError(
                 f"{owner}: expected records with a known label, got none of {count:,}; choose other labels"
             )
-        if not divided:
+        if split is None:
             return known
-        if self.texts is not None:
-            captions = [[self.texts[row]] for row in known.tolist()]
-            return known[split_by_caption(captions, split, test_fraction=test_fraction, seed=seed)]
         labels = None if self.labels is None else self.labels[known]
-        return known[split_indices(len(known), split, test_fraction=test_fraction, seed=seed, labels=labels)]
+        return known[split_indices(len(known), split, labels=labels, **options)]
 
 
 class ConditionedRecords(CaptionedData):
@@ -84,7 +80,6 @@ class ConditionedRecords(CaptionedData):
         rows: the numbers of the records to take, int64 ``[N]``.
         conditions: the labels or captions of all stored records.
         encoder: the text encoder of captions; None leaves captioned records without a condition.
-        corrupt: the count of records that were left out.
 
     Attributes:
         rows: as given.
@@ -93,15 +88,8 @@ class ConditionedRecords(CaptionedData):
         OptionError: no encoder of that name, or one whose package or weights are missing.
     """
 
-    def __init__(
-        self,
-        name: str,
-        rows: Tensor,
-        conditions: RecordConditions,
-        encoder: str | None,
-        corrupt: CorruptRecords,
-    ) -> None:
-        self.name, self.rows, self.corrupt = name, rows, corrupt
+    def __init__(self, name: str, rows: Tensor, conditions: RecordConditions, encoder: str | None) -> None:
+        self.name, self.rows = name, rows
         self.labels = None if conditions.labels is None else conditions.labels[rows]
         self.condition = Condition()
         if conditions.classes is not None:

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from flowprior.data.base import DATA, Split
-from flowprior.data.splits import check_seed, check_split, split_indices
-from flowprior.errors import DataNotFoundError, InputError, OptionError
-from flowprior.registry.options import choose
+from flowprior.data.splits import split_indices
+from flowprior.errors import DataNotFoundError, InputError
+from flowprior.registry.options import check_count
 from flowprior.storage.user_paths import package_file
 from flowprior.storage.writing import one_line
 from flowprior.streams.data import TensorData
@@ -84,7 +84,6 @@ def fashion_mnist(split: Split = "train", root: str | None = None) -> TensorData
     """
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
-    check_split(split)
     images_file, labels_file = _find_files("train" if split == "train" else "t10k", root)
     images, labels = _read(images_file, read_image_file), _read(labels_file, read_label_file)
     if len(labels) != len(images):
@@ -159,41 +158,29 @@ def eight_modes(split: Split = "train", n: int = 10_000, seed: int = 0, radius: 
 
 
 @DATA.register("8gaussians", aliases=["eight-gaussians"])
-def eight_gaussians(
-    split: Split = "train", n: int = 10_000, seed: int = 0, labels: bool = True
-) -> TensorData:
+def eight_gaussians(split: Split = "train", n: int = 10_000, seed: int = 0) -> TensorData:
     """Eight isotropic Gaussians of variance 0.1 on a circle of radius 5; the label is the mode.
 
     Args:
         split: ``"train"`` or ``"test"``, which are drawn with different seeds.
         n: the number of points.
         seed: the seed of the points.
-        labels: False for data without a condition.
     """
     x, modes = _sample_modes(n, _generator("8gaussians", split, n, seed))
-    return TensorData(x, modes if labels else None, name="8gaussians", classes=8 if labels else None)
+    return TensorData(x, modes, name="8gaussians", classes=8)
 
 
-@DATA.register("moons")
-def moons(
-    split: Split = "train",
-    n: int = 10_000,
-    seed: int = 0,
-    noise: float = 0.2,
-    labels: bool = True,
-) -> TensorData:
-    """Two interleaved half circles of radius 3; the label is the moon.
+@DATA.register("moons", aliases=["8gaussians-to-moons"])
+def moons(split: Split = "train", n: int = 10_000, seed: int = 0) -> TensorData:
+    """Two interleaved half circles of radius 3; the label is the moon. C²OT starts it from 8gaussians.
 
     Args:
         split: ``"train"`` or ``"test"``, which are drawn with different seeds.
         n: the number of points, half of them on each moon.
         seed: the seed of the points.
-        noise: the bound of a number from U[0, noise) that is added to both coordinates of a point before the
-            stretch by 3, as in torchdyn, torchcfm and C²OT.
-        labels: False for data without a condition.
     """
-    x, which = sample_moons(n, noise, generator=_generator("moons", split, n, seed))
-    return TensorData(x, which if labels else None, name="moons", classes=2 if labels else None)
+    x, which = sample_moons(n, generator=_generator("moons", split, n, seed))
+    return TensorData(x, which, name="moons", classes=2)
 
 
 @DATA.register("checkerboard")
@@ -213,32 +200,6 @@ def checkerboard(split: Split = "train", n: int = 10_000, seed: int = 0) -> Tens
     return TensorData(x, name="checkerboard")
 
 
-@DATA.register("8gaussians-to-moons")
-def eight_gaussians_to_moons(split: Split = "train", n: int = 10_000, seed: int = 0) -> TensorData:
-    """The moons of 8gaussians→moons with two labels (C²OT); their source is sample_eight_gaussians.
-
-    Args:
-        split: ``"train"`` or ``"test"``, which are drawn with different seeds.
-        n: the number of points, half of them on each moon.
-        seed: the seed of the points.
-    """
-    x, which = sample_moons(n, generator=_generator("8gaussians-to-moons", split, n, seed))
-    return TensorData(x, which, name="8gaussians-to-moons", classes=2)
-
-
-@DATA.register("8gaussians-to-moons-continuous")
-def eight_gaussians_to_moons_continuous(split: Split = "train", n: int = 10_000, seed: int = 0) -> TensorData:
-    """The moons of 8gaussians→moons with each point's own x coordinate as its condition [N, 1] (C²OT).
-
-    Args:
-        split: ``"train"`` or ``"test"``, which are drawn with different seeds.
-        n: the number of points.
-        seed: the seed of the points.
-    """
-    x, _ = sample_moons(n, generator=_generator("8gaussians-to-moons-continuous", split, n, seed))
-    return TensorData(x, x[:, :1].clone(), name="8gaussians-to-moons-continuous")
-
-
 def circle_of_centres(radius: float, count: int = 8) -> Tensor:
     """Return points ``[count, 2]`` evenly on a circle, the first one on the positive x axis."""
     angles = torch.arange(count, dtype=torch.float64) * (2 * math.pi / count)
@@ -253,16 +214,16 @@ def sample_eight_gaussians(n: int, *, generator: torch.Generator | None = None) 
 def sample_moons(
     n: int, noise: float = 0.2, *, generator: torch.Generator | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Draw points ``[n, 2]`` on two moons in random order; return them and their moons int64 ``[n]``."""
+    """Draw points ``[n, 2]`` on two moons in random order; return them and their moons int64 ``[n]``.
+
+    A number from U[0, noise) is added to both coordinates of a point before the stretch by 3, as in torchdyn,
+    torchcfm and C²OT.
+    """
     outer, inner = torch.linspace(0, math.pi, n // 2), torch.linspace(0, math.pi, n - n // 2)
-    x = torch.cat(
-        [
-            torch.stack([outer.cos(), outer.sin()], dim=1),
-            torch.stack([1 - inner.cos(), 0.5 - inner.sin()], dim=1),
-        ]
-    )
-    x = x + noise * torch.rand(n, 1, generator=generator)
-    which = torch.cat([torch.zeros(n // 2), torch.ones(n - n // 2)]).long()
+    upper = torch.stack([outer.cos(), outer.sin()], dim=1)
+    lower = torch.stack([1 - inner.cos(), 0.5 - inner.sin()], dim=1)
+    x = torch.cat([upper, lower]) + noise * torch.rand(n, 1, generator=generator)
+    which = (torch.arange(n) >= n // 2).long()
     order = torch.randperm(n, generator=generator)
     return (3 * x - 1)[order], which[order]
 
@@ -273,12 +234,7 @@ def _sample_modes(n: int, generator: torch.Generator | None) -> tuple[Tensor, Te
     return circle_of_centres(5.0)[modes] + noise, modes
 
 
-def _generator(name: str, split: str, n: object, seed: int) -> torch.Generator:
+def _generator(name: str, split: str, n: int, seed: int) -> torch.Generator:
     """Return the generator of one split, with seed 2s for training and 2s + 1 for the test split."""
-    choose(name, "split", split, ["train", "test"])
-    if type(n) is not int or not 1 <= n <= MOST_POINTS:
-        raise OptionError(
-            f"{name}: n={n!r} is not possible; give a positive number of points, at most {MOST_POINTS:,}"
-        )
-    check_seed(name, seed)
+    check_count(name, "n", n, most=MOST_POINTS)
     return torch.Generator().manual_seed(2 * seed + (split == "test"))

@@ -1,25 +1,19 @@
-"""The splits of data sets into train, test and validation, random draws balanced by label, and subsets.
+"""The splits of data sets into train, test and validation, and random draws balanced by label.
 
 A split is determined by its seed.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions
-from flowprior.data.base import Data, Split
+from flowprior.data.base import Split
 from flowprior.errors import InputError, OptionError
-from flowprior.registry.options import choose
-from flowprior.storage.digests import tensor_bytes
-from flowprior.streams.data import DerivedData
+from flowprior.streams.data import Data, Subset
 
-HIGHEST_SEED = 1 << 62
-"""The number that every seed of a data set has to be below."""
 _ROWS = 4096
 """The number of labels that are asked for at once; some data sets read the data samples with them."""
 
@@ -38,12 +32,8 @@ def split_indices(
             a test sample stays in the training split.
 
     Raises:
-        OptionError: ``split`` or ``test_fraction`` is not possible.
         InputError: the split would be empty.
     """
-    check_split(split)
-    check_seed("data", seed)
-    check_test_fraction(test_fraction)
     if test_fraction == 0:
         return torch.arange(count)
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
@@ -74,64 +64,12 @@ def split_validation(data: Data, count: int, seed: int = 0) -> tuple[Subset, Sub
         raise OptionError(
             f"validation={count} is not possible: '{data.name}' has {len(data)} data samples; give fewer"
         )
-    if data.groups is not None:
-        kept, held = _split_groups(data, data.groups, count, seed)
+    if data.groups is None:
+        kept, held = _split_rows(data, count, seed)
     else:
-        options: dict[str, Any] = {"test_fraction": count / len(data), "seed": seed, "labels": _labels(data)}
-        try:
-            kept, held = (split_indices(len(data), split, **options) for split in ("train", "test"))
-        except InputError as error:
-            raise OptionError(
-                f"validation={count} is not possible: it takes none or all of every class of '{data.name}'; "
-                "give another number"
-            ) from error
+        kept, held = _split_groups(data, data.groups, count, seed)
     train = Subset(data, kept, f"{data.name}-train{len(kept)}")
     return train, Subset(data, held, f"{data.name}-validation{len(held)}")
-
-
-class Subset(DerivedData):
-    """A part of a data set, by the indices of its data samples.
-
-    Args:
-        data: the whole data set.
-        indices: int64 ``[N]``, the indices of the part.
-        name: the name of the part.
-    """
-
-    def __init__(self, data: Data, indices: Tensor, name: str) -> None:
-        super().__init__(data)
-        self.indices, self.name = indices, name
-        captions = data.captions
-        self.captions = None if captions is None else [captions[int(index)] for index in indices]
-        self.caption_ids = None  # The ids of the whole are in no order.
-        self.condition_counts = _some(data.condition_counts, indices)
-        self.groups = _some(data.groups, indices)
-        self.look_alikes = _some(data.look_alikes, indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def batch(self, indices: Tensor) -> tuple[Tensor, Conditions | None]:
-        """Return the data samples ``[B, *event]`` and conditions of these indices of the part."""
-        return self.data.batch(self.indices[indices])
-
-    def conditions(self, indices: Tensor) -> Conditions | None:
-        """Return the conditions of these indices of the part."""
-        return self.data.conditions(self.indices[indices])
-
-    def caption_embeddings(self, indices: Tensor) -> Tensor | None:
-        """Return the embeddings ``[B, E]`` of the captions of these indices of the part."""
-        return self.data.caption_embeddings(self.indices[indices])
-
-    def fingerprint(self) -> str:
-        """Return the sha256 over the fingerprint of the whole data set and the indices."""
-        return hashlib.sha256(self.data.fingerprint().encode() + tensor_bytes(self.indices)).hexdigest()
-
-    def training_condition(
-        self, indices: Tensor, cond: Conditions | None, chance: Tensor
-    ) -> Conditions | None:
-        """Return the conditions that a training step gets for these indices of the part."""
-        return self.data.training_condition(self.indices[indices], cond, chance)
 
 
 def draw_indices(data: Data, count: int, generator: torch.Generator) -> Tensor:
@@ -159,37 +97,20 @@ def labels_of(data: Data) -> Tensor | None:
     return torch.cat([labels for labels in parts if isinstance(labels, Tensor)])
 
 
-def check_split(split: str) -> None:
-    """Check that ``split`` is ``"train"`` or ``"test"``.
-
-    Raises:
-        OptionError: it is not.
-    """
-    choose("data", "split", split, ["train", "test"])
-
-
-def check_seed(owner: str, seed: int) -> None:
-    """Check that ``seed`` is a whole number that a random generator takes.
-
-    Raises:
-        OptionError: it is not.
-    """
-    if type(seed) is not int or not 0 <= seed < HIGHEST_SEED:
-        raise OptionError(f"{owner}: seed={seed!r} is not possible; give a whole number from 0 to 2**62 - 1")
-
-
-def check_test_fraction(test_fraction: object) -> None:
-    """Check that ``test_fraction`` is a number in [0, 1).
-
-    Raises:
-        OptionError: it is not.
-    """
-    if not isinstance(test_fraction, (int, float)) or not 0 <= test_fraction < 1:
-        raise OptionError(f"test_fraction={test_fraction!r} is not possible; give a fraction in [0, 1)")
-
-
-def _some(of_events: Tensor | None, indices: Tensor) -> Tensor | None:
-    return None if of_events is None else of_events[indices]
+def _split_rows(data: Data, count: int, seed: int) -> list[Tensor]:
+    """Return the indices of the training part and of the validation part, which has a share of each class."""
+    reads_samples = type(data).conditions is Data.conditions
+    options: dict[str, Any] = {"seed": seed, "labels": None if reads_samples else labels_of(data)}
+    try:
+        return [
+            split_indices(len(data), split, test_fraction=count / len(data), **options)
+            for split in ("train", "test")
+        ]
+    except InputError as error:
+        raise OptionError(
+            f"validation={count} is not possible: it takes none or all of every class of '{data.name}'; "
+            "give another number"
+        ) from error
 
 
 def _split_groups(data: Data, groups: Tensor, count: int, seed: int) -> list[Tensor]:
@@ -207,11 +128,3 @@ def _split_groups(data: Data, groups: Tensor, count: int, seed: int) -> list[Ten
             "out; give a smaller number"
         )
     return [part.nonzero()[:, 0] for part in (~held[place], held[place])]
-
-
-def _labels(data: Data) -> Tensor | None:
-    """Return the labels int64 ``[N]``; None without labels, or if the data samples would be read for them."""
-    held = getattr(data, "cond", None)
-    if isinstance(held, Tensor):
-        return None if held.is_floating_point() else held
-    return labels_of(data) if type(data).conditions is not Data.conditions else None

@@ -27,8 +27,6 @@ REAL_DATA = "real data"
 """The entry of the column ``flow`` where the value is the real-data score: that of as many real samples."""
 SECONDS = "seconds"
 """The metric of the time that generating the samples took."""
-MOST_METRICS = 6
-"""The largest number of metrics whose best values a prompt shows."""
 
 
 def table_row(metric: str, value: float, info: MetricInfo | None = None, **columns: Any) -> dict[str, Any]:
@@ -141,12 +139,7 @@ class Result(Shown):
                 row = min(own, key=lambda row: SIGNS[better] * row["mean"])
                 at = f"NFE {row['nfe']:g}, {row['sampler']}"
                 best.append(f"{metric} {row['mean']:.4g} at {at} ({better} is better)")
-        more = len(best) - MOST_METRICS
-        return [
-            *best[:MOST_METRICS],
-            *([f"and {counted(more, 'metric')} more"] if more > 0 else []),
-            *self.notes[:3],
-        ]
+        return [*best, *self.notes[:3]]
 
     def tables(self) -> list[Table]:
         metrics, means = self.quality_metrics, self.means()

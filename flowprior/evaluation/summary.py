@@ -9,6 +9,7 @@ Every table, figure and page of an evaluation or a study is a grouping of these 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from operator import itemgetter
@@ -51,10 +52,8 @@ def grouped(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list
 
 def spread(values: Sequence[float]) -> Spread:
     """Return mean and deviation of at least one value."""
-    count = len(values)
-    mean = math.fsum(values) / count
-    squares = math.fsum((value - mean) * (value - mean) for value in values)
-    return Spread(count, mean, math.sqrt(squares / (count - 1)) if count > 1 else None)
+    deviation = statistics.stdev(values) if len(values) > 1 else None
+    return Spread(len(values), statistics.fmean(values), deviation)
 
 
 def means_over_seeds(rows: Iterable[Mapping[str, Any]]) -> list[Row]:

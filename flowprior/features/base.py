@@ -7,6 +7,7 @@ Values are comparable only under one set of weights, so each has a name, which g
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -119,6 +120,35 @@ def as_extractor(value: Any) -> FeatureExtractor:
         f"features={value!r} is not possible; give a name of {', '.join(FEATURES.available())}, a module, or "
         "an object with features_name, features and identity"
     )
+
+
+def extractors_on(device: torch.device, features: Sequence[Any]) -> list[FeatureExtractor]:
+    """Return the extractors that are named or given; those that are built here go to the device.
+
+    Raises:
+        UnknownComponentError: no extractor of that name.
+        OptionError: something else, or options that do not fit.
+    """
+    found = [as_extractor(item) for item in features]
+    for item, extractor in zip(features, found, strict=True):
+        if isinstance(item, str) and isinstance(extractor, nn.Module):
+            extractor.to(device)
+    return found
+
+
+def check_names(extractors: Sequence[FeatureExtractor]) -> None:
+    """Check that no two extractors have one name, under which their values would be mixed up.
+
+    Raises:
+        OptionError: it says which.
+    """
+    names = [extractor.features_name for extractor in extractors]
+    for name in names:
+        if names.count(name) > 1:
+            raise OptionError(
+                f"evaluate: features '{name}' are given twice; leave one out, or name a module by "
+                "NetworkFeatures(module, name)"
+            )
 
 
 def short_identity(extractor: FeatureExtractor) -> str:

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition
 from flowprior.conditions.rows import labels_in
 from flowprior.data.base import Data
-from flowprior.errors import CheckpointError, InputError
+from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.progress.stages import stage
 from flowprior.storage.tensor_files import cached_tensors, load_tensors, save_tensors
+from flowprior.storage.user_paths import expanded
 
 FEATURES = 128
 """The number of features."""
@@ -69,20 +70,18 @@ class Classifier(nn.Module):
         self.event_shape = torch.Size(event_shape)
         self.classes = classes
         self.network = _network_of(self.event_shape, classes).to_empty(device="cpu")
-        self.register_buffer("shift", torch.zeros(()))
-        self.register_buffer("scale", torch.ones(()))
+        numbers = () if len(event_shape) == 3 else event_shape  # an image has one for all pixels
+        self.register_buffer("shift", torch.zeros(numbers))
+        self.register_buffer("scale", torch.ones(numbers))
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor], event_shape: torch.Size, classes: int) -> Classifier:
         """Create the classifier whose ``state_dict`` is ``tensors``, in evaluation mode, its weights fixed.
 
         Raises:
-            KeyError: a tensor is missing.
             RuntimeError: tensors of another network.
         """
         found = cls(event_shape, classes)
-        for name in ("shift", "scale"):
-            found.register_buffer(name, tensors[name].clone())
         found.load_state_dict(dict(tensors))
         return found.eval().requires_grad_(False)
 
@@ -141,20 +140,6 @@ class Classifier(nn.Module):
         return (x.float() - self.shift) / self.scale
 
 
-def accuracy_on(classifier: Classifier, data: Data) -> float:
-    """Return the share of a data set's events that the classifier recognises.
-
-    Raises:
-        InputError: data without labels, or with events of another shape.
-    """
-    right = 0.0
-    for x, labels in data.batches():
-        if not isinstance(labels, Tensor) or labels.is_floating_point():
-            raise InputError(f"accuracy_on: '{data.name}' has no labels; pass labelled data")
-        right += classifier.accuracy(x, labels) * len(x)
-    return right / max(len(data), 1)
-
-
 def data_classifier(data: Data, *, seed: int = 0) -> Classifier:
     """Return the classifier of a labelled data set: from the package, the cache, or trained and put there.
 
@@ -175,6 +160,38 @@ def data_classifier(data: Data, *, seed: int = 0) -> Classifier:
     metadata, name = {"data": data.name, "recipe": str(RECIPE)}, f"classifier-{printed}"
     tensors = cached_tensors(name, metadata, lambda: dict(train_classifier(data, seed=seed).state_dict()))
     return Classifier.of_tensors(tensors, data.event_shape, data.condition.size)
+
+
+def classifier_for(given: str | Classifier | None, data: Data, needed: bool = True) -> Classifier | None:
+    """Return the classifier to use; none by itself for data without labels or with a single one.
+
+    One that is given serves data of other conditions, too: by its features.
+
+    Args:
+        given: ``"auto"`` for that of the data, ``"none"`` or None for none, a classifier, or the file of one.
+        data: the training split.
+        needed: False if nothing looks at that of the data, which is then not trained.
+
+    Raises:
+        InputError: one of other events or labels.
+        OptionError: neither a word, a classifier, nor a file.
+        CheckpointError: a file that holds no classifier of these data, or other weights than it promises.
+    """
+    if given == "auto":
+        labelled = data.condition.kind == "labels" and data.condition.size > 1
+        return data_classifier(data) if needed and labelled else None
+    if given is None or given == "none":
+        return None
+    if isinstance(given, Classifier):
+        if not given.serves(data.event_shape, data.condition):
+            raise InputError(f"evaluate: the classifier is not one for '{data.name}': other events or labels")
+        return given
+    if not expanded(given, "evaluate").is_file():
+        raise OptionError(
+            f"evaluate: classifier='{given}' is not possible; pass 'auto', 'none', a Classifier, or the "
+            "file of one"
+        )
+    return load_classifier(given, data)
 
 
 def train_classifier(data: Data, *, seed: int = 0) -> Classifier:
@@ -309,8 +326,8 @@ def _set_scale(classifier: Classifier, data: Data) -> None:
     mean, variance = (part.view(data.event_shape) for part in (moments.mean, moments.variance))
     if len(data.event_shape) == 3:
         mean, variance = mean.mean(), variance.mean() + mean.var(correction=0)
-    classifier.register_buffer("shift", mean.float())
-    classifier.register_buffer("scale", variance.sqrt().float().clamp_min(1e-3))
+    classifier.shift.copy_(mean)
+    classifier.scale.copy_(variance.sqrt()).clamp_min_(1e-3)
 
 
 def _shuffled(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:

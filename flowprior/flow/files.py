@@ -40,7 +40,8 @@ from flowprior.flow.parts import FlowParts
 from flowprior.flow.predictions import make_prediction
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.priors.saved import kinds_of, refuse_shifted
+from flowprior.priors.old_formats import current_spec
+from flowprior.priors.saved import kinds_of
 from flowprior.registry.plugins import points_of
 from flowprior.storage.digests import DIGEST, PATIENCE, bind, save_by_digest
 from flowprior.storage.lock import NAME as LOCK
@@ -340,8 +341,7 @@ def load_prior_of(path: FilePath) -> Prior:
     """
     location, description, tensors = _read_settled(path)
     try:
-        refuse_shifted(description["prior"])
-        prior = Prior.registry.resolve(description["prior"])
+        prior = Prior.registry.resolve(current_spec(description["prior"]))
     except FlowpriorError as error:
         raise CheckpointError(f"{location.folder}: {error}") from error
     assign_tensors(prior, tensors, "prior", f"prior '{description['prior']}'", location.folder)
@@ -373,8 +373,7 @@ def _rebuild(
     cls: type[F], description: dict[str, Any], model: nn.Module | None, tensors: Mapping[str, Tensor]
 ) -> F:
     condition = Condition.from_dict(description["condition"])
-    refuse_shifted(description["prior"])
-    prior = Prior.registry.resolve(description["prior"])
+    prior = Prior.registry.resolve(current_spec(description["prior"]))
     coupling = Coupling.registry.resolve(description["coupling"])
     path = Path.registry.resolve(description["path"])
     if model is None:

@@ -39,7 +39,7 @@ from flowprior.flow.sampling import (
 )
 from flowprior.models import TextEncoder
 from flowprior.models.encoders import is_empty
-from flowprior.processes.group import group_of
+from flowprior.processes.group import Group
 from flowprior.samplers import Sampler
 from flowprior.samplers.base import Solution, draw_source
 from flowprior.storage.user_paths import expanded
@@ -218,7 +218,7 @@ class Flow(FlowParts):
         check_batch_size(batch_size)
         negative = None if isinstance(negative, str) and is_empty(negative) else negative
         check_guidance(guidance, self.condition, self.metadata if negative is None else None)
-        away, processes = self._negative(negative), group_of(group)
+        away, processes = self._negative(negative), Group(group)
         generator = processes.generator(generator, self.prior.event_dims.device, "flow.sample")
         cond = self._conditions(cond, n, "flow.sample")
         solver: Sampler = Sampler.registry.resolve(sampler or self.default_sampler)

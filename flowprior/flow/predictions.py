@@ -71,11 +71,10 @@ class View(NamedTuple):
 
 
 class Compared(NamedTuple):
-    """The two that a loss compares, output and target ``[B, *event]``, and the view's scale."""
+    """The two that a loss compares, output and target, both ``[B, *event]``."""
 
     said: Tensor
     target: Tensor
-    scale: Tensor | None
 
 
 Network = Callable[[Tensor, Tensor, Any], Tensor]
@@ -149,7 +148,7 @@ class Prediction(Registered):
         """Return what the loss compares at points x ``[B, *event]`` of paths from x0 with velocities u."""
         view = self.view(x, t, self.given(cond, len(x)))
         said, target = self.regression(network(view.inputs, t, cond), view, x0, u)
-        return Compared(said, target, view.scale)
+        return Compared(said, target)
 
     def answer(self, network: Network, x: Tensor, t: Tensor, given: Given) -> Tensor:
         """Return the velocity ``[B, *event]`` at x ``[B, *event]``, in one call of the network."""

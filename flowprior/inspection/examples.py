@@ -18,10 +18,15 @@ from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
 
 HELD_OUT_SHARE = 0.2
+"""The share of the examples that is held out."""
 FEWEST_EXAMPLES = 10
+"""The fewest examples that can be inspected."""
 FEWEST_OF_A_LABEL = 3
+"""The fewest examples of a label of which one is held out."""
 FEW_OF_A_LABEL = 20
+"""The number of examples of a label below which there is a warning."""
 POOLED = -1
+"""The label of all rows together, where there are no labels."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Examples:
 
     @classmethod
     def of(cls, data: Data, limit: int, seed: int = 0) -> Examples:
-        """At most ``limit`` examples of ``data``, a fifth of each label held out, or of the groups of events.
+        """Return at most ``limit`` examples of ``data``, a fifth of each label or of the groups held out.
 
         A label with fewer than three examples is fitted on and not measured on; one whose share of ``limit``
         rounds to nothing is left out.
@@ -66,16 +71,16 @@ class Examples:
 
     @property
     def labels(self) -> Tensor | None:
-        """Labels ``[N]`` of the rows to fit on; None for embeddings, parts and no condition."""
+        """The labels ``[N]`` of the rows to fit on; None for embeddings, parts and no condition."""
         return _as_labels(self.cond)
 
     @property
     def held_out_labels(self) -> Tensor | None:
-        """Labels ``[M]`` of the held-out rows; None as above."""
+        """The labels ``[M]`` of the held-out rows; None as above."""
         return _as_labels(self.held_out_cond)
 
     def groups(self) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Label, its rows to fit on and its held-out rows; :data:`POOLED` and all rows without labels."""
+        """Yield label, rows to fit on and held-out rows; :data:`POOLED` and all rows without labels."""
         if self.labels is None or self.held_out_labels is None:
             yield POOLED, torch.arange(len(self.x)), torch.arange(len(self.held_out))
             return
@@ -83,17 +88,8 @@ class Examples:
             rows, held_out = ((own == label).nonzero()[:, 0] for own in (self.labels, self.held_out_labels))
             yield label, rows, held_out
 
-    def summary(self, total: int) -> dict[str, float]:
-        """The numbers of examples: fitted on, held out, of ``total``; and of a label."""
-        counted: dict[str, float] = {"fit": len(self.x), "held_out": len(self.held_out), "all": total}
-        if self.counts is not None:
-            seen = self.counts[self.counts > 0].double()
-            counted |= {"conditions": len(seen), "min": float(seen.min()), "max": float(seen.max())}
-            counted["median"] = float(seen.quantile(0.5))
-        return counted
-
     def warnings(self) -> list[str]:
-        """A warning where there are labels with fewer than 20 examples."""
+        """Return a warning where there are labels with fewer than 20 examples."""
         counts = [] if self.counts is None else self.counts.tolist()
         few, least = sum(count < FEW_OF_A_LABEL for count in counts), min(counts, default=0)
         if not few:
@@ -112,13 +108,13 @@ def draw_pairs(
     batch: int,
     generator: torch.Generator,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Source samples and data, drawn in batches of ``batch`` or of what the coupling asks for."""
+    """Yield source samples and data, drawn in batches of ``batch`` or of what the coupling asks for."""
     for rows in torch.arange(len(x1)).split(coupling.draw_size(batch)):
         yield coupling.pairs(prior, x1[rows], take(cond, rows), generator=generator)
 
 
 def _looked_at(data: Data, limit: int, seed: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Rows of ``data``, of each label its share, with their labels and groups.
+    """Return rows of ``data``, of each label its share, with their labels and groups.
 
     Raises:
         OptionError: a limit below 10.
@@ -143,7 +139,7 @@ def _looked_at(data: Data, limit: int, seed: int) -> tuple[Tensor, Tensor | None
 
 
 def _divided(count: int, labels: Tensor | None, groups: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
-    """Rows to fit on and to hold out: a share of each label, or whole groups of events that are alike."""
+    """Return rows to fit on and to hold out: a share of each label, or groups of events that are alike."""
     options: dict[str, Any] = {"test_fraction": HELD_OUT_SHARE, "seed": seed}
     if groups is None or len(names := groups.unique()) < round(1 / HELD_OUT_SHARE):
         fit, held_out = (split_indices(count, part, labels=labels, **options) for part in ("train", "test"))

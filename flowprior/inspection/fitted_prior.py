@@ -17,10 +17,8 @@ from torch import Tensor
 from flowprior.conditions import Conditions
 from flowprior.conditions.rows import rows as take
 from flowprior.couplings import Coupling, transport_cost
-from flowprior.couplings.ot import OTCoupling
 from flowprior.errors import InputError
 from flowprior.inspection.examples import Examples, draw_pairs
-from flowprior.inspection.misfit import Misfit, misfit
 from flowprior.mixtures.averaging import nearer_share
 from flowprior.pictures import beside, first_of_each
 from flowprior.pictures.grid import is_drawable
@@ -30,12 +28,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DENSITY_ROWS = 2000
+"""The largest number of held-out rows whose density is taken."""
 PAIRS = 2048
-OT_BATCH = 256
+"""The largest number of pairs of which the transport cost is the mean."""
+BATCH = 256
+"""The number of pairs that a coupling draws at once."""
 HALVED = 4000
+"""The largest number of rows that are halved."""
 FEWEST_HALVED = 4
+"""The fewest rows that are halved."""
 MOST_CONDITIONS, SAMPLES, POINTS = 10, 4, 2000
-"""Labels, samples of each and points of a figure."""
+"""The largest numbers of labels, samples of each and points of a figure."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,8 @@ class FittedPrior:
         explained_variance: 1 − E‖x1 − E[x0 | c]‖² / E‖x1 − m‖² of held-out data, with m the mean of all data.
         log_density: mean of log p0(x1 | c) of held-out data, nats per dimension; a lower bound for a prior
             without a tractable density (``vae``).
-        transport_cost_ot: E‖x1 − x0‖² after optimal transport within the condition, in batches of 256.
         half_share: how many draws of the prior, fitted on one half, lie nearer to that half than to the other
             (:func:`half_share`); 1 where it copies; nan where there is too little data.
-        misfit: a two-sample test of each label (:func:`flowprior.inspection.misfit.misfit`); none of N(0, I),
-            which is fitted to no label.
         picture: file, or None.
     """
 
@@ -62,14 +62,12 @@ class FittedPrior:
     state_bytes: int
     explained_variance: float
     log_density: float
-    transport_cost_ot: float
     half_share: float
-    misfit: dict[int, Misfit]
     picture: str | None = None
 
 
 def fit_prior(spec: str, examples: Examples, seed: int) -> tuple[Prior, FittedPrior]:
-    """The prior of a specification, fitted and measured.
+    """Return the prior of a specification, fitted and measured.
 
     Raises:
         FlowpriorError: an unknown name, or a prior that cannot serve these data.
@@ -84,15 +82,13 @@ def fit_prior(spec: str, examples: Examples, seed: int) -> tuple[Prior, FittedPr
         seconds=seconds,
         state_bytes=sum(value.numel() * value.element_size() for value in prior.state_dict().values()),
         explained_variance=explained_variance(prior, examples),
-        log_density=mean_log_density(prior, examples.held_out[rows], take(examples.held_out_cond, rows)),
-        transport_cost_ot=mean_transport_cost(prior, OTCoupling(), examples, generator),
+        log_density=log_density(prior, examples.held_out[rows], take(examples.held_out_cond, rows)),
         half_share=_share_of_copies(spec, examples, seed),
-        misfit={} if prior.is_standard_normal else misfit(prior, examples, generator),
     )
 
 
 def _share_of_copies(spec: str, examples: Examples, seed: int) -> float:
-    """The half share on at most 4,000 examples, or nan where half of them are too few for the prior."""
+    """Return the half share of at most 4,000 examples, or nan where half of these are too few."""
     rows, generator = slice(0, HALVED), torch.Generator().manual_seed(seed)
     with warnings.catch_warnings(), suppress(InputError):
         warnings.simplefilter("ignore", RuntimeWarning)  # of few examples, as the fit on all of them warns
@@ -111,7 +107,7 @@ def explained_variance(prior: Prior, examples: Examples) -> float:
 
 
 @torch.no_grad()
-def mean_log_density(prior: Prior, x: Tensor, cond: Conditions | None) -> float:
+def log_density(prior: Prior, x: Tensor, cond: Conditions | None) -> float:
     """Return the mean of log p0(x | c) over rows x ``[n, *event]``, in nats per dimension.
 
     Raises:
@@ -123,9 +119,9 @@ def mean_log_density(prior: Prior, x: Tensor, cond: Conditions | None) -> float:
 def mean_transport_cost(
     prior: Prior, coupling: Coupling, examples: Examples, generator: torch.Generator
 ) -> float:
-    """E‖x1 − x0‖² over at most 2,048 pairs, drawn in batches of 256 or of what the coupling asks for."""
+    """Return E‖x1 − x0‖² of at most 2,048 pairs, drawn 256 at once, or as many as the coupling asks for."""
     x, cond = examples.x[:PAIRS], take(examples.cond, slice(0, PAIRS))
-    pairs = draw_pairs(prior, coupling, x, cond, OT_BATCH, generator)
+    pairs = draw_pairs(prior, coupling, x, cond, BATCH, generator)
     return sum(float(transport_cost(x0, x1)) * len(x1) for x0, x1 in pairs) / len(x)
 
 
@@ -136,7 +132,7 @@ def half_share(
     *,
     generator: torch.Generator | None = None,
 ) -> float:
-    """Share of the draws of a prior fitted on one half of x that lie nearer to that half than to the other.
+    """Return the share of draws of a prior of one half of x that lie nearer to that half than to the other.
 
     0.5 where it has learned what the halves have in common, 1 where it copies. Each label is halved by itself
     and a draw compared with its own label's data; one with a single example is left out.
@@ -166,14 +162,14 @@ def half_share(
 
 
 def _groups(cond: Conditions | None, count: int) -> Tensor:
-    """The groups that are halved by themselves: labels ``[N]``, or zeros."""
+    """Return the groups that are halved by themselves: labels ``[N]``, or zeros."""
     if not isinstance(cond, Tensor) or cond.is_floating_point() or cond.dim() != 1:
         return torch.zeros(count, dtype=torch.long)
     return cond.cpu()
 
 
 def _halves(x: Tensor, cond: Conditions | None, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Two lists of as many rows, whose labels agree place by place."""
+    """Return two lists of as many rows, whose labels agree place by place."""
     order = torch.randperm(len(x), generator=generator)
     groups = _groups(cond, len(x))
     parts = [order[groups[order] == label] for label in groups.unique()]
@@ -186,7 +182,7 @@ def _halves(x: Tensor, cond: Conditions | None, generator: torch.Generator | Non
 def prior_picture(
     prior: Prior, examples: Examples, seed: int, *, names: list[str] | None = None, title: str = ""
 ) -> Figure | None:
-    """Samples of a prior beside its data; None for events that are neither images nor points of the plane.
+    """Return samples of a prior beside its data; None for events that cannot be drawn.
 
     Images: one row for each of at most ten labels, with the mean of the data, the mean of the prior, four
     samples of the prior and four held-out examples. Points: samples of the prior over the data in grey.

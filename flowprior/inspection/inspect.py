@@ -1,4 +1,4 @@
-"""Inspect priors and couplings on a data set, before any network is trained, and suggest a mixture for it."""
+"""Inspect priors and couplings on a data set, before any network is trained."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -16,33 +16,17 @@ from flowprior.data.base import as_data
 from flowprior.display.shown import Shown, Table, counted
 from flowprior.errors import CouplingError, OptionError
 from flowprior.inspection.examples import Examples
-from flowprior.inspection.fitted_prior import (
-    FittedPrior,
-    fit_prior,
-    mean_log_density,
-    mean_transport_cost,
-    prior_picture,
-)
-from flowprior.inspection.misfit import misfit_warning
+from flowprior.inspection.fitted_prior import FittedPrior, fit_prior, mean_transport_cost, prior_picture
 from flowprior.inspection.simulated_flow import SimulatedFlow, simulate_flow
 from flowprior.pictures import save_figure
 from flowprior.priors import Prior
 from flowprior.progress.stages import showing, stage
-from flowprior.registry import Spec
 from flowprior.storage.writing import write_json
 
-if TYPE_CHECKING:
-    import pandas
-
 PAIRS = 2048
+"""The largest number of held-out pairs on which the source mismatch is measured."""
 RELABELLINGS = 100
-MOST_ROWS = 4000
-MOST_HELD_OUT = 1000
-MAX_ITERATIONS = 10
-VARIANCE_FLOOR = 0.01
-"""``reg_covar`` as a share of the mean variance: without it constant dimensions decide the density alone."""
-MOST_FULL_DIMENSIONS = 128
-ROWS_FOR_EACH_COMPONENT = 20
+"""The number of permutations of the test of the source mismatch."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +37,18 @@ class Pairing:
         prior: specification.
         coupling: specification.
         transport_cost: E‖x1 − x0‖² of the coupled pairs.
-        source_gap: how source samples of training and of sampling differ, as
+        source_mismatch: the difference of source samples of training and of sampling, as
             :func:`flowprior.couplings.source_mismatch` measures it.
-        simulated_flow: what a flow without a network gave.
-        score: what pairings are ranked by (:attr:`SimulatedFlow.score`); lower is better.
-        seconds: that all of this took.
+        simulated_flow: the result of a flow without a network.
+        score: :attr:`SimulatedFlow.score`, which pairings are ranked by; lower is better.
     """
 
     prior: str
     coupling: str
     transport_cost: float
-    source_gap: dict[str, Any]
+    source_mismatch: dict[str, Any]
     simulated_flow: SimulatedFlow
     score: float
-    seconds: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -75,28 +57,26 @@ class Inspection(Shown):
 
     Attributes:
         data: name of the data set.
-        examples: how many were fitted on (``fit``), held out (``held_out``) and are there (``all``), and
-            ``min``, ``median`` and ``max`` of a label.
-        priors: in the order given.
-        pairings: by their score.
-        suggestion: mixtures, the highest held-out log-density first, or None.
-        warnings: what to look out for.
+        examples: the numbers of examples fitted on (``fit``), held out (``held_out``) and in the data set
+            (``all``).
+        priors: the fitted priors, in the order given.
+        pairings: the pairings by their score.
+        warnings: labels with few examples, and pairings that are left out.
         settings: seed, steps, torch's threads.
-        seconds: of all of it.
+        seconds: the duration of all of it.
     """
 
     data: str
-    examples: dict[str, float]
+    examples: dict[str, int]
     priors: list[FittedPrior]
     pairings: list[Pairing]
-    suggestion: list[Candidate] | None
     warnings: list[str]
     settings: dict[str, Any]
     seconds: float
 
     @property
     def reason(self) -> str:
-        """Why the first pairing is recommended, in one line."""
+        """The reason for recommending the first pairing, in one line."""
         best, *others = self.pairings
         found = f"{best.prior} + {best.coupling} has the score {best.score:.4g}"
         if not others:
@@ -117,14 +97,8 @@ class Inspection(Shown):
         records = self._records()
         return [Table(list(records[0]), [list(record.values()) for record in records])]
 
-    def to_pandas(self) -> pandas.DataFrame:
-        """A row for each pairing, best first, with what is known of its prior (extra ``plot``)."""
-        import pandas
-
-        return pandas.DataFrame(self._records())
-
     def _records(self) -> list[dict[str, Any]]:
-        """One record for each pairing, with what is known of its prior."""
+        """Return one record for each pairing, with the values of its prior."""
         known = {prior.prior: prior for prior in self.priors}
         return [
             {
@@ -143,7 +117,7 @@ class Inspection(Shown):
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain dictionaries, lists and numbers."""
+        """Return everything as plain dictionaries, lists and numbers."""
         return asdict(self)
 
 
@@ -155,7 +129,6 @@ def inspect_priors(
     examples: int = 15_000,
     steps: int = 4,
     seed: int = 0,
-    suggestion: bool = True,
     out: Path | str | None = None,
 ) -> Inspection:
     """Fit every prior on a part of ``data``, measure it on another, and rank it with every coupling.
@@ -167,7 +140,6 @@ def inspect_priors(
         examples: how many of the data to look at, at most; a fifth is held out.
         steps: Euler steps of the simulated flow that pairings are ranked by.
         seed: of the split, the fits and the draws.
-        suggestion: also fit a set of mixtures.
         out: directory for ``inspection.json`` and a picture of each prior.
 
     Raises:
@@ -193,17 +165,14 @@ def inspect_priors(
                 save_figure(figure, path)
                 report = replace(report, picture=str(path))
         fitted.append(report)
-        if (warning := misfit_warning(spec, report.misfit, data.class_names)) is not None:
-            warnings.append(warning)
         pairings += _pairings(prior, spec, pairers, chosen, steps, seed, warnings)
     if not pairings:
         raise OptionError(f"inspect: {warnings[-1]}")
     found = Inspection(
         data=data.name,
-        examples=chosen.summary(len(data)),
+        examples={"fit": len(chosen.x), "held_out": len(chosen.held_out), "all": len(data)},
         priors=fitted,
         pairings=sorted(pairings, key=lambda pairing: pairing.score),
-        suggestion=suggest(chosen, seed) if suggestion else None,
         warnings=warnings,
         settings={"seed": seed, "steps": steps, "threads": torch.get_num_threads()},
         seconds=time.perf_counter() - start,
@@ -222,7 +191,7 @@ def _pairings(
     seed: int,
     warnings: list[str],
 ) -> Iterator[Pairing]:
-    """One prior with every coupling that it can serve; of the others there is a warning."""
+    """Yield one prior with every coupling that it can serve, and add a warning for each of the others."""
     x1, cond = examples.held_out[:PAIRS], take(examples.held_out_cond, slice(0, PAIRS))
     for name, coupling in couplings.items():
         try:
@@ -230,63 +199,12 @@ def _pairings(
         except CouplingError as error:
             warnings.append(f"{spec} + {name} is left out: {error}")
             continue
-        start, generator = time.perf_counter(), torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
         with stage(f"rank {spec} + {name}"):
             coupling.fit(prior, (examples.x, examples.cond), generator=torch.Generator().manual_seed(seed))
-            gap = source_mismatch(coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS)
+            mismatch = source_mismatch(
+                coupling, prior, x1, cond, generator=generator, permutations=RELABELLINGS
+            )
             cost = mean_transport_cost(prior, coupling, examples, generator)
             flow = simulate_flow(prior, coupling, examples, generator, steps=steps)
-        seconds = time.perf_counter() - start
-        yield Pairing(spec, name, cost, gap.as_dict(), flow, flow.score, seconds)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One mixture and its mean log-density of held-out data, in nats per dimension."""
-
-    prior: str
-    log_density: float
-    seconds: float
-
-
-def suggest(examples: Examples, seed: int) -> list[Candidate] | None:
-    """Fit a small set of mixtures on at most 4,000 examples; None for embeddings, which ``gmm`` refuses."""
-    if examples.cond is not None and examples.labels is None:
-        return None
-    rows, held_out = slice(0, MOST_ROWS), slice(0, MOST_HELD_OUT)
-    x, cond = examples.x[rows], take(examples.labels, rows)
-    x1, cond1 = examples.held_out[held_out], take(examples.held_out_labels, held_out)
-    if cond is not None and cond1 is not None:
-        known = torch.isin(cond1, cond)
-        x1, cond1 = x1[known], cond1[known]
-    found = []
-    candidates = _candidates(examples, x[0].numel())
-    with stage("try mixtures", len(candidates)) as trying:
-        for options in candidates:
-            began = time.perf_counter()
-            prior = Prior.create("gmm", max_iter=MAX_ITERATIONS, **options)
-            prior.fit((x, cond), generator=torch.Generator().manual_seed(seed))
-            density = mean_log_density(prior, x1, cond1)
-            found.append(Candidate(str(Spec("gmm", options)), density, time.perf_counter() - began))
-            trying.advance()
-    return sorted(found, key=lambda candidate: -candidate.log_density)
-
-
-def _candidates(examples: Examples, dim: int) -> list[dict[str, Any]]:
-    """Options of ``gmm``, cheap ones first; no more components than the smallest condition can feed."""
-    x = examples.x[:MOST_ROWS].flatten(1)
-    labels = examples.labels
-    fewest = len(x) if labels is None else int(torch.bincount(labels[: len(x)])[labels.unique()].min())
-    floor = float(f"{VARIANCE_FLOOR * float(x.var(0).mean()):.2g}") or 1e-6
-    counts = [k for k in (2, 4, 8) if k * ROWS_FOR_EACH_COMPONENT <= fewest]
-    ranks = [r for r in (8, 16, 32, 64) if 2 * r <= min(dim, fewest)]
-    kinds: list[dict[str, Any]] = [{"covariance": "spherical"}, {"covariance": "diag"}]
-    kinds += [{"covariance": "diag", "components": k} for k in counts]
-    kinds += [{"covariance": "lowrank", "rank": r} for r in ranks]
-    if dim <= MOST_FULL_DIMENSIONS:
-        kinds += [{"covariance": "full"}]
-        kinds += [{"covariance": "full", "components": k} for k in counts if k * dim <= fewest]
-    if counts and ranks:
-        kinds += [{"covariance": "lowrank", "rank": ranks[len(ranks) // 2], "components": counts[0]}]
-    shrinkage = {"shrinkage": 1.0} if fewest < 2 * ROWS_FOR_EACH_COMPONENT else {}
-    return [{**kind, "reg_covar": floor, **shrinkage} for kind in kinds]
+        yield Pairing(spec, name, cost, mismatch.as_dict(), flow, flow.score)

@@ -18,8 +18,11 @@ RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 AMPLITUDES = (0.3, 1.0, 3.0, 10.0)
 """Amplitudes of the Gaussian kernel, as shares of the noise variance."""
 CONSTANT = 100.0
+"""The kernel's prior variance of the intercept, in units of the noise variance."""
 MOST_DIMENSIONS = 64
+"""The largest number of principal axes."""
 Regression = Callable[[Tensor], Tensor]
+"""A function from rows ``[m, d]`` to predictions ``[m, e]``."""
 
 
 def fit_regression(x: Tensor, y: Tensor) -> tuple[Regression, float]:
@@ -30,34 +33,16 @@ def fit_regression(x: Tensor, y: Tensor) -> tuple[Regression, float]:
         y: targets ``[n, e]``, float64.
 
     Returns:
-        the function from rows like x to rows like y, and the mean square error on rows left out.
+        The function from rows like x to rows like y, and the mean square error on rows left out.
     """
     affine, penalty, error = _fit_affine(x, y)
     kernel, kernel_error = _fit_kernel(x, y, penalty)
     return (kernel, kernel_error) if kernel_error < error else (affine, error)
 
 
-def left_out(gram: Tensor, y: Tensor) -> tuple[float, Tensor]:
-    """Solve a kernel ridge regression: its mean squared leave-one-out error, and its weights ``[n, e]``.
-
-    Args:
-        gram: K + I ``[n, n]``.
-        y: targets ``[n, e]``.
-    """
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
-    weights = inverse @ y
-    return float((weights / inverse.diagonal()[:, None]).square().mean()), weights
-
-
-def median_distance(distances: Tensor) -> Tensor:
-    """The median of the squared distances that are not 0, or 1 where all are."""
-    return distances[distances > 0].median() if bool((distances > 0).any()) else distances.new_ones(())
-
-
 def principal_axes(x: Tensor) -> Tensor:
-    """Leading principal directions ``[D, d]`` of rows x ``[n, D]``, d at most 64 and a quarter of n."""
-    centred = x - x.mean(0)
-    count = max(1, min(MOST_DIMENSIONS, len(x) // 4, x.shape[1]))
+    """Return the leading principal directions ``[D, d]`` of x ``[n, D]``, d at most 64 and a quarter of n."""
+    centred, count = x - x.mean(0), max(1, min(MOST_DIMENSIONS, len(x) // 4, x.shape[1]))
     if len(x) >= x.shape[1]:
         return torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -count:].flip(1)
     left = torch.linalg.eigh(centred @ centred.T).eigenvectors[:, -count:].flip(1)
@@ -65,33 +50,35 @@ def principal_axes(x: Tensor) -> Tensor:
 
 
 def _fit_affine(x: Tensor, y: Tensor) -> tuple[Regression, float, float]:
-    """Ridge regression; the function, its penalty on squared coefficients, and its leave-one-out error."""
-    x_mean, y_mean = x.mean(0), y.mean(0)
-    left, singular, right = torch.linalg.svd(x - x_mean, full_matrices=False)
-    power, projected = singular.square(), left.T @ (y - y_mean)
-    scale = power.mean().clamp_min(1e-12)
+    """Return a ridge regression, its penalty on squared coefficients, and its leave-one-out error."""
+    from sklearn.linear_model import RidgeCV
 
-    def error_of(penalty: float) -> float:
-        weight = power / (power + penalty)
-        residual = y - y_mean - left @ (weight[:, None] * projected)
-        leverage = (left.square() @ weight) + 1 / len(x)
-        return float((residual / (1 - leverage).clamp_min(1e-3)[:, None]).square().mean())
-
-    penalty = min((float(ridge * scale) for ridge in RIDGES), key=error_of)
-    coefficient = right.T @ ((singular / (power + penalty))[:, None] * projected)
-    return (lambda rows: (rows - x_mean) @ coefficient + y_mean), penalty, error_of(penalty)
+    scale = float((x - x.mean(0)).square().sum().clamp_min(1e-12)) / min(x.shape)
+    fitted = RidgeCV(alphas=[ridge * scale for ridge in RIDGES]).fit(x.numpy(), y.numpy())
+    coefficients, intercept = torch.from_numpy(fitted.coef_), torch.as_tensor(fitted.intercept_)
+    return (lambda rows: rows @ coefficients.T + intercept), fitted.alpha_, -fitted.best_score_
 
 
 def _fit_kernel(x: Tensor, y: Tensor, penalty: float) -> tuple[Regression, float]:
-    """Kernel ridge regression: the affine kernel of ``penalty`` plus a Gaussian one of the median width."""
+    """Return a kernel ridge regression, and its leave-one-out error.
+
+    Its kernel is the affine one of ``penalty`` plus a Gaussian one of the median width.
+    """
     x_mean, y_mean = x.mean(0), y.mean(0)
     distances = squared_distances(x, x)
-    width, eye = 2 * median_distance(distances), torch.eye(len(x)).to(x)
+    apart = distances[distances > 0]
+    width, eye = 2 * (apart.median() if len(apart) else 1.0), torch.eye(len(x)).to(x)
 
     def kernel(rows: Tensor, distances: Tensor, amplitude: float) -> Tensor:
         linear = (rows - x_mean) @ (x - x_mean).T / penalty + CONSTANT
         return linear + amplitude * torch.exp(-distances / width)
 
-    tried = [(*left_out(kernel(x, distances, a) + eye, y - y_mean), a) for a in AMPLITUDES]
-    error, weights, amplitude = min(tried, key=lambda found: found[0])
+    def tried(amplitude: float) -> tuple[float, Tensor, float]:
+        gram = kernel(x, distances, amplitude) + eye
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
+        weights = inverse @ (y - y_mean)
+        left_out = weights / inverse.diagonal()[:, None]
+        return float(left_out.square().mean()), weights, amplitude
+
+    error, weights, amplitude = min(map(tried, AMPLITUDES), key=lambda found: found[0])
     return (lambda rows: kernel(rows, squared_distances(rows, x), amplitude) @ weights + y_mean), error

@@ -25,14 +25,21 @@ from flowprior.inspection.regression import Regression, fit_regression, principa
 from flowprior.priors import Prior
 
 TRAINING_BATCH = 128
+"""The number of pairs that a coupling draws at once."""
 MOST_PAIRS = 6144
+"""The largest number of pairs that are drawn."""
 MOST_GROUPS = 10
+"""The largest number of labels that are simulated."""
 MOST_ROWS = 512
+"""The largest number of pairs, and of held-out rows, of a label."""
 MOST_POOLED_ROWS = 1024
+"""The same where all rows are one group."""
 FEWEST_ROWS = 48
+"""The fewest pairs of a label that is simulated."""
 LEAST_DISTANCE = 1e-3
-"""Smaller distances of a few hundred rows are chance."""
+"""The least distance in the score; smaller ones of a few hundred rows are chance."""
 MOST_SHIFT = 50.0
+"""The largest shift in the score."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class SimulatedFlow:
 
     @property
     def score(self) -> float:
-        """√(distance · crossing · exp(shift)), at the most steps, with chance's share of the distance."""
+        """The score √(distance · crossing · exp(shift)); the distance of the most steps, above chance."""
         distance = max(self.distance[max(self.distance)], LEAST_DISTANCE)
         return math.sqrt(distance * self.crossing * math.exp(min(self.shift, MOST_SHIFT)))
 
@@ -105,7 +112,9 @@ def simulate_flow(
 
 
 def energy_coefficient(x: Tensor, y: Tensor) -> float:
-    """Unbiased energy distance 2E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖ over 2E‖X − Y‖ (Székely & Rizzo 2013).
+    """Return the unbiased energy distance 2E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖, over 2E‖X − Y‖.
+
+    Székely & Rizzo (2013).
 
     Args:
         x: ``[n, d]``.
@@ -119,7 +128,7 @@ def energy_coefficient(x: Tensor, y: Tensor) -> float:
 
 
 def _denoisers(group: _Group, steps: int) -> tuple[list[Regression], float]:
-    """E[x1 | x_t] at the times 0, 1/k, …, and the mean unexplained part of the velocity."""
+    """Return E[x1 | x_t] at the times 0, 1/k, …, and the mean unexplained part of the velocity."""
     fitted, lost = [], 0.0
     variance = float(group.x1.var(0).mean().clamp_min(1e-300))
     for step in range(steps):
@@ -131,7 +140,7 @@ def _denoisers(group: _Group, steps: int) -> tuple[list[Regression], float]:
 
 
 def _shift(group: _Group) -> float:
-    """Squared distance of the means of both sources, in units of the deviation, less its expectation."""
+    """Return the squared distance of the means of both sources, in deviations, less its expectation."""
     deviation = group.source.std(0).clamp_min(1e-12)
     moved = ((group.x0.mean(0) - group.source.mean(0)) / deviation).square().sum()
     return float(moved) - group.x0.shape[1] * (1 / len(group.x0) + 1 / len(group.source))
@@ -140,7 +149,7 @@ def _shift(group: _Group) -> float:
 def _groups(
     prior: Prior, coupling: Coupling, examples: Examples, generator: torch.Generator
 ) -> Iterator[_Group]:
-    """Pairs, source samples and data of each condition that is simulated, in coordinates of its own."""
+    """Yield pairs, source samples and data of each simulated condition, in coordinates of its own."""
     x1, cond = examples.x[:MOST_PAIRS], take(examples.cond, slice(0, MOST_PAIRS))
     x0 = torch.cat([x0 for x0, _ in draw_pairs(prior, coupling, x1, cond, TRAINING_BATCH, generator)])
     source = coupling.source(prior, examples.held_out_cond, len(examples.held_out), generator=generator)
@@ -154,7 +163,7 @@ def _groups(
 
 
 def _rows(examples: Examples, pairs: int) -> list[tuple[Tensor, Tensor]]:
-    """Rows of pairs and of held-out data of each group."""
+    """Return the rows of pairs and of held-out data of each group."""
     large = [
         (rows[rows < pairs][:MOST_ROWS], held_out[:MOST_ROWS])
         for label, rows, held_out in examples.groups()
@@ -167,24 +176,22 @@ def _rows(examples: Examples, pairs: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def _centres(examples: Examples) -> tuple[Tensor, Tensor]:
-    """Mean of the data under each row's condition, ``[N, D]`` and ``[M, D]``, which a network knows."""
-    x = examples.x.flatten(1).double()
-    held_out = torch.zeros(len(examples.held_out), x.shape[1], dtype=torch.float64)
-    if examples.labels is not None and examples.held_out_labels is not None:
-        means = x.new_zeros(int(examples.labels.max()) + 1, x.shape[1])
-        means.index_add_(0, examples.labels, x)
-        means /= torch.bincount(examples.labels).clamp_min(1)[:, None]
-        return means[examples.labels], means[examples.held_out_labels]
-    if examples.cond is None or examples.held_out_cond is None:
-        return x.mean(0).expand_as(x), x.mean(0).expand_as(held_out)
-    numbers = _numbers(joined([examples.cond, examples.held_out_cond]))
-    seen, unseen = numbers.split([len(x), len(held_out)])
-    mean, _ = fit_regression(seen[:MOST_POOLED_ROWS], x[:MOST_POOLED_ROWS])
-    return mean(seen), mean(unseen)
+    """Return the data means under each row's condition, ``[N, D]`` and ``[M, D]``, which a network knows."""
+    x, labels, held_out = examples.x.flatten(1).double(), examples.labels, examples.held_out_labels
+    if labels is None or held_out is None:
+        if examples.cond is not None:
+            numbers = _numbers(joined([examples.cond, examples.held_out_cond]))
+            seen, unseen = numbers.split([len(x), len(examples.held_out)])
+            mean, _ = fit_regression(seen[:MOST_POOLED_ROWS], x[:MOST_POOLED_ROWS])
+            return mean(seen), mean(unseen)
+        labels, held_out = (torch.zeros(len(part), dtype=torch.long) for part in (x, examples.held_out))
+    means = x.new_zeros(int(labels.max()) + 1, x.shape[1]).index_add_(0, labels, x)
+    means /= torch.bincount(labels).clamp_min(1)[:, None]
+    return means[labels], means[held_out]
 
 
 def _numbers(cond: Conditions | None) -> Tensor:
-    """All of a condition, as numbers float64 ``[B, E]``: a column for each label, means of tokens."""
+    """Return all of a condition as numbers float64 ``[B, E]``: a column for each label, means of tokens."""
     assert cond is not None
     numbers, labels = numbers_in(cond), label_groups(cond)
     beside = [] if numbers is None else [numbers.double()]

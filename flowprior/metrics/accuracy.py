@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from flowprior.features.base import short_identity
 from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
 from flowprior.metrics.setup import Drawn, Setup
@@ -13,7 +11,7 @@ from flowprior.metrics.setup import Drawn, Setup
 class Accuracy(SampleMetric):
     """Share of samples that the data set's classifier recognises as their condition."""
 
-    quick = True
+    needs_classifier = True
     names = ("accuracy",)
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
@@ -28,5 +26,4 @@ class Accuracy(SampleMetric):
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         assert setup.classifier is not None
-        assert isinstance(drawn.cond, Tensor)
-        return {"accuracy": setup.classifier.accuracy(drawn.x, drawn.cond)}
+        return {"accuracy": setup.classifier.accuracy(drawn.x, drawn.labels)}

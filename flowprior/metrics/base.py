@@ -15,13 +15,15 @@ from flowprior.conditions import Conditions
 from flowprior.conditions.rows import joined
 from flowprior.errors import InputError, OptionError
 from flowprior.features.base import FeatureExtractor, short_identity
-from flowprior.metrics.setup import Drawn, Setup, Trajectories
+from flowprior.metrics.setup import Drawn, Setup
 from flowprior.registry import Registered, Registry
 from flowprior.samplers import Sampler
 
 GROUPS = ("quick", "all")
+QUICK = ("fid", "kid", "accuracy", "w2")
+"""The default set: at most about as expensive as generating the samples."""
 ORDER = (
-    *("fid", "kid", "accuracy", "w2", "image-text", "precision-recall", "memorisation", "sliced-w2"),
+    *(*QUICK, "image-text", "precision-recall", "memorisation", "sliced-w2"),
     *("crps", "energy-score", "member-spread", "truncation", "curvature", "path-energy", "nll"),
 )
 """The order of results of samples, of steps and of the flow, quick ones first; others follow, by name."""
@@ -59,9 +61,7 @@ class Metric(Registered, abc.ABC):
     """
 
     registry: ClassVar[Registry[Any]] = Registry("metric", "flowprior.metrics")
-    quick: ClassVar[bool] = False
-    """True if it is part of the default set: at most about as expensive as generating the samples."""
-    needs_classifier: ClassVar[bool] = True
+    needs_classifier: ClassVar[bool] = False
     """True if it may use ``setup.classifier`` or its features; if no metric does, none is trained."""
     names: ClassVar[tuple[str, ...] | None] = None
     """The names of its values of samples of which more or less is better, without those of the features;
@@ -69,11 +69,7 @@ class Metric(Registered, abc.ABC):
 
     @abc.abstractmethod
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        """Return name and description of each value that this data allows; none of them is computed.
-
-        A stored value is used again where its description, sample count, reference and features are equal,
-        so they must say everything that decides it.
-        """
+        """Return name and description of each value that this data allows; none of them is computed."""
 
     def lacks(self, setup: Setup) -> str:
         """Return the requirement that is not met if :meth:`columns` is empty."""
@@ -142,6 +138,7 @@ class TwoSampleMetric(SampleMetric):
 class FeatureMetric(TwoSampleMetric):
     """A metric that compares features, with its values for each set of them (``fid-lite0``)."""
 
+    needs_classifier = True
     better: ClassVar[str] = "lower"
 
     @abc.abstractmethod
@@ -178,17 +175,9 @@ class FeatureMetric(TwoSampleMetric):
 class StepMetric(Metric):
     """A metric of a sampler's steps, against trajectories that were solved to a tight tolerance."""
 
-    needs_classifier = False
-
     @abc.abstractmethod
     def values(
-        self,
-        setup: Setup,
-        sampler: Sampler,
-        nfe: int | None,
-        guidance: float,
-        x: Tensor,
-        trajectories: Trajectories,
+        self, setup: Setup, sampler: Sampler, nfe: int | None, guidance: float, x: Tensor
     ) -> dict[str, float]:
         """Return the values of a sampler whose samples are x ``[N, *event]``; empty where it has none."""
 
@@ -196,12 +185,10 @@ class StepMetric(Metric):
 class FlowMetric(Metric):
     """A metric of the flow itself, whatever the sampler."""
 
-    needs_classifier = False
-    needs_trajectories: ClassVar[bool] = False
     names = ()
 
     @abc.abstractmethod
-    def values(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
+    def values(self, setup: Setup, guidance: float) -> dict[str, float]:
         """Return the values at one guidance."""
 
 
@@ -217,22 +204,17 @@ def select(metrics: str | Metric | Sequence[str | Metric]) -> list[Metric]:
         OptionError: none is given, or options that do not fit.
     """
     wanted = [metrics] if isinstance(metrics, str | Metric) else list(metrics)
-    known = Metric.available()
     if not wanted:
-        raise OptionError(f"metrics: none is given; choose of {', '.join((*GROUPS, *known))}")
-    named = [Metric.registry.resolve(item) for item in wanted if item not in GROUPS]
-    found: dict[str, Metric] = {metric.name: metric for metric in named}
-    kinds: dict[str, Any] = {record.name: record.factory for record in Metric.registry.records()}
-    for name, kind in kinds.items():
-        if name not in found and ("all" in wanted or ("quick" in wanted and kind.quick)):
-            found[name] = kind()
-    listed = {name: place for place, name in enumerate(ORDER)}
+        raise OptionError(f"metrics: none is given; choose of {', '.join((*GROUPS, *Metric.available()))}")
+    groups = Metric.available() if "all" in wanted else QUICK if "quick" in wanted else ()
+    found = [Metric.registry.resolve(item) for item in (*groups, *wanted) if item not in GROUPS]
+    return sorted({metric.name: metric for metric in found}.values(), key=_place)
 
-    def place(metric: Metric) -> tuple[bool, bool, int, str]:
-        kind = isinstance(metric, FlowMetric), isinstance(metric, StepMetric)
-        return *kind, listed.get(metric.name, len(listed)), metric.name
 
-    return sorted(found.values(), key=place)
+def _place(metric: Metric) -> tuple[bool, bool, int, str]:
+    """Return what metrics are sorted by: their kind, their place in :data:`ORDER`, and their name."""
+    place = ORDER.index(metric.name) if metric.name in ORDER else len(ORDER)
+    return isinstance(metric, FlowMetric), isinstance(metric, StepMetric), place, metric.name
 
 
 def as_clouds(owner: str, x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:

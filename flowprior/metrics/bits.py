@@ -16,8 +16,7 @@ from flowprior.conditions import Conditions
 from flowprior.conditions.rows import moved
 from flowprior.flow import Flow
 from flowprior.metrics.base import FlowMetric, Metric, MetricInfo
-from flowprior.metrics.setup import SMALL_EVENT, Setup, Trajectories
-from flowprior.registry.options import check_count
+from flowprior.metrics.setup import SMALL_EVENT, Setup
 
 KNOWN_LEVELS = (2, 17, 256)
 """The numbers of levels that are recognised: two values, scikit-learn's digits, 8 bits."""
@@ -51,7 +50,7 @@ def bits_per_dimension(
     """
     dim = math.prod(x.shape[1:])
     points = x if levels is None else dequantise(x, levels, generator)
-    options.setdefault("divergence", choose_divergence(dim))
+    options.setdefault("divergence", divergence_for(dim))
     nats = flow.log_prob(points, cond, generator=generator, **options).double()
     return -nats / (dim * math.log(2)) + (0.0 if levels is None else math.log2(levels / 2))
 
@@ -74,22 +73,14 @@ def levels_of(x: Tensor) -> int | None:
     return None
 
 
-def choose_divergence(dim: int) -> str:
+def divergence_for(dim: int) -> str:
     """Return ``"exact"`` for small events, ``"hutchinson"`` for others."""
     return "exact" if dim <= EXACT_UP_TO else "hutchinson"
 
 
 @Metric.register("nll")
 class Likelihood(FlowMetric):
-    """Negative log-likelihood of real data in bits per dimension; the most expensive of the metrics.
-
-    Args:
-        count: real data that are scored; 0 takes 64, or 500 of events of at most 16 numbers.
-    """
-
-    def __init__(self, count: int = 0) -> None:
-        check_count("metric 'nll'", "count", count, 0)
-        self.count = count
+    """Negative log-likelihood of real data in bits per dimension; the most expensive of the metrics."""
 
     def lacks(self, setup: Setup) -> str:
         return "a flow of the data themselves; this one has a density of their latents"
@@ -100,11 +91,11 @@ class Likelihood(FlowMetric):
         x, _ = self._scored(setup)
         levels = levels_of(x)
         scale = "of the density, no dequantisation" if levels is None else f"dequantised from {levels} levels"
-        solved = f"{choose_divergence(setup.flow.event_shape.numel())} divergence, dopri5 to {TOLERANCE:g}"
+        solved = f"{divergence_for(setup.flow.event_shape.numel())} divergence, dopri5 to {TOLERANCE:g}"
         description = f"negative log-likelihood in bits per dimension, {scale}, {solved}"
         return {"nll_bits": MetricInfo(description, len(x), setup.reference.describe(len(x)), "lower")}
 
-    def values(self, setup: Setup, guidance: float, trajectories: Trajectories | None) -> dict[str, float]:
+    def values(self, setup: Setup, guidance: float) -> dict[str, float]:
         x, cond = self._scored(setup)
         bits = bits_per_dimension(
             setup.flow,
@@ -120,5 +111,5 @@ class Likelihood(FlowMetric):
         return {"nll_bits": bits.mean().item()}
 
     def _scored(self, setup: Setup) -> tuple[Tensor, Conditions | None]:
-        few = setup.flow.event_shape.numel() > SMALL_EVENT
-        return setup.reference.subset(self.count or (FEW_LIKELIHOODS if few else MANY_LIKELIHOODS))
+        small = setup.flow.event_shape.numel() <= SMALL_EVENT
+        return setup.reference.subset(MANY_LIKELIHOODS if small else FEW_LIKELIHOODS)

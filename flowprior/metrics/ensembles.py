@@ -39,7 +39,6 @@ class PairedMetric(SampleMetric):
     """
 
     real_data = "none"
-    needs_classifier = False
     value: ClassVar[str]
     what: ClassVar[str]
     better: ClassVar[str] = "lower"
@@ -50,8 +49,7 @@ class PairedMetric(SampleMetric):
 
     def described(self, setup: Setup, what: Mapping[str, str]) -> dict[str, MetricInfo]:
         """Return the values that ``what`` describes by name; none if events have no own conditions."""
-        own = setup.rows is not None and setup.rows.data is setup.reference.data
-        if not own or setup.members < self.least or setup.reference.data.condition.kind == "none":
+        if setup.balanced or setup.members < self.least or setup.reference.data.condition.kind == "none":
             return {}
         members = f", {setup.members} samples of each condition" if setup.members > 1 else ""
         reference = setup.reference.describe(setup.samples // setup.members)
@@ -59,7 +57,7 @@ class PairedMetric(SampleMetric):
         return {name: info(description + members) for name, description in what.items()}
 
     def lacks(self, setup: Setup) -> str:
-        if setup.rows is not None and setup.members < self.least:
+        if not setup.balanced and setup.members < self.least:
             return f"{self.least} samples or more of each condition (members, --members)"
         return "real events with the samples' own conditions (conditions='reference')"
 
@@ -72,7 +70,7 @@ class EnsembleMetric(PairedMetric):
         """Return scores ``[n]`` of samples ``[n, members, *event]`` against truths ``[n, *event]``."""
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
-        return {self.value: self.scores(*ensembles(drawn, setup.members)).mean().item()}
+        return {self.value: self.scores(*ensembles(setup, drawn)).mean().item()}
 
 
 def crps(samples: Tensor, truth: Tensor) -> Tensor:
@@ -83,10 +81,11 @@ def crps(samples: Tensor, truth: Tensor) -> Tensor:
         truth: ``[n, *event]``.
     """
     samples, truth = samples.double().flatten(2), truth.double().flatten(1)
-    error = (samples - truth[:, None]).abs().mean(1)
-    if samples.shape[1] > 1:
-        error = error - _pairwise_mean(samples, None) / 2
-    return error.mean(1)
+    members = samples.shape[1]
+    # In order, the k-th of m members is the greater of k pairs and the lesser of m − 1 − k.
+    sign = 2 * torch.arange(members, device=samples.device) - (members - 1)
+    apart = (samples.sort(1).values * sign[:, None]).sum(1) / _pairs(members)
+    return ((samples - truth[:, None]).abs().mean(1) - apart / 2).mean(1)
 
 
 def energy_score(samples: Tensor, truth: Tensor) -> Tensor:
@@ -98,12 +97,18 @@ def energy_score(samples: Tensor, truth: Tensor) -> Tensor:
     """
     samples, truth = samples.double().flatten(2), truth.double().flatten(1)
     error = torch.linalg.vector_norm(samples - truth[:, None], dim=-1).mean(1)
-    return error - _pairwise_mean(samples, 2) / 2 if samples.shape[1] > 1 else error
+    apart = torch.cdist(samples, samples, compute_mode="donot_use_mm_for_euclid_dist").sum((1, 2)) / 2
+    return error - apart / _pairs(samples.shape[1]) / 2
 
 
 def member_spread(samples: Tensor) -> Tensor:
     """Return the standard deviation ``[n]`` of ``[n, members, *event]``, root mean square over an event."""
     return samples.double().flatten(2).var(1).mean(1).sqrt()
+
+
+def _pairs(members: int) -> int:
+    """Return the number of pairs of different members, 1 for a single one."""
+    return max(members * (members - 1) // 2, 1)
 
 
 @Metric.register("crps")
@@ -144,25 +149,7 @@ class MemberSpread(EnsembleMetric):
         return member_spread(samples)
 
 
-def ensembles(drawn: Drawn, members: int) -> tuple[Tensor, Tensor]:
+def ensembles(setup: Setup, drawn: Drawn) -> tuple[Tensor, Tensor]:
     """Return samples ``[n, members, *event]`` of n conditions, and their real events ``[n, *event]``."""
-    assert drawn.rows is not None
-    truth, _ = drawn.rows.data.batch(drawn.rows.indices[::members])
-    return drawn.x.view(len(truth), members, *truth.shape[1:]), truth.to(drawn.x)
-
-
-def _pairwise_mean(samples: Tensor, distance: int | None) -> Tensor:
-    """Return the mean distance over the pairs of different members.
-
-    Args:
-        samples: ``[n, members, D]``, two members or more.
-        distance: 2 for the Euclidean distance, ``[n]``; None for that of each coordinate, ``[n, D]``.
-    """
-    members = samples.shape[1]
-    total: Tensor | None = None
-    for lag in range(1, members):
-        apart = samples[:, lag:] - samples[:, :-lag]
-        found = apart.abs() if distance is None else torch.linalg.vector_norm(apart, distance, dim=-1)
-        total = found.sum(1) if total is None else total + found.sum(1)
-    assert total is not None
-    return 2 * total / (members * (members - 1))
+    truth, _ = setup.reference.data.batch(setup.indices[:: setup.members])
+    return drawn.x.view(len(truth), setup.members, *truth.shape[1:]), truth.to(drawn.x)

@@ -6,7 +6,6 @@ d² = ‖m₁ − m₂‖² + tr(C₁) + tr(C₂) − 2 tr((C₁ C₂)^½)      
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,45 +20,23 @@ AT_ONCE = 1000
 """The number of rows whose outer products are summed at once."""
 
 
-class FeatureMoments(NamedTuple):
-    """The number of rows of features, their mean ``[F]``, and their scatter ``[F, F]``, in float64.
+def feature_moments(batches: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Return ``mean`` ``[F]`` and unbiased ``covariance`` ``[F, F]``, float64, of batches of rows ``[B, F]``.
 
-    The scatter is the sum of the outer products of the deviations from the mean.
+    Raises:
+        InputError: no matrix, numbers that are not finite, or fewer than two rows.
     """
-
-    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
-    mean: Tensor
-    scatter: Tensor
-
-    @classmethod
-    def of(cls, batches: Iterable[Tensor]) -> FeatureMoments:
-        """Return the moments of every row of ``batches``, each ``[B, F]``.
-
-        Raises:
-            InputError: not a matrix, or non-finite values.
-        """
-        parts = (part for batch in batches for part in _checked(batch).split(AT_ONCE))
-        moments = ConditionMoments.over(((part, None) for part in parts), 1, full=True)
-        return cls(int(moments.count[0]), moments.mean[0], moments.scatter[0])
-
-    def covariance(self) -> Tensor:
-        """Return the unbiased covariance ``[F, F]``.
-
-        Raises:
-            InputError: fewer than two rows were seen.
-        """
-        if self.count < 2:
-            raise InputError(f"FeatureMoments: a covariance needs at least 2 rows, got {self.count}")
-        return self.scatter / (self.count - 1)
-
-    def distance(self, other: FeatureMoments) -> float:
-        """Return the Fréchet distance to ``other``."""
-        return frechet_distance(self.mean, self.covariance(), other.mean, other.covariance())
+    parts = (part for batch in batches for part in _checked(batch).split(AT_ONCE))
+    moments = ConditionMoments.over(((part, None) for part in parts), 1, full=True)
+    count = int(moments.count[0])
+    if count < 2:
+        raise InputError(f"feature moments: expected 2 rows or more for a covariance, got {count}")
+    return {"mean": moments.mean[0], "covariance": moments.scatter[0] / (count - 1)}
 
 
 def _checked(features: Tensor) -> Tensor:
     if features.dim() != 2 or not torch.isfinite(features).all():
-        raise InputError(f"FeatureMoments: expected finite features [B, F], got {list(features.shape)}")
+        raise InputError(f"feature moments: expected finite features [B, F], got {list(features.shape)}")
     return features
 
 
@@ -90,33 +67,31 @@ def frechet_distance(mean_1: Tensor, cov_1: Tensor, mean_2: Tensor, cov_2: Tenso
     return max(float(shift + first.trace() + second.trace() - 2 * cross), 0.0)
 
 
-def reference_moments(reference: Reference, extractor: FeatureExtractor) -> FeatureMoments:
+def reference_moments(reference: Reference, extractor: FeatureExtractor) -> dict[str, Tensor]:
     """Return mean and covariance of the features of all real data, cached."""
 
     def compute() -> dict[str, Tensor]:
-        moments = FeatureMoments.of(extractor.features(x) for x, _ in reference.data.batches(1000))
-        return {"mean": moments.mean, "scatter": moments.scatter}
+        return feature_moments(extractor.features(x) for x, _ in reference.data.batches(1000))
 
-    count, identity = len(reference), extractor.identity()
-    return FeatureMoments(count, **reference.kept("moments", compute, count=count, extractor=identity))
+    return reference.kept("covariance", compute, count=len(reference), extractor=extractor.identity())
+
+
+def _distance(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
+    return frechet_distance(first["mean"], first["covariance"], second["mean"], second["covariance"])
 
 
 @Metric.register("fid")
 class Frechet(FeatureMetric):
-    """The Fréchet distance between features of samples and of all the reference, for each set of features.
+    """The Fréchet distance between features of samples and of all the reference, for each set of features."""
 
-    In your own loop it keeps means and covariances, not the batches.
-    """
-
-    quick = True
     names = ("fid",)
 
     def describe(self, setup: Setup, name: str) -> tuple[str, str]:
         return "Fréchet distance", setup.reference.describe()
 
     def values_of(self, setup: Setup, drawn: Drawn, extractor: FeatureExtractor) -> dict[str, float]:
-        moments = FeatureMoments.of([drawn.features(extractor)])
-        return {"fid": moments.distance(reference_moments(setup.reference, extractor))}
+        ours = feature_moments([drawn.features(extractor)])
+        return {"fid": _distance(ours, reference_moments(setup.reference, extractor))}
 
     def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
-        return {"fid": FeatureMoments.of([generated.x]).distance(FeatureMoments.of([real.x]))}
+        return {"fid": _distance(feature_moments([generated.x]), feature_moments([real.x]))}

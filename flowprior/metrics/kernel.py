@@ -21,11 +21,6 @@ BLOCK = 1000
 """The number of rows of a kernel matrix that are held at once."""
 
 
-def cubic(products: Tensor, features: int) -> Tensor:
-    """Return the kernel of KID, of inner products a·b of vectors of so many features."""
-    return (products / features + 1) ** 3
-
-
 class KernelDistance(NamedTuple):
     """The mean and standard deviation (over subsets, biased as in other libraries) of MMD²."""
 
@@ -85,7 +80,7 @@ def kernel_distance(
 def _mmd2(x: Tensor, y: Tensor, chosen_x: Tensor, chosen_y: Tensor) -> Tensor:
     """Return MMD² of each pair of subsets, ``[S]``, from indicators ``[S, N]`` and ``[S, M]``."""
     n, m = chosen_x.sum(1), chosen_y.sum(1)
-    own_x, own_y = (cubic(cloud.square().sum(1), cloud.shape[1]) for cloud in (x, y))
+    own_x, own_y = ((cloud.square().mean(1) + 1) ** 3 for cloud in (x, y))
     within_x = _sums(x, x, chosen_x, chosen_x) - chosen_x @ own_x
     within_y = _sums(y, y, chosen_y, chosen_y) - chosen_y @ own_y
     across = _sums(x, y, chosen_x, chosen_y)
@@ -96,7 +91,7 @@ def _sums(x: Tensor, y: Tensor, chosen_x: Tensor, chosen_y: Tensor) -> Tensor:
     """Return Σ_ij k(x_i, y_j) over each pair of subsets, ``[S]``."""
     total = x.new_zeros(len(chosen_x))
     for rows, indicators in zip(x.split(BLOCK), chosen_x.split(BLOCK, dim=1), strict=True):
-        total += ((indicators @ cubic(rows @ y.T, x.shape[1])) * chosen_y).sum(1)
+        total += ((indicators @ (rows @ y.T / x.shape[1] + 1) ** 3) * chosen_y).sum(1)
     return total
 
 
@@ -109,7 +104,6 @@ class KernelMetric(FeatureMetric):
         subset_size: rows of each; no more than there are samples.
     """
 
-    quick = True
     names = ("kid",)
 
     def __init__(self, subsets: int = 100, subset_size: int = 1000) -> None:

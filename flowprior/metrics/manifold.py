@@ -6,19 +6,17 @@ in the set; precision and recall are the shares of generated points on the real 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
-import torch
+import numpy as np
 from torch import Tensor
 
 from flowprior.errors import OptionError
 from flowprior.metrics.base import FeatureMetric, Metric, as_clouds
 from flowprior.metrics.setup import Drawn, Setup
-from flowprior.registry.options import check_count
 
-BLOCK = 1000
-"""The number of rows of a matrix of distances that are held at once."""
+NEIGHBOURS = 3
+"""The neighbour that a point's ball reaches to by default, as in the paper."""
 
 
 class PrecisionRecall(NamedTuple):
@@ -28,7 +26,7 @@ class PrecisionRecall(NamedTuple):
     recall: float
 
 
-def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = 3) -> PrecisionRecall:
+def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = NEIGHBOURS) -> PrecisionRecall:
     """Return precision and recall of ``generated`` ``[M, F]`` against ``real`` ``[N, F]``.
 
     Args:
@@ -47,46 +45,34 @@ def precision_recall(real: Tensor, generated: Tensor, *, neighbours: int = 3) ->
             f"{len(generated)} rows; choose from 1 to one less than the rows"
         )
     shift = real.mean(0)
-    ours, theirs = real - shift, generated - shift
+    ours, theirs = (real - shift).numpy(), (generated - shift).numpy()
     return PrecisionRecall(
-        precision=_share_inside(theirs, ours, _radii(ours, neighbours)),
-        recall=_share_inside(ours, theirs, _radii(theirs, neighbours)),
+        precision=_share_inside(theirs, ours, neighbours), recall=_share_inside(ours, theirs, neighbours)
     )
 
 
-def _radii(points: Tensor, neighbours: int) -> Tensor:
-    """Return the distance of each point to its k-th neighbour, ``[N]``; a point is its own nearest, at 0."""
-    return torch.cat([block.kthvalue(neighbours + 1).values for block in _distances(points, points)])
+def _share_inside(points: np.ndarray, centres: np.ndarray, neighbours: int) -> float:
+    """Return the share of ``points`` in the balls of ``centres``, which reach to their k-th neighbours."""
+    from sklearn.metrics import pairwise_distances_chunked
+    from sklearn.neighbors import NearestNeighbors
+
+    near = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(centres)
+    radii = near.kneighbors()[0][:, -1]
+    inside = pairwise_distances_chunked(
+        points, centres, reduce_func=lambda part, start: (part <= radii).any(1)
+    )
+    return float(np.concatenate(list(inside)).mean())
 
 
-def _share_inside(points: Tensor, centres: Tensor, radii: Tensor) -> float:
-    """Return the share of ``points`` in at least one ball."""
-    inside = sum(int((block <= radii).any(1).sum()) for block in _distances(points, centres))
-    return inside / len(points)
-
-
-def _distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
-    for rows in x.split(BLOCK):
-        yield torch.cdist(rows, y)
-
-
-@Metric.register("precision-recall", aliases=["prc"])
+@Metric.register("precision-recall")
 class Manifold(FeatureMetric):
-    """Share of samples on the real manifold and of real data on the samples', for each set of features.
-
-    Args:
-        neighbours: each point's ball reaches to this neighbour.
-    """
+    """Share of samples on the real manifold and of real data on the samples', for each set of features."""
 
     names = ("precision", "recall")
     better = "higher"
 
-    def __init__(self, neighbours: int = 3) -> None:
-        check_count("metric 'precision-recall'", "neighbours", neighbours)
-        self.neighbours = neighbours
-
     def describe(self, setup: Setup, name: str) -> tuple[str, str]:
-        return f"{name} by {self.neighbours} nearest neighbours", setup.reference.describe(setup.samples)
+        return f"{name} by {NEIGHBOURS} nearest neighbours", setup.reference.describe(setup.samples)
 
     def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
-        return precision_recall(real.x, generated.x, neighbours=self.neighbours)._asdict()
+        return precision_recall(real.x, generated.x)._asdict()

@@ -16,7 +16,8 @@ conditions favour neither split, so it is left out where they are embeddings of 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -46,24 +47,19 @@ def nearest(x: Tensor, batches: Iterable[Tensor]) -> Nearest:
         InputError: no neighbours, or of another shape than x.
     """
     rows = x.detach().double().cpu().flatten(1)
-    shift = rows.mean(0)
+    shift, seen = rows.mean(0), 0
     rows = rows - shift
-    least = torch.full((len(rows),), torch.inf, dtype=torch.float64)
-    place, seen = torch.zeros(len(rows), dtype=torch.long), 0
+    least, place = torch.full((len(rows),), torch.inf, dtype=torch.float64), torch.zeros(len(rows)).long()
     for batch in batches:
-        if not len(batch):
-            continue
-        others = batch.detach().double().cpu().flatten(1)
-        if others.shape[1] != rows.shape[1]:
+        if batch.shape[1:] != x.shape[1:]:
             shapes = f"expected neighbours like {list(x.shape[1:])}, got {list(batch.shape[1:])}"
             raise InputError(f"nearest: {shapes}")
-        others = others - shift
-        order = torch.addmm(others.square().sum(1), rows, others.T, alpha=-2)
-        winners = order.argmin(1)
+        others = batch.detach().double().cpu().flatten(1) - shift
+        winners = torch.addmm(others.square().sum(1), rows, others.T, alpha=-2).argmin(1)
         distance = (rows - others[winners]).square().sum(1)  # taken anew, so that a copy's is 0 exactly
         place = torch.where(distance < least, winners + seen, place)
         least, seen = torch.minimum(least, distance), seen + len(others)
-    if torch.isinf(least).any():
+    if not seen:
         raise InputError("nearest: expected at least one neighbour, got none")
     return Nearest(least.sqrt(), place)
 
@@ -156,13 +152,15 @@ def favours_no_split(setup: Setup) -> bool:
 
     Labels are in both splits, in like proportions; embeddings of the held-out data are those of them alone.
     """
-    if setup.reference.data.condition.kind in ("none", "labels") or setup.rows is None:
-        return True
-    return setup.rows.data is not setup.reference.data
+    return setup.balanced or setup.reference.data.condition.kind in ("none", "labels")
 
 
-COPIES, COPIES_ERROR = "copies", "copies-error"
-QUANTILES = {"nearest-q05": 0.05, "nearest-q50": 0.5}
+STATISTICS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+    "memorisation": ("mean", torch.mean),
+    "nearest-q05": ("5% quantile of the", partial(torch.quantile, q=0.05)),
+    "nearest-q50": ("50% quantile of the", partial(torch.quantile, q=0.5)),
+}
+"""The name of each ratio of distances -> its description, and what is taken of the distances."""
 
 
 @Metric.register("memorisation")
@@ -178,7 +176,6 @@ class Memorisation(SampleMetric):
         InputError: a side for events that are no images.
     """
 
-    needs_classifier = False
     names = ()
     real_data = "none"  # a training example's is 0
 
@@ -191,16 +188,16 @@ class Memorisation(SampleMetric):
         if not setup.has_test:
             return {}
         size = "" if self.side is None else f" (images at no more than {self.side} pixels a side)"
-        kinds = {"memorisation": "mean"} | {name: f"{q:.0%} quantile of the" for name, q in QUANTILES.items()}
         what = f"distance to the nearest of {setup.training.describe()} over that of held-out data"
         what += f"; 1 is as far as unseen data, 0 a copy{size}"
         against = setup.samples, setup.reference.describe(setup.samples)
-        columns = {name: MetricInfo(f"{kind} {what}", *against) for name, kind in kinds.items()}
-        of_all = f"{setup.training.describe()} and {setup.reference.describe()}"
-        copies = "1 - how often the nearest of both splits is held out, over how often by chance; 1 is copies"
-        error = "standard error of copies, if there are none"
-        of_splits = {COPIES: copies + size, COPIES_ERROR: error} if favours_no_split(setup) else {}
-        return columns | {name: MetricInfo(what, setup.samples, of_all) for name, what in of_splits.items()}
+        columns = {name: MetricInfo(f"{kind} {what}", *against) for name, (kind, _) in STATISTICS.items()}
+        if favours_no_split(setup):
+            of_all = setup.samples, f"{setup.training.describe()} and {setup.reference.describe()}"
+            copies = "1 - how often the nearest of both splits is held out, over how often by chance"
+            columns["copies"] = MetricInfo(f"{copies}; 1 is copies{size}", *of_all)
+            columns["copies-error"] = MetricInfo("standard error of copies, if there are none", *of_all)
+        return columns
 
     def lacks(self, setup: Setup) -> str:
         return "a test split"
@@ -213,11 +210,9 @@ class Memorisation(SampleMetric):
         known, unseen = (
             nearest(samples, (pooled(x, self.side) for x, _ in data.batches())) for data in splits
         )
-        ours = known.distance
-        pairs = {"memorisation": (ours.mean(), held_out.mean())}
-        pairs |= {name: (ours.quantile(q), held_out.quantile(q)) for name, q in QUANTILES.items()}
-        values = {name: (ours / theirs).item() for name, (ours, theirs) in pairs.items() if theirs > 0}
-        if not favours_no_split(setup):
-            return values
-        copies, error = copied_share(known, unseen, len(setup.data), len(setup.reference))
-        return values | {COPIES: copies, COPIES_ERROR: error}
+        statistics = {name: (of(known.distance), of(held_out)) for name, (_, of) in STATISTICS.items()}
+        values = {name: (ours / theirs).item() for name, (ours, theirs) in statistics.items() if theirs > 0}
+        if favours_no_split(setup):
+            shares = copied_share(known, unseen, len(setup.data), len(setup.reference))
+            values |= dict(zip(("copies", "copies-error"), shares, strict=True))
+        return values

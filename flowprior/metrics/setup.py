@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +19,6 @@ from flowprior.conditions import Conditions
 from flowprior.conditions.rows import moved, rows
 from flowprior.data.base import Data, data_digest
 from flowprior.data.splits import draw_indices
-from flowprior.errors import InputError
 from flowprior.features.base import FeatureExtractor
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
@@ -41,13 +40,6 @@ Generate = Callable[..., Solution]
 """A function like :meth:`flowprior.flow.Flow.solve`, without the argument ``trajectory``."""
 
 
-class Rows(NamedTuple):
-    """The real events, by their indices int64 ``[N]`` in a data set."""
-
-    data: Data
-    indices: Tensor
-
-
 class Drawn:
     """The samples, generated or real, whose features are computed once.
 
@@ -55,19 +47,11 @@ class Drawn:
         x: ``[N, *event]``.
         cond: their conditions, in the same order.
         dtype: type of x here.
-        rows: the real events that have these conditions, in the same order, where each sample has its own.
     """
 
-    def __init__(
-        self,
-        x: Tensor,
-        cond: Conditions | None = None,
-        dtype: torch.dtype = torch.float32,
-        rows: Rows | None = None,
-    ) -> None:
+    def __init__(self, x: Tensor, cond: Conditions | None = None, dtype: torch.dtype = torch.float32) -> None:
         self.x = x.detach().to("cpu", dtype)
         self.cond = moved(cond, "cpu")
-        self.rows = rows
         self._features: dict[int, Tensor] = {}
 
     @property
@@ -75,54 +59,18 @@ class Drawn:
         """Return whether the conditions are labels, so that clouds are compared within them."""
         return isinstance(self.cond, Tensor) and not self.cond.is_floating_point()
 
+    @property
+    def labels(self) -> Tensor:
+        """Return the conditions, which are labels."""
+        assert isinstance(self.cond, Tensor)
+        return self.cond
+
     def features(self, extractor: FeatureExtractor) -> Tensor:
         """Return features ``[N, F]``."""
         key = id(extractor)
         if key not in self._features:
             self._features[key] = extractor.features(self.x)
         return self._features[key]
-
-
-@dataclass(frozen=True)
-class Trajectories:
-    """The solutions of n trajectories.
-
-    Attributes:
-        times: increasing ``[T]``, from 0 to 1, in the dtype of the states.
-        states: ``[T, n, *event]``.
-        curvature: ``[n]``, float64.
-        energy: ``[n]``, float64.
-        nfe: evaluations of the velocity, of the most expensive batch.
-        tolerance: relative and absolute, of dopri5.
-    """
-
-    times: Tensor
-    states: Tensor
-    curvature: Tensor
-    energy: Tensor
-    nfe: int
-    tolerance: float
-
-    @property
-    def start(self) -> Tensor:
-        """Return x_0 ``[n, *event]``."""
-        return self.states[0]
-
-    @property
-    def end(self) -> Tensor:
-        """Return x_1 ``[n, *event]``."""
-        return self.states[-1]
-
-    def at(self, time: float) -> Tensor:
-        """Return the states ``[n, *event]`` at one of the times that were asked for.
-
-        Raises:
-            InputError: another time.
-        """
-        places = (self.times == torch.tensor(time).to(self.times)).nonzero()
-        if len(places) == 0:
-            raise InputError(f"trajectories: no state at t={time:g}; solve for this time as well")
-        return self.states[int(places[0])]
 
 
 class Reference:
@@ -195,9 +143,10 @@ class Setup:
         extractors: features that distances are taken of; the classifier comes first.
         batch_size: samples at once.
         generate: solves for the samples in place of ``flow.solve``; everything else is of ``flow`` itself.
-        members: samples of each condition, one after the other; they divide ``samples``.
-        solve: the same, where it gives just what ``flow.solve`` would, with assistants; values are kept then.
         balanced: True if samples are generated for every label in turn, not for the reference's conditions.
+        members: samples of each condition, one after the other; they divide ``samples``.
+        times: the times of the steps whose errors are measured.
+        solved: trajectories that were solved to a tight tolerance, by guidance and options of the source.
     """
 
     flow: Flow
@@ -211,7 +160,8 @@ class Setup:
     generate: Generate | None = None
     balanced: bool = False
     members: int = 1
-    solve: Generate | None = None
+    times: frozenset[float] = frozenset()
+    solved: dict[Any, Any] = field(default_factory=dict, init=False)
 
     @property
     def data(self) -> Data:
@@ -255,16 +205,15 @@ class Setup:
             return torch.arange(self.samples) % (self.reference.data.condition.size or 1)
         return self.held_out.cond
 
-    @cached_property
-    def rows(self) -> Rows | None:
-        """Return the real event whose condition each sample is generated for; None if balanced."""
-        return None if self.balanced else Rows(self.reference.data, self._indices[0])
+    @property
+    def indices(self) -> Tensor:
+        """Return the real events whose conditions samples have unless these are balanced, int64 ``[N]``."""
+        return self._indices[0]
 
     @cached_property
     def held_out(self) -> Drawn:
         """Return the real data whose conditions samples are generated for."""
-        own = Rows(self.reference.data, self._indices[0])
-        return Drawn(*own.data.batch(own.indices), rows=own)
+        return Drawn(*self.reference.data.batch(self.indices))
 
     @cached_property
     def real(self) -> Drawn:

@@ -22,10 +22,8 @@ from torch import Tensor
 from flowprior.conditions import Conditions
 from flowprior.conditions.rows import moved
 from flowprior.couplings import transport_cost
-from flowprior.data.base import Data
 from flowprior.data.splits import draw_indices
 from flowprior.errors import CouplingError, InputError, NotFittedError
-from flowprior.flow import Flow
 from flowprior.metrics.base import Metric, MetricInfo, TwoSampleMetric, as_clouds
 from flowprior.metrics.setup import POOLED, Drawn, Setup
 from flowprior.registry.options import check_count
@@ -34,11 +32,13 @@ PER_CONDITION = 500
 """The largest number of points of each label that exact W2² compares; :data:`POOLED` of pooled conditions."""
 DIRECTIONS = 200
 """The number of random projections."""
+MOST_ITERATIONS = 10_000_000
+"""The largest number of iterations of POT's network simplex."""
 TRAINING_BATCH = 256
 """The size of the training batches that pairs are drawn for: minibatch couplings depend on it."""
 
 
-def wasserstein2_squared(x: Tensor, y: Tensor, *, max_iterations: int = 10_000_000) -> float:
+def wasserstein2_squared(x: Tensor, y: Tensor) -> float:
     """Return W2² of the clouds x ``[N, *event]`` and y ``[M, *event]``, in squared units of x.
 
     POT's network simplex; scipy's assignment takes up to 40 times longer on clouds that lie apart.
@@ -46,7 +46,6 @@ def wasserstein2_squared(x: Tensor, y: Tensor, *, max_iterations: int = 10_000_0
     Args:
         x: one cloud.
         y: the other, of the same event shape.
-        max_iterations: limit of POT's network simplex.
 
     Raises:
         InputError: empty clouds, other event shapes, or non-finite values.
@@ -58,9 +57,9 @@ def wasserstein2_squared(x: Tensor, y: Tensor, *, max_iterations: int = 10_000_0
     ours, theirs = as_clouds("wasserstein2", x, y)
     cost = cdist(ours.numpy(), theirs.numpy(), "sqeuclidean")
     with warnings.catch_warnings(action="ignore"):  # what POT would warn of is raised below
-        value, log = ot.emd2([], [], cost, numItermax=max_iterations, log=True)
+        value, log = ot.emd2([], [], cost, numItermax=MOST_ITERATIONS, log=True)
     if log["warning"] is not None:
-        raise CouplingError(f"wasserstein2: POT did not converge: {log['warning']}; raise max_iterations")
+        raise CouplingError(f"wasserstein2: POT did not converge: {log['warning']}; compare fewer points")
     return float(value)
 
 
@@ -138,8 +137,6 @@ def sliced_wasserstein2_per_condition(
 class Wasserstein(TwoSampleMetric):
     """Exact squared 2-Wasserstein distance, averaged over labels, or pooled."""
 
-    quick = True
-    needs_classifier = False
     names = ("w2_squared",)
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
@@ -155,67 +152,47 @@ class Wasserstein(TwoSampleMetric):
 
 @Metric.register("sliced-w2")
 class Sliced(TwoSampleMetric):
-    """Sliced squared 2-Wasserstein distance of all samples, averaged over labels, or pooled.
+    """Sliced squared 2-Wasserstein distance of all samples, averaged over labels, or pooled."""
 
-    Args:
-        directions: random projections, the same for every label and seed.
-    """
-
-    needs_classifier = False
     names = ("sliced_w2_squared",)
 
-    def __init__(self, directions: int = DIRECTIONS) -> None:
-        check_count("metric 'sliced-w2'", "directions", directions)
-        self.directions = directions
-
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        what = f"sliced squared 2-Wasserstein distance over {self.directions} directions, {setup.scope}"
+        what = f"sliced squared 2-Wasserstein distance over {DIRECTIONS} directions, {setup.scope}"
         reference = setup.reference.describe(len(setup.real.x))
         return {"sliced_w2_squared": MetricInfo(what, setup.samples, reference, "lower")}
 
     def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
-        distances = sliced_wasserstein2_per_condition(
-            generated.x, generated.cond, real.x, real.cond, directions=self.directions
-        )
+        distances = sliced_wasserstein2_per_condition(generated.x, generated.cond, real.x, real.cond)
         return {"sliced_w2_squared": sum(distances.values()) / len(distances)}
 
 
-def measure_transport(
-    flow: Flow, data: Data, pairs: int, *, generator: torch.Generator | None = None
-) -> dict[str, float]:
-    """Measure the cost of at most ``pairs`` training pairs, drawn as training draws them.
-
-    Args:
-        flow: prior and coupling are used, the velocity model is not.
-        data: the training split.
-        pairs: at most this many, and no more than there are data.
-        generator: of the source samples, on the prior's device.
+def transport_costs(setup: Setup) -> dict[str, tuple[float, MetricInfo]]:
+    """Return the mean cost of training pairs, drawn as training draws them, with what it is.
 
     Returns:
-        ``paired`` by ``coupling.pairs``, if the coupling can pair; ``unpaired`` with source
-        samples of the prior under each datum's condition; ``pairs``, and ``draw_size``, the number drawn at
-        once.
+        ``transport_cost`` of the coupling's pairs, if it can make them, and ``transport_cost_unpaired`` with
+        source samples of the prior under each data sample's condition.
     """
-    device = flow.prior.event_dims.device
-    seed = 0 if generator is None else generator.initial_seed()
-    indices = draw_indices(data, min(pairs, len(data)), torch.Generator().manual_seed(seed))
-    size = flow.coupling.draw_size(TRAINING_BATCH)
+    flow, device, generator = setup.flow, setup.device, setup.generator()
+    count, size = min(setup.samples, len(setup.data)), setup.flow.coupling.draw_size(TRAINING_BATCH)
     if not flow.coupling.is_fitted:  # of a loaded flow, where it has to know all data
-        batches = [(flow.encode(x1.to(device)), moved(cond, device)) for x1, cond in data.batches()]
+        batches = [(flow.encode(x1.to(device)), moved(cond, device)) for x1, cond in setup.data.batches()]
         with suppress(NotFittedError):  # what its pairs are made of is not saved
-            flow.coupling.fit(flow.prior, batches, generator=torch.Generator(device).manual_seed(seed))
-    paired = unpaired = 0.0
-    for part in indices.split(size):
-        x1, cond = data.batch(part)
+            flow.coupling.fit(flow.prior, batches, generator=setup.generator())
+    coupled = unpaired = 0.0
+    for part in draw_indices(setup.data, count, torch.Generator().manual_seed(setup.seed)).split(size):
+        x1, cond = setup.data.batch(part)
         x1, cond = flow.encode(x1.to(device)), moved(cond, device)
         x0 = flow.prior.sample(cond, len(x1), generator=generator)
         unpaired += transport_cost(x0, x1).item() * len(part)
         if flow.coupling.is_fitted:
-            coupled = flow.coupling.pairs(flow.prior, x1, cond, generator=generator)
-            paired += transport_cost(*coupled).item() * len(part)
-    count = len(indices)
-    costs = {"paired": paired / count} if flow.coupling.is_fitted else {}
-    return {**costs, "unpaired": unpaired / count, "pairs": count, "draw_size": size}
+            pairs = flow.coupling.pairs(flow.prior, x1, cond, generator=generator)
+            coupled += transport_cost(*pairs).item() * len(part)
+    what = f"E‖x1 − x0‖² of training pairs, {size} drawn at once"
+    of_coupling = MetricInfo(f"{what} by the coupling", count)
+    found = {"transport_cost": (coupled / count, of_coupling)} if flow.coupling.is_fitted else {}
+    of_prior = MetricInfo(f"{what} from the prior, each by itself", count)
+    return {**found, "transport_cost_unpaired": (unpaired / count, of_prior)}
 
 
 def _per_condition(

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from flowprior.mixtures.moments import ConditionMoments, Moments
+from flowprior.mixtures.moments import ConditionMoments
 
 
 class Statistics:
@@ -83,10 +83,6 @@ class Covariance(abc.ABC):
     @abc.abstractmethod
     def spread(self, covariance: Parameters) -> Tensor:
         """Numbers that are positive where the covariance is positive definite."""
-
-    @abc.abstractmethod
-    def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
-        """Parameters of one component (no leading dimensions) with the given moments."""
 
     def fitter(
         self, moments: ConditionMoments, components: int, *, dtype: torch.dtype, settings: FitSettings
@@ -196,9 +192,10 @@ class Fitter(abc.ABC):
         """What density and statistics both need of rows x ``[n, D]``, computed once; the rows themselves."""
         return x
 
-    @abc.abstractmethod
     def log_density(self, prepared: Tensor, condition: int) -> Tensor:
         """Component log-densities ``[n, K]`` of :meth:`prepare`'s rows, current parameters (E-step)."""
+        covariance = {name: table[condition].to(prepared) for name, table in self.covariance.items()}
+        return self.family.log_density(prepared, self.mean[condition].to(prepared), covariance).double()
 
     @abc.abstractmethod
     def accumulate(self, prepared: Tensor, condition: int, responsibilities: Tensor) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from flowprior.mixtures.covariance import Covariance, Fitter, Parameters, RowsOf
-from flowprior.mixtures.moments import ConditionMoments, Moments
+from flowprior.mixtures.covariance import LOST_DIGITS, Covariance, Fitter, Parameters, RowsOf
+from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops.mixture import LOG_2PI, lowrank_log_density, triangular_log_density
 
 COVARIANCES = ("diag", "spherical", "full", "tied", "lowrank")
@@ -40,13 +40,11 @@ class DiagonalFitter(Fitter):
     def __init__(self, family: Diagonal, moments: ConditionMoments, *options: Any) -> None:
         super().__init__(family, moments, *options)
         self._coefficient = self._constant = torch.empty(0)
-        self._exact = torch.zeros(len(moments.count), dtype=torch.bool)
 
     def prepare(self, x: Tensor, condition: int) -> Tensor:
         """(x − ref, (x − ref)²) side by side, ``[n, 2 D]``: density and statistics are linear in it."""
         dim = x.shape[1]
-        wide = bool(self._exact[condition]) or bool(self.wide[condition])
-        dtype = torch.float64 if wide else x.dtype
+        dtype = torch.float64 if bool(self.wide[condition]) else x.dtype
         features = torch.empty(len(x), 2 * dim, dtype=dtype)
         torch.sub(x.to(dtype), self.reference[condition].to(dtype), out=features[:, :dim])
         torch.mul(features[:, :dim], features[:, :dim], out=features[:, dim:])
@@ -88,7 +86,7 @@ class DiagonalFitter(Fitter):
         self._constant = -0.5 * (distance + log_det + offset.shape[-1] * LOG_2PI)
         self._coefficient = torch.cat([-2 * offset * inverse, inverse], dim=-1)
         self._mark_wide(self.covariance["var"])
-        self._exact = distance.amax(-1) * torch.finfo(self.dtype).eps > 1e-2
+        self.wide |= distance.amax(-1) * torch.finfo(self.dtype).eps > LOST_DIGITS
 
 
 class Diagonal(Covariance):
@@ -100,9 +98,6 @@ class Diagonal(Covariance):
 
     def spread(self, covariance: Parameters) -> Tensor:
         return covariance["var"]
-
-    def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
-        return {"var": self.reduce(moments.variance) + reg_covar}
 
     def reduce(self, variance: Tensor) -> Tensor:
         """Variances as the family keeps them, from ``[..., D]``."""
@@ -125,12 +120,11 @@ class FullFitter(Fitter):
 
     family: Full
 
-    def log_density(self, prepared: Tensor, condition: int) -> Tensor:
-        mean, factor = self.mean[condition], self.covariance["cholesky"][condition]
-        return triangular_log_density(prepared.double(), mean, factor)
+    def prepare(self, x: Tensor, condition: int) -> Tensor:
+        return x.double()
 
     def accumulate(self, prepared: Tensor, condition: int, responsibilities: Tensor) -> None:
-        centred = prepared.double() - self.reference[condition]
+        centred = prepared - self.reference[condition]
         weight = responsibilities.double()
         self.statistics.count[condition] += weight.sum(0)
         self.statistics.first[condition] += weight.T @ centred
@@ -173,10 +167,6 @@ class Full(Covariance):
 
     def spread(self, covariance: Parameters) -> Tensor:
         return covariance["cholesky"].diagonal(dim1=-2, dim2=-1)
-
-    def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
-        covariance = moments.covariance if moments.covariance is not None else moments.variance.diag()
-        return {"cholesky": _cholesky(covariance, reg_covar)}
 
 
 class Tied(Full):
@@ -228,13 +218,6 @@ class LowRankFitter(Fitter):
             for x, condition in rows_of():
                 self.accumulate(x, condition, x.new_ones(len(x), 1))
             self.maximise(every)
-
-    def log_density(self, prepared: Tensor, condition: int) -> Tensor:
-        mean, factor, noise = (
-            tensor[condition].to(prepared.dtype)
-            for tensor in (self.mean, self.covariance["factor"], self.covariance["noise"])
-        )
-        return lowrank_log_density(prepared, mean, factor, noise).double()
 
     def accumulate(self, prepared: Tensor, condition: int, responsibilities: Tensor) -> None:
         c = condition
@@ -320,14 +303,6 @@ class LowRank(Covariance):
 
     def spread(self, covariance: Parameters) -> Tensor:
         return covariance["noise"]
-
-    def of_moments(self, moments: Moments, reg_covar: float) -> Parameters:
-        """The factor stays zero: pooled moments are kept as a diagonal."""
-        dim = len(moments.mean)
-        return {
-            "factor": torch.zeros(dim, min(self.rank, dim), dtype=torch.float64),
-            "noise": moments.variance + reg_covar,
-        }
 
 
 def covariance_family(name: str, rank: int) -> Covariance:

@@ -7,4 +7,14 @@ from flowprior.models.encoders import Encoder, LatentEncoder, TextEncoder
 from flowprior.models.mlp import MLP
 from flowprior.models.unet import UNet
 
-__all__ = ["MLP", "DiT", "DiffusersModel", "Encoder", "LatentEncoder", "TextEncoder", "UNet", "build_model"]
+__all__ = [
+    "MLP",
+    "MODELS",
+    "DiT",
+    "DiffusersModel",
+    "Encoder",
+    "LatentEncoder",
+    "TextEncoder",
+    "UNet",
+    "build_model",
+]

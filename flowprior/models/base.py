@@ -22,7 +22,6 @@ from flowprior.conditions.rows import BETWEEN, choose_parts
 from flowprior.conditions.values import describe_value
 from flowprior.errors import InputError, OptionError
 from flowprior.registry import Registry, Spec
-from flowprior.registry.options import did_you_mean
 
 MODELS: Registry[nn.Module] = Registry("model", "flowprior.models", nn.Module)
 GIVEN = ("event_shape", "condition", "inputs")
@@ -53,15 +52,9 @@ def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs
     parsed = MODELS.parse(spec)
     own = "unet" if len(event_shape) == 3 else "mlp"
     name = own if parsed.name == "auto" else parsed.name
-    options, known = dict(parsed.options), list(model_options(name))
-    for option in options:
-        if option in GIVEN:
-            raise OptionError(f"model '{name}': {option} follows from the data; leave it out")
-        if option not in known:
-            raise OptionError(
-                f"model '{name}' has no option '{option}'{did_you_mean(option, known)} options: "
-                f"{', '.join(known)}"
-            )
+    options = dict(parsed.options)
+    if clash := [option for option in options if option in GIVEN]:
+        raise OptionError(f"model '{name}': {clash[0]} follows from the data; leave it out")
     reads = options.pop(READS, "")
     read = _read_condition(condition, reads, f"model '{name}'")
     given: dict[str, Any] = {"event_shape": torch.Size(event_shape), "condition": read}

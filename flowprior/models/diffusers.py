@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flowprior.conditions import Condition, Conditions, Parts, TokenStates
+from flowprior.conditions import Condition, Conditions, TokenStates
 from flowprior.conditions.values import describe_value
 from flowprior.errors import InputError, OptionError, pip_install
 from flowprior.models.base import MODELS, check_picture, parse_widths
@@ -25,9 +26,8 @@ class DiffusersModel(nn.Module):
 
     Times are scaled to diffusers' 0..1000. Labels become ``class_labels``; an embedding [B, E] is a
     single token of cross-attention, ``encoder_hidden_states`` [B, 1, E]; token states [B, T, F] are
-    ``encoder_hidden_states`` with their mask as ``encoder_attention_mask``. Of several parts all tokens stand
-    in one sequence, each part mapped linearly to the width of the cross-attention where theirs differ. Sizes
-    that the levels do not divide are padded at the far edges and cropped back.
+    ``encoder_hidden_states`` with their mask as ``encoder_attention_mask``. Sizes that the levels do not
+    divide are padded at the far edges and cropped back.
 
     Args:
         net: a UNet2DModel (labels or no condition) or UNet2DConditionModel (embeddings or token states).
@@ -40,9 +40,6 @@ class DiffusersModel(nn.Module):
         self.condition = condition
         config: Any = net.config
         self.multiple = 2 ** (len(config.block_out_channels) - 1)
-        attended = [part for part in parts_of(condition).values() if part.kind != "labels"]
-        if len({part.size for part in attended}) > 1:
-            self.maps = nn.ModuleList(nn.Linear(part.size, attention_width(condition)) for part in attended)
 
     def forward(self, x: Tensor, t: Tensor, cond: Conditions | None = None) -> Tensor:
         """Velocity of x ``[B, C, H, W]`` at times ``[B]`` under the condition, in the dtype of x.
@@ -56,41 +53,18 @@ class DiffusersModel(nn.Module):
         return velocity[..., :height, :width].to(x.dtype).contiguous()
 
     def _conditioning(self, cond: Conditions | None, dtype: torch.dtype) -> dict[str, Tensor]:
-        """The keyword arguments of the network that carry the condition."""
-        found: dict[str, Tensor] = {}
-        states, masks = [], []
-        for name, part in parts_of(self.condition).items():
-            value: Any = cond[name] if name and isinstance(cond, Parts) else cond
-            if part.kind == "tokens" and isinstance(value, TokenStates):
-                states.append(value.cleared().states.to(dtype))
-                masks.append(value.mask)
-            elif part.kind == "labels" and isinstance(value, Tensor):
-                found["class_labels"] = value
-            elif part.kind == "embeddings" and isinstance(value, Tensor):
-                states.append(value.to(dtype)[:, None])
-                masks.append(torch.ones(len(value), 1, dtype=torch.bool, device=value.device))
-            else:
-                raise InputError(
-                    f"diffusers: expected {self.condition.describe()}, got {describe_value(cond)}"
-                )
-        if not states:
-            return found
-        if hasattr(self, "maps"):
-            states = [linear(part) for linear, part in zip(self.maps, states, strict=True)]
-        found["encoder_hidden_states"] = torch.cat(states, 1)
-        if any(part.kind == "tokens" for part in parts_of(self.condition).values()):
-            found["encoder_attention_mask"] = torch.cat(masks, 1)
-        return found
-
-
-def parts_of(condition: Condition) -> dict[str, Condition]:
-    """The parts by name; a condition without any is its own, under no name."""
-    return {} if condition.kind == "none" else condition.named
-
-
-def attention_width(condition: Condition) -> int:
-    """Return the width of the cross-attention: that of the widest embedding or token state, 0 without one."""
-    return max((part.size for part in parts_of(condition).values() if part.kind != "labels"), default=0)
+        """Return the keyword arguments of the network that carry the condition."""
+        kind = self.condition.kind
+        if kind == "none":
+            return {}
+        if kind == "tokens" and isinstance(cond, TokenStates):
+            states = cond.cleared().states.to(dtype)
+            return {"encoder_hidden_states": states, "encoder_attention_mask": cond.mask}
+        if kind == "labels" and isinstance(cond, Tensor):
+            return {"class_labels": cond}
+        if kind == "embeddings" and isinstance(cond, Tensor):
+            return {"encoder_hidden_states": cond.to(dtype)[:, None]}
+        raise InputError(f"diffusers: expected {self.condition.describe()}, got {describe_value(cond)}")
 
 
 @MODELS.register("diffusers")
@@ -117,27 +91,22 @@ def diffusers(
 
     Raises:
         OptionError: diffusers is not installed, the file is not there, the options do not fit, or the
-            condition has several parts of labels, or a tensor such as a picture.
+            condition has several parts, or is a tensor such as an image.
     """
     check_picture("diffusers", event_shape)
-    if any(part.kind == "tensor" for part in parts_of(condition).values()):
+    if condition.kind in ("tensor", "parts"):
+        part = f", or one part of it, such as diffusers:reads={condition.names[0]}" if condition.names else ""
         raise OptionError(
             f"diffusers: expected labels, embeddings or tokens as condition, got {condition.describe()}; use "
-            "model 'unet'"
+            f"model 'unet'{part}"
         )
-    labels = {name: part for name, part in parts_of(condition).items() if part.kind == "labels"}
-    if len(labels) > 1:
-        raise OptionError(
-            f"model 'diffusers' takes one part of labels, the condition has {', '.join(labels)}; choose with "
-            f"reads, such as diffusers:reads={next(iter(labels))}"
-        )
-    width = attention_width(condition)
+    width = condition.size if condition.kind in ("embeddings", "tokens") else 0
     options = _stored(config) if config is not None else _compact(widths, blocks, width > 0)
     options |= {"in_channels": inputs * event_shape[0], "out_channels": event_shape[0]}
     if width:
         options["cross_attention_dim"] = width
-    for part in labels.values():
-        options["num_class_embeds"] = part.size + 1
+    if condition.kind == "labels":
+        options["num_class_embeds"] = condition.size + 1
     network = class_of_diffusers("UNet2DConditionModel" if width else "UNet2DModel", "model 'diffusers'")
     net = network.from_config(options) if config is not None else network(**options)
     zeroed(net.conv_out)
@@ -161,14 +130,13 @@ def _compact(widths: str | int | tuple[int, ...], blocks: int, embeddings: bool)
     levels = parse_widths(widths, "diffusers")
     check_counts("diffusers", blocks=blocks)
     above = len(levels) - 1
-    groups = next(number for number in (32, 16, 8, 4, 2, 1) if all(width % number == 0 for width in levels))
     attention = "CrossAttn" if embeddings else "Attn"
     return {
         "block_out_channels": levels,
         "layers_per_block": blocks,
         "down_block_types": ("DownBlock2D",) * above + (f"{attention}DownBlock2D",),
         "up_block_types": (f"{attention}UpBlock2D",) + ("UpBlock2D",) * above,
-        "norm_num_groups": groups,
+        "norm_num_groups": math.gcd(32, *levels),
     }
 
 

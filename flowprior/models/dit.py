@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flowprior.conditions import Condition, Conditions
+from flowprior.conditions import Condition, Conditions, TokenStates
 from flowprior.errors import InputError, OptionError
 from flowprior.models.base import MODELS, check_picture
-from flowprior.models.tokens import Context, CrossAttention, TokenContext, token_parts
+from flowprior.models.tokens import CrossAttention, TokenContext, token_parts
 from flowprior.networks.embeddings import MAX_PERIOD, TimeConditionEmbedding, zeroed
 from flowprior.registry import check_counts
 
@@ -42,7 +42,7 @@ class _Block(nn.Module):
         self.first = nn.Linear(width, EXPANSION * width)
         self.second = nn.Linear(EXPANSION * width, width)
 
-    def forward(self, x: Tensor, embedding: Tensor, context: Context | None) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, context: TokenStates | None) -> Tensor:
         parts = self.modulation(embedding)[:, None].chunk(6, dim=2)
         x = x + parts[2] * self._attend(self.norm1(x) * (1 + parts[0]) + parts[1])
         if self.tokens is not None and self.norm_tokens is not None and context is not None:

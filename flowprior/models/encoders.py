@@ -45,6 +45,12 @@ class Encoder(Registered, abc.ABC):
     def identity(self) -> str:
         """Return the name, version and sha256 of the weights: equal for equal encodings, and only then."""
 
+    @property
+    def spec(self) -> str | None:
+        """Return the name and options to build it by; None where it is not registered."""
+        with suppress(CheckpointError):
+            return spec_of(self.registry, self)
+
 
 @dataclass(frozen=True)
 class TextEncoding:
@@ -77,12 +83,6 @@ class TextEncoder(Encoder):
     @abc.abstractmethod
     def token_size(self) -> int:
         """The size F of a token's state."""
-
-    @property
-    def spec(self) -> str | None:
-        """Name and options to build it by; None where it is not registered, and so this process's alone."""
-        with suppress(CheckpointError):
-            return spec_of(self.registry, self)
 
     def encode(self, texts: Sequence[str]) -> TextEncoding:
         """Encode B texts, on the CPU and without gradients.
@@ -210,9 +210,7 @@ class LatentEncoder(nn.Module, Encoder):
     @property
     def spec(self) -> str:
         """Return the name and options to build it by, or its name alone where they cannot be read off it."""
-        with suppress(CheckpointError):
-            return spec_of(self.registry, self)
-        return self.kind
+        return super().spec or self.kind
 
     @property
     def device(self) -> torch.device:

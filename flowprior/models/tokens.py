@@ -6,8 +6,6 @@ part in any product.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,18 +14,6 @@ from flowprior.conditions import Condition, Conditions, Parts, TokenStates
 from flowprior.conditions.values import describe_value
 from flowprior.errors import InputError
 from flowprior.networks.embeddings import zeroed
-
-
-class Context(NamedTuple):
-    """The token states that are attended to.
-
-    Attributes:
-        states: ``[B, T, F]``.
-        mask: bool ``[B, T]``.
-    """
-
-    states: Tensor
-    mask: Tensor
 
 
 def token_parts(condition: Condition) -> dict[str, int]:
@@ -52,7 +38,7 @@ class TokenContext(nn.Module):
         self.names = tuple(sizes)
         self.maps = nn.ModuleList(nn.Linear(size, width) for size in sizes.values())
 
-    def forward(self, cond: Conditions | None) -> Context:
+    def forward(self, cond: Conditions | None) -> TokenStates:
         """The sequence, and which of it is attended.
 
         Raises:
@@ -66,7 +52,7 @@ class TokenContext(nn.Module):
             cleared = part.cleared()
             states.append(linear(cleared.states.to(next(linear.parameters()).dtype)))
             masks.append(cleared.mask)
-        return Context(torch.cat(states, 1), torch.cat(masks, 1))
+        return TokenStates(torch.cat(states, 1), torch.cat(masks, 1))
 
 
 class CrossAttention(nn.Module):
@@ -85,7 +71,7 @@ class CrossAttention(nn.Module):
         self.key_value = nn.Linear(context, 2 * width)
         self.projection = zeroed(nn.Linear(width, width))
 
-    def forward(self, rows: Tensor, context: Context) -> Tensor:
+    def forward(self, rows: Tensor, context: TokenStates) -> Tensor:
         """What is added to rows ``[B, N, width]``."""
         batch, count, width = rows.shape
         query = self.query(rows).view(batch, count, self.heads, -1).transpose(1, 2)

@@ -16,12 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from flowprior.conditions import Condition, Conditions
+from flowprior.conditions import Condition, Conditions, TokenStates
 from flowprior.errors import InputError, OptionError
 from flowprior.models.base import MODELS, check_picture, parse_widths
-from flowprior.models.tokens import Context, CrossAttention, TokenContext, token_parts
+from flowprior.models.tokens import CrossAttention, TokenContext, token_parts
 from flowprior.networks.embeddings import ConditionPictures, TimeConditionEmbedding, zeroed
 from flowprior.registry import check_counts
+
+ATTENDING = 2
+"""The number of the lowest resolutions that attend to token states."""
 
 
 class ResidualBlock(nn.Module):
@@ -68,7 +71,7 @@ class TokenAttention(nn.Module):
         self.norm = _group_norm(channels)
         self.attention = CrossAttention(channels, context, heads)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
+    def forward(self, x: Tensor, context: TokenStates) -> Tensor:
         batch, channels, height, width = x.shape
         rows = self.norm(x).permute(0, 2, 3, 1).reshape(batch, height * width, channels)
         return x + self.attention(rows, context).view(batch, height, width, channels).permute(0, 3, 1, 2)
@@ -85,7 +88,7 @@ class _Encoder(nn.Module):
         self.tokens = tokens
         self.down = nn.Conv2d(channels, channels_below, 3, stride=2, padding=1)
 
-    def forward(self, x: Tensor, embedding: Tensor, context: Context | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, embedding: Tensor, context: TokenStates | None) -> tuple[Tensor, Tensor]:
         for block in self.blocks:
             x = block(x, embedding)
         x = _attended(self.tokens, x, context)
@@ -104,7 +107,7 @@ class _Decoder(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(size, channels, hidden) for size in sizes)
         self.tokens = tokens
 
-    def forward(self, x: Tensor, skip: Tensor, embedding: Tensor, context: Context | None) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor, embedding: Tensor, context: TokenStates | None) -> Tensor:
         x = torch.cat([self.up(functional.interpolate(x, scale_factor=2.0, mode="nearest")), skip], dim=1)
         for block in self.blocks:
             x = block(x, embedding)
@@ -123,7 +126,7 @@ class _Bottleneck(nn.Module):
         self.after = nn.ModuleList(ResidualBlock(channels, channels, hidden) for _ in range(blocks))
         self.tokens = tokens
 
-    def forward(self, x: Tensor, embedding: Tensor, context: Context | None) -> Tensor:
+    def forward(self, x: Tensor, embedding: Tensor, context: TokenStates | None) -> Tensor:
         for block in self.before:
             x = block(x, embedding)
         x = _attended(self.tokens, self.attention(x), context)
@@ -132,7 +135,7 @@ class _Bottleneck(nn.Module):
         return x
 
 
-def _attended(tokens: TokenAttention | None, x: Tensor, context: Context | None) -> Tensor:
+def _attended(tokens: TokenAttention | None, x: Tensor, context: TokenStates | None) -> Tensor:
     return x if tokens is None or context is None else tokens(x, context)
 
 
@@ -150,8 +153,6 @@ class UNet(nn.Module):
         blocks: residual blocks of each resolution on each side.
         patch: side of the pixel squares folded into channels; 1 for none.
         heads: heads of the self-attention at the lowest resolution, and of the attention to token states.
-        attend: how many of the lowest resolutions attend to token states, where the condition has some.
-        channels_last: compute in channels-last memory format, faster on CPUs and tensor cores.
         inputs: tensors of the event's shape that it sees side by side, along their channels.
     """
 
@@ -163,25 +164,20 @@ class UNet(nn.Module):
         blocks: int = 1,
         patch: int = 2,
         heads: int = 2,
-        channels_last: bool = True,
         inputs: int = 1,
-        attend: int = 2,
     ) -> None:
         super().__init__()
         levels = parse_widths(widths, "unet")
-        check_counts("unet", blocks=blocks, patch=patch, heads=heads, inputs=inputs, attend=attend)
-        attending = levels[-attend:] if token_parts(condition) else ()
+        check_counts("unet", blocks=blocks, patch=patch, heads=heads, inputs=inputs)
         check_picture("unet", event_shape)
-        if levels[-1] % heads:
-            raise OptionError(f"unet: heads={heads} does not divide the last width {levels[-1]}")
-        if undivided := [width for width in attending if width % heads]:
+        attending = levels[-ATTENDING:] if token_parts(condition) else ()
+        if undivided := [width for width in {*attending, levels[-1]} if width % heads]:
             raise OptionError(
-                f"unet: heads={heads} does not divide the width {undivided[0]}, which attends to token "
-                "states; change widths or heads, or lower attend"
+                f"unet: heads={heads} does not divide the width {undivided[0]}, where positions attend; "
+                "change widths or heads"
             )
         hidden = 2 * levels[0]
         self.patch = patch
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.multiple = patch * 2 ** (len(levels) - 1)
         self.pictures = ConditionPictures(condition)
         self.embedding = TimeConditionEmbedding(self.pictures.left, hidden)
@@ -206,7 +202,7 @@ class UNet(nn.Module):
         )
         self.norm = _group_norm(levels[0])
         self.output = zeroed(nn.Conv2d(levels[0], folded, 3, padding=1))
-        self.to(memory_format=self.memory_format)  # pyright: ignore[reportCallIssue]
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Tensor, t: Tensor, cond: Conditions | None = None) -> Tensor:
         """Velocity of x ``[B, C, H, W]`` at times ``[B]`` under the condition, in the dtype of x."""
@@ -219,7 +215,7 @@ class UNet(nn.Module):
         if right or bottom:
             folded = functional.pad(folded, (0, right, 0, bottom))
         folded = functional.pixel_unshuffle(folded, self.patch)
-        hidden = self.input(folded.contiguous(memory_format=self.memory_format))
+        hidden = self.input(folded.contiguous(memory_format=torch.channels_last))
         skips = []
         for encoder in self.encoders:
             skip, hidden = encoder(hidden, embedding, context)

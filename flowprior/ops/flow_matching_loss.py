@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.ops.operators import Context, Grad, is_differentiated, once, serves
+from flowprior.ops.operators import HALF, Context, Grad, is_differentiated, once, serves
 from flowprior.ops.shapes import compute_dtype, flat
 
 Reduction = Literal["mean", "none"]
-HALF = (torch.bfloat16, torch.float16)
 # True if the graph outlives a backward pass (``retain_graph``): then its tensors stay its own. It is taken as
 # kept by a torch that does not tell.
 _keep_graph: Callable[[], bool] = getattr(

@@ -21,6 +21,10 @@ Context = Any
 _native_devices = native_devices()
 
 
+HALF = (torch.bfloat16, torch.float16)
+"""The dtypes of 16 bits, whose native operators run on CUDA alone."""
+
+
 def is_native(device: torch.device) -> bool:
     """Return True if the native operators serve ``device``; a warning says once that they do not."""
     if device.type in _native_devices:
@@ -46,9 +50,13 @@ def is_differentiated(*tensors: Tensor) -> bool:
 def serves(*tensors: Tensor) -> bool:
     """Return True if the native operators that have a gradient serve these tensors of one device.
 
+    Numbers of 16 bits are served on CUDA alone.
+
     ``torch.compiler.is_compiling`` is not asked: it is true, too, where another thread compiles.
     """
     if torch.compiler.is_dynamo_compiling():
+        return False
+    if tensors[0].is_cpu and any(tensor.dtype in HALF for tensor in tensors):
         return False
     return is_native(tensors[0].device) and not is_transformed(*tensors)
 

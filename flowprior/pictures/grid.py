@@ -33,10 +33,9 @@ def sample_grid(
     names: Sequence[str] | None = None,
     title: str = "",
 ) -> Figure:
-    """Images in rows, one class a row, with the class's name at its left.
+    """Return images in rows, one class a row, with the class's name at its left.
 
-    Where every class has one image, the names stand above the images instead. A class with more images than
-    columns takes several lines.
+    A class with more images than columns takes several lines.
 
     Args:
         x: images ``[N, C, H, W]`` in [-1, 1] with 1, 3 or 4 channels; values outside are clamped.
@@ -54,7 +53,7 @@ def sample_grid(
 def image_sheet(
     panels: Mapping[str, Panel], *, columns: int | None = None, names: Sequence[str] | None = None
 ) -> Sheet:
-    """Grids of images beside each other, whose rows are the same classes, and their names.
+    """Return grids of images beside each other, whose rows are the same classes, and their names.
 
     Images of one panel without labels are drawn without classes in all.
 
@@ -67,25 +66,18 @@ def image_sheet(
                 f"picture: expected images [N, C, H, W] with 1, 3 or 4 channels, got {list(x.shape)}"
             )
     classes = _classes(panels)
-    row_names = ["" if label is None else class_name(label, names) for label in classes]
-    rows = {
-        name: [
+    blocks = []
+    for name, (x, labels) in panels.items():
+        rows = [
             _pixels(x if labels is None or label is None else x[(labels == label).to(x.device)])
             for label in classes
         ]
-        for name, (x, labels) in panels.items()
-    }
-    captions: list[str] = []
-    if len(panels) == 1 and len(classes) > 1 and all(len(row) == 1 for own in rows.values() for row in own):
-        captions, row_names = row_names, [""]
-        rows = {name: [torch.cat(own)] for name, own in rows.items()}
-    labelled = len(row_names) > 1
-    blocks = [Block(name, own, _columns(max(map(len, own)), columns, labelled)) for name, own in rows.items()]
-    return sheet_of(blocks, row_names, captions)
+        blocks.append(Block(name, rows, _columns(max(map(len, rows)), columns, len(classes) > 1)))
+    return sheet_of(blocks, ["" if label is None else class_name(label, names) for label in classes])
 
 
 def first_of_each(labels: Tensor | None, count: int, each: int = 6, most: int = 10) -> Tensor:
-    """Indices of the first ``each`` samples of the first ``most`` labels; of each² samples without labels.
+    """Return indices of the first ``each`` samples of the first ``most`` labels; without labels of each².
 
     Args:
         labels: ``[N]``; None or embeddings ``[N, E]``: there are no classes.
@@ -97,7 +89,7 @@ def first_of_each(labels: Tensor | None, count: int, each: int = 6, most: int = 
 
 
 def _classes(panels: Mapping[str, Panel]) -> list[int | None]:
-    """The labels that any panel has, in ascending order; ``[None]`` where one has none."""
+    """Return the labels that any panel has, in ascending order; ``[None]`` where one has none."""
     found: set[int] = set()
     for x, labels in panels.values():
         if labels is None or labels.is_floating_point() or labels.shape != x.shape[:1]:
@@ -107,7 +99,7 @@ def _classes(panels: Mapping[str, Panel]) -> list[int | None]:
 
 
 def _pixels(x: Tensor) -> Tensor:
-    """Enlarged RGB bytes ``[N, 3, H, W]``; opacity is put on white."""
+    """Return enlarged RGB bytes ``[N, 3, H, W]``; opacity is put on white."""
     scale = max(1, math.ceil(SMALLEST_SIDE / min(x.shape[2:])))
     values = ((x.detach().float().cpu().nan_to_num().clamp(-1, 1) + 1) * 127.5).round()
     if x.shape[1] == 4:
@@ -130,7 +122,7 @@ def beside(
     frame: Tensor | None = None,
     columns: int | None = None,
 ) -> Figure:
-    """Samples as what they are, panel beside panel: images in rows of classes, or points of the plane.
+    """Return samples panel beside panel, as what they are: images in rows of classes, or points of the plane.
 
     Args:
         panels: samples ``[N, *event]`` and their condition, by the name that stands above them, such as

@@ -41,7 +41,7 @@ def points(
     title: str = "",
     frame: Tensor | None = None,
 ) -> Figure:
-    """Points coloured by their condition.
+    """Return points coloured by their condition.
 
     Args:
         x: points ``[N, 2]``.
@@ -65,7 +65,7 @@ def point_panels(
     title: str = "",
     frame: Tensor | None = None,
 ) -> Figure:
-    """Several clouds of points beside each other, over one part of the plane and with one legend.
+    """Return several clouds of points beside each other, over one part of the plane and with one legend.
 
     Args:
         panels: points ``[N, 2]`` and their condition, by the name that stands above them.
@@ -90,7 +90,7 @@ def plane_axes(
     title: str = "",
     frame: Tensor | None = None,
 ) -> tuple[Figure, list[Axes]]:
-    """Square panels of the part of the plane that ``frame``, or all points, take up; real points are grey.
+    """Return square panels of the part of the plane that ``frame``, or all points, take up.
 
     Args:
         headings: the names of the panels; may be empty.
@@ -122,7 +122,7 @@ def plane_axes(
 
 
 def add_legend(figure: Figure, places: Sequence[Axes]) -> None:
-    """One legend for what has a name in any panel, and a scale where colours are numbers."""
+    """Add one legend for what has a name in any panel, and a scale where colours are numbers."""
     found = [zip(*reversed(axes.get_legend_handles_labels()), strict=True) for axes in places]
     shown = {name: artist for pairs in found for name, artist in pairs}
     if len(shown) > 1 or "real data" in shown:
@@ -138,14 +138,14 @@ def add_legend(figure: Figure, places: Sequence[Axes]) -> None:
 
 
 def add_scale(figure: Figure, places: Sequence[Axes], coloured: ScalarMappable, name: str) -> None:
-    """A named scale of colours at the right of the panels."""
+    """Add a named scale of colours at the right of the panels."""
     figure.colorbar(coloured, ax=list(places), label=name, shrink=0.7, fraction=0.05, pad=0.02)
 
 
 def scatter(
     axes: Axes, x: Tensor, cond: Tensor | None, names: Sequence[str] | None
 ) -> list[tuple[PathCollection, Tensor | slice]]:
-    """One cloud: a colour a class, or colours along a scale. What was drawn, and of which rows of ``x``."""
+    """Draw a cloud, a colour a class or colours along a scale; return what was drawn, and its rows of x."""
     dot: dict[str, Any] = {"s": DOT, "linewidths": 0}
     if cond is None:
         return [(axes.scatter(*coordinates(x), color="C0", label="samples", **dot), slice(None))]
@@ -161,13 +161,13 @@ def scatter(
 
 
 def rows_of_classes(cond: Tensor | None) -> list[tuple[int, Tensor]]:
-    """Each label and its rows ``[N]`` of True and False; none of embeddings, or where labels are too many."""
+    """Return each label and its mask ``[N]``; none of embeddings, or where labels are too many."""
     labels = [] if cond is None or cond.is_floating_point() else cond.unique().tolist()
     return [(label, cond == label) for label in labels] if len(labels) <= MOST_COLOURS else []
 
 
 def class_colour(label: int) -> str:
-    """The colour of a class, the same in every picture."""
+    """Return the colour of a class, the same in every picture."""
     return f"C{label % MOST_COLOURS}"
 
 
@@ -183,12 +183,12 @@ def check_points(*clouds: Tensor) -> None:
 
 
 def coordinates(cloud: Tensor) -> Any:
-    """The two coordinates of points ``[N, 2]``, as matplotlib takes them."""
+    """Return the two coordinates of points ``[N, 2]``, as matplotlib takes them."""
     return cloud.detach().double().cpu().T.numpy()
 
 
 def _set_limits(axes: Axes, seen: Tensor) -> None:
-    """A square around the points that are to be seen, of which those that are not finite do not count."""
+    """Show a square around all finite points that are to be seen."""
     seen = seen[seen.isfinite().all(1)]
     if len(seen) == 0:
         return
@@ -204,27 +204,23 @@ def densities(
     around: Tensor,
     *,
     side: int = 100,
-    depth: float = DEPTH,
-    show_points: bool = False,
     title: str = "",
 ) -> Figure:
-    """Log-densities over one part of the plane, such as those of a prior and of the flow that starts there.
+    """Return log-densities over one part of the plane, such as those of a prior and of a flow from it.
 
     Args:
         panels: functions of points ``[B, 2]`` that give log p ``[B]`` in nats, by the name that stands above
             them, such as ``{"prior": lambda x: prior.log_prob(x, c.expand(len(x)))}``.
         around: points ``[N, 2]``, such as the data: the square around them is seen, in their dtype.
         side: points of the grid along each axis; side² values of each density are computed.
-        depth: colours end so many nats below the highest value of all panels.
-        show_points: draw ``around`` as dots, too.
         title: of the picture.
 
     Raises:
         InputError: no points of the plane, or a density that gives another number of values.
-        OptionError: a grid of fewer than two points a side, or no depth.
+        OptionError: a grid of fewer than two points a side.
     """
-    if side < 2 or not depth > 0:
-        raise OptionError(f"densities: expected side >= 2 and depth > 0, got side={side} and depth={depth}")
+    if side < 2:
+        raise OptionError(f"densities: expected side >= 2, got side={side}")
     figure, places = plane_axes(list(panels), [around], title=title)
     # Rows from below, in the middle of side² equal squares.
     middles = (torch.arange(side, dtype=torch.float64) + 0.5) / side
@@ -244,16 +240,14 @@ def densities(
     top = float(finite.max()) if len(finite) else 0.0
     for axes, value in zip(places, values, strict=True):
         axes.imshow(
-            value.nan_to_num(nan=float("-inf")).clamp(min=top - depth).numpy(),
+            value.nan_to_num(nan=float("-inf")).clamp(min=top - DEPTH).numpy(),
             extent=(*axes.get_xlim(), *axes.get_ylim()),
             origin="lower",
             interpolation="nearest",
             aspect="auto",
             cmap="viridis",
-            vmin=top - depth,
+            vmin=top - DEPTH,
             vmax=top,
         )
-        if show_points:
-            axes.scatter(*coordinates(around), s=3, c="white", linewidths=0, alpha=0.5)
     add_scale(figure, places, places[-1].images[0], "log-density, nats")
     return figure

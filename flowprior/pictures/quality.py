@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,27 +30,24 @@ Values = Mapping[float, float | Sequence[float]]
 """Number of evaluations -> the value, or those of several seeds."""
 WIDE_RANGE = 4
 """Distances that span more than this factor have a logarithmic axis."""
-MANY_TICKS = 500
-"""Those that span more than this factor have a tick a decade."""
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe & Ito (2008), for the colour-blind, too; their yellow is too light for lines on white."""
 LONGEST_NAME = 60
 """Letters of a name that a legend below a chart has room for."""
 MARKERS = "os^DvPX*<>ph"
-_SPEC = re.compile(r"([\w.-]+):(\w+=\S*[^\s,])")
-_BETWEEN_OPTIONS = re.compile(r",(?=\w+=)")
+_SPEC = re.compile(r"([\w.-]+):\w+=\S*[^\s,]")
+"""The pattern of a component with options: its name and these."""
 
 
 def quality(
     settings: Mapping[str, Values],
-    metric: str = "",
+    metric: str = "value",
     *,
     better: str = "lower",
-    unit: str = "",
     real_data: float | None = None,
     title: str = "",
 ) -> Figure:
-    """Quality against NFE, a curve with a marker and a colour of its own for each setting.
+    """Return quality against NFE, a curve with a marker and a colour of its own for each setting.
 
     Numbers of evaluations stand a doubling apart, and 0, the prior alone, before the first of them. Values of
     several seeds are drawn as their mean, with a bar of one standard deviation. The axis of values is
@@ -58,9 +55,8 @@ def quality(
 
     Args:
         settings: name of a setting -> its values; options that all settings share are left out of the names.
-        metric: what the values are, such as ``"W2²"``.
+        metric: the name of the values, such as ``"W2²"``, with their unit where they have one.
         better: ``"lower"``, ``"higher"`` or ``""``.
-        unit: of the values, where they have one, such as ``"bits per dimension"``.
         real_data: the same metric of as many real data, as a dotted line.
         title: of the picture.
 
@@ -81,8 +77,7 @@ def quality(
     axes = figure.subplots()
     draw_curves(axes, curves, better=better, level=real_data)
     axes.set_xlabel(evaluations_label(any(0 in own for own in settings.values())))
-    about = ", ".join(filter(None, (metric or "value", unit)))
-    axes.set_ylabel(f"{about} ({BETTER[better]})" if better else about, parse_math=False)
+    axes.set_ylabel(f"{metric} ({BETTER[better]})" if better else metric, parse_math=False)
     name_below(axes)
     if title:
         figure.suptitle(clipped(title, LONGEST_TITLE), fontsize=11, parse_math=False)
@@ -127,18 +122,13 @@ def draw_curves(
     from matplotlib.ticker import MaxNLocator
 
     places = sorted({float(place) for curve in curves.values() for place in curve.places})
-    least = min(filter(None, places), default=1)
     for number, (name, curve) in enumerate(curves.items()):
         drawn: dict[str, Any] = (
             {"label": name, "ms": 4.5, "capsize": 3, "lw": 1.6}
             | look(number)
             | dict((styles or {}).get(name, {}))
         )
-        at = np.asarray(curve.places, dtype=float)
-        if doubling:  # bars stand beside each other, moved by a share of a doubling
-            shift = 0.14 * (number / len(curves) - 0.5)
-            at = np.where(at > 0, at * 2**shift, shift * least)
-        axes.errorbar(at, curve.means, curve.deviations, **drawn)
+        axes.errorbar(curve.places, curve.means, curve.deviations, **drawn)
     levels = [] if level is None else [level]
     for height in levels:
         axes.axhline(height, color="0.5", ls=":", lw=1, label=level_name, zorder=1)
@@ -152,7 +142,7 @@ def draw_curves(
 
 
 def named_lines(axes: Axes) -> dict[str, Line2D]:
-    """Name -> line of each curve, without its bars; the level comes last."""
+    """Return name -> line of each curve, without its bars; the level comes last."""
     from matplotlib.lines import Line2D
 
     pairs = zip(*axes.get_legend_handles_labels(), strict=True)
@@ -161,7 +151,7 @@ def named_lines(axes: Axes) -> dict[str, Line2D]:
 
 
 def name_below(axes: Axes) -> None:
-    """Marker and name of each line below the axes, one a line, where names of any length have room."""
+    """Write marker and name of each line below the axes, one a line, where long names have room."""
     lines, figure = named_lines(axes), axes.figure
     legend = figure.legend(
         list(lines.values()),
@@ -176,37 +166,28 @@ def name_below(axes: Axes) -> None:
 
 
 def look(number: int) -> dict[str, Any]:
-    """Colour and marker of the setting of this number: no two of twelve have one marker."""
+    """Return colour and marker of the setting of this number: no two of twelve have one marker."""
     return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
 
 
-def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Name -> the same with no more options of components than tell the names apart.
-
-    ``gmm:covariance=lowrank,rank=64 + ot`` is ``gmm + ot`` where it alone would be called so; beside one of
-    ``rank=16`` it is ``gmm:rank=64 + ot``. Names without options stay as they are.
-    """
-    alike: defaultdict[str, list[str]] = defaultdict(list)
-    for name in dict.fromkeys(names):
-        alike[_SPEC.sub(r"\1", name)].append(name)
-    found = {name: _shortened(name, group) for group in alike.values() for name in group}
-    return found if len(set(found.values())) == len(found) else {name: name for name in found}
-
-
 def legible_names(names: Sequence[str]) -> dict[str, str]:
-    """As :func:`short_names`, cut where they are long and differ in their first letters."""
-    short = short_names(names)
-    cut = {name: clipped(short[name], LONGEST_NAME) for name in names}
-    return cut if len(set(cut.values())) == len(cut) else short
+    """Return name -> the same without options of components and not too long, where that is unique.
+
+    ``gmm:covariance=lowrank,rank=64 + ot`` is ``gmm + ot`` where it alone would be called so. Names without
+    options stay as they are.
+    """
+    short = {name: clipped(_SPEC.sub(r"\1", name), LONGEST_NAME) for name in names}
+    counts = Counter(short.values())
+    return {name: own if counts[own] == 1 else name for name, own in short.items()}
 
 
 def evaluations_label(with_prior: bool) -> str:
-    """The name of the axis of evaluations, with or without 0 on it."""
+    """Return the name of the axis of evaluations, with or without 0 on it."""
     return "NFE (0: the prior alone)" if with_prior else "NFE, evaluations of the network"
 
 
 def _curve(name: str, values: Values) -> Curve:
-    """Means and deviations over seeds, ascending in the number of evaluations."""
+    """Return means and deviations over seeds, ascending in the number of evaluations."""
     if not values:
         raise InputError(
             f"quality: expected values of '{name}' at one number of evaluations or more, got none"
@@ -218,7 +199,7 @@ def _curve(name: str, values: Values) -> Curve:
 
 
 def _set_value_scale(axes: Axes, values: Sequence[float], better: str) -> None:
-    """A logarithmic axis for distances that span a wide range, else a linear one; plain numbers on both.
+    """Set a logarithmic axis for distances that span a wide range, else a linear one; plain numbers on both.
 
     Distances are what is better lower, and 0 at best. Shares, such as an accuracy, and whatever else is
     better higher have a linear axis: of them a reader compares differences, not factors.
@@ -227,8 +208,7 @@ def _set_value_scale(axes: Axes, values: Sequence[float], better: str) -> None:
 
     if better == "lower" and values and min(values) > 0 and max(values) > WIDE_RANGE * min(values):
         axes.set_yscale("log")
-        ticks = (1, 2, 5) if max(values) < MANY_TICKS * min(values) else (1,)
-        axes.yaxis.set_major_locator(LogLocator(subs=ticks, numticks=12))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.tick_params(axis="y", which="minor", length=0)
     axes.yaxis.set_major_formatter(
@@ -237,7 +217,7 @@ def _set_value_scale(axes: Axes, values: Sequence[float], better: str) -> None:
 
 
 def _set_evaluations_scale(axes: Axes, places: Sequence[float]) -> None:
-    """Powers of two are a step apart; 0 stands as far before the least of the others as its half would."""
+    """Set powers of two a step apart; 0 stands as far before the least of the others as its half would."""
     positive = [place for place in places if place > 0]
     if not positive:
         axes.set_xlim(-1, 1)
@@ -248,17 +228,3 @@ def _set_evaluations_scale(axes: Axes, places: Sequence[float]) -> None:
         axes.set_xscale("symlog", base=2, linthresh=min(positive), linscale=0.5)
     axes.set_xticks(places, [f"{place:.3g}" for place in places])
     axes.set_xticks([], minor=True)
-
-
-def _shortened(name: str, alike: Sequence[str]) -> str:
-    """``name`` without the options that all of these names have in the same place."""
-    own = [[set(_BETWEEN_OPTIONS.split(spec[2])) for spec in _SPEC.finditer(other)] for other in alike]
-    comparable = len({len(sets) for sets in own}) == 1
-    shared = iter([set.intersection(*sets) if comparable else set() for sets in zip(*own, strict=False)])
-
-    def differing(spec: re.Match[str]) -> str:
-        common = next(shared, set())
-        kept = [option for option in _BETWEEN_OPTIONS.split(spec[2]) if option not in common]
-        return spec[1] + (":" + ",".join(kept) if kept else "")
-
-    return _SPEC.sub(differing, name)

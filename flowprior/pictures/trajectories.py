@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_STATES = 8
-"""Images of a strip."""
+"""The images of a strip; first and last state are among them, the others lie evenly between."""
 RING, LINE = 12, 0.7
 SUFFIX = ".gif"
 """The suffix of an animation's file."""
@@ -36,8 +36,6 @@ LONGEST_TITLE = 48
 MOST_FRAMES = 16
 """States that are shown; of more, so many that lie evenly between the first and the last."""
 FRAMES_A_SECOND = 5
-COLOURS = 128
-"""The colours of a frame of a .gif: fewer than 256 save a quarter of the file and cannot be seen in grey."""
 HELD = 4
 """Further frames for which the first and the last state stand still."""
 
@@ -50,9 +48,8 @@ def trajectories(
     real: Tensor | None = None,
     names: Sequence[str] | None = None,
     title: str = "",
-    most: int = MOST_STATES,
 ) -> Figure:
-    """The way of each sample: a line of the plane, or a strip of images along t, one row a sample.
+    """Return the way of each sample: a line of the plane, or a strip of images along t, one row a sample.
 
     Args:
         states: of ``flow.solve(…, trajectory=True).trajectory``: ``[T, N, 2]`` or ``[T, N, C, H, W]``.
@@ -61,7 +58,6 @@ def trajectories(
         real: real points ``[M, 2]`` in grey underneath; images do without.
         names: of the classes; by default their numbers.
         title: of the picture.
-        most: images of a row; first and last are among them, the others lie evenly between.
 
     Raises:
         InputError: events that have no picture, or another number of times than of states.
@@ -70,7 +66,7 @@ def trajectories(
     if states.dim() == 3:
         return trajectory_panels({"": (states, cond)}, real=real, names=names, title=title)
     rows, row_names = _one_row_a_sample(states.shape[1], cond, names)
-    places = spread_places(len(states), max(most, 2))
+    places = spread_places(len(states), MOST_STATES)
     panels = {f"t = {float(times[place]):.2g}": (states[place], rows) for place in places}
     return beside(panels, columns=1, names=row_names, title=title)
 
@@ -83,7 +79,7 @@ def trajectory_panels(
     title: str = "",
     frame: Tensor | None = None,
 ) -> Figure:
-    """Trajectories in the plane of several flows beside each other: from source samples (rings) to samples.
+    """Return trajectories of several flows in the plane, from source samples (rings) to samples.
 
     Args:
         panels: states ``[T, N, 2]`` and labels ``[N]`` or None, by the name that stands above them.
@@ -113,7 +109,7 @@ def trajectory_panels(
 
 
 def spread_places(count: int, most: int) -> list[int]:
-    """At most so many of ``count`` places: the first, the last, and what lies evenly between."""
+    """Return at most so many of ``count`` places: the first, the last, and what lies evenly between."""
     return torch.linspace(0, count - 1, min(most, count)).round().long().tolist()
 
 
@@ -132,7 +128,7 @@ def check_states(states: Tensor, times: Tensor | Sequence[float]) -> None:
 
 
 def _draw_lines(axes: Axes, states: Tensor, cond: Tensor | None) -> None:
-    """One thin line a sample, in the colour of its class."""
+    """Draw one thin line a sample, in the colour of its class."""
     from matplotlib.collections import LineCollection
 
     lines = states.detach().double().cpu().transpose(0, 1)
@@ -144,7 +140,7 @@ def _draw_lines(axes: Axes, states: Tensor, cond: Tensor | None) -> None:
 def _one_row_a_sample(
     count: int, cond: Tensor | None, names: Sequence[str] | None
 ) -> tuple[Tensor, Sequence[str]]:
-    """Row of each sample, and the name of its class for each row, in the order of the classes."""
+    """Return the row of each sample, and the name of its class for each row, in the order of the classes."""
     if cond is None or cond.is_floating_point():
         return torch.arange(count), [""] * count
     order = cond.cpu().argsort(stable=True)
@@ -159,9 +155,8 @@ def animate(
     real: Tensor | None = None,
     names: Sequence[str] | None = None,
     title: str = "",
-    columns: int | None = None,
 ) -> FuncAnimation:
-    """An animation of samples on their way: images in rows of classes, or points of the plane.
+    """Return an animation of samples on their way: images in rows of classes, or points of the plane.
 
     Args:
         states: of ``flow.solve(…, trajectory=True).trajectory``: ``[T, N, C, H, W]`` or ``[T, N, 2]``.
@@ -170,7 +165,6 @@ def animate(
         real: real points ``[M, 2]`` in grey underneath; images do without.
         names: of the classes; by default their numbers.
         title: of every frame.
-        columns: images in a line.
 
     Raises:
         InputError: events that have no picture, or another number of times than of states.
@@ -186,7 +180,7 @@ def animate(
     if states.dim() == 3:
         figure, show = _points(states, cond, names, titles[0], real)
     else:
-        figure, show = _images(states, cond, names, titles[0], columns)
+        figure, show = _images(states, cond, names, titles[0])
     words = figure.texts[-1]
 
     def frame(number: int) -> tuple[()]:
@@ -216,30 +210,19 @@ def save_animation(animation: FuncAnimation, path: Path | str) -> None:
         CheckpointError: the file cannot be written.
     """
     from matplotlib.animation import PillowWriter
-    from PIL import Image
-
-    class SmallGif(PillowWriter):
-        """Pillow's writer, with a palette of fewer colours for each frame and no dots in between."""
-
-        def finish(self) -> None:
-            plain = [frame.convert("RGB") for frame in self._frames]
-            self._frames = [frame.quantize(COLOURS, dither=Image.Dither.NONE) for frame in plain]
-            super().finish()
 
     check_animation(path)
     with replacing(path, keep_suffix=True) as temporary:
-        animation.save(temporary, writer=SmallGif(fps=FRAMES_A_SECOND))
+        animation.save(temporary, writer=PillowWriter(fps=FRAMES_A_SECOND))
 
 
 Drawn = tuple["Figure", Callable[[int], None]]
-"""A figure, and what shows the state of a number in it."""
+"""A figure, and the function that shows the state of a number in it."""
 
 
-def _images(
-    states: Tensor, cond: Tensor | None, names: Sequence[str] | None, title: str, columns: int | None
-) -> Drawn:
-    """Rows of classes; the pixels of a state take the place of those of another."""
-    sheets = [image_sheet({"": (x, cond)}, columns=columns, names=names) for x in states]
+def _images(states: Tensor, cond: Tensor | None, names: Sequence[str] | None, title: str) -> Drawn:
+    """Return rows of classes; the pixels of a state take the place of those of another."""
+    sheets = [image_sheet({"": (x, cond)}, names=names) for x in states]
     figure = draw_sheet(sheets[0], title)
     image = figure.axes[0].images[0]
 
@@ -252,7 +235,7 @@ def _images(
 def _points(
     states: Tensor, cond: Tensor | None, names: Sequence[str] | None, title: str, real: Tensor | None
 ) -> Drawn:
-    """Clouds of the plane, which is seen as far as any state or the real points reach."""
+    """Return clouds of the plane, which is seen as far as any state or the real points reach."""
     figure, (axes,) = plane_axes([""], [states.flatten(0, 1)], real=real, title=title, frame=None)
     clouds = scatter(axes, states[0], cond, names)
     add_legend(figure, [axes])

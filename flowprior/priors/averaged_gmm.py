@@ -15,7 +15,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from flowprior.errors import InputError
 from flowprior.mixtures.averaging import (
     Blur,
     Components,
@@ -29,7 +28,7 @@ from flowprior.ops.gmm_sample import draw_component
 from flowprior.ops.mixture import triangular_log_density
 from flowprior.ops.random import normal
 from flowprior.priors.base import Prior
-from flowprior.priors.checks import check_fit_labels
+from flowprior.priors.checks import check_fit_labels, explaining_degenerate
 from flowprior.registry import check_counts
 from flowprior.registry.options import check_numbers
 from flowprior.streams.batches import CheckedBatches, FitData
@@ -214,18 +213,13 @@ class AveragedGmmPrior(Prior):
         dim, centre = x.shape[1], task.mean  # float32's sums are taken about the centre
         to = Regularisation(self.within_shrinkage, self.reg_covar, task.covariance)
         components = _components(len(x), rows_each)
-        try:
+        with explaining_degenerate("averaged-gmm", self.reg_covar):
             if len(x):
                 fitted = fit_average(x - centre.to(x), components, members, to, generator)
             else:
                 floor = self.reg_covar * torch.eye(dim, dtype=torch.float64)
                 factor = torch.linalg.cholesky(task.covariance + floor)
                 fitted = Components(torch.zeros(1).double(), torch.zeros(1, dim).double(), factor[None])
-        except torch.linalg.LinAlgError as error:
-            raise InputError(
-                f"averaged-gmm.fit: a component has no spread in some dimension and reg_covar="
-                f"{self.reg_covar}, so it has no density; set reg_covar > 0, such as 1e-3"
-            ) from error
         return replace(fitted, mean=fitted.mean + centre).blurred(task.blur)
 
     def _store(self, averages: Sequence[Components], like: Tensor) -> None:

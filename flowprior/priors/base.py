@@ -22,27 +22,18 @@ from flowprior.conditions.rows import flat, read_part
 from flowprior.conditions.values import as_value
 from flowprior.display.shown import counted, shape_of
 from flowprior.errors import InputError, NotFittedError
-from flowprior.mixtures.moments import ConditionMoments
-from flowprior.mixtures.samples import thinned
-from flowprior.ops.mixture import LOG_2PI
-from flowprior.ops.random import normal
+from flowprior.ops.last_results import LastResults
 from flowprior.priors.checks import check_events, check_finite, count_of
 from flowprior.priors.frame import DiagonalFrame, Frame, latent_noise
 from flowprior.priors.old_formats import upgrade
 from flowprior.priors.saved import load_prior, save_prior
-from flowprior.priors.seen_conditions import NUMBERS, POOLED, RAISE, SeenConditions
+from flowprior.priors.seen_conditions import POOLED, SeenConditions
 from flowprior.progress.stages import showing, shows_progress, stage
 from flowprior.registry import Registered, Registry
 from flowprior.registry.registry import spec_of
 from flowprior.storage.user_paths import expanded
 from flowprior.streams.batches import CheckedBatches, FitData
 
-CONDITIONS_OF_THE_MEAN, CONDITIONS_OF_THE_DENSITY = 1024, 256
-"""The number of embeddings that the mean and the density of the marginal source average over."""
-AT_ONCE = 256
-"""The number of conditions whose means are held at once."""
-POOLED_ROWS = 4096
-"""The number of source samples that the pooled Gaussian is fitted to."""
 _ONE_FIT_AT_A_TIME = threading.RLock()
 
 
@@ -84,8 +75,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         self.seen = SeenConditions() if seen is None else seen
         # -1 marks an unfitted prior; a buffer, so that the shape travels in the state_dict.
         self.event_dims = nn.Buffer(torch.full((1,), -1, dtype=torch.long))
-        # Mean of the marginal source, once it was asked for; empty before. No file holds it.
-        self.mean_of_all = nn.Buffer(torch.empty(0), persistent=False)
+        self._mean_of_all = LastResults()
 
     # -- what a prior is asked for ------------------------------------------------------------
 
@@ -127,12 +117,11 @@ class Prior(nn.Module, Registered, abc.ABC):
             stream = CheckedBatches(data, self.name, partial(self.reading, method="fit"), told)
             first, _ = stream.peek()
             self._fit(stream, _on_cpu(generator))
-            self._fit_pooled(stream)
+            self.seen.fit_pooled(stream, lambda c, *n: self._sample(self._check_cond(c, "fit"), *n))
             fitted_to = stream.describe()
             fitting.update(0, f"fitted to {fitted_to}")
         self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
         self.fitted_to = fitted_to
-        self.forget_mean_of_all()
         return self
 
     def sample(
@@ -163,16 +152,20 @@ class Prior(nn.Module, Registered, abc.ABC):
             InputError: x of another event shape, unseen labels, or not one condition for each row.
         """
         rows, read = self._rows_asked(x, cond, "log_prob")
-        null, found = self._null_rows(read), self._log_prob(rows, self._seen_in_place_of_null(read))
-        return found if null is None else torch.where(null, self._log_prob_marginal(rows), found)
+        null = self.seen.null_rows(read)
+        if read is None or null is None:
+            return self._log_prob(rows, read)
+        known = self.seen.without_null(read)[1]
+        return torch.where(null, self._log_prob_marginal(rows), self._log_prob(rows, known))
 
     def mean(self, cond: Conditions | Mapping[str, Any] | None = None, n: int | None = None) -> Tensor:
         """Mean of p0(· | c), ``[B, *event]``, one for each row of ``cond``."""
         read, n = self._asked(cond, n, "mean")
-        null, found = self._null_rows(read), self._mean(self._seen_in_place_of_null(read), n)
-        if null is not None:
-            found = torch.where(null[:, None], self._marginal_mean(), found)
-        return found.reshape(n, *self.event_shape)
+        null = self.seen.null_rows(read)
+        if read is None or null is None:
+            return self._mean(read, n).reshape(n, *self.event_shape)
+        known = self._mean(self.seen.without_null(read)[1], n)
+        return torch.where(null[:, None], self.marginal_mean().flatten(), known).reshape(n, *self.event_shape)
 
     def marginal_mean(self) -> Tensor:
         """Mean of the marginal source Σ_c p(c) p0(·|c), ``[*event]``, p(c) as seen by fit.
@@ -180,16 +173,17 @@ class Prior(nn.Module, Registered, abc.ABC):
         Of a plug-in prior that does not say it, the mean over 1,024 conditions that fit saw.
         """
         self._require_fitted("marginal_mean")
-        if not len(self.mean_of_all):
-            self.mean_of_all = self._marginal_mean()
-        return self.mean_of_all.reshape(self.event_shape)
+        state = (*self.buffers(), *self.parameters())
+        with torch.no_grad():
+            mean = self._mean_of_all.of(lambda *_: self.seen.mean_of_all(self._mean), *state)
+        return mean.reshape(self.event_shape)
 
     def sample_marginal(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """Draw x0 ``[n, *event]`` from the marginal source Σ_c p(c) p0(·|c), p(c) as seen by fit."""
         self._require_fitted("sample_marginal")
         if self.seen.is_pooled:
-            return self._sample_pooled(n, generator).reshape(n, *self.event_shape)
-        return self.sample(self._sample_conditions(n, generator), n, generator=generator)
+            return self.seen.sample_pooled(n, generator).reshape(n, *self.event_shape)
+        return self.sample(self.seen.draw(n, generator), n, generator=generator)
 
     def log_prob_marginal(self, x: Tensor) -> Tensor:
         """Log-density of the marginal source, ``[B]``, for x ``[B, *event]``."""
@@ -222,10 +216,10 @@ class Prior(nn.Module, Registered, abc.ABC):
         None where none has, and always unless the prior has the option ``unseen=pooled``. A flow takes such
         labels for the null condition.
         """
-        if getattr(self, "unseen", RAISE) != POOLED:
+        if self.seen.unseen != POOLED:
             return None
         self._require_fitted("sample")
-        return self._unseen_rows(self.reading(cond, "sample"))
+        return self.seen.unseen_rows(self.reading(cond, "sample"))
 
     def infer(
         self,
@@ -383,102 +377,18 @@ class Prior(nn.Module, Registered, abc.ABC):
         """Draw x0 ``[B, D]`` for rows x1 ``[B, D]``; of a prior that has latents."""
         raise NotImplementedError
 
-    # -- the marginal source ------------------------------------------------------------------
-
-    @torch.no_grad()
-    def _fit_pooled(self, data: CheckedBatches) -> None:
-        """Fit the Gaussian of the marginal source, where no condition is kept to average over."""
-        if not self.seen.keeps_none:
-            return
-        first = data.peek()[0]
-        most = max(1, min(POOLED_ROWS, NUMBERS // first[0].numel()))
-        generator = torch.Generator().manual_seed(0)
-        drawn = (
-            (self._sample(self._check_cond(cond, "fit"), len(x), generator), None)
-            for x, cond in thinned(lambda: data, most)
-        )
-        moments = ConditionMoments.over(drawn)
-        mean, variance = moments.mean[0], moments.variance()[0]
-        least = torch.finfo(torch.float32).eps * (1 + mean.square())  # of one example there is no variance
-        self.seen.pooled = torch.stack([mean, variance.maximum(least)]).to(first)
-
-    def _sample_pooled(self, n: int, generator: torch.Generator | None) -> Tensor:
-        mean, variance = self.seen.pooled
-        return mean + variance.sqrt() * normal(n, len(mean), like=mean, generator=generator)
+    # -- conditions ---------------------------------------------------------------------------
 
     def _sample_any(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         """Draw as :meth:`_sample` does; null conditions start from the marginal source."""
-        null = self._null_rows(cond) if self.seen.is_pooled else None
+        null = self.seen.null_rows(cond) if self.seen.is_pooled else None
         if null is None:
-            return self._sample(self._without_null(cond, generator), n, generator)
-        return torch.where(null[:, None], self._sample_pooled(n, generator), self._sample(cond, n, generator))
-
-    def _unseen_rows(self, cond: Tensor | None) -> Tensor | None:
-        """Return :meth:`unseen_rows`; only a prior that does not refuse such labels has any."""
-        return self.seen.unseen_rows(cond)
-
-    def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
-        """Conditions drawn as often as fit saw them; None for an unconditional prior."""
-        return self.seen.draw(n, generator)
-
-    def _null_rows(self, cond: Tensor | None) -> Tensor | None:
-        """Return the rows of the null condition, bool ``[B]``; None where there are none."""
-        return self.seen.null_rows(cond)
-
-    def _seen_in_place_of_null(self, cond: Tensor | None) -> Tensor | None:
-        """``cond`` with some condition that can be asked for in place of each null one."""
-        return cond if cond is None or not self.seen.has_labels else self.seen.without_null(cond)[1]
-
-    def _without_null(self, cond: Tensor | None, generator: torch.Generator | None) -> Tensor | None:
-        """``cond`` with a condition drawn as often as fit saw it in place of each null one."""
-        null = self._null_rows(cond)
-        if cond is None or null is None:
-            return cond
-        drawn = self._sample_conditions(int(null.sum()), generator)
-        filled = cond.clone()
-        filled[null] = cond[null] if drawn is None else drawn.to(cond)
-        return filled
-
-    def forget_mean_of_all(self) -> None:
-        """Find the mean of the marginal source anew when it is asked for: the prior has changed."""
-        self.mean_of_all = torch.empty(0, device=self.event_dims.device)
-
-    def _averaged(self) -> tuple[Tensor | None, Tensor]:
-        """Return the conditions that mean and density of the marginal source average over, and their weights.
-
-        They are all labels, or embeddings that are kept as they were; else 1,024 drawn ones.
-        """
-        if len(self.seen.rows) and not len(self.seen.spread):
-            return self.seen.rows, self.seen.weight
-        generator = torch.Generator(self.event_dims.device).manual_seed(0)
-        rows = self._sample_conditions(CONDITIONS_OF_THE_MEAN, generator)
-        return rows, torch.ones(CONDITIONS_OF_THE_MEAN, device=self.event_dims.device)
-
-    @torch.no_grad()
-    def _marginal_mean(self) -> Tensor:
-        """Return the mean of the marginal source, ``[D]``."""
-        if self.seen.is_pooled:
-            return self.seen.pooled[0]
-        rows, weight = self._averaged()
-        if rows is None:
-            return self._mean(None, 1)[0]
-        share = weight / weight.sum()
-        means = [self._mean(part, len(part)) for part in rows.split(AT_ONCE)]
-        return torch.stack([w.to(m) @ m for w, m in zip(share.split(AT_ONCE), means, strict=True)]).sum(0)
+            return self._sample(self.seen.with_null_drawn(cond, generator), n, generator)
+        drawn = self.seen.sample_pooled(n, generator)
+        return torch.where(null[:, None], drawn, self._sample(cond, n, generator))
 
     def _log_prob_marginal(self, x: Tensor) -> Tensor:
-        """Return the log-density over all labels, or over 256 embeddings."""
-        if self.seen.is_pooled:
-            mean, variance = self.seen.pooled.to(x.dtype)
-            return -0.5 * ((x - mean).square() / variance + variance.log() + LOG_2PI).sum(1)
-        rows, weight = self._averaged()
-        if rows is None:
-            return self._log_prob(x, None)
-        if rows.is_floating_point():
-            rows, weight = rows[:CONDITIONS_OF_THE_DENSITY], weight[:CONDITIONS_OF_THE_DENSITY]
-        log_weight = (weight / weight.sum()).log().to(x.dtype)
-        densities = [self._log_prob(x, row.expand(len(x), *row.shape)) for row in rows]
-        return (torch.stack(densities, 1) + log_weight).logsumexp(1)
+        return self.seen.log_prob_of_all(x, self._log_prob)
 
     def _make_parts(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
         """Make the networks, or the priors inside this one, that a checkpoint of these tensors has."""
@@ -490,9 +400,9 @@ class Prior(nn.Module, Registered, abc.ABC):
         """Return ``cond`` in the form the prior works with, or raise InputError."""
         return self.seen.check(cond, f"{self.name}.{method}")
 
-    def _checked(self, cond: Conditions | None, method: str) -> Tensor | None:
+    def _checked(self, cond: Conditions | Mapping[str, Any] | None, method: str) -> Tensor | None:
         """The part that is read, in the form the prior works with."""
-        return self._check_cond(self.reading(cond, method), method)
+        return self._check_cond(self.reading(as_value(cond), method), method)
 
     # -- shared plumbing ----------------------------------------------------------------------
 
@@ -506,24 +416,21 @@ class Prior(nn.Module, Registered, abc.ABC):
     ) -> tuple[Tensor | None, int]:
         """The condition in the form the prior works with, and the number of samples."""
         self._require_fitted(method)
-        given: Conditions | None = as_value(cond)
-        n = count_of(self.name, given, n)
-        return self._checked(given, method), n
+        n = count_of(self.name, as_value(cond), n)
+        return self._checked(cond, method), n
 
     def _rows_asked(
         self, x: Tensor, cond: Conditions | Mapping[str, Any] | None, method: str
     ) -> tuple[Tensor, Tensor | None]:
         """Events as rows ``[B, D]``, and their condition in the form the prior works with."""
         self._require_fitted(method)
-        given: Conditions | None = as_value(cond)
-        check_events(f"{self.name}.{method}", x, self.event_shape, given)
-        return event_rows(x), self._checked(given, method)
+        check_events(f"{self.name}.{method}", x, self.event_shape, as_value(cond))
+        return event_rows(x), self._checked(cond, method)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
     ) -> None:
         """Give buffers the checkpoint's shapes first: an unfitted prior does not know them."""
-        self.forget_mean_of_all()
         self.fitted_to = ""
         upgrade(self, state_dict, prefix)
         self._make_parts(state_dict, prefix)
@@ -558,11 +465,6 @@ def one_thread() -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(before)
-
-
-def latents_of(prior: Prior) -> Prior | None:
-    """Return ``prior`` if latents can be inferred from its data, else None."""
-    return prior if prior.has_latents else None
 
 
 def _on_cpu(generator: torch.Generator | None) -> torch.Generator | None:

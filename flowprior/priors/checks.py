@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -127,39 +128,16 @@ def check_examples(owner: str, count: Tensor, components: int, shrinkage: float,
         )
 
 
-def table_rows(cond: Tensor | None, usable: Tensor, *, pooled: bool, method: str) -> Tensor:
-    """Rows of the parameter tables, int64 ``[B]``, for labels ``[B]``.
-
-    Args:
-        cond: labels.
-        usable: whether each label has a row of its own, bool ``[C]``.
-        pooled: whether the others get row C, that of the pooled moments.
-        method: what was called, for messages.
-
-    Raises:
-        InputError: no labels ``[B]``, or one without a row.
-    """
-    if cond is None:
-        raise InputError(f"gmm.{method}: the prior was fitted with labels; pass cond, int64 [B]")
-    if cond.is_floating_point() or cond.dim() != 1:
+@contextmanager
+def explaining_degenerate(owner: str, reg_covar: float) -> Iterator[None]:
+    """Turn a singular covariance into an InputError that says what to do."""
+    try:
+        yield
+    except torch.linalg.LinAlgError as error:
         raise InputError(
-            f"gmm.{method}: expected labels as int64 [B], got {cond.dtype} {list(cond.shape)}; "
-            "embeddings need the prior 'learned-mean', pictures 'learned-mean:covariance=diagonal'"
-        )
-    rows = cond.long().to(usable.device)
-    known = len(usable)
-    seen = (rows >= 0) & (rows < known)
-    seen = seen & usable[rows.clamp(0, known - 1)]
-    if bool(seen.all()):
-        return rows
-    if pooled:
-        return torch.where(seen, rows, known)
-    label = int(rows[~seen][0])
-    why = "had no example" if 0 <= label < known else f"is not among labels 0..{known - 1}"
-    raise InputError(
-        f"gmm.{method}: cond has label {label}, which {why} when the prior was fitted; "
-        'pass unseen="pooled" to start unseen labels from the marginal source'
-    )
+            f"{owner}.fit: there is no spread in some dimension and reg_covar={reg_covar}, so there is no "
+            "density; set reg_covar > 0, such as 1e-6"
+        ) from error
 
 
 def warn_of_singles(owner: str, labels: Tensor, count: Tensor) -> None:

@@ -17,7 +17,7 @@ from the long ones makes the short ones too short, while the long ones are too l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,21 +25,20 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.mixtures.covariance import FitSettings
+from flowprior.mixtures.families import LowRank
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.priors.far import Around
+from flowprior.ops.last_results import LastResults
 from flowprior.priors.frame import Axes, Frame
 from flowprior.priors.holdout import Holdout, conditioned
-from flowprior.priors.last_results import LastResults
 from flowprior.priors.network_training import (
-    DensityTraining,
     KeptMean,
     Mapper,
     MapperNetwork,
+    NetworkTraining,
     Objective,
-    train_density,
+    train_network,
 )
-from flowprior.priors.residuals import fit_factor
-from flowprior.priors.subspace import canonical_basis
+from flowprior.priors.subspace import explaining_degenerate, lowrank_tables
 from flowprior.streams.batches import CheckedBatches
 
 Means = Callable[[Tensor], Tensor]
@@ -60,11 +59,13 @@ class ConditionalSpread(nn.Module):
         rank: r, at most D.
         hidden: width of the network.
         depth: residual blocks of the network.
+        floor: added to the variances of source samples.
     """
 
-    def __init__(self, condition: Condition, dim: int, rank: int, hidden: int = 256, depth: int = 2) -> None:
+    def __init__(
+        self, condition: Condition, dim: int, rank: int, hidden: int, depth: int, floor: float
+    ) -> None:
         super().__init__()
-        self.condition = condition
         self.sizes = [rank, rank * (rank - 1) // 2, dim]
         self.network = Mapper(condition, sum(self.sizes), hidden, depth)
         self.noise = nn.Buffer(torch.ones(dim))
@@ -73,60 +74,47 @@ class ConditionalSpread(nn.Module):
         self.spread = nn.Buffer(torch.ones(rank))
         self.null_spread = nn.Buffer(torch.ones(rank))
         self.basis = nn.Buffer(torch.zeros(dim, rank))
-        self.null_loc = nn.Buffer(torch.zeros(dim))
         self.null_rotation = nn.Buffer(torch.eye(rank))
         self.factors = nn.Buffer(torch.ones(rank + 1))
-        self.floor = nn.Buffer(torch.zeros(()))
+        self.floor = nn.Buffer(torch.tensor(float(floor)))
         self._last = LastResults()
 
     # -- use ----------------------------------------------------------------------------------
 
     def frame(self, loc: Tensor, cond: Tensor) -> Frame:
-        """The linear part around ``loc`` ``[B, D]`` under ``cond``."""
-        ones = loc.new_ones(len(loc), 1)
-        return self.frame_around(Around(loc, cond, ones, ones))
-
-    def frame_around(self, around: Around) -> Frame:
-        """The linear part, widened.
-
-        Of what the network says of a condition the share ρ is taken, so that far from all others the
-        covariance is that of the pooled residuals, times w².
-        """
-        loc = around.loc
-        precision, rotation, ratio = self._axes(around.cond, around.trust)
+        """Return the linear part around ``loc`` ``[B, D]`` under ``cond``."""
+        precision, rotation, ratio = self._axes(cond)
         spread = (self.factors[:-1] / precision).clamp_min(1)
         signs = torch.where(rotation.diagonal(dim1=1, dim2=2) < 0, -1.0, 1.0).to(rotation)
         group = torch.zeros(len(loc), dtype=torch.long, device=loc.device)
-        noise = self._noise(self.factors[-1] * ratio) * around.width.square()
         axes = RowAxes(self.basis[None], group, self._lengths, rotation=rotation * signs[:, None])
-        return Frame(loc, noise, spread, axes, float(self.floor))
+        return Frame(loc, self._noise(self.factors[-1] * ratio), spread, axes, float(self.floor))
 
     def _lengths(self) -> Tensor:
         return self.basis.square().sum(1)[None]
 
-    def _parts(self, cond: Tensor, trust: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+    def _parts(self, cond: Tensor) -> tuple[Tensor, Tensor]:
         """A ``[B, r, r]`` and ρ_c ``[B, D]``, before the factors."""
-        diagonal, below, ratio = (trust * self.network(cond)).split(self.sizes, dim=1)
+        diagonal, below, ratio = self.network(cond).split(self.sizes, dim=1)
         rank = len(self.spread)
         triangle = torch.diag_embed(_change(0.5 * diagonal))
         rows, columns = torch.tril_indices(rank, rank, -1, device=below.device)
         triangle[:, rows, columns] = below
         return triangle * self.spread.rsqrt(), _change(ratio)
 
-    def _axes(self, cond: Tensor, trust: Tensor | float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    def _axes(self, cond: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """1/λ ``[B, r]`` and U ``[B, r, r]`` of the principal axes, and ρ_c ``[B, D]``; no factors yet.
 
         Those of the conditions that were asked for last are kept (:class:`LastResults`): a sampler asks for
         the same ones at every step, and finding the axes of one condition takes longer than most networks.
         """
 
-        def found() -> tuple[Tensor, Tensor, Tensor]:
-            triangle, ratio = self._parts(cond, trust)
+        def found(*_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            triangle, ratio = self._parts(cond)
             precision, rotation = torch.linalg.eigh(triangle.mT @ triangle)
             return precision, rotation, ratio
 
-        values = (cond, torch.as_tensor(trust))
-        return self._last.get(values, (self.spread, *self.network.parameters()), found)
+        return self._last.of(found, self.spread, *self.network.parameters(), values=(cond,))
 
     def _noise(self, ratio: Tensor) -> Tensor:
         return self.floor + (self.noise - self.floor) * ratio
@@ -138,8 +126,8 @@ class ConditionalSpread(nn.Module):
         data: Holdout,
         mapper: MapperNetwork,
         center: Tensor,
-        settings: FitSettings,
-        options: DensityTraining,
+        options: NetworkTraining,
+        generator: torch.Generator | None,
     ) -> None:
         """Learn everything from the residuals x1 − mapper(c) − center, and improve the mapper by the way.
 
@@ -153,39 +141,47 @@ class ConditionalSpread(nn.Module):
             data: rows to train on, and those held out.
             mapper: fitted by squared error.
             center: mean of all x1, ``[D]``; that of the null condition.
-            settings: added variance and randomness.
             options: of the training.
+            generator: of all randomness.
         """
 
         def means(cond: Tensor) -> Tensor:
             return mapper(cond) + center
 
-        self._fit_pooled(data.data, means, settings)
+        self._fit_pooled(data.data, means, generator)
         self._fit_null(data.data, center)
-        self.network.initialise(settings.generator)
+        self.network.initialise(generator)
         kept = KeptMean(mapper, data, center)
         both = nn.ModuleList([mapper, self.network])
-        train_density(both, self._loss_of(means), data, options, settings.generator)
+        train_network(both, self._loss_of(means), data, options, generator)
         if kept.restored():
-            self.network.initialise(settings.generator)
-            train_density(self.network, self._loss_of(means), data, options, settings.generator)
+            self.network.initialise(generator)
+            train_network(self.network, self._loss_of(means), data, options, generator)
         self._calibrate(data, means)
 
     @torch.no_grad()
-    def _fit_pooled(self, data: CheckedBatches, means: Means, settings: FitSettings) -> None:
+    def _fit_pooled(self, data: CheckedBatches, means: Means, generator: torch.Generator | None) -> None:
         """Basis, λ and ψ of the pooled residuals, and what is left outside."""
-        factor, noise = fit_factor(data, means, self.basis.shape[1], settings)
-        basis, singular, _ = torch.linalg.svd(factor / noise.sqrt()[:, None], full_matrices=False)
-        basis, spread = canonical_basis(basis[None], 1 + singular.square()[None])
-        self.noise, self.basis, self.spread = (value.to(self.noise) for value in (noise, basis[0], spread[0]))
-        self.floor = torch.as_tensor(settings.reg_covar).to(self.noise)
+
+        def residuals() -> Iterator[tuple[Tensor, int]]:
+            return (((x - means(cond)).cpu(), 0) for x, cond in conditioned(data))
+
+        moments = ConditionMoments.over((residual, None) for residual, _ in residuals()).about_origin()
+        like = data.peek()[0]
+        settings = FitSettings(float(self.floor), 0.0, generator)
+        with explaining_degenerate(data.owner, settings.reg_covar):
+            fitter = LowRank(self.basis.shape[1]).fitter(moments, 1, dtype=like.dtype, settings=settings)
+            fitter.fit_single(residuals, moments)
+            tables = lowrank_tables(fitter.mean, fitter.covariance, like)
+        self.noise, self.basis, self.spread = (
+            tables[name][0].to(self.noise) for name in ("noise", "basis", "spread")
+        )
         outside = _mean_square(self._outside(x - means(cond)) for x, cond in conditioned(data))
         self.outside = outside.to(self.noise).clamp_min(LEAST_OUTSIDE)
 
     @torch.no_grad()
     def _fit_null(self, data: CheckedBatches, center: Tensor) -> None:
         """The frame of all data, whatever their condition, in the same basis."""
-        self.null_loc = center.clone()
         outside = _mean_square(self._outside(x - center) for x, _ in data).to(self.noise)
         self.null_noise = self._noise((outside / self.outside).clamp_min(1))
         scale = self.null_noise.rsqrt()
@@ -222,21 +218,24 @@ class ConditionalSpread(nn.Module):
     @torch.no_grad()
     def _calibrate(self, data: Holdout, means: Means) -> None:
         """Factors of each principal axis and outside: the mean squares of :meth:`Holdout.residual_rows`."""
+        rows = conditioned(data.residual_rows())
+        found = ConditionMoments.over(
+            (self._along_and_outside(x - means(cond), cond), None) for x, cond in rows
+        )
+        squares, count = found.mean[0], found.count
+        along = (squares[:-1] * count + PSEUDO_ROWS * squares[:-1].mean()) / (count + PSEUDO_ROWS)
+        squares = torch.cat([along, squares[-1:]])
+        self.factors = torch.where(squares > 0, squares, 1.0).to(self.noise)
+
+    def _along_and_outside(self, residual: Tensor, cond: Tensor) -> Tensor:
+        """Return white squares along the principal axes, and their mean outside of them, ``[B, r + 1]``."""
         counted = (self.outside > LEAST_OUTSIDE).to(self.noise)
-        total, count = torch.zeros(len(self.factors), dtype=torch.float64), 0
-        for x, cond in conditioned(data.residual_rows()):
-            residual = x - means(cond)
-            outside, _, _ = self._squares(residual, cond)
-            outside = (outside * counted).sum(1, keepdim=True) / counted.sum().clamp_min(1)
-            precision, rotation, ratio = self._axes(cond)
-            along = (residual * self._noise(ratio).rsqrt()) @ self.basis
-            white = (rotation.mT @ along[:, :, None])[:, :, 0] * precision.sqrt()
-            squares = torch.cat([white.square(), outside], dim=1)
-            total += squares.sum(0).double().cpu()
-            count += len(x)
-        shared = total[:-1].mean() / count
-        total[:-1] = (total[:-1] + PSEUDO_ROWS * shared) * count / (count + PSEUDO_ROWS)
-        self.factors = torch.where(total > 0, total / count, 1.0).to(self.noise)
+        outside = self._squares(residual, cond)[0] * counted
+        precision, rotation, ratio = self._axes(cond)
+        along = (residual * self._noise(ratio).rsqrt()) @ self.basis
+        white = (rotation.mT @ along[:, :, None])[:, :, 0] * precision.sqrt()
+        mean = outside.sum(1, keepdim=True) / counted.sum().clamp_min(1)
+        return torch.cat([white.square(), mean], dim=1)
 
 
 def _mean_square(parts: Iterable[Tensor], *, full: bool = False) -> Tensor:

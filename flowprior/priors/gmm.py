@@ -15,19 +15,19 @@ from torch import Tensor, nn
 
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.mixtures.covariance import FitSettings
-from flowprior.mixtures.em import Mixture, fit_mixture
+from flowprior.mixtures.em import fit_mixture
 from flowprior.mixtures.families import COVARIANCES, Full, LowRank, covariance_family
 from flowprior.mixtures.grouped import by_group, times_table
-from flowprior.mixtures.moments import ConditionMoments, Moments
+from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops import gmm_log_prob, gmm_sample
-from flowprior.ops.derived import Derived
 from flowprior.ops.gmm_log_prob import gmm_log_prob_all
 from flowprior.ops.gmm_sample import draw_component
+from flowprior.ops.last_results import LastResults
 from flowprior.ops.mixture import lowrank_posterior_sample, select_component
 from flowprior.ops.random import normal, uniform
 from flowprior.priors.base import Prior
-from flowprior.priors.checks import check_examples, check_fit_labels, named, table_rows
-from flowprior.priors.seen_conditions import UNSEEN
+from flowprior.priors.checks import check_examples, check_fit_labels, explaining_degenerate, named
+from flowprior.priors.seen_conditions import UNSEEN, SeenConditions
 from flowprior.registry import check_counts
 from flowprior.registry.options import choose
 from flowprior.registry.registry import spec_of
@@ -81,7 +81,7 @@ class GmmPrior(Prior):
         max_iter: int = 100,
         keep_moments: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(SeenConditions(choose(OWNER, "unseen", unseen, UNSEEN)))
         check_counts(OWNER, components=components, rank=rank, max_iter=max_iter)
         check_counts(OWNER, conditions=1 if conditions is None else conditions)
         for option, number in (("reg_covar", reg_covar), ("shrinkage", shrinkage), ("tol", tol)):
@@ -92,7 +92,7 @@ class GmmPrior(Prior):
         self.rank = rank
         self.reg_covar = reg_covar
         self.shrinkage = shrinkage
-        self.unseen = choose(OWNER, "unseen", unseen, UNSEEN)
+        self.unseen = unseen
         self.conditions = conditions
         self.tol = tol
         self.max_iter = max_iter
@@ -110,15 +110,13 @@ class GmmPrior(Prior):
         self.loc = nn.Buffer(torch.empty(0))
         for name in self.family.parameters:
             self.register_buffer(name, torch.empty(0))
-        # Examples of each condition, [C]; empty for a prior fitted without a condition.
-        self.count = nn.Buffer(torch.empty(0, dtype=torch.float64))
-        self._scales = Derived(torch.sqrt)
+        self._scales = LastResults()
         self.speaker = "gmm"  # whose name warnings carry; another one's where this prior is a part of it
 
     @property
-    def is_conditional(self) -> bool:
-        """Whether the prior was fitted with labels."""
-        return len(self.count) > 0
+    def count(self) -> Tensor:
+        """The number of examples of each label, float64 ``[C]``; empty for a prior fitted without labels."""
+        return self.seen.counts
 
     # -- fit ----------------------------------------------------------------------------------
 
@@ -148,39 +146,19 @@ class GmmPrior(Prior):
                 f"raise conditions= or drop those rows"
             )
         check_examples(self.speaker, moments.count, self.components, self.shrinkage, named=cond is not None)
-        mixture = self._fit_mixture(data, moments, generator)
-        self._store(mixture, moments.pooled(), first)
-        self.count = (moments.count if cond is not None else torch.empty(0).double()).to(self.loc.device)
+        settings = FitSettings(self.reg_covar, self.shrinkage, generator)
+        limits = {"tol": self.tol, "max_iter": self.max_iter}
+        with explaining_degenerate("gmm", self.reg_covar):
+            mixture = fit_mixture(data, moments, self.family, self.components, settings=settings, **limits)
+            if not bool((self.family.spread(mixture.covariance).to(first) > 0).all()):
+                raise torch.linalg.LinAlgError("a component has no spread")
+        self.seen.learn_labels(moments, first, cond, absent=self.shrinkage > 0)
+        tables = {"logits": mixture.logits, "loc": mixture.mean, **mixture.covariance}
+        for name, table in tables.items():
+            setattr(self, name, table.to(first))
         if self.keep_moments:
             self.kept_mean = moments.mean.to(self.loc.device, copy=True)
             self.kept_scatter = moments.scatter.to(self.loc.device, copy=True)
-
-    def _fit_mixture(
-        self, data: CheckedBatches, moments: ConditionMoments, generator: torch.Generator | None
-    ) -> Mixture:
-        settings = FitSettings(self.reg_covar, self.shrinkage, generator)
-        limits = {"tol": self.tol, "max_iter": self.max_iter}
-        degenerate = (
-            f"gmm.fit: a component has no spread in some dimension and reg_covar={self.reg_covar}, so it has "
-            "no density; set reg_covar > 0, such as 1e-6"
-        )
-        try:
-            mixture = fit_mixture(data, moments, self.family, self.components, settings=settings, **limits)
-        except torch.linalg.LinAlgError as error:
-            raise InputError(degenerate) from error
-        if not bool((self.family.spread(mixture.covariance).to(data.peek()[0]) > 0).all()):
-            raise InputError(degenerate)
-        return mixture
-
-    def _store(self, mixture: Mixture, pooled: Moments, like: Tensor) -> None:
-        """Keep the mixtures ``[C + 1, K, …]``; the last row is the pooled Gaussian, in component 0."""
-        pooled_logits = torch.eye(1, self.components, dtype=mixture.logits.dtype).log()
-        self.logits = torch.cat([mixture.logits, pooled_logits]).to(like)
-        self.loc = torch.cat([mixture.mean, pooled.mean.expand_as(mixture.mean[:1])]).to(like)
-        last = self.family.of_moments(pooled, self.reg_covar)
-        for name in self.family.parameters:
-            rows = mixture.covariance[name]
-            setattr(self, name, torch.cat([rows, last[name].expand_as(rows[:1])]).to(like))
 
     # -- moments ------------------------------------------------------------------------------
 
@@ -199,36 +177,9 @@ class GmmPrior(Prior):
         row = self.loc.new_zeros(1, self.loc.shape[-1]), torch.zeros(1, dtype=torch.long)
         found._learn(CheckedBatches([row], self.name), moments, None)
         found.fitted_to = ""
-        found.forget_mean_of_all()
         return found
 
     # -- use ----------------------------------------------------------------------------------
-
-    def _check_cond(self, cond: Tensor | None, method: str) -> Tensor | None:
-        """Rows of the parameter tables ``[B]``; None where there is only one mixture."""
-        if not self.is_conditional:
-            return None
-        usable = (self.count > 0) | (self.shrinkage > 0)
-        return table_rows(cond, usable, pooled=self.unseen == "pooled", method=method)
-
-    def _unseen_rows(self, cond: Tensor | None) -> Tensor | None:
-        """Shrinkage gives labels without an example a mixture, but no network an example."""
-        if not self.is_conditional or cond is None or cond.is_floating_point() or cond.dim() != 1:
-            return None
-        labels = cond.long().to(self.count.device)
-        known = torch.isin(labels, self.count.nonzero()[:, 0])
-        return None if bool(known.all()) else ~known
-
-    def _null_rows(self, cond: Tensor | None) -> Tensor | None:
-        """The rows of the tables that are no label's: of labels that fit did not see."""
-        null = cond == len(self.count) if self.is_conditional and cond is not None else None
-        return null if null is not None and bool(null.any()) else None
-
-    def _marginal_mean(self) -> Tensor:
-        if not self.is_conditional:
-            return self._mean(None, 1)[0]
-        labels = torch.arange(len(self.count), device=self.loc.device)
-        return (self.count / self.count.sum()).to(self.loc) @ self._mean(labels, len(labels))
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         rows = self._rows(cond, n)
@@ -246,12 +197,8 @@ class GmmPrior(Prior):
         means = (self.logits.softmax(1)[..., None] * self.loc).sum(1)
         return means[self._rows(cond, n)]
 
-    def responsibilities(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
-        """p(k | x, c) ``[B, K]`` for x ``[B, *event]``."""
-        rows, read = self._rows_asked(x, cond, "responsibilities")
-        return self._responsibilities(rows, self._rows(read, len(x)))
-
     def _responsibilities(self, x: Tensor, rows: Tensor) -> Tensor:
+        """Return p(k | x, c) ``[B, K]``."""
         if self._has_axes:
             return gmm_log_prob(x, *self._mixture(x.dtype), rows)[1]
         return self._joint(x, rows).softmax(1)
@@ -282,22 +229,13 @@ class GmmPrior(Prior):
             )
         return self._place(rows, component, epsilon, z)
 
-    def _sample_conditions(self, n: int, generator: torch.Generator | None) -> Tensor | None:
-        if not self.is_conditional:
-            return None
-        return select_component(self.count.log(), uniform(n, self.count.device, generator))
-
     def _log_prob_marginal(self, x: Tensor) -> Tensor:
-        if not self.is_conditional:
-            return self._log_prob(x, None)
-        weight = (self.count / self.count.sum()).log().to(x.dtype)
-        rows = weight.isfinite().nonzero()[:, 0]
-        if self._has_axes:
-            seen = rows if len(rows) < len(weight) else slice(0, len(weight))
-            densities = gmm_log_prob_all(x, *(table[seen] for table in self._mixture(x.dtype)))[0]
-        else:
-            densities = torch.stack([self._log_prob(x, c.expand(len(x))) for c in rows], 1)
-        return (weight[rows] + densities).logsumexp(1)
+        """Take all labels in one operator, where the components have axes."""
+        if not self._has_axes or not self.seen.has_labels:
+            return super()._log_prob_marginal(x)
+        densities = gmm_log_prob_all(x, *(table[self.seen.rows] for table in self._mixture(x.dtype)))[0]
+        share = self.seen.weight / self.seen.weight.sum()
+        return (share.log().to(x.dtype) + densities).logsumexp(1)
 
     # -- parameter tables ---------------------------------------------------------------------
 
@@ -310,8 +248,8 @@ class GmmPrior(Prior):
         return self.covariance in ("diag", "spherical")
 
     def _mixture(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits ``[C + 1, K]``, means and standard deviations of components along the axes."""
-        scale = self._scales.of(self.get_buffer("var"))
+        """Logits ``[C, K]``, means and standard deviations of components along the axes."""
+        scale = self._scales.of(torch.sqrt, self.get_buffer("var"))
         return self.logits.to(dtype), self.loc.to(dtype), scale.to(dtype)
 
     def _noise(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -402,7 +340,7 @@ def drop(prior: Prior, labels: Iterable[int] | Tensor) -> GmmPrior:
 
 def _keeping(prior: Prior, owner: str) -> GmmPrior:
     """``prior``, where it keeps moments of labels."""
-    if not isinstance(prior, GmmPrior) or not prior.keep_moments or not len(prior.count):
+    if not isinstance(prior, GmmPrior) or not prior.keep_moments or not prior.seen.has_labels:
         raise InputError(
             f"{owner}: expected a prior 'gmm' that was fitted to labels with keep_moments=true, got {prior}; "
             "fit it so, or fit a prior to all data"

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.errors import CheckpointError, FlowpriorError
+from flowprior.priors.old_formats import current_spec
 from flowprior.registry.plugins import package_version
 from flowprior.storage.digests import read_bound, save_bound
 from flowprior.storage.tensor_files import SizedBy, sizes_of
 from flowprior.storage.writing import one_line
 
-FORMAT = 1
+FORMAT = 2
+"""The format of a saved prior. Those of format 1 are read, too (:mod:`flowprior.priors.old_formats`)."""
 DESCRIPTION, STEM = "prior.json", "prior"
 KEPT = "training_data"
 """Key of what the prior holds of its training data, in words; there only where it holds some."""
 MOST_CHARACTERS = 200
 """Of what a file says that the prior was fitted to."""
-LAST_READER = "ec83d767"
-"""The last commit of flowprior that reads the prior ``shifted``, which was trained with its flow."""
 TRIED = 64
 """Rows that are drawn of a prior that was just loaded, to see that it can be."""
 
@@ -40,7 +40,7 @@ def save_prior(prior: Any, spec: str, folder: Path) -> None:
     save_bound(folder, DESCRIPTION, STEM, values, tensors)
 
 
-def load_prior(resolve: Callable[[str], Any], folder: Path) -> Any:
+def load_prior(resolve: Callable[[Any], Any], folder: Path) -> Any:
     """The prior in ``folder``, on the CPU; ``resolve`` makes one of its spec.
 
     Raises:
@@ -54,8 +54,7 @@ def load_prior(resolve: Callable[[str], Any], folder: Path) -> Any:
         )
     refuse_impossible(tensors, str(folder))
     try:
-        refuse_shifted(values["prior"])
-        prior = resolve(values["prior"])
+        prior = resolve(current_spec(values["prior"]))
         kinds = kinds_of(prior)
         with SizedBy(sizes_of(tensors), f"prior '{values['prior']}'"):
             prior.load_state_dict(tensors, assign=True)
@@ -70,19 +69,6 @@ def load_prior(resolve: Callable[[str], Any], folder: Path) -> Any:
             f"{folder}: the tensors do not fit the prior '{values['prior']}': {one_line(error)}; fit it again"
         ) from error
     return prior
-
-
-def refuse_shifted(spec: str) -> None:
-    """Refuse a saved prior of the name ``shifted``.
-
-    Raises:
-        CheckpointError: which commit reads it, and what to do without it.
-    """
-    if spec.partition(":")[0].strip() == "shifted":
-        raise CheckpointError(
-            f"expected a prior of this version, got 'shifted', which commit {LAST_READER} of flowprior is "
-            "the last to read; install that commit, or train again with another prior"
-        )
 
 
 def refuse_impossible(tensors: Mapping[str, Tensor], source: str) -> None:

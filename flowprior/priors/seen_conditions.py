@@ -1,6 +1,14 @@
-"""SeenConditions: which conditions a fit saw, and how often each came."""
+"""SeenConditions: which conditions a fit saw, how often each came, and the marginal source over them.
+
+The marginal source Σ_c p(c) p0(·|c), with p(c) as fit saw it, is where the null condition starts. It is known
+from the prior's draws, means and densities under the conditions that are kept; where none is kept, it is a
+Gaussian that the fit leaves.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +18,9 @@ from flowprior.conditions.condition import Kind
 from flowprior.errors import InputError
 from flowprior.mixtures.em import guarded_centres
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.mixtures.samples import Reservoirs
-from flowprior.ops.mixture import select_component
+from flowprior.mixtures.samples import Reservoirs, thinned
+from flowprior.ops.mixture import LOG_2PI, select_component
+from flowprior.ops.random import normal, uniform
 from flowprior.streams.batches import CheckedBatches
 
 EMBEDDINGS, NUMBERS, LEAST = 4096, 1 << 24, 256
@@ -21,6 +30,12 @@ CENTRES, BEHIND, FEWEST = 256, 8, 8
 """The largest number of centres that are kept, the fewest different embeddings behind each, and the fewest
 centres: a Gaussian is closer to the marginal source than fewer are."""
 KINDS: tuple[Kind, ...] = ("none", "labels", "embeddings")
+CONDITIONS_OF_THE_MEAN, CONDITIONS_OF_THE_DENSITY = 1024, 256
+"""The number of embeddings that the mean and the density of the marginal source average over."""
+AT_ONCE = 256
+"""The number of conditions whose means are held at once."""
+POOLED_ROWS = 4096
+"""The number of source samples that the pooled Gaussian is fitted to."""
 NOT_READ = -1
 """The place in :data:`KINDS` before a fit, and of a prior whose fit does not look at conditions."""
 RAISE, POOLED = UNSEEN = ("raise", "pooled")
@@ -32,6 +47,9 @@ KEPT = CENTRES_ALONE, VERBATIM, NOTHING = ("centres", "verbatim", "nothing")
 def rows_looked_at(numbers: int) -> int:
     """Return the number of embeddings that a fit looks at, for this many numbers in each."""
     return min(EMBEDDINGS, max(LEAST, NUMBERS // max(1, numbers)))
+
+
+_condition = cache(Condition)
 
 
 class SeenConditions(nn.Module):
@@ -72,12 +90,7 @@ class SeenConditions(nn.Module):
     def condition(self) -> Condition:
         """Kind and size of the condition that the prior was fitted with."""
         kind, size = self.size.tolist()
-        return Condition(KINDS[max(kind, 0)], size)
-
-    @property
-    def was_read(self) -> bool:
-        """True if the fit looked at the conditions."""
-        return int(self.size[0]) != NOT_READ
+        return _condition(KINDS[max(kind, 0)], size)
 
     @property
     def has_labels(self) -> bool:
@@ -109,23 +122,30 @@ class SeenConditions(nn.Module):
             InputError: conditions that are neither labels ``[B]`` nor embeddings ``[B, E]`` of one width.
         """
         like, cond = data.peek()
-        if cond is None:
-            self._begin("none", 0, like)
-            return ConditionMoments.over((x, None) for x, _ in data).mean[0]
-        if cond.is_floating_point() and cond.dim() > 1:
+        if cond is not None and cond.is_floating_point() and cond.dim() > 1:
             return self._learn_embeddings(data, cond, generator)
-        if cond.is_floating_point() or cond.dim() != 1:
+        if cond is not None and (cond.is_floating_point() or cond.dim() != 1):
             raise InputError(
                 f"{data.owner}.fit: expected labels int64 [B] or embeddings [B, E], "
                 f"got {cond.dtype} {list(cond.shape)}"
             )
-        return self.learn_labels(ConditionMoments.over(data.labelled()), like)
+        return self.learn_labels(ConditionMoments.over(data.labelled()), like, cond)
 
-    def learn_labels(self, moments: ConditionMoments, like: Tensor) -> Tensor:
-        """Read labels off their moments, as :meth:`learn` does."""
-        self._begin("labels", len(moments.count), like)
-        labels = (moments.count > 0).nonzero()[:, 0]
-        self.rows, self.weight = labels.to(like.device), moments.count[labels].to(like)
+    def learn_labels(
+        self, moments: ConditionMoments, like: Tensor, cond: Tensor | None, *, absent: bool = False
+    ) -> Tensor:
+        """Read labels off their moments, as :meth:`learn` does, or that ``cond`` is None.
+
+        Args:
+            moments: of each label.
+            like: some rows of the data.
+            cond: their labels, or None.
+            absent: whether labels below the highest are served that have no example.
+        """
+        self._begin("none" if cond is None else "labels", 0 if cond is None else len(moments.count), like)
+        if cond is not None:
+            labels = torch.arange(len(moments.count)) if absent else moments.count.nonzero()[:, 0]
+            self.rows, self.weight = labels.to(like.device), moments.count[labels].to(like)
         return moments.pooled().mean
 
     def _learn_embeddings(
@@ -179,7 +199,7 @@ class SeenConditions(nn.Module):
         Raises:
             InputError: a condition of another kind than the fitted one, or a label without an example.
         """
-        if not self.was_read:
+        if int(self.size[0]) == NOT_READ:
             return cond
         if cond is not None and not cond.is_floating_point():
             cond = cond.long()
@@ -205,18 +225,25 @@ class SeenConditions(nn.Module):
         labels = self.unseen == POOLED and self.has_labels
         if not labels or cond is None or cond.is_floating_point() or cond.dim() != 1:
             return None
-        new = ~torch.isin(cond.to(self.rows.device), self.rows)
+        new = ~torch.isin(cond.to(self.rows.device), self.rows[self.weight > 0])
         return new if bool(new.any()) else None
 
     def null_rows(self, cond: Tensor | None) -> Tensor | None:
         """Return which rows are the null condition, bool ``[B]``; None if none is."""
-        if cond is not None and self.unseen == POOLED and self.has_labels:
-            null = cond == self.condition.size
-            return null if bool(null.any()) else None
-        if cond is None or self.condition.kind != "embeddings":
+        condition = self.condition
+        if cond is not None and condition.kind == "labels" and self.unseen == POOLED:
+            null = cond == condition.size
+        elif cond is not None and condition.kind == "embeddings" and not bool(self.saw_zero):
+            null = (cond == 0).all(1)
+        else:
             return None
-        null = (cond == 0).all(1)
-        return null if bool(null.any()) and not bool(self.saw_zero) else None
+        return null if bool(null.any()) else None
+
+    @property
+    def counts(self) -> Tensor:
+        """The number of examples of each label, float64 ``[C]``; of no label ``[0]``."""
+        counts = self.weight.new_zeros(self.condition.size if self.has_labels else 0, dtype=torch.float64)
+        return counts.index_add_(0, self.rows, self.weight.double()) if self.has_labels else counts
 
     def without_null(self, cond: Tensor) -> tuple[Tensor, Tensor]:
         """Return which rows are null, bool ``[B]``, and ``cond`` with a seen label in place of null ones."""
@@ -226,14 +253,86 @@ class SeenConditions(nn.Module):
         null = self.null_rows(cond)
         return torch.zeros_like(cond[:, 0], dtype=torch.bool) if null is None else null, cond
 
+    # -- the marginal source ------------------------------------------------------------------
+
     def draw(self, n: int, generator: torch.Generator | None) -> Tensor | None:
         """Draw conditions ``[n, …]`` as often as fit saw them; None if there are none, or nothing is kept."""
         if not len(self.rows):
             return None
-        uniform = torch.rand(n, generator=generator, dtype=torch.float64, device=self.rows.device)
-        place = select_component(self.weight.log(), uniform)
+        place = select_component(self.weight.log(), uniform(n, self.rows.device, generator))
         if not len(self.spread):
             return self.rows[place]
         like = {"dtype": self.rows.dtype, "device": self.rows.device}
         noise = torch.randn(n, self.rows.shape[1], generator=generator, **like)
         return self.rows[place] + self.spread[place] * noise
+
+    def with_null_drawn(self, cond: Tensor | None, generator: torch.Generator | None) -> Tensor | None:
+        """Return ``cond`` with a condition drawn as often as fit saw it in place of each null one."""
+        null = self.null_rows(cond)
+        if cond is None or null is None or not len(self.rows):
+            return cond
+        filled, drawn = cond.clone(), self.draw(int(null.sum()), generator)
+        assert drawn is not None
+        filled[null] = drawn.to(cond)
+        return filled
+
+    @torch.no_grad()
+    def fit_pooled(self, data: CheckedBatches, sample: Callable[..., Tensor]) -> None:
+        """Fit the Gaussian of the marginal source, where no condition is kept to average over.
+
+        Args:
+            data: of the fit.
+            sample: from the condition of n rows, n and a generator to source samples ``[n, D]``.
+        """
+        if not self.keeps_none:
+            return
+        first = data.peek()[0]
+        most = max(1, min(POOLED_ROWS, NUMBERS // first[0].numel()))
+        generator = torch.Generator().manual_seed(0)
+        rows = thinned(lambda: data, most)
+        moments = ConditionMoments.over((sample(cond, len(x), generator), None) for x, cond in rows)
+        mean, variance = moments.mean[0], moments.variance()[0]
+        least = torch.finfo(torch.float32).eps * (1 + mean.square())  # of one example there is no variance
+        self.pooled = torch.stack([mean, variance.maximum(least)]).to(first)
+
+    def sample_pooled(self, n: int, generator: torch.Generator | None) -> Tensor:
+        """Draw source samples ``[n, D]`` from the Gaussian ``pooled``."""
+        mean, variance = self.pooled
+        return mean + variance.sqrt() * normal(n, len(mean), like=mean, generator=generator)
+
+    def _averaged(self) -> tuple[Tensor | None, Tensor]:
+        """Return the conditions that mean and density of the marginal source average over, and their weights.
+
+        They are all labels, or embeddings that are kept as they were; else 1,024 drawn ones.
+        """
+        if len(self.rows) and not len(self.spread):
+            return self.rows, self.weight
+        generator = torch.Generator(self.size.device).manual_seed(0)
+        rows = self.draw(CONDITIONS_OF_THE_MEAN, generator)
+        return rows, torch.ones(CONDITIONS_OF_THE_MEAN, device=self.size.device)
+
+    @torch.no_grad()
+    def mean_of_all(self, mean: Callable[[Tensor | None, int], Tensor]) -> Tensor:
+        """Return the mean of the marginal source ``[D]``, from that ``[n, D]`` of n conditions."""
+        if self.is_pooled:
+            return self.pooled[0]
+        rows, weight = self._averaged()
+        if rows is None:
+            return mean(None, 1)[0]
+        share = weight / weight.sum()
+        means = [mean(part, len(part)) for part in rows.split(AT_ONCE)]
+        return torch.stack([w.to(m) @ m for w, m in zip(share.split(AT_ONCE), means, strict=True)]).sum(0)
+
+    def log_prob_of_all(self, x: Tensor, log_prob: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
+        """Return the log-density ``[n]`` of the marginal source, over all labels or over 256 embeddings."""
+        if self.is_pooled:
+            mean, variance = self.pooled.to(x.dtype)
+            return -0.5 * ((x - mean).square() / variance + variance.log() + LOG_2PI).sum(1)
+        rows, weight = self._averaged()
+        if rows is None:
+            return log_prob(x, None)
+        if rows.is_floating_point():
+            rows, weight = rows[:CONDITIONS_OF_THE_DENSITY], weight[:CONDITIONS_OF_THE_DENSITY]
+        log_weight = (weight / weight.sum()).log().to(x.dtype)
+        densities = [log_prob(x, row.expand(len(x), *row.shape)) for row in rows]
+        return (torch.stack(densities, 1) + log_weight).logsumexp(1)

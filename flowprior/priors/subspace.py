@@ -17,21 +17,19 @@ with l and V the eigenvalues and eigenvectors of S.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from flowprior.errors import InputError
 from flowprior.mixtures.covariance import FitSettings, Parameters
 from flowprior.mixtures.families import LowRank
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import in_pieces
-from flowprior.ops.derived import Derived
+from flowprior.ops.last_results import LastResults
 from flowprior.ops.subspace import MOST_AXES, transposed_bases
+from flowprior.priors.checks import explaining_degenerate
 from flowprior.priors.frame import Axes, Frame, TurnedAxes
 
 TRANSPOSED_NUMBERS = 1 << 24
@@ -67,10 +65,8 @@ class Subspace(nn.Module):
         for name in ("loc", "noise", "basis", "spread", "rotation", "common"):
             self.register_buffer(name, torch.empty(0))
         self.register_buffer("group", torch.empty(0, dtype=torch.long))
-        self._lengths = Derived(squared_lengths)
-        self._turned = Derived(self._turned_lengths)
-        self._stretch = Derived(self._stretched)
-        self._transposed = Derived(transposed_bases)
+        self._lengths, self._transposed = LastResults(), LastResults()
+        self._turned, self._stretch = LastResults(), LastResults()
 
     @classmethod
     def of(cls, like: Tensor, **values: Tensor) -> Subspace:
@@ -94,11 +90,15 @@ class Subspace(nn.Module):
         """The linear part of ``rows`` ``[B]`` of the tables; ``floor`` is what was added to ψ."""
         loc, noise, spread = (table.index_select(0, rows) for table in (self.loc, self.noise, self.spread))
         if not self.is_shared:
-            lengths = partial(self._lengths.of, self.basis)
-            transposed = partial(self._transposed.of, self.basis) if self._is_served else None
+            lengths = partial(self._lengths.of, squared_lengths, self.basis)
+            transposed = (
+                partial(self._transposed.of, transposed_bases, self.basis) if self._is_served else None
+            )
             return Frame(loc, noise, spread, Axes(self.basis, rows, lengths, transposed), floor)
-        group, stretch = (table.index_select(0, rows) for table in (self.group, self._stretch.of(self.noise)))
-        lengths = partial(self._turned.of, self.rotation)
+        tables = (self.noise, self.common, self.group)
+        ratio = self._stretch.of(stretches, *tables)
+        group, stretch = (table.index_select(0, rows) for table in (self.group, ratio))
+        lengths = partial(self._turned.of, turned_lengths, self.basis, self.rotation, *tables)
         axes = TurnedAxes(self.basis, group, lengths, rotation=self.rotation, turn=rows, stretch=stretch)
         return Frame(loc, noise, spread, axes, floor)
 
@@ -114,20 +114,22 @@ class Subspace(nn.Module):
         tables = {"loc": self.loc, "noise": self.noise, "basis": self.basis, "spread": spread}
         return Subspace.of(self.loc, **tables, group=self.group, rotation=rotation, common=self.common)
 
-    def _stretched(self, noise: Tensor) -> Tensor:
-        """ρ ``[M, D]`` of all conditions."""
-        return (self.common[self.group] / noise).sqrt()
-
-    def _turned_lengths(self, rotation: Tensor) -> Tensor:
-        """Squared lengths ``[M, D]`` of the rows of ρ ⊙ Q U of each condition."""
-        turned = zip(self.group.tolist(), rotation, strict=True)
-        lengths = torch.stack([(self.basis[g] @ turn).square().sum(1) for g, turn in turned])
-        return lengths * self.common[self.group] / self.noise
-
 
 def squared_lengths(basis: Tensor) -> Tensor:
     """Squared lengths ``[G, D]`` of the rows of bases ``[G, D, r]``."""
     return basis.square().sum(-1)
+
+
+def stretches(noise: Tensor, common: Tensor, group: Tensor) -> Tensor:
+    """ρ ``[M, D]`` of all conditions."""
+    return (common[group] / noise).sqrt()
+
+
+def turned_lengths(basis: Tensor, rotation: Tensor, noise: Tensor, common: Tensor, group: Tensor) -> Tensor:
+    """Squared lengths ``[M, D]`` of the rows of ρ ⊙ Q U of each condition."""
+    turned = zip(group.tolist(), rotation, strict=True)
+    lengths = torch.stack([(basis[g] @ turn).square().sum(1) for g, turn in turned])
+    return lengths * common[group] / noise
 
 
 def lowrank_tables(mean: Tensor, covariance: Parameters, like: Tensor) -> dict[str, Tensor]:
@@ -156,18 +158,6 @@ def fit_rows(rows: Tensor, rank: int, settings: FitSettings, owner: str) -> dict
         fitter = LowRank(rank).fitter(moments, 1, dtype=rows.dtype, settings=settings)
         fitter.fit_single(lambda: ((piece, 0) for piece in pieces), moments)
         return lowrank_tables(fitter.mean, fitter.covariance, rows)
-
-
-@contextmanager
-def explaining_degenerate(owner: str, reg_covar: float) -> Iterator[None]:
-    """Turn a singular covariance into an InputError that says what to do."""
-    try:
-        yield
-    except torch.linalg.LinAlgError as error:
-        raise InputError(
-            f"{owner}.fit: a dimension has no spread and reg_covar={reg_covar}, so there "
-            "is no density; set reg_covar > 0, such as 1e-6"
-        ) from error
 
 
 def canonical_basis(basis: Tensor, spread: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,16 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Conditions
-from flowprior.conditions.values import as_value
 from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.families import LowRank
 from flowprior.mixtures.grouped import segments
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import first_rows, in_pieces, sample_rows
-from flowprior.ops.derived import Derived
+from flowprior.ops.last_results import LastResults
 from flowprior.ops.random import normal, uniform
 from flowprior.priors.base import Prior
-from flowprior.priors.checks import warn_of_singles
+from flowprior.priors.checks import explaining_degenerate, warn_of_singles
 from flowprior.priors.few_examples import are_few, examples_given, shares_given, shrunk_covariances
 from flowprior.priors.frame import DiagonalFrame, Frame
 from flowprior.priors.seen_conditions import RAISE, UNSEEN, SeenConditions
@@ -34,7 +33,6 @@ from flowprior.priors.shared_basis import fit_shared
 from flowprior.priors.subspace import (
     Subspace,
     covariances_of,
-    explaining_degenerate,
     fit_rows,
     full_rows,
     full_tables,
@@ -100,7 +98,7 @@ class SubspacePrior(Prior, abc.ABC):
         self.subspace = Subspace()
         # Of each row of the subspace's tables; see flowprior.priors.few_examples.
         self.given = nn.Buffer(torch.empty(0))
-        self._gives = Derived(_any_above_zero)
+        self._gives = LastResults()
 
     def spread(self, cond: Tensor | None, n: int) -> Frame:
         return self.subspace.frame(self._rows(cond, n), self.added)
@@ -114,7 +112,7 @@ class SubspacePrior(Prior, abc.ABC):
     @property
     def _smooths(self) -> bool:
         """True if some label has so few examples that it is given pairs of the prior's own."""
-        return len(self.given) > 0 and bool(self._gives.of(self.given))
+        return len(self.given) > 0 and bool(self._gives.of(_any_above_zero, self.given))
 
     @torch.no_grad()
     def smoothed(
@@ -128,10 +126,10 @@ class SubspacePrior(Prior, abc.ABC):
         """Replace as many pairs, and by what, as :mod:`flowprior.priors.few_examples` says."""
         if not self._smooths:
             return x0, x1
-        read = self._checked(as_value(cond), "smoothed")
+        read = self._checked(cond, "smoothed")
         share = self.given[self._rows(read, len(x1))]
         rows = (uniform(len(x1), share.device, generator) < share).nonzero()[:, 0]
-        labels = self._without_null(None if read is None else read[rows], generator)
+        labels = self.seen.with_null_drawn(None if read is None else read[rows], generator)
         drawn = self._sample(labels, len(rows), generator)
         frame = self.spread(labels, len(rows))
         noise = normal(len(rows), drawn.shape[1], like=drawn, generator=generator)
@@ -151,7 +149,7 @@ class SubspacePrior(Prior, abc.ABC):
             self.subspace = fit_own(data, self.rank, settings)
             return
         moments = ConditionMoments.over(data.labelled())
-        self.seen.learn_labels(moments, first)
+        self.seen.learn_labels(moments, first, cond)
         warn_of_singles(data.owner, self.seen.rows, self.seen.weight)
         labels, dim = moments.mean.shape
         span = default_span(self.rank, labels, dim) if self.span is None else self.span
@@ -164,16 +162,10 @@ class SubspacePrior(Prior, abc.ABC):
 
     def _give(self, like: Tensor) -> None:
         """Set what labels are given; the null condition gets what examples of all labels get on average."""
-        count = self._counts()
+        count = self.seen.counts.cpu()
         share = shares_given(count, self.subspace.rank)
         null = (share * count).sum(0, keepdim=True) / count.sum()
         self.given = torch.cat([share, null]).to(like)
-
-    def _counts(self) -> Tensor:
-        """Examples of each label, ``[C]``, on the CPU."""
-        count = torch.zeros(self.seen.condition.size, dtype=torch.float64)
-        count[self.seen.rows.cpu()] = self.seen.weight.cpu().double()
-        return count
 
     def _with_given(self, h: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         """Latents ``[n, r]`` to fit a law to, with standard normal ones as what labels are given."""
@@ -189,7 +181,7 @@ class SubspacePrior(Prior, abc.ABC):
         if not self._smooths:
             return []
         rank, like = self.subspace.rank, self.subspace.spread
-        given = examples_given(self._counts(), rank)
+        given = examples_given(self.seen.counts.cpu(), rank)
         most = max(1, KEPT_BYTES // (max(int((given > 0).sum()), 1) * rank * like.element_size()))
         generator = torch.Generator().manual_seed(seed + 1)
         labels = torch.arange(len(given)).repeat_interleave(given.clamp_max(most)).to(like.device)

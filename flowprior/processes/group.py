@@ -6,7 +6,7 @@ import atexit
 import hashlib
 import pickle
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import TypeVar
@@ -27,19 +27,23 @@ T = TypeVar("T")
 
 
 class Group:
-    """One process, which has all of the work; the base class of several.
+    """The processes of a group of ``torch.distributed``, each of which calls the same methods in turn.
+
+    Args:
+        group: made by torch, of gloo or of another backend; None for this process alone.
 
     Attributes:
-        rank: of this process, from 0; the first one writes all files and shows all messages.
-        size: number of processes.
-        group: of torch.distributed that they are in; None for one process.
-        device: where they exchange tensors.
+        rank: the number of this process, from 0; the first one writes all files and shows all messages.
+        size: the number of processes.
+        device: the device where they exchange tensors.
     """
 
-    rank: int = 0
-    size: int = 1
-    group: distributed.ProcessGroup | None = None
-    device = torch.device("cpu")
+    def __init__(self, group: distributed.ProcessGroup | None = None) -> None:
+        self.group, self.rank, self.size, self.device = group, 0, 1, torch.device("cpu")
+        if group is not None:
+            self.rank, self.size = distributed.get_rank(group), distributed.get_world_size(group)
+            if "gloo" not in str(distributed.get_backend(group)):  # which exchanges through the host
+                self.device = torch.accelerator.current_accelerator() or self.device
 
     @property
     def is_main(self) -> bool:
@@ -48,27 +52,38 @@ class Group:
 
     def prepared(self, model: nn.Module) -> nn.Module:
         """Return what is called in place of ``model`` in a step, so that gradients are averaged."""
-        return model
+        return model if self.group is None else DistributedDataParallel(model)
 
     def gathering(self, model: nn.Module, now: bool) -> AbstractContextManager[object]:
         """Return the context of a backward pass through a prepared ``model``; ``now`` averages gradients."""
-        return nullcontext()
+        return nullcontext() if now or not isinstance(model, DistributedDataParallel) else model.no_sync()
 
     def mean(self, value: Tensor) -> Tensor:
         """Return the mean of a tensor over all processes, on each of them."""
-        return value
+        if self.group is None:
+            return value
+        total = value.detach().clone()
+        distributed.all_reduce(total, group=self.group)
+        return total / self.size
 
     def wait(self) -> None:
         """Wait for all processes."""
         self.of_each(None)
 
-    def largest(self, number: int) -> int:
-        """Return the largest that a process has of a number."""
-        return number
-
     def of_each(self, value: T) -> list[T]:
         """Return what each process has, in their order; values are pickled on the way."""
-        return [value]
+        values: list[T] = [value] * self.size
+        if self.group is not None:
+            distributed.all_gather_object(values, value, group=self.group)
+        return values
+
+    def of_first(self, value: T) -> T:
+        """Return what the first process has; it is pickled on the way."""
+        values = [value]
+        if self.group is not None:
+            first = distributed.get_global_rank(self.group, 0)
+            distributed.broadcast_object_list(values, src=first, group=self.group)
+        return values[0]
 
     def in_parts(self, work: Callable[[S], T], items: Sequence[S]) -> list[T]:
         """Return what ``work`` gives for each of ``items``, which all processes have, working on some each.
@@ -88,10 +103,6 @@ class Group:
             raise failed[0]
         results = self.of_each(own)
         return [results[k % self.size][k // self.size] for k in range(len(items))]
-
-    def of_first(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors of the first process, on the CPU where they are another's."""
-        return dict(tensors)
 
     def generator(
         self, given: torch.Generator | None, device: torch.device, owner: str
@@ -126,66 +137,6 @@ class Group:
                 self.wait()
 
 
-class Processes(Group):
-    """The processes of a group of ``torch.distributed``, each of which calls the same methods in turn.
-
-    Args:
-        group: made by torch, of gloo or of another backend.
-    """
-
-    def __init__(self, group: distributed.ProcessGroup) -> None:
-        self.group = group
-        self.rank, self.size = distributed.get_rank(group), distributed.get_world_size(group)
-        through_host = "gloo" in str(distributed.get_backend(group))
-        self.device = torch.device(
-            "cpu" if through_host else torch.accelerator.current_accelerator() or "cpu"
-        )
-
-    def prepared(self, model: nn.Module) -> nn.Module:
-        return DistributedDataParallel(model)
-
-    def gathering(self, model: nn.Module, now: bool) -> AbstractContextManager[object]:
-        assert isinstance(model, DistributedDataParallel)
-        return nullcontext() if now else model.no_sync()
-
-    def mean(self, value: Tensor) -> Tensor:
-        total = value.detach().clone()
-        distributed.all_reduce(total, group=self.group)
-        return total / self.size
-
-    def largest(self, number: int) -> int:
-        found = torch.tensor(number, device=self.device)
-        distributed.all_reduce(found, distributed.ReduceOp.MAX, group=self.group)
-        return int(found)
-
-    def of_each(self, value: T) -> list[T]:
-        values: list[T | None] = [None] * self.size
-        distributed.all_gather_object(values, value, group=self.group)
-        return values  # type: ignore[return-value]  # each is there now
-
-    def of_first(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """One tensor after the other, so that no process holds more than one of them twice."""
-        own = {name: (value.shape, value.dtype) for name, value in tensors.items()}
-        described = [own]
-        assert self.group is not None
-        source = distributed.get_global_rank(self.group, 0)
-        distributed.broadcast_object_list(described, src=source, group=self.group)
-        found = dict(tensors)
-        for name, (shape, dtype) in described[0].items():
-            is_own = self.rank == 0
-            sent = tensors[name].to(self.device).contiguous() if is_own else None
-            sent = torch.empty(shape, dtype=dtype, device=self.device) if sent is None else sent
-            distributed.broadcast(sent, source, group=self.group)
-            if not is_own:
-                found[name] = sent.cpu()
-        return {name: found[name] for name in described[0]}
-
-
-def group_of(group: distributed.ProcessGroup | None) -> Group:
-    """Return the processes of a group of ``torch.distributed``; this one alone for None."""
-    return Group() if group is None else Processes(group)
-
-
 def launched_group(device: str, owner: str = "train") -> Group:
     """Return the processes that were launched together, by ``torchrun`` or ``accelerate launch``.
 
@@ -193,7 +144,7 @@ def launched_group(device: str, owner: str = "train") -> Group:
     configuration.
 
     Args:
-        device: as in ``training.device``; ``"cpu"`` exchanges through gloo.
+        device: the value of ``training.device``; ``"cpu"`` exchanges through gloo.
         owner: begins the messages.
 
     Raises:
@@ -213,7 +164,7 @@ def launched_group(device: str, owner: str = "train") -> Group:
         ) from error
     started = PartialState(cpu=device == "cpu" or not torch.cuda.is_available(), timeout=PATIENCE)
     atexit.register(leave, started.destroy_process_group)
-    return group_of(distributed.group.WORLD)
+    return Group(distributed.group.WORLD)
 
 
 def leave(destroy: Callable[[], None]) -> None:
@@ -232,10 +183,8 @@ def leave(destroy: Callable[[], None]) -> None:
 
 
 def compact(tensor: Tensor) -> Tensor:
-    """Return a tensor on the CPU with its own numbers alone, for a view is pickled with all that it is of."""
-    held = tensor.detach().cpu()
-    own = held.numel() * held.element_size()
-    return held.clone() if held.untyped_storage().nbytes() > own else held
+    """Return a copy on the CPU with its own numbers alone, for a view is pickled with all that it is of."""
+    return tensor.detach().cpu().clone()
 
 
 def sendable(error: BaseException) -> BaseException:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any, Generic, TypeVar
 
+from flowprior.display.shown import short
 from flowprior.errors import OptionError
 
 T = TypeVar("T")
@@ -262,6 +263,17 @@ def check_numbers(owner: str, **values: tuple[Any, float, float]) -> None:
             raise OptionError(
                 f"{owner}: expected {option} to be a number from {least:g} to {most:g}, got {value!r}"
             )
+
+
+def check_not_negative(owner: str, option: str, value: Any) -> float:
+    """Check a number and return it as a plain one.
+
+    Raises:
+        OptionError: no finite number of 0 or more.
+    """
+    if not is_number(value) or value < 0:
+        raise OptionError(f"{owner}: {option}={short(value)} is not possible; choose a number, 0 or more")
+    return float(value)
 
 
 def choose(owner: str, option: str, value: str, choices: tuple[str, ...] | list[str]) -> str:

@@ -13,12 +13,19 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.metadata import EntryPoint
-from numbers import Real
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from flowprior.display.shown import short
 from flowprior.errors import CheckpointError, FlowpriorError, OptionError, UnknownComponentError
-from flowprior.registry.options import Record, Spec, check_option_types, did_you_mean, parse_spec, record_of
+from flowprior.registry.options import (
+    Record,
+    Spec,
+    check_not_negative,
+    check_option_types,
+    did_you_mean,
+    parse_spec,
+    record_of,
+)
 from flowprior.registry.plugins import points_of
 
 T = TypeVar("T")
@@ -32,8 +39,8 @@ class Registry(Generic[T]):
         family: singular noun used in messages, such as ``"prior"``.
         group: entry-point group through which other packages add components.
         kind: what every component is an instance of; None checks nothing. :class:`Registered` sets it.
-        shared: options that all components have beside their own, with their defaults, which are texts or
-            numbers. A component is given them as attributes after it is built.
+        shared: options that all components have beside their own, with their defaults, which are texts, or
+            numbers that must not be negative. A component is given them as attributes after it is built.
     """
 
     def __init__(
@@ -136,10 +143,10 @@ class Registry(Generic[T]):
         shared = {option: options.pop(option) for option in self._beside(record) if option in options}
         check_option_types(owner, record.factory, options)
         for option, value in shared.items():
-            is_text = isinstance(self.shared[option], str)
-            if not isinstance(value, str if is_text else Real) or isinstance(value, bool):
-                expected = "text" if is_text else "a number"
-                raise OptionError(f"{owner}: {option}={value!r} is not possible; expected {expected}")
+            if not isinstance(self.shared[option], str):
+                shared[option] = check_not_negative(owner, option, value)
+            elif not isinstance(value, str):
+                raise OptionError(f"{owner}: {option}={value!r} is not possible; expected text")
         try:
             built = self._checked(record.factory(**options), owner)
             for option, value in shared.items():
@@ -238,11 +245,9 @@ def _named_now(record: Record[Any], options: Iterable[tuple[str, Any]], owner: s
     for option, value in options:
         name = record.option_aliases.get(option, option)
         if name not in record.options:
-            known = list(record.options)
-            raise OptionError(
-                f"{owner} has no option '{option}'{did_you_mean(option, known)} "
-                f"options: {', '.join(known) or 'none'}"
-            )
+            near = did_you_mean(option, [*record.options, *record.option_aliases])
+            known = ", ".join(record.options) or "none"
+            raise OptionError(f"{owner} has no option '{option}'{near} options: {known}")
         if name in named:
             raise OptionError(f"{owner}: option '{name}' is given twice; give it once")
         named[name] = value

@@ -25,7 +25,6 @@ from flowprior.pictures.quality import (
     evaluations_label,
     legible_names,
     named_lines,
-    short_names,
 )
 from flowprior.pictures.saving import SUFFIXES, figure_bytes
 from flowprior.report.terminal import title_of
@@ -207,7 +206,7 @@ def _legend(figure: Figure) -> None:
     """Draw one legend below all panels, in as many columns as there is room for; real data come last."""
     lines = {name: line for axes in figure.axes for name, line in named_lines(axes).items()}
     labels = sorted(lines, key=lambda label: label == REAL_DATA)
-    names = list(short_names(labels).values())
+    names = list(legible_names(labels).values())
     room = LETTERS_AN_INCH * figure.get_figwidth() / (max(map(len, names)) + SAMPLE_LETTERS)
     columns = min(len(names), MOST_COLUMNS, max(1, int(room)))
     handles = [lines[label] for label in labels]

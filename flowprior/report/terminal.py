@@ -14,7 +14,6 @@ from flowprior.evaluation.summary import Row, as_text, grouped, losses_of, means
 from flowprior.inspection import Inspection
 from flowprior.inspection.fitted_prior import FittedPrior
 from flowprior.inspection.inspect import Pairing
-from flowprior.inspection.misfit import LEVEL as MISFIT_LEVEL
 from flowprior.report.wording import ARROWS, comma_list
 
 if TYPE_CHECKING:
@@ -25,18 +24,19 @@ TRANSPORT = ("transport_cost", "transport_cost_unpaired")
 LEFT = ("", "sampler", "metric", "prior", "prior + coupling", "evaluations", "variant")
 """Columns that stand at the left, and those that are kept in one line."""
 ONE_LINE = ("sampler", "guidance", "metric", "NFE")
+SIGNIFICANT = 0.05
+"""The p-value of a source mismatch below which a star is shown."""
 STYLES = {"score": "bold", "real": "dim"}
 PRIORS = (
     "explained: share of the variance; density: logarithm, nats per dimension; copies: share of draws nearer "
-    "to the half of the data that was fitted than to the other, 0.5 where nothing is copied; test AUC: of a "
-    "two-sample test of held-out data against draws, 0.5 by chance, *: significant for some label; "
-    "{fit:g} examples fitted on, {held_out:g} held out, of {all:g}"
+    "to the half of the data that was fitted than to the other, 0.5 where nothing is copied; "
+    "{fit} examples fitted on, {held_out} held out, of {all}"
 )
 PAIRINGS = (
     "steps: energy distance to held-out data, 0 to 1, after Euler steps of the simulated flow, whose "
     "velocity is estimated without a network; score: geometric mean of the last one and of crossing × "
     "exp(shift), what there is to learn; it ranks, and does not say what a trained network will reach; "
-    "*: a gap that chance gives in less than one of twenty cases"
+    "*: a mismatch that chance gives in less than one of twenty cases"
 )
 Rows = Sequence[Sequence[Any]]
 
@@ -141,49 +141,41 @@ def _prior_sentences(result: Result, means: list[Row], keys: list[str]) -> list[
 
 
 def inspection_tables(found: Inspection) -> list[Table]:
-    """The priors, the ranking, and the suggestion where there is one."""
+    """Return the table of the priors and the ranking of the pairings."""
     places = {fitted.prior: str(place) for place, fitted in enumerate(found.priors, 1)}
     priors = [{"": places[fitted.prior]} | _prior_row(fitted) for fitted in found.priors]
     pairings = [{"": places[pairing.prior]} | _pairing_row(pairing) for pairing in found.pairings]
-    tables: list[tuple[str, list[dict[str, Any]], str]] = [
-        ("priors against held-out data", priors, PRIORS.format(**found.examples)),
-        (f"prior + coupling on {found.data}, best first", pairings, PAIRINGS),
-    ]
-    if found.suggestion:
-        rows = [{"prior": c.prior, "density": c.log_density, "seconds": c.seconds} for c in found.suggestion]
-        tables.append(("mixtures by held-out log-density", rows, ""))
     look = {"title_justify": "left", "padding": (0, 1, 0, 0), "box": None}
     shown = []
-    for title, rows, caption in tables:
+    for title, rows, caption in (
+        ("priors against held-out data", priors, PRIORS.format(**found.examples)),
+        (f"prior + coupling on {found.data}, best first", pairings, PAIRINGS),
+    ):
         texts = [[v if isinstance(v, str) else f"{v:.3g}" for v in row.values()] for row in rows]
         shown.append(rich_table(title, rows[0], [texts], caption, **look))
     return shown
 
 
 def _prior_row(fitted: FittedPrior) -> dict[str, str | float]:
-    size, tested = fitted.state_bytes, list(fitted.misfit.values())
-    flagged = "*" * any(of.p_value < MISFIT_LEVEL for of in tested)
-    apart = sum(of.auc for of in tested) / max(len(tested), 1)
+    size = fitted.state_bytes
     return {
         "prior": fitted.prior,
         "explained": fitted.explained_variance,
         "density": fitted.log_density,
-        "ot cost": fitted.transport_cost_ot,
         "copies": fitted.half_share,
-        "test AUC": f"{apart:.3g}{flagged}" if tested else "",
         "fit s": fitted.seconds,
         "state": f"{size / 2**20:.3g} MiB" if size >= 2**20 else f"{size / 2**10:.3g} KiB",
     }
 
 
 def _pairing_row(pairing: Pairing) -> dict[str, str | float]:
-    flow, gap = pairing.simulated_flow, pairing.source_gap
+    flow, mismatch = pairing.simulated_flow, pairing.source_mismatch
     return {
         "prior + coupling": f"{pairing.prior.partition(':')[0]} + {pairing.coupling}",
         "score": pairing.score,
         **{f"{count} step{'s' * (count > 1)}": distance for count, distance in flow.distance.items()},
         "crossing": flow.crossing,
         "shift": flow.shift,
-        "gap": f"{gap['coefficient']:.3g}" + "*" * (gap["p_value"] < MISFIT_LEVEL),
+        "mismatch": f"{mismatch['coefficient']:.3g}" + "*" * (mismatch["p_value"] < SIGNIFICANT),
         "cost": pairing.transport_cost,
     }

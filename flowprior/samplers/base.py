@@ -13,12 +13,12 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
-from flowprior.display.shown import Shown, counted, shape_of, short
+from flowprior.display.shown import Shown, counted, shape_of
 from flowprior.errors import CouplingError, OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
-from flowprior.registry.options import is_number, is_whole
+from flowprior.registry.options import check_not_negative, is_whole
 
 Velocity = Callable[[Tensor, Tensor, Any], Tensor]
 """v(x ``[B, *event]``, t ``[B]``, cond) -> ``[B, *event]``."""
@@ -109,27 +109,8 @@ class Sampler(Registered, abc.ABC):
     """True if it chooses its evaluations by an error of the whole batch."""
     stochastic: bool = False
     """True if it draws noise on the way, so that all samples of a call have to be solved side by side."""
-    _temperature: float = 1.0
-    _prior_guidance: float = 1.0
-
-    @property
-    def temperature(self) -> float:
-        """Factor of the source samples' distance from the prior's mean; an OptionError refuses others."""
-        return self._temperature
-
-    @temperature.setter
-    def temperature(self, value: float) -> None:
-        # Also where a plug-in's class is frozen.
-        object.__setattr__(self, "_temperature", check_not_negative("sampler", "temperature", value))
-
-    @property
-    def prior_guidance(self) -> float:
-        """Strength of the guidance by the prior; an OptionError refuses impossible ones."""
-        return self._prior_guidance
-
-    @prior_guidance.setter
-    def prior_guidance(self, value: float) -> None:
-        object.__setattr__(self, "_prior_guidance", check_not_negative("sampler", "prior_guidance", value))
+    temperature: float = 1.0
+    prior_guidance: float = 1.0
 
     @property
     def source_options(self) -> SourceOptions:
@@ -137,13 +118,16 @@ class Sampler(Registered, abc.ABC):
         return SourceOptions(self.temperature, self.prior_guidance)
 
     def with_source(self, temperature: float | None = None, prior_guidance: float | None = None) -> Sampler:
-        """The same sampler with other options of its source samples; None leaves what it has."""
-        if temperature is None and prior_guidance is None:
-            return self
-        other = copy.copy(self)
-        for option, value in (("temperature", temperature), ("prior_guidance", prior_guidance)):
-            if value is not None:
-                object.__setattr__(other, option, value)
+        """The same sampler with other options of its source samples; None leaves what it has.
+
+        Raises:
+            OptionError: a negative number, or none that is finite.
+        """
+        given = {"temperature": temperature, "prior_guidance": prior_guidance}
+        options = {option: value for option, value in given.items() if value is not None}
+        other = copy.copy(self) if options else self
+        for option, value in options.items():  # also where a plug-in's class is frozen
+            object.__setattr__(other, option, check_not_negative("sampler", option, value))
         return other
 
     @abc.abstractmethod
@@ -285,14 +269,3 @@ def draw_source(
     if options.prior_guidance == 1:
         return moved
     return moved + (options.prior_guidance - 1) * (mean - prior.marginal_mean().to(x0))
-
-
-def check_not_negative(owner: str, option: str, value: Any) -> float:
-    """Check a number and return it as a plain one.
-
-    Raises:
-        OptionError: no finite number of 0 or more.
-    """
-    if not is_number(value) or value < 0:
-        raise OptionError(f"{owner}: {option}={short(value)} is not possible; choose a number, 0 or more")
-    return float(value)

@@ -1,4 +1,4 @@
-"""Samplers through torchdiffeq: embedded Runge-Kutta methods that choose their own steps, and Adams methods.
+"""Samplers through torchdiffeq: embedded Runge-Kutta methods that choose their own steps.
 
 This is the one door to torchdiffeq, also for what else is integrated (:func:`integrate`): limits, time's
 dtype and errors that say what to do.
@@ -6,7 +6,6 @@ dtype and errors that say what to do.
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -15,14 +14,10 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.errors import OptionError
-from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
-from flowprior.samplers.fixed import DEFAULT_NFE
+from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity
 
 State = Any
 """A tensor, or a tuple of tensors with a separate error norm each."""
-STARTERS = 2
-"""Steps of an Adams method that a fourth-order Runge-Kutta method takes, until the history is long enough."""
-RUNGE_KUTTA_EVALUATIONS = 4
 
 
 class AdaptiveSampler(Sampler):
@@ -65,7 +60,11 @@ class AdaptiveSampler(Sampler):
         trajectory: bool = False,
     ) -> Solution:
         """See :meth:`Sampler.solve`; OptionError also where the step underflows or ``max_nfe`` is spent."""
-        _refuse_nfe(self.name, nfe, "rtol, atol and max_nfe")
+        if nfe is not None:
+            raise OptionError(
+                f"sampler '{self.name}' chooses its own number of evaluations, got nfe={nfe}; leave nfe "
+                "(--nfe) out and set rtol, atol and max_nfe, or use a fixed-step sampler such as 'heun'"
+            )
         counted = CountedVelocity(velocity, cond)
         limited = Limited(lambda t, x: counted(x, t), f"sampler '{self.name}'", self.max_nfe)
         times = torch.linspace(0.0, 1.0, self.points if trajectory else 2, dtype=x0.dtype, device=x0.device)
@@ -96,92 +95,6 @@ class Fehlberg2(AdaptiveSampler):
 @Sampler.register("adaptive_heun")
 class AdaptiveHeun(AdaptiveSampler):
     """Heun-Euler 2(1): Heun's method steered by its difference from Euler's."""
-
-
-class AdamsSampler(Sampler):
-    """Base class: equal steps, the first two by Runge-Kutta, then three past velocities."""
-
-    rtol: float = 1e-6
-
-    def solve(
-        self,
-        velocity: Velocity,
-        x0: Tensor,
-        cond: Conditions | None = None,
-        *,
-        nfe: int | None = None,
-        trajectory: bool = False,
-    ) -> Solution:
-        """See :meth:`Sampler.solve`; the class says which ``nfe`` can be spent."""
-        from torchdiffeq import odeint
-
-        steps, counted = self.count(nfe), CountedVelocity(velocity, cond)
-        times = torch.linspace(0.0, 1.0, steps + 1, dtype=x0.dtype, device=x0.device)
-        states = odeint(
-            lambda t, x: counted(x, t),
-            x0,
-            times,
-            method=self.name,
-            rtol=self.rtol,
-            options={"max_order": 4},
-        )
-        kept = times if trajectory else times[[0, -1]]
-        return Solution(states[-1], counted.nfe, kept, states if trajectory else None)  # type: ignore[index]
-
-    @abc.abstractmethod
-    def count(self, nfe: int | None) -> int:
-        """Return the number of steps that spend exactly ``nfe`` evaluations.
-
-        Raises:
-            OptionError: no number of steps does; the message names the nearest.
-        """
-
-
-@Sampler.register("explicit_adams")
-class ExplicitAdams(AdamsSampler):
-    """Adams-Bashforth, order 3, one evaluation a step after two Runge-Kutta steps of four.
-
-    Spends exactly ``nfe`` evaluations: 4, or 8 and more.
-    """
-
-    def count(self, nfe: int | None) -> int:
-        nfe = DEFAULT_NFE if nfe is None else nfe
-        check_nfe("sampler 'explicit_adams'", nfe)
-        if nfe == RUNGE_KUTTA_EVALUATIONS:
-            return 1
-        if nfe < STARTERS * RUNGE_KUTTA_EVALUATIONS:
-            nearest = "4" if nfe < RUNGE_KUTTA_EVALUATIONS else "4 or 8"
-            raise OptionError(
-                f"sampler 'explicit_adams': nfe={nfe} cannot be spent exactly, its first two steps take 4 "
-                f"each; choose {nearest}"
-            )
-        return nfe - STARTERS * (RUNGE_KUTTA_EVALUATIONS - 1)
-
-
-@Sampler.register("implicit_adams")
-class ImplicitAdams(AdamsSampler):
-    """Adams-Bashforth-Moulton, order 4: predict, then correct until it settles (at most four times).
-
-    The evaluations are counted, not chosen.
-
-    Args:
-        steps: number of equal steps; how often each is corrected decides the evaluations.
-        rtol: change of a step, relative to the state, at which its correction has settled.
-    """
-
-    adaptive: ClassVar[bool] = True
-
-    def __init__(self, steps: int = 20, rtol: float = 1e-6) -> None:
-        if steps < 1 or not rtol > 0:
-            raise OptionError(
-                f"sampler 'implicit_adams': steps={steps}, rtol={rtol} is not possible; choose both above 0"
-            )
-        self.steps = steps
-        self.rtol = rtol
-
-    def count(self, nfe: int | None) -> int:
-        _refuse_nfe(self.name, nfe, "steps and rtol")
-        return self.steps
 
 
 class Limited:
@@ -239,12 +152,3 @@ def _stacked(state: State, times: int) -> State:
     if isinstance(state, Tensor):
         return state.expand(times, *state.shape)
     return tuple(_stacked(part, times) for part in state)
-
-
-def _refuse_nfe(method: str, nfe: int | None, instead: str) -> None:
-    """Raise OptionError where a sampler that chooses its own number of evaluations is given one."""
-    if nfe is not None:
-        raise OptionError(
-            f"sampler '{method}' chooses its own number of evaluations, got nfe={nfe}; leave nfe (--nfe) out "
-            f"and set {instead}, or use a fixed-step sampler such as 'heun'"
-        )

@@ -1,14 +1,10 @@
-"""A finite data set of data samples and conditions: its interface, its batches, and one held in memory.
-
-Records that cannot be used are counted, named, left out, and refused beyond a stated number of them.
-"""
+"""A finite data set of data samples and conditions: its interface, its batches, and one held in memory."""
 
 from __future__ import annotations
 
 import abc
 import hashlib
 import inspect
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,18 +14,12 @@ from torch import Tensor
 
 from flowprior.conditions import Condition, Conditions, Parts
 from flowprior.conditions.rows import embeddings_in, moved, rows
-from flowprior.errors import InputError, OptionError
-from flowprior.registry.options import is_whole
 from flowprior.storage.digests import tensor_bytes
 
 CAPTION = "caption"
 """The part of a condition that is a caption's, by its name."""
 MOST_NUMBERS = 1 << 26
 """Numbers in a batch of :meth:`Data.batches`: 256 MiB of float32."""
-MOST_CORRUPT = 0.001
-"""Share of its records that a data set may lack where nobody says otherwise."""
-NAMED = 3
-"""Records that one message names; it counts all."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +94,6 @@ class Data(abc.ABC):
             flow that is trained on the data remembers it, and samples from captions.
         text_encoder_identity: which weights they were, as its ``identity()`` says; None is not checked.
         captions: one text for each event, in the order of the events, or None.
-        caption_ids: what tells captions apart, such as code points, in any order; all captions where events
-            have several. None takes the texts themselves.
-        caption_id_kind: what these ids are, for model cards.
         split: ``"train"`` or ``"test"`` where :func:`load_data` read it, else None.
         spec: what :func:`load_data` reads the training split by, a name, spec string or path; else None.
         licences: SPDX identifiers of what the data consist of, as far as they are known.
@@ -118,7 +105,7 @@ class Data(abc.ABC):
         look_alikes: int64 ``[N]``, a number for each event; events with the same one look nearly alike, such
             as drawings of one thing in one style. They are the ``groups`` of data whose conditions are made
             of the events themselves, such as those of restoration. None where none do.
-        corrupt: counts and names the records that were left out, of data that may have some; else None.
+        corrupt: the problems of the records that were left out, by the records' names.
         annotation: names and units of the numbers of a vector, where the data come from a file of cells.
         remarks: what was done to the numbers of a file, a line each, for whoever trains on them.
         observation: what of an event its condition shows, where the condition is an observation of it, such
@@ -134,15 +121,13 @@ class Data(abc.ABC):
     text_encoder: str | None = None
     text_encoder_identity: str | None = None
     captions: Sequence[str] | None = None
-    caption_ids: Sequence[str] | None = None
-    caption_id_kind: str = "ids"
     split: str | None = None
     spec: str | None = None
     licences: Sequence[str] = ()
     condition_counts: Tensor | None = None
     groups: Tensor | None = None
     look_alikes: Tensor | None = None
-    corrupt: CorruptRecords | None = None
+    corrupt: Mapping[str, str] = {}
     observation: Observation | None = None
     annotation: Annotation | None = None
     remarks: Sequence[str] = ()
@@ -232,10 +217,10 @@ class DataBatches:
 
 
 class DerivedData(Data):
-    """Base class of data that another data set's events or conditions are made into.
+    """The base class of data that another data set's data samples or conditions are made into.
 
     Args:
-        data: the other data set, all of whose attributes are taken over, but for its spec.
+        data: the other data set, all of whose attributes are taken over, except its spec.
     """
 
     def __init__(self, data: Data) -> None:
@@ -248,12 +233,51 @@ class DerivedData(Data):
         return len(self.data)
 
     def caption_embeddings(self, indices: Tensor) -> Tensor | None:
-        """Those of the other data set."""
         return self.data.caption_embeddings(indices)
 
     def scorer_split(self) -> Data | None:
-        """That of the other data set."""
         return self.data.scorer_split()
+
+
+class Subset(DerivedData):
+    """A part of a data set, by the indices of its data samples.
+
+    Args:
+        data: the whole data set.
+        indices: int64 ``[N]``, the indices of the part.
+        name: the name of the part.
+    """
+
+    def __init__(self, data: Data, indices: Tensor, name: str) -> None:
+        super().__init__(data)
+        self.indices, self.name = indices, name
+        captions = data.captions
+        self.captions = None if captions is None else [captions[index] for index in indices.tolist()]
+        for attribute in ("condition_counts", "groups", "look_alikes"):
+            of_all = getattr(data, attribute)
+            setattr(self, attribute, None if of_all is None else of_all[indices])
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Conditions | None]:
+        """Return the data samples ``[B, *event]`` and conditions of these indices of the part."""
+        return self.data.batch(self.indices[indices])
+
+    def conditions(self, indices: Tensor) -> Conditions | None:
+        return self.data.conditions(self.indices[indices])
+
+    def caption_embeddings(self, indices: Tensor) -> Tensor | None:
+        return self.data.caption_embeddings(self.indices[indices])
+
+    def training_condition(
+        self, indices: Tensor, cond: Conditions | None, chance: Tensor
+    ) -> Conditions | None:
+        return self.data.training_condition(self.indices[indices], cond, chance)
+
+    def fingerprint(self) -> str:
+        """Return the sha256 over the fingerprint of the whole data set and the indices."""
+        return hashlib.sha256(self.data.fingerprint().encode() + tensor_bytes(self.indices)).hexdigest()
 
 
 class TensorData(Data):
@@ -291,131 +315,44 @@ class TensorData(Data):
         return len(self.x)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Any]:
-        return self.x[indices], rows(self.cond, indices)
+        return self.x[indices], self.conditions(indices)
+
+    def conditions(self, indices: Tensor) -> Any:
+        return rows(self.cond, indices)
 
 
 def every_condition(data: Data) -> Data:
-    """Return ``data``; if its events have several conditions, with one event for each of them.
+    """Return ``data``; if its data samples have several conditions, with one sample for each of them.
 
     A prior is fitted to it, so that it knows all the conditions that training draws from.
     """
     return data if data.condition_counts is None else EveryCondition(data, data.condition_counts)
 
 
-COPIED = (
-    "name",
-    "condition",
-    "event_shape",
-    "is_image",
-    "class_names",
-    "label_names",
-    "text_encoder",
-    "text_encoder_identity",
-)
-"""What stays as it is where each event comes as often as it has conditions."""
-
-
-class EveryCondition(Data):
-    """A data set with each event of ``data`` as often as it has conditions, one after the other.
+class EveryCondition(Subset):
+    """A data set with each data sample of ``data`` as often as it has conditions, one after the other.
 
     Args:
-        data: the whole.
-        counts: int64 ``[N]``, how many conditions each of its events has.
+        data: the whole data set.
+        counts: int64 ``[N]``, the number of conditions of each data sample.
     """
 
     def __init__(self, data: Data, counts: Tensor) -> None:
-        self.data = data
-        for name in COPIED:
-            setattr(self, name, getattr(data, name))
-        self._events = torch.arange(len(counts)).repeat_interleave(counts)
-        self.groups = None if data.groups is None else data.groups[self._events]
-        first = (counts.cumsum(0) - counts)[self._events]
-        place = torch.arange(len(self._events)) - first
-        self._chance = (place + 0.5) / counts[self._events]
-
-    def __len__(self) -> int:
-        return len(self._events)
+        super().__init__(data, torch.arange(len(counts)).repeat_interleave(counts), data.name)
+        self.condition_counts = None
+        place = torch.arange(len(self)) - (counts.cumsum(0) - counts)[self.indices]
+        self._chance = (place + 0.5) / counts[self.indices]
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Conditions | None]:
-        """The events ``[B, *event]`` and the conditions that these indices stand for."""
-        events = self._events[indices]
-        x, cond = self.data.batch(events)
-        return x, self.data.training_condition(events, cond, self._chance[indices])
-
-    def scorer_split(self) -> Data | None:
-        return self.data.scorer_split()
+        """Return the data samples ``[B, *event]`` and the conditions that these indices stand for."""
+        x, cond = super().batch(indices)
+        return x, super().training_condition(indices, cond, self._chance[indices])
 
     def conditions(self, indices: Tensor) -> Conditions | None:
-        """The conditions alone that these indices stand for."""
-        events = self._events[indices]
-        return self.data.training_condition(events, self.data.conditions(events), self._chance[indices])
+        cond = super().conditions(indices)
+        return super().training_condition(indices, cond, self._chance[indices])
 
-
-class CorruptRecords:
-    """The corrupt records of one data set, which are left out of it.
-
-    Args:
-        owner: the data set, for messages.
-        total: how many records it has, the corrupt ones included.
-        most: how many may be corrupt: a whole number, or a share from 0 to 1 of ``total``.
-
-    Attributes:
-        found: what is wrong with each of them, by its name, in the order in which they were found.
-        limit: how many may be corrupt.
-
-    Raises:
-        OptionError: ``most`` is neither.
-    """
-
-    def __init__(self, owner: str, total: int, most: float = MOST_CORRUPT) -> None:
-        self.owner, self.total, self.most = owner, total, most
-        is_number = is_whole(most) and most >= 0
-        if not is_number and not (isinstance(most, float) and 0 <= most <= 1):
-            raise OptionError(
-                f"{owner}: max_corrupt={most!r} is not possible; give a number of records, such as 5, or a "
-                "share of them from 0 to 1, such as 0.001"
-            )
-        self.limit = int(most) if is_number else int(most * total)
-        self.found: dict[str, str] = {}
-
-    @property
-    def count(self) -> int:
-        """The number of corrupt records."""
-        return len(self.found)
-
-    def add(self, wrong: dict[str, str]) -> None:
-        """Count corrupt records and warn of them.
-
-        Args:
-            wrong: what is wrong, by the record's name.
-
-        Raises:
-            InputError: there are more than the limit allows.
-        """
-        if not wrong:
-            return
-        self.found.update(wrong)
-        named, first = ", ".join(list(wrong)[:NAMED]), next(iter(wrong.values()))
-        problem = (
-            f"{self.owner}: {self.count:,} of {self.total:,} records cannot be used, such as {named}; the "
-            f"first: {first}"
-        )
-        if self.count > self.limit:
-            raise InputError(
-                f"{problem}; that is more than max_corrupt={self.most:g} allows ({self.limit:,}); repair or "
-                "remove them, or allow more"
-            )
-        warnings.warn(f"{problem}; they are left out", RuntimeWarning, 2)
-
-    def facts(self) -> dict[str, Any]:
-        """Return the number, limit and first names, as plain JSON values for a model card."""
-        return {"count": self.count, "limit": self.limit, "first": list(self.found)[:NAMED]}
-
-
-def printable(name: str) -> str:
-    """A name from a file as one line of at most 120 characters, odd bytes as escapes."""
-    if name.isprintable() and len(name) <= 120:
-        return name
-    escaped = name.encode("utf-8", "backslashreplace").decode()
-    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in escaped)
-    return line if len(line) <= 120 else f"{line[:119]}…"
+    def training_condition(
+        self, indices: Tensor, cond: Conditions | None, chance: Tensor
+    ) -> Conditions | None:
+        return cond

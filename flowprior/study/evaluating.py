@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.evaluation import sweep
+from flowprior.evaluation.evaluating import evaluate, joined
 from flowprior.evaluation.result import COLUMNS, REAL_DATA, Result
-from flowprior.evaluation.sweep import joined
 from flowprior.features.base import as_extractor
 from flowprior.flow import Flow
 from flowprior.metrics.base import select
@@ -80,22 +79,26 @@ def evaluate_flow(
 ) -> Result:
     """Evaluate a flow as a run asks for it, by these samplers.
 
-    Test and validation split are compared with the same samples, each further reference with its own.
+    Test split, validation split and each further reference get samples for their own conditions.
     """
-    grid, test = run.grid, {"test": splits.test}
-    groups = [test if splits.validation is None else test | {"validation": splits.validation}]
-    groups += [{name: data} for name, data in splits.references.items()]
-    terms = {
+    grid = run.grid
+    terms: dict[str, Any] = {
         "nfe": counts.nfe,
-        "samplers": samplers,
+        "sampler": samplers,
         "samples": counts.samples,
-        "guidances": [grid.guidance],
-        "seeds": [run.seed + grid.evaluation_seed],
+        "guidance": grid.guidance,
+        "seed": run.seed + grid.evaluation_seed,
         "conditions": grid.conditions,
         **grid.evaluation,
     }
-    results = [sweep(flow, splits.train, references=group, **terms) for group in groups]
-    return joined({next(reversed(group)): result for group, result in zip(groups, results, strict=True)})
+    references = {"test": splits.test, "validation": splits.validation, **splits.references}
+    return joined(
+        {
+            name: evaluate(flow, splits.train, reference=data, split=name, **terms)
+            for name, data in references.items()
+            if data is not None
+        }
+    )
 
 
 def load_flow(place: RunFolder, step: int | None, device: str) -> Flow:

@@ -18,8 +18,8 @@ from pydantic.dataclasses import dataclass
 
 from flowprior.couplings import Coupling
 from flowprior.errors import OptionError
+from flowprior.evaluation.evaluating import NFE
 from flowprior.evaluation.result import REAL_DATA
-from flowprior.evaluation.sweep import NFE
 from flowprior.flow.conditioning import check_guidance
 from flowprior.flow.predictions import check_name
 from flowprior.models.base import MODELS
@@ -28,7 +28,6 @@ from flowprior.priors import Prior
 from flowprior.registry import Registry
 from flowprior.samplers import Sampler
 from flowprior.study.hooks import check_hook
-from flowprior.training.components import resolve_coupling
 from flowprior.training.config import (
     AUTO,
     CHECKED,
@@ -40,7 +39,6 @@ from flowprior.training.config import (
     TrainingConfig,
     check_keys,
     in_one_line,
-    training_options,
 )
 from flowprior.training.config_file import read_tree
 
@@ -78,7 +76,7 @@ def canonical(part: str, spec: str) -> str:
     if spec in ("", AUTO):
         return spec
     if part == "coupling":
-        resolve_coupling(spec)
+        Coupling.registry.resolve(spec)
     else:
         REGISTRIES[part].resolve(spec)
     name, colon, options = spec.partition(":")
@@ -212,7 +210,7 @@ def _training(given: Any) -> TrainingConfig:
         for name, advice in DECIDED_BY_GRID.items():
             if name in _section("training", given):
                 raise OptionError(f"compare: training.{name} is no key of a grid; {advice}")
-        given = training_options(TrainingConfig(sample_every=0), given)
+        given = replace(TrainingConfig(sample_every=0), **given)
     return replace(given, condition_dropout=given.dropped_share)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flowprior.errors import CheckpointError, FlowpriorError
+from flowprior.errors import CheckpointError, FlowpriorError, TrainingInterrupted
 from flowprior.flow import Flow
 from flowprior.progress.stages import showing
 from flowprior.storage.lock import FolderBusy
@@ -29,7 +29,6 @@ from flowprior.study.table import facts_of
 from flowprior.training import RunDirectory, read_metrics, train
 from flowprior.training.components import resolve_device
 from flowprior.training.config import NO_LATENT
-from flowprior.training.interrupts import TrainingInterrupted
 from flowprior.training.run import RunInfo, save_run_flow
 
 Notify = Callable[[str], None]

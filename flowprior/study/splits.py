@@ -14,7 +14,7 @@ from flowprior.conditions.rows import named_tensors
 from flowprior.data import Data, load_data
 from flowprior.data.splits import split_validation
 from flowprior.errors import UnknownComponentError
-from flowprior.evaluation.request import check_events
+from flowprior.evaluation.comparable import check_events
 from flowprior.storage.digests import tensor_bytes
 from flowprior.study.grid import Grid
 

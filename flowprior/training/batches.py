@@ -14,23 +14,25 @@ or coupling see the same data order, times and dropped conditions.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import lru_cache, partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions
-from flowprior.conditions.rows import moved, pinned, rows
-from flowprior.couplings import Coupling
+from flowprior.conditions.rows import moved, pieces, pinned, rows
+from flowprior.couplings import Coupling, source_mismatch, transport_cost
 from flowprior.data.base import Data
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
 
+EXAMPLES = 2048
+"""The largest number of training examples on which source samples and pairs are measured."""
 Pairs = tuple[Tensor, Tensor, Conditions | None]
 """(x0 ``[B, *event]``, x1 ``[B, *event]``, condition or None)."""
 
@@ -40,7 +42,7 @@ class IndexStream:
 
     Args:
         examples: size of the data set.
-        seed: the run's seed; epoch e is shuffled by (seed, e).
+        seed: the seed of the run; epoch e is shuffled by (seed, e).
     """
 
     def __init__(self, examples: int, seed: int) -> None:
@@ -75,28 +77,24 @@ class IndexStream:
 class PairStream:
     """The batches of coupled pairs, one for each step, in one or more micro-batches of equal size.
 
-    Source samples are drawn, and paired, within a micro-batch, or with ``whole`` over the batch: they depend
-    on how many micro-batches there are, or not even on that, but never on which process takes which of them.
+    Source samples are drawn, and paired, within a micro-batch: they depend on how many of them there are, but
+    never on which process takes which.
 
     Args:
         data: the training set.
-        prior: fitted, on the device of ``randomness``.
-        coupling: draws the source samples, for ``coupling.draw_size(paired)`` data at once.
+        prior: the fitted prior, on the device of ``randomness``.
+        coupling: the coupling, which draws the source samples for ``coupling.draw_size(size)`` data at once.
         batch_size: pairs a step.
         randomness: generators on the device where pairs are wanted.
         micro_batches: parts of a batch.
-        whole: whether source samples are drawn for all parts of a batch together, as with one part; else for
-            each by itself.
 
     Attributes:
-        seconds_waited: that :meth:`micro_batch` took so far.
         size: pairs of a micro-batch.
-        paired: pairs that are drawn together at the least, a micro-batch's or a batch's.
         draw_size: pairs that the coupling draws at once.
 
     Raises:
         OptionError: the batch size is no multiple of ``micro_batches``, or the coupling's draw size none of
-            ``paired``.
+            ``size``.
     """
 
     def __init__(
@@ -107,8 +105,6 @@ class PairStream:
         batch_size: int,
         randomness: Randomness,
         micro_batches: int = 1,
-        *,
-        whole: bool = False,
     ) -> None:
         self.data, self.prior, self.coupling = data, prior, coupling
         self.batch_size, self.randomness, self.micro_batches = batch_size, randomness, micro_batches
@@ -117,44 +113,38 @@ class PairStream:
                 f"training: batch_size={batch_size} cannot be divided into {micro_batches} micro-batches of "
                 "equal size; take a multiple"
             )
-        self.whole, self.size = whole, batch_size // micro_batches
-        self.paired = batch_size if whole else self.size
-        self.draw_size = coupling.draw_size(self.paired)
-        if self.draw_size < self.paired or self.draw_size % self.paired:
-            kind = "batch_size" if self.paired == batch_size else "a micro-batch's size"
+        self.size = batch_size // micro_batches
+        self.draw_size = coupling.draw_size(self.size)
+        if self.draw_size < self.size or self.draw_size % self.size:
+            kind = "batch_size" if micro_batches == 1 else "a micro-batch's size"
             raise OptionError(
                 f"training: the coupling draws {self.draw_size} pairs at once, expected a multiple of "
-                f"{kind}={self.paired}; change one of them"
+                f"{kind}={self.size}; change one of them"
             )
         self._indices = IndexStream(len(data), randomness.seed)
         self._drawn: dict[int, tuple[int, Pairs]] = {}
-        self.seconds_waited = 0.0
 
     def micro_batch(self, step: int, part: int = 0) -> Pairs:
-        """The pairs of one part of ``step``: a slice of the superbatch that it lies in."""
-        number, offset = divmod(step * self.paired, self.draw_size)
-        together = 0 if self.whole else part
-        drawn = self._drawn.get(together)
+        """Return the pairs of one part of ``step``: a slice of the superbatch that it lies in."""
+        number, first = divmod(step * self.size, self.draw_size)
+        drawn = self._drawn.get(part)
         if drawn is None or drawn[0] != number:
-            begun = time.perf_counter()
-            if self.draw_size == self.paired:
+            if self.draw_size == self.size:
                 self._drawn.clear()  # nothing of another part is asked for again
-            drawn = self._drawn[together] = (number, self._draw(number, together))
-            self.seconds_waited += time.perf_counter() - begun
-        first = offset + (part * self.size if self.whole else 0)
+            drawn = self._drawn[part] = (number, self._draw(number, part))
         own = slice(first, first + self.size)
         x0, x1, cond = drawn[1]
         return x0[own], x1[own], rows(cond, own)
 
     def _draw(self, number: int, part: int) -> Pairs:
-        """The superbatch of this number: one part, or all of them, of consecutive steps."""
-        together = self.draw_size // self.paired
+        """Return the superbatch of this number: one part of consecutive steps."""
+        together = self.draw_size // self.size
         steps = range(number * together, (number + 1) * together)
         starts = [step * self.batch_size + part * self.size for step in steps]
-        indices = torch.cat([self._indices.take(start, self.paired) for start in starts])
-        several = self.data.condition_counts is not None
-        chances = [self._indices.chances(start, self.paired) for start in starts] if several else None
-        chance = None if chances is None else torch.cat(chances)
+        indices = torch.cat([self._indices.take(start, self.size) for start in starts])
+        chance = None
+        if self.data.condition_counts is not None:
+            chance = torch.cat([self._indices.chances(start, self.size) for start in starts])
         x1, cond = fetch(self.data, indices, self.randomness.device, chance)
         purpose = "coupling" if part == 0 else f"coupling of micro-batch {part}"
         generator = self.randomness.generator(purpose, number)
@@ -175,7 +165,7 @@ class Prefetched:
         pairs: the stream; nobody else may ask it meanwhile.
         parts: numbers of the micro-batches of a step that are asked for, in their order.
         ahead: micro-batches that are prepared at most, 1 or more.
-        steps: of the whole run.
+        steps: the number of steps of the whole run.
     """
 
     def __init__(self, pairs: PairStream, parts: range, ahead: int, steps: int) -> None:
@@ -185,7 +175,6 @@ class Prefetched:
         begin = partial(torch.cuda.set_device, device) if device.type == "cuda" else None
         self._worker = ThreadPoolExecutor(1, "pairs", begin)
         self._queue: deque[Future[Pairs]] = deque()
-        self.seconds_waited = 0.0
 
     def __enter__(self) -> Prefetched:
         return self
@@ -194,16 +183,13 @@ class Prefetched:
         self._worker.shutdown(cancel_futures=True)
 
     def micro_batch(self, step: int, part: int = 0) -> Pairs:
-        """The pairs of one part of ``step``; afterwards those of the next parts are under way."""
-        begun = time.perf_counter()
+        """Return the pairs of one part of ``step``; those of the next parts are then under way."""
         each = len(self._parts)
         place = step * each + self._parts.index(part)
         for number in range(place + len(self._queue), min(place + self._ahead + 1, self._end)):
             later, index = divmod(number, each)
             self._queue.append(self._worker.submit(self._pairs.micro_batch, later, self._parts[index]))
-        pairs = self._queue.popleft().result()
-        self.seconds_waited += time.perf_counter() - begun
-        return pairs
+        return self._queue.popleft().result()
 
 
 def fetch(
@@ -218,6 +204,33 @@ def fetch(
     return x1.to(device, non_blocking=True), moved(cond, device, non_blocking=True)
 
 
+def measure_starts(pairs: PairStream) -> dict[str, Any]:
+    """Measure the source mismatch of training and sampling, and the transport cost with and without coupling.
+
+    On up to 2,048 training examples; pairs are drawn as many at once as in training.
+
+    Returns:
+        ``starts_gap`` (:func:`flowprior.couplings.source_mismatch`), ``transport_cost`` E‖x1 − x0‖² of the
+        coupled pairs, and ``transport_cost_unpaired`` of the same data with source samples drawn as for
+        sampling.
+    """
+    seed, device = pairs.randomness.seed, pairs.randomness.device
+    x1, cond = fetch(pairs.data, probe_indices(len(pairs.data), EXAMPLES, seed), device)
+    generator = pairs.randomness.generator("measures")
+    unpaired = pairs.coupling.source(pairs.prior, cond, len(x1), generator=generator)
+    gap = source_mismatch(pairs.coupling, pairs.prior, x1, cond, generator=generator)
+    conditions = pieces(cond, pairs.draw_size, len(x1))
+    drawn = [
+        pairs.coupling.pairs(pairs.prior, x, c, generator=generator)
+        for x, c in zip(x1.split(pairs.draw_size), conditions, strict=True)
+    ]
+    return {
+        "starts_gap": gap.as_dict(),
+        "transport_cost": transport_cost(*map(torch.cat, zip(*drawn, strict=True))).item(),
+        "transport_cost_unpaired": transport_cost(unpaired, x1).item(),
+    }
+
+
 def probe_indices(examples: int, count: int, seed: int) -> Tensor:
     """Return up to ``count`` distinct indices, the same ones for one seed, for measurements and pictures."""
     return torch.randperm(examples, generator=Randomness(seed).generator("probe"))[:count]
@@ -228,7 +241,7 @@ class Randomness:
 
     Args:
         seed: the run's seed.
-        device: where the numbers are drawn.
+        device: the device on which the numbers are drawn.
     """
 
     def __init__(self, seed: int, device: torch.device | str = "cpu") -> None:
@@ -236,7 +249,7 @@ class Randomness:
         self.device = torch.device(device)
 
     def generator(self, purpose: str, step: int = 0) -> torch.Generator:
-        """A fresh generator, the same one whenever it is asked for."""
+        """Return a fresh generator, the same one whenever it is asked for."""
         return torch.Generator(self.device).manual_seed(mix(self.seed, purpose, step))
 
     def model_seeds_stay_inside(self) -> AbstractContextManager[None]:
@@ -258,6 +271,6 @@ class Randomness:
 
 
 def mix(seed: int, purpose: str, step: int = 0) -> int:
-    """A 64-bit seed from a run's seed, a purpose and a step; unrelated for any two of them."""
+    """Return a 64-bit seed from a run's seed, a purpose and a step; any two of them are unrelated."""
     digest = hashlib.blake2b(f"{seed}:{purpose}:{step}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little")

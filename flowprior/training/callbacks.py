@@ -1,7 +1,4 @@
-"""Callbacks: what is told of a training while it runs, and who tells it.
-
-Among them is metrics.jsonl.
-"""
+"""Callbacks, which a training reports to: the user's, metrics.jsonl and the line of progress."""
 
 from __future__ import annotations
 
@@ -9,15 +6,16 @@ import json
 import resource
 import sys
 import time
-import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 
-from flowprior.errors import TrainingDiverged
+from flowprior.errors import TrainingDiverged, TrainingInterrupted
 from flowprior.models.encoders import EncodedData
 from flowprior.progress.stages import Stage
 from flowprior.registry import Registered, Registry
@@ -26,12 +24,11 @@ from flowprior.storage.reading import read_bytes
 from flowprior.storage.user_paths import expanded
 from flowprior.storage.writing import write_text, writing
 from flowprior.training.config import RunConfig
-from flowprior.training.interrupts import TrainingInterrupted
 from flowprior.training.run import RunDirectory
-from flowprior.training.state import TrainingState, learning_rate_factor
+from flowprior.training.state import TrainingState, learning_rate
 
 METRICS_LIMIT = 128 << 20
-"""Longest metrics.jsonl that is read, in bytes."""
+"""The size of the longest metrics.jsonl that is read, in bytes."""
 
 
 @dataclass(frozen=True)
@@ -39,68 +36,70 @@ class TrainingStart:
     """The first facts that a callback gets.
 
     Attributes:
-        config: of the run, resolved.
-        step: steps that are done already, above 0 where a run is taken up again.
-        folder: of the run; None where nothing is written.
+        config: the configuration of the run, resolved.
+        step: the steps that are done already, above 0 if a run is resumed.
+        folder: the folder of the run; None if nothing is written.
+        measures: values of source samples and pairs before the first step of a run with a folder.
     """
 
     config: RunConfig
     step: int
     folder: Path | None
+    measures: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Callback(Registered):
-    """Base class of what is told of a training; named by ``train(callbacks=…)`` and ``--callback``.
+    """The base class of what a training reports to, named by ``train(callbacks=…)`` and ``--callback``.
 
     Every method does nothing here; override those that you need. They are called between steps, in the order
-    of the callbacks, and what they raise ends the training. Of a run that is taken up again they are told
-    from its next step on.
+    of the callbacks, at the end in reverse, and what they raise ends the training. Of a run that is resumed
+    they hear from its next step on.
     """
 
     registry: ClassVar[Registry[Any]] = Registry("callback", "flowprior.callbacks")
 
     def check(self, folder: Path | None) -> None:
-        """Refuse a run that this callback cannot be told of; called before anything else is done.
+        """Refuse a run that this callback cannot follow; called before anything else is done.
 
         Args:
-            folder: of the run; None where nothing is written.
+            folder: the folder of the run; None if nothing is written.
 
         Raises:
-            OptionError: what is missing.
+            OptionError: something is missing.
         """
 
     def on_start(self, start: TrainingStart) -> None:
-        """The prior is fitted, and the next step is the first."""
+        """Begin: the prior is fitted, and the next step is the first."""
 
     def on_step(self, step: int) -> None:
-        """``step`` steps are done."""
+        """Note that ``step`` steps are done."""
 
     def on_log(self, step: int, values: Mapping[str, float]) -> None:
-        """Values since the last call, every ``log_every`` steps.
+        """Take the values since the last call, every ``log_every`` steps.
 
         Args:
-            step: steps that are done.
+            step: the steps that are done.
             values: means of ``loss`` and of the gradient's norm ``grad_norm``; ``lr``; ``steps_per_second``;
                 ``data_wait``, the share of the time that the loop waited for its pairs; ``peak_memory``, the
                 most bytes that the process (on CUDA, its tensors) held at once.
         """
 
     def on_validation(self, step: int, values: Mapping[str, float]) -> None:
-        """Values of the averaged weights on the events that are held out, where there are some.
+        """Take the values of the averaged weights on the events that are held out, if there are some.
 
         Args:
-            step: steps that are done.
+            step: the steps that are done.
             values: ``validation_loss``, the mean over all times, and ``validation_loss_at_T`` at each time T.
         """
 
     def on_sample(self, step: int, picture: Path) -> None:
-        """Samples were drawn into the file ``picture``, every ``sample_every`` steps."""
+        """Note that samples were drawn into the file ``picture``, every ``sample_every`` steps."""
 
     def on_checkpoint(self, step: int, checkpoint: Path) -> None:
-        """The folder ``checkpoint`` was written, every ``checkpoint_every`` steps and at the end."""
+        """Note that the folder ``checkpoint`` was written: every ``checkpoint_every`` steps, at the end."""
 
     def on_end(self, step: int, status: str) -> None:
-        """Training ended after ``step`` steps: ``finished``, ``interrupted``, ``diverged`` or ``failed``.
+        """Finish after ``step`` steps: the status is finished, interrupted, diverged or failed.
 
         Called once for each :meth:`on_start` that returned, also where another callback raised.
         """
@@ -109,36 +108,62 @@ class Callback(Registered):
 class MetricsFile(Callback):
     """The file metrics.jsonl: one JSON object a line, with its step and kind, flushed as it is written.
 
-    Args:
-        path: the file.
-        step: the step that the run resumes from; later lines and torn ones are dropped, at 0 all are.
+    Of a run that is resumed, lines of later steps and torn ones are dropped.
     """
 
-    def __init__(self, path: Path, step: int = 0) -> None:
-        kept = [line for line in read_metrics(path) if line["step"] <= step] if step else []
-        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-        with writing(path):
-            self._file = path.open("a", encoding="utf-8")
+    def __init__(self, path: Path) -> None:
         self._path = path
 
+    def on_start(self, start: TrainingStart) -> None:
+        kept = [line for line in read_metrics(self._path) if line["step"] <= start.step] if start.step else []
+        write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+        with writing(self._path):
+            self._file = self._path.open("a", encoding="utf-8")
+        if start.measures:
+            self.write(0, "start", start.measures)
+
     def on_log(self, step: int, values: Mapping[str, float]) -> None:
-        self.write(step, "train", **values)
+        self.write(step, "train", values)
 
     def on_validation(self, step: int, values: Mapping[str, float]) -> None:
-        self.write(step, "validation", **values)
+        self.write(step, "validation", values)
 
     def on_end(self, step: int, status: str) -> None:
         self._file.close()
 
-    def write(self, step: int, kind: str, **values: Any) -> None:
+    def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         """Add one line."""
         with writing(self._path):
             self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
             self._file.flush()
 
 
+class ProgressLine(Callback):
+    """The line of progress: steps, loss, steps a second and the time that is left.
+
+    Args:
+        shown: False shows nothing.
+    """
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown
+
+    def on_start(self, start: TrainingStart) -> None:
+        steps = start.config.training.steps
+        self._line = Stage("train", steps, first=start.step, shown=self._shown, everywhere=True, kept=True)
+
+    def on_step(self, step: int) -> None:
+        self._line.update(step)
+
+    def on_log(self, step: int, values: Mapping[str, float]) -> None:
+        self._line.update(step, f"loss {values['loss']:.4g}")
+
+    def on_end(self, step: int, status: str) -> None:
+        self._line.stop()
+
+
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl; empty where there is no file.
+    """Return the lines of a metrics.jsonl; none if there is no file.
 
     A line that is torn, or is none that a run writes, is left out.
 
@@ -152,7 +177,7 @@ def read_metrics(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _parse(text: bytes) -> dict[str, Any] | None:
-    """One line; None where it is none."""
+    """Return the values of one line; None for what a run does not write."""
     try:
         line = json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError):
@@ -163,15 +188,14 @@ def _parse(text: bytes) -> dict[str, Any] | None:
 
 
 class Monitor:
-    """A context that reports what happens in a run to its callbacks, and on a line of progress.
-
-    The line has the steps, the loss, steps a second and the time that is left.
+    """A context that reports what happens in a run to its callbacks, from their start to their end.
 
     Args:
-        state: standing at the step where the run starts or resumes.
-        run: where files go; None writes none.
+        state: the state of the training, at the step where the run starts or resumes.
+        run: the folder of the files; None writes none.
         progress: show how far it has come.
-        callbacks: told after metrics.jsonl.
+        callbacks: those of the user, called after metrics.jsonl.
+        measures: values that were measured before the first step.
     """
 
     def __init__(
@@ -180,107 +204,63 @@ class Monitor:
         run: RunDirectory | None,
         progress: bool,
         callbacks: Iterable[Callback] = (),
+        measures: Mapping[str, Any] | None = None,
     ) -> None:
-        self._state = state
-        self._metrics = MetricsFile(run.metrics, state.step) if run else None
-        self._line = Stage(
-            "train", state.config.steps, first=state.step, shown=progress, everywhere=True, kept=True
-        )
-        self._callbacks: list[Callback] = [*filter(None, [self._metrics]), *callbacks]
-        self._started: list[Callback] = []
-        parts = state.parts
-        shown = parts.data.images if isinstance(parts.data, EncodedData) else parts.data
+        self._state, parts = state, state.parts
+        own = [ProgressLine(progress)] if run is None else [MetricsFile(run.metrics), ProgressLine(progress)]
+        self._callbacks: list[Callback] = [*own, *callbacks]
+        self._start = TrainingStart(parts.config, state.step, run.path if run else None, measures or {})
+        self._lap = (state.step, state.waited, time.perf_counter())
         self._images: Any = None
         if run is not None:
+            data = parts.data.images if isinstance(parts.data, EncodedData) else parts.data
             images = load_point("flowprior.hooks", "sample-images", "train")
-            self._images = images(shown, run.samples, state.config, parts.device)
-        self._start = TrainingStart(parts.config, state.step, run.path if run else None)
-        self._lap = (state.step, 0.0, time.perf_counter())
+            self._images = images(data, run.samples, state.config, parts.device)
 
     def __enter__(self) -> Monitor:
-        try:
+        with ExitStack() as ends:
             for callback in self._callbacks:
                 callback.on_start(self._start)
-                self._started.append(callback)
-        except BaseException as error:
-            self._end(error)
-            raise
+                ends.push(partial(self._end, callback))
+            self._ends = ends.pop_all()
         return self
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._end(error)
+    def __exit__(self, *raised: Any) -> None:
+        self._ends.__exit__(*raised)
 
-    def note(self, step: int, kind: str, **values: Any) -> None:
-        """Write one line of metrics that is none of a callback's."""
-        if self._metrics is not None:
-            self._metrics.write(step, kind, **values)
+    def _end(self, callback: Callback, kind: object, error: BaseException | None, trace: object) -> None:
+        callback.on_end(self._state.step, ending(error))
 
-    def advance(self, step: int) -> None:
-        """``step`` steps are done."""
-        self._line.update(step)
-        self._tell("on_step", step)
+    def tell(self, event: str, *values: Any) -> None:
+        """Call the method ``event`` of all callbacks."""
+        for callback in self._callbacks:
+            getattr(callback, event)(*values)
 
-    def log(self, state: TrainingState, waited: float = 0.0) -> None:
-        """Tell the means since the last log, and start new ones.
-
-        Args:
-            state: that the means are of.
-            waited: seconds that the loop has waited for its pairs, since the run was started.
-        """
-        loss, norm = state.processes.mean(state.means.tensor()).tolist()
-        state.means.reset()
-        step, before, begun = self._lap
-        self._lap = (state.step, waited, time.perf_counter())
+    def log(self, state: TrainingState) -> None:
+        """Report the means since the last log, and start new ones."""
+        loss, norm = state.means.take()
+        step, waited, begun = self._lap
+        self._lap = (state.step, state.waited, time.perf_counter())
         seconds = max(self._lap[2] - begun, 1e-9)
         values = {
             "loss": loss,
             "grad_norm": norm,
-            "lr": state.config.lr * learning_rate_factor(state.step - 1, state.config),
+            "lr": learning_rate(state.step - 1, state.config),
             "steps_per_second": (state.step - step) / seconds,
-            "data_wait": min((waited - before) / seconds, 1.0),
+            "data_wait": min((state.waited - waited) / seconds, 1.0),
             "peak_memory": peak_memory(state.parts.device),
         }
-        self._line.update(state.step, f"loss {loss:.4g}")
-        self._tell("on_log", state.step, values)
-
-    def validated(self, state: TrainingState, values: dict[str, float]) -> None:
-        """Tell the values of the averaged weights on held-out events, and remember the best ones."""
-        state.consider(values["validation_loss"])
-        self._tell("on_validation", state.step, values)
+        self.tell("on_log", state.step, values)
 
     def draw(self, state: TrainingState) -> None:
         """Draw samples of the averaged weights into RUN/samples."""
         picture = self._images and self._images.draw(state.flow(), state.step)
         if picture is not None:
-            self._tell("on_sample", state.step, picture)
-
-    def saved(self, step: int, checkpoint: Path) -> None:
-        """A checkpoint was written."""
-        self._tell("on_checkpoint", step, checkpoint)
-
-    def _tell(self, event: str, *values: Any) -> None:
-        for callback in self._callbacks:
-            getattr(callback, event)(*values)
-
-    def _end(self, error: BaseException | None) -> None:
-        """Tell every callback that was started how the training ended, also where one of them raises."""
-        self._line.stop()  # as it stands
-        status = ending(error)
-        started, self._started = self._started, []
-        failed: list[Exception] = []
-        for callback in started:
-            try:
-                callback.on_end(self._state.step, status)
-            except Exception as raised:
-                failed.append(raised)
-        for raised in failed:
-            if error is None:
-                raise raised
-            warnings.warn(f"a callback failed at the end, too: {raised}", RuntimeWarning, stacklevel=2)
+            self.tell("on_sample", state.step, picture)
 
 
 def ending(error: BaseException | None) -> str:
-    """The word for how a training ended that raised ``error``, or nothing."""
+    """Return the status of a training that ended with this error, or without one."""
     if error is None:
         return "finished"
     if isinstance(error, TrainingInterrupted):
@@ -289,7 +269,7 @@ def ending(error: BaseException | None) -> str:
 
 
 def peak_memory(device: torch.device) -> int:
-    """The most bytes that the process has held at once; on CUDA, that its tensors have held there."""
+    """Return the most bytes that the process has held at once; on CUDA, those of its tensors there."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

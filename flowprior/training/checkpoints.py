@@ -8,10 +8,7 @@ digests. The learning rate and every random number follow from the step.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,21 +33,9 @@ NAMES = (DESCRIPTION, MODEL, STATE)
 KEYS = {"optimizer": dict, "averaged": int, "means": dict, "data": list, "step": int}
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """The contents of one checkpoint.
-
-    Attributes:
-        description: its ``flow.json``.
-        flow: tensors of the flow with averaged weights.
-        weights: raw weights of the model.
-        training: optimiser, averaged steps, running means, size of the data, step.
-    """
-
-    description: dict[str, Any]
-    flow: dict[str, Tensor]
-    weights: dict[str, Tensor]
-    training: dict[str, Any]
+Checkpoint = tuple[dict[str, Any], dict[str, Tensor], dict[str, Tensor], dict[str, Any]]
+"""The description, the tensors of the flow with averaged weights, the raw weights of the model, and the state
+of the training: optimiser, averaged steps, running means, size of the data, step."""
 
 
 def save_checkpoint(
@@ -66,9 +51,9 @@ def save_checkpoint(
 
     Args:
         folder: RUN/checkpoints.
-        step: steps done.
-        flow: with averaged weights.
-        weights: raw weights of the model.
+        step: the steps that are done.
+        flow: the flow with averaged weights.
+        weights: the raw weights of the model.
         training: tensors and plain values only.
         keep: the number of newest checkpoints that stay.
         best: the step of a further one that stays.
@@ -88,12 +73,7 @@ def save_checkpoint(
             write_flow(temporary, describe(flow), tensors_of(flow), files)
             if final.exists():
                 remove_checkpoint(final)
-            if not final.exists():
-                temporary.rename(final)
-            else:  # something of somebody else's is in it
-                for path in sorted(temporary.iterdir(), key=lambda path: path.name == DESCRIPTION):
-                    path.replace(final / path.name)
-                sync(final)
+            temporary.rename(final)
             sync(folder)
     finally:
         remove_checkpoint(temporary)
@@ -124,32 +104,8 @@ def remove_unfinished(folder: Path) -> None:
         remove_checkpoint(path)
 
 
-def load_latest(folder: Path, load: Callable[[Path], None]) -> Path | None:
-    """Call ``load`` on the newest checkpoint that it can read, and return that; None where there is none.
-
-    An unreadable one is skipped with a warning.
-
-    Raises:
-        CheckpointError: there are checkpoints, but none can be read.
-    """
-    broken: list[str] = []
-    for _, path in reversed(list_checkpoints(folder)):
-        try:
-            load(path)
-        except CheckpointError as error:
-            broken.append(f"{path.name}: {error}")
-            warnings.warn(f"checkpoint {path} is skipped: {error}", RuntimeWarning, stacklevel=3)
-        else:
-            return path
-    if broken:
-        raise CheckpointError(
-            f"no checkpoint in {folder} can be read ({'; '.join(broken)}); remove the run and train again"
-        )
-    return None
-
-
 def read_checkpoint(path: Path) -> Checkpoint:
-    """One checkpoint, whose files belong together.
+    """Return one checkpoint, whose files belong together.
 
     Raises:
         CheckpointError: a file is missing, truncated, corrupted, another one's, or holds pickled objects.
@@ -166,7 +122,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if path.name != f"step-{training['step']:06d}":
         raise CheckpointError(f"{path} was saved at step {training['step']}; give it its own name back")
     refuse_non_finite({**flow, **{f"model.{name}": value for name, value in weights.items()}}, str(path))
-    return Checkpoint(description, flow, weights, training)
+    return description, flow, weights, training
 
 
 def _is_own(path: Path) -> bool:

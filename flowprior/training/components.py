@@ -1,8 +1,8 @@
-"""The preparation of a run: what ``"auto"`` stands for, and the parts built from names or instances."""
+"""The preparation of a run: what ``"auto"`` stands for, the parts from names or instances, and their fit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
@@ -17,16 +17,19 @@ from flowprior.couplings.drawing import LeaveOneOutCoupling
 from flowprior.couplings.reflow import ReflowCoupling
 from flowprior.data.base import Data, as_data
 from flowprior.data.splits import split_validation
-from flowprior.errors import CheckpointError, CouplingError, OptionError, UnknownComponentError
+from flowprior.errors import CheckpointError, CouplingError, OptionError
+from flowprior.flow.description import load_plain
 from flowprior.flow.predictions import Prediction, kind_of, make_prediction
-from flowprior.models import Encoder, LatentEncoder, build_model
+from flowprior.models import Encoder, LatentEncoder
 from flowprior.models.base import takes_inputs
 from flowprior.models.encoders import EncodedData
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.processes import process_count
+from flowprior.processes.group import Group, compact
 from flowprior.registry.registry import spec_of
-from flowprior.training.batches import mix
+from flowprior.streams.data import every_condition
+from flowprior.training.batches import Randomness, mix
 from flowprior.training.config import (
     AUTO,
     DEFAULT_PRIOR,
@@ -35,7 +38,6 @@ from flowprior.training.config import (
     TEXT_DROPOUT,
     RunConfig,
     TrainingConfig,
-    training_options,
 )
 from flowprior.training.config_file import load_config
 from flowprior.training.objective import LossWeight, TimeDistribution
@@ -55,7 +57,7 @@ DEFAULT_PRIORS = {
 class Components:
     """The parts of a run, on its device; the prior may still be unfitted.
 
-    ``held`` are events that are held out of the training, None where there are none.
+    ``held`` are the events that are held out of the training, None if there are none.
     """
 
     data: Data
@@ -87,9 +89,9 @@ def resolve_config(
     """Return the configuration of a run, with what each ``"auto"`` stands for; it reads the data.
 
     Args:
-        config: whole, the training's alone, or the path of a TOML file.
-        options: of the training, which win over ``config``.
-        parts: by name, which win over ``config``, too.
+        config: the whole configuration, the training's alone, or the path of a TOML file.
+        options: options of the training, which win over ``config``.
+        parts: parts by their names, which win over ``config``, too.
     """
     asked = merged_config(config, options, **parts)
     data = parts.pop("data", None)
@@ -107,23 +109,34 @@ def merged_config(
         config = load_config(config)
     base = RunConfig(training=config) if isinstance(config, TrainingConfig) else config or RunConfig()
     given = {name: _record(part) for name, part in parts.items() if part is not None}
-    merged = replace(base, **given, training=training_options(base.training, options))
-    if parts.get("prior") is None and merged.prior != AUTO:
-        Prior.registry.resolve(merged.prior)  # a wrong name is refused before the data are read
-    return merged
+    return replace(base, **given, training=replace(base.training, **options))
 
 
-def settled_config(config: RunConfig, data: Data, **parts: Any) -> RunConfig:
-    """Return ``config`` with what each ``"auto"`` stands for, given the data and the other parts."""
+def settled_config(config: RunConfig, data: Data | None = None, **given: Any) -> RunConfig:
+    """Return ``config`` with what each ``"auto"`` stands for.
+
+    Args:
+        config: the configuration, in which instances are recorded.
+        data: the data set; None leaves what depends on it.
+        given: the parts that were given; of these, instances count.
+    """
     training = config.training
-    if training.condition_dropout == AUTO:
-        dropped = 0.0 if data.text_encoder is None else TEXT_DROPOUT
-        config = replace(config, training=replace(training, condition_dropout=dropped))
-    if config.prior == AUTO:
+    if data is not None and training.condition_dropout == AUTO:
+        training = replace(training, condition_dropout=TEXT_DROPOUT if data.text_encoder else 0.0)
+    if data is not None and config.prior == AUTO:
         config = replace(config, prior=default_prior(data.condition))
-    prior = parts.get("prior")
-    given = None if isinstance(prior, str) else prior
-    return choose_defaults(config, given, parts.get("coupling"), parts.get("model"))
+    prior, coupling = given.get("prior"), given.get("coupling")
+    prior = prior if isinstance(prior, Prior) else Prior.registry.resolve(config.prior)
+    config = replace(config, coupling=_coupling_for(prior, config.coupling, coupling))
+    coupling = coupling if isinstance(coupling, Coupling) else Coupling.registry.resolve(config.coupling)
+    if training.prediction == AUTO:
+        model = given.get("model") or config.model
+        training = replace(training, prediction=_prediction_for(prior, coupling, model))
+    if training.time == AUTO:
+        training = replace(training, time=kind_of(training.prediction).suited_times(coupling))
+    if config.latent != NO_LATENT and config.model == AUTO:
+        config = replace(config, model=LATENT_MODEL)
+    return replace(config, training=training)
 
 
 def default_prior(condition: Condition) -> str:
@@ -143,6 +156,11 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     Data for a flow in latents are encoded when they are first asked for: into the folder ``cache``, or into
     memory. Events for validation are held out of them first.
 
+    Args:
+        config: the settled configuration.
+        cache: the folder of encoded data; None for memory.
+        parts: the parts that were given; of these, instances count.
+
     Raises:
         FlowpriorError: an unknown name, an impossible option, or parts that do not fit.
     """
@@ -159,7 +177,7 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     if held is not None and isinstance(data, EncodedData):
         held = in_latents(held, data.encoder, None if cache is None else cache / "validation", device)
     prior = Prior.registry.resolve(chosen["prior"])
-    coupling = resolve_coupling(chosen["coupling"])
+    coupling = Coupling.registry.resolve(chosen["coupling"])
     if isinstance(coupling, LeaveOneOutCoupling) and data.condition_counts is not None:
         raise CouplingError(
             f"coupling 'leave-one-out': events of {data.name} have several conditions each, and would be "
@@ -170,9 +188,8 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     path = Path.registry.resolve(chosen["path"])
     model = chosen["model"]
     if isinstance(model, str):
-        name = "velocity" if training.prediction == AUTO else training.prediction
-        prediction = make_prediction(name, prior, coupling, path)
-        model = seeded_model(model, data, training.seed, prediction.network)
+        prediction = make_prediction(training.prediction, prior, coupling, path)
+        model = seeded_model(model, data, training.seed, prediction)
     model = model.to(device)
     if training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -197,20 +214,18 @@ def in_latents(data: Data, latent: str | LatentEncoder, cache: FilePath | None, 
     return encoder.to(device).encoded(data, cache)
 
 
-def seeded_model(
-    spec: str, data: Data, seed: int, build: Callable[[str, torch.Size, Condition], nn.Module] = build_model
-) -> nn.Module:
+def seeded_model(spec: str, data: Data, seed: int, prediction: Prediction) -> nn.Module:
     """Return the network ``spec`` names, initialised by ``seed`` alone, whatever prior and coupling are.
 
     Args:
         spec: name and options of the network.
-        data: whose events and conditions it takes.
-        seed: of the run.
-        build: makes it of spec, shape of the events and condition.
+        data: the data set, whose events and conditions it takes.
+        seed: the seed of the run.
+        prediction: what the network predicts, which decides its inputs.
     """
     with torch.random.fork_rng(devices=[]):
         torch.random.default_generator.manual_seed(mix(seed, "initial weights"))
-        return build(spec, data.event_shape, data.condition)
+        return prediction.network(spec, data.event_shape, data.condition)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -233,44 +248,36 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def choose_defaults(
-    config: RunConfig,
-    prior: str | Prior | None,
-    coupling: str | Coupling | None,
-    model: str | nn.Module | None = None,
-) -> RunConfig:
-    """Return ``config`` with what coupling, prediction, time and model ``"auto"`` stand for.
+def fit_prior(
+    parts: Components, randomness: Randomness, processes: Group | None = None, progress: bool = False
+) -> float | None:
+    """Fit the prior if it is not fitted, and check it against path and coupling.
 
-    Args:
-        config: with the name of a prior.
-        prior: the one that is given, or None for that of ``config``.
-        coupling: likewise.
-        model: likewise.
+    It becomes the prior of the flow that coupling ``reflow`` names, if that is the coupling, and is fitted to
+    the data otherwise, by the first of several processes, which sends the others what it has learned.
+
+    Returns:
+        Seconds that the fit took, or None if there was nothing to fit.
     """
-    start = Prior.registry.resolve(prior or config.prior)
-    config = replace(config, coupling=_coupling_for(start, config.coupling, coupling))
-    paired = coupling if isinstance(coupling, Coupling) else resolve_coupling(config.coupling)
-    training = config.training
-    if training.prediction == AUTO:
-        network = config.model if model is None else model
-        training = replace(training, prediction=_prediction_for(start, paired, network))
-    if training.time == AUTO:
-        training = replace(training, time=kind_of(training.prediction).suited_times(paired))
-    if config.latent != NO_LATENT and config.model == AUTO:
-        config = replace(config, model=LATENT_MODEL)
-    return replace(config, training=training)
-
-
-def resolve_coupling(coupling: str | Coupling) -> Coupling:
-    """Return the coupling that is named or given.
-
-    Raises:
-        UnknownComponentError: no such name; of those that ``train`` takes, ``"auto"`` is named too.
-    """
-    try:
-        return Coupling.registry.resolve(coupling)
-    except UnknownComponentError as error:
-        raise UnknownComponentError(f"{error}, and '{AUTO}' for what suits the prior") from None
+    prior, processes, seconds = parts.prior, processes or Group(), None
+    teacher = parts.coupling.teacher if isinstance(parts.coupling, ReflowCoupling) else None
+    if teacher is not None and not prior.is_fitted:
+        own = {name: value.clone() for name, value in teacher.prior.state_dict().items()}
+        load_plain(prior, own, assign=True)
+    if not prior.is_fitted:
+        start = time.perf_counter()
+        if processes.is_main:
+            events = every_condition(parts.data).batches(device=parts.device)
+            prior.fit(events, generator=randomness.generator("prior fit"), progress=progress)
+        if processes.size > 1:
+            fitted = processes.of_first({name: compact(value) for name, value in prior.state_dict().items()})
+            if not processes.is_main:  # the first one knows, too, what it was fitted to
+                load_plain(prior, fitted, assign=True)
+            prior.to(parts.device)
+        seconds = time.perf_counter() - start
+    parts.path.check(prior)
+    parts.coupling.check(prior)
+    return seconds
 
 
 def times_and_weight(
@@ -279,20 +286,18 @@ def times_and_weight(
     """Return the timestep distribution and the loss weight of ``config``, checked with its prediction.
 
     Args:
-        config: with the prediction's name; ``time="auto"`` is what suits it and the coupling.
-        prediction: of that name.
-        coupling: of the run.
+        config: the settings of the training; ``time="auto"`` is what suits prediction and coupling.
+        prediction: the prediction that they name.
+        coupling: the coupling of the run.
 
     Raises:
-        OptionError: times, a weight or a precision that this prediction cannot be trained with.
+        OptionError: times or a precision that this prediction cannot be trained with.
     """
     prediction.check_precision(config.precision)
     suited = prediction.suited_times(coupling)
     times = TimeDistribution.registry.resolve(suited if config.time == AUTO else config.time)
     times.check(prediction)
-    weight = LossWeight.registry.resolve(config.loss_weight)
-    weight.check(config.prediction)
-    return times, weight
+    return times, LossWeight.registry.resolve(config.loss_weight)
 
 
 def _record(part: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from flowprior.errors import FlowpriorError, OptionError
@@ -23,8 +23,6 @@ NO_LATENT = "none"
 """The flow lives in the data themselves."""
 LATENT_MODEL = "unet:patch=1"
 """The model that ``"auto"`` stands for in latents, whose grid is small already."""
-BATCH = "batch"
-"""Source samples are drawn and paired over the whole batch."""
 DEFAULT_PATH = "condot"
 
 MAY_CHANGE = frozenset(
@@ -42,9 +40,9 @@ MAY_CHANGE = frozenset(
         "training.compile",
     }
 )
-"""Keys that a resumed run may change without training something else; ``steps`` may only grow."""
+"""The keys that a resumed run may change without training something else; ``steps`` may only grow."""
 OPTIONS = ("steps", "seed", "batch_size", "lr", "prediction", "device", "max_minutes")
-"""Keys of the training that are options of the command line, too; the others are set by ``--set``."""
+"""The keys of the training that are options of the command line, too; the others are set by ``--set``."""
 
 S = TypeVar("S")
 Size = Annotated[int, Field(ge=1, le=10**6)]
@@ -97,27 +95,6 @@ def _refusal(error: ValidationError, part: Any, owner: str, section: str, file: 
     return OptionError(f"{owner}: {place}={value!r} is not possible; expected {expected}")
 
 
-def _prediction(name: str) -> str:
-    from flowprior.flow.predictions import check_name
-
-    return check_name("training", "prediction", name, AUTO)
-
-
-def _time(spec: str) -> str:
-    from flowprior.training.objective import TimeDistribution
-
-    if spec != AUTO:
-        TimeDistribution.registry.resolve(spec)
-    return spec
-
-
-def _loss_weight(spec: str) -> str:
-    from flowprior.training.objective import LossWeight
-
-    LossWeight.registry.resolve(spec)
-    return spec
-
-
 @in_one_line("training", "training.")
 @dataclass(frozen=True, config=CHECKED)
 class TrainingConfig:
@@ -135,12 +112,6 @@ class TrainingConfig:
     """Micro-batches of equal size that each process takes in a step, one after the other.
 
     The network needs memory for one of them alone.
-    """
-    pair_within: Literal["micro-batch", "batch"] = "micro-batch"
-    """Where source samples are drawn, and paired by optimal transport.
-
-    ``"micro-batch"``: by each process for itself. ``"batch"``: over the whole batch of a step, as one process
-    without ``accumulate`` pairs it; each process then reads and pairs all of the batch, and keeps its part.
     """
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Highest learning rate of AdamW."""
@@ -164,7 +135,7 @@ class TrainingConfig:
     """True holds weights and images in channels-last memory, which is faster for convolutions."""
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
     """Seed of everything random: prior fit, model, data order, source samples, times, dropout."""
-    prediction: Annotated[str, AfterValidator(_prediction)] = AUTO
+    prediction: str = AUTO
     """Prediction of the network: velocity, residual, preconditioned, average-velocity or epsilon.
 
     ``"velocity"``; ``"residual"``, what the linear velocity of the pairs leaves of it
@@ -176,13 +147,13 @@ class TrainingConfig:
     (``"residual"`` for a network of your own, which is shown x_t alone, and for a prior whose
     :attr:`~flowprior.Prior.suited_coupling` is ``condot``), else ``"velocity"``.
     """
-    time: Annotated[str, AfterValidator(_time)] = AUTO
+    time: str = AUTO
     """Timestep distribution, a name of :class:`~flowprior.training.TimeDistribution` with its options.
 
     ``"auto"`` takes ``"logit-normal"`` with prediction ``"preconditioned"``, a distribution of intervals with
     ``"average-velocity"``, else ``"uniform"``.
     """
-    loss_weight: Annotated[str, AfterValidator(_loss_weight)] = "none"
+    loss_weight: str = "none"
     """Weight of the squared errors, a name of :class:`~flowprior.training.LossWeight` with its options."""
     device: str = AUTO
     """Device: auto (CUDA if there is one), or a torch device such as cuda:1."""
@@ -202,7 +173,7 @@ class TrainingConfig:
     keep_checkpoints: Interval = 2
     """The number of checkpoints that stay on the disk."""
     compile: Literal["none", "model"] = "none"
-    """What ``torch.compile`` makes one graph of: ``"none"``, or the network, ``"model"``.
+    """What ``torch.compile`` compiles: ``"none"``, or the network, ``"model"``.
 
     The first step then takes about a minute; what is random inside of the network, such as dropout, is drawn
     otherwise.
@@ -263,15 +234,6 @@ class RunConfig:
         return flatten(self.as_dict())
 
 
-def training_options(base: TrainingConfig, options: Mapping[str, Any]) -> TrainingConfig:
-    """Return ``base`` with some values replaced by keyword.
-
-    Raises:
-        OptionError: an unknown name or an impossible value.
-    """
-    return TrainingConfig(**{**asdict(base), **options})
-
-
 def unknown_key(key: str, known: list[str], section: str = "", owner: str = "config") -> OptionError:
     """Return the error for a key that is none of ``known``, with the nearest and all that are known."""
     inside = "training" in known and key in TrainingConfig.__dataclass_fields__
@@ -291,16 +253,15 @@ def check_keys(values: Iterable[str], known: list[str], section: str = "", owner
 
 
 def changed_values(saved: Mapping[str, Any], config: RunConfig) -> list[str]:
-    """Return ``key old -> new`` for each value of a checkpoint that a resumed run may not change, but does.
+    """Return ``key old -> new`` for each value of a run that a resumed run may not change, but does.
 
-    Parts without a name, ``<ClassName>``, cannot be compared and are left out.
+    Args:
+        saved: the values of the run by their dotted keys; keys that an older version lacked are not compared.
+        config: the configuration that it would go on with.
     """
-    old, new = flatten(saved), config.flat()
-    return [
-        f"{key} {old[key]!r} -> {value!r}"
-        for key, value in new.items()
-        if key in old.keys() - MAY_CHANGE and old[key] != value and not str(old[key]).startswith("<")
-    ]
+    old, new = ({"latent": NO_LATENT, **flat} for flat in (saved, config.flat()))
+    common = [key for key in new if key in old and key not in MAY_CHANGE]
+    return [f"{key} {old[key]!r} -> {new[key]!r}" for key in common if old[key] != new[key]]
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -17,17 +17,17 @@ from flowprior.storage.user_paths import expanded
 from flowprior.training.config import NO_LATENT, OPTIONS, RunConfig, TrainingConfig
 
 CONFIG_LIMIT = 1 << 20
-"""Longest configuration file that is read, in bytes."""
+"""The size of the longest configuration file that is read, in bytes."""
 EXTENDS = "extends"
-"""Key of a file: the path, from its folder, of another one whose keys it has, too."""
-UNUSED = [("shard", False)]
-"""Keys and values of a training that the runs of older versions wrote, and that change nothing."""
+"""The key of a file with the path, from its folder, of another one whose keys it has, too."""
+UNUSED = [("shard", False), ("pair_within", "micro-batch")]
+"""The keys and values of a training that the runs of older versions wrote, and that change nothing."""
 PARTS = ("prior", "coupling", "path", "model", "latent")
-"""Keys of the parts that a command names, after the data."""
+"""The keys of the parts that a command names, after the data."""
 ALWAYS = ("steps", "seed")
-"""Keys of the training that a command always names."""
+"""The keys of the training that a command always names."""
 HOW_IT_RAN = ("max_minutes", "prefetch", "compile")
-"""Keys that change nothing of what is trained."""
+"""The keys that change nothing of what is trained."""
 
 
 def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -> RunConfig:
@@ -90,15 +90,6 @@ def config_from_dict(tree: Mapping[str, Any]) -> RunConfig:
     return RunConfig(**values, training=TrainingConfig(**training))
 
 
-def parse_config(text: str, source: str | Path) -> RunConfig:
-    """Return the tree in a TOML text; ``source`` is named in messages.
-
-    Raises:
-        OptionError: no TOML, an unknown key, or an impossible value.
-    """
-    return config_from_dict(_parse_toml(text, source))
-
-
 def extended(base: Mapping[str, Any], tree: Mapping[str, Any], named: Collection[str] = ()) -> dict[str, Any]:
     """Return the keys of ``base``, replaced by those of ``tree``; in a section, key by key.
 
@@ -130,22 +121,18 @@ def train_command(config: RunConfig, data: str | None) -> str | None:
     parts: dict[str, Any] = {"data": data, **{name: getattr(config, name) for name in PARTS}}
     if data is None or any(text.startswith("<") for text in parts.values()):
         return None
-    words = ["flowprior", "train"]
-    for name, text in parts.items():
-        if (name, text) != ("latent", NO_LATENT):
-            words += [f"--{name}", text]
-    values, usual = asdict(config.training), asdict(TrainingConfig())
-    for name in ALWAYS:
-        words += [f"--{name}", str(values.pop(name))]
-    for name, value in values.items():
-        if value == usual[name] or name in HOW_IT_RAN:
+    named = {name: text for name, text in parts.items() if (name, text) != ("latent", NO_LATENT)}
+    usual, settings = asdict(TrainingConfig()), []
+    for name, value in asdict(config.training).items():
+        if name in HOW_IT_RAN or (value == usual[name] and name not in ALWAYS):
             continue
         if name in OPTIONS:
-            words += [f"--{name.replace('_', '-')}", str(value)]
+            named[name] = str(value)
         else:
             text = value if isinstance(value, str) else json.dumps(value)  # texts may go without quotes
-            words += ["--set", f"training.{name}={text}"]
-    return shlex.join([*words, "--out", "RUN"])
+            settings += ["--set", f"training.{name}={text}"]
+    options = [word for name, text in named.items() for word in (f"--{name.replace('_', '-')}", text)]
+    return shlex.join(["flowprior", "train", *options, *settings, "--out", "RUN"])
 
 
 def _section(before: Any, own: Any) -> Any:

@@ -1,82 +1,95 @@
-"""The training loop, read from top to bottom."""
+"""The training loop, read from top to bottom, and the signals and limit of time that end it early.
+
+The step under way is finished and a checkpoint saved, so that nothing is lost and a resumed run goes on.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple, NoReturn
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition, Conditions
-from flowprior.conditions.rows import chosen
-from flowprior.errors import TrainingDiverged
+from flowprior.conditions.rows import chosen, rows
+from flowprior.data.base import Data
+from flowprior.errors import TrainingDiverged, TrainingInterrupted
 from flowprior.models.base import in_precision
 from flowprior.ops import flow_matching_loss
-from flowprior.training.batches import Pairs, PairStream, Prefetched, Randomness
+from flowprior.training.batches import Pairs, PairStream, Prefetched, Randomness, fetch
 from flowprior.training.callbacks import Monitor
-from flowprior.training.interrupts import StopRequests, TrainingInterrupted, agreed
-from flowprior.training.objective import ErrorWeight
 from flowprior.training.run import RunDirectory
-from flowprior.training.state import TrainingState, compiling, learning_rate_factor
+from flowprior.training.state import TrainingState, learning_rate
 
-Measure = Callable[[TrainingState], dict[str, float]]
-"""Values of a state's averaged weights by name, with ``validation_loss`` among them."""
+ASK_EVERY = 16
+"""Steps between two questions whether to stop, where processes on GPUs wait for each other's answer."""
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""Slurm sends SIGUSR1 some time before the end of a job to those who ask for it (``--signal=USR1@120``)."""
+LIMIT_CODE = 124
+"""The exit code of a run that has reached its limit of time: that of ``timeout``."""
+
+TIMES = 8
+"""The number of times at which the loss on held-out events is measured."""
+LOSS = "validation_loss"
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""A function of output and target, both ``[B, *event]``: a scalar, or a value of each event."""
+errors_of_each: Loss = partial(flow_matching_loss, reduction="none")
 
 
-class StepResult(NamedTuple):
-    """The loss of a step (a scalar) and its x_t ``[B, *event]``, for the message of a run that diverges."""
+class StopReason(NamedTuple):
+    """The reason why a run stops: in words that follow "stopped by", and the exit code of the process."""
 
-    loss: Tensor
-    x_t: Tensor
+    text: str
+    code: int
 
 
 def run_steps(
     state: TrainingState,
     pairs: PairStream | Prefetched,
-    randomness: Randomness,
     monitor: Monitor,
     run: RunDirectory | None,
-    measure: Measure | None = None,
 ) -> None:
     """Train from ``state.step`` to the last step, logging, drawing and saving on the way.
 
     Args:
-        state: of the training, which changes.
+        state: the state of the training, which changes.
         pairs: one batch for each step.
-        randomness: of the run.
-        monitor: told what happens.
-        run: where checkpoints go; None saves none.
-        measure: values of the averaged weights on held-out events, asked for at every checkpoint.
+        monitor: reports what happens.
+        run: the folder of the checkpoints; None saves none.
 
     Raises:
         TrainingDiverged: the loss is not finite; the last good checkpoint stays.
         TrainingInterrupted: Ctrl-C, SIGTERM, SIGUSR1 or the limit of time, after saving a checkpoint.
     """
-    config = state.config
-    requests = StopRequests(run is not None, config.max_minutes, state.begun, state.processes.size > 1)
-    with requests, randomness.model_seeds_stay_inside():
+    config, is_main = state.config, state.processes.is_main
+    with noted_signals(run is not None) as received, state.randomness.model_seeds_stay_inside():
         while state.step < config.steps:
-            result = training_step(state, pairs, randomness)
-            monitor.advance(state.step)
+            loss = training_step(state, pairs)
+            monitor.tell("on_step", state.step)
             # Once: what comes while this step is written waits for the next.
-            stop = agreed(requests.reason(), state.processes, state.step)
-            last = state.step == config.steps or stop is not None
-            due = last or is_due(state.step, config.checkpoint_every)
-            log = state.step == config.steps or is_due(state.step, config.log_every)
+            stop = None if run is None else stop_reason(state, received)
+            due = stop is not None or is_due(state, config.checkpoint_every) or state.step == config.steps
+            log = is_due(state, config.log_every) or state.step == config.steps
             if (log or due) and not state.means.is_finite():
-                diverged(state, state.step, result)
+                diverged(state, state.step, loss)
             if log:
-                monitor.log(state, pairs.seconds_waited)
-            if is_due(state.step, config.sample_every):
+                monitor.log(state)
+            if is_due(state, config.sample_every):
                 monitor.draw(state)
-            if measure is not None and due and state.processes.is_main:
-                monitor.validated(state, measure(state))
-            if run is not None and due:
-                state.means.gather(state.processes)  # a checkpoint holds what all processes have seen
-                if state.processes.is_main:
-                    monitor.saved(state.step, state.save(run.checkpoints))
+            if state.parts.held is not None and due and is_main:
+                values = validation_losses(state, state.parts.held)
+                state.consider(values[LOSS])
+                monitor.tell("on_validation", state.step, values)
+            if run is not None and due and is_main:
+                monitor.tell("on_checkpoint", state.step, state.save(run.checkpoints))
             if run is not None and stop is not None:
                 state.processes.wait()  # once the checkpoint is whole
                 raise TrainingInterrupted(
@@ -86,97 +99,142 @@ def run_steps(
                 )
 
 
-def training_step(state: TrainingState, pairs: PairStream | Prefetched, randomness: Randomness) -> StepResult:
-    """One optimiser step on a batch, whose micro-batches are looked at one after the other.
+@contextmanager
+def noted_signals(enabled: bool) -> Iterator[list[signal.Signals]]:
+    """Note :data:`SIGNALS` in place of what they do; a second Ctrl-C does it again.
+
+    Outside the main thread, where Python allows no handlers, signals are left alone. The previous handlers
+    come back at the end.
+
+    Args:
+        enabled: False notes nothing, for a run that cannot be saved.
+    """
+    received: list[signal.Signals] = []
+    handlers: dict[signal.Signals, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number))
+        if number == signal.SIGINT:
+            signal.signal(number, handlers[signal.SIGINT])
+
+    if enabled and threading.current_thread() is threading.main_thread():
+        # None marks a handler that was not installed from Python; it cannot be put back.
+        handlers = {number: known for number in SIGNALS if (known := signal.getsignal(number)) is not None}
+    for number in handlers:
+        signal.signal(number, note)
+    try:
+        yield received
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def stop_reason(state: TrainingState, received: list[signal.Signals]) -> StopReason | None:
+    """Return the reason to stop after this step, which any process may have; None to go on.
+
+    Args:
+        state: the state of the training.
+        received: signals that this process was sent.
+    """
+    processes, minutes = state.processes, state.config.max_minutes
+    if processes.device.type != "cpu" and state.step % ASK_EVERY:
+        return None
+    reason = None
+    if received:
+        reason = StopReason(received[0].name, 128 + received[0])
+    elif minutes and time.monotonic() >= state.begun + 60 * minutes:
+        reason = StopReason(f"its limit of {minutes:g} minutes", LIMIT_CODE)
+    return next(filter(None, processes.of_each(reason)), None)
+
+
+def training_step(state: TrainingState, pairs: PairStream | Prefetched) -> Tensor:
+    """Make one optimiser step on a batch, one micro-batch after the other, and return its loss.
 
     Path and loss are in float32 whatever the precision of the model's forward pass, whose result goes into
     the loss as it is.
     """
-    config, device, step = state.config, randomness.device, state.step
-    times = state.times.draw(
-        config.batch_size, step / config.steps, randomness.generator("time", step), device
-    )
+    config, randomness, step = state.config, state.randomness, state.step
+    generator = randomness.generator("time", step)
+    times = state.times.draw(config.batch_size, step / config.steps, generator, randomness.device)
     dropped = dropped_rows(config.batch_size, config.dropped_share, step, randomness)
     state.optimizer.zero_grad(set_to_none=True)
-    results = []
+    losses = []
     parts, size = state.own_parts, config.batch_size // state.micro_batches
     for part in parts:
-        rows = slice(part * size, (part + 1) * size)
+        own = slice(part * size, (part + 1) * size)
+        begun = time.perf_counter()
+        x0, x1, cond = pairs.micro_batch(step, part)
+        state.waited += time.perf_counter() - begun
+        cond = drop_conditions(cond, state.parts.data.condition, None if dropped is None else dropped[own])
         randomness.seed_model(step, part)
-        given = None if dropped is None else dropped[rows]
         with state.processes.gathering(state.forward, now=part == parts[-1]):
-            results.append(micro_step(state, pairs.micro_batch(step, part), times[rows], given))
-    losses, points = zip(*results, strict=True)
-    result = StepResult(torch.stack(losses).mean(), torch.cat(points))
+            loss = batch_loss(state, state.forward, (x0, x1, cond), times[own], state.loss_weight.loss)
+            (loss / config.accumulate).backward()
+        losses.append(loss.detach())
+    loss = torch.stack(losses).mean()
     norm = torch.nn.utils.clip_grad_norm_(state.weights, config.clip or math.inf)
-    state.means.add(result.loss, norm)
-    if device.type == "cpu" and not state.means.is_finite():
-        diverged(state, step + 1, result)
+    state.means.add(state.processes.mean(torch.stack([loss, norm.float()])))
+    if randomness.device.type == "cpu" and not state.means.is_finite():
+        diverged(state, step + 1, loss)
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate(step, config)
     state.optimizer.step()
-    state.scheduler.step()
     state.ema.update_parameters(state.model)
     state.step += 1
-    return result
-
-
-def micro_step(state: TrainingState, pairs: Pairs, times: Tensor, dropped: Tensor | None) -> StepResult:
-    """Return the loss of one micro-batch, and add its gradient to that of the others before.
-
-    Args:
-        state: of the training.
-        pairs: (x0, x1, condition) of B rows.
-        times: of the rows, as the prediction knows them.
-        dropped: which rows lose their condition, bool ``[B]``; None for none.
-    """
-    x0, x1, cond = pairs
-    cond = drop_conditions(cond, state.parts.data.condition, dropped)
-    x0 = x0.float()
-    with compiling(state.config.compile):
-        x_t, u_t, _ = state.parts.path.interpolate(x0, x1.float(), state.prediction.instant(times))
-        loss = batch_loss(state, state.forward, x0, x_t, u_t, times, cond)
-        (loss / state.config.accumulate).backward()
-    return StepResult(loss.detach(), x_t.detach())
+    return loss
 
 
 def batch_loss(
-    state: TrainingState,
-    model: nn.Module,
-    x0: Tensor,
-    x_t: Tensor,
-    u_t: Tensor,
-    times: Tensor,
-    cond: Conditions | None,
-    weigh_errors: bool = True,
+    state: TrainingState, model: nn.Module, pairs: Pairs, times: Tensor, loss: Loss = flow_matching_loss
 ) -> Tensor:
-    """The weighted mean squared error of the model's velocity at x_t ``[B, *event]``, a scalar.
+    """Return the loss of the model on the path.
 
     Args:
-        state: of the training, with what the model's output means and how errors are weighed.
-        model: with the raw weights, or the averaged ones.
-        x0: source samples ``[B, *event]``.
-        x_t: points of the path.
-        u_t: its velocities there.
-        times: of the rows, as the prediction knows them.
-        cond: condition of each row.
-        weigh_errors: whether weights that follow the errors apply, as in training.
+        state: the state of the training, with what the model's output means.
+        model: the network with its raw weights, or with the averaged ones.
+        pairs: (x0, x1, condition) of B rows.
+        times: the times of the rows, as the prediction knows them.
+        loss: compares output and target; by default the mean squared error.
     """
-    config = state.config
+    config, prediction = state.config, state.prediction
+    x0, x1, cond = pairs
+    x0 = x0.float()
+    x_t, u_t, _ = state.parts.path.interpolate(x0, x1.float(), prediction.instant(times))
 
-    def network(inputs: Tensor, told: Tensor, cond: Conditions | None) -> Tensor:
+    def network(inputs: Tensor, t: Tensor, cond: Conditions | None) -> Tensor:
         if config.channels_last and inputs.dim() == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        with in_precision(config.precision, x_t.device):
-            return model(inputs, told, cond)
+        with in_precision(config.precision, inputs.device):
+            return model(inputs, t, cond)
 
-    said, target, scale = state.prediction.compared(network, x0, x_t, u_t, times, cond)
-    if isinstance(state.loss_weight, ErrorWeight) and weigh_errors:
-        errors = flow_matching_loss(said.detach(), target.detach(), reduction="none")
-        return flow_matching_loss(said, target, state.loss_weight.of_errors(errors))
-    weight = state.loss_weight.weight(state.prediction.instant(times), scale)
-    if weight is None:
-        return flow_matching_loss(said, target)
-    root = weight.sqrt()
-    return flow_matching_loss(root * said, root * target)
+    return loss(*prediction.compared(network, x0, x_t, u_t, times, cond))
+
+
+@torch.no_grad()
+def validation_losses(state: TrainingState, held: Data) -> dict[str, float]:
+    """Measure the averaged weights on events that no step sees: ``validation_loss``, and at each time.
+
+    The loss is the mean squared error at the middles of eight equal parts of [0, 1], whatever the timestep
+    distribution and the weights of the training: event i of a fixed order is looked at at time i mod 8. Pairs
+    are those of the coupling for new data, the same ones at every call, so that two values differ by the
+    weights alone. A time without events is left out.
+    """
+    parts, config, randomness = state.parts, state.config, state.randomness
+    order = torch.randperm(len(held), generator=Randomness(config.seed).generator("validation"))
+    size, device = parts.coupling.draw_size(config.batch_size), randomness.device
+    sums = torch.zeros(2, TIMES, dtype=torch.float64, device=device)
+    for number, indices in enumerate(order.split(size)):
+        x1, cond = fetch(held, indices, device)
+        generator = randomness.generator("validation", number)
+        x0, x1 = parts.coupling.pairs_of_new(parts.prior, x1, cond, generator=generator)
+        for own in torch.arange(len(x1), device=device).split(config.batch_size):
+            time = (own + number * size) % TIMES
+            pairs = (x0[own], x1[own], rows(cond, own))
+            errors = batch_loss(state, state.averaged, pairs, (time + 0.5) / TIMES, errors_of_each)
+            sums.index_add_(1, time, torch.stack([errors.double(), torch.ones_like(errors.double())]))
+    losses, counts = sums.tolist()
+    at = {f"{LOSS}_at_{(k + 0.5) / TIMES:g}": losses[k] / counts[k] for k in range(TIMES) if counts[k]}
+    return {LOSS: sum(losses) / len(held), **at}
 
 
 def dropped_rows(count: int, share: float, step: int, randomness: Randomness) -> Tensor | None:
@@ -191,26 +249,20 @@ def drop_conditions(
     cond: Conditions | None, condition: Condition, dropped: Tensor | None
 ) -> Conditions | None:
     """Return ``cond`` with the null condition in all parts of the rows that are ``dropped``, bool ``[B]``."""
-    if cond is None or dropped is None:
-        return cond
-    null = condition.null(cond)
+    null = None if cond is None or dropped is None else condition.null(cond)
     return cond if null is None else chosen(dropped, null, cond)
 
 
-def diverged(state: TrainingState, step: int, result: StepResult) -> NoReturn:
-    """Stop a run whose loss or gradient is not finite at step ``step`` (from 1), saying what was seen."""
-    lr = state.config.lr * learning_rate_factor(step - 1, state.config)
-    saved = (
-        f"the last good checkpoint is {state.saved}" if state.saved else "no checkpoint was saved before it"
-    )
+def diverged(state: TrainingState, step: int, loss: Tensor) -> NoReturn:
+    """Stop a run whose loss or gradient is not finite at step ``step`` (from 1)."""
+    saved = f"the last good checkpoint is {state.saved}" if state.saved else "no checkpoint was saved before"
     raise TrainingDiverged(
-        f"training: the loss or its gradient is not finite at step {step}: "
-        f"loss {result.loss.item():.4g}, lr {lr:.3g}, "
-        f"largest |x_t| {result.x_t.abs().max().item():.4g}; {saved}; "
-        "lower training.lr, lengthen training.warmup or look for extreme values in the data"
+        f"training: the loss or its gradient is not finite at step {step}: loss {loss.item():.4g}, "
+        f"lr {learning_rate(step - 1, state.config):.3g}; {saved}; lower training.lr, lengthen "
+        "training.warmup or look for extreme values in the data"
     )
 
 
-def is_due(step: int, every: int) -> bool:
-    """Return True if ``step`` is one of every ``every`` steps; 0 is never."""
-    return every > 0 and step % every == 0
+def is_due(state: TrainingState, every: int) -> bool:
+    """Return True if the step is one of every ``every`` steps; 0 is never."""
+    return every > 0 and state.step % every == 0

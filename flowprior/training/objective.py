@@ -11,12 +11,13 @@ from torch import Tensor
 
 from flowprior.errors import OptionError
 from flowprior.flow.predictions import SINGLE_TIMES, Prediction
+from flowprior.ops import flow_matching_loss
 from flowprior.registry import Registered, Registry
 from flowprior.registry.options import check_numbers
 
 
 class TimeDistribution(Registered, abc.ABC):
-    """Base class of the distributions of t ∈ [0, 1]; named by ``training.time``."""
+    """The base class of the distributions of t ∈ [0, 1]; named by ``training.time``."""
 
     registry: ClassVar[Registry[Any]] = Registry("time distribution", "flowprior.times")
 
@@ -90,67 +91,31 @@ class UShapedTimes(TimeDistribution):
         return 0.5 + torch.asinh((2 * uniform - 1) * math.sinh(self.steepness / 2)) / self.steepness
 
 
-class LossWeight(Registered):
-    """Base class of the weights of the loss, 1 for every error; named by ``training.loss_weight``."""
+class LossWeight(Registered, abc.ABC):
+    """The base class of the weights of the squared errors, named by ``training.loss_weight``."""
 
     registry: ClassVar[Registry[Any]] = Registry("loss weight", "flowprior.loss_weights")
 
-    def weight(self, t: Tensor, scale: Tensor | None) -> Tensor | None:
-        """Return weights that multiply the squared errors ``[B, *event]``; None for 1.
+    @abc.abstractmethod
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the weighted mean squared error of ``output`` ``[B, *event]``, a scalar.
 
         Args:
-            t: times ``[B]``.
-            scale: c_out ``[B, *event]``, the standard deviation of what the network learns; None where the
-                prediction has none.
+            output: the network's part of the velocity.
+            target: what it is to be, ``[B, *event]``.
         """
-        return None
-
-    def check(self, prediction: str) -> None:
-        """Raise OptionError where a network of this ``prediction`` cannot be trained with these weights."""
-
-
-class ErrorWeight(LossWeight, abc.ABC):
-    """Base class of weights that follow the errors of each event."""
-
-    @abc.abstractmethod
-    def of_errors(self, errors: Tensor) -> Tensor:
-        """Return weights ``[B]`` of events whose mean squared errors are ``errors`` ``[B]``, detached."""
 
 
 @LossWeight.register("none")
 class Unweighted(LossWeight):
     """The plain mean of the squared errors."""
 
-
-@LossWeight.register("output-scale")
-class OutputScaleWeight(LossWeight):
-    """c_out^(−2 power), c_out the output scale of prediction ``preconditioned``.
-
-    With power 1 the network's own output is regressed with equal weights everywhere (Karras et al. 2022,
-    section 5); with power 0 the velocity is.
-
-    Args:
-        power: in [0, 1].
-    """
-
-    def __init__(self, power: float = 1.0) -> None:
-        check_numbers("loss weight 'output-scale'", power=(power, 0, 1))
-        self.power = power
-
-    def weight(self, t: Tensor, scale: Tensor | None) -> Tensor | None:
-        assert scale is not None
-        return scale.detach().pow(-2 * self.power)
-
-    def check(self, prediction: str) -> None:
-        if prediction != "preconditioned":
-            raise OptionError(
-                f"loss weight 'output-scale' needs prediction 'preconditioned', which has an output scale, "
-                f"got '{prediction}'; use loss_weight 'none'"
-            )
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        return flow_matching_loss(output, target)
 
 
 @LossWeight.register("adaptive")
-class AdaptiveWeight(ErrorWeight):
+class AdaptiveWeight(LossWeight):
     """(e + floor)^(−power) for an event of mean squared error e: events with large errors count less.
 
     With power ½ the gradient is that of the pseudo-Huber loss (Lee et al. 2024, arXiv 2405.20320, section
@@ -165,5 +130,6 @@ class AdaptiveWeight(ErrorWeight):
         check_numbers("loss weight 'adaptive'", power=(power, 0, 2), floor=(floor, 1e-12, 1e12))
         self.power, self.floor = power, floor
 
-    def of_errors(self, errors: Tensor) -> Tensor:
-        return (errors + self.floor).pow(-self.power)
+    def loss(self, output: Tensor, target: Tensor) -> Tensor:
+        errors = flow_matching_loss(output.detach(), target.detach(), reduction="none")
+        return flow_matching_loss(output, target, (errors + self.floor).pow(-self.power))

@@ -85,12 +85,6 @@ def teacher_of(coupling: Coupling) -> dict[str, str] | None:
     return {"flow": coupling.flow, WEIGHTS: coupling.digest}
 
 
-def teachers_prior(coupling: Coupling) -> Prior | None:
-    """Return the prior of the flow that a coupling ``reflow`` has loaded; None for others."""
-    teacher = coupling.teacher if isinstance(coupling, ReflowCoupling) else None
-    return None if teacher is None else teacher.prior
-
-
 def check_teacher(coupling: Coupling, recorded: object) -> None:
     """Refuse to go on with the pairs of another flow than the one that a run began with.
 

@@ -9,7 +9,8 @@ import functools
 import re
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -36,22 +37,15 @@ from flowprior.registry.plugins import package_version
 from flowprior.storage.lock import FolderLock
 from flowprior.storage.reading import read_json, read_text
 from flowprior.storage.user_paths import expanded
-from flowprior.storage.writing import (
-    is_leftover,
-    remove_files,
-    remove_leftovers,
-    write_json,
-    write_text,
-    writing,
-)
+from flowprior.storage.writing import remove_files, remove_leftovers, write_json, write_text, writing
 from flowprior.training.checkpoints import list_checkpoints, remove_checkpoint, remove_unfinished
-from flowprior.training.config import MAY_CHANGE, RunConfig
-from flowprior.training.config_file import CONFIG_LIMIT, parse_config
+from flowprior.training.config import RunConfig, changed_values
+from flowprior.training.config_file import CONFIG_LIMIT, load_config
 
 _MARK = "# The configuration of a run; change it by options of train, not here."
 """The line that begins every config.toml of a run."""
 LONGEST = 40
-"""Characters of each component in the name of a new run."""
+"""The largest number of characters of each component in the name of a new run."""
 PICTURE = re.compile(r"step-\d{6,}\.png")
 
 
@@ -72,16 +66,33 @@ class RunDirectory:
         self.flow = self.path / FLOW
         self.latents = self.path / "latents"
 
-    def lock(self) -> FolderLock:
-        """Return the context of the one writer of this run.
+    @contextmanager
+    def opened(self, config: RunConfig, resume: bool, overwrite: bool) -> Iterator[None]:
+        """Hold the folder as its one writer, checked again and free of what a killed process left.
+
+        Args:
+            config: the configuration to train.
+            resume: the run in this folder goes on.
+            overwrite: it is replaced.
 
         Raises:
-            OptionError: another process is training here.
+            OptionError: another process is training here, or :meth:`check` or the configuration refuses it.
         """
-        return FolderLock(self.path)
+        with FolderLock(self.path) as lock:
+            self.check(resume, overwrite)  # another process may have trained here since
+            if overwrite and not lock.held:
+                raise OptionError(
+                    f"train: {self.path} cannot be locked, so that another process may be training there; "
+                    "nothing is replaced, choose another directory"
+                )
+            if not overwrite:
+                self.check_unchanged(config)
+            if lock.held:
+                self._remove_leftovers()
+            yield
 
     def check(self, resume: bool, overwrite: bool = False) -> None:
-        """Check that a new run may start here, or that the run in this folder can go on; writes nothing.
+        """Check that a new run may start here, or that the run in this folder can go on; write nothing.
 
         Args:
             resume: the run in this folder goes on.
@@ -91,19 +102,28 @@ class RunDirectory:
             OptionError: the folder holds a run or something else that is neither to go on nor to be replaced.
             CheckpointError: ``flow`` is no saved flow.
         """
-        if self.config.exists() or self.checkpoints.exists():
-            if not (resume or overwrite):
-                raise OptionError(
-                    f"train: {self.path} already holds a run; pass resume=True (--resume) to go on with it, "
-                    "overwrite=True (--overwrite) to replace it, or choose another directory"
-                )
-            if overwrite:
-                self._refuse_what_no_run_wrote()
-            check_target(self.flow)
-        elif self.path.exists() and not self.path.is_dir():
+        if self.path.exists() and not self.path.is_dir():
             raise OptionError(f"train: {self.path} is a file; choose a directory")
+        if not self._holds_run():
+            for path in (self.config, self.info, self.metrics, self.samples, self.checkpoints, self.flow):
+                if path.is_file() or (path.is_dir() and any(path.iterdir())):
+                    raise OptionError(
+                        f"train: {self.path} holds '{path.name}' but no run; choose another directory, so "
+                        "that nothing of yours is replaced"
+                    )
+        elif resume or overwrite:
+            check_target(self.flow)
         else:
-            self._refuse_foreign()
+            raise OptionError(
+                f"train: {self.path} already holds a run; pass resume=True (--resume) to go on with it, "
+                "overwrite=True (--overwrite) to replace it, or choose another directory"
+            )
+
+    def _holds_run(self) -> bool:
+        """Return True if the folder has a checkpoint, or a configuration that a run has written."""
+        if list_checkpoints(self.checkpoints):
+            return True
+        return self.config.is_file() and read_text(self.config, CONFIG_LIMIT).startswith(_MARK)
 
     def create(self, config: RunConfig) -> None:
         """Make the directory and write config.toml, in one move."""
@@ -112,62 +132,36 @@ class RunDirectory:
             write_text(self.config, f"{_MARK}\n{tomli_w.dumps(config.as_dict())}")
 
     def read_config(self) -> RunConfig:
-        """The configuration of the run.
+        """Return the configuration of the run.
 
         Raises:
-            CheckpointError: config.toml is missing or damaged.
-            OptionError: it is no configuration.
+            OptionError: config.toml is missing, damaged, or no configuration.
         """
-        return parse_config(read_text(self.config, CONFIG_LIMIT), self.config)
+        return load_config(self.config)
 
-    def recover(self) -> None:
-        """Remove the temporary files of a killed process.
-
-        Only for the holder of :meth:`lock`. Of checkpoints, :meth:`TrainingState.resume` takes care.
-        """
+    def _remove_leftovers(self) -> None:
+        """Remove the temporary files of a killed process; only for the holder of the lock."""
         with writing(self.path):
             sweep_flow(self.flow)
+            remove_unfinished(self.checkpoints)
             remove_leftovers(self.path, *(path.name for path in (self.config, self.info, self.metrics)))
             remove_leftovers(self.samples, "*")
-
-    def _refuse_foreign(self) -> None:
-        """Refuse a folder without a run that holds files of the names that a run writes."""
-        for path in (self.info, self.metrics, self.samples, self.flow):
-            if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-                raise OptionError(
-                    f"train: {self.path} holds '{path.name}' but no run; choose another directory, so that "
-                    "nothing of yours is replaced"
-                )
-
-    def _refuse_what_no_run_wrote(self) -> None:
-        """Refuse to replace files that no run has written, as far as can be told."""
-        if list_checkpoints(self.checkpoints):
-            return
-        if not self.config.exists():
-            self._refuse_foreign()
-        elif not read_text(self.config, CONFIG_LIMIT).startswith(_MARK):
-            raise OptionError(
-                f"train: {self.config} was written by no run, and is not removed; choose another directory"
-            )
 
     def check_unchanged(self, new: RunConfig) -> None:
         """Check that a configuration trains what the run in this folder trains, if there is one.
 
         Raises:
-            OptionError: a value differs that a resumed run may not change.
-            CheckpointError: config.toml is damaged.
+            OptionError: a value differs that a resumed run may not change, or config.toml is damaged.
         """
         if not self.config.exists():
             return
-        before, after = self.read_config().flat(), new.flat()
-        differing = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-        changed = [key for key in differing if key not in MAY_CHANGE]
-        if after["training.steps"] < before["training.steps"]:
-            changed.append("training.steps")
+        before = self.read_config()
+        changed, steps = changed_values(before.flat(), new), (before.training.steps, new.training.steps)
+        if steps[1] < steps[0]:
+            changed.append("training.steps {} -> {}".format(*steps))
         if changed:
-            shown = ", ".join(f"{key} {before.get(key)!r} -> {after.get(key)!r}" for key in changed)
             raise OptionError(
-                f"train: {self.path} was trained with another configuration ({shown}); "
+                f"train: {self.path} was trained with another configuration ({', '.join(changed)}); "
                 "resume with the old values, or choose another directory"
             )
 
@@ -178,8 +172,8 @@ def new_run_folder(config: RunConfig, parent: Path = Path("runs")) -> Path:
     Two processes that ask at once get two folders, for each of them makes its own or goes on counting.
 
     Args:
-        config: resolved; only the names of its components count.
-        parent: made where it is missing.
+        config: the resolved configuration, whose components give the name.
+        parent: the folder of the runs; made if it is missing.
 
     Raises:
         CheckpointError: the folder cannot be made.
@@ -205,27 +199,20 @@ def clear_run(run: RunDirectory) -> None:
     Raises:
         CheckpointError: a checkpoint or the flow cannot be removed, or a folder is a link to another place.
     """
-    for folder in (run.flow, run.checkpoints, run.samples):
-        if folder.is_symlink():
-            raise CheckpointError(
-                f"train: {folder} is a link to another place, whose files are not removed; choose another "
-                "directory"
-            )
-    tell_cards("remove_card", run.flow)
-    beside = [path for path in run.flow.glob("*") if path.name != DESCRIPTION and not is_flow_file(path)]
-    if beside:
+    foreign = [folder for folder in (run.flow, run.checkpoints, run.samples) if folder.is_symlink()]
+    if not foreign:
+        tell_cards("remove_card", run.flow)
+        foreign = [path for path in run.flow.glob("*") if path.name != DESCRIPTION and not is_flow_file(path)]
+    if foreign:
         raise CheckpointError(
-            f"train: the run in {run.path} cannot be replaced: {beside[0]} was written by somebody else; "
-            "remove it, or choose another directory"
+            f"train: the run in {run.path} cannot be replaced: {foreign[0]} is a link to another place, or "
+            "was written by somebody else; remove it, or choose another directory"
         )
     remove_checkpoint(run.flow)
-    remove_unfinished(run.checkpoints)
     for _, checkpoint in list_checkpoints(run.checkpoints):
         remove_checkpoint(checkpoint)
     if run.samples.is_dir():
-        remove_files(
-            path for path in run.samples.iterdir() if PICTURE.fullmatch(path.name) or is_leftover(path)
-        )
+        remove_files(path for path in run.samples.iterdir() if PICTURE.fullmatch(path.name))
     for folder in (run.samples, run.checkpoints):
         with suppress(OSError):
             folder.rmdir()
@@ -238,7 +225,7 @@ def clear_run(run: RunDirectory) -> None:
 
 
 def _word(spec: str) -> str:
-    """The name in a spec string, or the stem of a path, as part of a file's name."""
+    """Return the name in a spec string, or the stem of a path, as part of a file's name."""
     name = spec.partition(":")[0]
     stem = Path(name).stem if "/" in name or "\\" in name or "." in name else name
     return re.sub(r"[^\w-]+", "-", stem).strip("-")[:LONGEST] or "data"
@@ -272,28 +259,26 @@ def git_commit(folder: Path) -> str | None:
 
 
 class RunInfo:
-    """The file info.json; None as its path writes nothing.
+    """The file info.json.
 
-    Keys: those of :func:`describe_machine`, ``started``, ``ended``, ``status`` (running, finished,
-    interrupted, diverged or failed), ``step``, ``prior_fit_seconds``, the measures of the start,
-    ``flow_digest`` of the flow that the run has saved, ``teacher`` where it is trained on the pairs of a
-    flow, and ``resumed``: one record for each time the run was taken up again.
+    Keys: those of :func:`describe_machine`, ``processes``, ``started``, ``ended``, ``status`` (running,
+    finished, interrupted, diverged or failed), ``step``, ``prior_fit_seconds`` and the measures of the start,
+    ``flow_digest`` of the flow that the run has saved, ``teacher`` if it is trained on the pairs of a flow,
+    and ``resumed``: one record for each time the run was resumed.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
 
-    def start(self, device: torch.device, step: int, fit_seconds: float | None, processes: int = 1) -> None:
-        """Note that a run starts, or goes on from ``step``."""
-        machine = {**describe_machine(device), "processes": processes}
-        values: dict[str, Any] = {"status": "running", "step": step}
+    def start(self, device: torch.device, step: int, processes: int = 1, **measures: Any) -> None:
+        """Note that a run starts with these measures, or goes on from ``step``."""
+        machine = {**describe_machine(device), "processes": processes, "started": now()}
         if step == 0:
-            values |= {**machine, "started": now(), "prior_fit_seconds": fit_seconds, "resumed": []}
+            own = {**machine, **measures, "resumed": []}
         else:
             before = self.read().get("resumed")
-            records = before if isinstance(before, list) else []
-            values["resumed"] = [*records, {"step": step, "started": now(), **machine}]
-        self.update(**values)
+            own = {"resumed": [*(before if isinstance(before, list) else []), {"step": step, **machine}]}
+        self.update(status="running", step=step, **own)
 
     def end(self, step: int, status: str, best: tuple[int, float] | None = None) -> None:
         """Note how and when the run ended, and at which step the validation loss was lowest."""
@@ -301,22 +286,21 @@ class RunInfo:
         self.update(status=status, step=step, ended=now(), **found)
 
     def read(self) -> dict[str, Any]:
-        """The file as a dictionary; empty where it is missing or not what was written."""
+        """Return the file as a dictionary, empty if it is missing or not what was written."""
         try:
-            return read_json(self._path) if self._path else {}
+            return read_json(self._path)
         except CheckpointError:
             return {}
 
     def update(self, **values: Any) -> None:
         """Set some keys and keep the others; the file is replaced in one move."""
-        if self._path is not None:
-            write_json(self._path, {**self.read(), **values})
+        write_json(self._path, {**self.read(), **values})
 
 
 def save_run_flow(flow: Flow, run: RunDirectory) -> None:
     """Save the flow of a run, whose digest info.json then has.
 
-    Whoever is killed in between leaves a flow that nothing is said of, as older versions do.
+    A process that is killed in between leaves a flow without a digest there, as older versions do.
 
     Raises:
         CheckpointError: a file cannot be written.
@@ -328,7 +312,7 @@ def save_run_flow(flow: Flow, run: RunDirectory) -> None:
 
 
 def now() -> str:
-    """The time in UTC, to the second."""
+    """Return the time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

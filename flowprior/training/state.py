@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from flowprior.data.base import data_facts
@@ -26,15 +25,10 @@ from flowprior.flow.readers import LABEL_NAMES, TEXT_ENCODER
 from flowprior.processes.group import Group
 from flowprior.registry.plugins import package_version
 from flowprior.storage.tensor_files import part_of
-from flowprior.training.checkpoints import (
-    Checkpoint,
-    load_latest,
-    read_checkpoint,
-    remove_unfinished,
-    save_checkpoint,
-)
+from flowprior.training.batches import Randomness
+from flowprior.training.checkpoints import list_checkpoints, read_checkpoint, save_checkpoint
 from flowprior.training.components import Components, times_and_weight
-from flowprior.training.config import BATCH, TrainingConfig, changed_values
+from flowprior.training.config import TrainingConfig, changed_values, flatten
 from flowprior.training.config_file import train_command
 from flowprior.training.run import package_commit
 
@@ -44,22 +38,23 @@ SHORT = (torch.bfloat16, torch.float16)
 
 
 class TrainingState:
-    """The weights, their average, optimiser, schedule, running means and the number of steps done.
+    """The weights, their average, optimiser, running means and the number of steps done.
 
     Args:
-        parts: of the run; ``parts.model`` is trained in place.
-        processes: that train together.
+        parts: the parts of the run; ``parts.model`` is trained in place.
+        processes: the processes that train together.
 
     Attributes:
         begun: when this process began the run, by ``time.monotonic``.
+        waited: seconds that this process waited for its pairs.
         best: step and validation loss of the averaged weights where it was lowest; None before the first.
     """
 
     def __init__(self, parts: Components, processes: Group | None = None) -> None:
-        self.begun = time.monotonic()
-        self.parts = parts
+        self.begun, self.waited = time.monotonic(), 0.0
+        self.parts, self.config = parts, parts.config.training
         self.processes = processes or Group()
-        self.config = parts.config.training
+        self.randomness = Randomness(self.config.seed, parts.device)
         self.step = 0
         self.saved: Path | None = None
         self.best: tuple[int, float] | None = None
@@ -67,13 +62,21 @@ class TrainingState:
         self.model = parts.model.train()
         self.ema = build_ema(self.model, self.config.ema)
         self.weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        self.optimizer = build_optimizer(self.model, self.config)
-        self.scheduler = build_scheduler(self.optimizer, self.config)
+        self.optimizer = torch.optim.AdamW(
+            self.weights,
+            lr=self.config.lr,
+            betas=(self.config.beta1, self.config.beta2),
+            weight_decay=self.config.weight_decay,
+            fused=True,
+        )
         self.means = RunningMean(parts.device)
         self.prediction = make_prediction(self.config.prediction, parts.prior, parts.coupling, parts.path)
         self.times, self.loss_weight = times_and_weight(self.config, self.prediction, parts.coupling)
         self.micro_batches = self.processes.size * self.config.accumulate
-        self.forward = self.processes.prepared(compiled_network(self.model, self.config.compile))
+        network: Any = self.model
+        if self.config.compile == "model":
+            network = torch.compile(self.model, dynamic=False, backend=BACKEND)
+        self.forward = self.processes.prepared(network)
 
     @property
     def own_parts(self) -> range:
@@ -91,7 +94,7 @@ class TrainingState:
         return self.ema.module.eval()
 
     def consider(self, loss: float) -> None:
-        """Take this step for the best one where its validation loss is the lowest yet."""
+        """Take this step for the best one if its validation loss is the lowest yet."""
         if self.best is None or loss < self.best[1]:
             self.best = (self.step, loss)
 
@@ -107,12 +110,12 @@ class TrainingState:
             "data": self._data_facts,
             "command": train_command(replace(parts.config, training=of_one_process), data.spec),
         }
-        if self.prior_was_given:
-            metadata[GIVEN_PRIOR] = True
-        if data.text_encoder is not None:
-            metadata[TEXT_ENCODER] = {"spec": data.text_encoder, "identity": data.text_encoder_identity}
-        if data.label_names is not None:
-            metadata[LABEL_NAMES] = {part: list(names) for part, names in data.label_names.items()}
+        encoder = {"spec": data.text_encoder, "identity": data.text_encoder_identity}
+        optional = {
+            GIVEN_PRIOR: self.prior_was_given,
+            TEXT_ENCODER: data.text_encoder is not None and encoder,
+            LABEL_NAMES: {part: list(names) for part, names in (data.label_names or {}).items()},
+        }
         return Flow(
             self.averaged,
             parts.prior,
@@ -122,7 +125,7 @@ class TrainingState:
             prediction=self.config.prediction,
             **parts.specs,
             **parts.encoder,
-            metadata=metadata,
+            metadata=metadata | {key: value for key, value in optional.items() if value},
         )
 
     def save(self, folder: Path) -> Path:
@@ -130,7 +133,7 @@ class TrainingState:
         training = {
             "optimizer": self.optimizer.state_dict(),
             "averaged": int(self.ema.n_averaged),
-            "means": self.means.state(),
+            "means": {"sums": self.means.sums.cpu(), "count": self.means.count},
             "data": self._data_size(),
             "micro_batches": self.micro_batches,
             "best": list(self.best) if self.best is not None else None,
@@ -140,59 +143,67 @@ class TrainingState:
         self.saved = save_checkpoint(folder, self.step, self.flow(), weights, training, keep, best)
         return self.saved
 
-    def resume(self, folder: Path, recover: bool = True) -> Path | None:
-        """Go on from the newest readable checkpoint below ``folder``; None where there is none.
+    def resume(self, folder: Path) -> Path | None:
+        """Go on from the newest readable checkpoint below ``folder`` and return it; None if there is none.
+
+        An unreadable one is skipped with a warning.
 
         Args:
             folder: RUN/checkpoints.
-            recover: first remove what a killed process left; only for the only writer.
 
         Raises:
             CheckpointError: none can be read, or they are of another model, prior, configuration or data set.
             OptionError: their steps were divided into another number of micro-batches.
         """
-        if recover:
-            remove_unfinished(folder)
-        self.saved = load_latest(folder, self._load)
-        return self.saved
+        broken: list[str] = []
+        for _, path in reversed(list_checkpoints(folder)):
+            try:
+                self._load(path)
+            except CheckpointError as error:
+                broken.append(f"{path.name}: {error}")
+                warnings.warn(f"checkpoint {path} is skipped: {error}", RuntimeWarning, stacklevel=2)
+            else:
+                self.saved = path
+                return path
+        if broken:
+            raise CheckpointError(
+                f"no checkpoint in {folder} can be read ({'; '.join(broken)}); remove the run and train again"
+            )
+        return None
 
     def _load(self, path: Path) -> None:
-        checkpoint = read_checkpoint(path)
-        size = checkpoint.training["data"]
-        if size != self._data_size():
+        description, averaged, weights, training = read_checkpoint(path)
+        if training["data"] != self._data_size():
             raise CheckpointError(
-                f"{path} was trained on data of size {size}, got {self._data_size()}; resume on the same data"
+                f"{path} was trained on data of size {training['data']}, got {self._data_size()}; resume on "
+                "the same data"
             )
-        config = checkpoint.description["metadata"].get("config", {})
-        if changed := changed_values(config, self.parts.config):  # parts without a name are not compared
+        config = description["metadata"].get("config", {})
+        if changed := changed_values(flatten(config), self.parts.config):
             raise CheckpointError(f"{path} was trained with another configuration ({', '.join(changed)})")
-        trained = checkpoint.training.get("micro_batches", 1)
-        if trained != self.micro_batches and self.config.pair_within != BATCH:  # whose pairs are others
+        trained = training.get("micro_batches", 1)
+        if trained != self.micro_batches:
             raise OptionError(
                 f"{path} was trained with {trained} micro-batches a step, got {self.micro_batches} "
                 f"({self.processes.size} processes × accumulate={self.config.accumulate}), and so with other "
                 "pairs; change one of them"
             )
         try:
-            self._restore(checkpoint)
+            load_plain(self.model, weights)
+            load_plain(self.ema.module, part_of(averaged, "model"))
+            self.optimizer.load_state_dict(training["optimizer"])
+            # Assigned, so that the prior keeps the dtype it was fitted in.
+            load_plain(self.parts.prior, part_of(averaged, "prior"), assign=True)
+            self.parts.prior.to(self.parts.device)
+            self.ema.n_averaged.fill_(training["averaged"])
+            self.means.sums.copy_(training["means"]["sums"])
+            self.means.count = int(training["means"]["count"])
+            best = training.get("best")  # of older versions: none
+            self.best = None if best is None else (int(best[0]), float(best[1]))
         except Exception as error:  # Whatever optimiser and model make of values that are not their own.
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointError(f"{path} does not fit this model and prior: {reason}") from error
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        training = checkpoint.training
-        load_plain(self.model, checkpoint.weights)
-        load_plain(self.ema.module, part_of(checkpoint.flow, "model"))
-        self.optimizer.load_state_dict(training["optimizer"])
-        # Assigned, so that the prior keeps the dtype it was fitted in.
-        load_plain(self.parts.prior, part_of(checkpoint.flow, "prior"), assign=True)
-        self.parts.prior.to(self.parts.device)
-        self.ema.n_averaged.fill_(training["averaged"])
-        self.means.load_state(training["means"])
         self.step = training["step"]
-        best = training.get("best")  # of older versions: none
-        self.best = None if best is None else (int(best[0]), float(best[1]))
-        self.scheduler = build_scheduler(self.optimizer, self.config, self.step)
 
     @cached_property
     def _data_facts(self) -> dict[str, Any]:
@@ -209,102 +220,34 @@ class RunningMean:
         self.sums = torch.zeros(2, dtype=torch.float32, device=device)
         self.count = 0
 
-    def add(self, loss: Tensor, norm: Tensor) -> None:
-        """Add one step's values, without waiting for the device."""
-        self.sums += torch.stack([loss.detach().float(), norm.detach().float()])
+    def add(self, values: Tensor) -> None:
+        """Add one step's values ``[2]``, without waiting for the device."""
+        self.sums += values
         self.count += 1
 
     def is_finite(self) -> bool:
         """Return True if every value since the last reset was finite; waits for the device."""
         return bool(torch.isfinite(self.sums).all())
 
-    def gather(self, processes: Group) -> None:
-        """Go on from the means over all processes, on each of them."""
-        self.sums.copy_(processes.mean(self.sums))
-
-    def tensor(self) -> Tensor:
-        """Return the means of the loss and the gradient norm ``[2]``, NaN before the first value."""
-        return self.sums / (self.count or float("nan"))
-
-    def reset(self) -> None:
-        """Start over."""
+    def take(self) -> list[float]:
+        """Return the means of loss and gradient norm, and start over."""
+        means = (self.sums / self.count).tolist()
         self.sums.zero_()
         self.count = 0
-
-    def state(self) -> dict[str, Any]:
-        """Return the values for a checkpoint between two log lines."""
-        return {"sums": self.sums.cpu(), "count": self.count}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state`."""
-        self.sums.copy_(state["sums"])
-        self.count = int(state["count"])
+        return means
 
 
-def compiled_network(model: nn.Module, what: str) -> nn.Module:
-    """Return ``model``, or its compiled forward pass on the same weights, as ``what`` says."""
-    if what == "none":
-        return model
-    return cast("nn.Module", torch.compile(model, fullgraph=True, dynamic=False, backend=BACKEND))
+def learning_rate(step: int, config: TrainingConfig) -> float:
+    """Return the learning rate at ``step`` (from 0): linear warm-up to ``lr``, then a cosine to ``final_lr``.
 
-
-@contextmanager
-def compiling(what: str) -> Iterator[None]:
-    """Give errors of ``torch.compile`` in one line, around a call of what is compiled.
-
-    Raises:
-        OptionError: no whole graph can be made of it, or there is no compiler.
-    """
-    if what == "none":
-        yield
-        return
-    from torch._dynamo.exc import TorchDynamoException
-    from torch._inductor.exc import InductorError
-
-    try:
-        yield
-    except (TorchDynamoException, InductorError) as error:
-        reason = " ".join((str(error).strip().splitlines() or [type(error).__name__])[0].split())
-        raise OptionError(
-            f"training.compile={what}: torch.compile cannot make one graph of it ({reason}); "
-            f"choose compile=none"
-        ) from error
-
-
-def learning_rate_factor(step: int, config: TrainingConfig) -> float:
-    """Return the share of ``config.lr`` at ``step`` (from 0): linear warm-up, then a cosine to ``final_lr``.
-
-    Warm-up step s uses (s + 1) / warmup; with w warm-up steps of S, step s ≥ w uses
-    f + (1 − f) (1 + cos(π (s − w) / (S − 1 − w))) / 2, so the last step uses exactly f.
+    Warm-up step s uses the share (s + 1) / warmup of ``lr``; with w warm-up steps of S, step s ≥ w uses
+    f + (1 − f) (1 + cos(π (s − w) / (S − 1 − w))) / 2, so the last step uses exactly f = ``final_lr``.
     """
     warmup = min(config.warmup, config.steps // 2)
     if step < warmup:
-        return (step + 1) / warmup
+        return config.lr * ((step + 1) / warmup)
     progress = min(1.0, (step - warmup) / max(1, config.steps - 1 - warmup))
-    return config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * progress)) / 2
-
-
-def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """Build AdamW over the weights that want a gradient, fused where torch offers it."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    fused = all(parameter.device.type in ("cpu", "cuda") for parameter in trained)
-    return torch.optim.AdamW(
-        trained,
-        lr=config.lr,
-        betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay,
-        fused=fused,
-    )
-
-
-def build_scheduler(optimizer: torch.optim.Optimizer, config: TrainingConfig, step: int = 0) -> LambdaLR:
-    """The schedule, standing at ``step``; it has no other state."""
-    return LambdaLR(optimizer, lambda s: learning_rate_factor(s, config), last_epoch=step - 1)
-
-
-def ema_decay(highest: float, updates: int) -> float:
-    """Return the decay after n updates, min(highest, (1 + n) / (10 + n)): the first weights are forgotten."""
-    return min(highest, (1 + updates) / (10 + updates))
+    return config.lr * (config.final_lr + (1 - config.final_lr) * (1 + math.cos(math.pi * progress)) / 2)
 
 
 def build_ema(model: nn.Module, highest: float) -> AveragedModel:
@@ -315,7 +258,8 @@ def build_ema(model: nn.Module, highest: float) -> AveragedModel:
 
     def blend(averages: Sequence[Tensor], weights: Sequence[Tensor], _: Tensor | int) -> None:
         # The count is read from the CPU; the argument is on the GPU, and reading it would wait for the step.
-        decay = ema_decay(highest, int(ema.n_averaged))
+        updates = int(ema.n_averaged)
+        decay = min(highest, (1 + updates) / (10 + updates))  # a ramp that forgets the first weights
         same = [weight.to(average.dtype) for average, weight in zip(averages, weights, strict=True)]
         torch._foreach_lerp_(list(averages), same, 1 - decay)
 

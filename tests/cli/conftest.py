@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
-import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -71,40 +66,6 @@ def drawn(run: Path, file: Path, *options: str | Path) -> dict[str, np.ndarray]:
 def call() -> Call:
     """The command line."""
     return call_app
-
-
-LISTING = """
-import json, sys
-from flowprior.cli import main
-try:
-    main(["list", "--json"])
-except SystemExit as stop:
-    assert not stop.code
-print(json.dumps({"torch": "torch" in sys.modules}), file=sys.stderr)
-"""
-
-
-@dataclass(frozen=True)
-class FirstList:
-    """A process that lists all components where none was listed before."""
-
-    cache: Path
-    out: str
-    noted: dict[str, Any]
-
-
-def list_in(cache: Path) -> FirstList:
-    """List all components in a process of its own, on this cache."""
-    environment = {**os.environ, "FLOWPRIOR_CACHE": str(cache)}
-    command = [sys.executable, "-c", LISTING]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    return FirstList(cache, done.stdout, json.loads(done.stderr))
-
-
-@pytest.fixture(scope="session")
-def first_list(tmp_path_factory: pytest.TempPathFactory) -> FirstList:
-    """What the first list is, and the cache that it leaves; not to be written to."""
-    return list_in(tmp_path_factory.mktemp("listed"))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
@@ -12,7 +11,6 @@ import typer.main
 import typer.testing
 
 from flowprior.cli.app import app
-from flowprior.cli.catalogue import completing, names_of
 from tests.cli.conftest import Call
 
 PROGRAM = """
@@ -67,21 +65,6 @@ def test_what_was_begun_is_completed(begun: dict[str, list[str]], line: str, exp
     assert begun[line] == expected
 
 
-def test_a_word_that_stands_for_a_component_is_completed_too() -> None:
-    assert completing("couplings", "auto")("") == ["auto", *names_of("couplings")]
-
-
-def test_the_module_answers_a_shell() -> None:
-    words = {
-        "_FLOWPRIOR_COMPLETE": "complete_bash",
-        "COMP_WORDS": "flowprior train --prior gm",
-        "COMP_CWORD": "3",
-    }
-    command = [sys.executable, "-m", "flowprior"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **words})
-    assert answer.stdout.split() == ["gmm"]
-
-
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_script_of_a_shell_is_shown(call: Call, shell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
@@ -93,9 +76,10 @@ def test_the_script_of_a_shell_is_shown(call: Call, shell: str, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("arguments", [["-h"], ["train", "-h"], ["list", "-h"]])
-def test_h_is_help(call: Call, arguments: list[str]) -> None:
+def test_h_is_help_and_capital_v_the_version(call: Call, arguments: list[str]) -> None:
     answer = call(*arguments)
     assert (answer.code, "Usage: " in answer.out) == (0, True)
+    assert call("-V").out == call("--version").out
 
 
 @pytest.mark.parametrize("name", ["train", "sample", "evaluate", "compare"])
@@ -104,7 +88,3 @@ def test_the_help_of_a_command_with_many_options_has_them_in_groups(name: str) -
     options = [own for own in found if own.param_type_name == "option" and own.name not in ("json", "help")]
     assert [own.name for own in options if not own.rich_help_panel] == []  # type: ignore[union-attr]
     assert len({own.rich_help_panel for own in options}) == 3  # type: ignore[union-attr]
-
-
-def test_capital_v_is_the_version(call: Call) -> None:
-    assert call("-V").out == call("--version").out

@@ -32,16 +32,3 @@ def test_every_sampler_spends_exactly_what_it_is_given(
     assert answer.code == 0, answer.err
     assert json.loads(answer.out)["nfe"] == 5
     assert target.is_file()
-
-
-def test_the_samplers_refuse_a_flow_they_are_not_valid_for(call: Call, run: Path, tmp_path: Path) -> None:
-    answer = call("sample", run, "--sampler", "ancestral", "--out", tmp_path / "x.npz")
-    assert answer.code == 2
-    assert "sampler 'ancestral' is only valid on a path with α² + σ² = 1" in " ".join(answer.err.split())
-
-
-def test_epsilon_on_a_path_it_is_not_valid_for(call: Call, tmp_path: Path) -> None:
-    answer = call("train", *PARTS, "--set", "training.prediction=epsilon", "--out", tmp_path / "run", *SHORT)
-    assert answer.code == 2
-    assert "prediction 'epsilon' needs a path" in " ".join(answer.err.split())
-    assert not (tmp_path / "run").exists()

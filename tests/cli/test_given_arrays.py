@@ -33,9 +33,8 @@ def write(path: Path, values: np.ndarray) -> Path:
     return path
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_each_row_is_asked_for_as_often_as_said(run, series, tmp_path, dtype):
-    file = write(tmp_path / "before.npy", series[:4, :, :9].numpy().astype(dtype))
+def test_each_row_is_asked_for_as_often_as_said(run, series, tmp_path):
+    file = write(tmp_path / "before.npy", series[:4, :, :9].numpy().astype(np.float64))
     out = tmp_path / "ahead.npz"
     succeed("sample", run, "--cond", file, "--count", "5", "--nfe", "2", "--out", out)
     written = np.load(out)
@@ -61,17 +60,11 @@ def test_other_arrays_are_refused_in_one_line(run, tmp_path, values, message):
     assert len(found.err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [(b"hello", "holds no array"), (b"PK\x03\x04", "holds no array"), (None, "no file")],
-)
-def test_files_that_hold_none_are_refused(run, tmp_path, text, message):
-    path = tmp_path / "x.npy"
-    if text is not None:
-        path.write_bytes(text)
-    found = call_app("sample", run, "--cond", path, "--out", tmp_path / "y.npz")
-    assert found.code == 2
-    assert message in found.err
+def test_files_that_hold_none_are_refused(run, tmp_path):
+    (tmp_path / "x.npy").write_bytes(b"hello")
+    for name, message in {"x": "holds no array", "gone": "no file"}.items():
+        found = call_app("sample", run, "--cond", tmp_path / f"{name}.npy", "--out", tmp_path / "y.npz")
+        assert (found.code, message in found.err) == (2, True)
 
 
 def test_a_run_of_series_says_how_it_is_asked(run, tmp_path):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import typer
@@ -13,43 +14,35 @@ from typer.core import TyperCommand
 
 from flowprior.cli import app
 from flowprior.cli.commands import Commands
-from tests.cli.conftest import SHORT, Call
+from flowprior.errors import CouplingError
+from tests.cli.conftest import SHORT, Answer, Call
 
 Arguments = list[str | Path]
 DESIGN = ["--data", "digits", "--prior", "gaussian", "--coupling", "condot", "--model", "mlp:width=8"]
 
 
-def trains(run: Path, folder: Path) -> Arguments:
-    return ["train", *DESIGN, "--steps", "2", *SHORT, "--out", folder / "new"]
-
-
-def samples(run: Path, folder: Path) -> Arguments:
-    return ["sample", run, "--nfe", "1", "--out", folder / "samples.npz"]
-
-
-def evaluates(run: Path, folder: Path) -> Arguments:
-    return ["evaluate", run, "--nfe", "0", "--samples", "20", "--metrics", "w2"]
-
-
-def compares(run: Path, folder: Path) -> Arguments:
-    sizes = ["--seeds", "1", "--steps", "2", "--samples", "20", "--nfe", "0", "--set", "curve.points=0"]
-    sizes += ["--set", "evaluation.metrics=['fid']"]
-    return ["compare", *DESIGN, *sizes, *SHORT, "--out", folder / "compared"]
-
-
-def inspects(run: Path, folder: Path) -> Arguments:
-    return ["inspect", "--prior", "gaussian", "--examples", "300", "--steps", "1", "--no-suggest"]
-
-
-LONG = {
-    "train": trains,
-    "sample": samples,
-    "evaluate": evaluates,
-    "compare": compares,
-    "inspect": inspects,
+GRID = ["--seeds", "1", "--steps", "2", "--samples", "20", "--nfe", "0", "--set", "curve.points=0"]
+GRID += ["--set", "evaluation.metrics=['fid']", *DESIGN, *SHORT]
+LONG: dict[str, Arguments] = {
+    "train": [*DESIGN, "--steps", "2", *SHORT, "--out", "new"],
+    "sample": ["RUN", "--nfe", "1", "--out", "samples.npz"],
+    "evaluate": ["RUN", "--nfe", "0", "--samples", "20", "--metrics", "w2"],
+    "compare": [*GRID, "--out", "compared"],
+    "inspect": ["--prior", "gaussian", "--examples", "300", "--steps", "1"],
 }
 AT_ONCE = {"list", "info"}
-each_command = pytest.mark.parametrize("arguments", LONG.values(), ids=LONG)
+each_command = pytest.mark.parametrize("name", LONG)
+
+
+@pytest.fixture
+def called(call: Call, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+    """A function that runs a command with the arguments of :data:`LONG`, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def of_name(name: str, *options: str) -> Answer:
+        return call(name, *(run if word == "RUN" else word for word in LONG[name]), *options)
+
+    return of_name
 
 
 @pytest.fixture
@@ -70,18 +63,18 @@ def takes_json(command: TyperCommand) -> bool:
 
 @each_command
 def test_with_json_a_terminal_sees_nothing_else(
-    arguments: Callable[[Path, Path], Arguments], terminal: None, call: Call, run: Path, tmp_path: Path
+    name: str, terminal: None, called: Callable[..., Answer]
 ) -> None:
-    answer = call(*arguments(run, tmp_path), "--json")
+    answer = called(name, "--json")
     assert (answer.code, answer.err) == (0, "")
     assert isinstance(json.loads(answer.out), dict)
 
 
 @each_command
 def test_without_it_a_terminal_sees_progress_on_stderr_alone(
-    arguments: Callable[[Path, Path], Arguments], terminal: None, call: Call, run: Path, tmp_path: Path
+    name: str, terminal: None, called: Callable[..., Answer]
 ) -> None:
-    answer = call(*arguments(run, tmp_path))
+    answer = called(name)
     assert answer.code == 0, answer.err
     assert (" [00:" in answer.err, " [00:" in answer.out.split("\n")[0]) == (True, False)
 
@@ -93,21 +86,18 @@ def test_what_answers_at_once_prints_json_alone(name: str, call: Call) -> None:
     assert json.loads(answer.out)
 
 
-def test_what_fails_beside_json_is_said(call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flowprior.errors import CouplingError
-    from flowprior.study import running
-
-    def failing(*_: object) -> None:
-        raise CouplingError("no plan")
-
-    monkeypatch.setattr(running, "complete_run", failing)
-    answer = call(*compares(tmp_path, tmp_path), "--json")
+def test_what_fails_beside_json_is_said(
+    called: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = Mock(side_effect=CouplingError("no plan"))
+    monkeypatch.setattr("flowprior.study.running.complete_run", failing)
+    answer = called("compare", "--json")
     assert (answer.code, json.loads(answer.out)["failed"]) == (1, 1)
     assert answer.err.splitlines() == ["failed gaussian + condot, seed 0: no plan"]
 
 
 def test_an_option_after_json_that_is_refused_leaves_the_next_command_its_progress(
-    terminal: None, call: Call, run: Path, tmp_path: Path
+    terminal: None, called: Callable[..., Answer]
 ) -> None:
-    assert call(*samples(run, tmp_path), "--json", "--seed", "-1").code == 2
-    assert " [00:" in call(*samples(run, tmp_path)).err
+    assert called("sample", "--json", "--seed", "-1").code == 2
+    assert " [00:" in called("sample").err

@@ -80,7 +80,5 @@ def test_help_and_version_start_without_torch() -> None:
 
 
 def test_the_public_names_are_there() -> None:
-    for name in flowprior.__all__:
-        getattr(flowprior, name)
-    assert set(flowprior.__all__) <= set(dir(flowprior))
+    assert all(hasattr(flowprior, name) for name in flowprior.__all__)
     assert not hasattr(flowprior, "nothing")

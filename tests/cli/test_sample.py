@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from flowprior.cli.samples_file import save_samples
+from flowprior.cli.conditions import SampleRequest
+from flowprior.cli.samples_file import save_samples, title_of
 from flowprior.data import load_data
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
@@ -59,32 +60,31 @@ def test_json_reports_what_was_spent(call: Call, run: Path, tmp_path: Path) -> N
     assert torch.load(tmp_path / "s.pt", weights_only=True)["x"].shape == (3, 1, 8, 8)
 
 
-def test_a_saved_flow_and_a_run_cut_short_will_do(call: Call, run: Path, tmp_path: Path) -> None:
-    cut = tmp_path / "cut"
-    shutil.copytree(run, cut)
-    shutil.rmtree(cut / "flow")
+@pytest.fixture
+def cut(run: Path, tmp_path: Path) -> Path:
+    """The run as it is before its flow is written."""
+    shutil.copytree(run, tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "flow")
+    return tmp_path / "cut"
+
+
+def test_a_saved_flow_and_a_run_cut_short_will_do(run: Path, cut: Path, tmp_path: Path) -> None:
     options = ["--cond", "3", "--count", "2", "--nfe", "1"]
-    whole = drawn(run, tmp_path / "a.npz", *options)["x"]
-    for index, place in enumerate((run / "flow", cut)):
-        assert np.array_equal(drawn(place, tmp_path / f"{index}.npz", *options)["x"], whole)
+    whole, *others = (drawn(place, tmp_path / "s.npz", *options)["x"] for place in (run, run / "flow", cut))
+    assert all(np.array_equal(other, whole) for other in others)
 
 
-@pytest.mark.parametrize("command", ["sample", "evaluate"])
-def test_an_unfinished_run_is_named_in_one_line(call: Call, run: Path, tmp_path: Path, command: str) -> None:
-    cut = tmp_path / "cut"
-    shutil.copytree(run, cut)
-    shutil.rmtree(cut / "flow")
+def test_an_unfinished_run_is_named_in_one_line(call: Call, run: Path, cut: Path, tmp_path: Path) -> None:
     info = json.loads((cut / "info.json").read_text())
     (cut / "info.json").write_text(json.dumps({**info, "status": "interrupted", "step": 12}))
-    options = {"sample": ["--out", tmp_path / "s.npz"], "evaluate": ["--samples", "20"]}[command]
-    answer = call(command, cut, "--nfe", "1", *options)
+    answer = call("sample", cut, "--nfe", "1", "--out", tmp_path / "s.npz")
     assert answer.code == 0, answer.err
     said = [line for line in answer.err.splitlines() if "unfinished" in line]
     assert said == [
         f"flowprior: warning: the run {cut} is unfinished (interrupted at step 12): its newest checkpoint, "
         "of step 12, is used"
     ]
-    assert "unfinished" not in call(command, run, "--nfe", "1", *options).err
+    assert "unfinished" not in call("sample", run, "--nfe", "1", "--out", tmp_path / "s.npz").err
 
 
 def test_a_flow_without_condition(call: Call, tmp_path: Path) -> None:
@@ -102,9 +102,10 @@ def test_a_flow_without_condition(call: Call, tmp_path: Path) -> None:
         *SHORT,
     )
     assert drawn(tmp_path / "r", tmp_path / "s.npz")["x"].shape == (64, 2)
-    assert drawn(tmp_path / "r", tmp_path / "s.npz", "--count", "5")["x"].shape == (5, 2)
+    found = drawn(tmp_path / "r", tmp_path / "s.npz", "--count", "5")
+    assert {name: x.shape for name, x in found.items()} == {"x": (5, 2)}
     answer = call("sample", tmp_path / "r", "--cond", "1", "--out", tmp_path / "s.npz")
-    assert (answer.code, "no condition" in answer.err) == (2, True)
+    assert (answer.code, "--cond='1' is not possible: this flow's condition is" in answer.err) == (2, True)
 
 
 def test_the_temperature_is_passed_on_and_written_down(call: Call, run: Path, tmp_path: Path) -> None:
@@ -124,26 +125,17 @@ def test_the_temperature_is_passed_on_and_written_down(call: Call, run: Path, tm
 
 
 @pytest.mark.parametrize(
-    ("options", "title"),
+    ("settings", "nfe", "title"),
     [
-        (["--guidance", "2"], "guided: 2 evaluations, euler, guidance 2"),
-        (["--prior-guidance", "1.5"], "guided: 2 evaluations, euler, prior guidance 1.5"),
-        (
-            ["--guidance", "3", "--temperature", "0.5", "--prior-guidance", "1.25"],
-            "guided: 2 evaluations, euler, temperature 0.5, prior guidance 1.25, guidance 3",
-        ),
-        (["--nfe", "0", "--guidance", "2"], "guided: the prior alone"),
-        ([], "guided: 2 evaluations, euler"),
+        ({}, 2, "2 evaluations, euler"),
+        ({"prior_guidance": 1.5}, 1, "1 evaluation, euler, prior guidance 1.5"),
+        ({"temperature": 0.5, "guidance": 3.0}, 2, "2 evaluations, euler, temperature 0.5, guidance 3"),
+        ({"guidance": 2.0}, 0, "the prior alone"),
     ],
 )
-def test_a_title_says_the_guidance(
-    options: list[str], title: str, call: Call, guided_run: Path, tmp_path: Path
-) -> None:
-    file = tmp_path / "g.svg"
-    parts = ["--cond", "3,4", "--n", "2", "--nfe", "2", "--sampler", "euler", "--out", file]
-    answer = call("sample", guided_run, *parts, *options)
-    assert answer.code == 0, answer.err
-    assert re.search(f">\\s*{re.escape(title)}\\s*</text>", file.read_text(encoding="utf-8"))
+def test_a_title_says_what_was_changed(settings: dict[str, Any], nfe: int, title: str) -> None:
+    usual = {"sampler": "euler", "temperature": None, "prior_guidance": None, "guidance": 1.0}
+    assert title_of("run", SampleRequest(None), nfe, usual | settings) == f"run: {title}"
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".pt"])
@@ -156,12 +148,6 @@ def test_arrays_read_back_as_a_data_set(tmp_path: Path, generator: torch.Generat
     assert torch.equal(read, x)
     assert labels is not None
     assert torch.equal(labels, cond)
-
-
-def test_samples_without_condition_hold_none(tmp_path: Path) -> None:
-    save_samples(tmp_path / "s.npz", torch.zeros(3, 2))
-    with np.load(tmp_path / "s.npz") as stored:
-        assert stored.files == ["x"]
 
 
 def test_other_files_are_refused_before_anything_is_written(tmp_path: Path) -> None:

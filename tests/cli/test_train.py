@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from flowprior.storage.lock import FolderLock
 from flowprior.training import RunConfig, TrainingConfig
 from tests.cli.conftest import SHORT, Call
 from tests.flow_folder import weights_of
-from tests.training.test_components import DEFAULTS, X
 
 SMALL = ["--model", "mlp:width=16,depth=1", *SHORT]
 
@@ -38,11 +38,14 @@ def test_options_and_set_win_over_the_file(call: Call, tmp_path: Path) -> None:
     file, out = tmp_path / "run.toml", tmp_path / "run"
     file.write_text('prior = "gaussian"\ncoupling = "ot"\n[training]\nsteps = 9\nseed = 8\nlr = 0.25\n')
     overrides = ["--set", "training.seed=5", "--set", "coupling=condot"]
-    answer = call("train", "--out", out, "--config", file, *overrides, "--steps", "3", *SMALL)
+    own = ["--prediction", "velocity"]
+    answer = call("train", "--out", out, "--config", file, *overrides, "--steps", "3", *own, *SMALL)
     assert answer.code == 0, answer.err
     found = config(out)
     assert (found["prior"], found["coupling"]) == ("gaussian", "condot")
-    assert [found["training"][key] for key in ("steps", "seed", "lr")] == [3, 5, 0.25]
+    assert "3 steps are short for training.warmup=2: the learning rate rises over" in answer.err
+    expected = {"steps": 3, "seed": 5, "lr": 0.25, "prediction": "velocity", "device": "cpu"}
+    assert expected.items() <= found["training"].items()
 
 
 def test_the_help_tells_the_defaults(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,21 +54,6 @@ def test_the_help_tells_the_defaults(call: Call, monkeypatch: pytest.MonkeyPatch
     training, run = TrainingConfig(), RunConfig()
     for default in (training.steps, training.batch_size, training.lr, run.data, run.prior, run.path):
         assert f"; {default} by default" in said
-
-
-def test_what_is_set_most_has_options_of_its_own(call: Call, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    own = ["--lr", "0.25", "--batch-size", "8", "--prediction", "velocity", "--device", "cpu"]
-    parts = ["--prior", "gaussian", "--steps", "2", "--model", "mlp:width=8,depth=1"]
-    answer = call("train", "--out", out, *own, *parts)
-    assert answer.code == 0, answer.err
-    found = config(out)["training"]
-    assert [found[key] for key in ("lr", "batch_size", "prediction", "device")] == [
-        0.25,
-        8,
-        "velocity",
-        "cpu",
-    ]
 
 
 def test_it_ends_by_saying_where_the_picture_is_and_what_to_type_next(call: Call, tmp_path: Path) -> None:
@@ -81,16 +69,6 @@ def test_it_ends_by_saying_where_the_picture_is_and_what_to_type_next(call: Call
     assert json.loads(again.out)["picture"] == str(picture)
 
 
-def test_a_run_too_short_for_its_warm_up_says_so_in_one_line(call: Call, tmp_path: Path) -> None:
-    said = "6 steps are short for training.warmup=5: the learning rate rises over the first 3"
-    parts = ["--prior", "gaussian", "--steps", "6", *SMALL, "--set", "training.warmup=5"]
-    answer = call("train", "--out", tmp_path / "short", *parts)
-    (line,) = (line for line in answer.err.splitlines() if "warmup" in line)
-    assert line.startswith(said)
-    answer = call("train", "--out", tmp_path / "long", *parts, "--set", "training.warmup=3")
-    assert "warmup" not in answer.err
-
-
 def test_resume_goes_on_with_the_runs_own_configuration(call: Call, tmp_path: Path) -> None:
     halves, whole = tmp_path / "halves", tmp_path / "whole"
     options = ["--data", "eight-modes:n=200", "--prior", "gaussian", "--seed", "3", *SMALL]
@@ -98,38 +76,29 @@ def test_resume_goes_on_with_the_runs_own_configuration(call: Call, tmp_path: Pa
     call("train", "--out", whole, *options, "--steps", "6", "--set", "training.checkpoint_every=3")
     call("train", "--out", halves, *options, "--steps", "6", "--set", "training.checkpoint_every=3")
     for name in ("checkpoints/step-000006", "flow"):
-        _remove(halves / name)
+        shutil.rmtree(halves / name)
     answer = call("train", "--out", halves, "--resume")
     assert answer.code == 0, answer.err
     first, second = (weights_of(path / "flow") for path in (whole, halves))
     assert first.read_bytes() == second.read_bytes()
 
 
-@pytest.mark.parametrize("logged", [True, False])
-def test_resuming_a_finished_run_shows_the_last_loss_or_none(
-    call: Call, tmp_path: Path, logged: bool
-) -> None:
+def test_resuming_a_finished_run_without_its_log_shows_no_loss(call: Call, tmp_path: Path) -> None:
     out = tmp_path / "run"
     call("train", "--out", out, "--data", "eight-modes:n=200", "--prior", "gaussian", "--steps", "2", *SMALL)
-    if not logged:
-        (out / "metrics.jsonl").unlink()
+    (out / "metrics.jsonl").unlink()
     answer = call("train", "--out", out, "--resume")
     assert answer.code == 0, answer.err
-    assert "nan" not in answer.out + answer.err
-    assert ("step 2, loss " in answer.out) is logged
-    assert "None" not in answer.out
+    assert not {"nan", "None", "loss"} & set(answer.out.split())
 
 
-@pytest.mark.parametrize("path", ["{}", "arrays:path={},test_fraction=0.2"])
-def test_data_may_be_a_path(call: Call, tmp_path: Path, path: str) -> None:
-    import numpy as np
-
+def test_data_may_be_a_path(call: Call, tmp_path: Path) -> None:
     file = tmp_path / "points.npz"
     np.savez(file, x=np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32), y=np.arange(60) % 3)
     answer = call(
         "train",
         "--data",
-        path.format(file),
+        file,
         "--prior",
         "gmm",
         "--out",
@@ -178,28 +147,6 @@ def test_resume_wants_to_know_which_run(call: Call, tmp_path: Path) -> None:
     (out / "config.toml").unlink()
     answer = call("train", "--resume", "--out", out)
     assert (answer.code, "config.toml is missing" in answer.err) == (2, True)
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder)
-
-
-@pytest.mark.parametrize("kind", DEFAULTS)
-def test_the_default_design_follows_the_condition(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    cond, *taken = DEFAULTS[kind]
-    arrays = {"x": X.numpy()} if cond is None else {"x": X.numpy(), "cond": cond.numpy()}
-    np.savez(tmp_path / "own.npz", **arrays)
-    monkeypatch.chdir(tmp_path)
-    answer = call("train", "--data", "own.npz", *SMALL)
-    assert answer.code == 0, answer.err
-    (run,) = (tmp_path / "runs").iterdir()
-    found = config(run)
-    assert [found["data"], found["prior"], found["coupling"]] == ["own.npz", *taken[:2]]
-    assert "prior {}, coupling {}, prediction {}".format(*taken) in answer.err
 
 
 def test_a_run_that_another_process_trains_is_refused_in_one_line(call: Call, tmp_path: Path) -> None:

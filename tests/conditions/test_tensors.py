@@ -10,7 +10,6 @@ from flowprior import Flow, Prior, train
 from flowprior.conditions import Condition, Parts
 from flowprior.conditions.rows import embeddings_in, flat, numbers_in
 from flowprior.conditions.values import kind_of
-from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.data.base import as_data, data_digest
 from flowprior.errors import InputError, OptionError
@@ -107,17 +106,6 @@ def test_a_flow_is_trained_sampled_and_saved(tmp_path, model):
     assert torch.isfinite(flow.log_prob(pictures()[0][:2], cond[:2])).all()
 
 
-def test_what_suits_such_a_prior_is_taken_where_nothing_is_named():
-    flow = train(
-        pictures(),
-        prior="learned-mean:covariance=diagonal,steps=2,hidden=32,depth=1",
-        model="unet:widths=8-16,patch=1",
-        **SHORT,
-    )
-    assert flow.coupling.name == "condot"
-    assert flow.prediction == "residual"
-
-
 def test_the_unet_sees_where_in_the_condition_something_is():
     model = build_model("unet:widths=8-16,patch=1", torch.Size([1, 4, 4]), PICTURES)
     torch.manual_seed(0)
@@ -131,15 +119,6 @@ def test_the_unet_sees_where_in_the_condition_something_is():
         model(x, t, None)
 
 
-def test_a_picture_and_a_label_are_read_together():
-    x, cond = pictures()
-    labels = torch.arange(COUNT) % 3
-    condition = Condition.of(Parts({"picture": cond, "label": labels}))
-    model = build_model("unet:widths=8-16,patch=1", torch.Size([1, 4, 4]), condition)
-    out = model(x, torch.zeros(COUNT), Parts({"picture": cond, "label": labels}))
-    assert out.shape == x.shape
-
-
 def test_diffusers_refuse_a_picture_in_one_line():
     with pytest.raises(OptionError, match="use model 'unet'"):
         build_model("diffusers:widths=8", torch.Size([1, 4, 4]), PICTURES)
@@ -151,13 +130,6 @@ def test_priors_of_embeddings_take_a_tensor_by_its_numbers():
     own = Prior.create("kernel-mean").fit((x, cond), generator=generator)
     rows = Prior.create("kernel-mean").fit((x, cond.flatten(1)), generator=generator)
     assert torch.equal(own.mean(cond[:4]), rows.mean(cond[:4].flatten(1)))
-
-
-def test_ot_prefers_near_pictures():
-    x, cond = pictures()
-    own = Coupling.create("ot").pair(x.flip(0), x, cond)
-    rows = Coupling.create("ot").pair(x.flip(0), x, cond.flatten(1))
-    assert own.tolist() == rows.tolist()
 
 
 def test_changing_shapes_are_refused_while_fitting():

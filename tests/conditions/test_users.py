@@ -6,20 +6,17 @@ import pytest
 import torch
 
 from flowprior import Flow, evaluate
-from flowprior.cli.options import parse_conditions
 from flowprior.cli.samples_file import save_samples
 from flowprior.conditions import Condition, Parts
-from flowprior.conditions.rows import equal, rows
 from flowprior.couplings import Coupling
-from flowprior.data import Subset, TensorData
+from flowprior.data import TensorData
 from flowprior.data.base import as_data
-from flowprior.data.splits import split_validation
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import InputError
 from flowprior.inspection import inspect_priors
 from flowprior.models import build_model
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from tests.conditions.test_flows import COUNT, conditions, points
+from tests.conditions.test_flows import conditions, points
 from tests.expected_warnings import FEW_REFERENCES
 
 COND = Parts(conditions())
@@ -57,26 +54,8 @@ def test_samples_are_written_with_their_parts_and_read_as_data(suffix, tmp_path)
     stored = as_data(path)
     assert stored.condition == Condition.of(COND)
     assert isinstance(cond, Parts)
-    save_samples(tmp_path / "points.png", points(), COND)
-    assert (tmp_path / "points.png").stat().st_size > 1000
-
-
-def test_splits_keep_the_parts_of_their_rows(data):
-    train, held = split_validation(data, 8)
-    assert isinstance(held, Subset)
-    assert (len(train), len(held)) == (COUNT - 8, 8)
-    _, cond = held.batch(torch.arange(8))
-    assert equal(cond, rows(COND, held.indices))
-    assert train.condition == data.condition
 
 
 def test_a_prior_is_inspected_on_parts(data):
-    found = inspect_priors(data, ["gmm"], ["condot", "ot"], steps=1, suggestion=True)
+    found = inspect_priors(data, ["gmm"], ["condot", "ot"], steps=1)
     assert len(found.pairings) == 2
-    assert found.suggestion is None, "mixtures are suggested for labels"
-
-
-def test_the_command_line_says_what_the_condition_is():
-    with pytest.raises(OptionError, match=r"condition is parts caption: .*call flow.sample") as caught:
-        parse_conditions("3", Condition.of(COND), None)
-    assert "\n" not in str(caught.value)

@@ -49,18 +49,6 @@ def test_a_large_batch_takes_it_and_pairs_nearer_than_chance(generator, monkeypa
     assert least < cost < 0.2 * apart
 
 
-def test_draws_are_those_of_the_generator(generator):
-    plan = LargePlan.of(rows(50, generator), rows(50, generator), REG)
-    one, other = (plan.draw(torch.Generator().manual_seed(1)) for _ in range(2))
-    assert one.equal(other)
-    assert not one.equal(plan.draw(torch.Generator().manual_seed(2)))
-
-
-def test_rows_that_are_all_the_same_are_paired_at_random(generator):
-    plan = LargePlan.of(torch.ones(4, 2), torch.ones(4, 2), REG)
-    assert torch.cat([plan.draw(generator) for _ in range(20)]).unique().tolist() == [0, 1, 2, 3]
-
-
 def test_a_plan_that_is_not_reached_is_refused(generator, monkeypatch):
     monkeypatch.setattr(plans, "MOST_ITERATIONS", 2)
     with pytest.raises(CouplingError, match=r"method=sinkhorn failed with reg=0.0001: .*; raise reg"):
@@ -72,3 +60,8 @@ def test_rows_that_are_not_finite_are_refused(generator):
     x1[3, 1] = float("nan")
     with pytest.raises(CouplingError, match="is not finite"):
         LargePlan.of(x1, rows(60, generator), REG)
+
+
+def test_rows_that_are_all_the_same_are_paired_at_random(generator):
+    plan = LargePlan.of(torch.ones(4, 2), torch.ones(4, 2), REG)
+    assert torch.cat([plan.draw(generator) for _ in range(20)]).unique().tolist() == [0, 1, 2, 3]

@@ -42,13 +42,6 @@ def test_within_labels_it_is_the_mean_over_the_classes() -> None:
     assert gap.conditions == 2
 
 
-def test_equal_starts_have_no_gap() -> None:
-    x = torch.randn(50, 2)
-    gap = compare_samples(x, x.clone(), None, permutations=99)
-    assert gap.energy == pytest.approx(0.0, abs=1e-9)
-    assert gap.p_value == 1.0
-
-
 def test_a_difference_within_labels_is_seen_where_the_pooled_laws_agree() -> None:
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(200) % 2

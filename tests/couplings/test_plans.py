@@ -68,12 +68,6 @@ def test_marginals_are_uniform(method: str) -> None:
     assert (plan >= 0).all()
 
 
-@pytest.mark.parametrize("method", ["sinkhorn", "unbalanced", "partial"])
-def test_the_scale_of_the_cost_does_not_matter(method: str) -> None:
-    cost = cost_of(30)
-    torch.testing.assert_close(plan_of(method, cost), plan_of(method, 1e4 * cost), rtol=1e-6, atol=1e-10)
-
-
 def test_sinkhorn_solves_the_entropic_problem() -> None:
     """Its logarithm is −C / reg up to one number a row and one a column."""
     cost = cost_of(20)
@@ -170,14 +164,6 @@ def test_a_warning_from_pot_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> Non
         plan_of("partial", cost_of(5))
 
 
-def test_a_permutation_plan_is_returned_as_it_is() -> None:
-    permutation = torch.tensor([3, 0, 2, 1])
-    plan = torch.zeros(4, 4, dtype=torch.float64)
-    plan[torch.arange(4), permutation] = 0.25
-    for seed in range(20):
-        torch.testing.assert_close(round_plan(plan.log(), torch.Generator().manual_seed(seed)), permutation)
-
-
 def test_two_permutations_of_equal_mass_are_drawn_equally_often() -> None:
     """A 2×2 uniform plan: each of the two permutations in half of 2,000 draws, within 5 standard errors."""
     generator = torch.Generator().manual_seed(0)
@@ -201,8 +187,7 @@ def test_frequencies_follow_the_plan() -> None:
     assert kept == pytest.approx(expected, abs=5 * (expected * (1 - expected) / 4000) ** 0.5)
 
 
-def test_factors_of_rows_and_columns_do_not_matter() -> None:
-    plan = torch.randn(30, 30, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    scaled = plan + torch.randn(30, 1, dtype=torch.float64) + torch.randn(1, 30, dtype=torch.float64)
-    draws = [round_plan(p, torch.Generator().manual_seed(3)) for p in (plan, scaled)]
-    torch.testing.assert_close(*draws)
+@pytest.mark.parametrize("method", ["sinkhorn", "unbalanced", "partial"])
+def test_the_scale_of_the_cost_does_not_matter(method: str) -> None:
+    cost = cost_of(30)
+    torch.testing.assert_close(plan_of(method, cost), plan_of(method, 1e4 * cost), rtol=1e-6, atol=1e-10)

@@ -15,7 +15,6 @@ from flowprior.couplings import Coupling, source_mismatch
 from flowprior.couplings.reflow import ReflowCoupling
 from flowprior.errors import CouplingError, NotFittedError, OptionError, UnknownComponentError
 from flowprior.priors import Prior
-from tests.expected_warnings import UNCONVERGED
 
 from .laws import fitted, two_classes
 from .teachers import Affine, taught
@@ -139,7 +138,6 @@ def test_sampling_starts_where_the_first_flow_starts(origin: str) -> None:
         assert torch.equal(*(c.source_mean(prior, labels, len(labels)) for c in (coupling, first)))
 
 
-@UNCONVERGED
 def test_embeddings_and_parts_have_pairs_of_each_batch() -> None:
     x1, labels = two_classes(60, 3)
     embedding = torch.nn.functional.one_hot(labels, 2).to(x1)

@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 
 from flowprior import Coupling, Prior
-from flowprior.couplings.drawing import PosteriorCoupling
-from flowprior.couplings.mismatch import compare_samples, source_mismatch
 from flowprior.priors.few_examples import shares_given
 
 DIM, RANK, FEW = 8, 2, 6
@@ -82,26 +80,6 @@ def test_source_samples_follow_data_by_the_slope_that_is_said():
     found = (h0 * h1).mean(0) / h1.square().mean(0)
     assert (found - law.inside.joint[0]).abs().max() < 0.1
     assert (found - (1 - 1 / frame.spread[0])).abs().min() > 0.1
-
-
-def test_a_coupling_that_draws_in_its_own_way_is_asked(monkeypatch):
-    prior, x, labels = fitted([200, FEW])
-    monkeypatch.setattr(
-        PosteriorCoupling, "draw", lambda self, prior, x1, cond, *, generator=None: 7 + 0 * x1
-    )
-    x0, _ = pairs(prior, x, labels)
-    assert (x0[:200] == 7).all()
-
-
-def test_the_pairs_source_samples_are_nearer_to_drawn_ones_than_inferred_ones_are():
-    prior, x, _ = fitted([200, FEW])
-    rows = 200 + torch.arange(600) % FEW
-    labels = torch.ones(len(rows), dtype=torch.long)
-    coupling, generator = Coupling.create("posterior"), torch.Generator().manual_seed(3)
-    gap = source_mismatch(coupling, prior, x[rows], labels, generator=generator)
-    inferred = coupling.draw(prior, x[rows], labels, generator=generator)
-    drawn = coupling.source(prior, labels, generator=generator)
-    assert gap.energy < 0.5 * compare_samples(inferred, drawn, labels, generator=generator).energy
 
 
 def three_beside_many() -> tuple[Tensor, Tensor]:

@@ -18,8 +18,6 @@ NAMES = [
     "8gaussians",
     "moons",
     "checkerboard",
-    "8gaussians-to-moons",
-    "8gaussians-to-moons-continuous",
     "digits",
     "fashion-mnist",
     "emoji",
@@ -28,7 +26,6 @@ NAMES = [
     "cells",
     "image-text",
     "coco",
-    "imagenet64",
     "latents",
     "shards",
     "huggingface",
@@ -77,6 +74,22 @@ def test_paths_stand_for_the_data_set_that_reads_them(tmp_path, monkeypatch):
     assert load_data("./digits", test_fraction=0).event_shape == (3, 3, 3)
 
 
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("digits:split=trian", "split='trian' is not possible; did you mean 'train'"),
+        ("moons:seed=-1", "moons: seed=-1 is not possible; expected a whole number, from 0 to"),
+        ("digits:test_fraction=1.5", "expected test_fraction to be a number from 0 to 1, got 1.5"),
+        ("folder:path=.,size=0", "folder: size=0 is not possible; expected a whole number, from 1 to 2,048"),
+        ("folder:path=.,channels=2", "folder: channels=2 is not possible; choose 1 or 3"),
+        ("moons:n=0", "moons: n=0 is not possible"),
+    ],
+)
+def test_options_that_data_sets_share_are_checked_for_all_of_them(spec, message):
+    with pytest.raises(OptionError, match=message):
+        load_data(spec)
+
+
 def test_unknown_names_paths_and_options():
     with pytest.raises(UnknownComponentError, match="did you mean 'digits'"):
         load_data("digit")
@@ -117,8 +130,7 @@ def test_files_are_known_by_their_ending(name, expected, tmp_path):
         (["cats/a.png", "cats/notes.txt", "cats/metadata.jsonl"], "folder"),
         (["annotations/captions_val2017.json", "a.png", "a.txt"], "coco"),
         (["annotations/instances_val2017.json"], "folder"),
-        (["train_data_batch_1.npz"], "imagenet64"),
-        (["val_data.npz"], "imagenet64"),
+        (["train/x-001.npy", "test/x-001.npy"], "latents"),
         (["00.tar", "01.tar", "sizes.json"], "shards"),
         (["train/00.tar", "val/00.tar"], "shards"),
         (["backup.tar", "cats/a.png"], "folder"),

@@ -84,13 +84,11 @@ def test_captions_are_embedded(tmp_path, words):
     assert not torch.equal(cond[0], cond[2])
 
 
-def test_rows_without_a_label_are_left_out(tmp_path):
+def test_a_row_without_a_label_is_named(tmp_path):
     pictures(labels=[0, None, 0, 1, 0, 1, 0, 1]).save_to_disk(tmp_path)
-    with pytest.warns(RuntimeWarning, match="row 1; the first: it has no known label"):
-        data = load_data(str(tmp_path), test_fraction=0, max_corrupt=1)
-    assert reds(data.batch(torch.arange(7))[0]) == [0, 2, 3, 4, 5, 6, 7]
-    with pytest.raises(InputError, match=r"more than max_corrupt=0\.001"):
+    with pytest.raises(InputError, match="row 1: it has no known label, as 1 of 8 rows"):
         load_data(str(tmp_path), test_fraction=0)
+    assert load_data(f"hf:path={tmp_path},label=none").condition.kind == "none"
 
 
 def test_a_picture_that_cannot_be_read_is_named(tmp_path):

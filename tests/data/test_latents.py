@@ -48,9 +48,13 @@ def test_every_floating_point_type_comes_out_as_float32(stored, tmp_path):
     assert (data.event_shape, data.condition.size, data.is_image) == ((4, 2, 2), 3, False)
 
 
-def test_the_files_are_mapped_and_never_read_whole(tmp_path):
-    data = load_data(save(tmp_path, latents=X), test_fraction=0)
+def test_images_as_bytes_are_mapped_and_come_out_in_minus_one_to_one(tmp_path):
+    pixels = np.random.default_rng(0).integers(256, size=(20, 3, 4, 4), dtype=np.uint8)
+    data = load_data(save(tmp_path, x=pixels, labels=LABELS), test_fraction=0)
     assert all(isinstance(array, np.memmap) for array in data.files.events.arrays)
+    order = torch.tensor([19, 0, 7])
+    torch.testing.assert_close(data.batch(order)[0], torch.from_numpy(pixels)[order] / 127.5 - 1)
+    assert (data.event_shape, data.is_image) == ((3, 4, 4), True)
 
 
 def test_parts_are_one_data_set(tmp_path):
@@ -104,6 +108,8 @@ def test_a_row_that_is_not_finite_is_named(tmp_path):
     ("arrays", "message"),
     [
         ({"latents": LABELS}, "expected floating-point numbers, got int64"),
+        ({"latents": np.zeros((20, 4, 4), np.uint8)}, "expected floating-point numbers, got uint8"),
+        ({"x_0": X[:, :3], "x_1": np.zeros((9, 3, 2, 2), np.uint8)}, "as in the first file, got uint8"),
         ({"latents": X.view(np.uint16)}, r"store the bits of bfloat16 as array\.view\('V2'\)"),
         ({"latents": X[:, 0, 0, 0]}, r"expected data samples \[N, \*event\]"),
         ({"latents": np.array([{"a": 1}] * 3)}, "cannot be read as .npy .*Python objects"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
 from csrc import build
 from csrc.parameters import module_name, version
@@ -25,14 +27,6 @@ def record(package: Path) -> dict[str, object]:
     return json.loads((package / "_build.json").read_text())
 
 
-def test_flowprior_build_has_four_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLOWPRIOR_BUILD", "gpu")
-    with pytest.raises(BuildError, match="FLOWPRIOR_BUILD: expected one of auto, cpu, cuda, none, got 'gpu'"):
-        build.wanted()
-    monkeypatch.setenv("FLOWPRIOR_BUILD", "")
-    assert build.wanted() == "auto"
-
-
 def test_none_builds_nothing_and_removes_what_was_there(package: Path) -> None:
     (package / module_name()).write_bytes(b"of an earlier build")
     build.install("none", package)
@@ -46,70 +40,60 @@ def test_none_builds_nothing_and_removes_what_was_there(package: Path) -> None:
 
 
 @needs_compiler
-def test_a_build_and_what_an_edit_rebuilds(package: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    import torch
-
-    build.install("cpu", package)
-    assert record(package)["variant"] == "cpu"
-    assert record(package)["torch"] == torch.__version__
-    first = (package / module_name()).stat().st_mtime_ns
+def test_a_build_and_what_an_edit_rebuilds(
+    package: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLOWPRIOR_BUILD", "cpu")
+    assert build.main() == 0
+    assert (record(package)["variant"], record(package)["torch"]) == ("cpu", torch.__version__)
+    library = package / module_name()
+    dump = subprocess.run(["readelf", "-d", library], capture_output=True, text=True, check=True).stdout
+    assert {"libtorch_cpu.so", "libtorch.so", "libc10.so"} <= set(re.findall(r"library: \[(.*)\]", dump))
+    assert not re.search("RPATH|RUNPATH", dump), "it knows no folder"
+    first = library.stat().st_mtime_ns
     capfd.readouterr()
 
     build.install("cpu", package)
     assert "no work to do" in capfd.readouterr().err
-    assert (package / module_name()).stat().st_mtime_ns == first
+    assert library.stat().st_mtime_ns == first
 
     (package.parent / "csrc" / "answer.h").write_text(NEW)
     build.install("cpu", package)
     said = capfd.readouterr().err
     assert "module.cpp.o" in said, "the header's one reader is compiled again"
     assert "answer.cpp" not in said, "and nobody else"
-    assert (package / module_name()).stat().st_mtime_ns > first
+    assert library.stat().st_mtime_ns > first
 
 
 @needs_compiler
-def test_the_library_needs_torch_by_name_and_knows_no_folder(package: Path) -> None:
-    build.install("cpu", package)
-    dump = subprocess.run(
-        ["readelf", "-d", str(package / module_name())], capture_output=True, text=True, check=True
-    ).stdout
-    for name in ("libtorch_cpu.so", "libtorch.so", "libc10.so"):
-        assert f"Shared library: [{name}]" in dump
-    assert "RPATH" not in dump
-    assert "RUNPATH" not in dump
-
-
-@needs_compiler
-def test_auto_survives_a_compile_error_and_says_it(package: Path) -> None:
+def test_auto_survives_a_compile_error_and_says_it_and_cpu_fails_loudly(package: Path) -> None:
     build.install("auto", package)
-    assert (package / module_name()).exists()
-    (package.parent / "csrc" / "cpu" / "answer.cpp").write_text("int answer() { return forty_two; }\n")
-    assert build.install("auto", package)["variant"] is None
-    assert not (package / module_name()).exists(), "the old module is not taken for the new one"
-    reason = str(record(package)["reason"])
-    assert reason.startswith("compilation failed: csrc/cpu/answer.cpp:1:")
-    assert "forty_two" in reason
-    log = Path(reason.split("all of it: ")[1].rstrip(")"))
-    assert "forty_two" in log.read_text()
-
-
-@needs_compiler
-def test_cpu_fails_loudly_and_leaves_the_old_module(package: Path) -> None:
-    build.install("cpu", package)
     (package.parent / "csrc" / "cpu" / "answer.cpp").write_text("int answer() { return forty_two; }\n")
     with pytest.raises(BuildError, match=r"FLOWPRIOR_BUILD=cpu: compilation failed: .*forty_two"):
         build.install("cpu", package)
     assert (package / module_name()).exists()
-
-
-def test_auto_without_a_compiler(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
     assert build.install("auto", package)["variant"] is None
-    assert record(package)["reason"] == (
-        "no C++ compiler was found (no-such-compiler); install one, such as Debian's g++"
-    )
+    assert not (package / module_name()).exists(), "the old module is not taken for the new one"
+    reason = str(record(package)["reason"])
+    assert reason.startswith("compilation failed: csrc/cpu/answer.cpp:1:")
+    log = Path(reason.split("all of it: ")[1].rstrip(")"))
+    assert "forty_two" in reason
+    assert "forty_two" in log.read_text()
+
+
+def test_auto_without_a_compiler(
+    package: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert build.main() == 1
+    assert "no extension (no C++ compiler was found" in capsys.readouterr().err
+    expected = "no C++ compiler was found (no-such-compiler); install one, such as Debian's g++"
+    assert (record(package)["variant"], record(package)["reason"]) == (None, expected)
     with pytest.raises(BuildError, match=r"^FLOWPRIOR_BUILD=cpu: no C\+\+ compiler was found"):
         build.install("cpu", package)
+    monkeypatch.setenv("FLOWPRIOR_BUILD", "gpu")
+    with pytest.raises(BuildError, match="FLOWPRIOR_BUILD: expected one of auto, cpu, cuda, none, got 'gpu'"):
+        build.wanted()
 
 
 @needs_compiler
@@ -119,18 +103,3 @@ def test_auto_takes_the_cpu_where_cuda_cannot_be_had(
     monkeypatch.setenv("CUDA_HOME", str(tmp_path / "no-cuda"))
     assert build.install("auto", package)["variant"] == "cpu"
     assert str(record(package)["reason"]).startswith("built for the CPU; not for CUDA: ")
-
-
-@needs_compiler
-def test_the_command_builds_in_place(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLOWPRIOR_BUILD", "cpu")
-    assert build.main() == 0
-    assert (repository / "flowprior" / module_name()).exists()
-
-
-def test_the_command_fails_where_nothing_was_built(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    assert build.main() == 1
-    assert "no extension (no C++ compiler was found" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from csrc.parameters import module_name
-from tests.extension.conftest import ROOT, needs_compiler, program, write_sources
+from tests.extension.conftest import ROOT, needs_compiler, write_sources
 
 HOOK = "import sys; from setuptools import build_meta as made; print(getattr(made, sys.argv[1])(sys.argv[2]))"
 
@@ -93,38 +93,20 @@ def test_a_wheel_without_it_is_for_every_platform(tree: Path, variables: dict[st
     assert lines[0].startswith("flowprior: pure Python (")
 
 
-@needs_compiler
-def test_a_compiler_that_breaks_off_leaves_a_pure_wheel_even_after_a_good_build(tree: Path) -> None:
-    assert wheel(tree).tag != "py3-none-any"
-    compiler = shutil.which("c++")
-    breaks = program(
-        tree / "breaks",
-        f"""case "$*" in *-fsyntax-only*|*--version*) exec {compiler} "$@";; esac
-echo 'answer.cpp:1:1: error: out of patience' >&2; exit 1""",
-    )
-    built = wheel(tree, CXX=str(breaks))
-    assert built.tag == "py3-none-any"
-    assert f"flowprior/{module_name()}" not in built.names
-    assert "compilation failed: answer.cpp:1:1: error: out of patience" in str(built.record["reason"])
-
-
 def test_what_was_demanded_and_cannot_be_built_is_an_error(tree: Path) -> None:
     done = call(tree, "build_wheel", FLOWPRIOR_BUILD="cpu", CXX="no-such-compiler")
+    expected = "error: FLOWPRIOR_BUILD=cpu: no C++ compiler was found (no-such-compiler); "
     assert done.returncode != 0
-    last = done.stderr.strip().splitlines()[-1]
-    assert last == (
-        "error: FLOWPRIOR_BUILD=cpu: no C++ compiler was found (no-such-compiler); "
-        "install one, such as Debian's g++"
-    )
+    assert done.stderr.strip().splitlines()[-1].startswith(expected)
 
 
 @needs_compiler
 def test_an_editable_install_builds_in_place(tree: Path) -> None:
-    assert call(tree, "build_editable").returncode == 0
-    assert (tree / "flowprior" / module_name()).exists()
-    done = call(tree, "build_editable", FLOWPRIOR_BUILD="none")
-    assert done.returncode == 0, done.stderr
-    assert not (tree / "flowprior" / module_name()).exists()
+    library = tree / "flowprior" / module_name()
+    for variables, built in (({}, True), ({"FLOWPRIOR_BUILD": "none"}, False)):
+        done = call(tree, "build_editable", **variables)
+        assert done.returncode == 0, done.stderr
+        assert library.exists() == built
     assert json.loads((tree / "flowprior" / "_build.json").read_text())["requested"] == "none"
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 
 from flowprior.data import TensorData
-from flowprior.errors import CheckpointError, OptionError
+from flowprior.errors import CheckpointError, OptionError, TrainingInterrupted
 from flowprior.extensions.trackers import TensorBoard, WeightsAndBiases, imported, kept_id
 from flowprior.training import read_metrics, train
-from flowprior.training.interrupts import TrainingInterrupted
+from tests.extensions.conftest import refused
 from tests.training import conftest
 
 points = conftest.points
@@ -55,74 +55,37 @@ def test_tensorboard_shows_each_step_once_after_a_stop(points: TensorData, tmp_p
     assert dict(curve) == pytest.approx(losses(run), rel=1e-6)
 
 
-@pytest.mark.slow  # wandb writes from a process of its own, which a busy machine leaves behind
-def test_wandb_offline_has_curves_configuration_and_the_end(points: TensorData, tmp_path: Path) -> None:
-    run = tmp_path / "run"
+def test_wandb_has_curves_configuration_and_the_end(
+    points: TensorData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the calls that it gets, in its own signature."""
+    wandb = pytest.importorskip("wandb", reason="the test extra is not installed")
+    monkeypatch.setattr(wandb, "init", create_autospec(wandb.init))
+    run, started = tmp_path / "run", wandb.init.return_value
     train(points, out=run, callbacks=["wandb:mode=offline,project=tests"], **OPTIONS)
-    found = records(run / "wandb")
-    curve = {int(row["_step"]): row["train/loss"] for row in found["history"] if "train/loss" in row}
+    expected = {"project": "tests", "mode": "offline", "id": kept_id(run / "wandb-id"), "resume": "allow"}
+    assert expected.items() <= wandb.init.call_args.kwargs.items()
+    assert wandb.init.call_args.kwargs["config"]["training"]["steps"] == OPTIONS["steps"]
+    logged = [(call.kwargs["step"], call.args[0]) for call in started.log.call_args_list]
+    curve = {step: values["train/loss"] for step, values in logged if "train/loss" in values}
     assert curve == pytest.approx(losses(run), rel=1e-6)
-    assert [int(row["_step"]) for row in found["history"] if "samples/path" in row] == [2, 4]
-    assert found["run"] == {(kept_id(run / "wandb-id"), "tests")}
-    assert found["summary"]["status"] == "finished"
+    assert [step for step, values in logged if "samples" in values] == [2, 4]
+    started.summary.__setitem__.assert_called_once_with("status", "finished")
+    started.finish.assert_called_once_with(exit_code=0)
 
 
-def records(folder: Path) -> dict[str, Any]:
-    """What is in the file of an offline run, by wandb's own messages."""
-    import json
-
-    from wandb.proto import wandb_internal_pb2
-
-    (path,) = folder.glob("offline-run-*/run-*.wandb")
-    found: dict[str, Any] = {"history": [], "run": set(), "summary": {}}
-    for data in logged(path.read_bytes()):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        if record.HasField("history"):
-            items = record.history.item
-            found["history"].append(
-                {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
-            )
-        if record.HasField("run"):
-            found["run"].add((record.run.run_id, record.run.project))
-        for item in record.summary.update:
-            found["summary"][item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
-    return found
-
-
-def logged(content: bytes) -> Iterator[bytes]:
-    """The messages of a wandb file: after seven bytes a log of LevelDB, in blocks of 32 KiB.
-
-    Each piece has a checksum, a length and a kind: 1 whole, 2 first, 3 middle, 4 last.
-    """
-    block, place, message = 32768, 7, b""
-    while place + 7 <= len(content):
-        left = block - place % block
-        if left < 7:
-            place += left
-            continue
-        _, length, kind = struct.unpack_from("<IHB", content, place)
-        message += content[place + 7 : place + 7 + length]
-        place += 7 + length
-        if kind in (1, 4):
-            yield message
-            message = b""
-
-
-@pytest.mark.parametrize("name", ["tensorboard", "wandb:mode=disabled"])
-def test_they_need_the_folder_of_a_run(points: TensorData, name: str) -> None:
-    with pytest.raises(OptionError, match=r"writes into the run's folder; give train one with out \(--out\)"):
-        train(points, callbacks=[name], **OPTIONS)
-
-
-def test_another_mode_is_refused() -> None:
-    with pytest.raises(OptionError, match="mode"):
-        WeightsAndBiases(mode="onlin")
-
-
-def test_what_is_not_installed_is_named_with_its_extra() -> None:
-    with pytest.raises(OptionError, match=r"pip install wandb$"):
-        imported("no_such_module_here", "wandb")
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (TensorBoard, "writes into the run's folder; give train one with out"),
+        (lambda: WeightsAndBiases(mode="disabled"), "writes into the run's folder; give train one with out"),
+        (lambda: WeightsAndBiases(mode="onlin"), "mode"),
+        (lambda: imported("no_such_module_here", "wandb"), r"pip install wandb$"),
+    ],
+)
+def test_what_a_tracker_needs_is_said(points: TensorData, call: Callable[[], Any], message: str) -> None:
+    with refused(message, OptionError):
+        train(points, callbacks=[call()], **OPTIONS)
 
 
 def test_an_id_is_made_once_and_kept(tmp_path: Path) -> None:

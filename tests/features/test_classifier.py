@@ -15,8 +15,15 @@ from flowprior.errors import InputError
 from flowprior.features import classifier as module
 from flowprior.features import train_classifier
 from flowprior.features.base import short_identity
-from flowprior.features.classifier import SHIPPED, Classifier, accuracy_on, data_classifier, fingerprint
+from flowprior.features.classifier import SHIPPED, Classifier, data_classifier, fingerprint
 from tests.debian_data import fashion_mnist
+from tests.evaluation.test_evaluate import whole
+
+SERVED = [("labels", 10), ("labels", 11), ("embeddings", 10)]
+
+
+def trained(*_: object, **__: object) -> None:
+    raise AssertionError("trained although there are weights")
 
 
 def blobs(shape: tuple[int, ...], count: int = 240) -> TensorData:
@@ -28,13 +35,10 @@ def blobs(shape: tuple[int, ...], count: int = 240) -> TensorData:
     return TensorData(x, labels, name="blobs", classes=3)
 
 
-def test_digits_are_recognised(digits: tuple[Data, Data], classifier: Classifier) -> None:
-    assert accuracy_on(classifier, digits[1]) > 0.96
-
-
 def test_accuracy_is_the_share_of_right_predictions(
     classifier: Classifier, digits: tuple[Data, Data]
 ) -> None:
+    assert classifier.accuracy(*whole(digits[1])) > 0.96
     x, labels = digits[0].batch(torch.arange(50))
     assert labels is not None
     predicted = classifier(x).argmax(1)
@@ -42,28 +46,24 @@ def test_accuracy_is_the_share_of_right_predictions(
     assert classifier.accuracy(x, labels) == (predicted == labels).double().mean().item()
 
 
-def test_features_are_what_the_last_layer_sees(classifier: Classifier, digits: tuple[Data, Data]) -> None:
-    x, _ = digits[1].batch(torch.arange(7))
-    features = classifier.features(x)
-    assert features.shape == (7, 128)
-    assert (features >= 0).all()
-    torch.testing.assert_close(classifier.network[1](features), classifier(x))
-
-
-def test_features_do_not_depend_on_the_batch(classifier: Classifier, digits: tuple[Data, Data]) -> None:
+def test_features_are_what_the_last_layer_sees_in_any_batch(
+    classifier: Classifier, digits: tuple[Data, Data]
+) -> None:
     x, _ = digits[0].batch(torch.arange(1100))
-    torch.testing.assert_close(
-        classifier.features(x)[1050:], classifier.features(x[1050:]), rtol=1e-4, atol=1e-4
-    )
+    features = classifier.features(x)
+    assert features.shape == (1100, 128)
+    assert (features >= 0).all()
+    torch.testing.assert_close(classifier.network[1](features[:7]), classifier(x[:7]))
+    torch.testing.assert_close(features[1050:], classifier.features(x[1050:]), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(5,), (4, 3), (3, 12, 9), (1, 30, 17), (2, 1, 5)])
 def test_events_of_any_shape_are_learned(shape: tuple[int, ...]) -> None:
     data = blobs(shape)
     data.x.flatten(1)[:, 0] = 7.0  # a constant does no harm
-    trained = train_classifier(data)
-    assert accuracy_on(trained, data) > 0.95
-    assert trained.features_name == ("cnn128" if len(shape) == 3 else "mlp128")
+    found = train_classifier(data)
+    assert found.accuracy(*whole(data)) > 0.95
+    assert found.features_name == ("cnn128" if len(shape) == 3 else "mlp128")
 
 
 def test_the_seed_decides_the_weights_and_global_randomness_does_not() -> None:
@@ -78,19 +78,15 @@ def test_the_seed_decides_the_weights_and_global_randomness_does_not() -> None:
     assert not torch.equal(first["network.1.weight"], other["network.1.weight"])
 
 
-def test_data_without_labels_are_refused() -> None:
+def test_other_data_are_refused(classifier: Classifier) -> None:
+    bare = TensorData(torch.zeros(4, 2))
     with pytest.raises(InputError, match=r"expected data with labels, 'tensors' has no condition"):
-        train_classifier(TensorData(torch.zeros(4, 2)))
-    with pytest.raises(InputError, match="'tensors' has no labels"):
-        accuracy_on(train_classifier(blobs((2,))), TensorData(torch.zeros(4, 2)))
-
-
-def test_events_of_another_shape_are_refused(classifier: Classifier) -> None:
+        train_classifier(bare)
     with pytest.raises(InputError, match=r"expected x \[B, .*1, 8, 8"):
         classifier.features(torch.zeros(3, 1, 9, 9))
-    assert classifier.serves(torch.Size([1, 8, 8]), Condition("labels", 10))
-    assert not classifier.serves(torch.Size([1, 8, 8]), Condition("labels", 11))
-    assert classifier.serves(torch.Size([1, 8, 8]), Condition("embeddings", 10))
+    events = torch.Size([1, 8, 8])
+    known = [classifier.serves(events, Condition(kind, size)) for kind, size in SERVED]
+    assert known == [True, False, True]
 
 
 def test_the_description_names_the_weights(classifier: Classifier) -> None:
@@ -114,44 +110,31 @@ class TestCache:
         monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path))
         return tmp_path
 
-    def forbid_training(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(*_: object, **__: object) -> None:
-            raise AssertionError("trained although the cache has it")
-
-        monkeypatch.setattr(module, "train_classifier", refuse)
-
     def test_the_second_time_reads_the_same_weights(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         data = blobs((5,))
         first = data_classifier(data)
-        self.forbid_training(monkeypatch)
+        monkeypatch.setattr(module, "train_classifier", trained)
         again = data_classifier(data)
         assert len(list(folder.iterdir())) == 1
         assert torch.equal(first(data.x), again(data.x))
 
-    def test_other_data_labels_or_seeds_are_other_classifiers(self) -> None:
-        data = blobs((5,))
-        moved, relabelled = blobs((5,)), blobs((5,))
+    def test_other_data_labels_seeds_or_recipes_are_other_classifiers(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        data, moved, relabelled = (blobs((5,)) for _ in range(3))
         moved.x[17, 3] += 1e-3
         assert relabelled.cond is not None
         relabelled.cond[0] = 2
-        prints = [
-            fingerprint(data, 0),
-            fingerprint(data, 1),
-            fingerprint(moved, 0),
-            fingerprint(relabelled, 0),
-        ]
-        assert len(set(prints)) == 4
-        assert fingerprint(blobs((5,)), 0) == prints[0]
-
-    @pytest.mark.parametrize("constant", ["RECIPE", "BATCH", "STEPS", "MOST_EPOCHS", "LEARNING_RATE"])
-    def test_a_changed_recipe_never_reads_an_old_classifier(
-        self, constant: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        before = fingerprint(blobs((5,)), 0)
-        monkeypatch.setattr(module, constant, 2 * getattr(module, constant))
-        assert fingerprint(blobs((5,)), 0) != before
+        first = fingerprint(data, 0)
+        assert fingerprint(blobs((5,)), 0) == first
+        prints = {first, fingerprint(data, 1), fingerprint(moved, 0), fingerprint(relabelled, 0)}
+        for constant in ("RECIPE", "BATCH", "STEPS", "MOST_EPOCHS", "LEARNING_RATE"):
+            with monkeypatch.context() as patch:
+                patch.setattr(module, constant, 2 * getattr(module, constant))
+                prints.add(fingerprint(data, 0))
+        assert len(prints) == 9
 
     @pytest.mark.parametrize(("printed", "weights"), sorted(SHIPPED.items()))
     def test_weights_of_the_package_are_taken_for_the_data_they_are_for(
@@ -160,7 +143,7 @@ class TestCache:
         side = 8 if weights.startswith("digits") else 28
         data = TensorData(torch.zeros(10, 1, side, side), torch.arange(10), name="stand-in", classes=10)
         monkeypatch.setattr(module, "fingerprint", lambda data, seed: printed)
-        self.forbid_training(monkeypatch)
+        monkeypatch.setattr(module, "train_classifier", trained)
         assert short_identity(data_classifier(data)).endswith(weights.rsplit("-", 1)[1])
         assert list(folder.iterdir()) == []
 
@@ -168,5 +151,5 @@ class TestCache:
 @pytest.mark.slow
 def test_fashion_mnist_needs_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     """The weights of the package recognise it after all their steps, and are found by its fingerprint."""
-    monkeypatch.setattr(module, "train_classifier", lambda *_, **__: pytest.fail("trained"))
-    assert accuracy_on(data_classifier(fashion_mnist("train")), fashion_mnist("test")) > 0.9
+    monkeypatch.setattr(module, "train_classifier", trained)
+    assert data_classifier(fashion_mnist("train")).accuracy(*whole(fashion_mnist("test"))) > 0.9

@@ -11,9 +11,8 @@ import torch
 from benchmarks.studies import CLASSIFIERS, digits
 from flowprior.data import TensorData, load_data
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.evaluation.request import classifier_for
 from flowprior.features import load_classifier, train_classifier
-from flowprior.features.classifier import save_classifier
+from flowprior.features.classifier import classifier_for, save_classifier
 from flowprior.storage.tensor_files import load_tensors, save_tensors
 
 DIGITS = CLASSIFIERS / "digits-f607d1b6.safetensors"
@@ -28,10 +27,6 @@ def points() -> TensorData:
 def pictures(size: int) -> TensorData:
     labels = torch.arange(10)
     return TensorData(torch.zeros(10, 1, size, size), labels, name="pictures", classes=10, is_image=True)
-
-
-def test_the_studies_take_the_committed_classifier() -> None:
-    assert "sha256 f607d1b6" in digits.classifier().identity()
 
 
 @pytest.mark.parametrize("path", sorted(CLASSIFIERS.glob("*.safetensors")), ids=lambda path: path.stem)
@@ -54,25 +49,20 @@ def test_other_weights_under_a_classifiers_name_are_refused(tmp_path: Path) -> N
         load_classifier(tmp_path / "digits-00000000.safetensors", load_data("digits"))
 
 
-def test_a_classifier_of_other_events_is_refused() -> None:
+def test_a_saved_classifier_comes_back_for_the_same_events(tmp_path: Path) -> None:
+    trained = train_classifier(points())
+    path = save_classifier(trained, points(), tmp_path)
+    digest = trained.identity().split("sha256 ")[1]
+    assert path.stem == f"two-points-{digest[:8]}"
+    assert load_classifier(path, points()).identity() == trained.identity()
     with pytest.raises(CheckpointError, match="other events or labels"):
         load_classifier(DIGITS, points())
 
 
-def test_a_saved_classifier_comes_back(tmp_path: Path) -> None:
-    trained = train_classifier(points())
-    path = save_classifier(trained, points(), tmp_path)
-    assert path.stem.startswith("two-points-")
-    assert path.stem.endswith(trained.identity().split("sha256 ")[1][:8])
-    assert load_classifier(path, points()).identity() == trained.identity()
-
-
 def test_an_evaluation_takes_the_classifier_of_a_file() -> None:
-    found = classifier_for(str(DIGITS), load_data("digits"), [])
+    found = classifier_for(str(DIGITS), load_data("digits"))
     assert found is not None
     assert found.identity() == digits.classifier().identity()
-
-
-def test_a_classifier_that_is_neither_a_word_nor_a_file_is_refused() -> None:
+    assert "sha256 f607d1b6" in found.identity()
     with pytest.raises(OptionError, match="'auto', 'none', a Classifier, or the file of one"):
-        classifier_for("no-such.safetensors", load_data("digits"), [])
+        classifier_for("no-such.safetensors", load_data("digits"))

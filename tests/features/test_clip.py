@@ -81,16 +81,19 @@ def test_the_folders_own_normalisation_is_taken(folder: Path, tmp_path: Path) ->
 
 
 def test_files_are_checked(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataNotFoundError, match="no file"):
-        as_extractor(f"clip:path={tmp_path},sha256='0123456789'")
-    with pytest.raises(InputError, match="expected 0123456789"):
-        as_extractor(f"clip:path={folder},sha256='0123456789'")
-    save_file({"weight": torch.zeros(2)}, tmp_path / "model.safetensors")
-    with pytest.raises(DataNotFoundError, match=r"no .*config\.json"):
-        as_extractor(spec(tmp_path))
-    shutil.copy(folder / "config.json", tmp_path)
-    with pytest.raises(InputError, match="holds no CLIP model"):
-        as_extractor(spec(tmp_path))
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    save_file({"weight": torch.zeros(2)}, bare / "model.safetensors")
+    other = shutil.copytree(bare, tmp_path / "other")
+    shutil.copy(folder / "config.json", other)
+    for given, error, words in (
+        (f"clip:path={tmp_path},sha256='0123456789'", DataNotFoundError, "no file"),
+        (f"clip:path={folder},sha256='0123456789'", InputError, "expected 0123456789"),
+        (spec(bare), DataNotFoundError, r"no .*config\.json"),
+        (spec(other), InputError, "holds no CLIP model"),
+    ):
+        with pytest.raises(error, match=words):
+            as_extractor(given)
 
 
 def test_without_transformers_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,22 +51,26 @@ def test_pictures_become_the_bytes_they_came_from() -> None:
     assert as_bytes(torch.tensor([-1.2, 1.2])).tolist() == [0, 255]
 
 
-def test_files_are_checked(weights: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataNotFoundError, match=r"no file .*gone\.pth; put the weights there"):
-        as_extractor(f"inception:path={tmp_path}/gone.pth,sha256=0123456789")
-    with pytest.raises(InputError, match=r"has sha256 .*, expected 0123456789"):
-        as_extractor(f"inception:path={weights},sha256='0123456789'")
-    with pytest.raises(InputError, match="is no digest"):
-        as_extractor(f"inception:path={weights},sha256=abc")
-    with pytest.raises(InputError, match="in quotes if they are all decimal"):
-        as_extractor(f"inception:path={weights},sha256=57e93442")
-    other = tmp_path / "other.pth"
-    torch.save({"weight": torch.zeros(2)}, other)
-    with pytest.raises(InputError, match="weights of another network"):
-        as_extractor(f"inception:path={other},sha256='{file_sha256(other)}'")
-    other.write_bytes(b"no weights")
-    with pytest.raises(InputError, match="cannot be read as a file of tensors"):
-        as_extractor(f"inception:path={other},sha256='{file_sha256(other)}'")
+@pytest.mark.parametrize(
+    ("name", "sha256", "error", "words"),
+    [
+        ("gone", "0123456789", DataNotFoundError, r"no file .*gone\.pth; put the weights there"),
+        ("weights", "'0123456789'", InputError, r"has sha256 .*, expected 0123456789"),
+        ("weights", "abc", InputError, "is no digest"),
+        ("weights", "57e93442", InputError, "in quotes if they are all decimal"),
+        ("other", None, InputError, "weights of another network"),
+        ("text", None, InputError, "cannot be read as a file of tensors"),
+    ],
+)
+def test_files_are_checked(
+    weights: Path, tmp_path: Path, name: str, sha256: str | None, error: type[Exception], words: str
+) -> None:
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pth")
+    (tmp_path / "text.pth").write_bytes(b"no weights")
+    file = weights if name == "weights" else tmp_path / f"{name}.pth"
+    digest = sha256 or f"'{file_sha256(file)}'"
+    with pytest.raises(error, match=words):
+        as_extractor(f"inception:path={file},sha256={digest}")
 
 
 def test_without_torch_fidelity_the_extra_is_named(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,9 +27,6 @@ def test_it_is_the_pinned_network(extractor: pretrained.Lite0Features, generator
     torch.testing.assert_close(extractor.features(grey.expand(-1, 3, -1, -1)), found)
     torch.testing.assert_close(extractor.features(grey[1:]), found[1:], rtol=1e-4, atol=1e-5)
     assert torch.linalg.matrix_rank(found) == 3
-
-
-def test_other_events_are_refused(extractor: pretrained.Lite0Features) -> None:
     with pytest.raises(InputError, match="features 'lite0': expected images"):
         extractor.features(torch.zeros(3, 2))
 

@@ -302,14 +302,14 @@ def saved_with(tmp_path: Path, name: str, value: torch.Tensor) -> Path:
     ("name", "value"),
     [
         ("prior.loc", torch.zeros(2, 2, 4)),  # a label is missing
-        ("prior.loc", torch.zeros(4, 2, 5)),
-        ("prior.loc", torch.zeros(4, 2, 4, dtype=torch.long)),
-        ("prior.loc", torch.zeros(4, 2, 4, dtype=torch.complex64)),
-        ("prior.factor", torch.zeros(4, 2, 9, 1)),
+        ("prior.loc", torch.zeros(3, 2, 5)),
+        ("prior.loc", torch.zeros(3, 2, 4, dtype=torch.long)),
+        ("prior.loc", torch.zeros(3, 2, 4, dtype=torch.complex64)),
+        ("prior.factor", torch.zeros(3, 2, 9, 1)),
         ("prior.event_dims", torch.tensor([5])),
         ("prior.event_dims", torch.tensor([10**12])),
         ("prior.event_dims", torch.tensor([4.0])),
-        ("prior.count", torch.zeros(2, 2)),
+        ("prior.seen.weight", torch.zeros(2, 2)),
     ],
 )
 def test_a_prior_of_other_tensors_is_refused_at_loading(

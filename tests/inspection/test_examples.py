@@ -25,12 +25,9 @@ def test_the_parts_are_disjoint_and_cover_all():
     assert chosen.counts.tolist() == [50, 100]
 
 
-def test_a_limit_keeps_the_labels_shares():
+def test_a_limit_keeps_the_labels_shares_and_small_labels_are_fitted_on_alone():
     chosen = Examples.of(numbered([200, 800]), limit=100)
     assert torch.bincount(torch.cat([chosen.labels, chosen.held_out_labels])).tolist() == [20, 80]
-
-
-def test_small_labels_are_fitted_on_and_not_judged():
     chosen = Examples.of(numbered([30, 2]), limit=1000)
     assert (chosen.labels == 1).sum() == 2
     assert [label for label, *_ in chosen.groups()] == [0]

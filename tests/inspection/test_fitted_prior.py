@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 from matplotlib.text import Text
-from torch import Tensor
 
 from flowprior.errors import InputError
 from flowprior.inspection.examples import Examples
@@ -49,29 +48,17 @@ def test_a_picture_shows_means_samples_and_held_out_images(labelled):
     assert ({"zero", "one", "two"} <= words) == labelled
 
 
-@pytest.fixture
-def labelled() -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(800) % 2
-    return torch.randn(800, 2, 4, generator=generator) + 3 * labels[:, None, None], labels
-
-
 def copying() -> Prior:
     """One component an example, with hardly any spread."""
     return Prior.create("gmm", components=200, reg_covar=1e-6, max_iter=1)
 
 
-def test_a_gaussian_of_each_label_has_half(labelled, generator):
-    x, labels = labelled
+def test_a_gaussian_of_each_label_has_half_and_a_copying_prior_nearly_all(generator):
+    labels = torch.arange(800) % 2
+    x = torch.randn(800, 2, 4, generator=generator) + 3 * labels[:, None, None]
     for cond in (labels, None):
         share = half_share(lambda: Prior.create("gmm", covariance="full"), x, cond, generator=generator)
         assert share == pytest.approx(0.5, abs=0.08)
-
-
-def test_a_prior_of_one_narrow_component_an_example_is_found_out(labelled, generator):
-    assert half_share(copying, *labelled, generator=generator) > 0.9
-
-
-def test_too_little_data_is_refused():
+    assert half_share(copying, x, labels, generator=generator) > 0.9
     with pytest.raises(InputError, match="expected 4 rows or more, two of a label, got 2"):
-        half_share(lambda: Prior.create("gmm"), torch.zeros(2, 3), torch.tensor([0, 1]))
+        half_share(copying, x[:2], labels[:2])

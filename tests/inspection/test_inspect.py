@@ -7,7 +7,6 @@ import json
 import pytest
 import torch
 
-from flowprior.data import TensorData
 from flowprior.errors import OptionError
 from flowprior.inspection import inspect_priors
 from flowprior.streams.user_tensors import tensor_data
@@ -31,7 +30,7 @@ def three_modes():
 def found(three_modes, tmp_path_factory):
     out = tmp_path_factory.mktemp("inspected")
     priors = ["gaussian", "gmm", "gmm:components=2"]
-    return inspect_priors(three_modes, priors, ["condot", "ot", "posterior"], out=out, suggestion=False), out
+    return inspect_priors(three_modes, priors, ["condot", "ot", "posterior"], out=out), out
 
 
 def test_pairings_are_ranked_and_the_impossible_left_out(found):
@@ -45,30 +44,10 @@ def test_pairings_are_ranked_and_the_impossible_left_out(found):
     assert {pairing.coupling for pairing in inspection.pairings[:4]} == {"ot", "posterior"}
 
 
-def test_the_suggestion_sees_the_clusters(three_modes):
-    data = TensorData(*three_modes.batch(torch.arange(300)))
-    suggestion = inspect_priors(data, ["gaussian"], ["condot"]).suggestion
-    densities = [candidate.log_density for candidate in suggestion]
-    assert densities == sorted(densities, reverse=True)
-    assert "components=" in suggestion[0].prior
-
-
-def test_costs_of_the_coupling_and_after_transport(found):
-    inspection, _ = found
-    after = {fitted.prior: fitted.transport_cost_ot for fitted in inspection.priors}
-    for pairing in inspection.pairings:
-        if pairing.coupling == "condot":
-            assert pairing.transport_cost > after[pairing.prior]
-        if pairing.coupling == "ot":
-            # Where source and data are of one distribution, the cost is that of few samples, .11 to .28.
-            assert pairing.transport_cost == pytest.approx(after[pairing.prior], rel=0.2, abs=0.25)
-
-
 def test_what_is_written(found):
     inspection, out = found
     written = json.loads((out / "inspection.json").read_text())
-    counts = {"conditions": 3, "min": 500, "median": 500, "max": 500}
-    assert written["examples"] == {"fit": 1200, "held_out": 300, "all": 1500, **counts}
+    assert written["examples"] == {"fit": 1200, "held_out": 300, "all": 1500}
     for fitted in inspection.priors:
         assert fitted.picture is not None
         assert (out / fitted.picture.rsplit("/", 1)[1]).stat().st_size > 1000
@@ -76,18 +55,14 @@ def test_what_is_written(found):
 
 
 def test_it_is_repeatable_and_pictures_change_no_value(three_modes, tmp_path):
-    options = {"examples": 300, "suggestion": False}
-    runs = [inspect_priors(three_modes, ["gmm"], out=out, **options) for out in (None, tmp_path)]
-    for name in ("explained_variance", "log_density", "transport_cost_ot"):
-        assert getattr(runs[0].priors[0], name) == getattr(runs[1].priors[0], name)
-    first, second = (run.pairings[0] for run in runs)
-    assert first.simulated_flow == second.simulated_flow
-    assert first.source_gap == second.source_gap
+    first, second = (inspect_priors(three_modes, ["gmm"], examples=300, out=out) for out in (None, tmp_path))
+    assert first.pairings == second.pairings
+    assert first.priors[0].log_density == second.priors[0].log_density
 
 
 def test_few_examples_are_warned_of():
     labels = torch.tensor([0] * 60 + [1] * 5)
-    inspection = inspect_priors((torch.randn(65, 2), labels), ["gmm:shrinkage=1"], suggestion=False)
+    inspection = inspect_priors((torch.randn(65, 2), labels), ["gmm:shrinkage=1"])
     (warning,) = inspection.warnings
     assert warning.startswith("1 of 2 labels have fewer than 20 examples (label 1: 5)")
 
@@ -96,11 +71,10 @@ def test_nothing_to_inspect_is_refused(three_modes):
     with pytest.raises(OptionError, match="expected a prior, a coupling and steps >= 1"):
         inspect_priors(three_modes, [])
     with pytest.raises(OptionError, match=r"gaussian \+ posterior is left out"):
-        inspect_priors(three_modes, ["gaussian"], ["posterior"], suggestion=False)
+        inspect_priors(three_modes, ["gaussian"], ["posterior"])
 
 
-def test_prompt_notebook_pandas_and_reason_show_the_best_pairing_first(found):
-    pytest.importorskip("pandas")
+def test_prompt_notebook_and_reason_show_the_best_pairing_first(found):
     inspection, _ = found
     best, after, *_ = inspection.pairings
     shown = repr(inspection)
@@ -110,7 +84,3 @@ def test_prompt_notebook_pandas_and_reason_show_the_best_pairing_first(found):
     lowest, other = inspection.reason.split("; ")
     assert lowest.startswith(f"{best.prior} + {best.coupling} has the score {best.score:.4g}, the lowest")
     assert other == f"next comes {after.prior} + {after.coupling} with {after.score:.4g}"
-    table = inspection.to_pandas()
-    assert list(table["coupling"]) == [pairing.coupling for pairing in inspection.pairings]
-    assert list(table["score"]) == [pairing.score for pairing in inspection.pairings]
-    assert table["log_density"].notna().all()

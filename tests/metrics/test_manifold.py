@@ -29,10 +29,7 @@ def brute_force(real: np.ndarray, generated: np.ndarray, k: int) -> tuple[float,
 
 
 @pytest.mark.parametrize("neighbours", [1, 3])
-def test_it_is_the_definition(
-    generator: torch.Generator, neighbours: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("flowprior.metrics.manifold.BLOCK", 16)
+def test_it_is_the_definition(generator: torch.Generator, neighbours: int) -> None:
     real = torch.randn(40, 5, generator=generator)
     generated = 1.2 * torch.randn(30, 5, generator=generator) + torch.tensor([2.0, 0, 0, 0, 0])
     expected = brute_force(real.double().numpy(), generated.double().numpy(), neighbours)

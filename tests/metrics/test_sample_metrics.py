@@ -13,7 +13,7 @@ from flowprior.evaluation import Result, evaluate
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
 from flowprior.metrics.memorisation import Memorisation
-from flowprior.metrics.setup import Reference, Rows, Setup
+from flowprior.metrics.setup import Reference, Setup
 from tests.evaluation.test_evaluate import SEED, drawn_from, exact_flow, whole
 from tests.expected_warnings import FEW_REFERENCES
 
@@ -82,21 +82,11 @@ def test_what_the_data_lack_is_noted(generator: torch.Generator, tiny_flow: Flow
 def test_features_of_the_users_module_have_values_of_their_own(
     tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier
 ) -> None:
-    mine = torch.nn.Flatten()
-    found = evaluate(
-        tiny_flow,
-        digits[0],
-        reference=digits[1],
-        nfe=[1],
-        samples=60,
-        metrics=["fid"],
-        features=[mine],
-        classifier=classifier,
-    )
+    found = evaluated(tiny_flow, digits, "fid", features=[torch.nn.Flatten()], classifier=classifier)
     assert list(found.quality_metrics) == ["fid-cnn128", "fid-flatten"]
     assert found.metrics["fid-flatten"].features.startswith("flatten sha256 ")
-    assert found.value("fid", 1) == found.value("fid-cnn128", 1)
-    assert found.value("fid-flatten", 1) > 0
+    assert found.value("fid", 2) == found.value("fid-cnn128", 2)
+    assert found.value("fid-flatten", 2) > 0
 
 
 def test_a_test_split_inside_the_training_split_has_no_memorisation(
@@ -104,27 +94,24 @@ def test_a_test_split_inside_the_training_split_has_no_memorisation(
 ) -> None:
     x, cond = whole(digits[0])
     inside = TensorData(x[:200], cond[:200], classes=10, is_image=True)
-    found = evaluate(
-        tiny_flow, digits[0], reference=inside, nfe=[1], samples=50, metrics="memorisation", classifier=None
-    )
+    found = evaluated(tiny_flow, (digits[0], inside), METRICS, classifier=None)
     assert found.select(metric="memorisation") == []
 
 
 def test_copies_are_not_told_where_the_samples_were_drawn_for_the_held_out_embeddings(
     generator: torch.Generator,
 ) -> None:
-    """Those are near because they were asked for. Under other conditions, or labels, copies are told."""
-    x, cond = torch.randn(60, 2, generator=generator), torch.randn(60, 3, generator=generator)
-    train, test, other = (TensorData(x[a:b], cond[a:b]) for a, b in ((0, 30), (30, 45), (45, 60)))
-    conditions, labels = torch.arange(15), TensorData(x[:15], torch.arange(15) % 3, classes=3)
+    """Those are near because they were asked for. Under labels copies are told."""
+    x, cond = torch.randn(45, 2, generator=generator), torch.randn(45, 3, generator=generator)
+    train, test = TensorData(x[:30], cond[:30]), TensorData(x[30:], cond[30:])
+    labels = TensorData(x[:15], torch.arange(15) % 3, classes=3)
 
     flow = exact_flow(TensorData(x))
 
-    def told(held_out: TensorData, drawn_for: TensorData) -> bool:
-        setup = Setup(flow, Reference(train, "train"), Reference(held_out, "test"), 15, 0, None)
-        setup.rows = Rows(drawn_for, conditions)
-        return "copies" in Memorisation().columns(setup)
+    def told(held_out: TensorData, balanced: bool = False) -> bool:
+        splits = Reference(train, "train"), Reference(held_out, "test")
+        return "copies" in Memorisation().columns(Setup(flow, *splits, 15, 0, None, balanced=balanced))
 
-    assert not told(test, test)
-    assert told(other, test)
-    assert told(labels, labels)
+    assert not told(test)
+    assert told(labels)
+    assert told(labels, balanced=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
 from flowprior.metrics import normalised_energy
-from flowprior.metrics.trajectories import global_error, local_error, solve_trajectories
+from flowprior.metrics.trajectories import local_error, root_mean_square, solve_trajectories
 from flowprior.samplers import Sampler
 from tests.gaussian_flow import LinearVelocity, flow_of
 
@@ -28,7 +28,6 @@ def test_states_are_the_closed_form_at_every_time(generator: torch.Generator) ->
         expected = (x0 + fixed) @ torch.matrix_exp(t * velocity.matrix).T - fixed
         torch.testing.assert_close(found.at(t), expected, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(velocity.start_of(found.end), x0, rtol=1e-6, atol=1e-6)
-    assert found.nfe > 6
 
 
 def test_curvature_and_energy_of_a_growing_line_are_known(generator: torch.Generator) -> None:
@@ -48,7 +47,6 @@ def test_a_straight_flow_has_no_curvature_in_float32_either(generator: torch.Gen
     found = solve_trajectories(flow, x0)
     assert found.curvature.max() < 1e-3
     torch.testing.assert_close(found.energy, torch.full((40,), 5000.0).double(), rtol=1e-4, atol=0)
-    assert found.tolerance == 1e-5
 
 
 def test_normalised_energy_is_zero_for_optimal_transport_and_known_for_a_detour(
@@ -97,14 +95,8 @@ def test_guidance_and_batches_are_passed_on(generator: torch.Generator) -> None:
     torch.testing.assert_close(parts.end, whole.end, rtol=1e-6, atol=1e-6)
 
 
-def test_other_times_are_refused(generator: torch.Generator) -> None:
-    found = solve_trajectories(flow_of(LinearVelocity(3)), starts(generator, 2, 3), times=[0.25])
-    with pytest.raises(InputError, match=r"no state at t=0\.3"):
-        found.at(0.3)
-
-
 @pytest.mark.parametrize(("name", "stages", "order"), [("euler", 1, 1), ("heun", 2, 2), ("rk4", 4, 4)])
-def test_they_fall_with_the_order_of_the_method(
+def test_truncation_errors_fall_with_the_order_of_the_method(
     generator: torch.Generator, name: str, stages: int, order: int
 ) -> None:
     sampler, x0, flow = Sampler.create(name), starts(generator, 30, 3), flow_of(LinearVelocity(3))
@@ -112,7 +104,7 @@ def test_they_fall_with_the_order_of_the_method(
     solved = solve_trajectories(flow, x0, times=[t for n in counts for t in sampler.times(n).tolist()])
     local = [local_error(flow, sampler, n, solved, batch_size=7) for n in counts]
     ends = [sampler.integrate(flow.velocity, x0, nfe=n).detach() for n in counts]
-    total = [global_error(x, solved) for x in ends]
+    total = [root_mean_square(x, solved.end) for x in ends]
     assert math.log2(local[0] / local[1]) == pytest.approx(order + 1, abs=0.4)
     assert math.log2(total[0] / total[1]) == pytest.approx(order, abs=0.4)
 

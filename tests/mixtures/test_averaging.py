@@ -82,14 +82,6 @@ def test_shrinkage_draws_components_to_the_covariance_within_them(generator):
     assert covariance[0].diagonal().max() < 0.2, "not the covariance of the whole ring, 0.5"
 
 
-def test_equal_rows_and_more_components_than_rows(generator):
-    to = Regularisation(8.0, 1e-3, torch.eye(2).double())
-    equal = fit_average(torch.ones(30, 2), 6, 2, to, generator)
-    assert equal.log_density(torch.zeros(1, 2).double()).isfinite().all()
-    few = fit_average(torch.randn(3, 2, generator=generator), 3, 2, to, generator)
-    assert few.draw(10, generator).isfinite().all()
-
-
 def test_new_draws_of_the_same_law_are_half(generator):
     x, own, other = torch.randn(3, 3000, 5, generator=generator)
     assert abs(nearer_share(x, own, other) - 0.5) < 0.04

@@ -45,14 +45,6 @@ def test_a_reservoir_keeps_all_rows_of_a_small_condition_and_no_more_than_its_si
     assert (second >= 3).all()
 
 
-def test_a_reservoir_does_not_depend_on_the_cut_into_batches():
-    x = torch.arange(200.0)[:, None]
-    labels = torch.arange(200) % 3
-    first, second = (sampled(x, labels, 8, batch) for batch in (200, 9))
-    for label in range(3):
-        assert set(first.rows[label, :, 0].tolist()) == set(second.rows[label, :, 0].tolist())
-
-
 def test_every_row_is_equally_likely_to_be_kept():
     x = torch.arange(40.0)[:, None]
     labels = torch.zeros(40, dtype=torch.long)
@@ -96,11 +88,3 @@ def test_the_sample_is_bounded_by_memory_but_never_below_the_components():
     assert wide.rows.shape == (1, 3, SAMPLE_BUDGET)
     narrow = Reservoirs.over([], 2, 4, torch.float32, least=3)
     assert narrow.rows.shape == (2, SAMPLE_SIZE, 4)
-
-
-def test_segments_are_the_kept_rows_of_active_conditions():
-    x = torch.arange(6.0)[:, None]
-    kept = sampled(x, torch.tensor([0, 2, 2, 0, 3, 3]), size=5, batch=6)
-    segments = {label: rows for rows, label in kept.segments(torch.tensor([True, True, True, False]))}
-    assert sorted(segments) == [0, 2], "1 has no rows and 3 is not active"
-    assert sorted(segments[2][:, 0].tolist()) == [1, 2]

@@ -95,17 +95,6 @@ def test_pooled_moments_are_those_of_all_rows_together(full):
         assert pooled.covariance is None
 
 
-def test_no_batches_are_no_conditions():
-    moments = ConditionMoments.over([])
-    assert len(moments.count) == 0
-    assert moments.pooled().count == 0
-
-
-def test_gradients_are_not_kept():
-    x = torch.ones(4, 2, requires_grad=True)
-    assert not ConditionMoments.over([(x, None)]).mean.requires_grad
-
-
 @pytest.mark.parametrize("full", [False, True])
 def test_about_the_origin_they_are_raw_second_moments(full: bool) -> None:
     x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double() + 2

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from flowprior.conditions import Condition, Parts, TokenStates
+from flowprior.conditions import Condition, TokenStates
 from flowprior.errors import InputError, OptionError
 from flowprior.models import DiffusersModel, build_model
 from tests.little_memory import little_memory
@@ -65,7 +65,7 @@ def test_times_are_scaled_to_the_thousand_steps_of_diffusers():
     assert net.conditioning == {}
 
 
-def test_embeddings_are_one_token_and_labels_are_class_labels():
+def test_embeddings_are_one_token_labels_are_class_labels_and_tokens_have_a_mask():
     x, t = torch.randn(2, 1, 8, 8), torch.rand(2)
     net = Recorder()
     DiffusersModel(net, Condition("embeddings", 3))(x, t, torch.ones(2, 3, dtype=torch.float64))
@@ -73,6 +73,12 @@ def test_embeddings_are_one_token_and_labels_are_class_labels():
     assert net.conditioning["encoder_hidden_states"].dtype == x.dtype
     DiffusersModel(net, Condition("labels", 3))(x, t, torch.tensor([0, 3]))
     assert net.conditioning["class_labels"].tolist() == [0, 3]
+    mask = torch.tensor([[True, False], [True, True]])
+    DiffusersModel(net, Condition("tokens", 5))(x, t, TokenStates(torch.randn(2, 2, 5), mask))
+    assert net.conditioning["encoder_hidden_states"].shape == (2, 2, 5)
+    assert net.conditioning["encoder_attention_mask"].tolist() == mask.tolist()
+    with pytest.raises(InputError, match=r"diffusers: expected int64 labels .*, got None"):
+        DiffusersModel(net, Condition("labels", 3))(x, t, None)
 
 
 def test_sizes_are_padded_for_the_levels_and_cropped():
@@ -101,32 +107,8 @@ def test_a_config_without_an_end_is_refused_before_it_is_read():
         build_model("diffusers:config=/dev/zero", EVENT, Condition())
 
 
-def test_parts_are_class_labels_and_one_sequence_of_tokens():
-    condition = Condition(
-        "parts",
-        parts=(
-            ("a", Condition("labels", 3)),
-            ("b", Condition("embeddings", 4)),
-            ("c", Condition("tokens", 5)),
-        ),
-    )
-    net = Recorder()
-    model = DiffusersModel(net, condition)
-    mask = torch.tensor([[True, False], [True, True]])
-    cond = Parts(
-        {"a": torch.tensor([0, 2]), "b": torch.randn(2, 4), "c": TokenStates(torch.randn(2, 2, 5), mask)}
-    )
-    model(torch.zeros(2, 1, 8, 8), torch.zeros(2), cond)
-    assert net.conditioning["class_labels"].tolist() == [0, 2]
-    assert net.conditioning["encoder_hidden_states"].shape == (2, 3, 5)
-    assert net.conditioning["encoder_attention_mask"].tolist() == [[True, True, False], [True, True, True]]
-    with pytest.raises(InputError, match=r"diffusers: expected parts a: .*, got None"):
-        model(torch.zeros(2, 1, 8, 8), torch.zeros(2), None)
-
-
-def test_two_parts_of_labels_are_refused_with_the_names_to_choose_from():
-    condition = Condition("parts", parts=(("a", Condition("labels", 3)), ("b", Condition("labels", 3))))
-    with pytest.raises(
-        OptionError, match=r"one part of labels, the condition has a, b; .* diffusers:reads=a"
-    ):
+def test_several_parts_are_refused_with_a_name_to_choose():
+    condition = Condition("parts", parts=(("a", Condition("labels", 3)), ("b", Condition("tokens", 3))))
+    with pytest.raises(OptionError, match="model 'unet', or one part of it, such as diffusers:reads=a"):
         build_model("diffusers", EVENT, condition)
+    assert build_model("diffusers:widths=8,reads=b", EVENT, condition)

@@ -8,7 +8,7 @@ import torch
 from flowprior.conditions import Condition, Parts, TokenStates
 from flowprior.errors import InputError, OptionError
 from flowprior.models import build_model
-from flowprior.models.tokens import Context, CrossAttention, TokenContext, token_parts
+from flowprior.models.tokens import CrossAttention, TokenContext, token_parts
 
 TOKENS = Condition("tokens", 6)
 TWO = Condition("parts", parts=(("long", Condition("tokens", 5)), ("short", TOKENS)))
@@ -29,15 +29,15 @@ def test_attention_matches_the_formula():
     logits = torch.einsum("bqhd,bkhd->bhqk", query, key) / 2
     share = logits.masked_fill(~told.mask[:, None, None], -torch.inf).softmax(-1)
     expected = attention.projection(torch.einsum("bhqk,bkhd->bqhd", share, value).reshape(3, 5, 8))
-    torch.testing.assert_close(attention(rows, Context(told.states, told.mask)), expected)
+    torch.testing.assert_close(attention(rows, told), expected)
 
 
 def test_the_tokens_of_several_parts_are_one_sequence():
     context = TokenContext(TWO, 8)
     cond = Parts({"short": tokens(3, 2, 6), "long": tokens(3, 4, 5)})
-    states, mask = context(cond)
-    assert states.shape == (3, 6, 8)
-    assert torch.equal(mask, torch.cat([cond["long"].mask, cond["short"].mask], 1))
+    told = context(cond)
+    assert told.states.shape == (3, 6, 8)
+    assert torch.equal(told.mask, torch.cat([cond["long"].mask, cond["short"].mask], 1))
     with pytest.raises(InputError, match="expected parts long: token states"):
         context(Parts({"short": torch.zeros(3, 6), "long": torch.zeros(3, 5)}))
 
@@ -48,22 +48,14 @@ def test_token_parts_are_found_by_name():
     assert token_parts(Condition("labels", 3)) == {}
 
 
-@pytest.mark.parametrize(("attend", "places"), [(1, 1), (2, 3), (3, 5), (9, 5)])
-def test_the_unet_attends_at_the_lowest_resolutions(attend, places):
-    spec = f"unet:widths=8-8-16,patch=1,attend={attend}"
-    names = {
-        name
-        for name, module in build_model(spec, torch.Size([1, 8, 8]), TOKENS).named_modules()
-        if isinstance(module, CrossAttention)
-    }
-    assert len(names) == places
-    assert any(name.startswith("bottleneck") for name in names)
+def test_the_unet_attends_at_the_two_lowest_resolutions():
+    network = build_model("unet:widths=8-8-16,patch=1", torch.Size([1, 8, 8]), TOKENS)
+    places = [name for name, module in network.named_modules() if isinstance(module, CrossAttention)]
+    assert len(places) == 3
+    assert not any(name.startswith(("encoders.0", "decoders.1")) for name in places)
 
 
 def test_heads_that_do_not_divide_an_attending_width_are_refused():
-    event = torch.Size([1, 8, 8])
-    with pytest.raises(
-        OptionError, match="heads=3 does not divide the width 8, which attends to token states"
-    ):
-        build_model("unet:widths=8-12,heads=3", event, TOKENS)
-    build_model("unet:widths=8-12,heads=3,attend=1", event, TOKENS)
+    with pytest.raises(OptionError, match="heads=3 does not divide the width 8, where positions attend"):
+        build_model("unet:widths=8-12,heads=3", torch.Size([1, 8, 8]), TOKENS)
+    build_model("unet:widths=8-12,heads=3", torch.Size([1, 8, 8]), Condition())

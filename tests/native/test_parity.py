@@ -14,17 +14,19 @@ from torch.library import opcheck
 
 from flowprior.ops.backend import backend, native_devices
 from tests.native import philox
-from tests.native.emulated import DTYPES, Layout
+from tests.native.emulated import Layout
 from tests.native.parity import CHECKS, OPERATORS, SEED, Case, Recorder, calls, check_loss
 
 pytestmark = pytest.mark.skipif("cpu" not in native_devices(), reason=f"no native operators: {backend()}")
 NATIVE = torch.ops.flowprior
 
+DTYPES = (torch.float32, torch.float64)
+"""The dtypes of the CPU's operators; those of 16 bits are plain torch's there."""
 SHAPES = ((0, 7), (1, 1), (3, 7), (41, 401))
 CASES = [
     *(Case(*shape, k, dtype) for shape, k, dtype in itertools.product(SHAPES, (1, 5, 64), DTYPES)),
     Case(256, 3072),
-    *(Case(256, 3072, 5, dtype) for dtype in (torch.float64, torch.bfloat16, torch.float16)),
+    Case(256, 3072, 5, torch.float64),
     Case(2, 12_288, 3),
     *(Case(9, 400, 3, dtype, spherical=True) for dtype in DTYPES),
     *(Case(6, 19, 2, dtype, conditions=40) for dtype in DTYPES),
@@ -67,8 +69,7 @@ def test_gradients_of_long_sums(case: Case, check: str) -> None:
 def test_loss(shape: tuple[int, int], dtype: torch.dtype, given_u: bool, weighted: bool, mean: bool) -> None:
     for layout in (Layout(), Layout(1, 3)):
         case = Case(*shape, dtype=dtype, layout=layout)
-        for wide_target in {False, dtype in (torch.bfloat16, torch.float16)}:
-            check_loss(NATIVE, case, given_u=given_u, weighted=weighted, mean=mean, wide_target=wide_target)
+        check_loss(NATIVE, case, given_u=given_u, weighted=weighted, mean=mean, wide_target=False)
 
 
 @pytest.mark.parametrize("seed", [0, 1, -1, SEED, (1 << 62) + 12_345, -(1 << 63)])
@@ -124,7 +125,7 @@ from tests.native.parity import CHECKS, Case, check_loss
 from flowprior.ops.backend import backend
 kernels = torch.ops.flowprior
 print(backend().instruction_set)
-cases = [Case(41, 401, 5, dtype) for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16)]
+cases = [Case(41, 401, 5, dtype) for dtype in (torch.float32, torch.float64)]
 for case in (*cases, Case(7, 33, 3, spherical=True), Case(64, 3072)):
     for check in CHECKS.values():
         check(kernels, case)

@@ -13,7 +13,6 @@ from flowprior.networks.embeddings import (
     ConditionEmbedding,
     SeriesEmbedding,
     TimeConditionEmbedding,
-    TimeEmbedding,
     sinusoids,
 )
 
@@ -36,31 +35,14 @@ def test_scaling_spreads_the_unit_interval_over_the_frequencies():
     assert not (unscaled.std(dim=0) > 0.5).any()
 
 
-def test_embedding_follows_the_dtype_of_its_weights():
-    assert TimeEmbedding(16)(torch.rand(3)).shape == (3, 16)
-    assert TimeEmbedding(16).double()(torch.rand(3)).dtype == torch.float64
-
-
-def test_label_table_has_a_row_for_the_null_label():
-    embedding = ConditionEmbedding(Condition("labels", 4), 8)
-    assert embedding.embed.weight.shape == (5, 8)
-    assert torch.equal(embedding(torch.tensor([4]))[0], embedding.embed.weight[4])
-
-
-def test_null_embedding_becomes_the_bias():
-    embedding = ConditionEmbedding(Condition("embeddings", 3), 8)
-    assert torch.equal(embedding(torch.zeros(2, 3))[1], embedding.embed.bias)
-
-
-def test_embeddings_of_another_precision_are_taken():
-    embedding = ConditionEmbedding(Condition("embeddings", 3), 8)
-    assert embedding(torch.randn(2, 3, dtype=torch.float64)).dtype == torch.float32
-
-
-def test_without_a_condition_there_is_nothing_to_learn():
-    embedding = ConditionEmbedding(Condition(), 8)
-    assert embedding(None) is None
-    assert list(embedding.parameters()) == []
+def test_null_values_are_a_row_of_a_table_the_bias_of_a_map_and_none_without_a_condition():
+    labels = ConditionEmbedding(Condition("labels", 4), 8)
+    assert torch.equal(labels(torch.tensor([4]))[0], labels.embed.weight[4])
+    embeddings = ConditionEmbedding(Condition("embeddings", 3), 8)
+    assert torch.equal(embeddings(torch.zeros(2, 3).double())[1], embeddings.embed.bias)
+    none = ConditionEmbedding(Condition(), 8)
+    assert none(None) is None
+    assert list(none.parameters()) == []
 
 
 @pytest.mark.parametrize(

@@ -37,46 +37,42 @@ def velocity(x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
 
 @pytest.mark.parametrize("shape", [(32, 3), (8, 3, 4, 4)])
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_paths_of_the_same_schedule_agree(name: str, shape: tuple[int, ...]) -> None:
+def test_paths_of_the_same_schedule_and_their_ends_agree(name: str, shape: tuple[int, ...]) -> None:
     x0, x1, t = ends(shape)
-    theirs = paths.AffineProbPath(getattr(schedulers, SCHEDULERS[name])()).sample(x_0=x0, x_1=x1, t=t)
-    ours = Path.create(name).interpolate(x0, x1, t)
-    torch.testing.assert_close(theirs.x_t, ours.x_t)
-    torch.testing.assert_close(theirs.dx_t, ours.u_t)
-    assert theirs.x_t.shape == ours.x_t.shape == x1.shape
-
-
-@pytest.mark.parametrize("name", SCHEDULERS)
-def test_velocities_lead_to_the_same_ends(name: str) -> None:
-    x0, x1, t = ends((16, 2))
     theirs, ours = paths.AffineProbPath(getattr(schedulers, SCHEDULERS[name])()), Path.create(name)
-    x_t, u_t, _ = ours.interpolate(x0, x1, t)
-    column = t[:, None]
-    found = ends_of_velocity(ours, u_t, x_t, t)
-    torch.testing.assert_close(theirs.velocity_to_target(u_t, x_t, column), found.x1, rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(theirs.velocity_to_epsilon(u_t, x_t, column), found.x0, rtol=1e-6, atol=1e-6)
-    of_noise = velocity_of_source(ours, x0, x_t, t)
-    torch.testing.assert_close(theirs.epsilon_to_velocity(x0, x_t, column), of_noise, rtol=1e-6, atol=1e-6)
+    sample, (x_t, u_t, _) = theirs.sample(x_0=x0, x_1=x1, t=t), ours.interpolate(x0, x1, t)
+    torch.testing.assert_close((sample.x_t, sample.dx_t), (x_t, u_t))
+    column, found = t.view(-1, *[1] * (x0.dim() - 1)), ends_of_velocity(ours, u_t, x_t, t)
+    target, noise = theirs.velocity_to_target(u_t, x_t, column), theirs.velocity_to_epsilon(u_t, x_t, column)
+    of_noise = theirs.epsilon_to_velocity(x0, x_t, column)
+    expected = (found.x1, found.x0, velocity_of_source(ours, x0, x_t, t))
+    torch.testing.assert_close((target, noise, of_noise), expected, rtol=1e-6, atol=1e-6)
 
 
 def solved(method: str, x0: Tensor, **options: object) -> Tensor:
     return solvers.ODESolver(velocity_model=velocity).sample(x_init=x0, method=method, **options)
 
 
-@pytest.mark.parametrize(("method", "evaluations"), [("euler", 1), ("midpoint", 2), ("heun3", 3)])
-def test_equal_steps_of_the_same_method_lead_to_the_same_points(method: str, evaluations: int) -> None:
+@pytest.mark.parametrize(
+    ("method", "evaluations"),
+    [
+        ("euler", 1),
+        ("midpoint", 2),
+        ("heun3", 3),
+        *((name, None) for name in ("dopri5", "bosh3", "adaptive_heun")),
+    ],
+)
+def test_the_same_method_leads_to_the_same_points(method: str, evaluations: int | None) -> None:
+    """By equal steps, or within the tolerance."""
     x0, *_ = ends((16, 3))
-    ours = Sampler.create(method).solve(velocity, x0, nfe=4 * evaluations)
-    torch.testing.assert_close(solved(method, x0, step_size=0.25), ours.x)
-    assert ours.nfe == 4 * evaluations
-
-
-@pytest.mark.parametrize("method", ["dopri5", "bosh3", "adaptive_heun"])
-def test_adaptive_solutions_agree_within_the_tolerance(method: str) -> None:
-    x0, *_ = ends((16, 3))
-    theirs = solved(method, x0, step_size=None, rtol=1e-7, atol=1e-7)
-    ours = Sampler.create(method, rtol=1e-7, atol=1e-7).solve(velocity, x0)
-    torch.testing.assert_close(theirs, ours.x, rtol=5e-5, atol=5e-5)
+    if evaluations is None:
+        theirs = solved(method, x0, step_size=None, rtol=1e-7, atol=1e-7)
+        ours = Sampler.create(method, rtol=1e-7, atol=1e-7).solve(velocity, x0)
+        torch.testing.assert_close(theirs, ours.x, rtol=5e-5, atol=5e-5)
+    else:
+        ours = Sampler.create(method).solve(velocity, x0, nfe=4 * evaluations)
+        torch.testing.assert_close(solved(method, x0, step_size=0.25), ours.x)
+        assert ours.nfe == 4 * evaluations
 
 
 def test_likelihoods_agree_from_the_same_prior() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from flowprior.couplings import transport_cost
 from flowprior.couplings.ot import OTCoupling
-from flowprior.paths import CondOTPath, CosinePath
+from flowprior.paths import CondOTPath, CosinePath, Path
 
 matching = pytest.importorskip(
     "torchcfm.conditional_flow_matching", reason="torchcfm is not installed: see benchmarks/peers.txt"
@@ -25,35 +25,26 @@ def ends(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor, Tensor]
     return x0, 3 * x1 + 1, 0.05 + 0.9 * torch.rand(shape[0], generator=generator, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("sigma", [0.0, 0.3])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_matchers_sigma_is_noise_around_the_straight_path(shape: tuple[int, ...], sigma: float) -> None:
+@pytest.mark.parametrize(
+    ("matcher", "sigma", "path"),
+    [
+        ("ConditionalFlowMatcher", 0.3, CondOTPath()),
+        ("TargetConditionalFlowMatcher", 0.1, CondOTPath(sigma_min=0.1)),
+        ("VariancePreservingConditionalFlowMatcher", 0.3, CosinePath()),
+    ],
+)
+def test_matchers_are_paths_with_noise_around_them(
+    shape: tuple[int, ...], matcher: str, sigma: float, path: Path
+) -> None:
+    """The target matcher starts from its noise."""
     x0, x1, t = ends(shape)
-    matcher = matching.ConditionalFlowMatcher(sigma=sigma)
-    _, their_x, their_u, noise = matcher.sample_location_and_conditional_flow(x0, x1, t=t, return_noise=True)
-    ours = CondOTPath().interpolate(x0, x1, t)
-    torch.testing.assert_close(their_x, ours.x_t + sigma * noise)
-    torch.testing.assert_close(their_u, ours.u_t)
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_target_matcher_is_the_straight_path_from_its_noise(shape: tuple[int, ...]) -> None:
-    x0, x1, t = ends(shape)
-    matcher = matching.TargetConditionalFlowMatcher(sigma=0.1)
-    _, their_x, their_u, noise = matcher.sample_location_and_conditional_flow(x0, x1, t=t, return_noise=True)
-    ours = CondOTPath(sigma_min=0.1).interpolate(noise, x1, t)
-    torch.testing.assert_close(their_x, ours.x_t)
-    torch.testing.assert_close(their_u, ours.u_t)
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_the_variance_preserving_matcher_is_the_cosine_path(shape: tuple[int, ...]) -> None:
-    x0, x1, t = ends(shape)
-    matcher = matching.VariancePreservingConditionalFlowMatcher(sigma=0.0)
-    _, their_x, their_u = matcher.sample_location_and_conditional_flow(x0, x1, t=t)
-    ours = CosinePath().interpolate(x0, x1, t)
-    torch.testing.assert_close(their_x, ours.x_t)
-    torch.testing.assert_close(their_u, ours.u_t)
+    theirs = getattr(matching, matcher)(sigma=sigma)
+    _, x, u, noise = theirs.sample_location_and_conditional_flow(x0, x1, t=t, return_noise=True)
+    from_noise = matcher.startswith("Target")
+    ours = path.interpolate(noise if from_noise else x0, x1, t)
+    torch.testing.assert_close(x, ours.x_t if from_noise else ours.x_t + sigma * noise)
+    torch.testing.assert_close(u, ours.u_t)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -47,26 +47,15 @@ def test_points_move_over_one_part_of_the_plane(generator: torch.Generator, tmp_
     assert axes.get_xlim()[1] > float(states[-1, :, 0].max())
 
 
-def test_many_states_become_few_frames_with_both_ends(tmp_path: Path) -> None:
+def test_many_states_become_few_frames_with_both_ends_held(tmp_path: Path) -> None:
     states = torch.linspace(-1, 1, 200).view(200, 1, 1, 1, 1).expand(200, 1, 1, 8, 8)
-    save_animation(animate(states, torch.linspace(0, 1, 200)), tmp_path / "flow.gif")
-    found = frames(tmp_path / "flow.gif")
-    assert len(found) == MOST_FRAMES
+    for name in ("flow.gif", "again.gif"):
+        save_animation(animate(states, torch.linspace(0, 1, 200)), tmp_path / name)
+    assert (tmp_path / "flow.gif").read_bytes() == (tmp_path / "again.gif").read_bytes()
     with Image.open(tmp_path / "flow.gif") as image:
         lengths = [frame.info["duration"] for frame in ImageSequence.Iterator(image)]
+    assert len(lengths) == MOST_FRAMES
     assert lengths[0] == lengths[-1] == (HELD + 1) * lengths[1], "the first and the last are held"
-    assert (found[0] == 0).sum() > 1000
-    assert (found[-1] == 0).sum() < (found[0] == 0).sum() / 10
-
-
-def test_the_same_animation_is_the_same_small_file(generator: torch.Generator, tmp_path: Path) -> None:
-    states = torch.randn(MOST_FRAMES, 80, 1, 8, 8, generator=generator)
-    labels = torch.arange(10).repeat_interleave(8)
-    for name in ("one.gif", "two.gif"):
-        save_animation(animate(states, torch.linspace(0, 1, MOST_FRAMES), labels), tmp_path / name)
-    one, two = ((tmp_path / name).read_bytes() for name in ("one.gif", "two.gif"))
-    assert one == two
-    assert len(one) < 1_000_000
 
 
 def test_what_cannot_be_written_is_one_line_before_anything_is_drawn(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
 from flowprior.pictures import densities
+from flowprior.pictures.points import DEPTH
 
 AROUND = torch.tensor([[-2.0, -1.0], [2.0, 1.0], [0.0, 2.0]])
 
@@ -37,21 +38,14 @@ def test_panels_share_a_scale_that_is_named_with_its_unit() -> None:
     def high(x: Tensor) -> Tensor:
         return (gaussian((0.0, 0.0))(x) + 3).masked_fill(x[:, 0] < -1, float("-inf"))
 
-    figure = densities({"low": gaussian((0.0, 0.0)), "high": high}, AROUND, depth=6.0)
+    figure = densities({"low": gaussian((0.0, 0.0)), "high": high}, AROUND)
     low, top, scale = figure.axes
     assert scale.get_ylabel() == "log-density, nats"
     assert low.images[0].get_clim() == top.images[0].get_clim()
     least, most = top.images[0].get_clim()
-    assert most - least == pytest.approx(6.0)
+    assert most - least == pytest.approx(DEPTH)
     assert most == pytest.approx(3 - math.log(2 * math.pi), abs=0.01)
     assert (torch.as_tensor(top.images[0].get_array())[:, :10] == least).all(), "no density there"
-
-
-def test_data_are_dots_on_request() -> None:
-    panels = {"prior": gaussian((0.0, 0.0))}
-    assert not densities(panels, AROUND, side=4).axes[0].collections
-    (dots,) = densities(panels, AROUND, side=4, show_points=True).axes[0].collections
-    assert torch.as_tensor(dots.get_offsets().data).tolist() == AROUND.tolist()  # type: ignore[union-attr]
 
 
 def test_what_is_no_density_is_refused() -> None:

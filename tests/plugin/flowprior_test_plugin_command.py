@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flowprior.cli.asked import Asked, Given
+from flowprior.cli.conditions import SampleOptions, SampleRequest
 from flowprior.errors import OptionError
 
 
@@ -31,12 +31,12 @@ def few(few: Annotated[int | None, typer.Option(help="How few samples.")] = None
 
 def label(
     label: Annotated[int | None, typer.Option(help="Label of which cold samples are drawn.")] = None,
-) -> GivenLabel | None:
+) -> LabelOptions | None:
     """An option of ``sample``."""
-    return None if label is None else GivenLabel(label)
+    return None if label is None else LabelOptions(label)
 
 
-class GivenLabel(Given):
+class LabelOptions(SampleOptions):
     """Three samples of a label, at a low temperature."""
 
     option = "--label"
@@ -47,14 +47,10 @@ class GivenLabel(Given):
     def read(self, flow, count, labels):
         import torch
 
-        return Asked(torch.full((3,), self.label), None, None, {"label": [str(self.label)]})
+        return SampleRequest(torch.full((3,), self.label), None, None, {"label": [str(self.label)]})
 
 
 def seed_of_mine(
-    mine: Annotated[int, typer.Option("--seed", help="An option that there is already.")] = 0,
+    seed: Annotated[int, typer.Option(help="An option that there is already.")] = 0,
 ) -> None:
     """An option that ``sample`` has already."""
-
-
-def bare(size: Annotated[int, typer.Option(help="An option without a default.")]) -> None:
-    """An option that ``sample`` could not be called without."""

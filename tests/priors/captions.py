@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
+
+from flowprior.priors import Prior
+from flowprior.priors.mean_prior import FarConditions
 
 WIDTH, DIM, EACH = 4, 6, 5
 NOISE = torch.tensor([0.1, 0.2, 0.3, 0.3, 0.4, 0.5])
@@ -23,3 +28,10 @@ def captions(count: int, seed: int, each: int = EACH) -> tuple[Tensor, Tensor]:
     x = mean_of(cond) + NOISE * torch.randn(len(cond), DIM, generator=generator)
     order = torch.randperm(len(x), generator=generator)
     return x[order], cond[order]
+
+
+def as_near(prior: Prior) -> Prior:
+    """Return a copy that takes every embedding as near to those of the fit."""
+    prior = copy.deepcopy(prior)
+    prior.distance = FarConditions().to(prior.center)
+    return prior

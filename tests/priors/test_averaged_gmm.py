@@ -69,14 +69,6 @@ def test_triangles_are_packed_and_unpacked(generator):
         torch.testing.assert_close(times_triangle(packed(triangle), x), product)
 
 
-def test_draws_in_blocks_are_those_of_one_block(monkeypatch):
-    prior = fitted(rings(400))
-    cond = torch.arange(50) % 2
-    whole = prior.sample(cond, generator=torch.Generator().manual_seed(1))
-    monkeypatch.setattr(averaged_gmm, "GATHERED", 12)
-    assert torch.equal(prior.sample(cond, generator=torch.Generator().manual_seed(1)), whole)
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_a_ring_of_few_points_is_followed_whatever_the_seed(seed: int):
     """Two Gaussians are by chance worse than one on one half of 105 points; sixteen are much better."""
@@ -161,12 +153,6 @@ def test_equal_rows_have_the_variance_floor(generator):
         fitted((torch.ones(50, 2), None), reg_covar=0)
 
 
-def test_a_fit_looks_at_a_bounded_number_of_rows(monkeypatch):
-    monkeypatch.setattr(averaged_gmm, "ROWS", 64)
-    prior = fitted(rings(2000), rows_each=16, members=1)
-    assert prior.logits.shape == (2, 4)
-
-
 @pytest.mark.parametrize("options", [{"members": 0}, {"rows_each": 0}, {"shrinkage": -1.0}])
 def test_refusals(options):
     with pytest.raises(InputError, match="expected labels as integers"):
@@ -181,3 +167,11 @@ def test_plain_data_get_one_gaussian(seed: int) -> None:
     x = torch.randn(210, 2, generator=torch.Generator().manual_seed(100 + seed))
     prior = Prior.create("averaged-gmm").fit((x, None), generator=torch.Generator().manual_seed(seed))
     assert int((prior.logits > -torch.inf).sum()) == 1
+
+
+def test_draws_in_blocks_are_those_of_one_block(monkeypatch):
+    prior = fitted(rings(400))
+    cond = torch.arange(50) % 2
+    whole = prior.sample(cond, generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(averaged_gmm, "GATHERED", 12)
+    assert torch.equal(prior.sample(cond, generator=torch.Generator().manual_seed(1)), whole)

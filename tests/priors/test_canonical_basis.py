@@ -47,13 +47,6 @@ def test_the_covariance_stays():
     torch.testing.assert_close((q * (spread[0] - 1)) @ q.T, before, rtol=0, atol=1e-12)
 
 
-def test_a_rank_of_all_dimensions_keeps_its_columns_orthonormal():
-    spread = torch.ones(1, DIM, dtype=torch.float64)
-    spread[0, :3] = torch.tensor([5.0, 3.0, 2.0])
-    q = canonical_basis(orthonormal(3, DIM)[None], spread)[0][0]
-    torch.testing.assert_close(q.T @ q, torch.eye(DIM).double(), rtol=0, atol=1e-12)
-
-
 @pytest.mark.parametrize("rows", [4, 400])
 def test_rounding_of_the_data_does_not_move_the_draws(rows):
     """Four rows have three directions, the fit six: the others must not come from rounding."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flowprior.priors.nearest import DistinctEmbeddings, nearest
+from flowprior.priors.nearest import distinct_embeddings, nearest
 from tests.priors.captions import captions
 
 
 def over(x, cond, most, batch):
-    return DistinctEmbeddings.over(zip(x.split(batch), cond.split(batch), strict=True), most, events=True)
+    return distinct_embeddings(lambda: zip(x.split(batch), cond.split(batch), strict=True), most)
 
 
 @pytest.mark.parametrize("batch", [7, 64, 500])
@@ -22,7 +22,7 @@ def test_they_are_those_of_unique_with_the_means_of_their_events(batch):
     order = [int((found.rows == row).all(1).nonzero()) for row in rows]
     assert sorted(order) == list(range(60))
     torch.testing.assert_close(found.means[order].float(), means)
-    assert found.count.tolist() == [5] * 60
+    assert found.counts.tolist() == [5] * 60
 
 
 def test_what_stays_of_too_many_depends_on_no_order_and_misses_no_event():
@@ -31,7 +31,7 @@ def test_what_stays_of_too_many_depends_on_no_order_and_misses_no_event():
     first, second = over(x, cond, 20, 16), over(x[order], cond[order], 20, 33)
     assert len(first.rows) == 20
     assert torch.equal(first.rows, second.rows)
-    assert first.count.tolist() == [5] * 20
+    assert first.counts.tolist() == [5] * 20
     torch.testing.assert_close(first.means, second.means)
 
 

@@ -94,17 +94,6 @@ def test_a_source_sample_is_what_is_inferred_and_placed(frame, generator):
     torch.testing.assert_close(frame.source(x, latent, epsilon), expected, rtol=1e-10, atol=1e-10)
 
 
-def test_a_source_sample_can_be_differentiated(frame, generator):
-    x, latent, epsilon = (
-        torch.randn(5, n, generator=generator, dtype=torch.float64) for n in (DIM, RANK, DIM)
-    )
-    gradients = [
-        torch.autograd.grad(function(x.requires_grad_(), latent, epsilon).square().sum(), x)[0]
-        for function in (frame.source, lambda x, h, e: frame.place(frame.noised(frame.coordinates(x), h), e))
-    ]
-    assert torch.equal(*gradients)
-
-
 def test_the_density_around_is_that_of_a_gaussian(frame, generator):
     x = torch.randn(5, DIM, generator=generator, dtype=torch.float64)
     h, density = frame.log_density_around(x)

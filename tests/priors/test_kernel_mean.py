@@ -8,11 +8,11 @@ import torch
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
 from flowprior.priors.kernel_mean import KernelMeanPrior
-from tests.priors.captions import NOISE, captions, mean_of
+from tests.priors.captions import NOISE, as_near, captions, mean_of
 
 
 def fitted(x, cond, **options) -> KernelMeanPrior:
-    return Prior.create("kernel-mean", **options).fit((x, cond))
+    return as_near(Prior.create("kernel-mean", **options).fit((x, cond)))
 
 
 def test_of_labels_it_is_the_table_of_means(generator):
@@ -29,7 +29,7 @@ def test_of_labels_it_is_the_table_of_means(generator):
 def test_it_is_the_average_of_nadaraya_and_watson():
     x, cond = captions(60, 1)
     asked = captions(7, 2, each=1)[1]
-    prior = fitted(x, cond, neighbours=300, bandwidth=0.4, far="as-near")
+    prior = fitted(x, cond, neighbours=300, bandwidth=0.4)
     weight = (-0.5 * (asked[:, None] - cond).square().sum(2) / 0.4**2).softmax(1)
     torch.testing.assert_close(prior.mean(asked), weight @ x, rtol=1e-4, atol=1e-4)
 
@@ -39,7 +39,7 @@ def test_what_is_chosen_is_nearly_the_best_on_captions_it_has_not_seen():
     unseen = captions(300, 2, each=1)[1]
 
     def error(**options) -> float:
-        found = fitted(x, cond, far="as-near", **options).mean(unseen)
+        found = fitted(x, cond, **options).mean(unseen)
         return float((found - mean_of(unseen)).square().mean())
 
     given = [error(neighbours=k, bandwidth=h) for k in (1, 8, 64) for h in (0.1, 0.4, 1.6)]
@@ -49,21 +49,10 @@ def test_what_is_chosen_is_nearly_the_best_on_captions_it_has_not_seen():
 
 def test_the_spread_is_that_of_rows_left_out_of_their_own_caption():
     x, cond = captions(250, 1)
-    prior = fitted(x, cond, sigma="diagonal", neighbours=1, far="as-near")
+    prior = fitted(x, cond, sigma="diagonal", neighbours=1)
     expected = NOISE * (1 + 1 / 4) ** 0.5
     torch.testing.assert_close(prior.residuals.noise.sqrt(), expected, rtol=0.1, atol=0.0)
     assert fitted(x, cond, sigma=0.7).residuals.noise.sqrt().unique().tolist() == pytest.approx([0.7])
-
-
-def test_no_more_than_the_stated_number_of_embeddings_is_kept():
-    x, cond = captions(250, 1)
-    prior = fitted(x, cond, representatives=50)
-    assert prior.means.shape == (50, 6)
-    assert prior.seen.rows.shape == (50, 4)
-    assert prior.seen.weight.shape == (50,)
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    again = fitted(x[order], cond[order], representatives=50)
-    assert torch.equal(again.seen.rows, prior.seen.rows)
 
 
 @pytest.mark.parametrize(
@@ -73,8 +62,6 @@ def test_no_more_than_the_stated_number_of_embeddings_is_kept():
         ({"neighbours": "all"}, "neighbours='all' is not possible"),
         ({"bandwidth": 0.0}, "expected bandwidth > 0 or 'auto', got 0.0"),
         ({"sigma": -1.0}, "expected sigma > 0, 'scalar' or 'diagonal', got -1.0"),
-        ({"representatives": 0}, "representatives=0 is not possible"),
-        ({"far": "wide"}, "far='wide' is not possible; did you mean 'widen'"),
     ],
 )
 def test_impossible_options_are_refused(options, message):

@@ -1,4 +1,4 @@
-"""A prior with latents says so, and is asked for them by one function."""
+"""A prior with latents says so, and they are inferred after its arguments are checked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from flowprior.couplings import Coupling
 from flowprior.errors import InputError, NotFittedError
 from flowprior.priors import GaussianPrior, GmmPrior
-from flowprior.priors.base import latents_of
 
 
 class Moved(GaussianPrior):
@@ -20,11 +19,11 @@ class Moved(GaussianPrior):
         return x1 + 1
 
 
-def test_a_prior_without_latents_is_none():
+def test_components_and_a_factor_are_latents():
     for prior in (GaussianPrior(), GmmPrior(), GmmPrior(covariance="full")):
-        assert latents_of(prior) is None
+        assert not prior.has_latents
     for mixture in (GmmPrior(covariance="lowrank"), GmmPrior(components=2)):
-        assert latents_of(mixture) is mixture
+        assert mixture.has_latents
         assert (mixture.has_spread, mixture.spread(None, 1)) == (False, None)
 
 

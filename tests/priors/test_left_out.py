@@ -11,9 +11,13 @@ from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.errors import CouplingError, InputError, OptionError
 from flowprior.priors import Prior
-from tests.priors.captions import captions
+from tests.priors.captions import as_near, captions
 
-EXACT = {"neighbours": 4, "bandwidth": 0.6, "sigma": 1e-6, "far": "as-near"}
+EXACT = {"neighbours": 4, "bandwidth": 0.6, "sigma": 1e-6}
+
+
+def fitted(x: Tensor, cond: Tensor, **options: float) -> Prior:
+    return as_near(Prior.create("kernel-mean", **{**EXACT, **options}).fit((x, cond)))
 
 
 def without(row: int, x: Tensor, cond: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,43 +36,35 @@ def uneven() -> tuple[Tensor, Tensor]:
 
 def test_of_embeddings_it_is_the_fit_to_the_others():
     x, cond = uneven()
-    prior = Prior.create("kernel-mean", **EXACT).fit((x, cond))
+    prior = fitted(x, cond)
     found = prior.sample_without(x, cond)
     for row in range(0, len(x), 5):
-        fitted = Prior.create("kernel-mean", **EXACT).fit(without(row, x, cond))
-        expected = fitted.mean(cond[row : row + 1])[0]
+        expected = fitted(*without(row, x, cond)).mean(cond[row : row + 1])[0]
         torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_of_labels_it_is_the_fit_to_the_others(generator):
-    labels = torch.tensor([0] * 10 + [1] * 2 + [2] * 5)
-    x = torch.randn(17, 6, generator=generator)
-    prior = Prior.create("kernel-mean", **EXACT).fit((x, labels))
-    found = prior.sample_without(x, labels)
+    labels = torch.tensor([0] * 10 + [1] * 2 + [2] * 5 + [3])
+    x = torch.randn(18, 6, generator=generator)
+    found = fitted(x, labels).sample_without(x, labels)
+    torch.testing.assert_close(found[17], x.mean(0), rtol=1e-4, atol=1e-4)  # of a single one
     for row in range(17):
-        fitted = Prior.create("kernel-mean", **EXACT).fit(without(row, x, labels))
-        torch.testing.assert_close(found[row], fitted.mean(labels[row : row + 1])[0], rtol=1e-4, atol=1e-4)
-
-
-def test_a_label_of_a_single_datum_starts_at_the_mean_of_the_others(generator):
-    x, labels = torch.randn(5, 3, generator=generator), torch.tensor([0, 0, 0, 0, 1])
-    prior = Prior.create("kernel-mean", **EXACT).fit((x, labels))
-    torch.testing.assert_close(prior.sample_without(x, labels)[4], x[:4].mean(0), rtol=1e-4, atol=1e-4)
+        expected = fitted(*without(row, x, labels)).mean(labels[row : row + 1])[0]
+        torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_fewer_conditions_than_neighbours_and_a_caption_of_one_event(generator):
     cond = torch.eye(3)[[0, 0, 1, 2, 2]]
     x = torch.randn(5, 4, generator=generator)
-    prior = Prior.create("kernel-mean", **(EXACT | {"neighbours": 8, "bandwidth": 5.0})).fit((x, cond))
-    found = prior.sample_without(x, cond)
-    fitted = Prior.create("kernel-mean", **(EXACT | {"neighbours": 8, "bandwidth": 5.0}))
-    expected = fitted.fit(without(2, x, cond)).mean(cond[2:3])[0]
+    options = {"neighbours": 8, "bandwidth": 5.0}
+    found = fitted(x, cond, **options).sample_without(x, cond)
+    expected = fitted(*without(2, x, cond), **options).mean(cond[2:3])[0]
     torch.testing.assert_close(found[2], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_embeddings_that_lie_otherwise_in_memory_are_the_same():
     x, cond = uneven()
-    prior = Prior.create("kernel-mean", **EXACT).fit((x, cond))
+    prior = fitted(x, cond)
     expected = prior.sample_without(x, cond)
     columns = cond.T.contiguous().T
     zeros = torch.where(cond == 0, -0.0, cond)
@@ -78,17 +74,16 @@ def test_embeddings_that_lie_otherwise_in_memory_are_the_same():
 
 def test_a_caption_that_it_does_not_know_is_drawn_as_usual():
     x, cond = uneven()
-    known, unknown = cond.unique(dim=0)[5:], cond.unique(dim=0)[:5]
-    rows = (cond[:, None] == known[None]).all(2).any(1)
-    prior = Prior.create("kernel-mean", **EXACT).fit((x[rows], cond[rows]))
-    torch.testing.assert_close(
-        prior.sample_without(torch.randn(5, 6), unknown), prior.mean(unknown), rtol=1e-4, atol=1e-4
-    )
+    unknown = cond.unique(dim=0)[:5]
+    known = ~(cond[:, None] == unknown).all(2).any(1)
+    prior = fitted(x[known], cond[known])
+    found = prior.sample_without(torch.randn(5, 6), unknown)
+    torch.testing.assert_close(found, prior.mean(unknown), rtol=1e-4, atol=1e-4)
 
 
 def test_the_null_condition_is_drawn_from_all_data():
     x, cond = uneven()
-    prior = Prior.create("kernel-mean", **EXACT).fit((x, cond))
+    prior = fitted(x, cond)
     null = torch.zeros(200, cond.shape[1])
     drawn = prior.sample_without(x[:1].expand(200, -1), null, generator=torch.Generator().manual_seed(0))
     means = prior.mean(cond.unique(dim=0))
@@ -98,9 +93,9 @@ def test_the_null_condition_is_drawn_from_all_data():
 
 def test_what_cannot_be_left_out_is_refused():
     x, cond = uneven()
-    prior = Prior.create("kernel-mean", **EXACT).fit((x, cond))
+    prior = fitted(x, cond)
     one = torch.zeros(1, dtype=torch.long)
-    single = Prior.create("kernel-mean", **EXACT).fit((x[:1], one))
+    single = fitted(x[:1], one)
     for asked, rows, labels, message in (
         (single, x[:1], one, "two data or more"),
         (prior, x.log(), cond, "expected finite x1"),

@@ -49,7 +49,7 @@ def test_the_strength_is_that_of_the_least_error_on_held_out_rows(generator):
 def test_of_series_it_reads_the_last_step(generator):
     series = torch.randn(500, 3, 8, generator=generator)
     x = 2 * series[:, :, -1] + 0.1 * torch.randn(500, 3, generator=generator)
-    prior = Prior.create("learned-mean", mapper="linear", sigma="diagonal", far="as-near").fit(
+    prior = Prior.create("learned-mean", mapper="linear", sigma="diagonal").fit(
         (x, series), generator=generator
     )
     other = series.clone()

@@ -9,6 +9,7 @@ import torch
 
 from flowprior import Prior
 from flowprior.errors import CheckpointError, NotFittedError
+from flowprior.priors.saved import FORMAT
 from flowprior.storage.digests import signed, unsigned
 from tests.little_memory import little_memory
 
@@ -65,12 +66,19 @@ def test_changed_files_are_refused(tmp_path):
         Prior.load(tmp_path)
 
 
-def test_a_prior_that_left_the_library_names_the_last_commit_that_reads_it(tmp_path):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prior": "shifted:prior=gmm"}, "'shifted', which commit ec83d767 of flowprior"),
+        ({"format": FORMAT + 1}, f"reads formats up to {FORMAT}; install a newer one"),
+    ],
+)
+def test_a_prior_of_another_version_says_what_reads_it(change, message, tmp_path):
     fitted().save(tmp_path)
     file = tmp_path / "prior.json"
-    values = {**unsigned(json.loads(file.read_text()), file), "prior": "shifted:prior=gmm"}
+    values = {**unsigned(json.loads(file.read_text()), file), **change}
     file.write_text(json.dumps(signed(values)))
-    with pytest.raises(CheckpointError, match="'shifted', which commit ec83d767 of flowprior") as refused:
+    with pytest.raises(CheckpointError, match=message) as refused:
         Prior.load(tmp_path)
     assert "\n" not in str(refused.value)
 
@@ -91,7 +99,6 @@ def test_what_a_killed_save_left_is_removed_by_the_next_one(tmp_path):
     assert names == [".notes.txt.0123abcd.tmp", "prior", "prior.json"]
 
 
-@pytest.mark.filterwarnings("ignore:learned-mean.fit. the mapper has not converged")
 def test_a_prior_larger_than_its_tensors_is_refused_before_it_takes_memory(tmp_path):
     fitted("learned-mean:epochs=1,hidden=8").save(tmp_path)
     file = tmp_path / "prior.json"

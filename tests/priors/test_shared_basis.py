@@ -174,7 +174,7 @@ def test_labels_of_few_examples_share_the_mixture_of_their_latents(data):
     x, labels = data
     many = torch.arange(len(x)) // 8
     prior = fitted((x - x[labels == 0].mean(0), many), basis="shared", components=10)
-    assert not prior.latents.is_conditional
+    assert not prior.latents.seen.has_labels
     assert prior.latents.covariance == "full"
     assert prior.sample(many[:50]).isfinite().all()
     assert prior.log_prob(x[:50], many[:50]).isfinite().all()

@@ -16,6 +16,7 @@ class ThreadGroup(Group):
     """One of ``size`` threads that share the list ``held``."""
 
     def __init__(self, rank: int, size: int, held: list[Any], barrier: Barrier) -> None:
+        super().__init__()
         self.rank, self.size, self._held, self._barrier = rank, size, held, barrier
 
     def of_each(self, value: T) -> list[T]:
@@ -23,9 +24,6 @@ class ThreadGroup(Group):
         self._held[self.rank] = value
         self._barrier.wait()
         return list(self._held)
-
-    def largest(self, number: int) -> int:
-        return max(self.of_each(number))
 
 
 def in_threads(work: Callable[[ThreadGroup], T], size: int) -> Sequence[T]:

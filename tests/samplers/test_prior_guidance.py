@@ -14,7 +14,6 @@ from flowprior.paths import Path
 from flowprior.priors import Prior, merge
 from flowprior.registry.registry import spec_of
 from flowprior.samplers import Sampler
-from tests.expected_warnings import UNCONVERGED
 
 from .test_temperature import LABELS, class_flow, seeded
 
@@ -58,7 +57,6 @@ def test_every_sampler_has_the_option_in_its_spec(name: str) -> None:
     )
 
 
-@UNCONVERGED
 @pytest.mark.parametrize(
     "spec",
     [

@@ -14,7 +14,7 @@ from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.errors import CouplingError, OptionError
-from flowprior.evaluation import evaluate, sweep
+from flowprior.evaluation import evaluate
 from flowprior.flow import Flow
 from flowprior.registry import Registry
 from flowprior.registry.registry import spec_of
@@ -122,7 +122,7 @@ def test_the_prior_alone_is_measured_once_for_each_temperature(monkeypatch: pyte
 
     monkeypatch.setattr(Flow, "solve", counting)
     samplers = ["euler", "heun:temperature=0.4", "euler:temperature=0.4", "midpoint"]
-    found = sweep(flow, data, reference=data, nfe=[0, 2], samplers=samplers, samples=50, metrics=["w2"])
+    found = evaluate(flow, data, reference=data, nfe=[0, 2], sampler=samplers, samples=50, metrics=["w2"])
     assert asked == [1.0, 0.4]
     values = {row["sampler"]: row["value"] for row in found.select(metric="w2_squared", nfe=0)}
     assert values["euler"] == values["midpoint"] != values["euler:temperature=0.4"]

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from pathlib import Path
 
 import pytest
 import torch
 
-from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.data.base import data_digest
 from flowprior.errors import DataNotFoundError, InputError
-from flowprior.evaluation.store import flow_digest
-from flowprior.flow import Flow
-from flowprior.storage.digests import checked_file, file_sha256, settings_digest, tensors_digest
-from tests.gaussian_flow import LinearVelocity, flow_of
+from flowprior.storage.digests import (
+    checked_file,
+    file_sha256,
+    module_description,
+    settings_digest,
+    tensors_digest,
+)
 
 
 def test_tensors_count_by_name_type_shape_and_bytes() -> None:
@@ -49,27 +50,7 @@ def test_data_count_by_events_and_conditions(generator: torch.Generator) -> None
     assert len({digest, *map(data_digest, others)}) == 5
 
 
-def test_a_flow_counts_by_weights_and_parts(tiny_flow: Flow) -> None:
-    digest = flow_digest(tiny_flow)
-    assert digest == flow_digest(copy.deepcopy(tiny_flow))
-    moved = copy.deepcopy(tiny_flow)
-    with torch.no_grad():
-        next(iter(moved.model.parameters())).view(-1)[0] += 1e-3  # type: ignore[union-attr]
-    refitted = copy.deepcopy(tiny_flow)
-    refitted.prior.load_state_dict(
-        {k: v + (v.is_floating_point()) for k, v in refitted.prior.state_dict().items()}
-    )
-    paired = copy.deepcopy(tiny_flow)
-    paired.specs = {**paired.specs, "coupling": "ot"}
-    assert len({digest, flow_digest(moved), flow_digest(refitted), flow_digest(paired)}) == 4
-    assert flow_digest(flow_of(LinearVelocity(3))) is not None
-    unnamed = [copy.deepcopy(tiny_flow) for _ in range(2)]
-    for flow, coupling in zip(unnamed, ("ot", "ot:method=sinkhorn"), strict=True):
-        flow.coupling, flow.specs = Coupling.registry.resolve(coupling), {**flow.specs, "coupling": ""}
-    assert len({flow_digest(flow) for flow in unnamed}) == 2
-
-
-def test_a_model_without_a_name_counts_by_its_plain_attributes_too() -> None:
+def test_a_module_counts_by_its_plain_attributes_too() -> None:
     class Scaled(torch.nn.Module):
         def __init__(self, factor: float) -> None:
             super().__init__()
@@ -78,12 +59,8 @@ def test_a_model_without_a_name_counts_by_its_plain_attributes_too() -> None:
         def forward(self, x: torch.Tensor, t: torch.Tensor, cond: torch.Tensor | None) -> torch.Tensor:
             return self.factor * x
 
-    one, same, other = (flow_digest(flow_of(Scaled(factor))) for factor in (1.0, 1.0, 3.0))
+    one, same, other = (module_description(Scaled(factor)) for factor in (1.0, 1.0, 3.0))
     assert one == same != other
-
-
-def test_a_flow_of_plain_functions_has_no_digest() -> None:
-    assert flow_digest(flow_of(lambda x, t, cond: x)) is None
 
 
 def test_settings_count_whatever_their_order() -> None:

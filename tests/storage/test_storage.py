@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import save_file
 
 from flowprior.errors import CheckpointError, OptionError
-from flowprior.evaluation.store import Store
 from flowprior.priors import Prior
 from flowprior.storage import writing
 from flowprior.storage.reading import read_text
@@ -66,7 +65,7 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(tmp_path)
     write_text("~/a/note.txt", "found")
     assert read_text("~/a/note.txt") == (tmp_path / "a" / "note.txt").read_text() == "found"
-    for folder in (RunDirectory("~/run").path, StudyFolder("~/run").path, Store("~/run").folder):
+    for folder in (RunDirectory("~/run").path, StudyFolder("~/run").path):
         assert folder == tmp_path / "run"
     Prior.create("gaussian").fit(torch.randn(8, 2)).save("~/prior")
     assert Prior.load("~/prior").event_shape == (2,)

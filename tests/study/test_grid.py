@@ -169,7 +169,7 @@ def test_mistakes_in_variants(variants, words):
 
 def test_a_grid_has_every_option_of_evaluate_that_does_not_follow_from_its_keys():
     keys = {"nfe", "sampler", "samples", "guidance", "seed", "conditions"}
-    given = {"flow", "data", "reference", "generate", "progress", "group"}
+    given = {"flow", "data", "reference", "split", "generate", "progress", "group"}
     assert set(inspect.signature(evaluate).parameters) - keys - given == set(EVALUATION)
 
 

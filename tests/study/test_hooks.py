@@ -8,7 +8,7 @@ import pytest
 
 from flowprior.data import load_data
 from flowprior.errors import InputError, OptionError
-from flowprior.evaluation import sweep
+from flowprior.evaluation import evaluate
 from flowprior.evaluation.result import COLUMNS
 from flowprior.flow import Flow
 from flowprior.report import write_report
@@ -67,7 +67,7 @@ def test_further_values_are_rows_of_the_run_and_of_the_report(tmp_path):
 
 
 def test_further_splits_are_evaluated_as_the_test_split_is(tmp_path):
-    """A validation split on the same samples, a reference on those for its conditions, as ``sweep`` does."""
+    """Each on samples for its own conditions, as ``evaluate`` does of the same flow."""
     metrics = ["fid", "accuracy"]
     evaluation = {"metrics": metrics, "classifier": "auto"}
     own = ONE | {"evaluation": evaluation, "validation": 200, "references": {"more": OTHER_DIGITS}}
@@ -77,14 +77,13 @@ def test_further_splits_are_evaluated_as_the_test_split_is(tmp_path):
     parts = Splits.load("digits", 200)
     assert parts.validation is not None
     assert len(parts.train) + len(parts.validation) == len(load_data("digits", "train"))
-    terms: dict[str, Any] = {"nfe": [2], "seeds": [0], "samples": 100, "metrics": metrics}
+    terms: dict[str, Any] = {"nfe": [2], "samples": 100, "metrics": metrics, "split": "more"}
     rows = [row for row in result["rows"] if row["nfe"] == 2]
     found = {
         split: {row["metric"]: row["value"] for row in rows if row["split"] == split}
         for split in ("test", "validation", "more")
     }
-    references = {"more": load_data(OTHER_DIGITS, "test")}
-    again = sweep(Flow.load(path), parts.train, references=references, **terms)
+    again = evaluate(Flow.load(path), parts.train, reference=load_data(OTHER_DIGITS, "test"), **terms)
     assert found["more"] == pytest.approx({name: again.value(name, 2) for name in found["more"]})
     assert len({values["fid-cnn128"] for values in found.values()}) == 3
     report = write_report(tmp_path)

@@ -125,16 +125,16 @@ def test_ctrl_c_in_training_leaves_a_report_and_the_next_run_goes_on(tmp_path, m
 
 def test_ctrl_c_in_evaluating_does_not_train_again(tmp_path, monkeypatch):
     grid = tiny_grid(**SMALL)
-    sweep, calls = evaluating.sweep, []
+    evaluate, calls = evaluating.evaluate, []
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         calls.append(None)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return sweep(*arguments, **options)
+        return evaluate(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluating, "sweep", interrupted)
+        patch.setattr(evaluating, "evaluate", interrupted)
         outcome = run_grid(grid, tmp_path)
     assert (outcome.finished, outcome.interrupted) == (0, True)
     taken = steps_taken(monkeypatch)

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from flowprior.data import TensorData
 from flowprior.training import RunConfig, TrainingConfig
+from flowprior.training.batches import PairStream
 from flowprior.training.components import Components, resolve_components, resolve_config
+from flowprior.training.state import TrainingState
 
 SHORT: dict[str, Any] = {
     "steps": 12,
@@ -66,7 +68,7 @@ def small_net(dropout: float = 0.0) -> SmallNet:
         return SmallNet(dropout)
 
 
-def components(data: TensorData, model: nn.Module | None = None, **options: Any) -> Components:
+def components(data: TensorData, model: nn.Module | str | None = None, **options: Any) -> Components:
     """Parts of a short run with a fitted Gaussian prior and the ``condot`` coupling."""
     parts: dict[str, Any] = {
         "data": data,
@@ -79,3 +81,11 @@ def components(data: TensorData, model: nn.Module | None = None, **options: Any)
     built = resolve_components(config, **parts)
     built.prior.fit(data.batches())
     return built
+
+
+def begun(parts: Components) -> tuple[TrainingState, PairStream]:
+    """The state before the first step, and the pairs of the run."""
+    state = TrainingState(parts)
+    size = parts.config.training.batch_size
+    pairs = PairStream(parts.data, parts.prior, parts.coupling, size, state.randomness, state.micro_batches)
+    return state, pairs

@@ -1,30 +1,39 @@
-"""The data order, and batches cut from superbatches."""
+"""The data order, batches cut from superbatches, micro-batches, and pairs that a worker thread prepares."""
 
 from __future__ import annotations
 
 import itertools
+import threading
+import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from flowprior import train
 from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
-from flowprior.training.batches import IndexStream, PairStream, Randomness, fetch, mix, probe_indices
+from flowprior.training.batches import IndexStream, PairStream, Prefetched, Randomness, mix, probe_indices
+
+from .conftest import SHORT, small_net
 
 
 class Superbatch(Coupling):
-    """Draws ``size`` pairs at once and records the data that it was handed."""
+    """Draws ``size`` pairs at once, records the data that it was handed, and fails at one of its draws."""
 
-    def __init__(self, size: int | None = None) -> None:
-        self.size = size
+    def __init__(self, size: int | None = None, fails_at: int = -1) -> None:
+        self.size, self.fails_at = size, fails_at
         self.seen: list[Tensor] = []
 
     def draw(
         self, prior: Prior, x1: Tensor, cond: Tensor | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
+        if len(self.seen) == self.fails_at:
+            raise InputError("no pairs for this one")
         self.seen.append(x1)
         return prior.sample(cond, len(x1), generator=generator)
 
@@ -32,46 +41,39 @@ class Superbatch(Coupling):
         return self.size or batch_size
 
 
-def stream(data: TensorData, coupling: Coupling, prior: str = "gaussian", batch_size: int = 8) -> PairStream:
+def stream(data: TensorData, coupling: Coupling, prior: str = "gaussian", parts: int = 1) -> PairStream:
+    """Batches of 8 pairs."""
     fitted = Prior.create(prior).fit(data.batches())
-    return PairStream(data, fitted, coupling, batch_size, Randomness(0))
+    return PairStream(data, fitted, coupling, 8, Randomness(0), parts)
 
 
-def test_each_epoch_is_a_permutation_of_its_own() -> None:
-    order = IndexStream(10, seed=0).take(0, 30).view(3, 10)
+def test_each_epoch_is_a_permutation_of_its_own_and_any_slice_is_one_of_the_whole() -> None:
+    whole = IndexStream(10, seed=0).take(0, 30)
+    order = whole.view(3, 10)
     for epoch in order:
         assert torch.equal(epoch.sort().values, torch.arange(10))
     assert not torch.equal(order[0], order[1])
-    assert not torch.equal(order[1], order[2])
-
-
-def test_any_slice_equals_the_whole_sequence() -> None:
-    whole = IndexStream(7, seed=1).take(0, 60)
-    fresh = IndexStream(7, seed=1)
-    for start, count in [(40, 20), (0, 1), (6, 2), (13, 30), (0, 60)]:
+    fresh = IndexStream(10, seed=0)
+    for start, count in [(20, 10), (0, 1), (9, 2), (13, 16), (0, 30)]:
         assert torch.equal(fresh.take(start, count), whole[start : start + count])
-
-
-def test_the_seed_changes_the_order_and_empty_data_are_refused() -> None:
-    assert not torch.equal(IndexStream(50, 0).take(0, 50), IndexStream(50, 1).take(0, 50))
+    assert not torch.equal(IndexStream(10, seed=1).take(0, 30), whole)
     with pytest.raises(InputError, match="empty data set"):
         IndexStream(0, 0)
 
 
-@pytest.mark.parametrize("prior", ["gaussian", "gmm"])
-@pytest.mark.parametrize("size", [8, 16, 40])
-def test_data_order_is_the_same_for_every_prior_and_draw_size(
-    points: TensorData, prior: str, size: int
+@pytest.mark.parametrize(
+    ("prior", "size", "parts"), [("gaussian", 16, 1), ("gmm", 40, 1), ("gaussian", 6, 4)]
+)
+def test_data_order_is_the_same_for_every_prior_draw_size_and_number_of_parts(
+    points: TensorData, prior: str, size: int, parts: int
 ) -> None:
-    plain = stream(points, Coupling.create("condot"))
-    other = stream(points, Superbatch(size), prior)
-    for step in range(20):
+    plain, other = stream(points, Superbatch()), stream(points, Superbatch(size), prior, parts)
+    for step in (*range(12), 40):
         _, x1, cond = plain.micro_batch(step)
-        _, other_x1, other_cond = other.micro_batch(step)
-        assert torch.equal(x1, other_x1)
-        assert cond is not None
-        assert other_cond is not None
-        assert torch.equal(cond, other_cond)
+        pieces = [other.micro_batch(step, part) for part in range(parts)]
+        assert torch.equal(x1, torch.cat([piece[1] for piece in pieces]))
+        assert torch.equal(torch.as_tensor(cond), torch.cat([torch.as_tensor(piece[2]) for piece in pieces]))
+        assert len(torch.cat([piece[0] for piece in pieces]).unique(dim=0)) == 8
 
 
 def test_a_superbatch_is_drawn_once_and_cut_into_its_steps(points: TensorData) -> None:
@@ -83,15 +85,11 @@ def test_a_superbatch_is_drawn_once_and_cut_into_its_steps(points: TensorData) -
 
 
 def test_a_fresh_stream_gives_the_same_pairs_from_the_middle_of_a_superbatch(points: TensorData) -> None:
-    ot = "ot"
-    first = stream(points, Coupling.create(ot, ot_batch=24))
+    first, again = (stream(points, Coupling.create("ot", ot_batch=24)) for _ in range(2))
     expected = [first.micro_batch(step) for step in range(8)]
-    again = stream(points, Coupling.create(ot, ot_batch=24))
     for step in (4, 5, 6, 7):
         for mine, theirs in zip(again.micro_batch(step), expected[step], strict=True):
-            assert mine is not None
-            assert theirs is not None
-            assert torch.equal(mine, theirs)
+            assert torch.equal(torch.as_tensor(mine), torch.as_tensor(theirs))
 
 
 def test_starts_carry_no_gradient(points: TensorData) -> None:
@@ -101,10 +99,14 @@ def test_starts_carry_no_gradient(points: TensorData) -> None:
     assert not pairs.micro_batch(0)[0].requires_grad
 
 
-@pytest.mark.parametrize("size", [4, 12])
-def test_a_draw_size_that_does_not_fit_is_refused(points: TensorData, size: int) -> None:
-    with pytest.raises(OptionError, match=f"draws {size} pairs at once, expected a multiple of batch_size=8"):
-        stream(points, Superbatch(size))
+@pytest.mark.parametrize(
+    ("size", "parts", "expected"), [(12, 1, "batch_size=8"), (4, 1, "batch_size=8"), (10, 2, "size=4")]
+)
+def test_a_draw_size_that_does_not_fit_is_refused(
+    points: TensorData, size: int, parts: int, expected: str
+) -> None:
+    with pytest.raises(OptionError, match=f"draws {size} pairs at once, expected a multiple of .*{expected}"):
+        stream(points, Superbatch(size), parts=parts)
 
 
 def test_probe_indices_are_distinct_fixed_and_bounded() -> None:
@@ -128,53 +130,25 @@ class Captioned(TensorData):
 def visits(
     data: Captioned, batch_size: int, seed: int = 0, size: int | None = None
 ) -> dict[float, list[float]]:
-    """event -> the conditions of its visits in the first 200 pairs."""
+    """Event -> the conditions of its visits in the first 200 pairs."""
     prior = Prior.create("gaussian").fit(data.batches())
     pairs = PairStream(data, prior, Superbatch(size), batch_size, Randomness(seed))
     found: dict[float, list[float]] = {}
     for step in range(200 // batch_size):
         _, x1, cond = pairs.micro_batch(step)
-        assert cond is not None
-        for event, drawn in zip(x1[:, 0].tolist(), cond[:, 0].tolist(), strict=True):
+        for event, drawn in zip(x1[:, 0].tolist(), torch.as_tensor(cond)[:, 0].tolist(), strict=True):
             found.setdefault(event, []).append(drawn)
     return found
 
 
-def test_every_visit_of_an_event_draws_one_of_its_conditions() -> None:
-    drawn = [condition for conditions in visits(Captioned(10), 8).values() for condition in conditions]
-    counts = torch.bincount(torch.tensor(drawn).long(), minlength=4)
-    assert counts.sum() == 200
-    assert counts.min() > 30
-    assert len({tuple(conditions) for conditions in visits(Captioned(10), 8).values()}) > 5
-
-
-def test_what_is_drawn_hangs_on_seed_epoch_and_event_alone() -> None:
+def test_every_visit_draws_a_condition_by_seed_epoch_and_event_alone() -> None:
     data = Captioned(10)
     first = visits(data, 8)
-    assert visits(data, 8) == first
+    counts = torch.bincount(torch.tensor(list(first.values())).flatten().long(), minlength=4)
+    assert counts.min() > 30
+    assert len({tuple(conditions) for conditions in first.values()}) > 5
     assert visits(data, 4, size=20) == first, "whatever is drawn at once"
     assert visits(data, 8, seed=1) != first
-
-
-def test_events_go_to_a_gpu_from_pinned_memory(points: TensorData, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Told by what is called: there is no GPU here."""
-    called: list[str] = []
-
-    def pinned(x: Tensor) -> Tensor:
-        called.append("pinned")
-        return x
-
-    def sent(x: Tensor, device: torch.device, non_blocking: bool) -> Tensor:
-        called.append(f"to {device.type}, {'without waiting' if non_blocking else 'waiting'}")
-        return x
-
-    monkeypatch.setattr(torch.Tensor, "pin_memory", pinned)
-    monkeypatch.setattr(torch.Tensor, "to", sent)
-    fetch(points, torch.arange(3), torch.device("cpu"))
-    assert called == ["to cpu, without waiting"] * 2  # events and labels
-    called.clear()
-    fetch(points, torch.arange(3), torch.device("cuda"))
-    assert called == ["pinned"] * 2 + ["to cuda, without waiting"] * 2
 
 
 def test_seed_purpose_and_step_all_matter() -> None:
@@ -184,23 +158,46 @@ def test_seed_purpose_and_step_all_matter() -> None:
     assert mix(1, "1", 1) != mix(11, "", 1)
 
 
-def test_seeding_the_model_depends_on_the_step() -> None:
-    with torch.random.fork_rng(devices=[]):
-        draws = []
-        for step in (3, 4, 3):
-            Randomness(0).seed_model(step)
-            draws.append(torch.rand(4))
-    assert torch.equal(draws[0], draws[2])
-    assert not torch.equal(draws[0], draws[1])
+# -- pairs that are prepared ahead ----------------------------------------------------------------
 
 
-def test_a_resumed_run_draws_the_same_conditions() -> None:
-    data = Captioned(10)
-    prior = Prior.create("gaussian").fit(data.batches())
-    streams = [PairStream(data, prior, Superbatch(), 8, Randomness(0)) for _ in range(2)]
-    for step in range(30):
-        streams[0].micro_batch(step, 0)
-    for whole, resumed in zip(streams[0].micro_batch(30, 0), streams[1].micro_batch(30, 0), strict=True):
-        assert whole is not None
-        assert resumed is not None
-        assert torch.equal(whole, resumed)
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("pairs")]
+
+
+def run_on(data: Any, out: Path | None = None, **options: Any) -> Any:
+    parts: dict[str, Any] = {"prior": "gaussian", "coupling": "condot", "model": small_net(0.3)}
+    return train(data, out=out, **{**parts, **SHORT, **options})
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"coupling": "ot:ot_batch=32", "prior": "gmm:components=2"},
+        {"coupling": "posterior", "prior": "latent-gmm:rank=1,components=2", "condition_dropout": 0.3},
+    ],
+    ids=["ot", "posterior"],
+)
+def test_the_weights_are_those_of_pairs_made_in_line(points: TensorData, parts: Any) -> None:
+    inline, threaded = (run_on(points, prefetch=ahead, **parts).state_dict() for ahead in (0, 5))
+    assert all(torch.equal(value, threaded[name]) for name, value in inline.items())
+    assert threads() == []
+
+
+def test_no_more_is_prepared_than_ahead_and_nothing_beyond_the_last_step(points: TensorData) -> None:
+    coupling = Superbatch()
+    with Prefetched(stream(points, coupling), range(1), 3, steps=6) as batches:
+        for step, prepared in enumerate([4, 5, 6, 6, 6, 6]):
+            batches.micro_batch(step)
+            deadline = time.monotonic() + 10
+            while len(coupling.seen) < prepared and time.monotonic() < deadline:
+                time.sleep(0.001)
+            time.sleep(0.01)
+            assert len(coupling.seen) == prepared
+    assert threads() == []
+
+
+def test_an_error_of_the_worker_ends_the_training(points: TensorData) -> None:
+    with pytest.raises(InputError, match="no pairs for this one"):
+        run_on(points, coupling=Superbatch(fails_at=5), prefetch=2)
+    assert threads() == []

@@ -1,4 +1,4 @@
-"""One graph of the network: the same training, and what is refused."""
+"""A compiled network: one graph, and the same training."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
 from flowprior.data import TensorData
-from flowprior.errors import OptionError
 from flowprior.flow import Flow
 from flowprior.training import state as module
 from flowprior.training import train
@@ -18,17 +16,18 @@ from flowprior.training import train
 from .conftest import SHORT, small_net
 
 DESIGNS: dict[str, dict[str, Any]] = {
-    "velocity": {"prior": "gaussian", "coupling": "condot"},
     "residual": {
         "prior": "latent-gmm:rank=1,components=2",
         "coupling": "posterior",
         "prediction": "residual",
     },
-    "preconditioned": {"prior": "latent-gmm:rank=1,components=2", "coupling": "posterior", "model": "mlp"},
-    "shared": {
-        "prior": "latent-gmm:rank=1,components=2,basis=shared",
+    "preconditioned": {
+        "prior": "latent-gmm:rank=1,components=2",
         "coupling": "posterior",
         "model": "mlp",
+        "accumulate": 2,
+        "condition_dropout": 0.5,
+        "prefetch": 2,
     },
     "epsilon": {"prior": "gaussian", "coupling": "condot", "path": "vp", "prediction": "epsilon"},
 }
@@ -55,16 +54,11 @@ def assert_same(one: Flow, other: Flow, rtol: float = 1e-6, atol: float = 1e-7) 
     ["residual", *(pytest.param(name, marks=pytest.mark.slow) for name in DESIGNS if name != "residual")],
 )
 def test_training_is_that_without_a_graph(points: TensorData, design: str) -> None:
+    torch._dynamo.utils.counters.clear()
     plain, graph = (run_on(points, choice, **DESIGNS[design]) for choice in ("none", "model"))
     assert_same(plain, graph)
-
-
-@pytest.mark.slow
-def test_micro_batches_and_dropped_conditions_are_in_it(points: TensorData) -> None:
-    more: dict[str, Any] = {"accumulate": 2, "condition_dropout": 0.5, "prefetch": 2}
-    options = {**DESIGNS["preconditioned"], **more}
-    plain, graph = (run_on(points, choice, **options) for choice in ("none", "model"))
-    assert_same(plain, graph)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+    assert not torch._dynamo.utils.counters["graph_break"]
 
 
 def test_a_run_may_go_on_with_another_choice(points: TensorData, tmp_path: Path) -> None:
@@ -74,24 +68,6 @@ def test_a_run_may_go_on_with_another_choice(points: TensorData, tmp_path: Path)
         run_on(points, first, tmp_path / first, steps=2, **options)
         ends.append(run_on(points, second, tmp_path / first, resume=True, steps=4, **options))
     assert_same(*ends)
-
-
-class Peeking(nn.Module):
-    """A network that looks at a value in the middle, as no graph can."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = nn.Linear(2, 2)
-
-    def forward(self, x: Tensor, t: Tensor, cond: Tensor | None = None) -> Tensor:
-        y = self.layer(x)
-        return y if float(y.sum().detach()) > 0 else 2 * y
-
-
-def test_what_cannot_be_one_graph_is_refused_in_one_line(points: TensorData) -> None:
-    with pytest.raises(OptionError, match=r"^training.compile=model: torch.compile cannot .*=none$") as info:
-        run_on(points, "model", model=Peeking(), **DESIGNS["velocity"])
-    assert "\n" not in str(info.value)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from flowprior.data import Subset, TensorData, load_data
 from flowprior.data.splits import split_validation
 from flowprior.errors import OptionError
 from flowprior.priors import Prior
-from flowprior.training import measures, read_metrics, train
-from flowprior.training.batches import PairStream, Randomness
+from flowprior.training import batches, read_metrics, train
+from flowprior.training.batches import PairStream, Randomness, measure_starts
 from flowprior.training.checkpoints import list_checkpoints
 from flowprior.training.components import resolve_components, resolve_config
 from flowprior.training.config import RunConfig, TrainingConfig
-from flowprior.training.measures import LOSS, TIMES, Validation, measure_starts
+from flowprior.training.loop import LOSS, TIMES, validation_losses
 from flowprior.training.state import TrainingState
 from tests.couplings.teachers import made
 from tests.pictures_on_disk import paint
@@ -45,32 +46,22 @@ def test_ot_pays_less_than_unpaired_and_condot_the_same(points: TensorData) -> N
     assert ot["transport_cost_unpaired"] == condot["transport_cost_unpaired"]
 
 
-def test_pairs_are_drawn_as_many_at_once_as_in_training(
-    points: TensorData, monkeypatch: pytest.MonkeyPatch
+def test_at_most_as_many_examples_as_are_stated_drawn_as_in_training(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pairs = pairs_of(points, "condot", batch_size=16)
-    sizes: list[int] = []
+    monkeypatch.setattr(batches, "EXAMPLES", 40)
+    data = TensorData(torch.randn(600, 2, generator=torch.Generator().manual_seed(0)))
+    pairs, sizes = pairs_of(data, "condot", batch_size=16), []
     draw = pairs.coupling.draw
 
     def recorded(prior: Prior, x1: torch.Tensor, *rest: object, **options: object) -> torch.Tensor:
         sizes.append(len(x1))
         return draw(prior, x1, *rest, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(
-        measures, "source_mismatch", lambda *a, **k: type("Gap", (), {"as_dict": lambda self: {}})()
-    )
     monkeypatch.setattr(pairs.coupling, "draw", recorded)
-    measure_starts(pairs)
-    assert sizes == [16, 16, 16, 2]
-
-
-def test_at_most_as_many_examples_as_are_stated_and_plain_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = TensorData(torch.randn(600, 2, generator=torch.Generator().manual_seed(0)))
-    sizes: list[int] = []
-    batch = data.batch
-    monkeypatch.setattr(data, "batch", lambda indices: (sizes.append(len(indices)), batch(indices))[1])
-    measured = measure_starts(pairs_of(data, "condot", batch_size=512))
-    assert sizes[-1] == measures.EXAMPLES < 600
+    measured = measure_starts(pairs)
+    assert sizes[-3:] == [16, 16, 8]
+    assert max(sizes) <= 40
     assert json.loads(json.dumps(measured)) == measured
 
 
@@ -94,19 +85,6 @@ def run_on(data: TensorData | Subset, out: Path | None = None, **options: Any) -
     return train(data, out=out, **{**parts, **SHORT, "checkpoint_every": 3, **options})
 
 
-def test_the_loss_of_a_model_that_stands_still_is_the_mean_square_of_the_velocity() -> None:
-    """E‖x1 − x0‖² / D = E‖x1‖² / D + 1 for x0 ~ N(0, I), whatever the time."""
-    x = 3 * torch.randn(8000, 2, generator=torch.Generator().manual_seed(0))
-    held = TensorData(x, name="held")
-    state = TrainingState(components(TensorData(x, name="points"), Still(), prediction="velocity"))
-    found = Validation(held, Randomness(0)).measure(state)
-    assert len(found) == 1 + TIMES
-    assert found[LOSS] == pytest.approx(float(x.square().mean()) + 1, rel=0.02)
-    assert found[f"{LOSS}_at_0.0625"] == pytest.approx(found[f"{LOSS}_at_0.9375"], rel=0.15)
-    at_times = [value for name, value in found.items() if name != LOSS]
-    assert found[LOSS] == pytest.approx(sum(at_times) / TIMES, rel=1e-6)  # 1,000 events at each
-
-
 def test_it_is_the_error_at_each_time_of_the_averaged_weights() -> None:
     """A model v = w x of averaged weight 1, between x0 = 0 and x1: the error at time t is (1 − t)² ‖x1‖²."""
     x = torch.randn(64, 2, generator=torch.Generator().manual_seed(1))
@@ -114,39 +92,37 @@ def test_it_is_the_error_at_each_time_of_the_averaged_weights() -> None:
     state.parts.prior.sample = lambda cond, n, **_: torch.zeros(n, 2)  # pyright: ignore[reportAttributeAccessIssue]
     with torch.no_grad():
         state.averaged.weight.fill_(1.0)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
-    held = Validation(TensorData(x, name="held"), Randomness(0))
-    found, order = held.measure(state), held._order
+    found = validation_losses(state, TensorData(x, name="held"))
+    order = torch.randperm(64, generator=Randomness(0).generator("validation"))
     for part in range(TIMES):
         time = (part + 0.5) / TIMES
-        own = x[order[part::TIMES]]
-        assert found[f"{LOSS}_at_{time:g}"] == pytest.approx(
-            (1 - time) ** 2 * float(own.square().mean()), rel=1e-5
-        )
+        expected = (1 - time) ** 2 * float(x[order[part::TIMES]].square().mean())
+        assert found[f"{LOSS}_at_{time:g}"] == pytest.approx(expected, rel=1e-5)
+    assert found[LOSS] == pytest.approx(sum(value for name, value in found.items() if name != LOSS) / TIMES)
 
 
 def test_it_depends_on_the_weights_alone(points: TensorData) -> None:
     state = TrainingState(components(points))
-    held = Validation(points, Randomness(0))
     torch.manual_seed(1)
-    first = held.measure(state)
+    first = validation_losses(state, points)
     torch.manual_seed(2)
-    torch.rand(3)
-    assert held.measure(state) == first
-    assert Validation(points, Randomness(0)).measure(state) == first
+    assert validation_losses(state, points) == first
     with torch.no_grad():
         for weight in state.averaged.parameters():
             weight.mul_(1.5)
-    assert held.measure(state)[LOSS] != first[LOSS]
+    assert validation_losses(state, points)[LOSS] != first[LOSS]
 
 
-def test_few_events_leave_times_out_and_batches_may_be_uneven(points: TensorData) -> None:
-    state = TrainingState(components(points))  # batches of 8
-    few = Validation(Subset(points, torch.arange(3), "few"), Randomness(0)).measure(state)
+@pytest.mark.parametrize("coupling", ["condot", "ot:ot_batch=16"])
+def test_few_events_leave_times_out_and_batches_may_be_uneven(points: TensorData, coupling: str) -> None:
+    """Batches of 8 forward passes, also where the coupling draws more at once."""
+    state = TrainingState(replace(components(points), coupling=Coupling.registry.resolve(coupling)))
+    few = validation_losses(state, Subset(points, torch.arange(3), "few"))
     assert sorted(few) == [LOSS, *(f"{LOSS}_at_{t:g}" for t in (0.0625, 0.1875, 0.3125))]
-    eleven = Validation(Subset(points, torch.arange(11), "eleven"), Randomness(0)).measure(state)
+    eleven = validation_losses(state, Subset(points, torch.arange(11), "eleven"))
     at = [eleven[f"{LOSS}_at_{(part + 0.5) / TIMES:g}"] for part in range(TIMES)]
-    counts = [2, 2, 2, 1, 1, 1, 1, 1]
-    assert eleven[LOSS] == pytest.approx(sum(n * v for n, v in zip(counts, at, strict=True)) / 11, rel=1e-6)
+    weighed = sum(n * v for n, v in zip([2, 2, 2, 1, 1, 1, 1, 1], at, strict=True))
+    assert eleven[LOSS] == pytest.approx(weighed / 11, rel=1e-6)
 
 
 def test_a_run_is_that_of_the_events_that_are_left(points: TensorData, tmp_path: Path) -> None:
@@ -164,47 +140,22 @@ def test_a_run_is_that_of_the_events_that_are_left(points: TensorData, tmp_path:
     assert lines_of(tmp_path / "before") == []
 
 
-def test_the_best_checkpoint_stays_beside_the_newest(points: TensorData, tmp_path: Path) -> None:
+def test_the_best_checkpoint_stays_beside_the_newest_also_of_a_resumed_run(
+    points: TensorData, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
-    options = {"steps": 30, "validation": 12, "keep_checkpoints": 1, **RESTLESS}
-    run_on(points, run, **options)
-    lines = lines_of(run)
-    best = min(lines, key=lambda line: line[LOSS])
+    for steps in (12, 21, 30):
+        run_on(points, run, steps=steps, validation=12, keep_checkpoints=1, resume=True, **RESTLESS)
+    best = min(lines_of(run), key=lambda line: line[LOSS])
     assert best["step"] < 30, "the test needs a run whose loss grows again"
     assert [step for step, _ in list_checkpoints(run / "checkpoints")] == [best["step"], 30]
     info = json.loads((run / "info.json").read_text(encoding="utf-8"))
     assert (info["best_step"], info["best_validation_loss"]) == (best["step"], best[LOSS])
     flow = Flow.load(run / "checkpoints" / f"step-{best['step']:06d}", model=small_net())
     state = TrainingState(components(points, small_net()))
-    held = Validation(split_validation(points, 12)[1], Randomness(0))
     state.averaged.load_state_dict(flow.model.state_dict())
-    assert held.measure(state)[LOSS] == pytest.approx(best[LOSS], rel=1e-6)
-
-
-def test_a_resumed_run_remembers_the_best(points: TensorData, tmp_path: Path) -> None:
-    options = {"validation": 12, "keep_checkpoints": 1, **RESTLESS}
-    run_on(points, tmp_path / "whole", steps=30, **options)
-    for steps in (12, 21, 30):
-        run_on(points, tmp_path / "pieces", steps=steps, resume=True, **options)
-    assert lines_of(tmp_path / "pieces")[-1].keys() == lines_of(tmp_path / "whole")[-1].keys()
-    found = json.loads((tmp_path / "pieces" / "info.json").read_text(encoding="utf-8"))
-    lowest = min(lines_of(tmp_path / "pieces"), key=lambda line: line[LOSS])
-    assert (found["best_step"], found["best_validation_loss"]) == (lowest["step"], lowest[LOSS])
-    steps = [step for step, _ in list_checkpoints(tmp_path / "pieces" / "checkpoints")]
-    assert steps == sorted({lowest["step"], 30})
-
-
-def test_more_than_there_is_cannot_be_held_out(points: TensorData) -> None:
-    with pytest.raises(OptionError, match=r"validation=50 is not possible: 'points' has 50 data samples"):
-        run_on(points, validation=50)
-
-
-def test_fewer_than_one_of_each_class_is_refused() -> None:
-    data = TensorData(torch.randn(100, 2), torch.arange(100) % 10, name="points", classes=10)
-    with pytest.raises(
-        OptionError, match=r"validation=4 is not possible: it takes none or all of every class"
-    ):
-        split_validation(data, 4)
+    held = split_validation(points, 12)[1]
+    assert validation_losses(state, held)[LOSS] == pytest.approx(best[LOSS], rel=1e-6)
 
 
 def test_folders_of_pictures_give_their_share_of_each_class(tmp_path: Path) -> None:
@@ -259,15 +210,18 @@ def test_a_part_says_of_itself_what_the_whole_says() -> None:
     assert torch.equal(torch.as_tensor(cond), torch.tensor([1]))
 
 
-def test_groups_are_held_out_whole():
+def test_groups_are_held_out_whole_and_what_cannot_be_held_out_is_refused(points: TensorData) -> None:
     data = TensorData(torch.randn(100, 2), torch.arange(100) % 5)
     data.groups = torch.arange(100) // 8
     kept, held = split_validation(data, 20, seed=3)
-    assert kept.groups is not None
-    assert held.groups is not None
-    assert not set(kept.groups.tolist()) & set(held.groups.tolist())
+    groups = [set(torch.as_tensor(part.groups).tolist()) for part in (kept, held)]
+    assert not groups[0] & groups[1]
     assert 20 <= len(held) < 28
     assert len(kept) + len(held) == 100
     data.groups = torch.zeros(100, dtype=torch.long)
     with pytest.raises(OptionError, match="the 1 groups of 'tensors' would all be held out"):
         split_validation(data, 20)
+    with pytest.raises(OptionError, match=r"validation=50 is not possible: 'points' has 50 data samples"):
+        run_on(points, validation=50)
+    with pytest.raises(OptionError, match=r"validation=2 .*: it takes none or all of every class"):
+        split_validation(points, 2)

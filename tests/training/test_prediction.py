@@ -13,58 +13,44 @@ from flowprior import Flow, train
 from flowprior.data import TensorData
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.paths import VPPath
-from flowprior.training.batches import PairStream, Randomness
 from flowprior.training.loop import training_step
-from flowprior.training.state import TrainingState
 from tests.flow_folder import redescribe
 
-from .conftest import SHORT, components, small_net
+from .conftest import SHORT, begun, components, small_net
 
 DDPM = {"prior": "gaussian", "coupling": "condot", "path": "vp", "prediction": "epsilon"}
 
 
 def test_the_loss_is_that_of_the_noise(points: TensorData) -> None:
     """Mean of (ε_θ(α x1 + σ ε, t, c) − ε)² (Ho et al. 2020, eq. 14), on the pairs and times of the run."""
-    parts = replace(components(points, prediction="epsilon"), path=VPPath())
-    randomness = Randomness(parts.config.training.seed, parts.device)
-    pairs = PairStream(parts.data, parts.prior, parts.coupling, 8, randomness)
+    state, pairs = begun(replace(components(points, prediction="epsilon"), path=VPPath()))
     noise, x1, cond = pairs.micro_batch(0)
-    t = torch.rand(8, generator=randomness.generator("time", 0))
+    t = torch.rand(8, generator=state.randomness.generator("time", 0))
     alpha, sigma, *_ = VPPath().coefficients(t)
     predicted = small_net()(alpha[:, None] * x1 + sigma[:, None] * noise, t, cond)
     expected = (predicted - noise).square().mean()
-    result = training_step(TrainingState(parts), pairs, randomness)
-    assert result.loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert training_step(state, pairs).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_the_flow_follows_the_velocity_of_its_prediction(points: TensorData, tmp_path: FilePath) -> None:
-    flow = train(points, **DDPM, model="mlp:width=16", out=tmp_path / "run", **SHORT)
-    assert flow.prediction == "epsilon"
+    """Also one that is loaded; guiding the noise guides the velocity, which is linear in it."""
+    flow = train(points, **DDPM, model="mlp:width=16", condition_dropout=0.2, out=tmp_path / "run", **SHORT)
     x, t, labels = torch.randn(5, 2), torch.rand(5), torch.arange(5) % 3
     alpha, sigma, alpha_dot, sigma_dot = (c[:, None] for c in flow.path.coefficients(t))
     with torch.no_grad():
         noise = flow.model(x, t, labels)
-        x1 = (x - sigma * noise) / alpha
-        torch.testing.assert_close(flow.velocity(x, t, labels), alpha_dot * x1 + sigma_dot * noise)
-    for folder in ("flow", f"checkpoints/step-{SHORT['steps']:06d}"):
-        loaded = Flow.load(tmp_path / "run" / folder)
-        assert loaded.prediction == "epsilon"
-        for sampler, nfe in (("euler", 7), ("heun", 8), ("ddim", 7), ("ancestral", 7)):
-            solutions = [
-                f.solve(labels, sampler=sampler, nfe=nfe, generator=torch.Generator().manual_seed(0))
-                for f in (flow, loaded)
-            ]
-            assert solutions[1].nfe == nfe
-            torch.testing.assert_close(solutions[0].x, solutions[1].x)
-
-
-def test_guidance_guides_the_noise(points: TensorData) -> None:
-    """The velocity is linear in the noise with the same share of x, so guiding either is the same."""
-    flow = train(points, **DDPM, model="mlp:width=16", condition_dropout=0.2, **SHORT)
-    x, t, labels = torch.randn(5, 2), torch.rand(5), torch.arange(5) % 3
-    with torch.no_grad():
         own, null = flow.velocity(x, t, labels), flow.velocity(x, t, torch.full_like(labels, 3))
+        torch.testing.assert_close(own, alpha_dot * (x - sigma * noise) / alpha + sigma_dot * noise)
         torch.testing.assert_close(flow.velocity(x, t, labels, 3.0), null + 3 * (own - null))
+    loaded = Flow.load(tmp_path / "run")
+    assert flow.prediction == loaded.prediction == "epsilon"
+    for sampler, nfe in (("euler", 7), ("heun", 8), ("ddim", 7), ("ancestral", 7)):
+        first, second = (
+            f.solve(labels, sampler=sampler, nfe=nfe, generator=torch.Generator().manual_seed(0))
+            for f in (flow, loaded)
+        )
+        assert first.nfe == nfe
+        torch.testing.assert_close(first.x, second.x)
 
 
 def test_trained_on_a_gaussian_it_predicts_the_noise_that_is_there() -> None:

@@ -1,4 +1,4 @@
-"""Runs on shards, latents and Arrow folders: each rank its share, and a resumed run is the unbroken one."""
+"""Runs on shards and stored latents: a resumed run is the unbroken one, corrupt records are noted."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from flowprior.couplings import Coupling
-from flowprior.data import Data, load_data
-from flowprior.priors import Prior
 from flowprior.storage.tensor_files import load_tensors
-from flowprior.training.batches import PairStream, Randomness
 from tests.cli.conftest import call_app
-from tests.data_records import picture, reds, write_shards, write_tar
+from tests.data_records import picture, write_shards, write_tar
 from tests.flow_folder import weights_of
-from tests.training.test_several_processes import ENVIRONMENT, alone, largest_difference, launch
 
 EVENTS = 24
 """Events of a data set."""
@@ -45,48 +40,8 @@ def latents(folder: Path) -> str:
     return f"latents:path={folder},test_fraction=0"
 
 
-def arrow(folder: Path) -> str:
-    datasets = pytest.importorskip("datasets")
-    datasets.disable_progress_bars()
-    images = [{"bytes": picture(row), "path": None} for row in range(EVENTS)]
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
-    values = {"image": images, "label": [row % 2 for row in range(EVENTS)]}
-    datasets.Dataset.from_dict(values, features=features).save_to_disk(folder)
-    return f"huggingface:path={folder},test_fraction=0"
-
-
-every_kind = pytest.mark.parametrize(
-    "make",
-    [pytest.param(shards, marks=pytest.mark.slow), latents, arrow],
-    ids=["shards", "latents", "huggingface"],
-)
-ignoring = pytest.mark.filterwarnings("ignore:.*records cannot be used:RuntimeWarning")
-
-
-def stream(data: Data, micro_batches: int) -> PairStream:
-    prior = Prior.create("gaussian").fit(data.batches())
-    return PairStream(data, prior, Coupling.create("condot"), 8, Randomness(0), micro_batches)
-
-
-def test_two_processes_see_disjoint_shares_of_uneven_shards_whose_union_is_the_epoch(tmp_path: Path) -> None:
-    write_shards(tmp_path / "shards", (11, 4, 9))
-    ranks = [load_data(str(tmp_path / "shards"), test_fraction=0) for _ in range(2)]
-    seen = [[], []]
-    for rank, data in enumerate(ranks):
-        pairs = stream(data, micro_batches=2)
-        for step in range(6):  # two epochs of 24
-            seen[rank] += reds(pairs.micro_batch(step, rank)[1])
-    for epoch in (slice(0, 12), slice(12, 24)):
-        first, second = set(seen[0][epoch]), set(seen[1][epoch])
-        assert first.isdisjoint(second)
-        assert first | second == set(range(EVENTS))
-    whole = stream(load_data(str(tmp_path / "shards"), test_fraction=0), micro_batches=1)
-    both = [red for step in range(3) for rank in range(2) for red in seen[rank][4 * step : 4 * step + 4]]
-    assert [red for step in range(3) for red in reds(whole.micro_batch(step)[1])] == both
-
-
-@every_kind
-@ignoring
+@pytest.mark.parametrize("make", [pytest.param(shards, marks=pytest.mark.slow), latents])
+@pytest.mark.filterwarnings("ignore:.*records cannot be used:RuntimeWarning")
 def test_a_resumed_run_is_the_unbroken_one_bit_for_bit(make: Callable[[Path], str], tmp_path: Path) -> None:
     options = ["--data", make(tmp_path / "data"), "--prior", "gmm:components=1", "--coupling", "ot"]
     options += ["--model", "mlp:width=8,depth=1", "--steps", "6"]
@@ -123,16 +78,3 @@ def test_a_run_on_shards_notes_its_corrupt_records_in_its_card_and_is_evaluated(
     )
     assert refused.code == 2
     assert "that is more than max_corrupt=0.001 allows (0)" in " ".join(refused.err.split())
-
-
-@pytest.mark.slow
-@ignoring
-def test_two_real_processes_train_on_uneven_shards_what_one_process_trains(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(ENVIRONMENT, "FLOWPRIOR_CACHE", str(tmp_path / "cache"))
-    data = ["--data", shards(tmp_path / "data"), "--steps", "6", "--set", "training.validation=4"]
-    data += ["--set", "training.batch_size=8"]
-    launch("torchrun", 2, *data, "--out", str(tmp_path / "two"))
-    alone(tmp_path / "one", *data, "--set", "training.accumulate=2")
-    assert largest_difference(tmp_path / "two", tmp_path / "one") < 1e-6

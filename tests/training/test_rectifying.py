@@ -14,12 +14,11 @@ import torch
 from flowprior import Flow, evaluate, train
 from flowprior.couplings.reflow import ReflowCoupling
 from flowprior.data import load_data
-from flowprior.errors import CheckpointError, CouplingError
+from flowprior.errors import CheckpointError, CouplingError, TrainingInterrupted
 from flowprior.metrics.transport import wasserstein2_per_condition
 from flowprior.priors import Prior
 from flowprior.storage.digests import file_sha256
 from flowprior.training import RunDirectory
-from flowprior.training.interrupts import TrainingInterrupted
 from flowprior.training.rectifying import FlowTeacher, with_origin
 
 DATA = "moons"

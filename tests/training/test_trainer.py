@@ -5,23 +5,28 @@ from __future__ import annotations
 import json
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from flowprior.couplings import Coupling
 from flowprior.data import TensorData
-from flowprior.errors import CheckpointError, CouplingError, InputError, OptionError, TrainingDiverged
+from flowprior.errors import (
+    CheckpointError,
+    CouplingError,
+    OptionError,
+    TrainingDiverged,
+    TrainingInterrupted,
+    UnknownComponentError,
+)
 from flowprior.flow import Flow
 from flowprior.priors import Prior
 from flowprior.storage.tensor_files import load_tensors, parse_state
-from flowprior.training import RunDirectory, load_config, read_metrics, train
+from flowprior.training import read_metrics, train
 from flowprior.training.checkpoints import list_checkpoints
-from flowprior.training.interrupts import TrainingInterrupted
 from tests.flow_folder import weights_of
 
 from .conftest import SHORT, SmallNet, small_net
@@ -72,41 +77,28 @@ def equal(mine: Any, theirs: Any) -> bool:
     "parts",
     [
         {"coupling": "ot:ot_batch=32", "prior": "gmm:components=2"},
-        {"coupling": "independent"},
         {"coupling": "condot", "precision": "bfloat16"},
     ],
-    ids=["ot", "independent", "bfloat16"],
+    ids=["ot", "bfloat16"],
 )
 def test_resuming_is_bit_for_bit(points: TensorData, tmp_path: Path, parts: dict[str, Any]) -> None:
     # Step 6 lies between two log lines, in an epoch, and in the middle of ot's superbatch of four batches.
     options = {**parts, "condition_dropout": 0.3, "sample_every": 5}
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    run_on(points, whole, model=small_net(0.4), **options)
+    run_on(points, whole, model=StopsAt(0, dropout=0.4), **options)
     with pytest.raises(TrainingInterrupted, match="after step 6 of 12"):
         run_on(points, halves, model=StopsAt(6, signal.SIGTERM, 0.4), **options)
-    run = RunDirectory(halves)
-    run.create(replace(run.read_config(), model="<SmallNet>"))
     torch.manual_seed(99)
-    run_on(points, halves, resume=True, model=SmallNet(0.4), **options)
+    run_on(points, halves, resume=True, model=StopsAt(0, dropout=0.4), **options)
 
     last = [out / "checkpoints" / "step-000012" for out in (whole, halves)]
     for files in ([weights_of(folder) for folder in last], [folder / "model.safetensors" for folder in last]):
         mine, theirs = (load_tensors(file)[0] for file in files)
         assert equal(mine, theirs), files
-    states = [folder / "training.pt" for folder in last]
-    mine, theirs = (parse_state(path.read_bytes(), path) for path in states)
+    mine, theirs = (parse_state(path.read_bytes(), path) for path in (out / "training.pt" for out in last))
     assert equal(mine, theirs)
     assert metrics(whole) == metrics(halves)
     assert [line["step"] for line in metrics(whole)] == [0, 4, 8, 12]
-
-
-def test_more_steps_go_on_from_the_last_checkpoint(points: TensorData, tmp_path: Path) -> None:
-    run_on(points, tmp_path / "run")
-    run_on(points, tmp_path / "run", resume=True, steps=20)
-    assert [line["step"] for line in metrics(tmp_path / "run")] == [0, 4, 8, 12, 16, 20]
-    info = json.loads((tmp_path / "run" / "info.json").read_text())
-    assert (info["status"], info["step"], info["resumed"][0]["step"]) == ("finished", 20, 12)
-    assert load_config(tmp_path / "run" / "config.toml").training.steps == 20
 
 
 def test_a_bad_loss_stops_and_keeps_the_last_good_checkpoint(points: TensorData, tmp_path: Path) -> None:
@@ -152,43 +144,23 @@ def test_transport_cost_and_gap_are_logged(points: TensorData, tmp_path: Path) -
     assert line["starts_gap"]
 
 
-def test_a_fitted_prior_is_left_alone(points: TensorData) -> None:
+def test_a_fitted_prior_and_the_callers_random_state_are_left_alone(points: TensorData) -> None:
     prior = Prior.create("gaussian", moments="scalar").fit((points.x + 100, points.cond))
     before = {key: value.clone() for key, value in prior.state_dict().items()}
-    flow = run_on(points, prior=prior)
-    assert flow.prior is prior
-    assert equal(before, dict(prior.state_dict()))
-
-
-def test_training_leaves_the_callers_random_state_alone(points: TensorData) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    run_on(points, model=small_net(0.5))
+    flow = run_on(points, prior=prior, model=small_net(0.5))
     assert torch.equal(torch.rand(3), expected)
-
-
-def test_without_conditions(tmp_path: Path) -> None:
-    class Plain(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = nn.Linear(3, 2)
-
-        def forward(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
-            assert cond is None
-            return self.layer(torch.cat([x, t[:, None]], 1))
-
-    x = torch.randn(30, 2, generator=torch.Generator().manual_seed(0))
-    flow = run_on(x, tmp_path / "run", model=Plain(), coupling="ot", condition_dropout=0.2)
-    assert flow.sample(n=5, nfe=2).shape == (5, 2)
+    assert flow.prior is prior
+    assert equal(before, dict(prior.state_dict()))
 
 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"prior": "gmn"}, OptionError.__mro__[1], "did you mean 'gmm'"),
-        ({"model": "mlq"}, OptionError.__mro__[1], "did you mean 'mlp'"),
-        ({"device": "cuda:99"}, OptionError, "device='cuda:99' is not usable"),
+        ({"prior": "gmn"}, UnknownComponentError, "did you mean 'gmm'"),
+        ({"model": "mlq"}, UnknownComponentError, "did you mean 'mlp'"),
         ({"device": "gpu"}, OptionError, "device='gpu' is not usable"),
         ({"stepps": 3}, OptionError, "did you mean 'training.steps'"),
         ({"coupling": "posterior", "prior": "gaussian"}, CouplingError, "no latent variables"),
@@ -201,15 +173,6 @@ def test_bad_input_is_one_line_and_leaves_no_directory(
         run_on(points, tmp_path / "run", **options)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
-
-
-def test_a_model_of_the_wrong_shape_is_one_line(points: TensorData) -> None:
-    class Wrong(SmallNet):
-        def forward(self, x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
-            return super().forward(x, t, cond)[:, :1]
-
-    with pytest.raises(InputError, match="flow_matching_loss: expected v and u of one shape"):
-        run_on(points, model=Wrong())
 
 
 def test_training_learns(points: TensorData) -> None:

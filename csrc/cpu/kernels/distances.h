@@ -8,7 +8,7 @@ namespace flowprior::cpu::FLOWPRIOR_ISA {
 // Rows of this many columns or fewer lie across the lanes, since one row would not fill a register.
 constexpr int64_t kShortRow = 16;
 
-// Adds a block's part to the sums of kRows rows and kWidth components, which are joint[t · stride + r]. The compute
+// Adds a block's part to the sums of kRows rows and kWidth components, which are joint[t · stride + r]. Its own
 // type adds within the block, float64 adds the blocks.
 template <int kRows, int kWidth, typename C>
 FLOWPRIOR_INLINE void add_tile(const C* const* x, const C* packed, int64_t steps, double* joint, int64_t stride) {
@@ -68,27 +68,25 @@ FLOWPRIOR_INLINE void prefetch(const void* from, int64_t bytes) {
 // Rows i … i + kRows − 1 of the list against all tiles of a block.
 template <int kRows, typename T>
 FLOWPRIOR_INLINE void add_rows(const DensityJob& job, int64_t i, int64_t begin, int64_t count,
-                               const ColumnTile<Compute<T>>* tiles, int made, double* joint) {
-  typedef Compute<T> C;
-  alignas(64) C buffer[kRows][kBlockColumns<C>];
-  const C* x[kRows];
+                               const ColumnTile<T>* tiles, int made, double* joint) {
+  alignas(64) T buffer[kRows][kBlockColumns<T>];
+  const T* x[kRows];
   for (int r = 0; r < kRows; ++r) {
-    x[r] = read_padded(block_of_row<T>(job, i + r, begin), count, C{0}, buffer[r]);
+    x[r] = read_padded(block_of_row<T>(job, i + r, begin), count, T{0}, buffer[r]);
     if (made == 1) prefetch(block_of_row<T>(job, i + kRows + r, begin), count * static_cast<int64_t>(sizeof(T)));
   }
   for (int tile = 0; tile < made; ++tile) {
-    add_tile<kRows>(x, tiles[tile], steps_of<C>(count), joint + (i - job.row_begin), job.joint_stride);
+    add_tile<kRows>(x, tiles[tile], steps_of<T>(count), joint + (i - job.row_begin), job.joint_stride);
   }
 }
 
 template <typename T>
 static void long_row_distances(const DensityJob& job, int64_t column_begin, int64_t column_end, double* joint) {
-  typedef Compute<T> C;
-  alignas(64) C packed[kChunkColumns * 2 * kBlockColumns<C>];
-  ColumnTile<C> tiles[kChunkColumns];
+  alignas(64) T packed[kChunkColumns * 2 * kBlockColumns<T>];
+  ColumnTile<T> tiles[kChunkColumns];
   const int64_t dim = job.mixture.dim;
-  for (int64_t begin = 0; begin < dim; begin += kBlockColumns<C>) {
-    const int64_t count = dim - begin < kBlockColumns<C> ? dim - begin : kBlockColumns<C>;
+  for (int64_t begin = 0; begin < dim; begin += kBlockColumns<T>) {
+    const int64_t count = dim - begin < kBlockColumns<T> ? dim - begin : kBlockColumns<T>;
     for (int64_t column = column_begin; column < column_end; column += kChunkColumns) {
       const int64_t end = column + kChunkColumns < column_end ? column + kChunkColumns : column_end;
       const int made = pack_columns<T>(job.mixture, column, end, begin, count, packed, tiles);
@@ -122,16 +120,15 @@ FLOWPRIOR_INLINE void short_row_tile(const C* x, const C* mean, const C* inverse
 
 // Up to kVectors registers of rows from row i of the list on, against every component.
 template <int kVectors, typename T>
-FLOWPRIOR_INLINE void short_rows(const DensityJob& job, int64_t i, int64_t columns, const Compute<T>* mean,
-                                 const Compute<T>* inverse, double* joint) {
-  typedef Compute<T> C;
-  constexpr int64_t rows = kVectors * Vector<C>::kLanes;
+FLOWPRIOR_INLINE void short_rows(const DensityJob& job, int64_t i, int64_t columns, const T* mean,
+                                 const T* inverse, double* joint) {
+  constexpr int64_t rows = kVectors * Vector<T>::kLanes;
   const int64_t dim = job.mixture.dim, count = job.row_end - i < rows ? job.row_end - i : rows;
-  alignas(64) C x[kShortRow * rows];
-  if (count < rows) std::memset(x, 0, sizeof(C) * dim * rows);
+  alignas(64) T x[kShortRow * rows];
+  if (count < rows) std::memset(x, 0, sizeof(T) * dim * rows);
   for (int64_t r = 0; r < count; ++r) {
     const T* const row = static_cast<const T*>(job.x.data) + listed_row(job, i + r) * job.x.stride;
-    for (int64_t d = 0; d < dim; ++d) x[d * rows + r] = widen(row[d]);
+    for (int64_t d = 0; d < dim; ++d) x[d * rows + r] = row[d];
   }
   for (int64_t column = 0; column < columns; ++column) {
     double* const to = joint + column * job.joint_stride + (i - job.row_begin);
@@ -141,21 +138,20 @@ FLOWPRIOR_INLINE void short_rows(const DensityJob& job, int64_t i, int64_t colum
 
 // Means and reciprocal scales of up to kChunkColumns components.
 template <typename T>
-FLOWPRIOR_INLINE void read_short_columns(const Mixture& mixture, int64_t column, int64_t columns, Compute<T>* mean,
-                                         Compute<T>* inverse) {
+FLOWPRIOR_INLINE void read_short_columns(const Mixture& mixture, int64_t column, int64_t columns, T* mean,
+                                         T* inverse) {
   const T* const scales = static_cast<const T*>(mixture.scale);
-  store_widened(static_cast<const T*>(mixture.mean) + column * mixture.dim, columns * mixture.dim, mean);
+  std::memcpy(mean, static_cast<const T*>(mixture.mean) + column * mixture.dim, sizeof(T) * columns * mixture.dim);
   for (int64_t i = 0; i < columns * mixture.dim; ++i) {
     const int64_t at = mixture.spherical ? column + i / mixture.dim : column * mixture.dim + i;
-    inverse[i] = Compute<T>{1} / widen(scales[at]);
+    inverse[i] = T{1} / scales[at];
   }
 }
 
 template <typename T>
 static void short_row_distances(const DensityJob& job, int64_t column_begin, int64_t column_end, double* joint) {
-  typedef Compute<T> C;
-  constexpr int lanes = Vector<C>::kLanes;
-  C mean[kChunkColumns * kShortRow], inverse[kChunkColumns * kShortRow];
+  constexpr int lanes = Vector<T>::kLanes;
+  T mean[kChunkColumns * kShortRow], inverse[kChunkColumns * kShortRow];
   for (int64_t column = column_begin; column < column_end; column += kChunkColumns) {
     const int64_t columns = column_end - column < kChunkColumns ? column_end - column : kChunkColumns;
     double* const to = joint + column * job.joint_stride;

@@ -74,7 +74,7 @@ static void density(const DensityJob& job) {
   distances<T>(job);
   for (int64_t condition = job.condition_begin; condition < job.condition_end; ++condition) {
     for (int64_t begin = 0; begin < job.row_end - job.row_begin; begin += kJointRows) {
-      normalise<Compute<T>>(job, condition, begin);
+      normalise<T>(job, condition, begin);
     }
   }
 }
@@ -82,8 +82,6 @@ static void density(const DensityJob& job) {
 void add_gmm_log_prob(Kernels& kernels) {
   kernels.density[kFloat32] = density<float>;
   kernels.density[kFloat64] = density<double>;
-  kernels.density[kBFloat16] = density<BFloat16>;
-  kernels.density[kFloat16] = density<Float16>;
 }
 
 }  // namespace flowprior::cpu::FLOWPRIOR_ISA

@@ -1,5 +1,4 @@
 #include "noise.h"
-#include "storage.h"
 #include "table.h"
 
 namespace flowprior::cpu::FLOWPRIOR_ISA {
@@ -42,36 +41,28 @@ static void choose_components(const ComponentJob& job, int64_t begin, int64_t en
   }
 }
 
-// x0 = mean + scale · noise for `count` columns of one row. noise and x0 may be the same.
+// x0 = mean + scale · noise for `count` columns of one row.
 template <typename T>
 FLOWPRIOR_INLINE void place_source(const SampleJob& job, int64_t row, int64_t column, int64_t count,
-                                   const Compute<T>* noise, Compute<T>* x0) {
-  typedef Compute<T> C;
-  alignas(64) C mean_buffer[4 * kGroups], scale_buffer[4 * kGroups];
+                                   const T* noise, T* x0) {
   const Mixture& mixture = job.mixture;
   const int64_t index = job.cond[row] * mixture.components + job.component[row];
-  const T* const means = static_cast<const T*>(mixture.mean) + index * mixture.dim + column;
-  const C* const mean = read_block(means, count, mean_buffer);
+  const T* const mean = static_cast<const T*>(mixture.mean) + index * mixture.dim + column;
   if (mixture.spherical) {
-    const C scale = widen(static_cast<const T*>(mixture.scale)[index]);
+    const T scale = static_cast<const T*>(mixture.scale)[index];
     for (int64_t i = 0; i < count; ++i) x0[i] = fused(scale, noise[i], mean[i]);
   } else {
-    const T* const scales = static_cast<const T*>(mixture.scale) + index * mixture.dim + column;
-    const C* const scale = read_block(scales, count, scale_buffer);
+    const T* const scale = static_cast<const T*>(mixture.scale) + index * mixture.dim + column;
     for (int64_t i = 0; i < count; ++i) x0[i] = fused(scale[i], noise[i], mean[i]);
   }
 }
 
 template <typename T>
 static void gmm_sample(const SampleJob& job, int64_t begin, int64_t end) {
-  typedef Compute<T> C;
   T* const x0 = static_cast<T*>(job.x0);
   const int64_t dim = job.mixture.dim;
-  for_each_noise<C>(job.seed, kNoise, dim, begin, end, [&](int64_t row, int64_t column, int64_t count, C* numbers) {
-    T* const to = x0 + row * dim + column;
-    C* const block = block_for(to, numbers);
-    place_source<T>(job, row, column, count, numbers, block);
-    write_block(to, count, block);
+  for_each_noise<T>(job.seed, kNoise, dim, begin, end, [&](int64_t row, int64_t column, int64_t count, T* numbers) {
+    place_source<T>(job, row, column, count, numbers, x0 + row * dim + column);
   });
 }
 
@@ -79,8 +70,6 @@ void add_gmm_sample(Kernels& kernels) {
   kernels.choose_component = choose_components;
   kernels.gmm_sample[kFloat32] = gmm_sample<float>;
   kernels.gmm_sample[kFloat64] = gmm_sample<double>;
-  kernels.gmm_sample[kBFloat16] = gmm_sample<BFloat16>;
-  kernels.gmm_sample[kFloat16] = gmm_sample<Float16>;
 }
 
 }  // namespace flowprior::cpu::FLOWPRIOR_ISA

@@ -6,7 +6,7 @@
 
 namespace flowprior::cpu::FLOWPRIOR_ISA {
 
-// Rows whose terms the compute type adds; float64 adds these sums.
+// Rows whose terms their own type adds; float64 adds these sums.
 constexpr int64_t kSumRows = 8;
 // Components that share the rows brought into the cache.
 constexpr int64_t kSumComponents = 16;
@@ -23,19 +23,18 @@ struct SumBlock {
 };
 
 template <typename T>
-FLOWPRIOR_INLINE void start_block(const Mixture& mixture, SumBlock<Compute<T>>& block) {
-  typedef Compute<T> C;
+FLOWPRIOR_INLINE void start_block(const Mixture& mixture, SumBlock<T>& block) {
   const T* const scales = static_cast<const T*>(mixture.scale);
   for (int64_t j = 0; j < block.components; ++j) {
     const int64_t component = block.component + j;
-    C* const mean = block.mean + j * kGradColumns;
-    C* const scale = block.scale + j * kGradColumns;
+    T* const mean = block.mean + j * kGradColumns;
+    T* const scale = block.scale + j * kGradColumns;
     const int64_t at = component * mixture.dim + block.begin;
-    read_filled(static_cast<const T*>(mixture.mean) + at, block.count, block.padded, C{0}, mean);
+    read_filled(static_cast<const T*>(mixture.mean) + at, block.count, block.padded, T{0}, mean);
     if (mixture.spherical) {
-      for (int64_t d = 0; d < block.padded; ++d) scale[d] = widen(scales[component]);
+      for (int64_t d = 0; d < block.padded; ++d) scale[d] = scales[component];
     } else {
-      read_filled(scales + at, block.count, block.padded, C{1}, scale);
+      read_filled(scales + at, block.count, block.padded, T{1}, scale);
     }
     block.grad_sum[j] = 0;
   }
@@ -45,13 +44,12 @@ FLOWPRIOR_INLINE void start_block(const Mixture& mixture, SumBlock<Compute<T>>& 
 
 // Brings in rows i … i + rows − 1 of the list and their gradients.
 template <typename T>
-FLOWPRIOR_INLINE void read_rows(const GradJob& job, int64_t i, int64_t rows, SumBlock<Compute<T>>& block) {
-  typedef Compute<T> C;
+FLOWPRIOR_INLINE void read_rows(const GradJob& job, int64_t i, int64_t rows, SumBlock<T>& block) {
   for (int64_t r = 0; r < rows; ++r) {
     const int64_t row = job.order ? job.order[i + r] : i + r;
     const T* const x = static_cast<const T*>(job.x.data) + row * job.x.stride + block.begin;
-    read_filled(x, block.count, block.padded, C{0}, block.x + r * kGradColumns);
-    const C* const grad = static_cast<const C*>(job.grad_joint) + row * job.grad_stride + block.component - job.grad_first;
+    read_filled(x, block.count, block.padded, T{0}, block.x + r * kGradColumns);
+    const T* const grad = static_cast<const T*>(job.grad_joint) + row * job.grad_stride + block.component - job.grad_first;
     for (int64_t j = 0; j < block.components; ++j) block.grad[j * kSumRows + r] = grad[j];
     for (int64_t j = 0; j < block.components; ++j) block.grad_sum[j] += static_cast<double>(grad[j]);
   }
@@ -95,8 +93,7 @@ FLOWPRIOR_INLINE void sum_rows(SumBlock<C>& block, int64_t rows) {
 }
 
 template <typename T>
-FLOWPRIOR_INLINE void store_gradients(const GradParametersJob& job, int64_t number, const SumBlock<Compute<T>>& block) {
-  typedef Compute<T> C;
+FLOWPRIOR_INLINE void store_gradients(const GradParametersJob& job, int64_t number, const SumBlock<T>& block) {
   const Mixture& mixture = job.gradient.mixture;
   for (int64_t j = 0; j < block.components; ++j) {
     const int64_t component = block.component + j, at = component * mixture.dim + block.begin;
@@ -106,7 +103,7 @@ FLOWPRIOR_INLINE void store_gradients(const GradParametersJob& job, int64_t numb
     const double* const second = block.second + j * kGradColumns;
     T* const grad_mean = static_cast<T*>(job.grad_mean) + at;
     for (int64_t d = 0; d < block.count; ++d) {
-      narrow(static_cast<C>(first[d] * inverse[d] * inverse[d]), grad_mean + d);
+      grad_mean[d] = static_cast<T>(first[d] * inverse[d] * inverse[d]);
     }
     if (mixture.spherical) {
       double sum = 0;
@@ -118,7 +115,7 @@ FLOWPRIOR_INLINE void store_gradients(const GradParametersJob& job, int64_t numb
       T* const grad_scale = static_cast<T*>(job.grad_scale) + at;
       for (int64_t d = 0; d < block.count; ++d) {
         const double squares = second[d] * inverse[d] * inverse[d];
-        narrow(static_cast<C>((squares - block.grad_sum[j]) * inverse[d]), grad_scale + d);
+        grad_scale[d] = static_cast<T>((squares - block.grad_sum[j]) * inverse[d]);
       }
     }
   }
@@ -126,14 +123,13 @@ FLOWPRIOR_INLINE void store_gradients(const GradParametersJob& job, int64_t numb
 
 template <typename T>
 static void grad_parameters(const GradParametersJob& job) {
-  typedef Compute<T> C;
   const GradJob& gradient = job.gradient;
-  SumBlock<C> block;
+  SumBlock<T> block;
   for (int64_t number = gradient.block_begin; number < gradient.block_end; ++number) {
     block.begin = number * kGradColumns;
     const int64_t left = gradient.mixture.dim - block.begin;
     block.count = left < kGradColumns ? left : kGradColumns;
-    block.padded = padded_columns<C>(block.count);
+    block.padded = padded_columns<T>(block.count);
     for (int64_t j = gradient.component_begin; j < gradient.component_end; j += kSumComponents) {
       const int64_t components = gradient.component_end - j;
       block.component = j;

@@ -5,7 +5,7 @@
 
 namespace flowprior::cpu::FLOWPRIOR_ISA {
 
-// Components whose terms the compute type adds; float64 adds these sums.
+// Components whose terms their own type adds; float64 adds these sums.
 constexpr int64_t kGradComponents = 16;
 // Rows and registers of columns whose sums the registers hold.
 #if defined(__aarch64__)
@@ -26,29 +26,21 @@ FLOWPRIOR_INLINE int64_t padded_columns(int64_t count) {
   return (count + step - 1) / step * step;
 }
 
-// Stored numbers as computed ones, filled up to `padded`.
-template <typename T>
-FLOWPRIOR_INLINE void read_filled(const T* from, int64_t count, int64_t padded, Compute<T> fill, Compute<T>* to) {
-  store_widened(from, count, to);
-  for (int64_t i = count; i < padded; ++i) to[i] = fill;
-}
-
 template <typename T>
 FLOWPRIOR_INLINE void fill_table(const Mixture& mixture, int64_t component, int64_t end, int64_t begin, int64_t count,
-                                 GradTable<Compute<T>>& table) {
-  typedef Compute<T> C;
-  const int64_t padded = padded_columns<C>(count);
-  C* to = table.packed;
+                                 GradTable<T>& table) {
+  const int64_t padded = padded_columns<T>(count);
+  T* to = table.packed;
   for (; component < end; ++component, to += 2 * kGradColumns) {
     const T* const scales = static_cast<const T*>(mixture.scale);
-    read_filled(static_cast<const T*>(mixture.mean) + component * mixture.dim + begin, count, padded, C{0}, to);
-    C* const weight = to + kGradColumns;
+    read_filled(static_cast<const T*>(mixture.mean) + component * mixture.dim + begin, count, padded, T{0}, to);
+    T* const weight = to + kGradColumns;
     if (mixture.spherical) {
-      for (int64_t i = 0; i < padded; ++i) weight[i] = widen(scales[component]);
+      for (int64_t i = 0; i < padded; ++i) weight[i] = scales[component];
     } else {
-      read_filled(scales + component * mixture.dim + begin, count, padded, C{1}, weight);
+      read_filled(scales + component * mixture.dim + begin, count, padded, T{1}, weight);
     }
-    for (int64_t i = 0; i < padded; ++i) weight[i] = C{1} / weight[i];
+    for (int64_t i = 0; i < padded; ++i) weight[i] = T{1} / weight[i];
     for (int64_t i = 0; i < padded; ++i) weight[i] *= weight[i];
   }
 }
@@ -85,29 +77,28 @@ template <typename T>
 struct GradXBlock {
   int64_t begin, count, component, component_end;
   double* total;   // [rows, kGradColumns]
-  const GradTable<Compute<T>>* table;
+  const GradTable<T>* table;
 };
 
 // kRows rows of the list from row i on, against the components of a table.
 template <int kRows, typename T>
 FLOWPRIOR_INLINE void grad_x_rows(const GradXJob& job, const GradXBlock<T>& block, int64_t i) {
-  typedef Compute<T> C;
   const GradJob& gradient = job.gradient;
-  alignas(64) C buffer[kRows][kGradColumns];
-  const C* grad[kRows];
+  alignas(64) T buffer[kRows][kGradColumns];
+  const T* grad[kRows];
   double* total[kRows];
-  const int64_t padded = padded_columns<C>(block.count);
+  const int64_t padded = padded_columns<T>(block.count);
   for (int r = 0; r < kRows; ++r) {
     const int64_t row = gradient.order ? gradient.order[i + r] : i + r;
     const T* const x = static_cast<const T*>(gradient.x.data) + row * gradient.x.stride + block.begin;
-    read_filled(x, block.count, padded, C{0}, buffer[r]);
-    grad[r] = static_cast<const C*>(gradient.grad_joint) + row * gradient.grad_stride + block.component -
+    read_filled(x, block.count, padded, T{0}, buffer[r]);
+    grad[r] = static_cast<const T*>(gradient.grad_joint) + row * gradient.grad_stride + block.component -
               gradient.grad_first;
     total[r] = block.total + (i + r - gradient.row_begin) * kGradColumns;
   }
-  constexpr int64_t step = kGradVectors * Vector<C>::kLanes;
+  constexpr int64_t step = kGradVectors * Vector<T>::kLanes;
   for (int64_t d = 0; d < padded; d += step) {
-    const C* x[kRows];
+    const T* x[kRows];
     double* to[kRows];
     for (int r = 0; r < kRows; ++r) x[r] = buffer[r] + d;
     for (int r = 0; r < kRows; ++r) to[r] = total[r] + d;
@@ -121,14 +112,14 @@ FLOWPRIOR_INLINE void store_grad_x(const GradXJob& job, int64_t begin, int64_t c
   for (int64_t i = gradient.row_begin; i < gradient.row_end; ++i, total += kGradColumns) {
     const int64_t row = gradient.order ? gradient.order[i] : i;
     T* const to = static_cast<T*>(job.grad_x) + row * gradient.mixture.dim + begin;
-    for (int64_t d = 0; d < count; ++d) narrow(static_cast<Compute<T>>(total[d]), to + d);
+    for (int64_t d = 0; d < count; ++d) to[d] = static_cast<T>(total[d]);
   }
 }
 
 template <typename T>
 static void grad_x(const GradXJob& job) {
   const GradJob& gradient = job.gradient;
-  GradTable<Compute<T>> table;
+  GradTable<T> table;
   double total[kGradTaskRows * kGradColumns];
   for (int64_t number = gradient.block_begin; number < gradient.block_end; ++number) {
     const int64_t begin = number * kGradColumns, left = gradient.mixture.dim - begin;

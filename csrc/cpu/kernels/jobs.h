@@ -6,8 +6,8 @@
 
 namespace flowprior::cpu {
 
-// The types of stored numbers, in the order of the kernel tables. 16-bit numbers are computed in float32.
-enum Storage : int { kFloat32, kFloat64, kBFloat16, kFloat16, kStorages };
+// The types of numbers, in the order of the kernel tables. 16-bit numbers are plain torch's on the CPU.
+enum Storage : int { kFloat32, kFloat64, kStorages };
 
 struct Rows {
   const void* data;
@@ -53,7 +53,7 @@ constexpr int64_t kColumns = 4096;
 struct LossJob {
   Rows v, u, x0, x1;  // u, or x0 and x1
   bool has_u;
-  const void* weight;  // one a row in the compute type, weight_stride apart, or null
+  const void* weight;  // one a row, weight_stride apart, or null
   int64_t weight_stride;
   double gradient_scale;  // 2/D, or 2/(D B)
   int64_t dim;
@@ -72,7 +72,7 @@ struct DensityJob {
   double* constant;  // one a component, comes as log weights; scratch
   double* joint;     // scratch, [components in all, joint_stride], joint_stride being the rows padded to 16
   int64_t joint_stride;
-  void* log_prob;          // [B, groups] in the compute type
+  void* log_prob;          // [B, groups]
   void* responsibilities;  // [B, groups, components]
   int64_t groups;          // of an output row; group 0 is condition first_condition
   int64_t first_condition;
@@ -89,7 +89,7 @@ constexpr int64_t kGradTaskRows = 128;
 struct GradJob {
   Mixture mixture;
   Rows x;
-  const void* grad_joint;  // compute type
+  const void* grad_joint;
   int64_t grad_stride, grad_first;
   const int64_t* order;  // rows, as in DensityJob
   int64_t row_begin, row_end;
@@ -121,7 +121,7 @@ struct Subspace {
   int64_t dim, rank, width;
   const int64_t* order;
   const SubspaceTask* tasks;
-  void* scratch;  // [B, scratch_stride] in the compute type, by place in the order
+  void* scratch;  // [B, scratch_stride], by place in the order
   int64_t scratch_stride;
 };
 

@@ -44,7 +44,7 @@ static double log_of(const LogSum& sum) {
 template <typename T>
 static double sum_of_each_log(const T* scale, int64_t count) {
   double sum = 0;
-  for (int64_t i = 0; i < count; ++i) sum += std::log(static_cast<double>(widen(scale[i])));
+  for (int64_t i = 0; i < count; ++i) sum += std::log(static_cast<double>(scale[i]));
   return sum;
 }
 
@@ -75,17 +75,16 @@ FLOWPRIOR_INLINE bool all_normal(const Range<C>& range) {
 
 template <typename T>
 static double log_determinant(const Mixture& mixture, int64_t column) {
-  typedef Compute<T> C;
   const int64_t dim = mixture.dim;
   const T* const scales = static_cast<const T*>(mixture.scale);
   if (mixture.spherical) return static_cast<double>(dim) * sum_of_each_log(scales + column, 1);
   const T* const scale = scales + column * dim;
-  alignas(64) C buffer[kBlockColumns<C>];
+  alignas(64) T buffer[kBlockColumns<T>];
   LogSum sum = {all_lanes_of(1.0), Bits{}, 0};
-  Range<C> range = {all_lanes_of(C{1}), all_lanes_of(C{1})};
-  for (int64_t begin = 0; begin < dim; begin += kBlockColumns<C>) {
-    const int64_t count = dim - begin < kBlockColumns<C> ? dim - begin : kBlockColumns<C>;
-    const C* const values = read_padded(scale + begin, count, C{1}, buffer);
+  Range<T> range = {all_lanes_of(T{1}), all_lanes_of(T{1})};
+  for (int64_t begin = 0; begin < dim; begin += kBlockColumns<T>) {
+    const int64_t count = dim - begin < kBlockColumns<T> ? dim - begin : kBlockColumns<T>;
+    const T* const values = read_padded(scale + begin, count, T{1}, buffer);
     extend(range, values, count);
     for (int64_t i = 0; i < count; i += Vector<double>::kLanes) multiply(sum, load_doubles(values + i));
     renormalise(sum);

@@ -5,7 +5,8 @@
 #pragma once
 
 #include "../../math/subspace.h"
-#include "storage.h"
+#include "jobs.h"
+#include "vector.h"
 
 namespace flowprior::cpu::FLOWPRIOR_ISA {
 

@@ -16,11 +16,11 @@ using JobKernel = void (*)(const Job& job);
 struct Kernels {
   Kernel<ComponentJob> choose_component;                   // units: rows
   Kernel<SampleJob> gmm_sample[kStorages];                 // groups of four columns
-  Kernel<LossJob> loss[kStorages][2];                      // kColumns columns of a row; targets as v, or float32
+  Kernel<LossJob> loss[kStorages];                         // kColumns columns of a row
   JobKernel<DensityJob> density[kStorages];
   JobKernel<GradXJob> grad_x[kStorages];
   JobKernel<GradParametersJob> grad_parameters[kStorages];
-  Kernel<SubspaceSourceJob> subspace_source[kStorages];    // tasks; float32 and float64 alone
+  Kernel<SubspaceSourceJob> subspace_source[kStorages];    // tasks
   Kernel<SubspaceViewJob> subspace_view[kStorages];        // the same
 };
 

@@ -5,7 +5,8 @@
 // reads one stream. What lies past the last column is filled so that it adds nothing: x = 0, mean 0, scale 1.
 #pragma once
 
-#include "storage.h"
+#include "jobs.h"
+#include "vector.h"
 
 namespace flowprior::cpu::FLOWPRIOR_ISA {
 
@@ -27,13 +28,19 @@ FLOWPRIOR_INLINE int64_t steps_of(int64_t count) {
   return (count + Vector<C>::kLanes - 1) / Vector<C>::kLanes;
 }
 
-// `count` stored numbers as whole registers of computed ones, the last one filled up.
-template <typename T>
-FLOWPRIOR_INLINE const Compute<T>* read_padded(const T* from, int64_t count, Compute<T> fill, Compute<T>* buffer) {
-  const int64_t padded = steps_of<Compute<T>>(count) * Vector<Compute<T>>::kLanes;
-  if (sizeof(T) == sizeof(Compute<T>) && padded == count) return read_block(from, count, buffer);
-  store_widened(from, count, buffer);
-  for (int64_t i = count; i < padded; ++i) buffer[i] = fill;
+// Copies `count` numbers and fills up to `padded`.
+template <typename C>
+FLOWPRIOR_INLINE void read_filled(const C* from, int64_t count, int64_t padded, C fill, C* to) {
+  std::memcpy(to, from, sizeof(C) * count);
+  for (int64_t i = count; i < padded; ++i) to[i] = fill;
+}
+
+// `count` numbers as whole registers: themselves, or a copy whose last register is filled up.
+template <typename C>
+FLOWPRIOR_INLINE const C* read_padded(const C* from, int64_t count, C fill, C* buffer) {
+  const int64_t padded = steps_of<C>(count) * Vector<C>::kLanes;
+  if (padded == count) return from;
+  read_filled(from, count, padded, fill, buffer);
   return buffer;
 }
 
@@ -48,20 +55,19 @@ struct ColumnTile {
 // One component of a tile of `width`.
 template <typename T>
 FLOWPRIOR_INLINE void pack_column(const Mixture& mixture, int64_t column, int64_t begin, int64_t count, int width,
-                                  Compute<T>* packed) {
-  typedef Compute<T> C;
-  typedef typename Vector<C>::Type V;
-  constexpr int lanes = Vector<C>::kLanes;
-  alignas(64) C mean_buffer[kBlockColumns<C>], scale_buffer[kBlockColumns<C>];
+                                  T* packed) {
+  typedef typename Vector<T>::Type V;
+  constexpr int lanes = Vector<T>::kLanes;
+  alignas(64) T mean_buffer[kBlockColumns<T>], scale_buffer[kBlockColumns<T>];
   const T* const means = static_cast<const T*>(mixture.mean) + column * mixture.dim + begin;
   const T* const scales = static_cast<const T*>(mixture.scale);
-  const C* const mean = read_padded(means, count, C{0}, mean_buffer);
-  const C* const scale =
-      mixture.spherical ? nullptr : read_padded(scales + column * mixture.dim + begin, count, C{1}, scale_buffer);
+  const T* const mean = read_padded(means, count, T{0}, mean_buffer);
+  const T* const scale =
+      mixture.spherical ? nullptr : read_padded(scales + column * mixture.dim + begin, count, T{1}, scale_buffer);
   V inverse = {};
-  if (!scale) inverse = all_lanes_of(C{1} / widen(scales[column]));
-  for (int64_t step = 0; step < steps_of<C>(count); ++step, packed += width * 2 * lanes) {
-    if (scale) inverse = C{1} / load_vector(scale + step * lanes);
+  if (!scale) inverse = all_lanes_of(T{1} / scales[column]);
+  for (int64_t step = 0; step < steps_of<T>(count); ++step, packed += width * 2 * lanes) {
+    if (scale) inverse = T{1} / load_vector(scale + step * lanes);
     store_vector(packed, load_vector(mean + step * lanes));
     store_vector(packed + lanes, inverse);
   }
@@ -71,9 +77,9 @@ FLOWPRIOR_INLINE void pack_column(const Mixture& mixture, int64_t column, int64_
 // then by themselves. Returns how many tiles.
 template <typename T>
 FLOWPRIOR_INLINE int pack_columns(const Mixture& mixture, int64_t column, int64_t column_end, int64_t begin,
-                                  int64_t count, Compute<T>* packed, ColumnTile<Compute<T>>* tiles) {
-  constexpr int lanes = Vector<Compute<T>>::kLanes;
-  const int64_t size = steps_of<Compute<T>>(count) * 2 * lanes;
+                                  int64_t count, T* packed, ColumnTile<T>* tiles) {
+  constexpr int lanes = Vector<T>::kLanes;
+  const int64_t size = steps_of<T>(count) * 2 * lanes;
   int made = 0;
   while (column < column_end) {
     const int width = column + kTileColumns <= column_end ? kTileColumns : 1;

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from flowprior.data.base import DATA, Split
-from flowprior.data.splits import check_seed, check_split, check_test_fraction, split_indices
+from flowprior.data.splits import split_indices
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.extensions.cells.file import AUTO, CellNumbers, opened, read_column, read_numbers, some_of
 from flowprior.registry.options import check_count, did_you_mean, listed_names
@@ -73,7 +73,6 @@ def cells(
     Warns:
         RuntimeWarning: raw counts, types of few training cells, and types that only test cells have.
     """
-    check_split(split)
     if split_by is not None and test_fraction == 0:
         raise OptionError(
             f"cells: split_by={split_by} holds cells out and test_fraction=0 holds none out; leave one out"
@@ -162,8 +161,6 @@ def _held_out_cells(
     Raises:
         InputError: a single donor, all of them, or one that the column does not have.
     """
-    check_seed("cells", seed)
-    check_test_fraction(test_fraction)
     donors = [str(name) for name in values.cat.categories]
     if len(donors) < 2:
         raise InputError(

@@ -133,7 +133,7 @@ def read_column(annotated: Any, column: str, option: str, file: Path) -> Any:
 class CellsWriter:
     """The writer of samples as ``.h5ad`` (:class:`flowprior.cli.samples_file.Writer`)."""
 
-    def check(self, path: Path, event_shape: Sequence[int] | None = None) -> None:
+    def check(self, path: Path, event_shape: Sequence[int]) -> None:
         """Refuse samples that a file of cells cannot hold, before they are drawn.
 
         Raises:
@@ -141,7 +141,7 @@ class CellsWriter:
             InputError: events that are no vectors.
         """
         import_extra("anndata", "cells", "cells: writing .h5ad files")
-        if event_shape is not None and len(event_shape) != 1:
+        if len(event_shape) != 1:
             raise InputError(
                 f"samples: expected vectors for '{path}', got events {list(event_shape)}; write an .npz or "
                 ".pt file instead"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -134,32 +133,20 @@ class Answer:
     Attributes:
         figures: the figures, by the names of :data:`flowprior.extensions.demo.answer.PICTURES`.
         spent: the number of evaluations and the seconds, in words.
-        command: draws the same samples on the command line; None where parts have different captions, which
-            it cannot ask for.
     """
 
     figures: dict[str, Figure]
     spent: str
-    command: str | None
 
 
-def answer(
-    flow: Flow,
-    run: str,
-    fields: Sequence[Field],
-    values: Sequence[Any],
-    wanted: Wanted,
-    encoder: str | None = None,
-) -> Answer:
+def answer(flow: Flow, fields: Sequence[Field], values: Sequence[Any], wanted: Wanted) -> Answer:
     """Draw samples and their trajectories as figures.
 
     Args:
         flow: the flow to sample.
-        run: its folder, for the command.
         fields: the fields of :func:`flowprior.extensions.demo.answer.fields_of`.
         values: the value of each field.
         wanted: numbers.
-        encoder: text encoder, where it is not the one that the run remembers, for the command.
 
     Raises:
         FlowpriorError: a condition, guidance or number of evaluations that the flow cannot serve.
@@ -177,38 +164,12 @@ def answer(
     )
     how = f" of the velocity, sampler {flow.default_sampler}" if found.nfe else ": the prior alone"
     spent = f"{found.nfe} evaluation{'s' * (found.nfe != 1)}{how}"
-    return Answer(draw_stages(found), spent, command_of(run, fields, values, wanted, encoder))
+    return Answer(draw_stages(found), spent)
 
 
 def is_cloud(flow: Flow) -> bool:
     """Return whether the samples of a flow are points, of which many are drawn."""
     return len(flow.event_shape) == 1
-
-
-def command_of(
-    run: str, fields: Sequence[Field], values: Sequence[Any], wanted: Wanted, encoder: str | None = None
-) -> str | None:
-    """Return the command line that draws the same samples; None if parts have different captions.
-
-    The arguments are those of :func:`answer`.
-    """
-    asked = list(zip(fields, values, strict=True))
-    captions = {str(value or "").strip() for field, value in asked if field.kind == "caption"}
-    if len(captions) > 1:
-        return None
-    words = ["flowprior", "sample", run, *(word for text in captions for word in ("--text", text))]
-    for field, value in asked:
-        if field.kind == "class":
-            label = int(value or 0)
-            words += ["--part", f"{field.name}={label}"] if field.name != WHOLE else ["--cond", str(label)]
-    words += ["--nfe", str(wanted.nfe), "--n", str(wanted.samples), "--seed", str(wanted.seed)]
-    if wanted.temperature != 1:
-        words += ["--temperature", f"{wanted.temperature:g}"]
-    if wanted.guidance != 1:
-        words += ["--guidance", f"{wanted.guidance:g}"]
-    if encoder is not None:
-        words += ["--encoder", encoder]
-    return shlex.join([*words, "--show-prior", "--out", "sheet.png"])
 
 
 def draw_stages(found: Stages) -> dict[str, Figure]:

@@ -41,7 +41,7 @@ def demo(
     from flowprior.extensions.demo.page import build_page
     from flowprior.extensions.demo.serving import serve
 
-    serve(partial(build_page, flow, str(run), fields, encoder), host, port)
+    serve(partial(build_page, flow, str(run), fields), host, port)
 
 
 def check_extra() -> None:

@@ -26,14 +26,13 @@ HIGHEST_SEED = 2**31 - 1
 """The largest seed on the page."""
 
 
-def build_page(flow: Flow, run: str, fields: Sequence[Field], encoder: str | None = None) -> gradio.Blocks:
+def build_page(flow: Flow, run: str, fields: Sequence[Field]) -> gradio.Blocks:
     """Return a page that draws samples of ``flow``.
 
     Args:
         flow: the flow to sample.
-        run: the name of the flow on the page, and its folder in commands.
+        run: the name of the flow on the page.
         fields: the fields of :func:`flowprior.extensions.demo.answer.fields_of`.
-        encoder: text encoder, where it is not the one that the run remembers, for commands.
     """
     # Files of pictures are removed after an hour, and at the end.
     with gradio.Blocks(analytics_enabled=False, title=f"flowprior: {run}", delete_cache=(600, 3600)) as page:
@@ -43,21 +42,17 @@ def build_page(flow: Flow, run: str, fields: Sequence[Field], encoder: str | Non
         numbers = _numbers(flow)
         button = gradio.Button("Draw", variant="primary", elem_id="draw")
         shown = [_picture(name, title) for name, title in PICTURES.items()]
-        notes = gradio.HTML("", elem_classes="command", elem_id="notes")
+        notes = gradio.HTML("", elem_id="notes")
 
         def respond(*values: Any) -> list[Any]:
             asked = {"samples": POINTS, **dict(zip(numbers, values[len(inputs) :], strict=True))}
             asked["seed"] = asked["seed"] or 0  # None of an empty field
             try:
-                found = answer(flow, run, fields, values[: len(inputs)], Wanted(**asked), encoder)
+                found = answer(flow, fields, values[: len(inputs)], Wanted(**asked))
             except FlowpriorError as error:
                 raise gradio.Error(html.escape(str(error)), print_exception=False) from None
             images = [Image.open(io.BytesIO(figure_bytes(found.figures[name]))) for name in PICTURES]
-            shown_text = f"<p>{html.escape(found.spent)}</p>"
-            if found.command is not None:
-                command = f"<code>{html.escape(found.command)}</code>"
-                shown_text = f"{shown_text}<p>The same samples on the command line:</p>{command}"
-            return [*images, shown_text]
+            return [*images, f"<p>{html.escape(found.spent)}</p>"]
 
         for call in (button.click, *(box.submit for box in inputs if isinstance(box, gradio.Textbox))):
             call(

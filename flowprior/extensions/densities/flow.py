@@ -29,7 +29,7 @@ from flowprior.networks.embeddings import ConditionEmbedding
 from flowprior.ops.random import normal
 from flowprior.priors.base import Prior
 from flowprior.priors.holdout import Holdout
-from flowprior.priors.network_training import DensityTraining, train_density
+from flowprior.priors.network_training import NetworkTraining, train_network
 from flowprior.priors.seen_conditions import rows_looked_at
 from flowprior.priors.subspace_prior import SubspacePrior
 from flowprior.registry import check_counts
@@ -124,8 +124,8 @@ class NormalisingFlowPrior(SubspacePrior):
         self._fit_subspace(data, FitSettings(self.reg_covar, self.shrinkage, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
         self.latents = self._network(seed).to(first)
-        options = DensityTraining(self.steps, self.batch_size, self.lr)
-        train_density(self.latents, self._loss, Holdout(data, self.holdout), options, generator)
+        options = NetworkTraining(self.steps, self.batch_size, self.lr)
+        train_network(self.latents, self._loss, Holdout(data, self.holdout), options, generator)
         self.latents.calibrate(self._conditions_of_rows(data))
 
     def _network(self, seed: int) -> LatentFlow:

@@ -29,7 +29,7 @@ from flowprior.ops.random import normal
 from flowprior.priors.base import Prior
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import Holdout
-from flowprior.priors.network_training import DensityTraining, train_density
+from flowprior.priors.network_training import NetworkTraining, train_network
 from flowprior.priors.subspace_prior import InferredLatents
 from flowprior.registry import check_counts
 from flowprior.registry.options import check_numbers
@@ -136,9 +136,9 @@ class VaePrior(Prior):
         seed = int(torch.randint(1 << 62, (), generator=generator))
         self.network = self._build(first.shape[1:], seed).to(first)
         self._set_noise(moments.variance().mean(0).to(first) + self.reg_covar)
-        options = DensityTraining(self.steps, self.batch_size, self.lr)
+        options = NetworkTraining(self.steps, self.batch_size, self.lr)
         split = Holdout(data, self.holdout)
-        train_density(self.network, self._loss, split, options, generator)
+        train_network(self.network, self._loss, split, options, generator)
         self._set_noise(self._residual_noise(split, generator))
         seed = int(torch.randint(1 << 62, (), generator=generator))
         self.latents.fit(InferredLatents(data, self._latents_of, seed), generator=generator)

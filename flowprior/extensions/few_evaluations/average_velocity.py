@@ -142,7 +142,7 @@ class AverageVelocity(Prediction):
             given = self.given(rows_of(cond, rows), len(rows))
             rate = self._rate(network, here[rows], x[rows], times.rows(rows), given)
             target[rows] += _columns((times.end - times.split)[rows], x) * rate
-        return Compared(said, target, view.scale)
+        return Compared(said, target)
 
     def average(self, network: Network, x: Tensor, begin: Tensor, end: Tensor, given: Given) -> Tensor:
         """Return the network's own ū ``[B, *event]``."""

@@ -11,17 +11,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 from flowprior.errors import CheckpointError
 from flowprior.flow.description import plain_names, refuse_non_finite
 from flowprior.flow.files import find_flow, read_flow
 from flowprior.storage.tensor_files import load_tensors, part_of
 
-WRAPPERS = ("ema", "state_dict", "model_state_dict", "model")
-"""Names under which files of other programs keep weights beside other things; the first is taken."""
-PARALLEL = "module."
-"""The prefix that torch's DistributedDataParallel puts before every name."""
+SUFFIX = ".safetensors"
 INPUT = "input.weight"
 """The layer that sees x_t, and what a network is shown beside it, in all models of the library."""
 NAMED = 3
@@ -29,28 +25,19 @@ NAMED = 3
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """The network's weights in a run, a saved flow, a ``.safetensors`` file or a ``.pt`` file of tensors.
+    """The network's weights in a run, a saved flow or a ``.safetensors`` file.
 
     Raises:
         CheckpointError: there are none, or they are damaged.
     """
     if path.is_dir():
         weights = part_of(read_flow(find_flow(path).folder)[1], "model")
-    elif path.suffix == ".safetensors":
+    elif path.suffix == SUFFIX:
         weights = load_tensors(path)[0]
     else:
-        weights = _pickled(path)
-    if not weights:
-        raise CheckpointError(f"training.init={path}: no weights of a network there; give a run or a flow")
-    odd = next((name for name, tensor in weights.items() if _is_odd(tensor)), None)
-    if odd is not None:
-        raise CheckpointError(f"training.init={path}: expected dense tensors of real numbers, got '{odd}'")
+        raise CheckpointError(f"training.init={path}: expected a run, a saved flow, or a {SUFFIX} of weights")
     refuse_non_finite(weights, str(path))
     return weights
-
-
-def _is_odd(tensor: Tensor) -> bool:
-    return tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized
 
 
 def start_from(model: nn.Module, path: Path) -> None:
@@ -61,7 +48,6 @@ def start_from(model: nn.Module, path: Path) -> None:
             differ are named.
     """
     given, own = plain_names(read_weights(path)), plain_names(model.state_dict())
-    consume_prefix_in_state_dict_if_present(given, PARALLEL)
     missing, further = sorted(own.keys() - given.keys()), sorted(given.keys() - own.keys())
     if missing or further:
         names = ", ".join((missing or further)[:NAMED])
@@ -96,21 +82,3 @@ def _fitted(name: str, given: Tensor, own: Tensor, beside: int | None, path: Pat
     wider[:, :event] = given[:, :event]
     wider[:, own.shape[1] - beside :] = given[:, event:]
     return wider
-
-
-def _pickled(path: Path) -> dict[str, Tensor]:
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # What a damaged or foreign file raises is its own affair.
-        raise CheckpointError(
-            f"training.init={path} cannot be read ({type(error).__name__}); give a run, a saved flow, or "
-            ".safetensors or .pt with tensors alone"
-        ) from error
-    for name in WRAPPERS:
-        if isinstance(found, dict) and isinstance(found.get(name), dict):
-            found = found[name]
-            break
-    if not isinstance(found, dict):
-        return {}
-    weights = {name: tensor for name, tensor in found.items() if isinstance(tensor, Tensor)}
-    return {name: tensor for name, tensor in weights.items() if isinstance(name, str)}

@@ -68,7 +68,6 @@ def _rows(description: Mapping[str, Any]) -> list[tuple[str, str]]:
         "examples": data.get("examples"),
         "shape of an example": data.get("event_shape"),
         "different captions": captions.get("count"),
-        f"caption ids ({captions.get('ids', '')}), sha256": captions.get("sha256"),
         "licences of the data": ", ".join(map(str, data.get("licences", []))),
         **{name: description[name] for name in ("prior", "coupling", "path", "model", "prediction")},
         "condition": Condition.from_dict(description["condition"]).describe(),

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 WEIGHTS = f"weights-{'[0-9a-f]' * 16}.safetensors"
 """The pattern of the files of tensors that a flow binds."""
 MESSAGE = "A flow of flowprior"
+"""The message of commits on the Hub."""
 
 
 def push_to_hub(
@@ -51,7 +52,6 @@ def push_to_hub(
     revision: str | None = None,
     private: bool | None = None,
     token: str | None = None,
-    message: str = MESSAGE,
     allow_training_data: bool = False,
 ) -> str:
     """Push a flow to the Hugging Face Hub (extra ``hub``) with a model card; return the commit's URL.
@@ -60,7 +60,7 @@ def push_to_hub(
         flow: the flow to push.
         repo_id: ``user/name``; made where there is none.
         evaluation: a :class:`~flowprior.evaluation.Result` of this flow, for the card.
-        revision, private, token, message: see :func:`flowprior.extensions.hub.push_folder`.
+        revision, private, token: see :func:`flowprior.extensions.hub.push_folder`.
         allow_training_data: pushes a flow whose prior holds training data (``flow.prior.kept_data``).
 
     Raises:
@@ -78,53 +78,40 @@ def push_to_hub(
             revision=revision,
             private=private,
             token=token,
-            message=message,
             allow_training_data=allow_training_data,
         )
 
 
 def from_pretrained(
-    repo_id_or_path: Path | str,
+    repo_id: str,
     *,
     revision: str | None = None,
     token: str | None = None,
-    cache_dir: Path | str | None = None,
     local_files_only: bool = False,
     model: nn.Module | None = None,
     device: torch.device | str = "cpu",
 ) -> Flow:
-    """Read a flow from the Hugging Face Hub (extra ``hub``), or from a folder as ``Flow.load`` does.
+    """Read a flow from the Hugging Face Hub (extra ``hub``).
 
     Only ``flow.json`` and its ``.safetensors`` are downloaded: nothing is unpickled, and no code is run.
 
     Args:
-        repo_id_or_path: ``user/name``; a folder of that name is taken before the Hub is asked.
+        repo_id: ``user/name``.
         revision: branch, tag or commit on the Hub.
         token: a token of Hugging Face, for private flows; None takes that of ``hf auth login`` or of
             ``HF_TOKEN``.
-        cache_dir: the folder of downloads; None takes the Hub's cache.
-        local_files_only: take what was downloaded before.
+        local_files_only: take what was downloaded before, from the Hub's cache (``HF_HUB_CACHE``).
         model, device: as of ``Flow.load``.
 
     Raises:
-        OptionError: a revision of a folder, or huggingface_hub is not installed.
+        OptionError: huggingface_hub is not installed.
         CheckpointError: no such flow, or files that ``Flow.load`` refuses.
     """
-    if isinstance(repo_id_or_path, Path) or Path(repo_id_or_path).expanduser().exists():
-        if revision is not None:
-            raise OptionError(
-                f"from_pretrained: {repo_id_or_path} is a folder, which has no revision "
-                f"'{revision}'; leave it out"
-            )
-        return load_flow(Flow, Path(repo_id_or_path).expanduser(), model).to(device)
-    pulled = pull_flow(
-        str(repo_id_or_path),
-        revision=revision,
-        token=token,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
-    )
-    return load_flow(Flow, pulled, model).to(device)
+    download = partial(_api(token).hf_hub_download, repo_id, local_files_only=local_files_only)
+    with _explaining(f"from_pretrained: '{repo_id}'"):
+        folder = Path(download(DESCRIPTION, revision=revision)).parent
+        download(bindings_of(read_description(folder))["weights"].name, revision=folder.name)  # same commit
+    return load_flow(Flow, folder, model).to(device)
 
 
 def push_folder(
@@ -134,7 +121,6 @@ def push_folder(
     revision: str | None = None,
     private: bool | None = None,
     token: str | None = None,
-    message: str = MESSAGE,
     allow_training_data: bool = False,
 ) -> str:
     """Push a saved flow, such as ``RUN/flow``, with the card that lies beside it, in one commit.
@@ -148,7 +134,6 @@ def push_folder(
         revision: branch, made where there is none; None for the main one.
         private: True for a private new repository; None for the account's default.
         token: a token of Hugging Face; None takes that of ``hf auth login`` or ``HF_TOKEN``.
-        message: the message of the commit.
         allow_training_data: pushes a flow whose prior holds training data, too.
 
     Returns:
@@ -181,33 +166,10 @@ def push_folder(
             repo_id=repo_id,
             folder_path=copy,
             revision=revision,
-            commit_message=message,
+            commit_message=MESSAGE,
             delete_patterns=[WEIGHTS],
         )
     return commit.commit_url
-
-
-def pull_flow(
-    repo_id: str,
-    *,
-    revision: str | None = None,
-    token: str | None = None,
-    cache_dir: Path | str | None = None,
-    local_files_only: bool = False,
-) -> Path:
-    """Download ``flow.json`` and its weights, of one commit, into the Hub's cache; return their folder.
-
-    Raises:
-        OptionError: huggingface_hub is not installed.
-        CheckpointError: there is no such repository, revision or flow, or the Hub does not answer.
-    """
-    api = _api(token)
-    options = {"cache_dir": cache_dir, "local_files_only": local_files_only}
-    with _explaining(f"from_pretrained: '{repo_id}'"):
-        folder = Path(api.hf_hub_download(repo_id, DESCRIPTION, revision=revision, **options)).parent
-        weights = bindings_of(read_description(folder))["weights"].name
-        api.hf_hub_download(repo_id, weights, revision=folder.name, **options)  # of the same commit
-    return folder
 
 
 def _write_card(api: HfApi, copy: Path, repo_id: str, revision: str | None) -> None:
@@ -235,7 +197,7 @@ def _write_card(api: HfApi, copy: Path, repo_id: str, revision: str | None) -> N
 
 
 def _api(token: str | None) -> HfApi:
-    """Return the Hub's client for the server in ``HF_ENDPOINT``, else for the Hub.
+    """Return the Hub's client.
 
     Raises:
         OptionError: it is not installed.
@@ -247,7 +209,6 @@ def _api(token: str | None) -> HfApi:
             f"flow: the Hub needs huggingface_hub, which is not installed; {pip_install('hub')}"
         ) from error
     return HfApi(
-        endpoint=os.environ.get("HF_ENDPOINT", "").rstrip("/") or None,
         token=token,
         library_name="flowprior",
         library_version=package_version(),

@@ -7,7 +7,6 @@ leaves is made anew. ``encoded.json`` is renamed into place last: until then the
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -53,15 +52,10 @@ class Source:
     block: int
     format: int = FORMAT
 
-    @property
-    def size(self) -> int:
-        """The number of bytes of all latents."""
-        return 4 * math.prod(self.shape)
-
     def describe(self) -> str:
         """Return number, shape and size, as in ``7,000 latents [4, 8, 8] of emoji, 7.2 MB``."""
         count, *shape = self.shape
-        return f"{count:,} latents {shape} of {self.name}, {self.size / 1e6:,.1f} MB"
+        return f"{count:,} latents {shape} of {self.name}, {4e-6 * math.prod(self.shape):,.1f} MB"
 
 
 def cached_latents(
@@ -76,8 +70,8 @@ def cached_latents(
         notify: gets one line before anything is encoded: what is made, how large it is, and where.
 
     Raises:
-        CheckpointError: the folder holds latents of other data or weights, damaged ones or other files; there
-            is too little room, or it cannot be written.
+        CheckpointError: the folder holds latents of other data or weights, damaged ones or other files, or
+            cannot be written.
         OptionError: another process is encoding there.
     """
     if not (folder / MANIFEST).is_file():
@@ -118,15 +112,12 @@ def _open(folder: Path, source: Source) -> np.ndarray:
     path = folder / MANIFEST
     try:
         values = unsigned(read_json(path), path)
-    except CheckpointError as error:
+        binding = Binding.of(values["file"])
+    except (CheckpointError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"{path} is damaged or was changed after it was written; {_anew(folder)}"
         ) from error
     _compare(folder, values, source)
-    try:
-        binding = Binding.of(values["file"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is incomplete or damaged: {error!r}; {_anew(folder)}") from error
     array = folder / binding.name
     if not array.is_file() or array.stat().st_size != binding.size or file_sha256(array) != binding.sha256:
         raise CheckpointError(
@@ -160,12 +151,6 @@ def _check_target(folder: Path) -> None:
 
 def _make(folder: Path, source: Source, blocks: Iterable[np.ndarray], notify: Notify | None) -> None:
     """Encode all of ``source`` into ``folder``; the caller holds the folder's lock."""
-    free = shutil.disk_usage(folder).free
-    if free < source.size:
-        raise CheckpointError(
-            f"{source.describe()}, do not fit into {folder}: {free / 1e6:,.1f} MB are free; make room, "
-            "choose another cache or switch it off"
-        )
     if notify is not None:
         notify(f"encoding {source.describe()} into {folder}")
     with replacing(folder / ARRAY) as temporary:

@@ -36,8 +36,6 @@ STANDARDISED_AT_ONCE = 256
 """The number of images that are encoded at a time for mean and variance."""
 COMPARED_AT_ONCE = 64
 """The number of images that are decoded at a time for the reconstruction error."""
-RANGE = 2.0
-"""The range of a pixel in [-1, 1]."""
 SMALLEST_SCALE = 1e-4
 """The smallest standard deviation of latents, above the smallest number of half precision."""
 
@@ -113,18 +111,14 @@ def train_vae(
             under_way.advance()
             if step % REPORT_EVERY == 0 or step == training.steps:
                 mean = torch.stack(errors).mean().item()
-                _refuse_divergence(step, mean, training)
+                if not mean <= MOST_ERROR:  # NaN, too
+                    raise TrainingDiverged(
+                        f"train-encoder: to step {step} the squared error of a number in [-1, 1] is "
+                        f"{mean:.3g}; lower lr={training.lr:g}, for many widths to a third"
+                    )
                 under_way.update(step, f"squared error {mean:.4g}")
                 errors.clear()
     return _standardised(network.cpu(), data)
-
-
-def _refuse_divergence(step: int, error: float, training: VaeTraining) -> None:
-    if not error <= MOST_ERROR:  # NaN, too
-        raise TrainingDiverged(
-            f"train-encoder: to step {step} the squared error of a number in [-1, 1] is {error:.3g}; "
-            f"lower lr={training.lr:g}, for many widths to a third"
-        )
 
 
 def _errors(network: ConvolutionalVae, data: Data, training: VaeTraining) -> Iterator[Tensor]:
@@ -224,10 +218,8 @@ def measure_reconstruction(encoder: LatentEncoder, data: Data) -> Reconstruction
     """Encode and decode all images of ``data`` and compare.
 
     Raises:
-        InputError: no data, or events that the encoder does not take.
+        InputError: events that the encoder does not take.
     """
-    if len(data) == 0:
-        raise InputError(f"reconstruction: expected images, '{data.name}' is empty")
     error, count = 0.0, 0
     device = encoder.device
     for x, _ in data.batches(COMPARED_AT_ONCE):
@@ -236,5 +228,5 @@ def measure_reconstruction(encoder: LatentEncoder, data: Data) -> Reconstruction
         error += (back - x).double().square().sum().item()
         count += x.numel()
     mse = error / count
-    psnr = 10 * math.log10(RANGE**2 / mse) if mse > 0 else math.inf
+    psnr = 10 * math.log10(MOST_ERROR / mse) if mse > 0 else math.inf
     return Reconstruction(psnr, mse, len(data))

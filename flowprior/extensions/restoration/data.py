@@ -14,7 +14,6 @@ from torch.nn import functional
 from flowprior.conditions import Condition, Parts
 from flowprior.conditions.rows import labels_in
 from flowprior.data.base import DATA, Split, load_data
-from flowprior.data.splits import check_seed
 from flowprior.errors import InputError, OptionError
 from flowprior.registry import check_counts
 from flowprior.registry.options import check_numbers, choose
@@ -46,7 +45,7 @@ class Restoration(DerivedData):
         self.observation = self.task = task
         self.with_label = with_label
         # What the other condition was made of does not describe this one.
-        self.text_encoder = self.text_encoder_identity = self.captions = self.caption_ids = None
+        self.text_encoder = self.text_encoder_identity = self.captions = None
         self.condition_counts = None
         self.groups = data.look_alikes if data.groups is None else data.groups
         self.class_names = None
@@ -119,7 +118,6 @@ class HiddenRectangle(Observation):
 
     def __init__(self, share: float, seed: int) -> None:
         check_numbers("restoration", hidden=(share, 0, 1))
-        check_seed("restoration", seed)
         self.share, self.seed = share, seed
 
     def shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:

@@ -118,7 +118,7 @@ class Psnr(ImageMetric):
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         found = super().values(setup, drawn)
         if setup.members > 1:
-            samples, truth = ensembles(drawn, setup.members)
+            samples, truth = ensembles(setup, drawn)
             found[OF_MEAN] = psnr(samples.mean(1), truth).mean().item()
         return found
 

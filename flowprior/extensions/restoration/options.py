@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flowprior.cli.asked import Asked, Given
-from flowprior.cli.options import CONDITIONS, rows_for
+from flowprior.cli.conditions import SampleOptions, SampleRequest
+from flowprior.cli.options import CONDITIONS
 from flowprior.errors import OptionError
 
 if TYPE_CHECKING:
@@ -33,12 +33,12 @@ def pictures(
             rich_help_panel=CONDITIONS,
         ),
     ] = None,
-) -> GivenImages | None:
+) -> ImageOptions | None:
     """Return the images in the files, or None where there is none."""
-    return GivenImages(picture) if picture else None
+    return ImageOptions(picture) if picture else None
 
 
-class GivenImages(Given):
+class ImageOptions(SampleOptions):
     """The images of files as conditions, scaled to the condition's size; transparent pixels are hidden.
 
     Args:
@@ -50,7 +50,7 @@ class GivenImages(Given):
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = files
 
-    def read(self, flow: Flow, count: int | None, labels: Mapping[str, str]) -> Asked:
+    def read(self, flow: Flow, count: int | None, labels: Mapping[str, str]) -> SampleRequest:
         """Return the samples that the images ask for, each with the same label of every other part.
 
         Raises:
@@ -70,22 +70,23 @@ class GivenImages(Given):
             raise OptionError(f"this flow's condition is {flow.condition.describe()}; {problem}")
         given = torch.stack([_read_image(file, shape) for file in self.files])
         value = as_value(flow.words.read({name: given, **labels}, None, "sample")) if name else given
-        rows = rows_for(len(self.files), count)
         words = {part: [label] * len(self.files) for part, label in labels.items()}
-        return Asked(value[rows], None, rows, {"picture": [file.stem for file in self.files], **words})
+        return SampleRequest.of_rows(value, count, {"picture": [file.stem for file in self.files], **words})
 
-    def panels(self, flow: Flow, asked: Asked, x: Tensor, panels: dict[str, Panel]) -> dict[str, Panel]:
+    def panels(
+        self, flow: Flow, request: SampleRequest, x: Tensor, panels: dict[str, Panel]
+    ) -> dict[str, Panel]:
         """Return the panels with the images that were given, once each, before them."""
         import torch
 
         from flowprior.pictures import given_pictures
 
-        panels = panels or {"restored": (x, asked.rows)}
-        assert asked.rows is not None
-        first = torch.tensor([int((asked.rows == row).nonzero()[0]) for row in asked.rows.unique()])
-        cond = None if asked.cond is None else asked.cond[first]
+        panels = panels or {"restored": (x, request.rows)}
+        assert request.rows is not None
+        first = torch.tensor([int((request.rows == row).nonzero()[0]) for row in request.rows.unique()])
+        cond = None if request.cond is None else request.cond[first]
         shown = given_pictures(cond, flow.event_shape)
-        return panels if shown is None else {"given": (shown, asked.rows[first]), **panels}
+        return panels if shown is None else {"given": (shown, request.rows[first]), **panels}
 
 
 def _image_of(flow: Flow) -> tuple[str, tuple[int, ...]]:

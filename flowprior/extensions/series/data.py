@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from flowprior.data.base import DATA, Split
-from flowprior.data.splits import check_seed, check_split
 from flowprior.errors import DataNotFoundError, InputError, pip_install
 from flowprior.storage.user_paths import existing_file, package_file
 from flowprior.streams.data import TensorData
@@ -91,8 +90,6 @@ def weather(split: Split = "train", path: str | None = None, seed: int = 0) -> W
         InputError: the file is no such table, or leaves no window.
         OptionError: impossible options.
     """
-    check_split(split)
-    check_seed("weather", seed)
     missing = DataNotFoundError(
         f"weather: no weather.csv; {pip_install('weather')} brings it (9 MB), or give its path: "
         "weather:path=FILE"

@@ -56,7 +56,7 @@ class Coverage(PairedMetric):
         return self.described(setup, what)
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
-        samples, truth = ensembles(drawn, setup.members)
+        samples, truth = ensembles(setup, drawn)
         return {_name(p): coverage(samples, truth, p).mean().item() for p in PROBABILITIES}
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from glob import glob
 from pathlib import Path
 
@@ -17,22 +18,26 @@ from torch import Tensor
 from flowprior.data.arrays import MappedRows
 from flowprior.data.base import DATA, Split
 from flowprior.data.captions import DEFAULT_ENCODER
-from flowprior.data.folder import TEST_FOLDERS, check_shape, own_split
+from flowprior.data.folder import TEST_FOLDERS, own_split
 from flowprior.data.records import UNKNOWN, Classes, ConditionedRecords, EventDecoder, RecordConditions
-from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError, OptionError, import_extra
 from flowprior.extensions.shards.unpacking import (
     AUTO,
     Contents,
     UnpackedShard,
     contents_of,
+    printable,
     unpacked_shard,
 )
 from flowprior.progress.stages import stage
+from flowprior.registry.options import is_whole
 from flowprior.storage.user_paths import is_there, user_path
-from flowprior.streams.data import MOST_CORRUPT, CorruptRecords, printable
 
 ENDING = ".tar"
+MOST_CORRUPT = 0.001
+"""The share of its records that a data set may lack by default."""
+NAMED = 3
+"""The number of records that one message names; it counts all."""
 
 
 @DATA.register("shards", aliases=("webdataset",))
@@ -78,8 +83,6 @@ def shards(
         OptionError: impossible options.
         CheckpointError: the cache cannot be written.
     """
-    check_split(split)
-    check_shape("shards", size, channels)
     files, training = shard_files(path, split)
     contents = contents_of((training or files)[0], event, label, text)
     name = str(path)
@@ -88,16 +91,18 @@ def shards(
     held = [shard for shard in unpacked if len(shard.events)]
     count = sum(len(shard.events) for shard in held)
     wrong = {f"{shard.path.name}: {record}": why for shard in unpacked for record, why in shard.wrong.items()}
-    corrupt = CorruptRecords(name, count + len(wrong), max_corrupt)
-    corrupt.add(wrong)
+    total = count + len(wrong)
     if not held:
+        check_corrupt(name, wrong, total, max_corrupt)
         raise InputError(f"{name}: expected records, got none in {len(files)} shards")
     known = held if training is None or training == files else _unpacked(training, contents, decoder)
     conditions, unlabelled = _conditions(held, known, contents, name)
-    corrupt.add(unlabelled)
-    divided = training is None
-    rows = conditions.rows(count, split, name, divided=divided, test_fraction=test_fraction, seed=seed)
-    return ShardData(held, rows, conditions, encoder, corrupt, contents.is_image, name)
+    check_corrupt(name, wrong | unlabelled, total, max_corrupt)
+    own = None if training is not None else split
+    rows = conditions.rows(count, own, name, test_fraction=test_fraction, seed=seed)
+    data = ShardData(held, rows, conditions, encoder, contents.is_image, name)
+    data.corrupt = wrong | unlabelled
+    return data
 
 
 class ShardData(ConditionedRecords):
@@ -108,7 +113,6 @@ class ShardData(ConditionedRecords):
         rows: the numbers of the records to take, counted over all shards, int64 ``[N]``.
         conditions: the labels or captions of all records.
         encoder: the text encoder of captions; None leaves captioned records without a condition.
-        corrupt: counts what could not be unpacked.
         is_image: True for images, False for arrays.
         name: the name for messages and tables.
 
@@ -122,11 +126,10 @@ class ShardData(ConditionedRecords):
         rows: Tensor,
         conditions: RecordConditions,
         encoder: str | None,
-        corrupt: CorruptRecords,
         is_image: bool,
         name: str,
     ) -> None:
-        super().__init__(name, rows, conditions, encoder, corrupt)
+        super().__init__(name, rows, conditions, encoder)
         self._shards, self.is_image = shards, is_image
         self._events = MappedRows([shard.events for shard in shards])
         self.event_shape = torch.Size(shards[0].events.shape[1:])
@@ -140,6 +143,40 @@ class ShardData(ConditionedRecords):
         """Return the sha256 over the digests of the unpacked shards, and the rows."""
         digests = "".join(shard.digest for shard in self._shards)
         return hashlib.sha256(self.rows.numpy().tobytes() + digests.encode()).hexdigest()
+
+
+def check_corrupt(owner: str, wrong: Mapping[str, str], total: int, most: float) -> None:
+    """Warn of the corrupt records that are left out.
+
+    Args:
+        owner: the data set, for messages.
+        wrong: the problem of each corrupt record, by its name.
+        total: the number of all records.
+        most: the number of records that may be corrupt, or their share from 0 to 1.
+
+    Raises:
+        OptionError: ``most`` is neither.
+        InputError: more records are corrupt than may be.
+    """
+    is_count = is_whole(most) and most >= 0
+    if not is_count and not (isinstance(most, float) and 0 <= most <= 1):
+        raise OptionError(
+            f"{owner}: max_corrupt={most!r} is not possible; give a number of records, such as 5, or a "
+            "share of them from 0 to 1, such as 0.001"
+        )
+    if not wrong:
+        return
+    named, first = ", ".join(list(wrong)[:NAMED]), next(iter(wrong.values()))
+    problem = (
+        f"{owner}: {len(wrong):,} of {total:,} records cannot be used, such as {named}; the first: {first}"
+    )
+    limit = int(most) if is_count else int(most * total)
+    if len(wrong) > limit:
+        raise InputError(
+            f"{problem}; that is more than max_corrupt={most:g} allows ({limit:,}); repair or remove them, "
+            "or allow more"
+        )
+    warnings.warn(f"{problem}; they are left out", RuntimeWarning, stacklevel=3)
 
 
 def _unpacked(files: Sequence[Path], contents: Contents, decoder: EventDecoder) -> list[UnpackedShard]:

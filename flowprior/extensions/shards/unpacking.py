@@ -20,7 +20,6 @@ from flowprior.storage.digests import settings_digest
 from flowprior.storage.reading import read_json
 from flowprior.storage.user_paths import cache_folder
 from flowprior.storage.writing import replacing, write_json
-from flowprior.streams.data import printable
 
 Record = Mapping[str, Any]
 """The bytes of a record's members by their suffixes, and its key as ``__key__``."""
@@ -203,3 +202,12 @@ def _given_events(event: str) -> tuple[str, ...]:
             "anything else would have to be unpickled"
         )
     return events
+
+
+def printable(name: str) -> str:
+    """Return a name from a file as one line of at most 120 characters, odd bytes as escapes."""
+    if name.isprintable() and len(name) <= 120:
+        return name
+    escaped = name.encode("utf-8", "backslashreplace").decode()
+    line = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in escaped)
+    return line if len(line) <= 120 else f"{line[:119]}…"

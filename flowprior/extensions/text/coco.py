@@ -7,8 +7,6 @@ from pathlib import Path
 
 from flowprior.data.base import DATA, Split
 from flowprior.data.captions import DEFAULT_ENCODER
-from flowprior.data.folder import check_shape
-from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.extensions.text.image_text import CaptionedPictures, check_caption, some
 from flowprior.storage.user_paths import data_folder
@@ -48,8 +46,6 @@ def coco(
         InputError: no COCO file of captions, or images that lack captions, files or both.
         OptionError: impossible options, or an encoder that is not there.
     """
-    check_split(split)
-    check_shape("coco", size, 3)
     advice = f"unpack annotations_trainval{year}.zip, train{year}.zip and val{year}.zip of cocodataset.org in"
     root = data_folder(path, "coco", "annotations and images", f"{advice} one folder")
     part = f"{PARTS[split]}{year}"

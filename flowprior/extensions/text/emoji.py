@@ -29,7 +29,6 @@ from flowprior.conditions import Condition, Parts
 from flowprior.conditions.rows import BETWEEN
 from flowprior.data.arrays import check_packing
 from flowprior.data.base import DATA, Data, Split
-from flowprior.data.splits import check_split
 from flowprior.errors import InputError, OptionError
 from flowprior.registry.options import choose
 from flowprior.storage.user_paths import existing_file
@@ -92,7 +91,6 @@ def emoji(
         DataNotFoundError: no such file.
         InputError: the file is damaged or another one.
     """
-    check_split(split)
     choose("emoji", "captions", captions, list(PARTS))
     for part in str(condition).split(BETWEEN):  # a spec string makes numbers of digits
         choose("emoji", "condition", part, CONDITIONS)
@@ -128,7 +126,6 @@ class EmojiData(Data):
     """
 
     is_image = True
-    caption_id_kind = "code points of the emoji"
 
     def __init__(
         self,

@@ -9,9 +9,8 @@ from typing import Any
 
 from flowprior.data.base import DATA, METADATA, Split
 from flowprior.data.captions import DEFAULT_ENCODER, CaptionedData, split_by_caption
-from flowprior.data.folder import FolderData, check_shape, own_split, pictures_of
+from flowprior.data.folder import FolderData, own_split, pictures_of
 from flowprior.data.picture_files import check_headers
-from flowprior.data.splits import check_split
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.models import TextEncoder
 from flowprior.storage.reading import read_lines
@@ -64,8 +63,6 @@ def image_text(
             either.
         OptionError: impossible options, or an encoder that is not there.
     """
-    check_split(split)
-    check_shape("image-text", size, channels)
     root = existing_folder(path, "image-text", "images and texts")
     own = own_split(root, split)
     found = _read_captioned(own or root, column)

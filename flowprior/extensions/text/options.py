@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flowprior.cli.asked import OTHERS, Asked, Given, rows_of_parts
-from flowprior.cli.options import CONDITIONS, SAMPLING, rows_for
+from flowprior.cli.conditions import SampleOptions, SampleRequest, every_combination, words_of_labels
+from flowprior.cli.options import CONDITIONS, SAMPLING
 from flowprior.errors import OptionError
 from flowprior.storage.reading import read_lines
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PROMPTS_LIMIT = 1 << 20
 """The longest file of captions that is read, in bytes."""
+CAPTION = "caption"
+"""The key of the captions among the words of rows; several are stored as its plural."""
 
 
 def captions(
@@ -42,7 +44,7 @@ def captions(
             rich_help_panel=CONDITIONS,
         ),
     ] = None,
-) -> GivenCaptions | None:
+) -> CaptionOptions | None:
     """Return the captions that are asked for, or None where no option is given.
 
     Raises:
@@ -57,11 +59,11 @@ def captions(
         lines = [line.strip() for line in read_lines(prompts, PROMPTS_LIMIT) if line.strip()]
         if not lines:
             raise OptionError(f"--prompts {prompts} holds no caption; write one a line")
-        return GivenCaptions("--prompts", lines, negative, encoder)
-    return GivenCaptions("--text" if text else "", text or [], negative, encoder)
+        return CaptionOptions("--prompts", lines, negative, encoder)
+    return CaptionOptions("--text" if text else "", text or [], negative, encoder)
 
 
-class GivenCaptions(Given):
+class CaptionOptions(SampleOptions):
     """The captions of a command as conditions, a negative caption, and the encoder of both.
 
     Args:
@@ -80,20 +82,20 @@ class GivenCaptions(Given):
         if self.encoder is not None:
             flow.text_encoder = self.encoder
 
-    def read(self, flow: Flow, count: int | None, labels: Mapping[str, str]) -> Asked:
+    def read(self, flow: Flow, count: int | None, labels: Mapping[str, str]) -> SampleRequest:
         """Return the samples that the captions ask for, each with every label of the other parts.
 
         Raises:
-            OptionError: labels of a part that the flow does not have, or of which none is asked for.
+            OptionError: labels of a part that the flow does not have.
             InputError: the flow has no text encoder, or another one than made its embeddings.
         """
         from flowprior.conditions.values import as_value
+        from flowprior.flow.readers import TEXTUAL
 
-        texts, words, asked = self.texts, {}, self.texts
-        if labels or flow.condition.kind == "parts":
-            words = rows_of_parts(flow, labels, texts)
-            texts = words.pop(OTHERS)
-            asked = {name: texts for name in flow.condition.names if name not in words} | words
+        words = every_combination({CAPTION: self.texts} | words_of_labels(flow, labels))
+        texts = words.pop(CAPTION)
+        asked: Any = texts
+        if flow.condition.kind == "parts":
+            asked = {name: texts for name, part in flow.condition.parts if part.kind in TEXTUAL} | words
         value = as_value(flow.words.read(asked, None, "sample"))
-        rows = rows_for(len(value), count)
-        return Asked(value[rows], None, rows, {"caption" + "s" * (len(texts) > 1): texts, **words})
+        return SampleRequest.of_rows(value, count, {CAPTION + "s" * (len(texts) > 1): texts, **words})

@@ -56,35 +56,33 @@ class ImageText(SampleMetric):
     """
 
     real_data = "held-out"
-    needs_classifier = False
     names = ("clip-score", "caption-cosine", *(f"caption-top{count}" for count in NEAREST))
 
     def __init__(self) -> None:
         self._scorers: dict[tuple[int, int], CaptionScorer] = {}
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        if setup.rows is None or setup.rows.data is not setup.reference.data:
+        if setup.balanced:
             return {}
         samples, reference = setup.samples, setup.reference.describe(setup.samples)
         return {
             name: MetricInfo(what, samples, reference, "higher", features=short_identity(extractor))
             for extractor in _extractors(setup)
-            for name, what in self._descriptions(self._scorer(extractor, setup), setup.rows.data).items()
+            for name, what in self._descriptions(self._scorer(extractor, setup), setup.reference.data).items()
         }
 
     def lacks(self, setup: Setup) -> str:
-        if setup.rows is None:
+        if setup.balanced:
             return "the conditions of the reference (conditions='reference')"
         if not _extractors(setup):
             return "features of images: pass some (--features)"
         return "captions, as texts for CLIP, and by one text encoder as embeddings for other features"
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
-        assert drawn.rows is not None
         found: dict[str, float] = {}
         for extractor in _extractors(setup):
-            scorer, indices = self._scorer(extractor, setup), drawn.rows.indices
-            captions = scorer.captions_of(drawn.rows.data)
+            scorer, indices = self._scorer(extractor, setup), setup.indices
+            captions = scorer.captions_of(setup.reference.data)
             if captions is None:
                 continue
             images, own = scorer.images(drawn.features(extractor)), scorer.embed(captions, indices)

@@ -13,7 +13,6 @@ from flowprior.data import load_data
 from flowprior.study.grid import load_grid
 from flowprior.study.running import run_grid
 from tests.benchmarks.studies.conftest import cells_of
-from tests.expected_warnings import UNCONVERGED
 from tests.markdown_blocks import REPOSITORY
 
 
@@ -57,7 +56,6 @@ def test_the_distance_does_not_mix_conditions():
     assert swapped["sliced_w2_squared_within"] == pytest.approx(25, rel=0.1)
 
 
-@UNCONVERGED
 def test_a_flow_has_distances_at_every_number_of_evaluations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,7 +98,7 @@ def test_a_prior_without_a_fallback_refuses_the_unseen_label() -> None:
     assert UNSEEN not in everything(without_nines())[1]
     assert UNSEEN in everything(without_nines("test"))[1]
     prior = Prior.create("gmm", conditions=10).fit(without_nines().batches())
-    with pytest.raises(InputError, match='unseen="pooled"'):
+    with pytest.raises(InputError, match="unseen=pooled"):
         prior.sample(torch.tensor([UNSEEN]))
 
 

@@ -55,7 +55,7 @@ def ours(points: TensorData, seed: int) -> Flow:
 
 
 def stream(points: TensorData, peer: str) -> PeerStream:
-    parts = resolve_components(config(), data=points)
+    parts = resolve_components(config(prediction="velocity"), data=points)
     parts.prior.fit(points.batches())
     times = TimeDistribution.create("uniform")
     return PeerStream(getattr(peers, f"{peer}_targets")(), parts, Randomness(0), times)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from flowprior.cli.asked import Asked
+from flowprior.cli.conditions import LABEL, SampleRequest
 from flowprior.cli.samples_file import title_of
 from flowprior.flow import Flow
-from tests.cli.conftest import SHORT, Call, call_app
+from tests.cli.conftest import SHORT, call_app, drawn, succeed
 
 anndata = pytest.importorskip("anndata")
 pandas = pytest.importorskip("pandas")
@@ -37,75 +37,49 @@ def cells_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def sampled(call: Call, run: Path, out: Path, cond: str) -> tuple[int, str]:
-    answer = call("sample", run, "--cond", cond, "--n", "3", "--nfe", "2", "--out", out)
-    return answer.code, answer.err
-
-
-def test_types_are_asked_for_by_name_and_come_back_by_name_in_the_units_of_the_file(
-    call, cells_run, tmp_path
-):
-    code, err = sampled(call, cells_run, tmp_path / "s.h5ad", f"NK cell,{TYPES[1]}")
-    assert code == 0, err
-    found = anndata.read_h5ad(tmp_path / "s.h5ad")
-    assert found.obs["cell_type"].tolist() == ["NK cell"] * 3 + [TYPES[1]] * 3
-    assert found.var_names.tolist() == ["PC1", "PC2", "PC3", "PC4"]
-    np.testing.assert_array_equal(found.X, found.obsm["X_pca"])
-    assert found.uns["flowprior"]["nfe"] == "2"
-    code, err = sampled(call, cells_run, tmp_path / "s.npz", "2,1")
-    assert code == 0, err
-    flow = Flow.load(cells_run)
-    with np.load(tmp_path / "s.npz") as stored:
-        scale = flow.metadata["data"]["annotation"]["scale"][0]
-        np.testing.assert_allclose(stored["x"] * scale, found.X, rtol=1e-5)
-        assert stored["cond"].tolist() == [2] * 3 + [1] * 3
-    generator = torch.Generator().manual_seed(0)
+def test_types_are_asked_for_by_name_and_come_back_by_name_in_the_units_of_the_file(cells_run, tmp_path):
+    short = ["--n", "3", "--nfe", "2"]
+    succeed("sample", cells_run, "--cond", f"NK cell,{TYPES[1]}", *short, "--out", tmp_path / "s.h5ad")
+    cells = anndata.read_h5ad(tmp_path / "s.h5ad")
+    assert cells.obs["cell_type"].tolist() == ["NK cell"] * 3 + [TYPES[1]] * 3
+    assert cells.var_names.tolist() == ["PC1", "PC2", "PC3", "PC4"]
+    np.testing.assert_array_equal(cells.X, cells.obsm["X_pca"])
+    assert cells.uns["flowprior"]["nfe"] == "2"
+    found, flow = drawn(cells_run, tmp_path / "s.npz", "--cond", "2,1", *short), Flow.load(cells_run)
+    scale = flow.metadata["data"]["annotation"]["scale"][0]
+    np.testing.assert_allclose(found["x"] * scale, cells.X, rtol=1e-5)
+    assert found["cond"].tolist() == [2] * 3 + [1] * 3
     words = [name for name in ("NK cell", TYPES[1]) for _ in range(3)]
-    x = flow.sample(words, nfe=2, generator=generator)
-    np.testing.assert_allclose(x.numpy() * scale, found.X, rtol=1e-4, atol=1e-4)
+    x = flow.sample(words, nfe=2, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(x.numpy() * scale, cells.X, rtol=1e-4, atol=1e-4)
 
 
-def test_samples_are_read_back_as_data(call, cells_run, tmp_path):
-    assert sampled(call, cells_run, tmp_path / "s.h5ad", "all") == (0, "")
+def test_samples_are_read_back_as_data(cells_run, tmp_path):
+    succeed("sample", cells_run, "--cond", "all", "--n", "3", "--nfe", "2", "--out", tmp_path / "s.h5ad")
     parts = ["--prior", "gaussian", "--coupling", "condot", "--model", "mlp:width=8", "--steps", "1", *SHORT]
-    answer = call("train", "--data", f"cells:path={tmp_path / 's.h5ad'}", *parts, "--out", tmp_path / "again")
-    assert answer.code == 0, answer.err
+    succeed("train", "--data", f"cells:path={tmp_path / 's.h5ad'}", *parts, "--out", tmp_path / "again")
 
 
 @pytest.mark.parametrize(
     ("cond", "message"),
     [
         ("B cel", "no label is named 'B cel'; did you mean 'B cell'?"),
-        (
-            "7",
-            f"no label is named '7'; known: B cell, {TYPES[1]}, NK cell, and their numbers 0..2",
-        ),
+        ("7", f"no label is named '7'; known: B cell, {TYPES[1]}, NK cell, and their numbers 0..2"),
     ],
 )
-def test_a_name_that_no_label_has_is_answered_by_the_nearest(cond, message, call, cells_run, tmp_path):
-    code, err = sampled(call, cells_run, tmp_path / "s.h5ad", cond)
-    assert code == 2
-    assert message in err
-    assert err.count("\n") == 1
+def test_a_name_that_no_label_has_is_answered_by_the_nearest(cond, message, cells_run, tmp_path):
+    answer = call_app("sample", cells_run, "--cond", cond, "--out", tmp_path / "s.h5ad")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert message in answer.err
 
 
 def test_a_picture_of_one_type_names_it_in_its_title():
-    asked = Asked(torch.ones(3).long(), None, torch.ones(3).long(), class_names=["B cell", "NK cell"])
-    settings = {
-        "sampler": "euler",
-        "temperature": None,
-        "prior_guidance": None,
-        "guidance": 1.0,
-        "negative": None,
-    }
-    assert title_of("cells", asked, 4, settings) == "cells: NK cell, 4 evaluations, euler"
-    both = Asked(torch.arange(2), None, torch.arange(2), class_names=["B cell", "NK cell"])
-    assert title_of("cells", both, 4, settings) == "cells: 4 evaluations, euler"
+    settings = {"sampler": "euler", "temperature": None, "prior_guidance": None, "guidance": 1.0}
+    one, both = (SampleRequest(None, words={LABEL: names}) for names in (["NK cell"], ["B cell", "NK cell"]))
+    assert title_of("cells", one, 4, settings) == "cells: NK cell, 4 evaluations, euler"
     assert title_of("cells", both, 1, settings) == "cells: 1 evaluation, euler"
-    assert both.names == ["B cell", "NK cell"]
 
 
-def test_cells_hold_vectors_alone(call: Call, run: Path, tmp_path: Path) -> None:
-    answer = call("sample", run, "--cond", "3", "--nfe", "1", "--out", tmp_path / "s.h5ad")
-    assert answer.code == 2
-    assert "expected vectors for" in answer.err
+def test_cells_hold_vectors_alone(run: Path, tmp_path: Path) -> None:
+    answer = call_app("sample", run, "--cond", "3", "--nfe", "1", "--out", tmp_path / "s.h5ad")
+    assert (answer.code, "expected vectors for" in answer.err) == (2, True)

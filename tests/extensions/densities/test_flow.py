@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition
-from flowprior.couplings import Coupling, source_mismatch
-from flowprior.errors import FlowpriorError, InputError, OptionError
+from flowprior.errors import FlowpriorError, InputError
 from flowprior.priors import Prior
 from tests.couplings.test_smoothing import three_beside_many
-from tests.priors.known_laws import SHARES, along, excess, mass, moments_off, two_modes
+from tests.priors.known_laws import along, two_modes
 
 pytest.importorskip("zuko", reason="the flows extra is not installed")
 QUICK = {"rank": 2, "steps": 120, "hidden": 32, "transforms": 4, "batch_size": 256, "lr": 5e-3}
@@ -23,44 +22,10 @@ def fit(name: str, data, **options) -> Prior:
     return Prior.create(name, **options).fit(data, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.fixture(scope="module")
-def modes() -> Prior:
-    return fit("flow", two_modes(4000, seed=0), **{**QUICK, "steps": 180, "transforms": 2, "lr": 1e-2})
-
-
-class TestTwoModes:
-    """One principal axis with two modes: what affine couplings alone cannot part."""
-
-    @pytest.mark.parametrize("label", [0, 1])
-    def test_samples_have_the_datas_moments(self, modes, label):
-        mean, covariance = moments_off(modes, *two_modes(4000, seed=0), label)
-        assert mean < 0.03
-        assert covariance < 0.05
-
-    @pytest.mark.parametrize("label", [0, 1])
-    def test_modes_have_their_shares_and_little_lies_between(self, modes, label, generator):
-        place = along(modes.sample(torch.full((20_000,), label), generator=generator), label)
-        assert (place > 0).float().mean().item() == pytest.approx(SHARES[label].item(), abs=0.03)
-        assert (place.abs() < 0.4).float().mean() < 0.08, "0.31 of the low-rank Gaussian, 0.002 of the data"
-
-    def test_the_density_is_that_of_inferred_starts(self, modes):
-        """Its modes are wider than the data's by the noise that inference adds, so the law is likelier."""
-        x, labels = two_modes(1000, seed=1)
-        assert -0.2 < excess(modes, x, labels) < 0
-        gaussian = fit("gmm", two_modes(4000, seed=0), covariance="lowrank", rank=2)
-        assert excess(modes, x, labels) - excess(gaussian, x, labels) > 0.6
-        for label in (0, 1):
-            assert mass(modes, label) == pytest.approx(1, abs=1e-2)
-
-    def test_inferred_and_drawn_starts_agree(self, modes, generator):
-        x, labels = two_modes(2000, seed=2)
-        gap = source_mismatch(Coupling.create("posterior"), modes, x, labels, generator=generator)
-        assert gap.coefficient < 0.006
-
-    def test_a_single_coordinate_is_bent_too(self, generator):
-        prior = fit("flow", two_modes(2000, seed=0), **{**QUICK, "rank": 1, "transforms": 2, "lr": 1e-2})
-        place = along(prior.sample(torch.ones(20_000, dtype=torch.long), generator=generator), 1)
-        assert (place.abs() < 0.4).float().mean() < 0.12
+def test_a_single_coordinate_is_bent_too(generator):
+    prior = fit("flow", two_modes(2000, seed=0), **{**QUICK, "rank": 1, "transforms": 2, "lr": 1e-2})
+    place = along(prior.sample(torch.ones(20_000, dtype=torch.long), generator=generator), 1)
+    assert (place.abs() < 0.4).float().mean() < 0.12
 
 
 def test_the_inverse_is_zukos():
@@ -76,33 +41,9 @@ def test_the_inverse_is_zukos():
         torch.testing.assert_close(network.transform(noise, labels, labels), expected)
 
 
-def test_embeddings_move_the_prior(generator):
-    e = torch.randn(2000, 2, generator=generator)
-    x = e @ torch.randn(2, 4, generator=generator) + 0.2 * torch.randn(2000, 4, generator=generator)
-    prior = fit("flow", (x, e), **{**QUICK, "rank": 4, "transforms": 2, "steps": 60})
-    assert (prior.mean(e[:50]) - x[:50]).square().mean() < 0.3 * x.var(0).mean()
-    assert prior.sample(e[:7]).shape == (7, 4)
-    with pytest.raises(InputError, match=r"expected floating-point embeddings \[B, 2\]"):
-        prior.sample(torch.zeros(3, 5))
-
-
-def test_without_a_condition_any_condition_is_ignored():
-    x, labels = two_modes(300, seed=0)
-    prior = fit("flow", x, **{**QUICK, "steps": 5})
-    assert prior.sample(labels[:4]).shape == prior.sample(n=4).shape == (4, 2)
-
-
 def test_constant_data_need_a_floor():
     with pytest.raises(InputError, match="is no density; set reg_covar > 0"):
         fit("flow", torch.ones(50, 3), **{**QUICK, "reg_covar": 0.0})
-
-
-@pytest.mark.parametrize(
-    "option", [{"rank": 0}, {"steps": 1.5}, {"kind": "cubic"}, {"holdout": 0.9}, {"lr": 0}]
-)
-def test_impossible_options(option):
-    with pytest.raises(OptionError, match=next(iter(option))):
-        Prior.create("flow", **option)
 
 
 def test_without_zuko_the_error_names_the_extra(monkeypatch):

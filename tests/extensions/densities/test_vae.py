@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from flowprior.conditions import Condition
-from flowprior.couplings import Coupling, source_mismatch, transport_cost
-from flowprior.errors import InputError, OptionError
+from flowprior.couplings import Coupling, transport_cost
+from flowprior.errors import InputError
 from flowprior.extensions.densities.network import VaeNetwork
 from flowprior.priors import Prior
-from tests.priors.known_laws import SHARES, along, excess, mass, moments_off, two_modes
 
 QUICK = {"latent": 2, "width": 8, "steps": 300, "lr": 1e-2, "importance": 64}
 
@@ -29,19 +28,13 @@ def linear():
     return prior.fit(x, generator=torch.Generator().manual_seed(5)), x, law
 
 
-def test_the_bound_comes_near_the_density_and_stays_below(linear):
+def test_the_bound_comes_near_the_density_with_more_draws_and_stays_below(linear, monkeypatch):
     prior, x, law = linear
-    bound, density = prior.log_prob(x).mean(), law.log_prob(x).mean()
-    assert density - 0.2 < bound < density
-
-
-def test_more_draws_settle_the_bound(linear):
-    prior, x, _ = linear
-    bounds = []
+    density, bounds = law.log_prob(x[:1000]).mean(), []
     for draws in (1, 64, 512):
-        prior.importance = draws
-        bounds.append(prior.log_prob(x[:500]).mean().item())
-    prior.importance = QUICK["importance"]
+        monkeypatch.setattr(prior, "importance", draws)
+        bounds.append(prior.log_prob(x[:1000]).mean())
+    assert density - 0.2 < bounds[1] < density
     assert abs(bounds[1] - bounds[2]) < 0.2 * abs(bounds[0] - bounds[2])
 
 
@@ -51,58 +44,6 @@ def test_inferred_starts_lie_near_their_data(linear):
     inferred = Coupling.create("posterior").draw(prior, x, None, generator=generator)
     drawn = prior.sample(n=len(x), generator=generator)
     assert transport_cost(inferred, x) < 0.4 * transport_cost(drawn, x)
-
-
-@pytest.fixture(scope="module")
-def modes():
-    prior = Prior.create("vae", **{**QUICK, "steps": 400})
-    return prior.fit(two_modes(4000, seed=0), generator=torch.Generator().manual_seed(0))
-
-
-class TestTwoModes:
-    """Samples, density and inferred source samples against a law of two modes a label, of unequal shares."""
-
-    @pytest.mark.parametrize("label", [0, 1])
-    def test_samples_have_the_datas_moments(self, modes, label):
-        x, labels = two_modes(4000, seed=0)
-        mean, covariance = moments_off(modes, x, labels, label)
-        assert mean < 0.05
-        assert covariance < 0.1
-        known = x[labels == label]
-        error = (modes.mean(torch.tensor([label]))[0] - known.mean(0)) / known.std(0)
-        assert error.abs().max() < 0.04
-
-    @pytest.mark.parametrize("label", [0, 1])
-    def test_modes_have_their_shares_and_little_lies_between(self, modes, label, generator):
-        place = along(modes.sample(torch.full((20_000,), label), generator=generator), label)
-        assert (place > 0).float().mean().item() == pytest.approx(SHARES[label].item(), abs=0.02)
-        assert (place.abs() < 0.4).float().mean() < 0.03
-
-    def test_the_density_is_near_the_law_and_integrates_to_one(self, modes):
-        assert -0.15 < excess(modes, *two_modes(1000, seed=1)) < 0.02
-        for label in (0, 1):
-            assert mass(modes, label) == pytest.approx(1, abs=0.03)
-
-    def test_inferred_and_drawn_starts_agree(self, modes, generator):
-        x, labels = two_modes(2000, seed=2)
-        gap = source_mismatch(Coupling.create("posterior"), modes, x, labels, generator=generator)
-        assert gap.coefficient < 0.006
-        inferred, drawn = (
-            modes.infer(x, labels, generator=generator),
-            modes.sample(labels, generator=generator),
-        )
-        for label in (0, 1):
-            left, right = (along(samples[labels == label], label) for samples in (inferred, drawn))
-            assert abs(left.mean() - right.mean()) < 0.12, "three standard errors of 1,000 rows each"
-
-
-def test_the_mean_under_an_embedding_follows_it(generator):
-    e = torch.randn(2000, 2, generator=generator)
-    x = e @ torch.randn(2, 4, generator=generator) + 0.2 * torch.randn(2000, 4, generator=generator)
-    prior = Prior.create("vae", **{**QUICK, "steps": 150}).fit(
-        (x, e), generator=torch.Generator().manual_seed(0)
-    )
-    assert (prior.mean(e[:50]) - x[:50]).square().mean() < 0.3 * x.var(0).mean()
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 9, 14)])
@@ -123,9 +64,3 @@ def test_a_prior_of_pictures_by_label(generator):
     torch.testing.assert_close(prior.mean(torch.tensor([2]))[0], x[labels == 2].mean(0), rtol=0, atol=0.1)
     with pytest.raises(InputError, match=r"vae.sample: cond has label 3, expected labels 0..2"):
         prior.sample(torch.tensor([3]))
-
-
-@pytest.mark.parametrize("option", [{"latent": 0}, {"importance": 0}, {"reg_covar": 0}, {"holdout": -0.1}])
-def test_impossible_options(option):
-    with pytest.raises(OptionError, match=next(iter(option))):
-        Prior.create("vae", **option)

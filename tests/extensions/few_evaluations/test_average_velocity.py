@@ -19,6 +19,7 @@ from flowprior.models.base import MODELS
 from flowprior.samplers import Sampler
 from flowprior.training import state
 from flowprior.training.components import resolve_config
+from tests.extensions.conftest import refused
 
 MEAN, DEVIATION = 2.0, 0.5
 """Of the data of one dimension that a flow from N(0, 1) leads to."""
@@ -48,12 +49,6 @@ def normal_flow(model: nn.Module) -> Flow:
                 prediction="average-velocity")  # fmt: skip
 
 
-def test_no_evaluation_is_the_source_alone_and_one_starts_from_it():
-    flow = normal_flow(Exact())
-    alone, one = (flow.sample(n=50, nfe=n, generator=torch.Generator().manual_seed(0)) for n in (0, 1))
-    torch.testing.assert_close(one, MEAN + DEVIATION * alone, rtol=1e-3, atol=1e-3)
-
-
 @pytest.mark.parametrize("nfe", [1, 2, 7])
 def test_steps_by_the_exact_average_have_no_error(nfe):
     """Any number of evaluations ends where the flow does, one evaluation included."""
@@ -75,26 +70,24 @@ def left_of_the_mean(share: float, network: nn.Module, begin: float = 0.2, end: 
     path = Path.create("condot")
     x, u, _ = path.interpolate(x0, x1, t)
     prediction = AverageVelocity(normal_prior().double(), Coupling.create("condot"), path)
-    said, target, _ = prediction.compared(network, x0, x, u, torch.stack([t, split, last], 1), None)
+    said, target = prediction.compared(network, x0, x, u, torch.stack([t, split, last], 1), None)
     design = torch.cat([torch.ones_like(x), x, x.square()], 1)
     return torch.linalg.lstsq(design, target - said).solution[:, 0]
 
 
-@pytest.mark.parametrize("share", [0.0, 0.002])
-def test_the_mean_of_what_is_learned_is_the_average_velocity(share):
+def begins(x: Tensor, t: Tensor, cond: None) -> Tensor:
+    """The velocity at the beginning, in place of the average."""
+    return Exact()(x, t[:, 0], cond)
+
+
+@pytest.mark.parametrize(
+    ("network", "share", "least", "most"),
+    [(Exact(), 0.0, 0, 0.01), (Exact(), 0.002, 0, 0.01), (Exact(), 1.0, 0.2, 9), (begins, 0.0, 0.05, 9)],
+    ids=["derivative", "difference", "the pairs' own velocity, at first", "another network changes"],
+)
+def test_the_mean_of_what_is_learned_is_the_average_velocity(network, share, least, most):
     """Where the network says the exact average, targets differ from it by what has mean zero at every x."""
-    assert float(left_of_the_mean(share, Exact()).abs().max()) < 0.01
-
-
-def test_at_first_the_velocity_is_learned():
-    """With all of the interval before its split the target is the pairs' own velocity, not the average."""
-    assert float(left_of_the_mean(1.0, Exact()).abs().max()) > 0.2
-
-
-def test_another_network_is_told_to_change():
-    """Of one that says the velocity at the beginning the targets are those of the average, not its own."""
-    velocity = lambda x, t, cond: Exact()(x, t[:, 0], cond)  # noqa: E731
-    assert float(left_of_the_mean(0.0, velocity).abs().max()) > 0.05
+    assert least <= float(left_of_the_mean(share, network).abs().max()) < most
 
 
 class Wave(nn.Module):
@@ -154,37 +147,20 @@ def test_as_many_rows_are_looked_at_at_every_step_whatever_the_times():
     x0, x1 = torch.randn(2, 8, 1, generator=torch.Generator().manual_seed(0))
     begin = torch.tensor([0.1, 0.2, 0.8, 0.9, 0.3, 0.3, 0.3, 0.3])
     end = torch.tensor([1.0, 0.5, 1.0, 1.0, 0.3, 0.3, 0.3, 0.3])
-    split = torch.tensor([0.2, 0.3, 1.0, 1.0, 0.3, 0.3, 0.3, 0.3])
     x, u, _ = Path.create("condot").interpolate(x0, x1, begin)
-    found = prediction.compared(network, x0, x, u, torch.stack([begin, split, end], 1), None)
+
+    def target(split: Tensor, last: Tensor) -> Tensor:
+        return prediction.compared(network, x0, x, u, torch.stack([begin, split, last], 1), None).target
+
+    nearly = target(torch.where(begin < 0.5, begin + 0.001, end).minimum(end), end)
     assert calls == [8, 4, 4]
-    torch.testing.assert_close(found.target[2:], u[2:])
-    assert not torch.allclose(found.target[:2], u[:2])
-    calls.clear()
-    alone = prediction.compared(network, x0, x, u, torch.stack([begin, begin, begin], 1), None)
-    assert len(calls) == 3
-    torch.testing.assert_close(alone.target, u)
-
-
-def test_the_derivative_is_taken_beside_intervals_that_need_none():
-    """At share 0 rows in the last long step have their split at the end, and leave the others' derivative."""
-    prediction = AverageVelocity(normal_prior(), Coupling.create("condot"), Path.create("condot"))
-    x0, x1 = torch.randn(2, 4, 1, generator=torch.Generator().manual_seed(0))
-    begin, end = torch.tensor([0.1, 0.2, 0.8, 0.9]), torch.tensor([1.0, 0.5, 1.0, 1.0])
-    x, u, _ = Path.create("condot").interpolate(x0, x1, begin)
-
-    def targets(split: list[float]) -> Tensor:
-        t = torch.stack([begin, torch.tensor(split), end], 1)
-        return prediction.compared(Exact(), x0, x, u, t, None).target
-
-    exact, nearly = targets([0.1, 0.2, 1.0, 1.0]), targets([0.101, 0.201, 1.0, 1.0])
+    torch.testing.assert_close(nearly[2:], u[2:])
+    assert not torch.allclose(nearly[:2], u[:2])
+    exact = target(torch.where(begin < 0.5, begin, end), end)
     torch.testing.assert_close(exact, nearly, rtol=0.02, atol=0.02)
-    torch.testing.assert_close(exact[2:], u[2:])
-
-
-def test_half_precision_is_refused():
-    with pytest.raises(OptionError, match="of which bfloat16 keeps too few digits; choose precision float32"):
-        train("moons", steps=1, prediction="average-velocity", precision="bfloat16")
+    calls.clear()
+    torch.testing.assert_close(target(begin, begin), u)
+    assert len(calls) == 3
 
 
 def test_a_sampler_of_learned_averages_needs_a_network_of_them(data, prior):
@@ -194,11 +170,20 @@ def test_a_sampler_of_learned_averages_needs_a_network_of_them(data, prior):
 
 
 @pytest.mark.parametrize(
-    ("prediction", "time"), [("average-velocity", "uniform"), ("velocity", "interval"), ("auto", "interval")]
+    ("options", "message"),
+    [
+        ({"prediction": "average-velocity", "time": "uniform"}, "is not trained on; use time 'auto'"),
+        ({"prediction": "velocity", "time": "interval"}, "is not trained on; use time 'auto'"),
+        ({"prediction": "auto", "time": "interval"}, "is not trained on; use time 'auto'"),
+        (
+            {"prediction": "average-velocity", "precision": "bfloat16"},
+            "of which bfloat16 keeps too few digits; choose precision float32",
+        ),
+    ],
 )
-def test_times_that_a_prediction_is_not_trained_on_are_refused(prediction, time):
-    with pytest.raises(OptionError, match="is not trained on; use time 'auto'"):
-        train("moons", prior="gaussian", coupling="condot", steps=1, prediction=prediction, time=time)
+def test_what_a_prediction_is_not_trained_with_is_refused(options, message):
+    with refused(message, OptionError):
+        train("moons", prior="gaussian", coupling="condot", steps=1, **options)
 
 
 SMALL: dict[str, Any] = {

@@ -15,7 +15,6 @@ from flowprior.extensions.few_evaluations.intervals import tell_intervals
 from flowprior.models import build_model
 from flowprior.samplers import Sampler
 from flowprior.samplers.base import AveragedVelocity
-from flowprior.samplers.fixed import time_grid
 from flowprior.training.objective import TimeDistribution
 
 CPU = torch.device("cpu")
@@ -30,23 +29,17 @@ def intervals(progress: float, count: int = 100_000, **options: float) -> tuple[
 
 def test_intervals_are_two_times_in_order_and_the_rest_have_no_length() -> None:
     begin, split, end, apart = intervals(1.0, apart=0.25, split=0.1)
-    assert float(apart.float().mean()) == pytest.approx(0.25, abs=1e-4)
+    shares = torch.stack([part.float().mean() for part in apart.split(33)[:-1]])
+    assert float((shares - 0.25).abs().max()) <= 1 / 33, "every micro-batch has its share"
     assert bool((begin <= split).all())
     assert bool((split <= end).all())
     torch.testing.assert_close(split[apart], (begin + 0.1 * (end - begin))[apart])
     both = torch.cat([begin[apart], end[apart]]).double()
-    law = TimeDistribution.create("logit-normal", deviation=1.4)
-    alone = law.draw(len(both), 0.0, torch.Generator().manual_seed(2), CPU).double()
+    alone = TimeDistribution.create("logit-normal", deviation=1.4)
+    expected = alone.draw(len(both), 0.0, torch.Generator().manual_seed(2), CPU).double()
     for times in (both, begin[~apart].double()):
-        shares = [torch.histogram(t, 10, range=(0, 1)).hist / len(t) for t in (times, alone)]
+        shares = [torch.histogram(t, 10, range=(0, 1)).hist / len(t) for t in (times, expected)]
         torch.testing.assert_close(*shares, rtol=0, atol=0.01)
-
-
-@pytest.mark.parametrize("rows", [16, 33])
-def test_every_micro_batch_has_its_share_of_intervals(rows: int) -> None:
-    *_, apart = intervals(0.5, apart=0.75)
-    shares = torch.stack([part.float().mean() for part in apart.split(rows)[:-1]])
-    assert float((shares - 0.75).abs().max()) <= 1 / rows
 
 
 def test_the_split_comes_nearer_to_the_beginning_as_the_training_goes_on() -> None:
@@ -119,46 +112,6 @@ def test_steps_by_exact_averages_end_at_the_solution(grid: str, nfe: int) -> Non
     torch.testing.assert_close(found.trajectory, expected)
 
 
-def test_each_evaluation_is_told_where_its_step_begins_and_ends() -> None:
-    told = []
-
-    def watched(x: Tensor, begin: Tensor, end: Tensor, cond: Tensor) -> Tensor:
-        assert begin.shape == end.shape == (4,)
-        told.append(torch.stack([begin[0], end[0]]))
-        assert cond is labels
-        return torch.zeros_like(x)
-
-    labels = torch.arange(4)
-    Sampler.create("meanflow", grid="power").solve(averaged(watched), torch.zeros(4, 2), labels, nfe=3)
-    times = time_grid(3, "power").float()
-    torch.testing.assert_close(torch.stack(told), torch.stack([times[:-1], times[1:]], 1))
-
-
-@pytest.mark.parametrize(
-    ("nfe", "told"),
-    [
-        (1, [(0.0, 1.0)]),
-        (2, [(0.0, 0.7), (0.7, 0.7)]),
-        (3, [(0.0, 0.35), (0.35, 0.7), (0.7, 0.7)]),
-    ],
-)
-def test_on_the_grid_last_a_step_of_the_velocity_ends_whatever_the_number_of_steps(
-    nfe: int, told: list[tuple[float, float]]
-) -> None:
-    """Of intervals of length 0 the average is the velocity; one evaluation asks for the average of it all."""
-    seen: list[Tensor] = []
-
-    def watched(x: Tensor, begin: Tensor, end: Tensor, cond: None) -> Tensor:
-        seen.append(torch.stack([begin[0], end[0]]))
-        return torch.ones_like(x)
-
-    found = Sampler.create("flow-map", grid="last", at=0.7).solve(
-        averaged(watched), torch.zeros(4, 2), nfe=nfe
-    )
-    torch.testing.assert_close(torch.stack(seen), torch.tensor(told))
-    torch.testing.assert_close(found.x, torch.ones(4, 2))
-
-
 def test_steps_before_the_last_one_are_exact_where_averages_are() -> None:
     """Two evaluations end where the exact solution at 0.7 and one step of the velocity from there do."""
     x0 = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -167,7 +120,33 @@ def test_steps_before_the_last_one_are_exact_where_averages_are() -> None:
         torch.testing.assert_close(found, math.exp(0.7 * RATE) * (1 + 0.3 * RATE) * x0)
 
 
-def test_a_late_start_leaves_the_last_step_where_it_begins() -> None:
+@pytest.mark.parametrize(
+    ("spec", "nfe", "told"),
+    [
+        ("flow-map:grid=last,at=0.7", 1, [(0.0, 1.0)]),
+        ("flow-map:grid=last,at=0.7", 2, [(0.0, 0.7), (0.7, 0.7)]),
+        ("flow-map:grid=last,at=0.7", 3, [(0.0, 0.35), (0.35, 0.7), (0.7, 0.7)]),
+        ("meanflow", 2, [(0.0, 0.5), (0.5, 1.0)]),
+    ],
+)
+def test_each_evaluation_is_told_where_its_step_begins_and_ends(
+    spec: str, nfe: int, told: list[tuple[float, float]]
+) -> None:
+    """On the grid ``last`` a step of the velocity ends, which is the average over a length of 0."""
+    seen, labels = [], torch.arange(4)
+
+    def watched(x: Tensor, begin: Tensor, end: Tensor, cond: Tensor) -> Tensor:
+        assert begin.shape == end.shape == (4,)
+        assert cond is labels
+        seen.append(torch.stack([begin[0], end[0]]))
+        return torch.ones_like(x)
+
+    found = Sampler.registry.resolve(spec).solve(averaged(watched), torch.zeros(4, 2), labels, nfe=nfe)
+    torch.testing.assert_close(torch.stack(seen), torch.tensor(told))
+    torch.testing.assert_close(found.x, torch.ones(4, 2))
+
+
+@pytest.mark.parametrize(("nfe", "times"), [(2, [0.2, 0.7, 1.0]), (1, [0.2, 1.0])])
+def test_a_late_start_leaves_the_last_step_where_it_begins(nfe: int, times: list[float]) -> None:
     late = Sampler.registry.resolve("flow-map:start=0.2,grid=last,at=0.7")
-    assert late.times(2).tolist() == pytest.approx([0.2, 0.7, 1.0])
-    assert late.times(1).tolist() == pytest.approx([0.2, 1.0])
+    assert late.times(nfe).tolist() == pytest.approx(times)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 
 from flowprior.data import TensorData
@@ -20,5 +22,4 @@ def pictures(count: int = 40, size: int = 8, channels: int = 3, seed: int = 0) -
 
 def small_vae(seed: int = 0, channels: int = 3) -> VaeEncoder:
     """Latents [2, h/4, w/4]."""
-    training = VaeTraining(latent=2, widths="4-8", steps=20, batch_size=8, seed=seed)
-    return train_vae(pictures(channels=channels), training)
+    return train_vae(pictures(channels=channels), dataclasses.replace(SHORT, seed=seed))

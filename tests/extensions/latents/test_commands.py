@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.cli.conftest import SHORT, Answer, Call, call, call_app
+from tests.cli.conftest import SHORT, Answer, Call, call_app, drawn, succeed
 from tests.extensions.latents.pictures import pictures
-
-__all__ = ["call"]
 
 PARTS = ["--prior", "gmm", "--coupling", "condot", "--model", "mlp:width=16,depth=1", "--steps", "3", *SHORT]
 SMALL = ["--latent", "2", "--widths", "4-8", "--steps", "20", "--batch-size", "8", "--device", "cpu"]
@@ -45,26 +43,18 @@ def weights(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_from_pictures_to_a_flow_in_latents_and_back(
-    call: Call, data: Path, weights: Path, tmp_path: Path
-) -> None:
+def test_from_pictures_to_a_flow_in_latents_and_back(data: Path, weights: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    answer = call("train", "--data", data, "--latent", f"vae:weights={weights}", "--out", run, *PARTS)
-    assert answer.code == 0, answer.err
-    said = " ".join(answer.err.split())
-    assert "encoding 37 latents [2, 2, 2] of" in said
+    trained = succeed("train", "--data", data, "--latent", f"vae:weights={weights}", "--out", run, *PARTS)
+    assert "encoding 37 latents [2, 2, 2] of" in " ".join(trained.err.split())
     assert (run / "latents" / "encoded.json").is_file()
-    assert call("sample", run, "--out", tmp_path / "x.npz", "--nfe", "2", "--count", "2").code == 0
-    import numpy as np
-
-    assert np.load(tmp_path / "x.npz")["x"].shape == (6, 3, 7, 7)
-    assert call("sample", run, "--out", tmp_path / "x.png", "--nfe", "2").code == 0
-    answer = call("evaluate", run, "--nfe", "0,2", "--samples", "12", "--metrics", "w2,truncation", "--json")
-    assert answer.code == 0, answer.err
-    assert {row["split"] for row in json.loads(answer.out)["rows"]} >= {"test"}
-    answer = call("train", "--out", run, "--resume")
-    assert answer.code == 0, answer.err
-    assert "encoding" not in answer.err
+    assert drawn(run, tmp_path / "x.npz", "--nfe", "2", "--count", "2")["x"].shape == (6, 3, 7, 7)
+    succeed("sample", run, "--out", tmp_path / "x.png", "--nfe", "2")
+    found = succeed(
+        "evaluate", run, "--nfe", "0,2", "--samples", "12", "--metrics", "w2,truncation", "--json"
+    )
+    assert {row["split"] for row in json.loads(found.out)["rows"]} >= {"test"}
+    assert "encoding" not in succeed("train", "--out", run, "--resume").err
 
 
 @pytest.mark.parametrize(
@@ -86,23 +76,28 @@ def test_mistakes_are_one_line_and_leave_nothing(
     assert not (tmp_path / "run").exists()
 
 
-def test_points_have_no_latents(call: Call, tmp_path: Path) -> None:
-    answer = call("train", "--data", "moons:n=50", "--latent", "identity", "--out", tmp_path / "r", *PARTS)
-    assert (answer.code, "expected images, 'moons' has" in answer.err) == (2, True)
-    answer = call("train-encoder", "--data", "moons:n=50", "--out", tmp_path / "vae.safetensors", *SMALL)
-    assert (answer.code, "expected images, 'moons' has events" in answer.err) == (2, True)
-    answer = call("train-encoder", "--data", "moons:n=50", "--out", tmp_path / "vae.pt", *SMALL)
-    assert (answer.code, "ends in .safetensors" in answer.err) == (2, True)
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--latent", "identity", "--out", "r", *PARTS], "expected images, 'moons' has"),
+        (["train-encoder", "--out", "vae.safetensors", *SMALL], "expected images, 'moons' has events"),
+        (["train-encoder", "--out", "vae.pt", *SMALL], "ends in .safetensors"),
+    ],
+)
+def test_points_have_no_latents(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = call(*words, "--data", "moons:n=50")
+    assert (answer.code, message in answer.err) == (2, True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_next_command_after_captioned_pictures_can_be_typed(call: Call, tmp_path: Path) -> None:
+def test_the_next_command_after_captioned_pictures_can_be_typed(tmp_path: Path) -> None:
     data, out = tmp_path / "captioned.pt", tmp_path / "vae.safetensors"
     torch.save({"x": pictures(size=8).x, "y": torch.randn(40, 4)}, data)
     answer = on_a_terminal("train-encoder", "--data", data, "--out", out, *SMALL)
     assert " [00:" in answer.err
     (line,) = [line for line in answer.out.splitlines() if line.startswith("next: flowprior ")]
-    words = line.removeprefix("next: flowprior ").split()
     short = ["--model", "mlp:width=16,depth=1", "--steps", "3", *SHORT]
-    answer = call(*words, "--out", tmp_path / "run", *short)
-    assert answer.code == 0, answer.err
+    succeed(*line.removeprefix("next: flowprior ").split(), "--out", tmp_path / "run", *short)

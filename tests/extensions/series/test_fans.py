@@ -9,6 +9,7 @@ import torch
 
 from flowprior.errors import InputError
 from flowprior.extensions.series.fans import fans
+from tests.extensions.conftest import refused
 
 MEMBERS = torch.arange(101.0)[None, :, None].expand(2, 101, 3)
 """At each of three hours, the numbers 0 to 100."""
@@ -44,10 +45,14 @@ def test_rows_are_quantities_with_their_unit_and_columns_windows(show) -> None:
     assert {"median", "90 % of members"} <= set(show(figure).words)
 
 
-def test_shapes_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(InputError, match=r"expected truth \[2, 3\] of 'temperature, °F', got \[2, 4\]"):
-        fans({NAME: MEMBERS}, {NAME: torch.zeros(2, 4)})
-    with pytest.raises(InputError, match=r"expected before \[2, K\] of .*, got \[3, 4\]"):
-        fans({NAME: MEMBERS}, before={NAME: torch.zeros(3, 4)})
-    with pytest.raises(InputError, match=r"expected members \[2, M, T\] of 'wind', got \[2, 3\]"):
-        fans({NAME: MEMBERS, "wind": torch.zeros(2, 3)})
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (({NAME: MEMBERS}, {NAME: torch.zeros(2, 4)}), r"truth \[2, 3\] of 'temperature, °F', got \[2, 4\]"),
+        (({NAME: MEMBERS}, None, {NAME: torch.zeros(3, 4)}), r"before \[2, K\] of .*, got \[3, 4\]"),
+        (({NAME: MEMBERS, "wind": torch.zeros(2, 3)},), r"members \[2, M, T\] of 'wind', got \[2, 3\]"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(given, message) -> None:
+    with refused(message, InputError):
+        fans(*given)

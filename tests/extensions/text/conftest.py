@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from flowprior.models import Encoder, TextEncoder
 from tests.text_models import save_bert, save_clip
 
 
@@ -17,3 +20,13 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_clip(tmp_path_factory.mktemp("models") / "clip")
+
+
+@contextmanager
+def in_place_of_minilm(encoder: type[TextEncoder]) -> Iterator[None]:
+    """Put an encoder without weights under the name of the one that data take by default."""
+    records = {name: record for name, record in Encoder.registry._records.items() if name != "minilm"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Encoder.registry, "_records", records)
+        Encoder.register("minilm")(encoder)
+        yield

@@ -34,9 +34,9 @@ def embedding(text: str) -> torch.Tensor:
 def test_evaluation_gets_the_first_caption_and_training_the_one_that_chance_stands_for(data):
     assert data.captions == ["one", "a", "d"]
     assert torch.equal(data.batch(torch.tensor([1]))[1][0], embedding("a"))
+    assert torch.equal(drawn(data, 0, 0.9), embedding("one"))
     for chance, text in [(0.0, "a"), (0.33, "a"), (0.34, "b"), (0.66, "b"), (0.67, "c"), (0.9999999, "c")]:
         assert torch.equal(drawn(data, 1, chance), embedding(text))
-    assert torch.equal(drawn(data, 0, 0.9), embedding("one"))
 
 
 def test_every_condition_comes_once_with_its_event(data):
@@ -45,12 +45,9 @@ def test_every_condition_comes_once_with_its_event(data):
     assert torch.equal(x[:, 0, 0, 0], torch.tensor([0, 1, 1, 1, 2, 2]) / 127.5 - 1)
     expected = [embedding(text) for texts in CAPTIONS for text in texts]
     assert torch.equal(cond, torch.stack(expected))
+    assert sum(len(x) for x, _ in CheckedBatches(data, "test")) == 6, "a prior is fitted to them"
     assert whole.condition == data.condition
     assert (whole.text_encoder_identity, whole.is_image) == ("words of 6 numbers", True)
-
-
-def test_a_prior_is_fitted_to_every_condition(data):
-    assert sum(len(x) for x, _ in CheckedBatches(data, "test")) == 6
 
 
 def test_a_part_of_the_data_keeps_its_captions(data):

@@ -13,7 +13,7 @@ from torch import Tensor
 from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.errors import DataNotFoundError, InputError
-from flowprior.evaluation import evaluate
+from flowprior.evaluation import Result, evaluate
 from flowprior.features.base import as_extractor
 from flowprior.flow import Flow
 from flowprior.metrics import Setup
@@ -49,13 +49,16 @@ def captioned(count: int, cond: Tensor | None = None, **more: Any) -> TensorData
     return data
 
 
+def scored(folder: Path, train: TensorData, test: TensorData | None = None) -> Result:
+    """The evaluation of a flow of noise."""
+    metrics = {"metrics": "image-text", "features": [spec(folder)]}
+    return evaluate(noise_flow(train), train, reference=test, **metrics, **OPTIONS)
+
+
 def noise_flow(data: TensorData) -> Flow:
     prior = Prior.create("gaussian").fit(data.batches(), generator=torch.Generator().manual_seed(0))
-
-    def velocity(x: Tensor, t: Tensor, cond: Tensor | None) -> Tensor:
-        return torch.zeros_like(x)
-
-    return Flow(velocity, prior, Coupling.create("condot"), FlowPath.create("condot"), data.condition)
+    parts = (prior, Coupling.create("condot"), FlowPath.create("condot"), data.condition)
+    return Flow(lambda x, t, cond: torch.zeros_like(x), *parts)
 
 
 def cosines(folder: Path, x: Tensor, texts: list[str]) -> Tensor:
@@ -70,15 +73,11 @@ def cosines(folder: Path, x: Tensor, texts: list[str]) -> Tensor:
 
 def test_the_score_is_that_of_the_whole_model_on_the_stored_texts(folder: Path) -> None:
     train, test = captioned(30), captioned(24)
-    found = evaluate(
-        noise_flow(train), train, reference=test, metrics="image-text", features=[spec(folder)], **OPTIONS
-    )
+    found = scored(folder, train, test)
     assert list(found.quality_metrics) == ["clip-score", "caption-top1-clip"], "four captions have no top 5"
     setup = Setup(noise_flow(train), Reference(train, "training"), Reference(test, "test"), 40, 0, None)
-    x, rows = setup.held_out.x, setup.held_out.rows
-    assert rows is not None
-    assert test.captions is not None
-    table, own = cosines(folder, x, CAPTIONS), torch.tensor([int(index) % 4 for index in rows.indices])
+    x = setup.held_out.x
+    table, own = cosines(folder, x, CAPTIONS), torch.tensor([int(index) % 4 for index in setup.indices])
     expected = 100 * table.gather(1, own[:, None]).clamp_min(0).mean().item()
     assert found.real_data_score("clip-score") == pytest.approx(expected, abs=1e-3)
     nearest = (table.argmax(1) == own).double().mean().item()
@@ -86,17 +85,13 @@ def test_the_score_is_that_of_the_whole_model_on_the_stored_texts(folder: Path) 
 
 
 def test_the_names_of_classes_stand_for_captions_that_are_not_there(folder: Path) -> None:
-    labels = torch.arange(24) % 2
-    data = captioned(24, labels, class_names=["cat", "dog"])
-    stored = evaluate(noise_flow(data), data, metrics="image-text", features=[spec(folder)], **OPTIONS)
-    data.captions = None
-    named = evaluate(noise_flow(data), data, metrics="image-text", features=[spec(folder)], **OPTIONS)
-    split = Reference(data, "training")
-    setup = Setup(noise_flow(data), split, split, 40, 0, None)
-    x = noise_flow(data).sample(setup.cond, nfe=0, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    data = captioned(24, torch.arange(24) % 2, class_names=["cat", "dog"])
+    stored, data.captions = scored(folder, data), None
+    named, split = scored(folder, data), Reference(data, "training")
+    labels: Any = Setup(noise_flow(data), split, split, 40, 0, None).cond
+    x = noise_flow(data).sample(labels, nfe=0, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
     table = cosines(folder, x, ["a photo of a cat", "a photo of a dog"])
-    assert isinstance(setup.cond, Tensor)
-    expected = 100 * table.gather(1, setup.cond[:, None]).clamp_min(0).mean().item()
+    expected = 100 * table.gather(1, labels[:, None]).clamp_min(0).mean().item()
     assert named.value("clip-score", 0) == pytest.approx(expected, abs=1e-3)
     assert stored.value("clip-score", 0) != pytest.approx(expected, abs=1e-3)
 
@@ -104,18 +99,15 @@ def test_the_names_of_classes_stand_for_captions_that_are_not_there(folder: Path
 def test_a_folder_without_a_tokenizer_is_refused_before_anything_is_generated(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copy(folder / "model.safetensors", tmp_path)
-    shutil.copy(folder / "config.json", tmp_path)
-    monkeypatch.delattr(Flow, "solve")
-    data = captioned(12)
+    for name in ("model.safetensors", "config.json"):
+        shutil.copy(folder / name, tmp_path)
+    monkeypatch.setattr(Flow, "solve", lambda *_, **__: pytest.fail("something was generated"))
     with pytest.raises(DataNotFoundError, match="no tokenizer in"):
-        evaluate(noise_flow(data), data, metrics="image-text", features=[spec(tmp_path)], **OPTIONS)
+        scored(tmp_path, captioned(12))
 
 
 def test_weights_that_no_digest_vouches_for_are_refused(folder: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "clip"
-    shutil.copytree(folder, copy)
+    copy = shutil.copytree(folder, tmp_path / "clip")
     shutil.copy(folder / "model.safetensors", copy / "other.safetensors")
-    data = captioned(12)
     with pytest.raises(InputError, match="as the only"):
-        evaluate(noise_flow(data), data, metrics="image-text", features=[spec(copy)], **OPTIONS)
+        scored(copy, captioned(12))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from flowprior.data import load_data
-from flowprior.evaluation import evaluate
 from flowprior.extensions.text.image_text import CaptionedPictures
-from flowprior.flow import Flow
-from flowprior.models import Encoder
 from tests.cli.conftest import SHORT, call_app
 from tests.data_folders import write_metadata, write_texts
 from tests.expected_warnings import FEW_REFERENCES
+from tests.extensions.text.conftest import in_place_of_minilm
 from tests.markdown_blocks import REPOSITORY, commands
 from tests.words import WordEncoder
 
@@ -25,11 +24,9 @@ CAPTIONS = [
 
 
 @pytest.fixture
-def without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An encoder without weights under the name that the page's commands take by default."""
-    records = {name: record for name, record in Encoder.registry._records.items() if name != "minilm"}
-    monkeypatch.setattr(Encoder.registry, "_records", records)
-    Encoder.register("minilm")(WordEncoder)
+def without_weights() -> Iterator[None]:
+    with in_place_of_minilm(WordEncoder):
+        yield
 
 
 def short(words: list[str]) -> list[str]:
@@ -38,17 +35,6 @@ def short(words: list[str]) -> list[str]:
         return words[1:]
     steps = words.index("--steps")
     return [*words[1:steps], *words[steps + 2 :], "--steps", "2", "--model", "unet:widths=8-16", *SHORT]
-
-
-def check_captions_from_elsewhere(folder: Path) -> None:
-    """What the page's last block does, with few samples."""
-    write_texts(folder, ["A frog.", "A coin.", "A house.", "A boat."])
-    others = load_data(f"image-text:path={folder},size=32,test_fraction=0", "test")
-    mine = load_data("image-text:path=my-pictures,size=32")
-    settings = {"nfe": [0, 1], "samples": 4, "metrics": ["sliced-w2"]}
-    with pytest.warns(RuntimeWarning, match="got 4 test examples of"):
-        found = evaluate(Flow.load("runs/mine"), mine, reference=others, **settings)
-    assert f"test examples of {folder}" in found.settings["reference"]
 
 
 @FEW_REFERENCES
@@ -67,7 +53,6 @@ def test_five_commands_lead_from_a_folder_to_a_picture(write, tmp_path, monkeypa
     for name, caption in {"sheet.png": "a red fox in the snow", "owl.png": "an owl in the snow"}.items():
         with Image.open(name) as picture:
             assert picture.text["caption"] == caption
-    check_captions_from_elsewhere(tmp_path / "other-pictures")
 
 
 def test_a_folder_with_texts_is_known_by_them(tmp_path: Path, without_weights: None):

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from flowprior.conditions import Condition, Parts, TokenStates
 from flowprior.conditions.values import as_value
 from flowprior.couplings import Coupling
-from flowprior.errors import InputError
 from flowprior.flow import Flow
 from flowprior.paths import Path
 from flowprior.priors import Prior
+from tests.extensions.conftest import refused
 from tests.words import WordEncoder
 
 SIZE = WordEncoder().size
@@ -67,41 +67,42 @@ def test_the_empty_text_is_the_null_condition_of_each_part_of_texts() -> None:
         torch.testing.assert_close(drawn(flow, ["", ""])[0], beside[0])
 
 
-def test_texts_alone_fill_all_parts_that_are_of_texts() -> None:
-    encoding = WordEncoder().encode(["a cat", "dogs"])
-    parts = {"caption": encoding.pooled, "words": TokenStates(encoding.tokens, encoding.mask)}
-    torch.testing.assert_close(drawn(flow_of(PLAIN), ["a cat", "dogs"]), drawn(flow_of(PLAIN), parts))
-
-
-def test_texts_by_the_name_of_their_part() -> None:
-    flow, style = flow_of(STYLED), torch.tensor([3, 1])
-    encoding = WordEncoder().encode(["a cat", "dogs"])
-    parts = {"caption": encoding.pooled, "words": TokenStates(encoding.tokens, encoding.mask), "style": style}
-    texts = {"caption": ["a cat", "dogs"], "words": ["a cat", "dogs"], "style": style}
-    torch.testing.assert_close(drawn(flow, texts), drawn(flow, parts))
+def test_texts_alone_or_by_the_name_of_their_part() -> None:
+    captions, style = ["a cat", "dogs"], torch.tensor([3, 1])
+    encoding = WordEncoder().encode(captions)
+    texts = {"caption": encoding.pooled, "words": TokenStates(encoding.tokens, encoding.mask)}
+    torch.testing.assert_close(drawn(flow_of(PLAIN), captions), drawn(flow_of(PLAIN), texts))
+    flow, expected = flow_of(STYLED), drawn(flow_of(STYLED), texts | {"style": style})
+    named = {"caption": captions, "words": captions, "style": style}
+    torch.testing.assert_close(drawn(flow, named), expected)
     one = {"caption": "dogs", "words": "dogs", "style": style}
-    torch.testing.assert_close(drawn(flow, one)[1], drawn(flow, parts)[1])
+    torch.testing.assert_close(drawn(flow, one)[1], expected[1])
 
 
-def test_a_part_of_labels_has_to_be_named() -> None:
-    with pytest.raises(InputError, match=r"got texts alone, but 'style' is none; pass \{\"caption\": …, "):
-        flow_of(STYLED).sample(["a cat"])
-    with pytest.raises(InputError, match="got texts, but this flow's condition is int64 labels"):
-        flow_of(STYLED).sample({"caption": ["a"], "words": ["a"], "style": ["b"]})
-    with pytest.raises(InputError, match="no part 'colour'"):
-        flow_of(STYLED).sample({"colour": ["a"]})
+@pytest.mark.parametrize(
+    ("cond", "message"),
+    [
+        (["a cat"], r"got texts alone, but 'style' is none; pass \{\"caption\": …, "),
+        ({"caption": ["a"], "words": ["a"], "style": ["b"]}, "this flow's condition is int64 labels"),
+        ({"colour": ["a"]}, "no part 'colour'"),
+    ],
+)
+def test_a_part_of_labels_has_to_be_named(cond: Any, message: str) -> None:
+    with refused(message):
+        flow_of(STYLED).sample(cond)
 
 
 def test_a_negative_caption_leaves_the_other_parts_as_they_are() -> None:
     flow, style = flow_of(STYLED), torch.tensor([3, 1])
-    wanted = flow.words.read({"caption": "a cat", "words": "a cat", "style": style}, None, "test")
-    unwanted = flow.words.read({"caption": "very long", "words": "very long", "style": style}, None, "test")
+    wanted, unwanted = (
+        flow.words.read({"caption": text, "words": text, "style": style}, None, "test")
+        for text in ("a cat", "very long")
+    )
     x, t = torch.zeros(2, 2), torch.full((2,), 0.5)
     away = flow.words.negative("very long", "test")
     assert sorted(away) == ["caption", "words"]
-    expected = flow.velocity(x, t, Parts(unwanted)) + 2 * (
-        flow.velocity(x, t, Parts(wanted)) - flow.velocity(x, t, Parts(unwanted))
-    )
+    without = flow.velocity(x, t, Parts(unwanted))
+    expected = without + 2 * (flow.velocity(x, t, Parts(wanted)) - without)
     torch.testing.assert_close(flow.velocity(x, t, Parts(wanted), 2.0, Parts(away)), expected)
     guided = drawn(flow, wanted, guidance=2, negative="very long")
     torch.testing.assert_close(drawn(flow, wanted, guidance=2, negative="very long", batch_size=1), guided)

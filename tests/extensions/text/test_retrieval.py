@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from flowprior.data import TensorData
@@ -10,33 +11,32 @@ from flowprior.extensions.text.score import DistinctCaptions, caption_ranks, emb
 OTHERS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
 
 
-def test_the_rank_counts_the_captions_that_are_nearer() -> None:
-    images = torch.tensor([[2.0, 0.1], [0.9, 1.0], [1.0, 0.9]])
-    numbers = torch.tensor([0, 0, 2])
-    assert caption_ranks(images, OTHERS[numbers], numbers, OTHERS).tolist() == [0, 1, 2]
-
-
-def test_a_caption_that_is_none_of_the_others_takes_the_place_of_the_last() -> None:
-    images, own = torch.tensor([[-1.0, -0.5]]), torch.tensor([[0.0, -1.0]])
-    assert caption_ranks(images, own, torch.tensor([7]), OTHERS).tolist() == [0]
-    assert caption_ranks(images, own, torch.tensor([0]), OTHERS).tolist() == [1]
-
-
-def test_a_scorer_that_tells_none_apart_finds_nothing() -> None:
-    images, numbers = torch.zeros(3, 2), torch.arange(3)
-    assert caption_ranks(images, OTHERS, numbers, OTHERS).tolist() == [2, 2, 2]
+@pytest.mark.parametrize(
+    ("images", "own", "numbers", "ranks"),
+    [
+        ([[2.0, 0.1], [0.9, 1.0], [1.0, 0.9]], OTHERS[[0, 0, 2]], [0, 0, 2], [0, 1, 2]),
+        ([[-1.0, -0.5]], torch.tensor([[0.0, -1.0]]), [7], [0]),
+        ([[-1.0, -0.5]], torch.tensor([[0.0, -1.0]]), [0], [1]),
+        ([[0.0, 0.0]] * 3, OTHERS, [0, 1, 2], [2, 2, 2]),
+    ],
+    ids=["nearer", "none of the others, in the last's place", "in the first's place", "all alike"],
+)
+def test_the_rank_counts_the_captions_that_are_nearer(images, own, numbers, ranks) -> None:
+    assert caption_ranks(torch.tensor(images), own, torch.tensor(numbers), OTHERS).tolist() == ranks
 
 
 def test_different_captions_keep_their_order_whatever_the_order_of_events() -> None:
     captions = ["cat", "dog", "cat", "a 猫", ""]
     data = TensorData(torch.zeros(5, 1))
     one, other = DistinctCaptions(data, captions), DistinctCaptions(data, captions[::-1])
-    assert len(one) == 4
-    assert [captions[place] for place in one.first] == [captions[::-1][place] for place in other.first]
     for found, texts in ((one, captions), (other, captions[::-1])):
         assert [texts[found.first[number]] for number in found.numbers] == texts
-    assert one.first.tolist().count(0) == 1, "the first event of a caption stands for it"
+        assert [texts[place] for place in found.first] == [captions[place] for place in one.first]
+    assert (len(one), one.first.tolist().count(0)) == (4, 1), "the first event of a caption stands for it"
     assert one.digest != other.digest
+    data = TensorData(torch.zeros(3, 1), torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]]))
+    found = DistinctCaptions(data, embedded_captions(data, torch.arange(3)))
+    assert found.numbers[0] == found.numbers[2] != found.numbers[1], "embeddings differ by their numbers"
 
 
 def test_texts_are_captions_or_the_names_of_classes() -> None:
@@ -47,14 +47,6 @@ def test_texts_are_captions_or_the_names_of_classes() -> None:
     assert texts_of(data) == ["a", "b", "c"]
     assert texts_of(TensorData(x, labels)) is None
     assert texts_of(TensorData(x)) is None
-
-
-def test_embeddings_without_texts_are_told_apart_by_their_numbers() -> None:
-    cond = torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]])
-    data = TensorData(torch.zeros(3, 1), cond)
-    found = DistinctCaptions(data, embedded_captions(data, torch.arange(3)))
-    assert len(found) == 2
-    assert found.numbers[0] == found.numbers[2] != found.numbers[1]
 
 
 def test_captions_that_are_equally_near_count_as_nearer_whatever_is_rounded() -> None:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch import Tensor
 
 from flowprior.conditions import Parts
 from flowprior.data import load_data
-from flowprior.errors import FlowpriorError
-from flowprior.extensions.demo.answer import Field, Wanted, answer, command_of, fields_of
+from flowprior.extensions.demo.answer import fields_of
 from flowprior.flow import Flow
-from flowprior.models import Encoder
-from flowprior.pictures import sample_grid
-from flowprior.pictures.saving import figure_bytes
 from tests.cli.conftest import SHORT, Call, drawn, succeed
+from tests.extensions.text.conftest import in_place_of_minilm
 from tests.words import WordEncoder
 
 DATA = "emoji:condition=caption+style"
@@ -40,11 +33,10 @@ class Stand(WordEncoder):
         return load_data("emoji").text_encoder_identity or ""
 
 
-@pytest.fixture(autouse=True)
-def without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    records = {name: record for name, record in Encoder.registry._records.items() if name != "minilm"}
-    monkeypatch.setattr(Encoder.registry, "_records", records)
-    Encoder.register("minilm")(Stand)
+@pytest.fixture(autouse=True, scope="module")
+def without_weights() -> Iterator[None]:
+    with in_place_of_minilm(Stand):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -67,84 +59,47 @@ def test_the_data_have_both_parts() -> None:
     assert [STYLES[label] for label in cond["style"]] == [both.styles[row] for row in rows]  # type: ignore[union-attr, attr-defined]
 
 
-@pytest.mark.parametrize("condition", ["caption+", "caption+colour", "style+style", "3"])
-def test_other_parts_are_refused(condition: str) -> None:
-    with pytest.raises(FlowpriorError, match="condition"):
-        load_data(f"emoji:condition={condition}")
-
-
 def test_a_caption_in_a_style_by_name_number_and_from_python(styled: Path, tmp_path: Path) -> None:
     label = STYLES.index("noto")
     options = ["--text", "a sleepy cat", "--n", "2", "--seed", "3", "--nfe", "2"]
-    found = drawn(styled, tmp_path / "a.npz", *options, "--style", "noto")
+    found = drawn(styled, tmp_path / "a.npz", *options, "--part", "style=noto")
     assert found["x"].shape == (2, 3, 32, 32)
     assert found["cond.style"].tolist() == [label, label]
     np.testing.assert_allclose(found["cond.caption"], Stand().encode(["a sleepy cat"] * 2).pooled)
-    for style in (["--style", str(label)], ["--part", "style=noto"]):
-        assert np.array_equal(drawn(styled, tmp_path / "b.npz", *options, *style)["x"], found["x"])
-    other = drawn(styled, tmp_path / "c.npz", *options, "--style", "twemoji")
+    again = drawn(styled, tmp_path / "b.npz", *options, "--part", f"style={label}")
+    assert np.array_equal(again["x"], found["x"])
+    other = drawn(styled, tmp_path / "c.npz", *options, "--part", "style=twemoji")
     assert not np.array_equal(other["x"], found["x"])
-    flow = Flow.load(styled)
-
-    def sampled(cond: dict[str, Any]) -> Tensor:
-        return flow.sample(cond, 2, nfe=2, generator=torch.Generator().manual_seed(3))
-
-    by_name = sampled({"caption": "a sleepy cat", "style": "noto"})
-    np.testing.assert_allclose(by_name.numpy(), found["x"], rtol=1e-5, atol=1e-6)
-    by_label = sampled({"caption": "a sleepy cat", "style": torch.tensor([label] * 2)})
-    assert torch.equal(by_name, by_label)
+    for value in ("noto", torch.tensor([label] * 2)):
+        cond = {"caption": "a sleepy cat", "style": value}
+        x = Flow.load(styled).sample(cond, 2, nfe=2, generator=torch.Generator().manual_seed(3))
+        np.testing.assert_allclose(x.numpy(), found["x"], rtol=1e-5, atol=1e-6)
 
 
 def test_several_styles_are_rows_of_their_own(styled: Path, tmp_path: Path) -> None:
     captions = ["--nfe", "2", "--text", "a cat", "--text", "a dog"]
-    found = drawn(styled, tmp_path / "s.npz", *captions, "--style", "noto,twemoji", "--n", "2")
+    found = drawn(styled, tmp_path / "s.npz", *captions, "--part", "style=noto,twemoji", "--n", "2")
     noto, twemoji = STYLES.index("noto"), STYLES.index("twemoji")
     assert found["cond.style"].tolist() == 2 * [noto, noto, twemoji, twemoji]
     cats, dogs = found["cond.caption"][:4], found["cond.caption"][4:]
     assert (cats == cats[0]).all()
     assert not (cats[0] == dogs[0]).all()
-    every = drawn(styled, tmp_path / "t.npz", "--text", "a cat", "--style", "all", "--n", "1", "--nfe", "2")
+    every = drawn(styled, tmp_path / "t.npz", "--text", "a cat", "--part", "style=all", "--n", "1")
     assert every["cond.style"].tolist() == list(range(len(STYLES)))
-
-
-def test_a_sheet_names_caption_and_style(styled: Path, tmp_path: Path) -> None:
-    options = ["--text", "a cat", "--style", "noto,twemoji", "--negative", "a dog", "--guidance", "2"]
-    out = ["--n", "2", "--nfe", "1", "--show-prior", "--out", tmp_path / "s.png"]
-    succeed("sample", styled, *options, *out)
-    with Image.open(tmp_path / "s.png") as picture:
-        notes = dict(picture.text)  # type: ignore[attr-defined]
-    assert json.loads(notes["captions"]) == ["a cat", "a cat"]
-    assert json.loads(notes["style"]) == ["noto", "twemoji"]
-    assert notes["negative"] == "a dog"
-
-
-def test_the_prior_reads_the_caption_and_the_network_both(styled: Path) -> None:
-    flow = Flow.load(styled)
-    caption = Stand().encode(["a cat"] * 2).pooled
-    cond = Parts({"caption": caption, "style": torch.tensor([0, 1])})
-    means = flow.prior.mean(cond)
-    assert torch.equal(means[0], means[1])
-    x = torch.zeros(2, 3, 32, 32)
-    velocity = flow.velocity(x, torch.full((2,), 0.5), cond)
-    assert not torch.allclose(velocity[0], velocity[1])
 
 
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--text", "a cat"], "a part 'style', too; add --style NAME, one of "),
-        (["--style", "noto"], "a part 'caption' of texts, too; add --text"),
-        (["--text", "a cat", "--style", "notto"], "no label is named 'notto'; did you mean 'noto'? known: "),
-        (["--text", "a cat", "--style", "7"], "no label is named '7'; known: "),
-        (
-            ["--text", "a cat", "--part", "stile=noto"],
-            "--part stile: no part of labels of this name; did",
-        ),
-        (["--text", "a cat", "--part", "caption=x"], "write captions as --text"),
+        (["--text", "a cat"], "without 'style'"),
+        (["--part", "style=noto"], "without 'caption'"),
+        (["--text", "a cat", "--part", "style=notto"], "no label is named 'notto'; did you mean 'noto'?"),
+        (["--text", "a cat", "--part", "stile=noto"], "no part of labels of this name; did you mean 'style'"),
+        (["--text", "a cat", "--part", "caption=x"], "--part caption: no part of labels of this name"),
         (["--text", "a cat", "--part", "noto"], "--part 'noto' is not possible; write NAME=VALUE"),
-        (["--text", "a", "--style", "noto", "--part", "style=noto"], "the part 'style' is given twice"),
-        (["--cond", "1", "--style", "noto"], "--part (--style) and --cond exclude each other"),
-        (["--cond", "1"], "write captions as --text and labels as --part NAME=VALUE"),
+        (["--text", "a", "--part", "style=a", "--part", "style=b"], "the part 'style' is given twice"),
+        (["--cond", "1", "--part", "style=noto"], "--part and --cond exclude each other"),
+        (["--cond", "1"], "flowprior sample --help"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -157,35 +112,6 @@ def test_mistakes_are_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_flow_without_parts_has_no_styles(call: Call, run: Path, tmp_path: Path) -> None:
-    answer = call("sample", run, "--style", "noto", "--out", tmp_path / "s.png")
-    assert answer.code == 2
-    (line,) = answer.err.splitlines()
-    assert "--part style is not possible: this flow's condition is int64 labels" in line
-
-
-def test_the_demos_page_offers_styles_by_name_and_its_command_draws_the_same(
-    call: Call, styled: Path, tmp_path: Path
-) -> None:
-    flow = Flow.load(styled)
-    fields = fields_of(flow)
+def test_the_demos_page_offers_styles_by_name(styled: Path) -> None:
+    fields = fields_of(Flow.load(styled))
     assert [(field.kind, field.choices) for field in fields] == [("caption", ()), ("class", tuple(STYLES))]
-    wanted = Wanted(nfe=2, samples=3, seed=7)
-    found = answer(flow, str(styled), fields, ["a sleepy cat", 2], wanted)
-    assert found.command is not None
-    words = [word for word in shlex.split(found.command)[1:] if word != "--show-prior"]
-    words[words.index("sheet.png")] = str(tmp_path / "s.npz")
-    drawn = call(*words)
-    assert drawn.code == 0, drawn.err
-    with np.load(tmp_path / "s.npz") as stored:
-        x = torch.from_numpy(stored["x"])
-    assert figure_bytes(sample_grid(x, columns=3)) == figure_bytes(found.figures["result"])
-
-
-def test_the_demos_page_has_no_command_for_two_captions() -> None:
-    """``--text`` fills all parts that are made of texts."""
-    fields = [Field("caption", "caption"), Field("tokens", "caption"), Field("style", "class", ("noto",))]
-    assert command_of("RUN", fields, ["a cat", "a dog", 0], Wanted()) is None
-    told = command_of("RUN", fields, ["a cat", "a cat ", 0], Wanted())
-    assert told is not None
-    assert shlex.split(told)[3:7] == ["--text", "a cat", "--part", "style=0"]
