@@ -96,8 +96,7 @@ def reasons(grid: Grid | None = None, **changes: Any) -> dict[str, str]:
 
 
 def test_what_the_library_refuses_is_skipped_with_its_reason():
-    several = {"couplings": ["condot", "posterior"], "paths": ["condot", "vp"]}
-    found = planned(priors=["gaussian", "gmm"], **several)
+    found = planned(priors=["gaussian", "gmm"], couplings=["condot", "posterior"], paths=["condot", "vp"])
     assert "no latent variables" in (found["gaussian + posterior + condot"].skipped or "")
     assert "only valid for a standard normal" in (found["gmm + condot + vp"].skipped or "")
     assert found["gaussian + condot + vp"].skipped is None
