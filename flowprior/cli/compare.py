@@ -236,23 +236,24 @@ def _run(grid: Grid, out: Path, json: bool) -> Outcome:
 
 def _report(out: Path, json: bool, plot: Path | None, **options: str | None) -> None:
     """Write report and plot; show the values of the summary's metric, what failed or waits, and the files."""
+    from flowprior.pictures import save_figure
     from flowprior.progress.stages import stage
     from flowprior.report import write_report
-    from flowprior.report.figures import save_comparison
-    from flowprior.report.wording import prior_sentence
+    from flowprior.report.figures import comparison_figure
+    from flowprior.report.wording import worse_than_prior
     from flowprior.study import StudyFolder
 
     with stage("write the report"):
         summary = write_report(out, **options)
     report = StudyFolder(out).report
     if plot is not None:
-        save_comparison(summary, plot)
+        save_figure(comparison_figure(summary), plot)
     if json:
         counts = {name: len(summary[name]) for name in ("skipped", "failed", "waiting")}
         print_json({"report": str(report), "best": summary["best"], **counts})
         return
     tables: list[Any] = [_table(summary)] if summary["metric"] else []
-    tables += [note] if (note := prior_sentence(summary, summary["metric"])) else []
+    tables += [note] if (note := worse_than_prior(summary, summary["metric"])) else []
     counts = [f"{len(summary[name])} {name}" for name in ("failed", "waiting", "skipped") if summary[name]]
     print_rich(*tables, *([", ".join(counts)] if counts else []), f"the report is in {report}")
     if plot is not None:

@@ -22,6 +22,7 @@ from flowprior.conditions.rows import BETWEEN, choose_parts
 from flowprior.conditions.values import describe_value
 from flowprior.errors import InputError, OptionError
 from flowprior.registry import Registry, Spec
+from flowprior.registry.options import did_you_mean
 
 MODELS: Registry[nn.Module] = Registry("model", "flowprior.models", nn.Module)
 GIVEN = ("event_shape", "condition", "inputs")
@@ -55,6 +56,11 @@ def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs
     options = dict(parsed.options)
     if clash := [option for option in options if option in GIVEN]:
         raise OptionError(f"model '{name}': {clash[0]} follows from the data; leave it out")
+    known = list(model_options(name))
+    for option in options:
+        if option not in known:
+            near = did_you_mean(option, known)
+            raise OptionError(f"model '{name}' has no option '{option}'{near} options: {', '.join(known)}")
     reads = options.pop(READS, "")
     read = _read_condition(condition, reads, f"model '{name}'")
     given: dict[str, Any] = {"event_shape": torch.Size(event_shape), "condition": read}

@@ -76,21 +76,6 @@ def evaluation_figure(result: Result) -> Figure:
     return metric_panels(about, rows, name, title)
 
 
-def save_comparison(summary: Mapping[str, Any], path: Path | str) -> None:
-    """Plot the values of a comparison against the number of evaluations into a file.
-
-    Args:
-        summary: what :func:`flowprior.report.write_report` returned, or report.json holds.
-        path: of the file; its suffix decides the format.
-
-    Raises:
-        OptionError: no values yet, or a suffix that no figure has.
-        CheckpointError: the file cannot be written.
-    """
-    check_plot(path)
-    save_figure(comparison_figure(summary), path)
-
-
 def comparison_figure(summary: Mapping[str, Any]) -> Figure:
     """Return a panel for each metric of which one side is better, with a curve for each variant and sampler.
 

@@ -143,7 +143,7 @@ def _quality_table(
             for label in dict.fromkeys(row["variant"] for row in rows)
         ],
         "real_data": None if score is None else number(score),
-        "note": "" if against else wording.prior_sentence(summary, metric),
+        "note": "" if against else wording.worse_than_prior(summary, metric),
     }
 
 

@@ -14,13 +14,11 @@ from flowprior.evaluation.summary import Row, as_text, grouped, losses_of, means
 from flowprior.inspection import Inspection
 from flowprior.inspection.fitted_prior import FittedPrior
 from flowprior.inspection.inspect import Pairing
-from flowprior.report.wording import ARROWS, comma_list
+from flowprior.report.wording import ARROWS, prior_sentence
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-TRANSPORT = ("transport_cost", "transport_cost_unpaired")
-"""The metrics of the cost of training pairs, coupled and unpaired."""
 LEFT = ("", "sampler", "metric", "prior", "prior + coupling", "evaluations", "variant")
 """Columns that stand at the left, and those that are kept in one line."""
 ONE_LINE = ("sampler", "guidance", "metric", "NFE")
@@ -88,12 +86,18 @@ def result_table(result: Result) -> Table:
         lines = [[names[name], *(cells.get((name, n), "") for n in counts)] for name in names]
         if real:
             lines = [[*line, real.get(name, "")] for name, line in zip(names, lines, strict=True)]
-        terms = [own[0][key] if key == "sampler" else f"{own[0][key]:g}" for key in keys]
-        start = [terms, *([""] * len(keys) for _ in lines[1:])]
+        start = [_named(own[0], keys), *([""] * len(keys) for _ in lines[1:])]
         sections.append([[*first, *line] for first, line in zip(start, lines, strict=True)])
     columns = [*keys, "metric", *(f"NFE {count:g}" for count in counts), *["real"] * bool(real)]
-    caption = "\n".join([*_terms(result), *_prior_sentences(result, means, keys), *result.notes])
+    losses = losses_of(means, {name: info.better for name, info in metrics.items()})
+    worse = prior_sentence(losses, lambda loss: ", ".join([loss["metric"], *_named(loss, keys)]))
+    caption = "\n".join([*_terms(result), *[worse] * bool(worse), *result.notes])
     return rich_table(title_of(result), columns, sections, caption)
+
+
+def _named(row: Row, keys: list[str]) -> list[str]:
+    """Return sampler and guidance of a row, if they are among the keys."""
+    return [row[key] if key == "sampler" else f"{row[key]:g}" for key in keys]
 
 
 def title_of(result: Result) -> str:
@@ -117,27 +121,11 @@ def _terms(result: Result) -> list[str]:
             against = f" against {reference}" if reference else ""
             lines.append(f"{', '.join(names)}: {samples} samples{against}")
     own = means_over_seeds(row for row in result.select(sampler=None) if row["flow"] != REAL_DATA)
-    costs = {row["metric"]: row["mean"] for row in own if row["metric"] in TRANSPORT}
-    if len(costs) == len(TRANSPORT):
-        coupled, unpaired = (costs[name] for name in TRANSPORT)
-        lines.append(f"transport cost {coupled:.4g} coupled, {unpaired:.4g} unpaired")
-    of_flow = grouped((row for row in own if row["guidance"] is not None), itemgetter("guidance"))
-    for value, rows in of_flow.items():
+    for value, rows in grouped(own, itemgetter("guidance")).items():
         texts = ", ".join(f"{row['metric']} {as_text(row)}" for row in rows)
-        lines.append(f"{texts} at guidance {value:g}" if len(of_flow) > 1 else texts)
+        several = value is not None and len(settings["guidances"]) > 1
+        lines.append(f"{texts} at guidance {value:g}" if several else texts)
     return lines
-
-
-def _prior_sentences(result: Result, means: list[Row], keys: list[str]) -> list[str]:
-    """Return one sentence for each sampler and guidance with which the flow is worse than its prior alone."""
-    losses = losses_of(means, {name: info.better for name, info in result.metrics.items()})
-    found = []
-    for (sampler, guidance), own in grouped(losses, itemgetter("sampler", "guidance")).items():
-        places = [f"{row['metric']} at NFE {comma_list(f'{nfe:g}' for nfe in row['nfe'])}" for row in own]
-        terms = [sampler] * ("sampler" in keys) + [f"guidance {guidance:g}"] * ("guidance" in keys)
-        start = f"With {', '.join(terms)} the" if terms else "The"
-        found.append(f"{start} flow is worse than its prior alone (NFE 0) in {'; in '.join(places)}.")
-    return found
 
 
 def inspection_tables(found: Inspection) -> list[Table]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 ARROWS = {"lower": " ↓", "higher": " ↑", "": ""}
@@ -58,19 +58,22 @@ def duration(seconds: float | None) -> str:
     return f"{seconds:.3g} s" if seconds < 600 else f"{seconds / 60:.3g} min"
 
 
-def prior_sentence(summary: dict[str, Any], metric: str | None) -> str:
-    """Return in one sentence which flows are worse than their own prior alone by a metric; empty for none."""
-    losses = [loss for loss in summary["worse_than_prior"] if loss["metric"] == metric]
-    if not losses:
-        return ""
+def prior_sentence(losses: Iterable[Mapping[str, Any]], name: Callable[[Any], str]) -> str:
+    """Return in one sentence where flows are worse than their own prior alone; empty for nowhere.
+
+    Args:
+        losses: of :func:`flowprior.evaluation.summary.losses_of`.
+        name: what a loss is called.
+    """
+    places = [f"{name(loss)} at {comma_list(map(count, loss['nfe']))}" for loss in losses]
+    return f"Worse than the prior alone (0 evaluations), by evaluations: {'; '.join(places)}." * bool(places)
+
+
+def worse_than_prior(summary: Mapping[str, Any], metric: str | None) -> str:
+    """Return :func:`prior_sentence` for a metric of a study; samplers are named if there are several."""
     several = len(summary["samplers"]) > 1
-    places = [
-        f"{loss['variant']} at {comma_list(map(count, loss['nfe']))}" + f" ({loss['sampler']})" * several
-        for loss in losses
-    ]
-    one = len({loss["variant"] for loss in losses}) == 1
-    subject = "this flow is worse than its" if one else "these flows are worse than their"
-    return f"By {metric} {subject} own prior alone (0 evaluations), by evaluations: {'; '.join(places)}."
+    losses = [loss for loss in summary["worse_than_prior"] if loss["metric"] == metric]
+    return prior_sentence(losses, lambda loss: loss["variant"] + f" by {loss['sampler']}" * several)
 
 
 def p_value(p: float) -> str:

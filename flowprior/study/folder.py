@@ -208,7 +208,7 @@ class Study:
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield the long table of all runs; ``flow`` is the variant's label, ``sampler`` the grid's label."""
         for variant in self.plan.variants:
-            names = {spec: name for name, spec in variant.samplers.items()}
+            names: dict[Any, Any] = {spec: name for name, spec in variant.samplers.items()}
             for seed, result in self.results[variant.label].items():
                 for row in result.rows:
                     own = {} if row.get("flow") == REAL_DATA else {"flow": variant.label}

@@ -62,7 +62,7 @@ class Variant:
     prediction: str
     trainer: str
     """The function that trains it; empty for ``flowprior.train``."""
-    samplers: Labels
+    samplers: Annotated[Labels, Field(min_length=1)]
     """Label -> spec of those that evaluate it."""
     skipped: str | None = None
     """Why the library refuses it; None if it does not."""
@@ -90,7 +90,7 @@ class Plan:
     """A grid with its variants and their runs."""
 
     grid: Annotated[Grid, BeforeValidator(_grid)]
-    variants: list[Variant]
+    variants: Annotated[list[Variant], Field(min_length=1)]
     format: Literal[4] = FORMAT
 
     @property

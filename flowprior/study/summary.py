@@ -110,7 +110,7 @@ def headline_of(plan: Plan, metrics: Mapping[str, Any], measured: set[str]) -> s
     return wanted
 
 
-def rows_of(means: Iterable[Mapping[str, Any]], metrics: Mapping[str, Any], plan: Plan) -> Rows:
+def rows_of(means: Iterable[dict[str, Any]], metrics: Mapping[str, Any], plan: Plan) -> Rows:
     """Return means in the order of the report, each with its test against the baseline.
 
     Rows of samplers or variants that the grid does not have are left out.
@@ -150,7 +150,7 @@ def costs_of(study: Study) -> Rows:
     """Return means over seeds of what each variant costs; None where it is not known."""
     costs = []
     for label in study.plan.labels:
-        facts = [result.facts for result in study.results[label].values()]
+        facts: list[dict[str, Any]] = [result.facts for result in study.results[label].values()]
         known = {name: [own[name] for own in facts if own.get(name) is not None] for name in COSTS}
         means = {name: spread(values).mean if values else None for name, values in known.items()}
         costs.append({"variant": label, **means})

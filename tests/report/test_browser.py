@@ -80,24 +80,33 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     found.quit()
 
 
-@pytest.fixture(params=WIDTHS)
-def shown(driver: Any, hard: Path, request: pytest.FixtureRequest) -> Any:
-    """The hard report, in light."""
-    browser.show(driver, hard, request.param, "light")
-    return driver
-
-
-def test_nothing_reaches_beyond_the_page(shown):
-    width, inner = shown.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
-    assert inner in WIDTHS
-    assert width <= inner
-    assert shown.execute_script(BEYOND_THE_PAGE) == []
-
-
-def test_each_chart_and_picture_fills_its_card(shown):
-    found = shown.execute_script(ROOM_BESIDE_THE_FIGURE)
-    assert len(found) >= 6 + 12
-    assert all(abs(room) <= 3 for room, _ in found), found
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_page_is_whole_at_every_width(driver: Any, hard: Path, width: int) -> None:
+    """Nothing reaches beyond the page, links lead to headings, and images are loaded and fill their cards."""
+    browser.show(driver, hard, width, "light")
+    run = driver.execute_script
+    assert run("return [document.documentElement.scrollWidth <= innerWidth, innerWidth]") == [True, width]
+    assert run(BEYOND_THE_PAGE) == []
+    room = run(ROOM_BESIDE_THE_FIGURE)
+    assert len(room) >= 6 + 12
+    assert all(abs(left) <= 3 for left, _ in room), room
+    headings = run(
+        "return [...document.querySelectorAll('h1, h2')].map(h => [h.textContent, h.offsetHeight])"
+    )
+    assert [text for text, _ in headings] == ["Priors and couplings on digits", *HEADINGS]
+    assert all(height > 20 for _, height in headings)
+    links = "return [...document.querySelectorAll('nav a')].map(a => document.querySelector(a.hash) !== null)"
+    assert run(links) == [True] * len(HEADINGS)
+    images = run(
+        "return [...document.querySelectorAll('.gallery img')]"
+        ".map(i => [i.complete, i.naturalWidth > 100, i.offsetWidth > 100, i.alt !== ''])"
+    )
+    assert images == [[True] * 4] * (3 * 4)  # NFE; three variants with a result and the real data
+    text = run("return document.getElementById('left-out').innerText")
+    assert all(part in text for part in ("the loss is not finite at step 7", "no latents", "not run yet"))
+    alerts = run("return document.querySelector('.alerts').innerText")
+    assert "1 run failed" in alerts
+    assert "1 run has not been made yet" in alerts
 
 
 def test_a_table_that_is_wider_than_its_card_says_so_until_its_end_is_seen(driver, hard):
@@ -109,46 +118,9 @@ def test_a_table_that_is_wider_than_its_card_says_so_until_its_end_is_seen(drive
     assert hidden
 
 
-def test_headings_are_visible_and_the_links_lead_to_them(shown):
-    found = shown.execute_script(
-        "return [...document.querySelectorAll('h1, h2')].map(h => [h.textContent, h.offsetHeight])"
-    )
-    assert [text for text, _ in found] == ["Priors and couplings on digits", *HEADINGS]
-    assert all(height > 20 for _, height in found)
-    links = shown.execute_script(
-        "return [...document.querySelectorAll('nav a')].map(a => document.querySelector(a.hash) !== null)"
-    )
-    assert links == [True] * len(HEADINGS)
-
-
-def test_pictures_are_loaded(shown):
-    found = shown.execute_script(
-        "return [...document.querySelectorAll('.gallery img')]"
-        ".map(i => [i.complete, i.naturalWidth, i.offsetWidth, i.alt])"
-    )
-    assert (
-        len(found) == 3 * 4
-    )  # NFE, the prior alone among them; three variants with a result and the real data
-    for complete, natural, width, text in found:
-        assert complete
-        assert natural > 100
-        assert width > 100
-        assert text
-
-
 def test_nothing_is_fetched_and_the_console_is_silent(driver, hard):
     driver.get_log("browser")
     browser.show(driver, hard, 1280, "light")
     fetched = driver.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
     assert [name for name in fetched if not name.startswith("data:")] == []
     assert driver.get_log("browser") == []
-
-
-def test_what_is_left_out_is_said(shown):
-    text = shown.execute_script("return document.getElementById('left-out').innerText")
-    assert "the loss is not finite at step 7" in text
-    assert "no latents" in text
-    assert "not run yet" in text
-    alerts = shown.execute_script("return document.querySelector('.alerts').innerText")
-    assert "1 run failed" in alerts
-    assert "1 run has not been made yet" in alerts

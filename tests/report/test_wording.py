@@ -10,8 +10,8 @@ from flowprior.report.wording import (
     duration,
     number,
     p_value,
-    prior_sentence,
     with_spread,
+    worse_than_prior,
 )
 
 
@@ -45,15 +45,13 @@ def test_units():
     assert [p_value(p) for p in (0.25, 0.03125, 1e-6)] == ["0.25", "0.031", "< 0.0001"]
 
 
-def test_a_flow_that_is_worse_than_its_prior_alone_is_named():
+def test_flows_that_are_worse_than_their_prior_alone_are_named():
     loss = {"metric": "fid-x", "sampler": "euler", "variant": "a + ot", "nfe": [1.0, 2.0, 4.0]}
     found = {"samplers": ["euler"], "worse_than_prior": [loss]}
-    start = "By fid-x this flow is worse than its own prior alone (0 evaluations), by evaluations: "
-    assert prior_sentence(found, "fid-x") == f"{start}a + ot at 1, 2 and 4."
-    assert prior_sentence(found, "accuracy") == ""
+    start = "Worse than the prior alone (0 evaluations), by evaluations: "
+    assert worse_than_prior(found, "fid-x") == f"{start}a + ot at 1, 2 and 4."
+    assert worse_than_prior(found, "accuracy") == ""
     other = {**loss, "sampler": "heun", "variant": "b", "nfe": [2.0]}
     found = {"samplers": ["euler", "heun"], "worse_than_prior": [loss, other]}
-    assert prior_sentence(found, "fid-x") == (
-        "By fid-x these flows are worse than their own prior alone (0 evaluations), by evaluations: "
-        "a + ot at 1, 2 and 4 (euler); b at 2 (heun)."
-    )
+    several = f"{start}a + ot by euler at 1, 2 and 4; b by heun at 2."
+    assert worse_than_prior(found, "fid-x") == several

@@ -115,7 +115,7 @@ def test_curve_points_are_even_and_end_at_the_budget():
     [
         ({"priors": ["gmn"]}, ["unknown prior 'gmn'", "did you mean 'gmm'?"]),
         ({"samplers": ["eular"]}, ["unknown sampler", "euler"]),
-        ({"couplings": ["otto"]}, ["unknown coupling 'otto'", "'auto' for what suits the prior"]),
+        ({"couplings": ["otto"]}, ["unknown coupling 'otto'", "did you mean 'ot'"]),
         ({"couplings": ["ot", "batchot"]}, ["couplings names 'ot' twice"]),
         ({"priors": ["a=gaussian", "a=gmm"]}, ["priors names 'a' twice"]),
         ({"priors": ["auto"]}, ["got 'auto'; run flowprior inspect"]),

@@ -104,7 +104,7 @@ def test_emoji_are_sampled_at_the_temperature_that_held_out_images_prefer() -> N
 
 def test_values_of_trained_flows_are_of_one_split_without_real_data_and_flows_on_the_way() -> None:
     rows = [row("a", 1.0), row("a", 2.0, split="validation"), row("a", 3.0, step=5)]
-    table = framed([*rows, row("real data", 4.0), row("b", 5.0, split=None)])
+    table = framed([*rows, row("real data", 4.0), row("b", 5.0) | {"split": None}])
     assert list(trained(table, "fid-lite0")["value"]) == [1.0, 5.0]
     assert list(trained(table, "fid-lite0", "validation", flow=["a", "c"])["value"]) == [2.0]
     assert len(select(table, step=None, nfe=4)) == 4
