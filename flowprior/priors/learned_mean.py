@@ -59,7 +59,8 @@ class LearnedMeanPrior(MeanPrior):
             ``"diagonal"`` to estimate it on held-out residuals.
         hidden: width of the mapper.
         depth: residual blocks of the mapper.
-        epochs: passes over the data at the most, whatever ``steps``: on few rows more would only overfit.
+        epochs: passes over the data at the most, whatever ``steps``: on few rows more would only overfit. A
+            pass counts as four steps or more.
         batch_size: examples in a step.
         lr: peak learning rate of AdamW.
         holdout: share of the examples kept from training, to choose the weights of least error and estimate

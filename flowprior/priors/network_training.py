@@ -26,6 +26,8 @@ Objective = Callable[[Tensor, Any, torch.Generator | None], Tensor]
 """Mean loss, a scalar, of rows x ``[B, D]`` under their condition, which is None of data without one."""
 
 WEIGHT_DECAY, CLIP_NORM = 1e-4, 1.0
+LEAST_BATCHES = 4
+"""The fewest batches that a pass over the data counts for: of a hundred rows, 50 steps teach too little."""
 CHECKS = 20
 """The number of times that a training looks at the held-out rows."""
 FIRST_FACTOR, WARM_UP = 0.1, 0.1
@@ -128,9 +130,13 @@ class NetworkTraining:
     lr: float
 
     def within(self, passes: int, data: Holdout) -> NetworkTraining:
-        """Return the same with so many steps that they are at most ``passes`` over the rows to train on."""
+        """Return the same with so many steps that they are at most ``passes`` over the rows to train on.
+
+        Fewer rows than ``LEAST_BATCHES`` batches count as so many.
+        """
         count = sum(len(x) for x, _ in data.rows(held_out=False))
-        return replace(self, steps=min(self.steps, max(1, passes * count // self.batch_size)))
+        batches = max(count, LEAST_BATCHES * self.batch_size)
+        return replace(self, steps=min(self.steps, passes * batches // self.batch_size))
 
 
 def train_network(

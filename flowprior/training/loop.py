@@ -249,7 +249,9 @@ def drop_conditions(
     cond: Conditions | None, condition: Condition, dropped: Tensor | None
 ) -> Conditions | None:
     """Return ``cond`` with the null condition in all parts of the rows that are ``dropped``, bool ``[B]``."""
-    null = None if cond is None or dropped is None else condition.null(cond)
+    if cond is None or dropped is None:
+        return cond
+    null = condition.null(cond)
     return cond if null is None else chosen(dropped, null, cond)
 
 

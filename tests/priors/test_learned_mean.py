@@ -204,5 +204,6 @@ def test_a_training_takes_no_more_passes_than_it_may(generator, monkeypatch):
     steps, own = [], torch.optim.AdamW.step
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda *args: steps.append(1) or own(*args))
     x, labels, _ = labelled(100, generator)
-    fitted(x, labels, batch_size=30, epochs=5)
-    assert len(steps) == 15
+    fitted(x, labels, batch_size=15, epochs=5)
+    fitted(x, labels, batch_size=90, epochs=5)
+    assert len(steps) == 5 * 90 // 15 + 5 * 4
