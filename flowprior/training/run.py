@@ -29,7 +29,6 @@ from flowprior.flow.files import (
     check_target,
     digest_of,
     is_flow_file,
-    sweep_flow,
     tell_cards,
 )
 from flowprior.registry.plugins import package_version
@@ -126,7 +125,6 @@ class RunDirectory:
         Only for the holder of :meth:`lock`. Of checkpoints, :meth:`TrainingState.resume` takes care.
         """
         with writing(self.path):
-            sweep_flow(self.flow)
             remove_leftovers(self.path, *(path.name for path in (self.config, self.info, self.metrics)))
             remove_leftovers(self.samples, "*")
 

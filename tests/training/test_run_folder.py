@@ -142,7 +142,7 @@ def test_a_run_is_loaded_like_a_saved_flow(run: Path) -> None:
 def test_an_unfinished_run_says_so(cut: Path) -> None:
     info = json.loads((cut / "info.json").read_text())
     (cut / "info.json").write_text(json.dumps({**info, "status": "interrupted", "step": 5}))
-    expected = r"unfinished \(interrupted at step 5\): its newest checkpoint, of step 4, is used"
+    expected = r"unfinished \(interrupted\): its newest checkpoint, of step 4, is used"
     with pytest.warns(RuntimeWarning, match=expected):
         Flow.load(cut)
 
