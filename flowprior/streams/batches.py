@@ -92,7 +92,7 @@ class CheckedBatches:
         self._known_finite = False
 
     def peek(self) -> Batch:
-        """The first batch that has rows, checked, in the event's own shape."""
+        """Return the first batch that has rows, checked, in the event's own shape."""
         if self._first is None:
             first = next((batch for batch in self._raw() if batch[0].numel()), None)
             if first is None:
@@ -140,7 +140,7 @@ class CheckedBatches:
             )
 
     def labelled(self) -> Iterator[Batch]:
-        """The same batches, with few enough labels for a table of them.
+        """Yield the same batches, with few enough labels for a table of them.
 
         Raises:
             InputError: a label so high that its table would not fit in memory.
@@ -177,7 +177,7 @@ class CheckedBatches:
             )
 
     def _cut(self, x: Tensor, c: Any) -> Iterator[Batch]:
-        """A pair of whole tensors as batches of ``chunk`` rows."""
+        """Cut a pair of whole tensors into batches of ``chunk`` rows."""
         x, c = plain_tensor(x, "x1", f"{self.owner}.fit"), as_value(c)
         if is_array(c):
             c = plain_rows(c, f"{self.owner}.fit")
@@ -239,7 +239,7 @@ class CheckedBatches:
 
 
 def _is_pair(data: Any) -> bool:
-    """A tuple (x, c); a list only where its second part cannot be another batch of events."""
+    """Return True for a tuple (x, c), or a list whose second part cannot be another batch of events."""
     if not isinstance(data, tuple | list) or len(data) != 2 or not is_array(data[0]):
         return False
     second = data[1]

@@ -82,7 +82,7 @@ def tensor_data(
     classes: int | None = None,
     class_names: list[str] | None = None,
 ) -> TensorData:
-    """A :class:`TensorData` of checked tensors.
+    """Return a :class:`TensorData` of checked tensors.
 
     Args:
         x: events ``[N, *event]``, a tensor or a NumPy array. Bytes (uint8) of two or three dimensions,
