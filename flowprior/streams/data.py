@@ -137,7 +137,7 @@ class Data(abc.ABC):
 
     @abc.abstractmethod
     def batch(self, indices: Tensor) -> tuple[Tensor, Conditions | None]:
-        """Return x1 float32 ``[B, *event]`` and the conditions, or None, of ``indices`` int64 ``[B]`` in order."""
+        """Return x1 float32 ``[B, *event]`` and the conditions, or None, of ``indices`` int64 ``[B]``."""
 
     def conditions(self, indices: Tensor) -> Conditions | None:
         """Return the conditions alone; data sets that read files give them without reading the events."""
