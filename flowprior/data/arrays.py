@@ -178,7 +178,8 @@ def stamps_digest(files: Sequence[Path], start: bytes = b"") -> str:
     digest = hashlib.sha256(start)
     for file in files:
         status = file.stat()
-        digest.update(f"{file.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+        stamp = f"{file.name}\0{status.st_size} {status.st_mtime_ns}\0"
+        digest.update(stamp.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,11 +9,13 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition
-from flowprior.data.base import DATA, Data, Split
+from flowprior.data.arrays import stamps_digest
+from flowprior.data.base import DATA, Split
 from flowprior.data.picture_files import SUFFIXES, event_size, read_each, read_event
 from flowprior.data.splits import split_indices
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.storage.user_paths import existing_folder
+from flowprior.streams.data import Data, DerivedData
 
 TEST_FOLDERS = ("test", "val", "validation")
 """The names that the folder of a test split may have."""
@@ -55,8 +56,7 @@ def folder(
         chosen = split_indices(len(files), split, test_fraction=test_fraction, seed=seed, labels=labels)
         files = [files[index] for index in chosen.tolist()]
         labels = None if labels is None else labels[chosen]
-    sides = None if size is None else (size, size)
-    return FolderData(files, labels, name=str(root), class_names=class_names, size=sides, channels=channels)
+    return FolderData(files, labels, name=str(root), class_names=class_names, size=size, channels=channels)
 
 
 class FolderData(Data):
@@ -66,8 +66,8 @@ class FolderData(Data):
         files: the file of each image.
         labels: int64 ``[N]``, or None for an unconditional data set.
         class_names: the name of each label.
-        size: the height and width of every image; larger or smaller ones are scaled on their shorter side and
-            cropped at the centre. None takes the size of the first image and expects it of all.
+        size: the side of every image; larger or smaller ones are scaled on their shorter side and cropped at
+            the centre. None takes the size of the first image and expects it of all.
         channels: 1 (grey) or 3 (red, green, blue); transparent pixels become white.
 
     Raises:
@@ -83,7 +83,7 @@ class FolderData(Data):
         *,
         name: str = "folder",
         class_names: list[str] | None = None,
-        size: tuple[int, int] | None = None,
+        size: int | None = None,
         channels: int = 3,
     ) -> None:
         self.files = files
@@ -92,7 +92,7 @@ class FolderData(Data):
         self.class_names = class_names
         self.condition = Condition("labels", len(class_names)) if class_names else Condition()
         self.scale = size is not None
-        self.size = size or event_size(files[0])
+        self.size = event_size(files[0]) if size is None else (size, size)
         self.channels = channels
         self.event_shape = torch.Size([channels, *self.size])
 
@@ -108,13 +108,8 @@ class FolderData(Data):
         return None if self.labels is None else self.labels[indices]
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256(f"{list(self.event_shape)} {self.scale}".encode())
-        for file in self.files:
-            status = file.stat()
-            digest.update(
-                f"{file.name}\0{status.st_size} {status.st_mtime_ns}\0".encode("utf-8", "surrogateescape")
-            )
-        return digest.hexdigest()
+        """Return the sha256 over shape, names, sizes and modification times of the files."""
+        return stamps_digest(self.files, f"{list(self.event_shape)} {self.scale}".encode())
 
     def _decode(self, file: Path) -> Tensor:
         return read_event(file, self.size, self.channels, scale=self.scale)
@@ -160,42 +155,35 @@ def picture_pairs(
     if own is None:
         chosen = split_indices(len(names), split, test_fraction=test_fraction, seed=seed)
         names = [names[index] for index in chosen.tolist()]
-    sides = [None if side is None else (side, side) for side in (size, input_size)]
     made = [
         FolderData([files[name] for name in names], name=str(root), size=side, channels=channels)
-        for files, side in zip((targets, inputs), sides, strict=True)
+        for files, side in ((targets, size), (inputs, input_size))
     ]
-    return PicturePairs(made[0], made[1], str(root))
+    return PicturePairs(*made)
 
 
-class PicturePairs(Data):
+class PicturePairs(DerivedData):
     """The images of files as data samples, with the images of other files as their conditions.
 
     Args:
         targets: the data samples.
         inputs: their conditions, in the same order.
-        name: the name for messages and tables.
     """
 
-    is_image = True
-
-    def __init__(self, targets: FolderData, inputs: FolderData, name: str) -> None:
-        self.targets, self.inputs, self.name = targets, inputs, name
-        self.event_shape = targets.event_shape
+    def __init__(self, targets: FolderData, inputs: FolderData) -> None:
+        super().__init__(targets)
+        self.inputs = inputs
         self.condition = Condition.of_shape(inputs.event_shape)
-
-    def __len__(self) -> int:
-        return len(self.targets)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return targets ``[B, C, H, W]`` and inputs ``[B, C, h, w]``, both in [-1, 1]."""
-        return self.targets.batch(indices)[0], self.inputs.batch(indices)[0]
+        return self.data.batch(indices)[0], self.conditions(indices)
 
     def conditions(self, indices: Tensor) -> Tensor:
         return self.inputs.batch(indices)[0]
 
     def fingerprint(self) -> str:
-        return f"{self.targets.fingerprint()} {self.inputs.fingerprint()}"
+        return f"{self.data.fingerprint()} {self.inputs.fingerprint()}"
 
 
 def pictures_of(paths: Iterable[Path]) -> list[Path]:

@@ -137,17 +137,6 @@ def read_opacity(file: PictureFile, size: tuple[int, int]) -> Tensor:
         return _tensor(_fit(_upright(opened).convert("RGBA").getchannel("A"), size), 1) / 255
 
 
-def check_headers(files: Sequence[Path], name: str) -> None:
-    """Read the header of every file, so that a file that is no image is refused before training.
-
-    A file with an intact header and damaged pixels is refused when it is decoded.
-
-    Raises:
-        InputError: files that are no images, or too large; the message counts them and names the first.
-    """
-    read_each(files, picture_size, name)
-
-
 def read_each(files: Sequence[Path], read: Callable[[Path], T], name: str) -> list[T]:
     """Apply ``read`` to each file and return the results in order.
 

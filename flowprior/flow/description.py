@@ -25,17 +25,16 @@ from flowprior.priors.saved import KEPT, check_types, draw_some
 from flowprior.registry import Registry
 from flowprior.registry.plugins import package_version
 from flowprior.registry.registry import spec_of
-from flowprior.storage.digests import Binding, signed, unsigned
+from flowprior.storage.digests import FILES, Binding, unsigned
 from flowprior.storage.reading import read_json
 from flowprior.storage.tensor_files import SizedBy, part_of, sizes_of
-from flowprior.storage.writing import one_line, write_json
+from flowprior.storage.writing import one_line
 
 FORMAT, IN_LATENTS = 3, 4
 """The formats of a flow, and of one in the latents of an encoder."""
 LAST_READER = "aedbeeba"
 """The last commit of flowprior that reads flows of formats 1 and 2, whose files nothing bound."""
 DESCRIPTION = "flow.json"
-FILES = "files"
 COMPILED = "_orig_mod."
 """The prefix that ``torch.compile`` puts before the names of a module's tensors."""
 TRIED_LABELS = 64
@@ -74,16 +73,6 @@ def describe(flow: FlowParts) -> dict[str, Any]:
         return json.loads(json.dumps(description))
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"flow.save: metadata must be plain JSON values: {error}") from error
-
-
-def write_description(folder: FilePath, values: Mapping[str, Any], files: Mapping[str, Binding]) -> None:
-    """Write ``flow.json`` with the files that belong to it: from now on, the folder holds this flow.
-
-    Raises:
-        CheckpointError: it cannot be written.
-    """
-    bound = {role: binding.as_dict() for role, binding in files.items()}
-    write_json(folder / DESCRIPTION, signed({**values, FILES: bound}))
 
 
 def read_description(directory: FilePath) -> dict[str, Any]:

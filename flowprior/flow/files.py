@@ -24,7 +24,6 @@ from flowprior.couplings import Coupling
 from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.flow.description import (
     DESCRIPTION,
-    FILES,
     assign_tensors,
     bindings_of,
     check_prior,
@@ -33,7 +32,6 @@ from flowprior.flow.description import (
     read_description,
     refuse_non_finite,
     tensors_of,
-    write_description,
 )
 from flowprior.flow.latents import rebuild_encoder
 from flowprior.flow.parts import FlowParts
@@ -43,12 +41,11 @@ from flowprior.priors import Prior
 from flowprior.priors.old_formats import current_spec
 from flowprior.priors.saved import kinds_of
 from flowprior.registry.plugins import points_of
-from flowprior.storage.digests import DIGEST, PATIENCE, bind, save_by_digest
+from flowprior.storage.digests import DIGEST, FILES, bind, save_bound, save_by_digest, signed
 from flowprior.storage.lock import NAME as LOCK
-from flowprior.storage.lock import FolderLock
 from flowprior.storage.reading import read_json, unreadable
 from flowprior.storage.tensor_files import SizedBy, parse_tensors, part_of, sizes_of
-from flowprior.storage.writing import is_leftover, remove_files, sync, writing
+from flowprior.storage.writing import is_leftover, sync, write_json, writing
 
 _BOUND = re.compile(r"weights-[0-9a-f]{16}\.safetensors")
 F = TypeVar("F", bound=FlowParts)
@@ -121,17 +118,16 @@ def copy_flow(source: FilePath, target: FilePath) -> None:
 
 def _replace(directory: FilePath, description: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
     """Put a flow into the place of the one in ``directory``, or of none."""
-    with FolderLock(directory, PATIENCE, quiet=True) as lock:
-        check_target(directory)
-        superseded = _files_of(directory)
-        try:
-            write_flow(directory, description, tensors)
-            kept = _files_of(directory)
-            remove_files(directory / name for name in superseded if name not in kept)
-            tell_cards("write_card", directory, read_description(directory))
-        finally:
-            if lock.held:
-                sweep_flow(directory)
+    save_bound(
+        directory,
+        DESCRIPTION,
+        "weights",
+        description,
+        tensors,
+        role="weights",
+        metadata={"flowprior": description["flowprior"]},
+        then=lambda: tell_cards("write_card", directory, read_description(directory)),
+    )
 
 
 def write_flow(
@@ -151,13 +147,14 @@ def write_flow(
     Raises:
         CheckpointError: a file cannot be written.
     """
-    files = {"weights": save_by_digest(folder, "weights", tensors, {"flowprior": description["flowprior"]})}
+    bound = {"weights": save_by_digest(folder, "weights", tensors, {"flowprior": description["flowprior"]})}
     for role, (name, write) in (extra or {}).items():
         write(folder / name)
-        files[role] = bind(folder / name)
+        bound[role] = bind(folder / name)
     with writing(folder):
         sync(folder)
-    write_description(folder, description, files)
+    files = {role: binding.as_dict() for role, binding in bound.items()}
+    write_json(folder / DESCRIPTION, signed({**description, FILES: files}))
 
 
 def check_target(directory: FilePath) -> None:
@@ -178,31 +175,6 @@ def check_target(directory: FilePath) -> None:
             f"cannot save a flow to {directory}, which holds {others[0]!r} and is no saved flow; choose a "
             f"new or empty directory, such as {directory / 'flow'}"
         )
-
-
-def sweep_flow(directory: FilePath) -> None:
-    """Remove what a killed save left in ``directory``; only for the holder of its lock.
-
-    Files that no ``flow.json`` binds, and only where it can be read or is not there.
-    """
-    try:
-        kept = _files_of(directory)
-    except CheckpointError:
-        return
-    paths = directory.iterdir() if directory.is_dir() else ()
-    remove_files(path for path in paths if is_flow_file(path) and path.name not in (LOCK, *kept))
-
-
-def _files_of(directory: FilePath) -> list[str]:
-    """Names of the files of the flow that ``directory`` holds; none where it holds none or a damaged one."""
-    if not (directory / DESCRIPTION).is_file():
-        return []
-    try:
-        description = read_description(directory)
-    except CheckpointError:
-        # What a damaged description bound, nobody can tell: all that bears such a name is left alone.
-        return [path.name for path in directory.iterdir() if _BOUND.fullmatch(path.name)]
-    return [binding.name for binding in bindings_of(description).values()]
 
 
 def is_flow_file(path: FilePath) -> bool:
@@ -293,15 +265,12 @@ def step_folders(folder: FilePath) -> list[tuple[int, FilePath]]:
 
 def _note(run: FilePath, used: str) -> str | None:
     """Return the note about a run that is not finished; None if it is, or if its state is unknown."""
-    try:
-        info = read_json(run / INFO)
-    except CheckpointError:
-        return None
-    status, step = info.get("status"), info.get("step")
+    status = None
+    with suppress(CheckpointError):
+        status = read_json(run / INFO).get("status")
     if status not in STATUSES or status == "finished":
         return None
-    at = f" at step {step}" if type(step) is int and status != "running" else ""
-    said = "still training, or was killed" if status == "running" else f"unfinished ({status}{at})"
+    said = "still training, or was killed" if status == "running" else f"unfinished ({status})"
     return f"the run {run} is {said}: {used} is used"
 
 
@@ -317,7 +286,7 @@ def load_flow(cls: type[F], path: FilePath, model: nn.Module | None) -> F:
     refuse_non_finite(tensors, str(location.folder))
     try:
         flow = _rebuild(cls, description, model, tensors)
-    except FlowpriorError as error:
+    except (FlowpriorError, ImportError) as error:
         raise CheckpointError(f"{location.folder}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         raise unreadable(location.folder / DESCRIPTION, error) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ PATIENCE = 60.0
 """The seconds that a save waits for another save into the same folder."""
 FILE = "file"
 """The key of a description under which the file of its tensors stands."""
+FILES = "files"
+"""The key of a description under which several files stand by their roles."""
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
@@ -195,25 +197,37 @@ def save_by_digest(folder: Path, stem: str, tensors: dict[str, Tensor], metadata
 
 
 def save_bound(
-    folder: Path, description: str, stem: str, values: Mapping[str, Any], tensors: dict[str, Tensor]
+    folder: Path,
+    description: str,
+    stem: str,
+    values: Mapping[str, Any],
+    tensors: dict[str, Tensor],
+    *,
+    role: str = "",
+    metadata: Mapping[str, str] | None = None,
+    then: Callable[[], object] = lambda: None,
 ) -> None:
     """Save ``tensors`` and the ``values`` that describe them to ``folder``, in place of an earlier save.
 
     Args:
-        folder: a new or empty folder, or one of an earlier save.
+        folder: a new or empty folder, or one of an earlier save, where files of others stay.
         description: the name of the file of ``values``, such as ``prior.json``.
         stem: the beginning of the name of the tensors' file.
         values: plain JSON values.
         tensors: the tensors by name.
+        role: the key of the tensors' file among the :data:`FILES` of the description; empty for the only one.
+        metadata: texts in the tensors' file.
+        then: called after the save, before another process may save there.
 
     Raises:
-        CheckpointError: the folder holds other files, or cannot be written.
+        CheckpointError: the folder holds other files, or cannot be written; it is as it was then.
         OptionError: another process is saving there.
     """
     named = re.compile(rf"{re.escape(stem)}-[0-9a-f]{{16}}\.safetensors")
     if folder.exists() and not folder.is_dir():
         raise CheckpointError(f"cannot save to {folder}, which is a file; choose a directory")
-    with FolderLock(folder, PATIENCE, quiet=True, own=(description, f"{stem}*.safetensors")):
+    own = (description, f"{stem}*.safetensors", "*.md")
+    with FolderLock(folder, PATIENCE, quiet=True, own=own):
         present = [path for path in folder.iterdir() if path.name != LOCK and not is_leftover(path)]
         old = [path for path in present if named.fullmatch(path.name)]
         if len(present) > len(old) and not (folder / description).is_file():
@@ -221,9 +235,17 @@ def save_bound(
                 f"cannot save to {folder}, which holds other files and no {description}; choose a new or "
                 "empty directory"
             )
-        binding = save_by_digest(folder, stem, tensors, {})
-        write_json(folder / description, signed({**values, FILE: binding.as_dict()}))
-        remove_files(path for path in old if path.name != binding.name)
+        binding = save_by_digest(folder, stem, tensors, dict(metadata or {}))
+        entry = binding.as_dict()
+        bound = {FILES: {role: entry}} if role else {FILE: entry}
+        superseded = [path for path in old if path.name != binding.name]
+        try:
+            write_json(folder / description, signed({**values, **bound}))
+        except CheckpointError:
+            remove_files([folder / binding.name] if len(superseded) == len(old) else [])
+            raise
+        remove_files(superseded)
+        then()
 
 
 def read_bound(folder: Path, description: str) -> tuple[dict[str, Any], dict[str, Tensor]]:

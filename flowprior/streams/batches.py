@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from itertools import repeat
 from typing import Any, cast
 
 import numpy as np
@@ -91,7 +92,7 @@ class CheckedBatches:
         self._known_finite = False
 
     def peek(self) -> Batch:
-        """The first batch that has rows, checked, in the event's own shape."""
+        """Return the first batch that has rows, checked, in the event's own shape."""
         if self._first is None:
             first = next((batch for batch in self._raw() if batch[0].numel()), None)
             if first is None:
@@ -139,14 +140,12 @@ class CheckedBatches:
             )
 
     def labelled(self) -> Iterator[Batch]:
-        """The same batches, with labels from 0 on, few enough for a table of them.
+        """Yield the same batches, with few enough labels for a table of them.
 
         Raises:
-            InputError: a negative label, or one so high that its table would not fit in memory.
+            InputError: a label so high that its table would not fit in memory.
         """
         for x, c in self:
-            if c is not None and len(c) and int(c.min()) < 0:
-                raise InputError(f"{self.owner}.fit: cond has label {int(c.min())}, expected labels >= 0")
             if c is not None and int(c.max()) * x.shape[1] * 8 > TABLE_BYTES_LIMIT:
                 raise self._too_high(int(c.max()))
             yield x, c
@@ -158,45 +157,34 @@ class CheckedBatches:
         )
 
     def _raw(self) -> Iterator[Batch]:
+        where = f"{self.owner}.fit"
         batches = self._data if self._pair is None else self._cut(*self._pair)
         for batch in batches:
             x, c = self._read(batch)
-            c = self._part(x, c)
-            yield (
-                plain_tensor(x, "x1", f"{self.owner}.fit"),
-                None if c is None else plain_rows(c, f"{self.owner}.fit"),
+            c = as_value(c)
+            if isinstance(c, Parts | TokenStates):
+                self._check_rows(x, c)
+            if self._read_part is not None and c is not None:
+                c = self._read_part(c)
+            yield plain_tensor(x, "x1", where), None if c is None else plain_rows(c, where)
+
+    def _check_rows(self, x: Tensor, c: Any) -> None:
+        rows = c.shape[:1] if is_array(c) else (len(c),)
+        if tuple(rows) != tuple(x.shape[:1]):
+            raise InputError(
+                f"{self.owner}.fit: expected one condition for each row of x1 {list(x.shape)}, got "
+                f"{_shape(c) if is_array(c) else len(c)}"
             )
 
-    def _part(self, x: Tensor, c: Any) -> Any:
-        """Return the part of the conditions of x that is read; None where none is."""
-        if self._read_part is None or c is None:
-            return c
-        c = as_value(c)
-        if isinstance(c, Parts | TokenStates):
-            self._check_rows(x, c)
-        return self._read_part(c)
-
-    def _check_rows(self, x: Tensor, c: Parts | TokenStates) -> None:
-        if len(c) != len(x):
-            where = f"{self.owner}.fit"
-            raise InputError(f"{where}: expected one condition for each of {len(x)} rows, got {len(c)}")
-
     def _cut(self, x: Tensor, c: Any) -> Iterator[Batch]:
-        """A pair of whole tensors as batches of ``chunk`` rows."""
-        x = plain_tensor(x, "x1", f"{self.owner}.fit")
-        c = as_value(c)
+        """Cut a pair of whole tensors into batches of ``chunk`` rows."""
+        x, c = plain_tensor(x, "x1", f"{self.owner}.fit"), as_value(c)
         if is_array(c):
             c = plain_rows(c, f"{self.owner}.fit")
-            if x.shape[:1] != c.shape[:1]:
-                raise InputError(
-                    f"{self.owner}.fit: expected one condition for each row, got x1 of shape {list(x.shape)} "
-                    f"and a condition of shape {list(c.shape)}"
-                )
-        elif c is not None:
+        if c is not None:
             self._check_rows(x, c)
         chunks = x.split(self.chunk) if x.dim() else [x]
-        conditions = [None] * len(chunks) if c is None else c.split(self.chunk)
-        yield from zip(chunks, conditions, strict=True)
+        yield from zip(chunks, repeat(None, len(chunks)) if c is None else c.split(self.chunk), strict=True)
 
     def _read(self, batch: Any) -> Batch:
         """Return x1 and c of a batch: (x1, c), [x1] or x1."""
@@ -231,14 +219,17 @@ class CheckedBatches:
                 f"{where}: expected finite data, got NaN or infinity in {bad} of {len(x)} rows of a batch; "
                 "clean or drop those rows"
             )
-        if (c is None) != (first_c is None) or (c is not None and c.shape[:1] != x.shape[:1]):
+        if (c is None) != (first_c is None):
             raise InputError(f"{where}: expected one condition for each of {len(x)} rows, got {_shape(c)}")
-        if c is not None and c.dtype == torch.long and len(c):
+        if c is None or first_c is None:
+            return
+        self._check_rows(x, c)
+        if c.dtype == torch.long and len(c):
+            if int(c.min()) < 0:
+                raise InputError(f"{where}: cond has label {int(c.min())}, expected labels >= 0")
             self._labels = max(self._labels, int(c.max()) + 1)
             if self._labels > MOST_LABELS:
                 raise self._too_high(self._labels - 1)
-        if c is None or first_c is None:
-            return
         if (c.is_floating_point(), c.dim()) != (first_c.is_floating_point(), first_c.dim()):
             raise InputError(
                 f"{where}: the condition changes between batches, from {_shape(first_c)} to {_shape(c)}"
@@ -248,7 +239,7 @@ class CheckedBatches:
 
 
 def _is_pair(data: Any) -> bool:
-    """A tuple (x, c); a list only where its second part cannot be another batch of events."""
+    """Return True for a tuple (x, c), or a list whose second part cannot be another batch of events."""
     if not isinstance(data, tuple | list) or len(data) != 2 or not is_array(data[0]):
         return False
     second = data[1]

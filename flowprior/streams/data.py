@@ -137,14 +137,14 @@ class Data(abc.ABC):
 
     @abc.abstractmethod
     def batch(self, indices: Tensor) -> tuple[Tensor, Conditions | None]:
-        """(x1 float32 ``[B, *event]``, condition or None) of ``indices`` int64 ``[B]``, in their order."""
+        """Return x1 float32 ``[B, *event]`` and the conditions, or None, of ``indices`` int64 ``[B]``."""
 
     def conditions(self, indices: Tensor) -> Conditions | None:
-        """The conditions alone; data sets that read files give them without reading the events."""
+        """Return the conditions alone; data sets that read files give them without reading the events."""
         return self.batch(indices)[1]
 
     def caption_embeddings(self, indices: Tensor) -> Tensor | None:
-        """Embeddings ``[B, E]`` of the captions of ``indices``, whatever the condition is; None without any.
+        """Return the embeddings ``[B, E]`` of the captions of ``indices``; None without captions.
 
         Data sets that do not say otherwise have them in their condition: in the part ``caption`` where there
         is one, else in all of it (:func:`flowprior.conditions.rows.embeddings_in`).
@@ -155,7 +155,7 @@ class Data(abc.ABC):
         return embeddings_in(cond)
 
     def scorer_split(self) -> Data | None:
-        """Events and captions that are in neither split, for learning an image-text score; None without any.
+        """Return events and captions of neither split, for learning an image-text score; None without any.
 
         Where there are none, such a score is learned from a part of the training split.
         """
@@ -175,7 +175,7 @@ class Data(abc.ABC):
     def training_condition(
         self, indices: Tensor, cond: Conditions | None, chance: Tensor
     ) -> Conditions | None:
-        """The conditions that a training step gets; ``cond``, but where events have several.
+        """Return the conditions that a training step gets: ``cond``, unless events have several.
 
         Args:
             indices: int64 ``[B]``.
@@ -185,7 +185,7 @@ class Data(abc.ABC):
         return cond
 
     def batches(self, size: int = 4096, device: torch.device | None = None) -> DataBatches:
-        """The whole data set in order, in batches; can be iterated again and again."""
+        """Return the whole data set in order, in batches, which can be iterated again and again."""
         return DataBatches(self, size, device)
 
 

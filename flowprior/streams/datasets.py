@@ -6,25 +6,25 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, TensorDataset, default_collate
 
 from flowprior.conditions import Condition
+from flowprior.conditions.condition import MOST_LABELS
 from flowprior.errors import InputError
+from flowprior.storage.writing import one_line
 from flowprior.streams.data import Data
 from flowprior.streams.user_tensors import (
     PICTURE_CHANNELS,
+    channels_first,
     check_condition,
     check_finite,
-    check_labels,
     check_picture_range,
-    is_array,
-    is_channels_last,
     plain_tensor,
     tensor_data,
 )
 
 ENOUGH_ITEMS = 16
-"""Events of a batch that may be told by their range: fewer may all be bright by chance."""
+"""The number of items of a batch from which on its range is checked: fewer may all be bright by chance."""
 
 
 def data_of_dataset(dataset: Dataset) -> Data:
@@ -45,10 +45,9 @@ def data_of_dataset(dataset: Dataset) -> Data:
 class DatasetData(Data):
     """A map-style ``torch.utils.data.Dataset`` of x, (x,) or (x, cond); items are read when asked for.
 
-    x is a floating-point tensor ``[*event]``; pictures ``[height, width, channels]`` come out with channels
-    first. cond is a label (int or integer tensor) or an embedding ``[E]``. The number of classes is the
-    length of ``dataset.classes`` or the largest of ``dataset.targets``; without either, every item is read
-    once to find it.
+    Items are joined as a DataLoader does. x is ``[*event]``, or an image as bytes or in [-1, 1] with channels
+    first or last; cond is a label or an embedding. The number of classes is the length of ``dataset.classes``
+    or the largest of ``dataset.targets``; without either, every item is read once to find it.
 
     Raises:
         InputError: an empty data set, items of another kind or shape, non-finite numbers, labels of 100,000
@@ -60,98 +59,69 @@ class DatasetData(Data):
         self.name = name or type(dataset).__name__
         if not len(dataset):
             raise InputError(f"{self.name}: expected a data set with items, got an empty one")
-        x, cond = self._item(0)
-        if not x.dim() or not x.numel():
-            raise InputError(f"{self.name}: expected events [*event] of numbers, got {list(x.shape)}")
-        self.event_shape = x.shape
+        x, cond = self._read([0])
+        if x.dim() < 2 or not x.numel():
+            raise InputError(f"{self.name}: expected events [*event] of numbers, got {list(x.shape[1:])}")
+        self.event_shape = x.shape[1:]
         names = getattr(dataset, "classes", None)
         self.class_names = None if names is None or cond is None else [str(name) for name in names]
-        self.condition = self._find_condition(cond)
-        self._is_shaped = x.dim() == 3 and x.shape[0] in PICTURE_CHANNELS
+        self.condition = Condition() if cond is None else self._find_condition(cond)
+        self._is_shaped = x.dim() == 4 and x.shape[1] in PICTURE_CHANNELS
         self.is_image = self._is_shaped and float(x.abs().max()) <= 1
         if self._is_shaped and bool((x == x.round()).all()):
-            check_picture_range(x[None], self.name)
+            check_picture_range(x, self.name)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
-        if not len(indices):
-            shape = () if self.condition.kind == "labels" else self.condition.event_shape
-            none = torch.empty(0, *shape, dtype=None if shape else torch.long)
-            return torch.empty(0, *self.event_shape), None if self.condition.kind == "none" else none
-        items = [self._item(index) for index in indices.tolist()]
-        for event, _ in items:
-            if event.shape != self.event_shape:
-                raise InputError(
-                    f"{self.name}: expected events of shape {list(self.event_shape)} as the first, got "
-                    f"{list(event.shape)}; crop or scale them to one size"
-                )
-        x = torch.stack([event for event, _ in items])
+        x, cond = (
+            None if part is None else part[: len(indices)] for part in self._read(indices.tolist() or [0])
+        )
+        assert x is not None
+        if x.shape[1:] != self.event_shape:
+            raise InputError(
+                f"{self.name}: expected events {list(self.event_shape)} as the first, got {list(x.shape[1:])}"
+            )
         check_finite(x, "x", self.name)
         if self._is_shaped and len(x) >= ENOUGH_ITEMS:
             check_picture_range(x, self.name)
         if self.condition.kind == "none":
             return x, None
-        cond = check_condition(self._stacked([cond for _, cond in items]), len(x), self.name)
+        cond = None if cond is None else check_condition(cond, len(x), self.name)
         return x, self.condition.check(cond, self.name)
 
-    def _stacked(self, conditions: list[Tensor | None]) -> Tensor:
-        """One row for each item: a label, or numbers in their own shape."""
-        found = [
-            torch.atleast_1d(cond) if cond.is_floating_point() else cond
-            for cond in conditions
-            if cond is not None
-        ]
-        shapes = {tuple(cond.shape) for cond in found}
-        if len(found) != len(conditions) or len(shapes) != 1:
-            kinds = sorted({f"{cond.dtype} {list(cond.shape)}" for cond in conditions if cond is not None})
-            raise InputError(
-                f"{self.name}: expected a condition of one kind with every item, got {' and '.join(kinds)}"
-                f"{' and none' if len(found) != len(conditions) else ''}; make them all alike"
-            )
-        return torch.stack(found)
-
-    def _item(self, index: int) -> tuple[Tensor, Tensor | None]:
+    def _read(self, indices: list[int]) -> tuple[Tensor, Tensor | None]:
+        """Return the data samples float32 ``[B, *event]`` and conditions ``[B, …]`` of one item or more."""
+        items = []
+        for index in indices:
+            try:
+                item = self.dataset[index]
+            except StopIteration as error:  # any loop on the way would take it for its own end
+                raise InputError(
+                    f"{self.name}: expected {len(self)} items, got StopIteration at index {index}; raise "
+                    "another error in __getitem__, or give the data set its true length"
+                ) from error
+            parts = item[:2] if isinstance(item, (tuple, list)) else [item]
+            items.append([part for part in parts if part is not None])
         try:
-            item = self.dataset[index]
-        except StopIteration as error:  # any loop on the way would take it for its own end
+            joined = default_collate(items)
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise InputError(
-                f"{self.name}: expected {len(self)} items, got StopIteration at index {index}; raise another "
-                "error in __getitem__, or give the data set its true length"
+                f"{self.name}: expected items of tensors, arrays or numbers that are all alike, got others "
+                f"({one_line(error)}); add a transform such as torchvision's ToTensor, or a target_transform"
             ) from error
-        x, cond = (*item, None)[:2] if isinstance(item, (tuple, list)) else (item, None)
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            got = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise InputError(
-                f"{self.name}: expected floating-point tensors as events, got {got} at index {index}; "
-                "add a transform such as torchvision's ToTensor"
-            )
-        x = plain_tensor(x, f"event {index}", self.name).float()
-        if x.dim() == 3 and is_channels_last(x.shape):
-            x = x.permute(2, 0, 1)
-        return x, None if cond is None else self._condition_of(cond, index)
+        x, *cond = (plain_tensor(part, "items", self.name) for part in joined)
+        return channels_first(x, self.name), cond[0] if cond else None
 
-    def _condition_of(self, cond: Any, index: int) -> Tensor:
-        if isinstance(cond, (bool, int, float)):
-            cond = torch.tensor(cond) if abs(cond) < 1 << 62 else cond
-        if not is_array(cond):
-            raise InputError(
-                f"{self.name}: expected a label or a tensor as condition, got {type(cond).__name__} at index "
-                f"{index}; add a target_transform"
-            )
-        return plain_tensor(cond, f"condition {index}", self.name)
-
-    def _find_condition(self, first: Tensor | None) -> Condition:
-        if first is None:
-            return Condition()
-        if first.is_floating_point():
-            return Condition.of_shape(first.shape or (1,))
+    def _find_condition(self, first: Tensor) -> Condition:
+        found = Condition.of(check_condition(first, 1, self.name))
+        if found.kind != "labels":
+            return found
         if self.class_names:
             return Condition("labels", len(self.class_names))
         targets = getattr(self.dataset, "targets", None)
         if targets is None:
-            targets = self._stacked([cond for _, cond in map(self._item, range(len(self)))])
-        labels = torch.as_tensor(targets).reshape(-1)
-        check_labels(labels, self.name)
-        return Condition("labels", int(labels.max()) + 1)
+            targets = self._read(list(range(len(self))))[1]
+        labels = check_condition(torch.as_tensor(targets), len(self), self.name)
+        return Condition.of(Condition("labels", MOST_LABELS).check(labels, self.name))

@@ -43,7 +43,7 @@ def plain_tensor(value: Any, what: str, owner: str) -> Tensor:
             objects; a masked array; or a tensor expanded far beyond the memory that it holds.
     """
     if isinstance(value, np.ndarray):
-        return _tensor_of_array(value, what, owner)
+        value = _tensor_of_array(value, what, owner)
     if not isinstance(value, Tensor):
         raise InputError(f"{owner}: expected a tensor or an array as {what}, got {type(value).__name__}")
     _check_dense(value, what, owner)
@@ -53,40 +53,6 @@ def plain_tensor(value: Any, what: str, owner: str) -> Tensor:
     if plain.dtype in _WIDER_UNSIGNED:
         return plain.long()
     return plain.float() if plain.is_floating_point() and plain.element_size() == 1 else plain
-
-
-def plain_condition(cond: Any, count: int, owner: str) -> Any:
-    """Return labels as int64 ``[count]``, floating-point numbers ``[count, …]``; token states, and parts.
-
-    Args:
-        cond: labels ``[N]`` or ``[N, 1]`` of any integer type; embeddings ``[N, E]``, or one number each
-            ``[N]``; pictures, series and the like ``[N, …]``; as a tensor or a NumPy array;
-            :class:`TokenStates`; or a mapping of named parts of these.
-        count: rows that it belongs to.
-        owner: who asks, for messages.
-
-    Raises:
-        InputError: another shape or length, labels outside 0 … 99,999, labels in floating point, numbers
-            that are not finite, or a row without an attended token.
-    """
-    if isinstance(cond, Mapping | Parts):
-        named = {name: plain_condition(part, count, f"{owner}, '{name}'") for name, part in cond.items()}
-        return Parts(named)
-    if isinstance(cond, TokenStates):
-        return _plain_tokens(cond, count, owner)
-    cond = plain_rows(cond, owner)
-    is_label = not cond.is_floating_point()
-    fits = cond.dim() == 1 if is_label else cond.dim() > 1 and 0 not in cond.shape[1:]
-    if not fits or len(cond) != count:
-        raise InputError(
-            f"{owner}: expected labels [{count}], embeddings [{count}, E] or a floating-point tensor "
-            f"[{count}, …], got {cond.dtype} {list(cond.shape)}"
-        )
-    if is_label:
-        check_labels(cond, owner)
-    else:
-        check_finite(cond, "condition", owner)
-    return cond
 
 
 def plain_rows(cond: Any, owner: str) -> Tensor:
@@ -116,7 +82,7 @@ def tensor_data(
     classes: int | None = None,
     class_names: list[str] | None = None,
 ) -> TensorData:
-    """A :class:`TensorData` of checked tensors.
+    """Return a :class:`TensorData` of checked tensors.
 
     Args:
         x: events ``[N, *event]``, a tensor or a NumPy array. Bytes (uint8) of two or three dimensions,
@@ -150,58 +116,84 @@ def tensor_data(
     return TensorData(x, cond, name=name, classes=classes, class_names=class_names, is_image=is_image)
 
 
-def check_condition(cond: Any, count: int, name: str) -> Any:
-    """Return labels as int64 ``[N]``, embeddings as float32 ``[N, E]``; token states keep half precision.
+def check_condition(cond: Any, count: int, owner: str) -> Any:
+    """Return labels as int64 ``[count]``, numbers as float32 ``[count, …]``; token states, and parts.
+
+    Args:
+        cond: labels ``[N]`` or ``[N, 1]`` of any integer type; embeddings ``[N, E]``, or one number each
+            ``[N]``; pictures, series and the like ``[N, …]``; as a tensor or a NumPy array;
+            :class:`TokenStates`, which keep half precision; or a mapping of named parts of these.
+        count: rows that it belongs to.
+        owner: who asks, for messages.
 
     Raises:
-        InputError: see :func:`flowprior.streams.user_tensors.plain_condition`.
+        InputError: another shape or length, labels outside 0 … 99,999, labels in floating point, numbers
+            that are not finite, or a row without an attended token.
     """
-    cond = plain_condition(cond, count, name)
-    if isinstance(cond, Parts):
-        return Parts({part: _single(value, f"{name}, '{part}'") for part, value in cond.items()})
-    return _single(cond, name)
+    if isinstance(cond, Mapping | Parts):
+        named = {name: check_condition(part, count, f"{owner}, '{name}'") for name, part in cond.items()}
+        return Parts(named)
+    if isinstance(cond, TokenStates):
+        return _plain_tokens(cond, count, owner)
+    cond = plain_rows(cond, owner)
+    is_label = not cond.is_floating_point()
+    fits = cond.dim() == 1 if is_label else cond.dim() > 1 and 0 not in cond.shape[1:]
+    if not fits or len(cond) != count:
+        raise InputError(
+            f"{owner}: expected labels [{count}], embeddings [{count}, E] or a floating-point tensor "
+            f"[{count}, …], got {cond.dtype} {list(cond.shape)}"
+        )
+    if is_label:
+        check_labels(cond, owner)
+        return cond
+    cond = cond.float()  # first, so that what is too large for it is found to be infinite
+    check_finite(cond, "condition", owner)
+    return cond
 
 
 def picture_events(x: Tensor, name: str) -> tuple[Tensor, bool]:
     """Return events as float32 with channels first, and True if they are images.
 
-    Bytes ``[N, H, W]``, ``[N, C, H, W]`` or ``[N, H, W, C]`` are pictures and come out in [-1, 1].
-    Floating-point events ``[N, C, H, W]`` or ``[N, H, W, C]`` with one or three channels are pictures if they
-    lie in [-1, 1].
+    Images are bytes, and floating-point events ``[N, C, H, W]`` or ``[N, H, W, C]`` that have one or three
+    channels and lie in [-1, 1].
 
     Args:
         x: dense events ``[N, *event]`` of real numbers, finite.
         name: for messages.
 
     Raises:
-        InputError: bytes or square events whose channels come last and are neither one nor three; or events
-            of a picture's shape in 0 … 255, which are neither bytes nor scaled.
+        InputError: as of :func:`channels_first`; or events of a picture's shape in 0 … 255, which are neither
+            bytes nor scaled.
+    """
+    x = channels_first(x, name)
+    is_shaped = x.dim() == 4 and x.shape[1] in PICTURE_CHANNELS and x.numel() > 0
+    if is_shaped:
+        check_picture_range(x, name)
+    return x, is_shaped and float(x.abs().max()) <= 1
+
+
+def channels_first(x: Tensor, name: str) -> Tensor:
+    """Return events as float32, images with channels first.
+
+    Bytes ``[N, H, W]``, ``[N, C, H, W]`` or ``[N, H, W, C]`` are images and come out in [-1, 1].
+
+    Raises:
+        InputError: bytes or square events whose channels come last and are neither one nor three.
     """
     if x.dtype == torch.uint8 and x.dim() == 3 and min(x.shape[1:]) >= _SMALLEST_SIDE:
         x = x[:, None]
     if x.dim() != 4:
-        return x.float(), False
+        return x.float()
     _check_channels(x, name)
-    if is_channels_last(x.shape[1:]):
+    first, _, last = x.shape[1:]
+    if last in PICTURE_CHANNELS and first not in PICTURE_CHANNELS:
         x = x.permute(0, 3, 1, 2).contiguous()
-    is_shaped = x.shape[1] in PICTURE_CHANNELS
-    if x.dtype == torch.uint8:
-        return x.float() / 127.5 - 1, is_shaped
-    x = x.float()
-    if is_shaped:
-        check_picture_range(x, name)
-    return x, is_shaped and x.numel() > 0 and float(x.abs().max()) <= 1
+    return x.float() / 127.5 - 1 if x.dtype == torch.uint8 else x.float()
 
 
 def is_array(value: Any) -> bool:
     """Return whether ``value`` is a tensor or an array, which :func:`plain_tensor` may take."""
     return isinstance(value, (Tensor, np.ndarray))
-
-
-def is_channels_last(event: torch.Size) -> bool:
-    """Return whether an event ``[H, W, C]`` is a picture whose one or three channels come last."""
-    first, _, last = event
-    return last in PICTURE_CHANNELS and first not in PICTURE_CHANNELS
 
 
 def check_labels(labels: Tensor, owner: str) -> None:
@@ -263,53 +255,30 @@ def _plain_tokens(tokens: TokenStates, count: int, owner: str) -> TokenStates:
     condition = Condition("tokens", states.shape[2])
     tokens = condition.check(TokenStates(states, mask), owner)
     check_finite(tokens.states, "token states", owner)
-    return tokens
+    return tokens.to(torch.float32) if tokens.states.dtype == torch.float64 else tokens
 
 
 def _check_dense(value: Tensor, what: str, owner: str) -> None:
-    dense = value.layout == torch.strided and not value.is_nested and not value.is_meta
-    claimed = value.numel() * value.element_size()
-    kinds = {
-        "a meta": value.is_meta,
-        "a nested": value.is_nested,
-        "a sparse": value.layout != torch.strided,
-        "a quantised": value.is_quantized or "bits" in str(value.dtype),
-        "an expanded": dense and claimed > max(MOST_EXPANDED_BYTES, value.untyped_storage().nbytes()),
-    }
-    kind = next((name for name, found in kinds.items() if found), None)
-    if kind is not None:
-        raise InputError(
-            f"{owner}: expected a dense tensor as {what}, got {kind} one; convert it first, as with "
-            ".to_dense(), .dequantize() or .contiguous()"
-        )
+    dense = value.layout == torch.strided and not (value.is_nested or value.is_meta or value.is_quantized)
+    if dense and "bits" not in str(value.dtype):
+        claimed = value.numel() * value.element_size()
+        if claimed <= max(MOST_EXPANDED_BYTES, value.untyped_storage().nbytes()):
+            return
+    raise InputError(
+        f"{owner}: expected a dense tensor as {what}, got a sparse, nested, quantised, meta or expanded one "
+        f"({value.layout}, {value.dtype}, on {value.device}); convert it first, as with .to_dense(), "
+        ".dequantize() or .contiguous()"
+    )
 
 
 def _tensor_of_array(array: np.ndarray, what: str, owner: str) -> Tensor:
     if isinstance(array, np.ma.MaskedArray):
         raise InputError(f"{owner}: expected a plain array as {what}, got a masked one; fill its gaps first")
-    if array.dtype.kind == "c":
-        raise InputError(f"{owner}: expected real {what}, got {array.dtype}; pass real and imaginary parts")
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biufc":
         raise InputError(f"{owner}: expected numbers in {what}, got dtype {array.dtype}")
-    if array.dtype.kind == "u" and array.dtype != np.uint8:
-        array = array.astype(np.int64)
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        array = array.astype(np.float64)
-    array = np.asarray(array)
-    shape = array.shape  # ascontiguousarray would give a number of no dimension one of them
-    array = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(shape)
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
-
-
-def _single(cond: Tensor | TokenStates, name: str) -> Tensor | TokenStates:
-    """Return floating-point numbers as float32, of token states those of double precision."""
-    if isinstance(cond, TokenStates):
-        return cond.to(torch.float32) if cond.states.dtype == torch.float64 else cond
-    if not cond.is_floating_point():
-        return cond
-    cond = cond.float()
-    check_finite(cond, "condition", name)
-    return cond
+    is_long = array.dtype.kind == "f" and array.dtype.itemsize > 8
+    dtype = np.dtype(np.float64) if is_long else array.dtype.newbyteorder("=")
+    return torch.from_numpy(np.require(array, dtype, ["C", "W"]))
 
 
 def _check_channels(x: Tensor, name: str) -> None:

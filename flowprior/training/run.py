@@ -30,7 +30,6 @@ from flowprior.flow.files import (
     check_target,
     digest_of,
     is_flow_file,
-    sweep_flow,
     tell_cards,
 )
 from flowprior.registry.plugins import package_version
@@ -142,7 +141,6 @@ class RunDirectory:
     def _remove_leftovers(self) -> None:
         """Remove the temporary files of a killed process; only for the holder of the lock."""
         with writing(self.path):
-            sweep_flow(self.flow)
             remove_unfinished(self.checkpoints)
             remove_leftovers(self.path, *(path.name for path in (self.config, self.info, self.metrics)))
             remove_leftovers(self.samples, "*")

@@ -81,7 +81,7 @@ def test_an_unfinished_run_is_named_in_one_line(call: Call, run: Path, cut: Path
     assert answer.code == 0, answer.err
     said = [line for line in answer.err.splitlines() if "unfinished" in line]
     assert said == [
-        f"flowprior: warning: the run {cut} is unfinished (interrupted at step 12): its newest checkpoint, "
+        f"flowprior: warning: the run {cut} is unfinished (interrupted): its newest checkpoint, "
         "of step 12, is used"
     ]
     assert "unfinished" not in call("sample", run, "--nfe", "1", "--out", tmp_path / "s.npz").err

@@ -149,17 +149,6 @@ def test_folders_are_known_by_what_lies_in_them(files, expected, tmp_path):
     assert data_set_of_path(str(tmp_path / "absent")) is None
 
 
-def test_data_is_returned_as_it_is():
-    data = TensorData(X, LABELS)
-    assert as_data(data) is data
-
-
-def test_names_and_paths_are_loaded(tmp_path):
-    assert as_data("moons:n=12").name == "moons"
-    np.savez(tmp_path / "data.npz", x=np.zeros((20, 2)))
-    assert len(as_data(tmp_path / "data.npz")) == 18
-
-
 @pytest.mark.parametrize(
     "value",
     [X, X.numpy(), (X,), TensorDataset(X)],
@@ -180,10 +169,6 @@ def test_pairs_have_one(value):
     x, cond = as_data(value).batch(torch.tensor([4, 2]))
     assert torch.equal(x, X[[4, 2]])
     assert cond.tolist() == [1, 2]
-
-
-def test_gradients_of_the_user_are_left_behind():
-    assert not as_data(X.clone().requires_grad_()).x.requires_grad
 
 
 def test_other_datasets_are_read_item_by_item():

@@ -138,7 +138,7 @@ def test_truncated_pictures_are_named(tmp_path, generator):
         Image.fromarray(pixels).save(file)
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
         with pytest.raises(InputError, match=rf"whole.{ending}: cannot be decoded"):
-            FolderData([file], size=(32, 32)).batch(torch.arange(1))
+            FolderData([file], size=32).batch(torch.arange(1))
 
 
 def write(folder: Path, count: int = PAIRS) -> Path:
@@ -162,20 +162,6 @@ def test_what_belongs_together_comes_together(tmp_path):
         levels = [(picture.flatten(1)[:, 0] + 1) * 127.5 for picture in (x, cond)]
         assert torch.allclose(levels[0], 2 * levels[1], atol=1e-3)
         assert torch.equal(part.conditions(torch.arange(len(part))), cond)
-
-
-def test_sizes_and_channels_are_those_asked_for(tmp_path):
-    folder = write(tmp_path / "photos")
-    data = load_data(f"picture-pairs:path={folder},size=6,input_size=2,channels=1")
-    x, cond = data.batch(torch.tensor([0]))
-    assert (x.shape, cond.shape) == ((1, 1, 6, 6), (1, 1, 2, 2))
-
-
-def test_own_splits_are_kept(tmp_path):
-    for split, count in (("train", 5), ("test", 3)):
-        write(tmp_path / split, count)
-    assert len(load_data(f"picture-pairs:path={tmp_path}", "train")) == 5
-    assert len(load_data(f"picture-pairs:path={tmp_path}", "test")) == 3
 
 
 def test_a_picture_without_its_other_is_named(tmp_path):

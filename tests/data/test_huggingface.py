@@ -54,13 +54,6 @@ def test_own_splits_and_divided_ones(tmp_path):
         load_data(str(tmp_path / "other"))
 
 
-def test_a_shuffled_selection_is_read_in_its_own_order(tmp_path):
-    pictures(8).select([6, 1, 3]).save_to_disk(tmp_path)
-    data = load_data(str(tmp_path), test_fraction=0)
-    assert reds(data.batch(torch.arange(3))[0]) == [6, 1, 3]
-    assert data.conditions(torch.arange(3)).tolist() == [0, 1, 1]
-
-
 def test_arrays_are_events_and_texts_are_labels(tmp_path):
     latents = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
     features = datasets.Features(

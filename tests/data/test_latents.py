@@ -145,10 +145,3 @@ def test_files_that_are_not_there(tmp_path):
     path = save(tmp_path, latents_0=X, latents_1=X, labels_0=LABELS)
     with pytest.raises(DataNotFoundError, match="no labels beside"):
         load_data(path)
-
-
-def test_the_latents_that_a_run_cached_are_read(tmp_path):
-    """``encoded.json`` beside ``latents.npy`` is the manifest of :mod:`flowprior.extensions.latents`."""
-    path = save(tmp_path, latents=X)
-    (tmp_path / "encoded.json").write_text("{}")
-    assert len(load_data(path, test_fraction=0)) == 20

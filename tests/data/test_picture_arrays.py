@@ -5,24 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import Dataset
 
 from flowprior.data import load_data
 from flowprior.data.base import as_data
 from flowprior.errors import InputError
 from flowprior.streams.datasets import DatasetData
 from flowprior.streams.user_tensors import tensor_data
-
-
-class Items(Dataset):
-    def __init__(self, x: torch.Tensor) -> None:
-        self.x = x
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return self.x[index]
 
 
 def saved(x: torch.Tensor, folder, ending: str):
@@ -39,19 +27,20 @@ ROADS = {
     "array": lambda x, _: as_data(x.numpy()),
     "npz": lambda x, folder: saved(x, folder, "npz"),
     "pt": lambda x, folder: saved(x, folder, "pt"),
-    "dataset": lambda x, _: DatasetData(Items(x)),
+    "dataset": lambda x, _: DatasetData(list(x)),
 }
 every_road = pytest.mark.parametrize("road", ROADS.values(), ids=ROADS)
 
 
 @every_road
 @pytest.mark.parametrize("channels", [1, 3])
-def test_floating_point_pictures_with_channels_last_come_out_with_channels_first(road, channels, tmp_path):
-    x = torch.rand(20, 6, 8, channels) * 2 - 1
-    data = road(x, tmp_path)
-    assert data.event_shape == (channels, 6, 8)
-    assert data.is_image
-    assert torch.equal(data.batch(torch.arange(20))[0], x.permute(0, 3, 1, 2))
+def test_pictures_with_channels_last_come_out_with_channels_first(road, channels, tmp_path):
+    pixels = torch.randint(256, (20, 6, 8, channels), dtype=torch.uint8)
+    expected = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
+    for x in (pixels, pixels.float() / 127.5 - 1):
+        data = road(x, tmp_path)
+        assert (data.event_shape, data.is_image) == ((channels, 6, 8), True)
+        assert torch.equal(data.batch(torch.arange(20))[0], expected)
 
 
 @every_road
@@ -63,44 +52,35 @@ def test_floating_point_pictures_in_0_to_255_are_refused(road, last, tmp_path):
         road(x, tmp_path).batch(torch.arange(32))
 
 
-@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint16, np.float64])
+@pytest.mark.parametrize("dtype", [np.int64, np.uint16])
 def test_pictures_of_whole_numbers_that_are_no_bytes_are_refused(dtype):
     x = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1)).astype(dtype)
     with pytest.raises(InputError, match="expected pictures as bytes"):
         as_data(x)
 
 
-def test_grey_bytes_without_a_channel_are_pictures(tmp_path):
+def test_grey_bytes_without_a_channel_are_pictures():
     x = torch.randint(256, (20, 28, 28), dtype=torch.uint8)
-    for name in ("tensor", "array", "npz", "pt"):
-        data = ROADS[name](x, tmp_path)
-        assert data.event_shape == (1, 28, 28)
-        assert data.is_image
-        assert torch.equal(data.batch(torch.arange(20))[0], x[:, None].float() / 127.5 - 1)
+    data = tensor_data(x)
+    assert data.is_image
+    assert torch.equal(data.x, x[:, None].float() / 127.5 - 1)
 
 
-@pytest.mark.parametrize("shape", [(4, 8, 9, 4), (4, 8, 9, 2)])
-def test_bytes_with_transparency_are_refused(shape):
+@pytest.mark.parametrize("x", [torch.zeros(4, 8, 9, 4, dtype=torch.uint8), torch.rand(4, 8, 8, 2)])
+def test_pictures_with_transparency_are_refused(x):
     with pytest.raises(InputError, match="lay transparency on white"):
-        as_data(torch.randint(256, shape, dtype=torch.uint8))
-    with pytest.raises(InputError, match="lay transparency on white"):
-        as_data(torch.rand(4, 8, 8, shape[3]))
+        as_data(x)
 
 
-def test_events_that_are_no_pictures_stay_as_they_are():
-    for x in (
-        torch.randn(5, 16, 8, 8),
-        torch.randn(5, 4, 8, 8),
-        9 * torch.randn(5, 1, 8, 8),
-        torch.rand(5, 8, 8),
-    ):
-        data = tensor_data(x)
-        assert torch.equal(data.x, x)
-        assert not data.is_image
+@pytest.mark.parametrize("shape", [(5, 16, 8, 8), (5, 4, 8, 8), (5, 1, 8, 8), (5, 8, 8)])
+def test_events_that_are_no_pictures_stay_as_they_are(shape):
+    x = 9 * torch.randn(shape)
+    data = tensor_data(x)
+    assert torch.equal(data.x, x)
+    assert not data.is_image
 
 
 def test_a_few_bright_items_alone_do_not_tell_the_range():
     fields = torch.randn(40, 1, 4, 4) * 9
     fields[3] = fields[3].abs()
-    data = DatasetData(Items(fields))
-    assert data.batch(torch.tensor([3]))[0].shape == (1, 1, 4, 4)
+    assert DatasetData(list(fields)).batch(torch.tensor([3]))[0].shape == (1, 1, 4, 4)

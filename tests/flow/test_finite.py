@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Condition, Conditions, TokenStates
+from flowprior.conditions import Condition, TokenStates
 from flowprior.couplings import Coupling
 from flowprior.errors import InputError
 from flowprior.flow import Flow
@@ -86,10 +86,3 @@ def test_a_negative_condition_and_a_density_are_refused_alike() -> None:
         flow.sample(cond, nfe=1, guidance=2.0, negative=torch.full((1, 5), float("nan")))
     with pytest.raises(InputError, match=r"flow.log_prob: cond has NaN"):
         flow.log_prob(torch.zeros(ROWS, 3), spoilt(float("nan"), 5))
-
-
-def test_each_number_is_looked_at_once_and_not_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[Conditions | None] = []
-    monkeypatch.setattr("flowprior.flow.flow.check_finite_condition", lambda cond, owner: looked.append(cond))
-    flow_of(EMBEDDING).sample(torch.zeros(ROWS, 5), nfe=7)
-    assert len(looked) == 1

@@ -72,14 +72,6 @@ def test_they_are_refused_by_default(spec, data):
         flow.sample(torch.tensor([NEVER]), nfe=1)
 
 
-def test_labels_that_were_seen_are_sampled_without_a_word(data):
-    flow, asked = flow_of(fitted(POOLED[1], data), Condition("labels", LABELS))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        flow.sample(data[1], nfe=1)
-    assert torch.equal(asked[0], data[1])
-
-
 def test_density_and_mean_are_those_of_the_marginal(data):
     prior = fitted(POOLED[1], data)
     x, never = data[0][:50], torch.full((50,), NEVER)
@@ -183,12 +175,3 @@ def test_a_network_that_never_saw_the_null_condition_is_said_to_be_so(data):
         flow = train(data, **options, condition_dropout=dropped)
         with pytest.warns(RuntimeWarning, match=f"no example of label 2.*{ending}$"):
             flow.sample(torch.tensor([NEVER]), nfe=2)
-
-
-def test_it_is_saved_and_loaded(data, tmp_path):
-    prior = fitted(POOLED[1], data)
-    prior.save(tmp_path)
-    again = Prior.load(tmp_path)
-    assert again.unseen == "pooled"
-    never = torch.tensor([NEVER])
-    torch.testing.assert_close(again.mean(never), prior.mean(never))

@@ -39,17 +39,6 @@ def test_nothing_is_shown_unless_somebody_asks(terminal: None, capsys: pytest.Ca
     assert capsys.readouterr().err == ""
 
 
-def test_an_error_passes_through_and_ends_the_bars(
-    terminal: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(KeyError), showing(True), stage("doomed"):
-        raise KeyError
-    capsys.readouterr()
-    with stage("afterwards"):
-        pass
-    assert capsys.readouterr().err == ""
-
-
 def test_tasks_that_overlap_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(PROGRESS, raising=False)
 

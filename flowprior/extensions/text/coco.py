@@ -61,7 +61,7 @@ def coco(
         raise InputError(
             f"{annotations}: {some(absent, 'image')} no file in {folder}; unpack the images again"
         )
-    return CaptionedPictures(files, captions, encoder, name="coco", size=(size, size))
+    return CaptionedPictures(files, captions, encoder, name="coco", size=size)
 
 
 def read_coco(file: Path) -> tuple[list[str], list[tuple[str, ...]]]:

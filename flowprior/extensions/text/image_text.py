@@ -10,7 +10,7 @@ from typing import Any
 from flowprior.data.base import DATA, METADATA, Split
 from flowprior.data.captions import DEFAULT_ENCODER, CaptionedData, split_by_caption
 from flowprior.data.folder import FolderData, own_split, pictures_of
-from flowprior.data.picture_files import check_headers
+from flowprior.data.picture_files import picture_size, read_each
 from flowprior.errors import DataNotFoundError, InputError
 from flowprior.models import TextEncoder
 from flowprior.storage.reading import read_lines
@@ -70,8 +70,7 @@ def image_text(
     if own is None:
         chosen = split_by_caption(captions, split, test_fraction=test_fraction, seed=seed).tolist()
         files, captions = [files[index] for index in chosen], [captions[index] for index in chosen]
-    sides = None if size is None else (size, size)
-    return CaptionedPictures(files, captions, encoder, name=str(root), size=sides, channels=channels)
+    return CaptionedPictures(files, captions, encoder, name=str(root), size=size, channels=channels)
 
 
 class CaptionedPictures(CaptionedData, FolderData):
@@ -99,10 +98,10 @@ class CaptionedPictures(CaptionedData, FolderData):
         encoder: str | TextEncoder | None = DEFAULT_ENCODER,
         *,
         name: str = "captioned images",
-        size: tuple[int, int] | None = None,
+        size: int | None = None,
         channels: int = 3,
     ) -> None:
-        check_headers(files, name)
+        read_each(files, picture_size, name)
         super().__init__(files, name=name, size=size, channels=channels)
         self.take_captions(captions, encoder)
 
