@@ -1,18 +1,20 @@
 """The encoder of a flow that lives in latents: in ``flow.json``, among the tensors, and rebuilt of both.
 
 Small weights of our own lie with every flow. Of a folder of somebody else's, path and digest are noted: a
-flow is never joined with other weights than it was trained with.
+flow is never joined with other weights than it was trained with. Where the package of an encoder is not
+installed, the flow makes latents.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from flowprior.errors import CheckpointError
+from flowprior.errors import CheckpointError, FlowpriorError, UnknownComponentError
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.sampling import for_group, sent
 from flowprior.models import Encoder, LatentEncoder
@@ -25,7 +27,16 @@ AT_ONCE = 500
 
 
 def describe_encoder(flow: FlowParts) -> dict[str, Any]:
-    """Return the entry ``encoder`` of ``flow.json``; nothing for a flow without."""
+    """Return the entry ``encoder`` of ``flow.json``; nothing for a flow without.
+
+    Raises:
+        CheckpointError: the flow was loaded without its encoder.
+    """
+    if flow.missing_encoder:
+        raise CheckpointError(
+            f"flow.save: the encoder '{flow.missing_encoder}' was missing when this flow was loaded, and "
+            "would be lost; copy the folder that it was loaded from"
+        )
     if flow.encoder is None or flow.picture_shape is None:
         return {}
     return {
@@ -40,21 +51,44 @@ def describe_encoder(flow: FlowParts) -> dict[str, Any]:
 def rebuild_encoder(description: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Return the arguments of ``Flow`` that bring its encoder back; none for a flow without.
 
+    Where no installed package has the encoder, or one that it needs is not installed, a warning says so.
+
     Raises:
-        FlowpriorError: no installed package has the encoder, or one that it needs is missing; or the folder
-            of its weights is gone, or holds others than the flow was trained with.
+        FlowpriorError: the folder of its weights is gone, or holds others than the flow was trained with.
     """
     entry = description.get("encoder")
     if entry is None:
         return {}
     own = part_of(tensors, "encoder")
-    encoder = _of_tensors(entry["spec"], own) if own else Encoder.registry.resolve(entry["spec"])
-    if not isinstance(encoder, LatentEncoder) or encoder.identity() != entry["identity"]:
+    try:
+        encoder = _of_tensors(entry["spec"], own) if own else Encoder.registry.resolve(entry["spec"])
+        identity = encoder.identity()
+    except (FlowpriorError, ImportError) as error:
+        reason = _missing(error)
+        if reason is None:
+            raise
+        warnings.warn(
+            f"the encoder '{entry['spec']}' of this flow is missing, and its samples are latents "
+            f"[{', '.join(map(str, description['event_shape']))}]: {reason}",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+        return {"missing_encoder": entry["spec"]}
+    if not isinstance(encoder, LatentEncoder) or identity != entry["identity"]:
         raise CheckpointError(
             f"the encoder '{entry['spec']}' has other weights than the flow was trained with; expected "
             f"{entry['identity']}, bring those back"
         )
     return {"encoder": encoder, "picture_shape": torch.Size(entry["event_shape"])}
+
+
+def _missing(error: Exception) -> str | None:
+    """Return what to install where ``error`` is that of an encoder whose package is missing; else None."""
+    if isinstance(error, UnknownComponentError):
+        return "no installed package has it; install the one that does"
+    if isinstance(error, ImportError) or isinstance(error.__cause__, ImportError):
+        return str(error)
+    return None
 
 
 def _of_tensors(spec: str, tensors: Mapping[str, Tensor]) -> LatentEncoder:

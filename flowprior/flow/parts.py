@@ -26,6 +26,7 @@ class FlowParts(nn.Module):
 
     Attributes:
         specs: part -> name and options to rebuild it by; empty where the instance says them itself.
+        missing_encoder: spec of the encoder that was missing when the flow was loaded; empty where none was.
         words: what words are as the condition: labels by their names, other texts by the flow's reader.
 
     Raises:
@@ -50,6 +51,7 @@ class FlowParts(nn.Module):
         metadata: Mapping[str, Any] | None = None,
         encoder: LatentEncoder | None = None,
         picture_shape: torch.Size | None = None,
+        missing_encoder: str = "",
     ) -> None:
         super().__init__()
         coupling.check(prior)
@@ -67,6 +69,7 @@ class FlowParts(nn.Module):
         self.words = Words(condition, self.metadata)
         self.encoder = encoder
         self.picture_shape = picture_shape
+        self.missing_encoder = missing_encoder
         if prior.is_fitted:
             self.check_encoder()
 

@@ -144,13 +144,21 @@ def saved(tmp_path: FilePath, monkeypatch: pytest.MonkeyPatch) -> FilePath:
 
 
 @pytest.mark.parametrize(
-    ("spec", "message"),
+    ("spec", "advice"),
     [
-        ("halved:package=a_package_that_nobody_has", "needs a_package_that_nobody_has; run `pip install"),
-        ("doubled", "unknown encoder 'doubled'"),
+        ("halved:package=a_package_that_nobody_has", "run `pip install a_package_that_nobody_has`"),
+        ("doubled", "no installed package has it; install the one that does"),
     ],
 )
-def test_an_encoder_that_is_missing_is_named(saved: FilePath, spec: str, message: str) -> None:
+def test_without_its_encoder_a_flow_makes_latents(saved: FilePath, spec: str, advice: str) -> None:
     redescribe(saved, encoder={"spec": spec, "identity": "halved", "event_shape": [1, 4, 4]})
-    with pytest.raises(CheckpointError, match=message):
-        Flow.load(saved, model=Net())
+    with pytest.warns(RuntimeWarning) as warned:
+        flow = Flow.load(saved, model=Net())
+    assert [str(warning.message) for warning in warned] == [
+        f"the encoder '{spec}' of this flow is missing, and its samples are latents [1, 2, 2]: "
+        + (advice if "halved" not in spec else f"encoder 'halved' needs a_package_that_nobody_has; {advice}")
+    ]
+    assert flow.event_shape == flow.state_shape == (1, 2, 2)
+    assert flow.sample(torch.rand(5, SIZE), nfe=1).shape == (5, 1, 2, 2)
+    with pytest.raises(CheckpointError, match=f"the encoder '{spec}' was missing when this flow was loaded"):
+        flow.save(saved / "again")
