@@ -223,5 +223,6 @@ def test_groups_are_held_out_whole_and_what_cannot_be_held_out_is_refused(points
         split_validation(data, 20)
     with pytest.raises(OptionError, match=r"validation=50 is not possible: 'points' has 50 data samples"):
         run_on(points, validation=50)
-    with pytest.raises(OptionError, match=r"validation=2 .*: it takes none or all of every class"):
-        split_validation(points, 2)
+    ten = TensorData(torch.randn(100, 2), torch.arange(100) % 10, classes=10)
+    with pytest.raises(OptionError, match=r"validation=4 .*: it takes none or all of every class"):
+        split_validation(ten, 4)
