@@ -7,6 +7,7 @@ A linear smoother ŷ = H y gives the error on rows left out without refitting: (
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ def _fit_affine(x: Tensor, y: Tensor) -> tuple[Regression, float, float]:
     from sklearn.linear_model import RidgeCV
 
     scale = float((x - x.mean(0)).square().sum().clamp_min(1e-12)) / min(x.shape)
-    fitted = RidgeCV(alphas=[ridge * scale for ridge in RIDGES]).fit(x.numpy(), y.numpy())
+    fitted: Any = RidgeCV(alphas=[ridge * scale for ridge in RIDGES]).fit(x.numpy(), y.numpy())
     coefficients, intercept = torch.from_numpy(fitted.coef_), torch.as_tensor(fitted.intercept_)
     return (lambda rows: rows @ coefficients.T + intercept), fitted.alpha_, -fitted.best_score_
 

@@ -86,7 +86,7 @@ class Sheet(NamedTuple):
 
     canvas: Tensor
     row_names: list[tuple[float, str]]
-    block_names: list[tuple[float, str]]
+    block_names: list[tuple[int, str]]
 
 
 def sheet_of(blocks: Sequence[Block], row_names: Sequence[str]) -> Sheet:
