@@ -252,7 +252,7 @@ class Subset(DerivedData):
         super().__init__(data)
         self.indices, self.name = indices, name
         captions = data.captions
-        self.captions = None if captions is None else [captions[index] for index in indices.tolist()]
+        self.captions = None if captions is None else [captions[int(index)] for index in indices]
         for attribute in ("condition_counts", "groups", "look_alikes"):
             of_all = getattr(data, attribute)
             setattr(self, attribute, None if of_all is None else of_all[indices])
