@@ -74,9 +74,10 @@ class LearnedMeanPrior(MeanPrior):
             some: where a pixel hardly varies, the latents' scale is without bound, and draws go far outside
             of the data.
         steps: optimiser steps of each network, at most ``epochs`` passes over the data.
-        mapper: of :mod:`flowprior.priors.mappers`: ``"mlp"``, a residual MLP; ``"unet"``, from images to
-            images; ``"linear"``, ridge regression on embeddings or on the last step of a series; ``"auto"``
-            is ``"unet"`` where both are images, else ``"mlp"``.
+        mapper: of :mod:`flowprior.priors.mappers`: ``"mlp"``, a residual MLP; ``"projector"``, which grows an
+            image [C, H, W] from a small grid by convolutions; ``"unet"``, from images to images;
+            ``"linear"``, ridge regression on embeddings or on the last step of a series; ``"auto"`` is
+            ``"unet"`` where both are images, else ``"mlp"``.
     """
 
     network: MapperNetwork

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import platform
+import subprocess
+import sys
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path as FilePath
 
@@ -12,7 +16,7 @@ import torch
 
 from flowprior import Prior, __version__
 from flowprior.cli import info
-from flowprior.cli.catalogue import FAMILIES, NOT_FOR_USERS, catalogue, names_of, registry_of
+from flowprior.cli.catalogue import FAMILIES, FILE, NOT_FOR_USERS, catalogue, names_of, registry_of
 from flowprior.ops import backend
 from tests.cli.conftest import Call
 
@@ -93,3 +97,24 @@ def test_info_of_a_saved_prior_names_the_training_data_that_it_holds(call: Call,
     }
     assert "30 training conditions" in call("info", str(tmp_path / "kernel-mean")).out
     assert call("info", str(tmp_path / "nothing")).code == 2
+
+
+LISTED = """
+import sys
+from flowprior.cli import main
+try:
+    main(["list", "--json"])
+finally:
+    print("torch" in sys.modules, file=sys.stderr)
+"""
+
+
+def test_what_was_listed_once_needs_no_torch_until_a_file_of_the_package_changes(tmp_path: FilePath) -> None:
+    environment = {**os.environ, "FLOWPRIOR_CACHE": str(tmp_path)}
+    run = functools.partial(subprocess.run, env=environment, capture_output=True, text=True, check=True)
+    first, again = (run([sys.executable, "-c", LISTED]) for _ in range(2))
+    assert (again.stdout, first.stderr, again.stderr) == (first.stdout, "True\n", "False\n")
+    kept = json.loads((tmp_path / FILE).read_text())
+    (tmp_path / FILE).write_text(json.dumps({"key": "of other files", "families": {}}))
+    assert run([sys.executable, "-c", LISTED]).stdout == first.stdout
+    assert json.loads((tmp_path / FILE).read_text()) == kept
