@@ -33,7 +33,7 @@ from flowprior.priors.nearest import (
     nearest,
 )
 from flowprior.priors.residuals import FixedResiduals, check_sigma
-from flowprior.priors.seen_conditions import NOTHING, SeenConditions
+from flowprior.priors.seen_conditions import SeenConditions
 from flowprior.registry import check_counts
 from flowprior.streams.batches import Batch, CheckedBatches
 
@@ -68,7 +68,7 @@ class KernelMeanPrior(MeanPrior):
         bandwidth: float | str = "auto",
         sigma: float | str = "scalar",
     ) -> None:
-        super().__init__(SeenConditions(keep=NOTHING))
+        super().__init__(SeenConditions(keep_centres=False))
         if neighbours != "auto":
             check_counts(OWNER, neighbours=neighbours)
         if bandwidth != "auto" and not (isinstance(bandwidth, int | float) and 0 < bandwidth < 1e12):

@@ -137,7 +137,7 @@ class LowRankResiduals(nn.Module):
         weight, loc, var = mixture.logits[0].softmax(0), mixture.loc, mixture.get_buffer("var")
         center = weight @ loc[0]
         variance = weight @ ((loc[0] - center).square() + var[0])
-        mixture.loc, mixture.var = (loc - center) * variance.rsqrt(), var / variance
+        mixture.loc, mixture.var = nn.Buffer((loc - center) * variance.rsqrt()), var / variance
 
     def _frame(self, around: Around) -> Frame:
         frame = self.spread.frame(around.loc, around.cond)

@@ -40,8 +40,6 @@ NOT_READ = -1
 """The place in :data:`KINDS` before a fit, and of a prior whose fit does not look at conditions."""
 RAISE, POOLED = UNSEEN = ("raise", "pooled")
 """The treatment of labels that fit did not see: they are refused, or start from the marginal source."""
-KEPT = CENTRES_ALONE, VERBATIM, NOTHING = ("centres", "verbatim", "nothing")
-"""The embeddings that stay: centres, the embeddings as they are, or none."""
 
 
 def rows_looked_at(numbers: int) -> int:
@@ -68,13 +66,13 @@ class SeenConditions(nn.Module):
 
     Args:
         unseen: of :data:`UNSEEN`.
-        keep: of :data:`KEPT`, the embeddings that stay.
+        keep_centres: False keeps nothing of embeddings.
     """
 
-    def __init__(self, unseen: str = RAISE, keep: str = CENTRES_ALONE) -> None:
+    def __init__(self, unseen: str = RAISE, keep_centres: bool = True) -> None:
         super().__init__()
         self.unseen = unseen
-        self.keep = keep
+        self.keep_centres = keep_centres
         # Place of the kind in KINDS, and number of classes or E.
         self.size = nn.Buffer(torch.tensor([NOT_READ, 0]))
         # Labels [M], or centres of embeddings [M, E], and how often each came; and the standard deviations
@@ -162,7 +160,7 @@ class SeenConditions(nn.Module):
                 raise InputError(f"{data.owner}.fit: expected finite embeddings, got NaN or infinity")
             moments.update(x, None)
             zero = zero or bool((cond == 0).all(1).any())
-            if first.dim() == 2 or self.keep == VERBATIM:
+            if first.dim() == 2:
                 looked_at.update(cond.cpu(), torch.zeros(len(x), dtype=torch.long), generator)
         self._begin("embeddings", size, like)
         self.saw_zero = torch.tensor(zero, device=like.device)
@@ -177,18 +175,16 @@ class SeenConditions(nn.Module):
         self.rows = self.weight = self.spread = self.pooled = torch.empty(0, device=like.device)
 
     def keep_embeddings(self, rows: Tensor, weight: Tensor, like: Tensor) -> None:
-        """Keep embeddings ``rows`` ``[n, E]``, which came ``weight`` ``[n]`` times, or centres of them."""
-        place = torch.arange(len(rows))
-        kept = rows[:0] if self.keep == NOTHING else rows
-        if self.keep == CENTRES_ALONE:
-            kept, place = guarded_centres(rows, CENTRES, BEHIND)
-            if len(kept) < FEWEST:
-                kept, place = rows[:0], place[:0]
-        place = place if len(kept) else place[:0]
+        """Keep centres of the embeddings ``rows`` ``[n, E]``, which came ``weight`` ``[n]`` times."""
+        kept, place = rows[:0], torch.zeros(0, dtype=torch.long)
+        if self.keep_centres:
+            centres, nearest = guarded_centres(rows, CENTRES, BEHIND)
+            if len(centres) >= FEWEST:
+                kept, place = centres, nearest
         self.rows = kept.to(like.device)
         self.weight = torch.bincount(place, weight[: len(place)], len(kept)).to(like)
         self.spread = self.rows[:0]
-        if len(kept) and self.keep == CENTRES_ALONE:
+        if len(kept):
             self.spread = ConditionMoments.over([(rows, place)]).variance().sqrt().to(self.rows)
 
     # -- use ----------------------------------------------------------------------------------

@@ -189,7 +189,7 @@ def train_run(run: StudyRun, place: RunFolder, splits: Splits) -> None:
         trainer = load_hook("trainer", run.variant.trainer)
         flow = trainer(run.config, splits.train, directory.path)
         if not directory.info.is_file():  # it keeps no run as flowprior.train does
-            info.start(resolve_device(run.config.training.device), 0, None)
+            info.start(resolve_device(run.config.training.device), 0)
             info.end(run.config.training.steps, "finished")
         save_run_flow(flow, directory)
     else:
