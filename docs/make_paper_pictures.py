@@ -91,11 +91,7 @@ def draw_plane(runs: dict[str, str]) -> None:
     save_figure(trajectory_panels(panels, real=x), IMAGES / "trajectories-beside.png")
     flow = Flow.load(runs["gmm + ot"])
     of_one = {"prior, class 1": under(flow.prior.log_prob, 1), "flow, class 1": under(flow.log_prob, 1)}
-    of_class = x[cond == 1]
-    figure = densities(of_one, of_class, side=50)
-    for axes in figure.axes[:2]:
-        axes.scatter(*of_class.T, s=3, c="white", linewidths=0, alpha=0.5)
-    save_figure(figure, IMAGES / "densities.png")
+    save_figure(densities(of_one, x[cond == 1], side=50), IMAGES / "densities.png")
 
 
 def under(log_prob: Callable[[Tensor, Tensor], Tensor], label: int) -> Callable[[Tensor], Tensor]:

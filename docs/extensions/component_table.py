@@ -16,7 +16,6 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from flowprior.registry import Registry
-from flowprior.registry.options import Record
 
 FROM_THE_DATA = ("event_shape", "condition", "split")
 WIDTHS = (15, 45, 40)
@@ -38,7 +37,7 @@ class ComponentTable(SphinxDirective):
         return [nodes.table("", group, classes=["colwidths-given"])]
 
 
-def _record_row(record: Record[Any]) -> nodes.row:
+def _record_row(record: Any) -> nodes.row:
     names: list[nodes.Node] = [nodes.literal(text=record.name)]
     for alias in record.aliases:
         names += [nodes.Text(", "), nodes.literal(text=alias)]
