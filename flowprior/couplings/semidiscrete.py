@@ -127,7 +127,7 @@ class SemidiscreteCoupling(Coupling):
     def draw(
         self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draw source samples and re-pair them with the given data by optimal transport within the batch."""
+        """Draw source samples and pair them with data that are given by minibatch OT, without potentials."""
         return OTCoupling().draw(prior, x1, cond, generator=generator)
 
     @torch.no_grad()

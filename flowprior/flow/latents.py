@@ -77,7 +77,7 @@ def rebuild_encoder(description: Mapping[str, Any], tensors: Mapping[str, Tensor
     if not isinstance(encoder, LatentEncoder) or identity != entry["identity"]:
         raise CheckpointError(
             f"the encoder '{entry['spec']}' has other weights than the flow was trained with; expected "
-            f"{entry['identity']}, bring those back"
+            f"{entry['identity']}, got {identity}; bring those back"
         )
     return {"encoder": encoder, "picture_shape": torch.Size(entry["event_shape"])}
 

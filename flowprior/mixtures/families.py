@@ -100,7 +100,7 @@ class Diagonal(Covariance):
         return covariance["var"]
 
     def reduce(self, variance: Tensor) -> Tensor:
-        """Variances as the family keeps them, from ``[..., D]``."""
+        """Return variances ``[..., D]`` in the form that the family keeps: one a dimension, or their mean."""
         return variance
 
 

@@ -92,7 +92,7 @@ def result_table(result: Result) -> Table:
     losses = losses_of(means, {name: info.better for name, info in metrics.items()})
     worse = prior_sentence(losses, lambda loss: ", ".join([loss["metric"], *_named(loss, keys)]))
     caption = "\n".join([*_terms(result), *[worse] * bool(worse), *result.notes])
-    return rich_table(title_of(result), columns, sections, caption)
+    return rich_table(title_of(result), columns, sections, caption, min_width=78)
 
 
 def _named(row: Row, keys: list[str]) -> list[str]:
