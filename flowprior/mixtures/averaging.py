@@ -38,7 +38,7 @@ CHUNK = 512
 
 @dataclass(frozen=True)
 class Blur:
-    """What happens to x after it was drawn: a x + v^½ ε, ε standard normal.
+    """The change of x after it was drawn: a x + v^½ ε, ε standard normal.
 
     Attributes:
         slope: a ``[…, D]``.
@@ -49,7 +49,7 @@ class Blur:
     variance: Tensor
 
     def of(self, label: int) -> Blur:
-        """That of one row."""
+        """Return the change of one row."""
         return Blur(self.slope[label].double(), self.variance[label].double())
 
     def apply(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -86,7 +86,7 @@ class Components:
 
 @dataclass(frozen=True)
 class Regularisation:
-    """What keeps components from following single rows.
+    """The numbers that keep components from following single rows.
 
     Attributes:
         shrinkage: ν, examples' worth of the covariance within all components that each one is given.

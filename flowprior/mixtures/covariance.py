@@ -134,7 +134,7 @@ class ShrunkCovariances:
 
 @dataclass(frozen=True)
 class FitSettings:
-    """What every fit needs to know besides the data.
+    """The settings of a fit, besides the data.
 
     Attributes:
         reg_covar: added to every variance.
@@ -189,7 +189,7 @@ class Fitter(abc.ABC):
         self.covariance: Parameters = {}
 
     def prepare(self, x: Tensor, condition: int) -> Tensor:
-        """What density and statistics both need of rows x ``[n, D]``, computed once; the rows themselves."""
+        """Return what density and statistics both need of rows x ``[n, D]``: the rows themselves."""
         return x
 
     def log_density(self, prepared: Tensor, condition: int) -> Tensor:

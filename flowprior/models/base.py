@@ -136,7 +136,7 @@ class ReadingModel(nn.Module):
         self.names = names
 
     def forward(self, x: Tensor, t: Tensor, cond: Conditions | None = None) -> Tensor:
-        """As the network; the condition has to be :class:`flowprior.conditions.Parts`.
+        """Call the network; the condition has to be :class:`flowprior.conditions.Parts`.
 
         Raises:
             InputError: it is not.

@@ -72,7 +72,7 @@ class CrossAttention(nn.Module):
         self.projection = zeroed(nn.Linear(width, width))
 
     def forward(self, rows: Tensor, context: TokenStates) -> Tensor:
-        """What is added to rows ``[B, N, width]``."""
+        """Return what is added to rows ``[B, N, width]``."""
         batch, count, width = rows.shape
         query = self.query(rows).view(batch, count, self.heads, -1).transpose(1, 2)
         key_value = self.key_value(context.states.to(rows.dtype))

@@ -1,4 +1,4 @@
-"""Which implementation of the operators runs, and why.
+"""The choice of the implementation of the operators, and its reason.
 
 ``FLOWPRIOR_OPS`` chooses: ``auto`` (default) takes the native extension where it was built and fits this
 torch, and pure torch otherwise; ``native`` makes its absence an error; ``torch`` leaves it aside.
@@ -122,7 +122,7 @@ def _native(record: dict[str, Any]) -> Backend:
 
 
 def _record() -> dict[str, Any]:
-    """What the build wrote (``csrc/build.py``); empty where flowprior runs from a folder without a build."""
+    """Return what the build wrote (``csrc/build.py``); nothing where there was none."""
     path = Path(__file__).parent.with_name("_build.json")
     try:
         return json.loads(path.read_text())

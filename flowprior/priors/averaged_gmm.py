@@ -66,7 +66,7 @@ GATHERED = 1 << 24
 
 @dataclass(frozen=True)
 class _Task:
-    """What is fitted for one condition: its rows ``[n, D]``, its Gaussian, what happens to draws of it."""
+    """The fit of one condition: its rows ``[n, D]``, its Gaussian, what happens to draws of it."""
 
     x: Tensor
     mean: Tensor
@@ -209,7 +209,7 @@ class AveragedGmmPrior(Prior):
     def _average(
         self, x: Tensor, task: _Task, rows_each: int, members: int, generator: torch.Generator | None
     ) -> Components:
-        """Of the rows ``[n, D]`` of one condition, blurred; the Gaussian alone where it has none."""
+        """Return the average for a condition's rows ``[n, D]``, blurred; its Gaussian where it has no row."""
         dim, centre = x.shape[1], task.mean  # float32's sums are taken about the centre
         to = Regularisation(self.within_shrinkage, self.reg_covar, task.covariance)
         components = _components(len(x), rows_each)

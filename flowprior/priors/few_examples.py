@@ -57,7 +57,7 @@ SEED = 20251127
 
 
 def are_few(count: Tensor, rank: int) -> Tensor:
-    """Which labels have examples, but few for ``rank`` latents, bool ``[C]``, of ``count`` ``[C]`` each."""
+    """Return the labels with examples, but few for ``rank`` latents, bool ``[C]``; ``count`` is ``[C]``."""
     return (count > 0) & (count < FULL * rank)
 
 
@@ -67,7 +67,7 @@ def shares_given(count: Tensor, rank: int) -> Tensor:
 
 
 def examples_given(count: Tensor, rank: int) -> Tensor:
-    """How many examples' worth of its prior each label is given, int64 ``[C]``, 0 where examples are many."""
+    """Return the examples' worth of prior that each label is given, int64 ``[C]``; 0 for many examples."""
     given = torch.where(are_few(count, rank), EQUAL**2 / count.clamp_min(1), 0.0)
     return given.round().long()
 
@@ -75,7 +75,7 @@ def examples_given(count: Tensor, rank: int) -> Tensor:
 def shrunk_covariances(
     data: CheckedBatches, moments: ConditionMoments, rank: int, settings: FitSettings
 ) -> ShrunkCovariances | None:
-    """What the covariances of labels with few examples are drawn to; None where there is no such label.
+    """Return the aim of the covariances of labels with few examples; None without such labels.
 
     Args:
         data: batches (x ``[B, D]``, labels).

@@ -244,7 +244,7 @@ class GmmPrior(Prior):
 
     @property
     def _has_axes(self) -> bool:
-        """Whether the components are independent along the axes, as the mixture operators take them."""
+        """True if the components are independent along the axes, as the mixture operators take them."""
         return self.covariance in ("diag", "spherical")
 
     def _mixture(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:

@@ -75,7 +75,7 @@ class Holdout:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no row is held out: at share 0, or of a few rows."""
+        """True if no row is held out: at share 0, or of a few rows."""
         return self._limit is None
 
     def rows(self, *, held_out: bool) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -104,7 +104,7 @@ class Holdout:
                 yield x[rows.to(x.device)], None if cond is None else cond[rows.to(cond.device)]
 
     def _parts(self, x: Tensor, cond: Tensor | None, first: int) -> Tensor:
-        """Which part each row belongs to, ``[B]`` on the CPU; x begins at the row ``first`` of all."""
+        """Return the part of each row, ``[B]`` on the CPU; x begins at the row ``first`` of all."""
         parts = torch.full((len(x),), TRAINED)
         if self._beside is not None:
             parts[row_digests(x) < self._beside] = BESIDE
@@ -113,7 +113,7 @@ class Holdout:
         return parts
 
     def _digests(self, x: Tensor, cond: Tensor | None, first: int) -> Tensor:
-        """Of what decides about each row."""
+        """Return digests of what decides about each row."""
         if self._groups is not None:
             return self._groups[first : first + len(x)]
         return condition_digests(cond) if self.by_condition and cond is not None else row_digests(x)

@@ -34,7 +34,7 @@ large a share of the mean away, or adds so large a share to the variance."""
 
 
 class Around(NamedTuple):
-    """What rows of a batch are drawn around.
+    """The centres that rows of a batch are drawn around.
 
     Attributes:
         loc: mean of each row, ``[B, D]``, shrunk.

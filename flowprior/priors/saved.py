@@ -85,7 +85,7 @@ def refuse_impossible(tensors: Mapping[str, Tensor], source: str) -> None:
 
 
 def kinds_of(prior: nn.Module) -> dict[str, bool]:
-    """Which tensors of a prior that nothing was loaded into yet are of floating point."""
+    """Return the tensors of a prior, into which nothing was loaded yet, that are of floating point."""
     return {name: tensor.is_floating_point() for name, tensor in prior.state_dict().items()}
 
 

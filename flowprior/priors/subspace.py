@@ -42,7 +42,7 @@ LEAST_FLOOR = 0.01
 
 
 class Subspace(nn.Module):
-    """Of M conditions: ``loc`` m, ``noise`` ψ ``[M, D]``, ``spread`` λ ``[M, r]``; bases Q ``[G, D, r]``.
+    """Subspaces of M conditions: ``loc`` m, ``noise`` ψ ``[M, D]``, ``spread`` λ ``[M, r]``, Q ``[G, D, r]``.
 
     With bases of their own G = M. Where conditions share them, ``basis`` is ``[G, D, R]`` with R ≥ r,
     ``group`` ``[M]`` is the basis of each, ``rotation`` U ``[M, R, r]`` turns it to the leading principal

@@ -336,7 +336,7 @@ def normal_rows(like: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def _any_above_zero(values: Tensor) -> Tensor:
-    """Whether any is, as a tensor on the CPU."""
+    """Return whether any is, as a tensor on the CPU."""
     return (values > 0).any().cpu()
 
 
