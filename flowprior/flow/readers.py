@@ -239,7 +239,7 @@ def labels_of(words: Sequence[str], condition: Condition, names: Sequence[str], 
         known |= {str(label): label for label in range(condition.size)}
     for word in words:
         if word not in known and not are_words(names):
-            raise InputError(f"{owner}: got texts, but this flow's condition is {condition.describe()}")
+            raise InputError(f"{owner}: expected {condition.describe()}, got '{word}'")
         if word not in known:
             more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
             raise InputError(
