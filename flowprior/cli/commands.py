@@ -127,8 +127,8 @@ class Commands(TyperGroup):
 
 def _usage(error: Any) -> str:
     """Return the message of click about a command line that it refuses, and where the help is."""
-    message = error.format_message().rstrip(".")
-    message = message.replace("Input should be a ", "expected a ").replace("Input should be", "expected a value")
+    message = error.format_message().rstrip(".").replace("Input should be a ", "expected a ")
+    message = message.replace("Input should be", "expected a value")
     context = getattr(error, "ctx", None)
     hint = f"; see {context.command_path} --help" if context else ""
     return f"{message[:1].lower()}{message[1:]}{hint}"

@@ -100,7 +100,7 @@ def test_a_flow_whose_encoder_is_none_or_another_takes_no_captions(
 
 
 def test_a_flow_of_labels_takes_no_captions(tiny_flow: Flow) -> None:
-    with refused("expected int64 labels \[B\] in .*, got"):
+    with refused(r"expected int64 labels \[B\] in .*, got"):
         tiny_flow.sample(["a three"])
 
 
