@@ -192,7 +192,7 @@ def test_a_run_without_an_encoder_says_how_to_name_one(call: Call, run: Path, tm
     cond = (torch.zeros(8, 2), torch.rand(8, 3))
     train(cond, prior="gaussian", coupling="condot", model="mlp:width=8", out=tmp_path / "r", **TRAINING)
     for flow, problem in (
-        (run, "this flow's condition is int64 labels"),
+        (run, "expected int64 labels [B] in 0..9, got 'a three'"),
         (tmp_path / "r", "does not say which encoder made its embeddings; name it: flow.text_encoder"),
     ):
         answer = call("sample", flow, "--text", "a three", "--out", tmp_path / "s.png")

@@ -83,7 +83,7 @@ def test_texts_alone_or_by_the_name_of_their_part() -> None:
     ("cond", "message"),
     [
         (["a cat"], r"got texts alone, but 'style' is none; pass \{\"caption\": …, "),
-        ({"caption": ["a"], "words": ["a"], "style": ["b"]}, "this flow's condition is int64 labels"),
+        ({"caption": ["a"], "words": ["a"], "style": ["b"]}, r"expected int64 labels \[B\] in .*, got 'b'"),
         ({"colour": ["a"]}, "no part 'colour'"),
     ],
 )
