@@ -72,7 +72,7 @@ class RunResult:
     key: str
     """The key of the run."""
     setting: dict[str, Scalar]
-    """What decides the training: label, prior, coupling, seed, steps and others."""
+    """The settings that decide the training: label, prior, coupling, seed, steps and others."""
     facts: Annotated[dict[str, Scalar], AfterValidator(_with_costs)]
     """Commit, versions, machine and costs; see :data:`flowprior.study.table.FACTS`."""
     settings: dict[str, Scalar | list[str]]
@@ -82,7 +82,7 @@ class RunResult:
     rows: Annotated[list[Annotated[dict[str, Scalar], AfterValidator(_typed)]], Field(min_length=1)]
     """The long table; ``step`` is None for the trained flow and counts steps for the flows on the way."""
     notes: list[str] = Field(default_factory=list)
-    """What was left out of the evaluation, and why."""
+    """The metrics and samplers that the evaluation left out, and why."""
     format: Literal[4] = FORMAT
 
 

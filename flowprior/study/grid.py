@@ -75,10 +75,7 @@ def canonical(part: str, spec: str) -> str:
         )
     if spec in ("", AUTO):
         return spec
-    if part == "coupling":
-        Coupling.registry.resolve(spec)
-    else:
-        REGISTRIES[part].resolve(spec)
+    REGISTRIES[part].resolve(spec)
     name, colon, options = spec.partition(":")
     return f"{REGISTRIES[part].record(name.strip()).name}{colon}{options}".rstrip(":")
 
@@ -271,17 +268,17 @@ class Grid:
     )
     """Label -> spec; every flow is evaluated with each. ``"auto"`` is what suits the flow."""
     seeds: Annotated[Counts, BeforeValidator(_seeds)] = (0, 1, 2)
-    """Of training and evaluation; ``seeds = n`` stands for 0 … n − 1."""
+    """The seeds of training and evaluation; ``seeds = n`` stands for 0 … n − 1."""
     nfe: Counts = NFE
     """Evaluations of the velocity; 0 is the prior alone, at the sampler's temperature."""
     samples: Samples = 2000
     """The number of samples that are evaluated at each."""
     conditions: Literal["reference", "balanced"] = "reference"
-    """What samples are generated for: the test split's conditions, or every label equally often."""
+    """The conditions of samples: those of the test split, or every label equally often."""
     references: Annotated[Labels, AfterValidator(_references)] = Field(default_factory=dict)
     """Name -> data set against whose test split flows are evaluated, too, on samples for its conditions."""
     validation: Count = 0
-    """Events held out of the training split, to choose a setting on; evaluated as the test split is."""
+    """Data samples held out of the training split, to choose a setting on; evaluated as the test split is."""
     evaluation_seed: Count = 0
     """Added to the training's seed for the conditions and source samples of its evaluation."""
     guidance: float = 1.0

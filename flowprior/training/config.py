@@ -173,7 +173,7 @@ class TrainingConfig:
     keep_checkpoints: Interval = 2
     """The number of checkpoints that stay on the disk."""
     compile: Literal["none", "model"] = "none"
-    """What ``torch.compile`` compiles: ``"none"``, or the network, ``"model"``.
+    """The part that ``torch.compile`` compiles: ``"none"``, or the network, ``"model"``.
 
     The first step then takes about a minute; what is random inside of the network, such as dropout, is drawn
     otherwise.

@@ -58,6 +58,8 @@ def test_samples_are_read_back_as_data(cells_run, tmp_path):
     succeed("sample", cells_run, "--cond", "all", "--n", "3", "--nfe", "2", "--out", tmp_path / "s.h5ad")
     parts = ["--prior", "gaussian", "--coupling", "condot", "--model", "mlp:width=8", "--steps", "1", *SHORT]
     succeed("train", "--data", f"cells:path={tmp_path / 's.h5ad'}", *parts, "--out", tmp_path / "again")
+    known = [Flow.load(run).words.label_names() for run in (cells_run, tmp_path / "again")]
+    assert known[0] == known[1] != []
 
 
 @pytest.mark.parametrize(
