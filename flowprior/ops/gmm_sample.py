@@ -40,18 +40,23 @@ def gmm_sample(
     """
     means, scales = flat_mixture("gmm_sample", logits, mean, scale)
     cond = check_labels("gmm_sample", cond, logits.shape[0], mean)
-    if serves_values(logits, mean, scale):
-        seed = draw_seed(generator, mean.device)
-        x0, component = torch.ops.flowprior.gmm_sample(logits, means, scales, cond, seed)
-    else:
-        x0, component = plain_gmm_sample(logits, means, scales, cond, generator)
+    x0, component = draw_rows(logits, means, scales, cond, generator)
     return x0.reshape(cond.shape[0], *mean.shape[2:]), component
+
+
+def draw_rows(
+    logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Draw as :func:`gmm_sample` from flat tables and rows of them that are known to fit."""
+    if not serves_values(logits, mean, scale):
+        return plain_gmm_sample(logits, mean, scale, cond, generator)
+    return torch.ops.flowprior.gmm_sample(logits, mean, scale, cond, draw_seed(generator, mean.device))
 
 
 def plain_gmm_sample(
     logits: Tensor, mean: Tensor, scale: Tensor, cond: Tensor, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """Draw as :func:`gmm_sample` from flat tables, in torch."""
+    """Draw as :func:`draw_rows`, in torch."""
     component = draw_component(logits, cond, generator)
     place = cond * logits.shape[1] + component
     means, scales = (table.flatten(0, 1).index_select(0, place) for table in (mean, scale))

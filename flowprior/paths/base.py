@@ -155,8 +155,8 @@ class CondOTPath(Path):
         return Coefficients(t, 1.0 - slope * t, torch.ones_like(t), torch.full_like(t, -slope))
 
     def _point(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        slope, times = 1.0 - self.sigma_min, _column(t, x1)
-        return torch.addcmul((1.0 - slope * times) * x0, times, x1), torch.sub(x1, x0, alpha=slope)
+        velocity = torch.sub(x1, x0, alpha=1.0 - self.sigma_min)
+        return torch.addcmul(x0, _column(t, x1), velocity), velocity
 
 
 @Path.register("cosine")

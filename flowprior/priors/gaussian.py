@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import gmm_sample
 from flowprior.ops.gmm_log_prob import gmm_log_prob_all
+from flowprior.ops.gmm_sample import draw_rows
 from flowprior.priors.base import Prior
 from flowprior.registry.options import choose
 from flowprior.streams.batches import CheckedBatches, refuse_float_labels
@@ -71,7 +71,7 @@ class GaussianPrior(Prior):
 
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         only = torch.zeros(n, dtype=torch.long, device=self.loc.device)
-        return gmm_sample(*self._mixture(self.loc.dtype), only, generator=generator)[0]
+        return draw_rows(*self._mixture(self.loc.dtype), only, generator)[0]
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         return gmm_log_prob_all(x, *self._mixture(x.dtype))[0][:, 0]

@@ -19,9 +19,9 @@ from flowprior.mixtures.em import fit_mixture
 from flowprior.mixtures.families import COVARIANCES, Full, LowRank, covariance_family
 from flowprior.mixtures.grouped import by_group, times_table
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.ops import gmm_log_prob, gmm_sample
+from flowprior.ops import gmm_log_prob
 from flowprior.ops.gmm_log_prob import gmm_log_prob_all
-from flowprior.ops.gmm_sample import draw_component
+from flowprior.ops.gmm_sample import draw_component, draw_rows
 from flowprior.ops.last_results import LastResults
 from flowprior.ops.mixture import lowrank_posterior_sample, select_component
 from flowprior.ops.random import normal, uniform
@@ -184,7 +184,7 @@ class GmmPrior(Prior):
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         rows = self._rows(cond, n)
         if self._has_axes:
-            return gmm_sample(*self._mixture(self.loc.dtype), rows, generator=generator)[0]
+            return draw_rows(*self._mixture(self.loc.dtype), rows, generator)[0]
         return self._place(rows, draw_component(self.logits, rows, generator), *self._noise(n, generator))
 
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
@@ -215,7 +215,7 @@ class GmmPrior(Prior):
             _, mean, scale = (table.flatten(0, 1)[:, None] for table in self._mixture(self.loc.dtype))
             certain = torch.zeros_like(mean[:, :, 0])
             place = rows * self.components + component
-            return gmm_sample(certain, mean, scale, place, generator=generator)[0]
+            return draw_rows(certain, mean, scale, place, generator)[0]
         epsilon, z = self._noise(len(x1), generator)
         if self.family.rank:
             tables = tuple(self.get_buffer(name).flatten(0, 1) for name in ("loc", "factor", "noise"))

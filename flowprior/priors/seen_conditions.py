@@ -208,11 +208,11 @@ class SeenConditions(nn.Module):
         if cond is None:
             return None
         cond = cond.to(self.size.device)
-        unseen = cond[~torch.isin(cond, self.rows.to(cond.device))] if self.has_labels else cond[:0]
-        if len(unseen):
+        seen = torch.isin(cond, self.rows) if self.has_labels else None
+        if seen is not None and not bool(seen.all()):
             raise InputError(
-                f"{owner}: cond has label {int(unseen[0])}, which had no example when the prior was fitted; "
-                "give it data, or use gmm or latent-gmm with unseen=pooled"
+                f"{owner}: cond has label {int(cond[~seen][0])}, which had no example when the prior was "
+                "fitted; give it data, or use gmm or latent-gmm with unseen=pooled"
             )
         return cond
 

@@ -63,12 +63,10 @@ class IndexStream:
 
     def _at(self, start: int, count: int, purpose: str, draw: Callable[..., Tensor]) -> Tensor:
         """Return what ``draw`` gives of each epoch, at these positions of all epochs together."""
-        parts, stop = [], start + count
-        while start < stop:
-            epoch, offset = divmod(start, self.examples)
-            parts.append(self._epoch(epoch, purpose, draw)[offset : offset + stop - start])
-            start += len(parts[-1])
-        return torch.cat(parts)
+        epoch, offset = divmod(start, self.examples)
+        found = self._epoch(epoch, purpose, draw)[offset : offset + count]
+        left = count - len(found)
+        return torch.cat([found, self._at(start + len(found), left, purpose, draw)]) if left else found
 
     def _drawn(self, epoch: int, purpose: str, draw: Callable[..., Tensor]) -> Tensor:
         return draw(self.examples, generator=self._randomness.generator(purpose, epoch))

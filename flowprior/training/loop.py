@@ -169,9 +169,9 @@ def training_step(state: TrainingState, pairs: PairStream | Prefetched) -> Tenso
         randomness.seed_model(step, part)
         with state.processes.gathering(state.forward, now=part == parts[-1]):
             loss = batch_loss(state, state.forward, (x0, x1, cond), times[own], state.loss_weight.loss)
-            (loss / config.accumulate).backward()
+            loss.backward(torch.full_like(loss, 1 / config.accumulate))
         losses.append(loss.detach())
-    loss = torch.stack(losses).mean()
+    loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
     norm = torch.nn.utils.clip_grad_norm_(state.weights, config.clip or math.inf)
     state.means.add(state.processes.mean(torch.stack([loss, norm.float()])))
     if randomness.device.type == "cpu" and not state.means.is_finite():

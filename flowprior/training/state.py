@@ -227,7 +227,7 @@ class RunningMean:
 
     def is_finite(self) -> bool:
         """Return True if every value since the last reset was finite; waits for the device."""
-        return bool(torch.isfinite(self.sums).all())
+        return all(map(math.isfinite, self.sums.tolist()))
 
     def take(self) -> list[float]:
         """Return the means of loss and gradient norm, and start over."""
@@ -260,8 +260,9 @@ def build_ema(model: nn.Module, highest: float) -> AveragedModel:
         # The count is read from the CPU; the argument is on the GPU, and reading it would wait for the step.
         updates = int(ema.n_averaged)
         decay = min(highest, (1 + updates) / (10 + updates))  # a ramp that forgets the first weights
-        same = [weight.to(average.dtype) for average, weight in zip(averages, weights, strict=True)]
-        torch._foreach_lerp_(list(averages), same, 1 - decay)
+        if weights[0].dtype != averages[0].dtype:  # each call is given tensors of one dtype
+            weights = [weight.to(averages[0].dtype) for weight in weights]
+        torch._foreach_lerp_(list(averages), list(weights), 1 - decay)
 
     ema = AveragedModel(model, multi_avg_fn=blend)
     for tensor in (*ema.parameters(), *ema.module.buffers()):
