@@ -94,12 +94,16 @@ def test_velocity_and_variances_are_those_of_the_pairs(data, prior, coupling, sp
         torch.testing.assert_close(of_rest[of][0], left[of].var(0), rtol=0.25, atol=0)
 
 
-@pytest.mark.parametrize("spec", AROUND_A_MEAN)
+@pytest.fixture(scope="module", params=AROUND_A_MEAN)
+def around_a_mean(request: pytest.FixtureRequest, three: TensorData) -> Prior:
+    return fitted(request.param, three)
+
+
 @pytest.mark.parametrize("time", TIMES)
 @pytest.mark.parametrize("dropped", [False, True])
-def test_without_axes_they_are_too_and_of_the_null_condition(three, spec, time, dropped):
+def test_without_axes_they_are_too_and_of_the_null_condition(three, around_a_mean, time, dropped):
     """With dropped conditions the source samples and data of all labels mix, and share their label's mean."""
-    prior, path = fitted(spec, three), Path.create("condot")
+    prior, path = around_a_mean, Path.create("condot")
     x_t, u_t, t = paired(prior, "condot", path, three, time)
     law = law_of(prior, "condot", torch.full_like(three.cond, 3) if dropped else three.cond)
     left = u_t - law.velocity(x_t, path.at(t))
