@@ -20,8 +20,8 @@ from flowprior.pictures import first_of_each, points, sample_grid
 from flowprior.pictures.grid import is_drawable
 from flowprior.pictures.saving import figure_bytes
 from flowprior.samplers import Sampler
-from flowprior.study.evaluating import load_flow
 from flowprior.study.folder import Study, StudyFolder
+from flowprior.study.measuring import load_flow
 from flowprior.study.splits import Splits
 
 FAVOURITE = 4

@@ -19,10 +19,10 @@ from flowprior.flow import Flow
 from flowprior.progress.stages import showing
 from flowprior.storage.lock import FolderBusy
 from flowprior.storage.writing import write_text
-from flowprior.study.evaluating import check_evaluation, evaluate_run
 from flowprior.study.folder import RunFolder, RunResult, StudyFolder, write_object
 from flowprior.study.grid import Grid, dump_grid
 from flowprior.study.hooks import load_hook, load_hooks
+from flowprior.study.measuring import check_evaluation, evaluate_run
 from flowprior.study.runs import Plan, StudyRun, plan_grid
 from flowprior.study.splits import Splits
 from flowprior.study.table import facts_of

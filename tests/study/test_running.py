@@ -16,7 +16,7 @@ from flowprior.errors import CouplingError, FlowpriorError
 from flowprior.flow import Flow
 from flowprior.report import write_report
 from flowprior.study import StudyFolder, evaluating, run_grid, running
-from flowprior.study.evaluating import check_evaluation
+from flowprior.study.measuring import check_evaluation
 from flowprior.study.running import preview_grid
 from flowprior.training import loop, train
 from tests.study.conftest import ONE, TINY, results, tiny_grid
