@@ -210,13 +210,13 @@ class PairLaw:
 
     def _variances(self, at: PathTime) -> tuple[Tensor, Tensor]:
         frame, kinds = self.frame, (PairVariances.of_state, PairVariances.left)
-        beside = [kind(self.outside, at) for kind in kinds]
+        found = torch.stack([kind(self.outside, at) for kind in kinds], 1)
         if frame.axes is not None:
             along = torch.stack([kind(self.inside, at) for kind in kinds], 1) * frame.spread[:, None]
             room = (1 - frame.axes.leverage).clamp_min(0)
-            parts = zip(frame.axes.diagonal(along).unbind(1), beside, strict=True)
-            beside = [torch.addcmul(inside, room, outside) for inside, outside in parts]
-        return frame.noise * beside[0], frame.noise * beside[1]
+            found = torch.addcmul(frame.axes.diagonal(along), room[:, None], found)
+        of_state, left = (frame.noise[:, None] * found).unbind(1)
+        return of_state, left
 
 
 def _along(chord: PathTime, length: Tensor) -> PathTime:

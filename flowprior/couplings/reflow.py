@@ -206,9 +206,9 @@ class ReflowCoupling(Coupling):
                 raise CouplingError(
                     f"{OWNER}: there are no pairs of label {label}, which had no data; use {INSTEAD}"
                 )
-            held = self.made[label]
-            chosen = torch.randint(len(held[0]), (len(rows),), generator=generator, device=held[0].device)
-            x0[rows], ends[rows] = (x[chosen].to(x1) for x in held)
+            sources, carried = self.made[label]
+            chosen = torch.randint(len(sources), (len(rows),), generator=generator, device=sources.device)
+            x0[rows], ends[rows] = sources[chosen].to(x1), carried[chosen].to(x1)
         return x0, ends
 
     def _fresh(

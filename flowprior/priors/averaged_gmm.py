@@ -168,14 +168,14 @@ class AveragedGmmPrior(Prior):
         tasks = [task for task in tasks if len(task.x) >= FEWEST]
         tasks = tasks[:: max(len(tasks) // LOOKED_AT, 1)][:LOOKED_AT]
         dim = tasks[0].x.shape[1] if tasks else 0
-        halvings = [list(_orders(task.x, generator)) for task in tasks]
+        halved = [(task, list(_orders(task.x, generator))) for task in tasks]
         scores: dict[int, float] = {}
         before: list[int] = []
         for rows_each in (ONE, *ROWS_EACH):
             sizes = [_components(len(task.x) // 2, rows_each) for task in tasks]
             if sizes == before:
                 continue
-            score, copies = self._measure(tasks, halvings, rows_each, generator)
+            score, copies = self._measure(halved, rows_each, generator)
             worse = score < max(scores.values(), default=-torch.inf) - SLACK * dim
             if copies > MOST_COPIES or (worse and dim > POINTS):
                 break
@@ -185,17 +185,16 @@ class AveragedGmmPrior(Prior):
 
     def _measure(
         self,
-        tasks: Sequence[_Task],
-        halvings: Sequence[Sequence[Tensor]],
+        halved: Sequence[tuple[_Task, Sequence[Tensor]]],
         rows_each: int,
         generator: torch.Generator | None,
     ) -> tuple[float, float]:
         """Mean log-density of the other halves, and the share of draws that lie nearer to the fitted ones.
 
-        All numbers of components see the same halvings of a task's rows, which differ by more than they do.
+        All numbers of components see the same orders of a task's rows, which differ by more than they do.
         """
         total, copies, count = 0.0, 0.0, 0
-        for task, orders in zip(tasks, halvings, strict=True):
+        for task, orders in halved:
             half = len(task.x) // 2
             for x in orders:
                 own, other = x[:half], x[half : 2 * half].double()

@@ -42,13 +42,14 @@ EQUAL = 10
 """Examples of a label with which its own and what it is given of its prior count the same."""
 SAMPLE = 16_384
 """Rows, at most, that the common covariance is learned from."""
-LABELS, ROWS = 256, 64
-"""Labels, at most, that the strength is learned from, and rows of each."""
+ROWS = 64
+"""Rows of each label, at most, that the strength is learned from: ``SAMPLE`` in all."""
 LEAST_FLOOR = 1e-9
 """Of variances, where half of the labels may have none in a dimension."""
 NUMBERS = 1 << 26
 """Numbers, at most, in these rows."""
-STRENGTHS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+STRENGTHS = tuple(2.0**power for power in range(-1, 9))
+"""The candidates of ν."""
 UNKNOWN_STRENGTH = 8.0
 """Where no label has rows enough to tell."""
 LEAST_HALVED = 4
@@ -109,8 +110,8 @@ def learned_strength(data: CheckedBatches, count: Tensor, rank: int, settings: F
     """ν under which halves of labels say most of each other.
 
     Labels are of two kinds, at random, and covariances of either are drawn to what the other has in common:
-    where rows had a part in the common covariance, they would agree with it too well. At most ``LABELS``
-    labels are looked at, and ``ROWS`` rows of each.
+    where rows had a part in the common covariance, they would agree with it too well. At most ``SAMPLE``
+    rows are looked at, and ``ROWS`` of each label.
 
     Args:
         data: batches (x ``[B, D]``, labels).
@@ -119,7 +120,7 @@ def learned_strength(data: CheckedBatches, count: Tensor, rank: int, settings: F
         settings: ``reg_covar`` is added to the noise.
     """
     able = (count >= LEAST_HALVED).nonzero()[:, 0]
-    most = max(2, min(LABELS, NUMBERS // (ROWS * data.peek()[0].shape[1])))
+    most = max(2, min(SAMPLE, NUMBERS // data.peek()[0].shape[1]) // ROWS)
     chosen = able[torch.randperm(len(able), generator=torch.Generator().manual_seed(SEED))][:most]
     if len(chosen) < 2:
         return UNKNOWN_STRENGTH
@@ -178,5 +179,5 @@ def _rows_about_means(rows: Tensor, labels: Tensor, moments: ConditionMoments) -
 
 
 def _unbiased(count: Tensor) -> Tensor:
-    """n/(n − 1) of counts ``[C]``; 1 below two."""
-    return torch.where(count > 1, count / (count - 1).clamp_min(1), 1.0)
+    """n/(n − 1) of counts ``[C]``; n below two."""
+    return count / (count - 1).clamp_min(1)

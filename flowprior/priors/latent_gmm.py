@@ -36,16 +36,15 @@ from flowprior.streams.batches import CheckedBatches
 OWNER = "prior 'latent-gmm'"
 LATENT_REGULARISATION = 1e-3
 """The ``reg_covar`` of a mixture of latents, whose variances are about 1 over a whole condition."""
-FULL_BYTES = 64 << 20
-"""The largest number of bytes of a mixture's full covariances; with more, they are diagonal."""
 MIXTURE = "mixture"
 COMPONENTS = 10
 """The number of Gaussians in a mixture of latents."""
 AVERAGED_LABELS = 1000
 """The largest number of labels for which averages of mixtures are chosen, which are fitted one by one."""
-AVERAGED_BYTES = 64 << 20
-"""The largest number of bytes that averages of mixtures may take to be chosen, were they as rich as a fit
-allows: twice as many rows of 64 latents as Fashion-MNIST has could take so much, and a minute to fit."""
+MOST_BYTES = 64 << 20
+"""The largest number of bytes of a mixture's full covariances; with more, they are diagonal. Also of averages
+of mixtures to be chosen, were they as rich as a fit allows: twice as many rows of 64 latents as Fashion-MNIST
+has could take so much, and a minute to fit."""
 
 
 @Prior.register(
@@ -161,14 +160,14 @@ class LatentGmmPrior(SubspacePrior):
         if not self._is_own:
             return self.distribution
         rows, rank = self.seen.weight.tolist(), self.subspace.rank
-        is_small = AveragedGmmPrior.size_of(rows, rank) * 4 <= AVERAGED_BYTES and len(rows) <= AVERAGED_LABELS
+        is_small = AveragedGmmPrior.size_of(rows, rank) * 4 <= MOST_BYTES and len(rows) <= AVERAGED_LABELS
         if self.distribution == AUTO and self.components is None and is_small:
             return str(Spec("averaged-gmm", {"reg_covar": LATENT_REGULARISATION}))
         components = COMPONENTS if self.components is None else self.components
         mixtures = 1 if self._has_one_mixture else max(self.seen.condition.size, 1)
         options = {
             "components": components,
-            "covariance": "full" if mixtures * components * rank**2 * 4 <= FULL_BYTES else "diag",
+            "covariance": "full" if mixtures * components * rank**2 * 4 <= MOST_BYTES else "diag",
             "reg_covar": LATENT_REGULARISATION,
             "shrinkage": self.latent_shrinkage,
             "tol": self.tol,

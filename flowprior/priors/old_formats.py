@@ -146,8 +146,8 @@ def _upgrade_factor(prior: Any, own: State) -> None:
     basis, singular, _ = torch.linalg.svd(factor / noise.sqrt()[:, None], full_matrices=False)
     spread = {"noise": noise, "null_noise": noise, "basis": basis, "floor": noise.new_zeros(())}
     spread |= dict.fromkeys(("spread", "null_spread"), 1 + singular.square())
-    zeros = torch.zeros(1, 1, len(singular)).to(noise)
-    _make_low_rank(prior, own, zeros[..., 0], zeros, zeros + 1)
+    one = noise.new_ones(1, 1, len(singular))  # a Gaussian of any mean and variance, which are standardised
+    _make_low_rank(prior, own, one[..., 0], one, one)
     own |= {f"residuals.spread.{name}": value for name, value in spread.items()}
 
 
@@ -191,8 +191,7 @@ def _upgrade_subspace(prior: Any, own: State) -> None:
     if not hasattr(prior, "latents_spec") or "latents_spec" in own:
         return
     distribution = prior.distribution
-    averaged = "latents.logits" in own and "latents.count" not in own
-    if distribution == "auto" and averaged:
+    if distribution == "auto" and "latents.count" not in own:
         distribution = "averaged-gmm"
     elif distribution in MIXTURE:
         options: dict[str, Any] = {"components": own["latents.logits"].shape[1]}

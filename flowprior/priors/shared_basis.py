@@ -58,8 +58,8 @@ SAMPLE = 65_536
 """Rows, at most, that the basis is found on."""
 ROUNDS = 3
 """Of the fixed point of the noise beside latents that are fewer than the basis has dimensions."""
-ROWS_OF_NOISE, ROWS_OF_ALL = 200, 65_536
-"""Rows whose residuals outside the basis are looked at: of each label at least, and of all together."""
+ROWS_OF_NOISE = 200
+"""Rows of each label, at least, whose residuals outside the basis are looked at; ``SAMPLE`` in all."""
 PRIOR_ROWS = 16.0
 """How many examples' worth of the pooled moments a label's noise is given."""
 LEAST_RESIDUAL = 1e-12
@@ -244,7 +244,7 @@ def _residuals(
     labels = len(subspace.loc)
     total = torch.zeros(subspace.loc.shape, dtype=torch.float64)
     count = torch.zeros(labels, dtype=torch.float64)
-    few = first_rows(data, labels, max(ROWS_OF_NOISE, ROWS_OF_ALL // labels))
+    few = first_rows(data, labels, max(ROWS_OF_NOISE, SAMPLE // labels))
     for white, c in _scaled(few, subspace.loc, subspace.noise.rsqrt()):
         residual = outside(white, c).mul_(subspace.noise[c].sqrt())
         total.index_add_(0, c, residual.double().square_())

@@ -138,12 +138,12 @@ def lowrank_tables(mean: Tensor, covariance: Parameters, like: Tensor) -> dict[s
     Raises:
         LinAlgError: a noise variance that is 0 in the dtype of ``like``.
     """
-    noise, factor = covariance["noise"][:, 0], covariance["factor"][:, 0]
+    noise, factor = covariance["noise"].squeeze(1), covariance["factor"].squeeze(1)
     if not bool((noise.to(like.dtype) > 0).all()):
         raise torch.linalg.LinAlgError("a dimension has no spread")
     basis, singular, _ = torch.linalg.svd(factor / noise.sqrt()[..., None], full_matrices=False)
     basis, spread = canonical_basis(basis, 1 + singular.square())
-    return {"loc": mean[:, 0], "noise": noise, "basis": basis, "spread": spread}
+    return {"loc": mean.squeeze(1), "noise": noise, "basis": basis, "spread": spread}
 
 
 def fit_rows(rows: Tensor, rank: int, settings: FitSettings, owner: str) -> dict[str, Tensor]:

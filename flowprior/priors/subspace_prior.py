@@ -182,7 +182,7 @@ class SubspacePrior(Prior, abc.ABC):
             return []
         rank, like = self.subspace.rank, self.subspace.spread
         given = examples_given(self.seen.counts.cpu(), rank)
-        most = max(1, KEPT_BYTES // (max(int((given > 0).sum()), 1) * rank * like.element_size()))
+        most = max(1, KEPT_BYTES // (len(given) * rank * like.element_size()))
         generator = torch.Generator().manual_seed(seed + 1)
         labels = torch.arange(len(given)).repeat_interleave(given.clamp_max(most)).to(like.device)
         normal = torch.randn(len(labels), rank, generator=generator, dtype=like.dtype).to(like)

@@ -92,6 +92,11 @@ def test_one_example_of_a_class_is_no_trouble() -> None:
     assert gap.conditions == 2
 
 
+def test_samples_that_are_all_one_point_agree() -> None:
+    gap = compare_samples(torch.ones(6, 2), torch.ones(6, 2), None, permutations=3)
+    assert (gap.energy, gap.coefficient, gap.p_value) == (0.0, 0.0, 1.0)
+
+
 def test_nothing_to_compare() -> None:
     x1, labels = two_classes(10, 0)
     with pytest.raises(InputError, match="got 0 rows"):

@@ -76,6 +76,8 @@ def test_the_pool_is_divided_as_the_data_are_and_made_once() -> None:
     for seed in range(3):
         coupling.pairs(prior, x1, labels, generator=generator(seed))
     assert teacher_of(coupling).forth_rows == rows
+    x0, _ = coupling.pairs(prior, x1.repeat(20, 1), labels.repeat(20), generator=generator(1))
+    assert len(x0.unique(dim=0)) == sum(len(sources) for sources, _ in coupling.made.values()), "all of them"
 
 
 def test_a_label_of_one_datum_has_a_pair() -> None:

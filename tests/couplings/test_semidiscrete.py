@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowprior.couplings import Coupling, transport_cost
-from flowprior.couplings.semidiscrete import SemidiscreteCoupling
+from flowprior.couplings.semidiscrete import SemidiscreteCoupling, Target
 from flowprior.errors import CouplingError, NotFittedError
 from flowprior.priors import Prior
 
@@ -38,6 +38,16 @@ def test_on_a_line_the_map_is_that_of_the_quantiles() -> None:
         rank = (torch.special.ndtr(x0) * POINTS).long().clamp_max(POINTS - 1)
         right.append((x1 == points.sort(0).values[rank[:, 0]]).double().mean())
     assert torch.stack(right).mean() > 0.955
+
+
+def test_a_source_sample_goes_to_the_datum_of_least_cost_beyond_its_potential() -> None:
+    points, sources = (torch.randn(n, 3, generator=generator(n)).double() for n in (9, 200))
+    points = points * torch.linspace(0.5, 2.0, 9)[:, None].double()
+    potentials = torch.randn(9, generator=generator()).double()
+    costs = 0.5 * (sources[:, None] - points).square().sum(2) - potentials
+    chosen = Target(points, potentials).nearest(sources)
+    assert torch.equal(chosen, costs.argmin(1))
+    assert len(chosen.unique()) > 4
 
 
 def test_every_datum_is_met_equally_often() -> None:

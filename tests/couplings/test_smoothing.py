@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from flowprior import Coupling, Prior
-from flowprior.priors.few_examples import shares_given
+from flowprior.priors import subspace_prior
+from flowprior.priors.few_examples import EQUAL, shares_given
 
 DIM, RANK, FEW = 8, 2, 6
 
@@ -96,6 +97,16 @@ def test_draws_of_few_examples_are_no_copies():
     asked = torch.ones(2000, dtype=torch.long)
     draws = prior.sample(asked, generator=torch.Generator().manual_seed(1))
     assert prior.spread(asked, 2000).coordinates(draws).var(0).min() > 0.43, "0.38 without what is given"
+
+
+@pytest.mark.parametrize(("numbers", "given"), [(1 << 20, round(EQUAL**2 / FEW)), (2 * 5 * RANK, 5), (0, 1)])
+def test_what_a_distribution_of_latents_is_given_is_limited(numbers, given, monkeypatch):
+    """Latents of each label as far as memory allows, one at the least, and none of many examples."""
+    prior, _, _ = fitted([200, FEW])
+    monkeypatch.setattr(subspace_prior, "KEPT_BYTES", 4 * numbers)
+    ((h, labels),) = prior._given_latents(0)
+    assert h.shape == (given, RANK)
+    assert torch.equal(labels, torch.ones(given, dtype=torch.long))
 
 
 def test_a_file_from_before_smoothing_loads_and_smooths_nothing():

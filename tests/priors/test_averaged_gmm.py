@@ -59,6 +59,22 @@ def test_density_of_many_labels_in_one_batch_is_that_of_each_label(generator):
     torch.testing.assert_close(few, together[:60])
 
 
+@pytest.mark.parametrize(
+    ("bounds", "components"),
+    [({}, 20), ({"ROWS": 50}, 2), ({"BUDGET": 2 * 2 * 50}, 2), ({"BUDGET": 0}, 1)],
+)
+def test_the_largest_size_is_that_of_two_mixtures_of_25_rows_a_component(bounds, components, monkeypatch):
+    """Of at most so many rows; a budget of numbers in them may leave less, but four rows of each label."""
+    for name, value in bounds.items():
+        monkeypatch.setattr(averaged_gmm, name, value)
+    x, _ = rings(510)
+    prior = fitted((x, (torch.arange(510) < 10).long()), rows_each=25)
+    kept = (prior.logits > -torch.inf).sum(1).tolist()
+    assert kept == [2 * components if components > 1 else 1, 1], "mixtures of one component are the same"
+    if "BUDGET" not in bounds:
+        assert prior.size_of([500.0, 10.0], dim=2) == 2 * 3 * (components + 1)
+
+
 def test_triangles_are_packed_and_unpacked(generator):
     for dim in (1, 2, 7, 64):
         triangle = torch.randn(3, dim, dim, generator=generator).tril()
@@ -82,9 +98,9 @@ def test_of_many_dimensions_the_first_number_that_is_surely_worse_is_the_last_tr
     tried = []
     measure = averaged_gmm.AveragedGmmPrior._measure
 
-    def counted(self, tasks, halvings, rows_each, generator):
+    def counted(self, halved, rows_each, generator):
         tried.append(rows_each)
-        return measure(self, tasks, halvings, rows_each, generator)
+        return measure(self, halved, rows_each, generator)
 
     monkeypatch.setattr(averaged_gmm.AveragedGmmPrior, "_measure", counted)
     x = torch.randn(400, averaged_gmm.POINTS + 1, generator=generator)

@@ -69,10 +69,24 @@ def test_the_law_that_the_fit_chooses_travels_with_the_state(data, options, law)
     assert torch.equal(other.log_prob(x, labels), fitted.log_prob(x, labels))
 
 
-@pytest.mark.parametrize("bound", ["AVERAGED_LABELS", "AVERAGED_BYTES"])
-def test_averages_are_left_where_labels_are_many_or_numbers_are(bound, data, monkeypatch):
-    """Also of a prior that was fitted with the other law before."""
-    prior = Prior.create("latent-gmm", rank=RANK, reg_covar=1e-3)
-    for bound_there, law in ((getattr(latent_gmm, bound), "averaged-gmm"), (1, "gmm")):
+@pytest.mark.parametrize(
+    ("options", "bound", "most", "within", "beyond"),
+    [
+        ({}, "AVERAGED_LABELS", 2, ("averaged-gmm", None), ("gmm", "full")),
+        ({}, "MOST_BYTES", 4 * 2 * (2 * 6 * 4), ("averaged-gmm", None), ("gmm", "diag")),
+        ({"components": 10}, "MOST_BYTES", 4 * 2 * (10 * 9), ("gmm", "full"), ("gmm", "diag")),
+        ({"law": "mixture"}, "MOST_BYTES", 4 * 2 * (10 * 9), ("gmm", "full"), ("gmm", "diag")),
+    ],
+)
+def test_the_law_becomes_a_plainer_one_where_labels_are_many_or_numbers_are(
+    options, bound, most, within, beyond, monkeypatch
+):
+    """Of 100 rows a label, at most four components of six numbers in two mixtures; ten of nine numbers.
+
+    Also of a prior that was fitted with the other law before.
+    """
+    prior = Prior.create("latent-gmm", rank=RANK, reg_covar=1e-3, **options)
+    for bound_there, law in ((most, within), (most - 1, beyond)):
         monkeypatch.setattr(latent_gmm, bound, bound_there)
-        assert prior.fit(data, generator=torch.Generator().manual_seed(0)).latents.name == law
+        latents = prior.fit(rings(200, 0), generator=torch.Generator().manual_seed(0)).latents
+        assert (latents.name, getattr(latents, "covariance", None)) == law

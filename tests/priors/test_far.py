@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flowprior.priors import Prior
+from flowprior.priors import Prior, learned_mean
 from flowprior.priors.mean_prior import FarConditions, Part, trust_at
 from tests.priors.captions import WIDTH, as_near, captions
 
@@ -137,3 +137,16 @@ def test_lengths_and_ends_are_found_again_and_trust_falls_with_the_distance():
     assert around.loc[0].tolist() == [1, 1, 1]
     assert around.width[0] == 1
     assert (around.loc[-1] < 1e-6).all()
+
+
+@pytest.mark.parametrize(
+    ("bounds", "rows"), [({}, 100 + 90), ({"ROWS": 7}, 14), ({"NUMBERS": 7 * 6}, 14), ({"NUMBERS": 5}, 2)]
+)
+def test_the_rows_that_distances_are_learned_from_are_limited(bounds, rows, monkeypatch):
+    """The five events of each of 20 captions of 200 are held out, and a tenth of the other events."""
+    for name, value in bounds.items():
+        monkeypatch.setattr(learned_mean, name, value)
+    parts, own = [], FarConditions.fit
+    monkeypatch.setattr(FarConditions, "fit", lambda *given: parts.extend(given[1]) or own(*given))
+    Prior.create("learned-mean", mapper="linear").fit(captions(200, 1))
+    assert sum(len(part.x) for part in parts) == rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 
 import pytest
@@ -50,6 +51,7 @@ def test_more_components_than_examples_are_named(unequal):
     used = prior.latents.logits.isfinite().sum(1)[:3].tolist()
     assert used[:2] == [40, 40], "label 1 has 1 example of its own and 100 of its prior's"
     assert used[2] <= 3 + round(EQUAL**2 / 3)
+    assert caught[-1].filename == inspect.getfile(type(prior.latents)), "the fit whose examples are few"
 
 
 def test_a_mixture_of_copies_says_so(unequal):

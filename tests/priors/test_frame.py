@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from flowprior.ops.operators import is_native
+from flowprior.ops.subspace import MOST_AXES
+from flowprior.priors import subspace
 from flowprior.priors.conditional_spread import RowAxes
 from flowprior.priors.frame import Axes, Frame
 from flowprior.priors.subspace import Subspace
@@ -69,6 +71,28 @@ def test_leverage_and_diagonal_are_those_of_the_projection(frame):
     else:  # an approximation, of the right sum where the noise is the common one
         assert (found.sum(1) - exact.sum(1)).abs().max() < 0.5
         assert (found > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rank", "room", "served"),
+    [
+        (torch.float32, RANK, 0, True),
+        (torch.float64, MOST_AXES, 0, True),
+        (torch.float64, RANK, -1, False),
+        (torch.float32, MOST_AXES + 1, 0, False),
+        (torch.float32, 0, 0, False),
+        (torch.float16, RANK, 0, False),
+    ],
+)
+def test_bases_are_kept_transposed_where_operators_take_them_and_memory_allows(
+    dtype, rank, room, served, monkeypatch
+):
+    table = torch.ones(LABELS, DIM, rank, dtype=dtype)
+    monkeypatch.setattr(subspace, "TRANSPOSED_NUMBERS", table.numel() + room)
+    tables = {"loc": table.new_zeros(LABELS, DIM), "noise": table.new_ones(LABELS, DIM)}
+    own = Subspace.of(table, basis=table, spread=table.new_ones(LABELS, rank), **tables)
+    frame = own.frame(torch.tensor([0, 2]), 0.1)
+    assert (frame.axes.transposed is not None) is served
 
 
 def test_what_is_placed_has_its_coordinates_and_noise_outside(frame, generator):

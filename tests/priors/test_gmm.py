@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sklearn.mixture import GaussianMixture
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
@@ -359,3 +360,9 @@ def test_a_checkpoint_with_another_number_of_components_is_refused(three_classes
     state = fitted(three_classes, components=3).state_dict()
     with pytest.raises(CheckpointError, match="has components=3, this prior components=1; create it with"):
         Prior.create("gmm", components=1).load_state_dict(state)
+
+
+def test_defaults_are_those_of_scikit_learn():
+    own, theirs = Prior.create("gmm"), GaussianMixture()
+    assert own.components == theirs.n_components
+    assert (own.tol, own.reg_covar, own.max_iter) == (theirs.tol, theirs.reg_covar, theirs.max_iter)

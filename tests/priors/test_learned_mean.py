@@ -207,3 +207,23 @@ def test_a_training_takes_no_more_passes_than_it_may(generator, monkeypatch):
     fitted(x, labels, batch_size=15, epochs=5)
     fitted(x, labels, batch_size=90, epochs=5)
     assert len(steps) == 5 * 90 // 15 + 5 * 4
+
+
+@pytest.mark.parametrize(("steps", "peak"), [(9, 1), (19, 1), (39, 3)])
+def test_the_rate_rises_for_a_tenth_of_the_steps_and_falls_along_a_cosine(
+    steps, peak, generator, monkeypatch
+):
+    rates, own = [], torch.optim.AdamW.step
+
+    def counted(self: torch.optim.AdamW, *given: object) -> object:
+        rates.append(self.param_groups[0]["lr"])
+        return own(self, *given)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", counted)
+    x, labels, _ = labelled(100, generator)
+    fitted(x, labels, steps=steps, lr=1.0)
+    place = torch.arange(steps).double()
+    rise = 1 - 0.9 * (1 + (torch.pi * place / peak).cos()) / 2
+    fall = (1 + (torch.pi * (place - peak) / (steps - peak)).cos()) / 2
+    expected = torch.where(place < peak, rise, fall)
+    torch.testing.assert_close(torch.tensor(rates).double(), expected, rtol=0, atol=1e-4)

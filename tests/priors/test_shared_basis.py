@@ -9,7 +9,8 @@ from torch import Tensor
 from flowprior import Coupling, Prior
 from flowprior.errors import OptionError
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.priors import subspace_prior
+from flowprior.priors import shared_basis, subspace_prior
+from flowprior.priors.subspace import Subspace
 from flowprior.priors.subspace_prior import default_span
 from flowprior.streams.batches import CheckedBatches
 
@@ -148,7 +149,7 @@ def test_a_pixel_that_the_basis_holds_almost_whole_gets_no_more_noise_than_it_va
 
 
 def test_the_mixture_of_many_large_latents_is_diagonal(data, monkeypatch):
-    monkeypatch.setattr("flowprior.priors.latent_gmm.FULL_BYTES", 100)
+    monkeypatch.setattr("flowprior.priors.latent_gmm.MOST_BYTES", 100)
     prior = fitted(data, basis="shared", components=2)
     assert prior.latents.covariance == "diag"
     other = Prior.create("latent-gmm", components=2, rank=RANK, reg_covar=FLOOR)
@@ -178,3 +179,24 @@ def test_labels_of_few_examples_share_the_mixture_of_their_latents(data):
     assert prior.latents.covariance == "full"
     assert prior.sample(many[:50]).isfinite().all()
     assert prior.log_prob(x[:50], many[:50]).isfinite().all()
+
+
+@pytest.mark.parametrize(("of_each", "of_all", "looked_at"), [(2, 12, 4), (5, 12, 5), (200, 65_536, 20)])
+def test_residuals_are_those_of_the_first_rows_of_each_label(of_each, of_all, looked_at, monkeypatch):
+    """Mean squares about the label's mean, with 16 examples' worth of those of all labels."""
+    monkeypatch.setattr(shared_basis, "ROWS_OF_NOISE", of_each)
+    monkeypatch.setattr(shared_basis, "SAMPLE", of_all)
+    generator = torch.Generator().manual_seed(1)
+    x, labels = torch.randn(60, DIM, generator=generator), torch.arange(60) % 3
+    loc, noise = torch.randn(3, DIM, generator=generator), 1 + torch.rand(3, DIM, generator=generator)
+    batches = [(x[:7], labels[:7]), (x[7:], labels[7:])]
+    found = shared_basis._residuals(
+        CheckedBatches(batches, "test"),
+        Subspace.of(x, loc=loc, noise=noise),
+        lambda white, c: white - white.mean(1, keepdim=True),
+    )
+    white = (x - loc[labels]) / noise[labels].sqrt()
+    squares = (white - white.mean(1, keepdim=True)).square() * noise[labels]
+    means = torch.stack([squares[labels == c][:looked_at].mean(0) for c in range(3)])
+    expected = (looked_at * means + 16 * means.mean(0)) / (looked_at + 16)
+    torch.testing.assert_close(found.of(torch.arange(3)).float(), expected)
