@@ -138,21 +138,20 @@ def kmeans_centres(reservoirs: Reservoirs, components: int, generator: torch.Gen
 
 def _plus_plus(rows: Tensor, filled: Tensor, components: int, generator: torch.Generator | None) -> Tensor:
     """Greedy D² seeding: of a few candidates the one that lowers the potential most is taken."""
-    conditions, _, dim = rows.shape
-    trials = 2 + components.bit_length()
+    conditions, trials = len(rows), 2 + components.bit_length()
     index = torch.arange(conditions)[:, None]
-    first = torch.multinomial(filled.double(), 1, generator=generator)
-    centres = rows[index, first].expand(-1, components, -1).clone()
-    nearest = _distances(rows, centres[:, :1])[..., 0].masked_fill(~filled, 0)
+    first = rows[index, torch.multinomial(filled.double(), 1, generator=generator)]
+    centres = first.repeat(1, components, 1)
+    nearest = _distances(rows, first).squeeze(-1).masked_fill(~filled, 0)
     for k in range(1, components):
         weight = torch.where(nearest.sum(1, keepdim=True) > 0, nearest, filled.to(nearest.dtype))
         chosen = torch.multinomial(weight.double(), trials, replacement=True, generator=generator)
         candidates = rows[index, chosen]
         lowered = torch.minimum(nearest[..., None], _distances(rows, candidates))
-        best = lowered.masked_fill(~filled[..., None], 0).sum(1).argmin(1)
+        best = lowered.sum(1).argmin(1)
         centres[:, k] = candidates[torch.arange(conditions), best]
-        nearest = lowered[torch.arange(conditions), :, best].masked_fill(~filled, 0)
-    return centres.view(conditions, components, dim)
+        nearest = lowered[torch.arange(conditions), :, best]
+    return centres
 
 
 def _lloyd(rows: Tensor, filled: Tensor, centres: Tensor) -> Tensor:

@@ -72,8 +72,8 @@ class ConditionMoments:
         """Join a batch of rows x ``[B, D]`` with labels ``[B]``."""
         if len(x) == 0:
             return
-        if x.numel() > CACHED and x[0].numel() < x.numel():
-            rows = max(1, PIECE // x[0].numel())
+        if x.numel() > CACHED and len(x) > 1:
+            rows = max(1, PIECE // x.shape[1])
             labels = repeat(None) if cond is None else cond.split(rows)
             for piece, c in zip(x.split(rows), labels, strict=False):
                 self.update(piece, c)
