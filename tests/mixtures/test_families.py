@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from flowprior.mixtures.covariance import Covariance, FitSettings, Parameters
-from flowprior.mixtures.families import COVARIANCES, Full, LowRank, Tied, covariance_family
+from flowprior.mixtures.families import COVARIANCES, Full, LowRank, Tied, _cholesky, covariance_family
 from flowprior.mixtures.moments import ConditionMoments
 
 DIM = 4
@@ -129,3 +129,22 @@ def test_inactive_conditions_keep_their_parameters(family, generator):
     for name, table in before.items():
         assert torch.equal(fitter.covariance[name][1], table[1])
     assert any(not torch.equal(fitter.covariance[name][0], table[0]) for name, table in before.items())
+
+
+@pytest.mark.parametrize(
+    ("below", "jitter"), [(-0.1, 0.0), (1e-14, 1e-14), (1e-12, 1e-12), (1e-10, 1e-10), (1e-8, 1e-8)]
+)
+def test_what_rounding_took_below_zero_is_lifted_by_the_least_share_of_the_mean_variance(below, jitter):
+    """Two matrices whose variances, 1 added, are (4, −below) and (12, 6): 2 and 9 in the mean."""
+    covariance = torch.tensor([[3.0, -1.0 - below], [11.0, 5.0]], dtype=torch.float64).diag_embed()
+    factor = _cholesky(covariance[None], 1.0)[0]
+    added = (factor @ factor.mT - covariance).diagonal(dim1=1, dim2=2) - 1
+    expected = jitter * torch.tensor([[2.0, 2.0], [9.0, 9.0]], dtype=torch.float64)
+    torch.testing.assert_close(added, expected, rtol=0.05, atol=5e-15)
+
+
+@pytest.mark.parametrize(("below", "reg_covar"), [(1e-6, 1.0), (1e-14, 0.0)])
+def test_a_matrix_that_is_clearly_indefinite_or_not_to_be_changed_is_refused(below, reg_covar):
+    covariance = torch.tensor([3.0, -reg_covar - below], dtype=torch.float64).diag()
+    with pytest.raises(torch.linalg.LinAlgError, match="a covariance is not positive definite"):
+        _cholesky(covariance[None], reg_covar)
