@@ -26,7 +26,7 @@ SAME = 1e-4
 """The largest distance along a random direction at which two rows count as one, in standard deviations."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Mixture:
     """A fitted mixture for every condition, in float64.
 
@@ -83,7 +83,7 @@ def fit_mixture(
     previous = torch.full((conditions,), -torch.inf, dtype=torch.float64)
     iterations = torch.zeros(conditions, dtype=torch.long)
     for _ in range(max_iter):
-        bound = _pass(rows_of, fitter, logits, active) / count.clamp_min(1)
+        bound = _pass(rows_of, fitter, logits, active) / count
         logits = torch.where(active[:, None], _log_weights(fitter), logits)
         fitter.maximise(active)
         iterations += active
@@ -123,7 +123,7 @@ def _log_weights(fitter: Fitter) -> Tensor:
     """log π ``[C, K]`` from the gathered counts; uniform for a condition without examples."""
     count = fitter.statistics.count
     total = count.sum(1, keepdim=True)
-    return torch.where(total > 0, count / total.clamp_min(1e-300), 1 / count.shape[1]).log()
+    return torch.where(total > 0, count / total, 1 / count.shape[1]).log()
 
 
 def kmeans_centres(reservoirs: Reservoirs, components: int, generator: torch.Generator | None) -> Tensor:
@@ -161,7 +161,7 @@ def _lloyd(rows: Tensor, filled: Tensor, centres: Tensor) -> Tensor:
         owner = _distances(rows, centres).argmin(-1)
         membership = torch.nn.functional.one_hot(owner, components).to(rows.dtype) * filled[..., None]
         count = membership.sum(1)[..., None]
-        moved = torch.where(count > 0, membership.mT @ rows / count.clamp_min(1), centres)
+        moved = torch.where(count > 0, membership.mT @ rows / count, centres)
         if torch.equal(moved, centres):
             break
         centres = moved
@@ -195,7 +195,7 @@ def guarded_centres(rows: Tensor, most: int, least: int) -> tuple[Tensor, Tensor
     """
     group, first = _different(rows)
     own = rows[first]
-    if len(own) < max(least, 1):
+    if len(own) < least:
         return rows[:0], group[:0]
     filled, generator = torch.ones(1, len(own), dtype=torch.bool), torch.Generator().manual_seed(0)
     started = _plus_plus(own[None], filled, min(most, len(own) // least), generator)
