@@ -91,10 +91,6 @@ def test_of_no_rows_there_are_no_moments(full):
     found = ConditionMoments.over([], 2, full=full)
     assert found.count.tolist() == [0, 0]
     assert found.mean.shape == (2, 0)
-    pooled = ConditionMoments(3, 2, full=full).pooled()
-    assert pooled.count == 0
-    assert not torch.stack([pooled.mean, pooled.variance]).any()
-    assert pooled.covariance is None or not pooled.covariance.any()
 
 
 def test_a_mean_far_from_zero_loses_no_digits_in_float32_batches():
