@@ -149,7 +149,7 @@ def thinned(rows: Callable[[], Iterable[Batch]], most: int) -> Iterator[Batch]:
     step = max(1, -(-count // most))
     passed = 0
     for x, cond in rows():
-        chosen = torch.arange(-passed % step, len(x), step)
+        chosen = torch.arange(len(x))[-passed % step :: step]
         passed += len(x)
         if len(chosen):
             yield x[chosen.to(x.device)], None if cond is None else cond[chosen.to(cond.device)]
