@@ -84,6 +84,7 @@ def test_numbers_of_a_tensor_are_no_embedding():
     parts = Parts({"picture": cond, "caption": torch.ones(COUNT, 3), "label": torch.arange(COUNT)})
     assert numbers_in(parts).shape == (COUNT, 7)
     assert torch.equal(flat(cond), cond.flatten(1))
+    assert flat(torch.zeros(3, 2, 5)).shape == (3, 10)
     assert flat(torch.arange(3)).shape == (3,)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from flowprior.mixtures.covariance import Covariance, FitSettings, Parameters
+from flowprior.mixtures.covariance import Covariance, FitSettings, Parameters, ShrunkCovariances
 from flowprior.mixtures.families import COVARIANCES, Full, LowRank, Tied, _cholesky, covariance_family
 from flowprior.mixtures.moments import ConditionMoments
 
@@ -129,6 +129,24 @@ def test_inactive_conditions_keep_their_parameters(family, generator):
     for name, table in before.items():
         assert torch.equal(fitter.covariance[name][1], table[1])
     assert any(not torch.equal(fitter.covariance[name][0], table[0]) for name, table in before.items())
+
+
+def test_covariances_of_few_examples_are_blended_with_the_common_one(generator):
+    """a S + b (W Wᵀ + diag(ψ)) where there are few, else S itself."""
+    few, basis = torch.tensor([True, False, True]), torch.randn(3, 2, DIM, 5, generator=generator).double()
+    own = torch.randn(3, 2, DIM, DIM, generator=generator).double()
+    a, b, factor = (torch.rand(size, generator=generator).double() for size in ((3,), (3,), (DIM, 2)))
+    noise = torch.rand(DIM, generator=generator).double()
+    shrunk = ShrunkCovariances(few, a, b, factor, noise)
+    common = b[:, None, None, None] * (factor @ factor.T + noise.diag())
+    whole = torch.where(few[:, None, None, None], a[:, None, None, None] * own + common, own)
+    variances = own.diagonal(dim1=2, dim2=3)
+    torch.testing.assert_close(shrunk.variances(variances), whole.diagonal(dim1=2, dim2=3))
+    torch.testing.assert_close(shrunk.times(basis, own @ basis), whole @ basis)
+    some = torch.tensor([2, 1])
+    torch.testing.assert_close(
+        shrunk.of(some).times(basis[some], own[some] @ basis[some]), (whole @ basis)[some]
+    )
 
 
 @pytest.mark.parametrize(

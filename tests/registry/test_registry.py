@@ -19,7 +19,7 @@ from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registry, Spec, plugins
 from flowprior.registry import registry as registry_module
-from flowprior.registry.options import Record, parse_value
+from flowprior.registry.options import Record, listed_names, parse_value
 from flowprior.registry.registry import changed_options, spec_of
 from flowprior.samplers import Sampler
 
@@ -181,6 +181,21 @@ def test_a_spec_written_as_text_is_read_back_the_same(name, options):
     assert [type(v) for v in read.options.values()] == [type(v) for v in options.values()]
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a,b", ["a", "b"]),
+        ("T cell, CD4, alpha,B cell", ["T cell, CD4, alpha", "B cell"]),
+        ("T cell, CD4,B cell", ["T cell, CD4", "B cell"]),
+        (" T cell ,B cell", ["T cell", "B cell"]),
+        (" B cell, edge ,", [" B cell", "edge", ""]),
+        ("B cell", ["B cell"]),
+    ],
+)
+def test_pieces_that_make_a_known_name_are_one(text, names):
+    assert listed_names(text, ["T cell", "T cell, CD4", "T cell, CD4, alpha", " B cell"]) == names
+
+
 @pytest.mark.parametrize(("text", "value"), [("TRUE", True), ("False", False), ("abc", "abc"), ("", "")])
 def test_parse_value(text, value):
     assert parse_value(text) == value
@@ -303,8 +318,9 @@ def test_a_plugin_that_exits_or_brings_no_component_warns_and_is_skipped(plugged
     registry.kind = Shape
     with pytest.warns(
         RuntimeWarning, match=rf"shape plug-in 'bad' \(package.module:thing\) is skipped: .*{reason}"
-    ):
+    ) as caught:
         assert registry.available() == ["ring"]
+    assert caught[0].filename == __file__, "it leads to the line that asked"
 
 
 def test_a_plugin_is_interrupted_where_the_user_interrupts(plugged):
