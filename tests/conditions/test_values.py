@@ -73,6 +73,7 @@ def test_pieces_joined_are_the_whole(name):
     cut = pieces(cond, 4, COUNT)
     assert [len(piece) for piece in cut] == [4, 2]
     assert equal(joined(cut), cond)
+    assert equal(joined([cond]), cond)
     assert pieces(None, 4, COUNT) == [None, None]
     assert [pieces(None, 4, count) for count in (0, 4, 5)] == [[None], [None], [None, None]]
     assert joined([None, None]) is None

@@ -100,6 +100,7 @@ def test_a_mean_far_from_zero_loses_no_digits_in_float32_batches():
     moments = ConditionMoments.over((batch, None) for batch in x.split(7))
     assert moments.variance()[0, 0].item() == pytest.approx(x.double().var(0, correction=0).item(), rel=1e-10)
     assert moments.count.dtype == moments.mean.dtype == moments.scatter.dtype == torch.float64
+    assert moments.scatter.shape == (1, 1)
 
 
 def test_new_labels_extend_and_missing_ones_are_empty():
@@ -107,6 +108,7 @@ def test_new_labels_extend_and_missing_ones_are_empty():
     moments.update(torch.ones(3, 2), torch.tensor([0, 0, 0]))
     moments.update(torch.zeros(2, 2), torch.tensor([4, 2]))
     assert moments.count.tolist() == [3, 0, 1, 0, 1]
+    assert moments.scatter.shape == (5, 2)
     assert not moments.variance().any()
     moments.update(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long))
     assert moments.count.sum() == 5

@@ -46,6 +46,7 @@ def test_pieces_hold_all_rows(monkeypatch):
     assert max(len(x) for x, _ in pieces) == 3
     assert torch.cat([x for x, _ in pieces])[:, 0].tolist() == list(range(10))
     assert all(c is None for _, c in in_pieces([(torch.zeros(7, 2), None)]))
+    assert [len(x) for x, _ in in_pieces([(torch.zeros(2, 8), None)])] == [1, 1]
 
 
 @pytest.mark.parametrize(
