@@ -9,8 +9,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import is_dataclass
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -161,6 +163,15 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 def test_nothing_private_is_imported_from_another_file() -> None:
     borrowed = [found for found in imports() if is_private(f"{found.target}.{found.name or ''}")]
     assert not borrowed
+
+
+def test_dataclasses_of_the_core_are_read_only() -> None:
+    """A component keeps and shares what it was given, so nobody may change it on the way."""
+    core = {"registry", "conditions", "ops", "mixtures", "priors", "couplings", "paths", "samplers"}
+    for module in modules():
+        if module != FACE and part_of(module) in core:
+            for found in vars(import_module(module)).values():
+                assert not is_dataclass(found) or found.__dataclass_params__.frozen, found
 
 
 SELDOM_NEEDED = {

@@ -107,10 +107,8 @@ class TokenStates(TensorGroup):
         return TokenStates(change(self.states), change(self.mask))
 
     def padded(self, length: int) -> TokenStates:
-        """Return the states padded to ``length`` tokens; the new ones are not attended."""
-        more = length - self.states.shape[1]
-        if more <= 0:
-            return self
+        """Return the states padded to ``length`` tokens or more; the new ones are not attended."""
+        more = max(length - self.states.shape[1], 0)
         pad = torch.nn.functional.pad
         return TokenStates(pad(self.states, (0, 0, 0, more)), pad(self.mask, (0, more)))
 

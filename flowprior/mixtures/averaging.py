@@ -166,7 +166,7 @@ def _lloyd(x: Tensor, centres: Tensor) -> Tensor:
         owner = nearest_centre(x, centres)
         count = torch.bincount(owner, minlength=len(centres))
         total = torch.zeros_like(centres).index_add_(0, owner, x)
-        centres = (total / count.clamp_min(1)[:, None])[count > 0]
+        centres = (total / count[:, None])[count > 0]
     return nearest_centre(x, centres).unique(return_inverse=True)[1]
 
 

@@ -217,15 +217,6 @@ class Fitter(abc.ABC):
             return x.double() - self.reference[condition]
         return x - self.reference[condition].to(x.dtype)
 
-    def _mark_wide(self, variance: Tensor) -> None:
-        """Mark conditions with a component so many σ from the reference that σ² would drown in float32.
-
-        The variance is a second moment less a squared mean; what rounding leaves of it is 1 part in
-        σ² / ((μ − ref)² · eps).
-        """
-        ratio = (self.mean - self.reference[:, None]).square() / variance
-        self.wide = ratio.amax((1, 2)) * torch.finfo(self.dtype).eps > LOST_DIGITS
-
     def _pooled_about_reference(self) -> tuple[Tensor, Tensor]:
         """Pooled mean relative to each condition's reference ``[C, D]``, and pooled second moment there."""
         offset = self.pooled.mean - self.reference

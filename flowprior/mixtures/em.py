@@ -26,7 +26,7 @@ SAME = 1e-4
 """The largest distance along a random direction at which two rows count as one, in standard deviations."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Mixture:
     """A fitted mixture for every condition, in float64.
 
@@ -83,7 +83,7 @@ def fit_mixture(
     previous = torch.full((conditions,), -torch.inf, dtype=torch.float64)
     iterations = torch.zeros(conditions, dtype=torch.long)
     for _ in range(max_iter):
-        bound = _pass(rows_of, fitter, logits, active) / count.clamp_min(1)
+        bound = _pass(rows_of, fitter, logits, active) / count
         logits = torch.where(active[:, None], _log_weights(fitter), logits)
         fitter.maximise(active)
         iterations += active
@@ -123,7 +123,7 @@ def _log_weights(fitter: Fitter) -> Tensor:
     """log π ``[C, K]`` from the gathered counts; uniform for a condition without examples."""
     count = fitter.statistics.count
     total = count.sum(1, keepdim=True)
-    return torch.where(total > 0, count / total.clamp_min(1e-300), 1 / count.shape[1]).log()
+    return torch.where(total > 0, count / total, 1 / count.shape[1]).log()
 
 
 def kmeans_centres(reservoirs: Reservoirs, components: int, generator: torch.Generator | None) -> Tensor:
@@ -138,21 +138,20 @@ def kmeans_centres(reservoirs: Reservoirs, components: int, generator: torch.Gen
 
 def _plus_plus(rows: Tensor, filled: Tensor, components: int, generator: torch.Generator | None) -> Tensor:
     """Greedy D² seeding: of a few candidates the one that lowers the potential most is taken."""
-    conditions, _, dim = rows.shape
-    trials = 2 + components.bit_length()
+    conditions, trials = len(rows), 2 + components.bit_length()
     index = torch.arange(conditions)[:, None]
-    first = torch.multinomial(filled.double(), 1, generator=generator)
-    centres = rows[index, first].expand(-1, components, -1).clone()
-    nearest = _distances(rows, centres[:, :1])[..., 0].masked_fill(~filled, 0)
+    first = rows[index, torch.multinomial(filled.double(), 1, generator=generator)]
+    centres = first.repeat(1, components, 1)
+    nearest = _distances(rows, first).squeeze(-1).masked_fill(~filled, 0)
     for k in range(1, components):
         weight = torch.where(nearest.sum(1, keepdim=True) > 0, nearest, filled.to(nearest.dtype))
         chosen = torch.multinomial(weight.double(), trials, replacement=True, generator=generator)
         candidates = rows[index, chosen]
         lowered = torch.minimum(nearest[..., None], _distances(rows, candidates))
-        best = lowered.masked_fill(~filled[..., None], 0).sum(1).argmin(1)
+        best = lowered.sum(1).argmin(1)
         centres[:, k] = candidates[torch.arange(conditions), best]
-        nearest = lowered[torch.arange(conditions), :, best].masked_fill(~filled, 0)
-    return centres.view(conditions, components, dim)
+        nearest = lowered[torch.arange(conditions), :, best]
+    return centres
 
 
 def _lloyd(rows: Tensor, filled: Tensor, centres: Tensor) -> Tensor:
@@ -162,7 +161,7 @@ def _lloyd(rows: Tensor, filled: Tensor, centres: Tensor) -> Tensor:
         owner = _distances(rows, centres).argmin(-1)
         membership = torch.nn.functional.one_hot(owner, components).to(rows.dtype) * filled[..., None]
         count = membership.sum(1)[..., None]
-        moved = torch.where(count > 0, membership.mT @ rows / count.clamp_min(1), centres)
+        moved = torch.where(count > 0, membership.mT @ rows / count, centres)
         if torch.equal(moved, centres):
             break
         centres = moved
@@ -196,7 +195,7 @@ def guarded_centres(rows: Tensor, most: int, least: int) -> tuple[Tensor, Tensor
     """
     group, first = _different(rows)
     own = rows[first]
-    if len(own) < max(least, 1):
+    if len(own) < least:
         return rows[:0], group[:0]
     filled, generator = torch.ones(1, len(own), dtype=torch.bool), torch.Generator().manual_seed(0)
     started = _plus_plus(own[None], filled, min(most, len(own) // least), generator)

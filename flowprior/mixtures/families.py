@@ -76,8 +76,8 @@ class DiagonalFitter(Fitter):
     def _prepare(self) -> None:
         """Write the log-density as constant − ½ (x²·a − x·b), about the reference point.
 
-        Where (μ − ref)²/σ² is so large that the product form would cancel in float32, the condition
-        is marked to be computed in float64.
+        Where (μ − ref)²/σ² is so large that the product form, or the variance as a difference of sums, would
+        cancel in float32, the condition is marked to be computed in float64.
         """
         offset = self.mean - self.reference[:, None]
         inverse = self.covariance["var"].reciprocal().expand_as(offset)
@@ -85,8 +85,7 @@ class DiagonalFitter(Fitter):
         log_det = -inverse.log().sum(-1)
         self._constant = -0.5 * (distance + log_det + offset.shape[-1] * LOG_2PI)
         self._coefficient = torch.cat([-2 * offset * inverse, inverse], dim=-1)
-        self._mark_wide(self.covariance["var"])
-        self.wide |= distance.amax(-1) * torch.finfo(self.dtype).eps > LOST_DIGITS
+        self.wide = distance.amax(-1) * torch.finfo(self.dtype).eps > LOST_DIGITS
 
 
 class Diagonal(Covariance):
@@ -242,7 +241,10 @@ class LowRankFitter(Fitter):
             self.covariance = {"factor": factor, "noise": torch.empty_like(self.psi)}
         for c in active.nonzero()[:, 0].split(max(1, AT_ONCE // self.basis[0].numel())):
             self._iterate(c, count[c], first[c], variance[c], offset[c])
-        self._mark_wide(variance + self.settings.reg_covar)
+        # The variance is a second moment less a squared mean; what rounding leaves of it in float32 is 1 part
+        # in σ² / ((μ − ref)² · eps).
+        ratio = (self.mean - self.reference[:, None]).square() / (variance + self.settings.reg_covar)
+        self.wide = ratio.amax((1, 2)) * torch.finfo(self.dtype).eps > LOST_DIGITS
         self.statistics.clear()
         self.projected.zero_()
 

@@ -40,7 +40,7 @@ def joined(batches: Iterable[Batch], conditions: int) -> Iterator[Batch]:
     for x, cond in batches:
         held.append((x, cond))
         rows += len(x)
-        most = JOINED_BYTES // max(x.shape[1] * x.element_size(), 1)
+        most = JOINED_BYTES // (x.shape[1] * x.element_size())
         if cond is None or rows >= min(conditions * ROWS_EACH, most):
             yield _join(held)
             held, rows = [], 0
@@ -176,5 +176,4 @@ def _gathered(
 def _join(held: list[Batch]) -> Batch:
     if len(held) == 1:
         return held[0]
-    x, cond = zip(*held, strict=True)
-    return torch.cat(x), torch.cat(cond)
+    return torch.cat([x for x, _ in held]), torch.cat([cond for _, cond in held])

@@ -70,10 +70,10 @@ class ConditionMoments:
 
     def update(self, x: Tensor, cond: Tensor | None) -> None:
         """Join a batch of rows x ``[B, D]`` with labels ``[B]``."""
-        if len(x) == 0:
+        if not len(x):
             return
-        if x.numel() > CACHED and x[0].numel() < x.numel():
-            rows = max(1, PIECE // x[0].numel())
+        if x.numel() > CACHED and len(x) > 1:
+            rows = max(1, PIECE // x.shape[1])
             labels = repeat(None) if cond is None else cond.split(rows)
             for piece, c in zip(x.split(rows), labels, strict=False):
                 self.update(piece, c)
@@ -97,15 +97,15 @@ class ConditionMoments:
         self._join(labels, other.count[labels], other.mean[labels], other.scatter[labels])
 
     def pooled(self) -> Moments:
-        """Moments of all rows together, whatever their condition."""
+        """Moments of all rows together, of one at least, whatever their condition."""
         count = float(self.count.sum())
-        share = self.count / max(count, 1.0)
+        share = self.count / count
         mean = share @ self.mean
         between = self.mean - mean
         if self.full:
-            covariance = (self.scatter.sum(0) + (self.count[:, None] * between).T @ between) / max(count, 1.0)
+            covariance = (self.scatter.sum(0) + (self.count[:, None] * between).T @ between) / count
             return Moments(count, mean, covariance.diagonal().clone(), covariance)
-        return Moments(count, mean, self.scatter.sum(0) / max(count, 1.0) + share @ between.square_())
+        return Moments(count, mean, self.scatter.sum(0) / count + share @ between.square_())
 
     def about_origin(self) -> ConditionMoments:
         """The same rows with scatter taken about 0, which then stands in the mean's place."""

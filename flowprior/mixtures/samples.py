@@ -48,7 +48,7 @@ class Reservoirs:
         generator: torch.Generator | None = None,
     ) -> Reservoirs:
         """Sample one pass over the data; at least ``least`` rows a condition, as memory allows more."""
-        size = max(least, min(SAMPLE_SIZE, SAMPLE_BUDGET // max(conditions * dim, 1)))
+        size = max(least, min(SAMPLE_SIZE, SAMPLE_BUDGET // (conditions * dim)))
         reservoirs = cls(conditions, size, dim, dtype)
         for x, cond in joined(batches, conditions):
             labels = torch.zeros(len(x), dtype=torch.long) if cond is None else cond.cpu()
@@ -138,7 +138,7 @@ def first_rows(batches: Iterable[Batch], conditions: int, most: int) -> Iterator
 def in_pieces(batches: Iterable[Batch]) -> Iterator[Batch]:
     """The same rows, at most ``PIECE`` numbers at a time, so that what is computed of them stays small."""
     for x, cond in batches:
-        size = max(1, PIECE // max(x.shape[1], 1))
+        size = max(1, PIECE // x.shape[1])
         parts = repeat(None) if cond is None else cond.split(size)
         yield from zip(x.split(size), parts, strict=False)
 
@@ -149,7 +149,7 @@ def thinned(rows: Callable[[], Iterable[Batch]], most: int) -> Iterator[Batch]:
     step = max(1, -(-count // most))
     passed = 0
     for x, cond in rows():
-        chosen = torch.arange(-passed % step, len(x), step)
+        chosen = torch.arange(len(x))[-passed % step :: step]
         passed += len(x)
         if len(chosen):
             yield x[chosen.to(x.device)], None if cond is None else cond[chosen.to(cond.device)]

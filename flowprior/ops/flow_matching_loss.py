@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Literal
 
 import torch
@@ -63,9 +64,9 @@ def plain_flow_matching_loss(
     v: Tensor, targets: list[Tensor], weight: Tensor | None, reduction: Reduction
 ) -> Tensor:
     """Return the loss in torch, in at least float32; ``targets`` are [u] or [x0, x1]."""
-    dtype = torch.promote_types(torch.promote_types(v.dtype, targets[0].dtype), torch.float32)
+    dtype = reduce(torch.promote_types, (tensor.dtype for tensor in (v, *targets)), torch.float32)
     v, *targets = (tensor.to(dtype) for tensor in (v, *targets))
-    squared = (v - (targets[0] if len(targets) == 1 else targets[1] - targets[0])).square()
+    squared = (v - reduce(lambda x0, x1: x1 - x0, targets)).square()
     if reduction == "mean" and weight is None:
         return squared.mean()
     errors = flat(squared).mean(1)

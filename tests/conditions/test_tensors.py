@@ -61,6 +61,21 @@ def test_another_shape_is_refused(cond):
         PICTURES.check(cond, "model")
 
 
+@pytest.mark.parametrize(
+    ("shape", "floats", "integers"),
+    [
+        ((), "none", "none"),
+        ((3,), "none", "labels"),
+        ((3, 2), "embeddings", "none"),
+        ((3, 2, 2), "tensor", "none"),
+        ((3, 1, 2, 2), "tensor", "none"),
+    ],
+)
+def test_the_kind_of_a_value_is_read_off_its_type_and_dimensions(shape, floats, integers):
+    for dtype, kind in ((torch.float32, floats), (torch.bfloat16, floats), (torch.long, integers)):
+        assert kind_of(torch.zeros(shape, dtype=dtype)) == kind
+
+
 def test_numbers_of_a_tensor_are_no_embedding():
     _, cond = pictures()
     assert kind_of(cond) == "tensor"
@@ -69,6 +84,7 @@ def test_numbers_of_a_tensor_are_no_embedding():
     parts = Parts({"picture": cond, "caption": torch.ones(COUNT, 3), "label": torch.arange(COUNT)})
     assert numbers_in(parts).shape == (COUNT, 7)
     assert torch.equal(flat(cond), cond.flatten(1))
+    assert flat(torch.zeros(3, 2, 5)).shape == (3, 10)
     assert flat(torch.arange(3)).shape == (3,)
 
 

@@ -73,7 +73,9 @@ def test_pieces_joined_are_the_whole(name):
     cut = pieces(cond, 4, COUNT)
     assert [len(piece) for piece in cut] == [4, 2]
     assert equal(joined(cut), cond)
+    assert equal(joined([cond]), cond)
     assert pieces(None, 4, COUNT) == [None, None]
+    assert [pieces(None, 4, count) for count in (0, 4, 5)] == [[None], [None], [None, None]]
     assert joined([None, None]) is None
 
 
@@ -93,7 +95,9 @@ def test_what_a_tensor_does_is_done_to_each(name):
     assert cond.device == torch.device("cpu")
     for other in (cond.cpu(), cond.detach(), cond.clone(), moved(cond, "cpu")):
         assert equal(other, cond)
+        assert isinstance(cond, torch.Tensor) or other != cond, "== does not compare numbers"
     assert [len(part) for part in cond.split(5)] == [5, 1]
+    assert [len(part) for part in rows(cond, slice(0, 0)).split(5)] == [0]
     assert equal(rows(repeated(cond, 2), slice(None, None, 2)), cond)
     for tensor, before in zip(plain(cond.to(torch.float64)), plain(cond), strict=True):
         if before.is_floating_point():
@@ -138,11 +142,14 @@ def test_token_states_of_two_lengths_are_joined_by_padding():
     assert not both.mask[:COUNT, 2:].any()
     assert torch.equal(both.states[:COUNT, :2], short.states)
     assert torch.allclose(both.means(), torch.cat([short.means(), long.means()]))
+    assert equal(long.padded(2), long), "no token is cut off"
 
 
 def test_the_mean_of_token_states_is_of_those_attended():
     cond = TokenStates(torch.tensor([[[1.0], [3.0], [99.0]]]), torch.tensor([[True, True, False]]))
     assert cond.means().tolist() == [[2.0]]
+    fewer = TokenStates(cond.states.repeat(2, 1, 1), torch.tensor([[False, True, False], [False] * 3]))
+    assert fewer.means().tolist() == [[3.0], [0.0]]
     broken = TokenStates(torch.tensor([[[1.0], [3.0], [float("nan")]]]), cond.mask)
     assert broken.means().tolist() == [[2.0]]
     assert broken.cleared().states.tolist() == [[[1.0], [3.0], [0.0]]]

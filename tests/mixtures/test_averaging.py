@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
@@ -10,6 +11,7 @@ from flowprior.mixtures.averaging import (
     Blur,
     Components,
     Regularisation,
+    _maximise,
     component_log_density,
     fit_average,
     nearer_share,
@@ -65,6 +67,34 @@ def test_one_component_is_the_gaussian_of_the_rows(generator):
     torch.testing.assert_close(covariance, x.T.cov(correction=0).double(), rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.parametrize(("shrinkage", "floor"), [(0.0, 0.5), (3.0, 0.0)])
+def test_a_maximisation_is_that_of_the_formula_for_components_of_no_row_and_of_one(
+    shrinkage, floor, generator
+):
+    x = torch.randn(12, 3, generator=generator, dtype=torch.float64) + 1
+    x[11] = 1e3  # whose share is negligible
+    share = torch.zeros(12, 4, dtype=torch.float64)
+    share[0, 1], share[1:11, 2] = 1, torch.linspace(0.1, 1, 10)
+    share[1:11, 3], share[11, 3] = 1 - share[1:11, 2], 5e-5
+    around = torch.tensor([[2.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 3.0]], dtype=torch.float64)
+    found = _maximise(x, share, Regularisation(shrinkage, floor, around))
+    count, scatters = share.sum(0), []
+    for k in range(4):
+        mean = sum(r * row for r, row in zip(share[:, k], x, strict=True)) / (count[k] + 1)
+        torch.testing.assert_close(found.mean[k], mean)
+        scatters.append(
+            sum(r * (row - mean).outer(row - mean) for r, row in zip(share[:11, k], x[:11], strict=True))
+        )
+    within = (sum(scatters) + 3 * around) / 15
+    for k, weight in enumerate([0, 1, 5.5, 4.5]):
+        covariance = torch.zeros(3, 3, dtype=torch.float64)
+        if weight + shrinkage:
+            covariance = (scatters[k] + shrinkage * within) / (count[k] + shrinkage)
+        covariance += max(floor, 1e-5 * float(covariance.trace()) / 3) * torch.eye(3)
+        torch.testing.assert_close(found.cholesky[k] @ found.cholesky[k].T, covariance)
+    torch.testing.assert_close(found.logits.exp(), count / 12)
+
+
 def test_an_average_has_a_better_held_out_density_than_its_members(generator):
     x, held_out = (torch.cat([ring(n, seed + k) for k in range(3)], 1) for n, seed in ((500, 0), (2000, 10)))
     to = Regularisation(8.0, 1e-3, torch.eye(6).double())
@@ -92,6 +122,7 @@ def test_ties_count_half_and_nothing_tells_nothing():
     assert nearer_share(zero, zero, zero) == 0.5
     assert nearer_share(zero[:0], zero, zero) == 0.5
     assert nearer_share(zero, zero, zero[:0]) == 0.5
+    assert nearer_share(zero, zero[:0], zero) == 0.5
 
 
 def test_far_from_the_origin_a_copy_is_still_known(generator):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from flowprior.mixtures.covariance import Covariance, FitSettings, Parameters
-from flowprior.mixtures.families import COVARIANCES, Full, LowRank, Tied, covariance_family
+from flowprior.mixtures.covariance import Covariance, FitSettings, Parameters, ShrunkCovariances
+from flowprior.mixtures.families import COVARIANCES, Full, LowRank, Tied, _cholesky, covariance_family
 from flowprior.mixtures.moments import ConditionMoments
 
 DIM = 4
@@ -129,3 +129,40 @@ def test_inactive_conditions_keep_their_parameters(family, generator):
     for name, table in before.items():
         assert torch.equal(fitter.covariance[name][1], table[1])
     assert any(not torch.equal(fitter.covariance[name][0], table[0]) for name, table in before.items())
+
+
+def test_covariances_of_few_examples_are_blended_with_the_common_one(generator):
+    """a S + b (W Wᵀ + diag(ψ)) where there are few, else S itself."""
+    few, basis = torch.tensor([True, False, True]), torch.randn(3, 2, DIM, 5, generator=generator).double()
+    own = torch.randn(3, 2, DIM, DIM, generator=generator).double()
+    a, b, factor = (torch.rand(size, generator=generator).double() for size in ((3,), (3,), (DIM, 2)))
+    noise = torch.rand(DIM, generator=generator).double()
+    shrunk = ShrunkCovariances(few, a, b, factor, noise)
+    common = b[:, None, None, None] * (factor @ factor.T + noise.diag())
+    whole = torch.where(few[:, None, None, None], a[:, None, None, None] * own + common, own)
+    variances = own.diagonal(dim1=2, dim2=3)
+    torch.testing.assert_close(shrunk.variances(variances), whole.diagonal(dim1=2, dim2=3))
+    torch.testing.assert_close(shrunk.times(basis, own @ basis), whole @ basis)
+    some = torch.tensor([2, 1])
+    torch.testing.assert_close(
+        shrunk.of(some).times(basis[some], own[some] @ basis[some]), (whole @ basis)[some]
+    )
+
+
+@pytest.mark.parametrize(
+    ("below", "jitter"), [(-0.1, 0.0), (1e-14, 1e-14), (1e-12, 1e-12), (1e-10, 1e-10), (1e-8, 1e-8)]
+)
+def test_what_rounding_took_below_zero_is_lifted_by_the_least_share_of_the_mean_variance(below, jitter):
+    """Two matrices whose variances, 1 added, are (4, −below) and (12, 6): 2 and 9 in the mean."""
+    covariance = torch.tensor([[3.0, -1.0 - below], [11.0, 5.0]], dtype=torch.float64).diag_embed()
+    factor = _cholesky(covariance[None], 1.0)[0]
+    added = (factor @ factor.mT - covariance).diagonal(dim1=1, dim2=2) - 1
+    expected = jitter * torch.tensor([[2.0, 2.0], [9.0, 9.0]], dtype=torch.float64)
+    torch.testing.assert_close(added, expected, rtol=0.05, atol=5e-15)
+
+
+@pytest.mark.parametrize(("below", "reg_covar"), [(1e-6, 1.0), (1e-14, 0.0)])
+def test_a_matrix_that_is_clearly_indefinite_or_not_to_be_changed_is_refused(below, reg_covar):
+    covariance = torch.tensor([3.0, -reg_covar - below], dtype=torch.float64).diag()
+    with pytest.raises(torch.linalg.LinAlgError, match="a covariance is not positive definite"):
+        _cholesky(covariance[None], reg_covar)

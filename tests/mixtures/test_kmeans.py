@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flowprior.mixtures.em import kmeans_centres
+from flowprior.mixtures.em import _plus_plus, kmeans_centres
 from flowprior.mixtures.samples import SAMPLE_BUDGET, SAMPLE_SIZE, Reservoirs
 
 
@@ -67,6 +67,27 @@ def test_centres_do_not_suffer_from_a_mean_far_from_zero(generator):
     x, labels, truth = clusters(generator)
     found = centres_of(x.double() + 1e7, labels, 3, generator)
     assert (torch.cdist(truth.double(), found - 1e7).amin(2) < 0.01).all()
+
+
+def test_centres_are_seeded_as_often_as_greedy_seeding_says(generator):
+    """The first is any row; the second is the best of four rows that are drawn by their squared distances."""
+    rows = torch.tensor([0.0, 1.0, 2.5, 9.0, 10.0, 12.0], dtype=torch.float64)
+    distance = (rows[:, None] - rows).square()
+    expected = torch.zeros(6, 6, dtype=torch.float64)
+    for first, own in enumerate(distance):
+        left = torch.minimum(own, distance).sum(1)
+        for second in range(6):
+            chosen = left >= left[second]
+            best = (own[chosen].sum() / own.sum()) ** 4 - (own[left > left[second]].sum() / own.sum()) ** 4
+            expected[first, second] = best / 6
+    draws = 20_000
+    given = torch.cat([rows, rows.new_tensor([50.0])]).repeat(draws, 1)[..., None]  # the last is no row
+    filled = torch.tensor([True] * 6 + [False]).repeat(draws, 1)
+    centres = _plus_plus(given, filled, 2, generator)
+    places = (centres == rows).long().argmax(2)
+    share = torch.bincount(places @ torch.tensor([6, 1]), minlength=36).view(6, 6) / draws
+    assert (centres == rows).any(2).all()
+    assert ((share - expected).abs() <= 5 * (expected * (1 - expected) / draws).sqrt() + 3 / draws).all()
 
 
 def test_fewer_distinct_rows_than_centres_are_repeated(generator):

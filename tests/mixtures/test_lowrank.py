@@ -7,6 +7,8 @@ import torch
 from sklearn.decomposition import PCA, FactorAnalysis
 from torch import Tensor
 
+from flowprior import Prior
+from flowprior.mixtures import families
 from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.families import LEAST_NOISE, LowRank, LowRankFitter
 from flowprior.mixtures.moments import ConditionMoments
@@ -112,6 +114,17 @@ def test_shrinkage_adds_pooled_rows_with_a_diagonal_covariance(generator):
     expected = (50 * within + 25 * (pooled.variance.diag() + moved.outer(moved))) / 75
     dense = fitter.covariance["factor"][0, 0] @ fitter.covariance["factor"][0, 0].T
     torch.testing.assert_close(dense, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("at_once", [1, 200])
+def test_conditions_that_are_turned_in_parts_are_those_turned_together(at_once, generator, monkeypatch):
+    labels = torch.arange(350) % 7
+    x = factor_data(350, 5, 2, generator)[0] * (1 + labels[:, None])
+    options = {"components": 2, "covariance": "lowrank", "rank": 2, "shrinkage": 3.0, "max_iter": 4}
+    whole = Prior.create("gmm", **options).fit((x, labels), generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(families, "AT_ONCE", at_once)
+    parts = Prior.create("gmm", **options).fit((x, labels), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(parts.state_dict(), whole.state_dict(), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("shrinkage", [0.0, 3.0])

@@ -21,17 +21,21 @@ def rows(count: int, dim: int, seed: int, classes: int = 3) -> tuple[Tensor, Ten
     return x * 10.0 ** (labels[:, None] - 1) + 100.0 * labels[:, None], labels
 
 
-def check_against_numpy(moments: ConditionMoments, x: Tensor, labels: Tensor) -> None:
+def check_against_numpy(moments: ConditionMoments, x: Tensor, labels: Tensor, *, full: bool = False) -> None:
     for label in range(int(labels.max()) + 1):
         part = x[labels == label].numpy()
         assert moments.count[label] == len(part)
         if not len(part):
+            assert not moments.variance()[label].any()
             continue
         deviation = part - part.mean(0)
-        scatter = deviation.T @ deviation if moments.full else (deviation**2).sum(0)
+        scatter = deviation.T @ deviation if full else (deviation**2).sum(0)
         scale = max(float(np.abs(scatter).max()), 1e-6)
         np.testing.assert_allclose(moments.mean[label].numpy(), part.mean(0), rtol=1e-12, atol=1e-12)
         np.testing.assert_allclose(moments.scatter[label].numpy(), scatter, rtol=1e-9, atol=1e-11 * scale)
+        np.testing.assert_allclose(
+            moments.variance()[label].numpy(), part.var(0), rtol=1e-9, atol=1e-11 * scale
+        )
 
 
 @given(
@@ -46,7 +50,7 @@ def test_any_cut_into_batches_gives_the_same_moments(count, dim, sizes, full, se
     cuts = np.cumsum(sizes).tolist()
     batches = zip(torch.tensor_split(x, cuts), torch.tensor_split(labels, cuts), strict=True)
     moments = ConditionMoments.over(batches, full=full)
-    check_against_numpy(moments, x, labels)
+    check_against_numpy(moments, x, labels, full=full)
 
 
 @given(st.integers(1, 30), st.permutations(range(4)), st.booleans(), st.integers(0, 99))
@@ -59,7 +63,34 @@ def test_parts_may_be_merged_in_any_order(count, order, full, seed):
     merged = ConditionMoments(3, full=full)
     for index in order:
         merged.merge(parts[index])
-    check_against_numpy(merged, x, labels)
+    check_against_numpy(merged, x, labels, full=full)
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "pieces"), [((10, 3), [10]), ((11, 3), [4, 4, 3]), ((2, 20), [1, 1]), ((1, 40), [1])]
+)
+def test_a_long_batch_is_joined_in_pieces_with_the_same_moments(shape, pieces, labelled, full, monkeypatch):
+    class Watched(ConditionMoments):
+        def _join(self, labels: Tensor, count: Tensor, mean: Tensor, scatter: Tensor) -> None:
+            joined.append(int(count.sum()))
+            super()._join(labels, count, mean, scatter)
+
+    monkeypatch.setattr(moments, "CACHED", 30)
+    monkeypatch.setattr(moments, "PIECE", 12)
+    joined: list[int] = []
+    x, labels = rows(*shape, seed=1)
+    found = Watched.over([(x, labels if labelled else None)], full=full)
+    assert joined == pieces
+    check_against_numpy(found, x, labels if labelled else torch.zeros_like(labels), full=full)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_of_no_rows_there_are_no_moments(full):
+    found = ConditionMoments.over([], 2, full=full)
+    assert found.count.tolist() == [0, 0]
+    assert found.mean.shape == (2, 0)
 
 
 def test_a_mean_far_from_zero_loses_no_digits_in_float32_batches():
@@ -69,6 +100,7 @@ def test_a_mean_far_from_zero_loses_no_digits_in_float32_batches():
     moments = ConditionMoments.over((batch, None) for batch in x.split(7))
     assert moments.variance()[0, 0].item() == pytest.approx(x.double().var(0, correction=0).item(), rel=1e-10)
     assert moments.count.dtype == moments.mean.dtype == moments.scatter.dtype == torch.float64
+    assert moments.scatter.shape == (1, 1)
 
 
 def test_new_labels_extend_and_missing_ones_are_empty():
@@ -76,6 +108,7 @@ def test_new_labels_extend_and_missing_ones_are_empty():
     moments.update(torch.ones(3, 2), torch.tensor([0, 0, 0]))
     moments.update(torch.zeros(2, 2), torch.tensor([4, 2]))
     assert moments.count.tolist() == [3, 0, 1, 0, 1]
+    assert moments.scatter.shape == (5, 2)
     assert not moments.variance().any()
     moments.update(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long))
     assert moments.count.sum() == 5

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from flowprior.mixtures.samples import first_rows, in_pieces, sample_rows
+from flowprior.mixtures.samples import Reservoirs, first_rows, in_pieces, sample_rows, thinned
 
 
 def stream(rows: int, batch: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -45,3 +46,25 @@ def test_pieces_hold_all_rows(monkeypatch):
     assert max(len(x) for x, _ in pieces) == 3
     assert torch.cat([x for x, _ in pieces])[:, 0].tolist() == list(range(10))
     assert all(c is None for _, c in in_pieces([(torch.zeros(7, 2), None)]))
+    assert [len(x) for x, _ in in_pieces([(torch.zeros(2, 8), None)])] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("most", "kept"), [(20, range(13)), (13, range(13)), (12, range(0, 13, 2)), (3, [0, 5, 10])]
+)
+@pytest.mark.parametrize("labelled", [True, False])
+def test_thinned_rows_lie_evenly_over_all_batches(most, kept, labelled):
+    batches = [(x, c if labelled else None) for x, c in stream(13, 4)]
+    found = list(thinned(lambda: batches, most))
+    assert torch.cat([x[:, 0] for x, _ in found]).tolist() == list(kept)
+    labels = [c for _, c in found if c is not None]
+    assert torch.cat(labels).tolist() == [i % 3 for i in kept] if labelled else not labels
+    assert all(len(x) for x, _ in found)
+
+
+def test_rows_without_a_label_are_of_one_condition():
+    batches = [(x, None) for x, _ in stream(10, 4)]
+    assert torch.cat([labels for _, labels in first_rows(batches, 1, 6)]).tolist() == [0] * 6
+    assert not sample_rows(batches, 5)[1].any()
+    kept = Reservoirs.over(batches, 1, 2, torch.float64, least=3)
+    assert sorted(kept.rows[0, kept.filled[0], 0].tolist()) == list(range(10))

@@ -162,6 +162,14 @@ def test_mixed_half_precisions_meet_in_float32(generator):
     assert loss.item() == pytest.approx(expected, rel=2e-6)
 
 
+def test_the_widest_of_all_is_computed_in(generator):
+    v, x0, x1 = torch.randn(3, 4, 50, generator=generator, dtype=torch.float64)
+    for one, zero in ((x1, x0.float()), (x1.float(), x0)):
+        loss = flow_matching_loss(v.float(), x0=zero, x1=one)
+        expected = (v.float().double() - (one.double() - zero.double())).square().mean()
+        torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

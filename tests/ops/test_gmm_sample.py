@@ -63,6 +63,15 @@ def test_components_come_as_often_as_their_weights_say(generator):
         assert ((share > 0) == (weight > 0)).all(), "an excluded component is never drawn"
 
 
+def test_one_component_is_drawn_as_the_gaussian_that_it_is():
+    """Its draw takes no random number besides the noise."""
+    cond, mean, scale = torch.tensor([1, 0, 1]), torch.randn(2, 1, 4), torch.rand(2, 1, 4)
+    x0, component = plain_gmm_sample(torch.zeros(2, 1), mean, scale, cond, torch.Generator().manual_seed(1))
+    noise = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(x0, mean[cond, 0] + scale[cond, 0] * noise)
+    assert component.tolist() == [0, 0, 0]
+
+
 def test_no_rows_and_many_strides(generator):
     logits, mean, scale = mixture(generator, event=(6,))
     x0, component = drawn(logits, mean, scale, torch.zeros(0, dtype=torch.long))

@@ -44,6 +44,8 @@ def test_whole_numbers_are_those_of_python_and_of_numpy() -> None:
 def test_the_nearest_known_word_is_offered_where_one_is_near() -> None:
     assert did_you_mean("gmn", ["gmm", "gaussian"]) == "; did you mean 'gmm'?"
     assert did_you_mean("comp", ["covariance", "components"]) == "; did you mean 'components'?"
+    assert did_you_mean("com", ["covariance", "components"], "--") == "; did you mean '--components'?"
+    assert did_you_mean("co", ["covariance", "components"]) == ";", "two letters begin too many words"
     assert did_you_mean("resnet", ["unet", "mlp"]) == ";", "three common letters are none of a misspelling"
     assert did_you_mean("xyz", ["gmm", "gaussian"]) == ";"
 

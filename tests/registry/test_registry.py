@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import abc
 import warnings
+from importlib.metadata import EntryPoint
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,8 +19,8 @@ from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registry, Spec, plugins
 from flowprior.registry import registry as registry_module
-from flowprior.registry.options import Record, parse_value
-from flowprior.registry.registry import spec_of
+from flowprior.registry.options import Record, listed_names, parse_value
+from flowprior.registry.registry import changed_options, spec_of
 from flowprior.samplers import Sampler
 
 
@@ -113,6 +117,22 @@ def test_unknown_option_names_the_nearest_and_all(shapes):
         shapes.create("unit-square", size=2)
 
 
+@pytest.mark.parametrize("kernel", [np.ones(3), torch.ones(3)])
+def test_an_option_may_be_an_array(shapes, kernel):
+    @shapes.register("smooth")
+    class Smooth(Shape):
+        """A shape with an array for a default."""
+
+        def __init__(self, edge: object, kernel: object = kernel) -> None:
+            self.edge, self.kernel = edge, kernel
+
+    built = shapes.create("smooth", edge=kernel + 1)
+    assert built.kernel is kernel
+    assert changed_options(built, shapes.record("smooth").options).keys() == {"edge"}
+    with pytest.raises(OptionError, match=r"needs edge; write smooth:edge=…$"):
+        shapes.create("smooth")
+
+
 def test_what_a_constructor_refuses_becomes_one_option_error(shapes):
     with pytest.raises(OptionError, match=r"^shape 'polygon' needs corners; write polygon:corners=…$"):
         shapes.create("polygon")
@@ -159,6 +179,21 @@ def test_a_spec_written_as_text_is_read_back_the_same(name, options):
     read = Registry("shape").parse(str(spec))
     assert read == spec
     assert [type(v) for v in read.options.values()] == [type(v) for v in options.values()]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a,b", ["a", "b"]),
+        ("T cell, CD4, alpha,B cell", ["T cell, CD4, alpha", "B cell"]),
+        ("T cell, CD4,B cell", ["T cell, CD4", "B cell"]),
+        (" T cell ,B cell", ["T cell", "B cell"]),
+        (" B cell, edge ,", [" B cell", "edge", ""]),
+        ("B cell", ["B cell"]),
+    ],
+)
+def test_pieces_that_make_a_known_name_are_one(text, names):
+    assert listed_names(text, ["T cell", "T cell, CD4", "T cell, CD4, alpha", " B cell"]) == names
 
 
 @pytest.mark.parametrize(("text", "value"), [("TRUE", True), ("False", False), ("abc", "abc"), ("", "")])
@@ -283,8 +318,9 @@ def test_a_plugin_that_exits_or_brings_no_component_warns_and_is_skipped(plugged
     registry.kind = Shape
     with pytest.warns(
         RuntimeWarning, match=rf"shape plug-in 'bad' \(package.module:thing\) is skipped: .*{reason}"
-    ):
+    ) as caught:
         assert registry.available() == ["ring"]
+    assert caught[0].filename == __file__, "it leads to the line that asked"
 
 
 def test_a_plugin_is_interrupted_where_the_user_interrupts(plugged):
@@ -383,3 +419,24 @@ def test_in_the_folder_of_another_project_its_entry_points_are_not_ours(tmp_path
     (tmp_path / "pyproject.toml").write_text(text)
     monkeypatch.setattr(plugins, "PYPROJECT", tmp_path / "pyproject.toml")
     assert plugins._declared.__wrapped__() == {}
+
+
+@pytest.mark.parametrize(
+    "declared", [{}, {"test.shapes": {"ring": "ours:Ring"}}, {"test.other": {"a": "b:c"}}]
+)
+def test_a_checkout_takes_its_own_entry_points_from_its_file_and_those_of_others_as_installed(
+    declared, monkeypatch
+):
+    installed = [
+        EntryPoint("ring", "older:Ring", "test.shapes")._for(SimpleNamespace(name="flowprior")),
+        EntryPoint("disc", "theirs:Disc", "test.shapes")._for(SimpleNamespace(name="other")),
+        EntryPoint("loose", "somewhere:Loose", "test.shapes"),
+    ]
+    monkeypatch.setattr(plugins, "_declared", lambda: declared)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: installed if group == "test.shapes" else [])
+    ours = ["older:Ring"] if not declared else list(declared.get("test.shapes", {}).values())
+    assert [point.value for point in plugins.points_of("test.shapes")] == [
+        *ours,
+        "theirs:Disc",
+        "somewhere:Loose",
+    ]
