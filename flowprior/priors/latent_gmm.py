@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.mixtures.covariance import FitSettings
-from flowprior.ops.random import normal
+from flowprior.ops.operators import normal
 from flowprior.priors.averaged_gmm import AveragedGmmPrior
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import check_fit_labels
