@@ -113,6 +113,11 @@ class Condition:
         """The names of the parts, in alphabetical order."""
         return tuple(name for name, _ in self.parts)
 
+    @property
+    def token_widths(self) -> dict[str, int]:
+        """The width F of each part of token states, by its name; no name if they are the whole condition."""
+        return {name: part.size for name, part in self.named.items() if part.kind == "tokens"}
+
     def __getitem__(self, name: str) -> Condition:
         """Return the part of this name.
 
