@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from flowprior.couplings import Coupling
 from flowprior.errors import FlowpriorError, OptionError
-from flowprior.flow.predictions import kind_of, make_prediction
+from flowprior.flow.predictions import Prediction, kind_of
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry.plugins import package_version
@@ -300,7 +300,7 @@ def _check_parts(variant: Variant, training: TrainingConfig) -> None:
     prior, coupling, path = _parts(variant)
     path.check(prior)
     coupling.check(prior)
-    prediction = make_prediction(variant.prediction, prior, coupling, path)
+    prediction = Prediction.create(variant.prediction, prior=prior, coupling=coupling, path=path)
     times_and_weight(training, prediction, coupling)
     drawn, batch_size = coupling.draw_size(training.batch_size), training.batch_size
     if drawn < batch_size or drawn % batch_size:

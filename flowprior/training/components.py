@@ -19,7 +19,7 @@ from flowprior.data.base import Data, as_data
 from flowprior.data.splits import split_validation
 from flowprior.errors import CheckpointError, CouplingError, OptionError
 from flowprior.flow.description import load_plain
-from flowprior.flow.predictions import Prediction, kind_of, make_prediction
+from flowprior.flow.predictions import Prediction, kind_of
 from flowprior.models import Encoder, LatentEncoder
 from flowprior.models.base import takes_inputs
 from flowprior.models.encoders import EncodedData
@@ -188,7 +188,7 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     path = Path.registry.resolve(chosen["path"])
     model = chosen["model"]
     if isinstance(model, str):
-        prediction = make_prediction(training.prediction, prior, coupling, path)
+        prediction = Prediction.create(training.prediction, prior=prior, coupling=coupling, path=path)
         model = seeded_model(model, data, training.seed, prediction)
     model = model.to(device)
     if training.channels_last:
