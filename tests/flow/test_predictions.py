@@ -85,9 +85,8 @@ def test_a_flow_adds_offset_and_scale_to_what_its_network_says(prediction, data,
 
 @pytest.mark.parametrize("prediction", ["residual", "preconditioned"])
 def test_pairs_without_a_known_law_are_refused(prediction, prior) -> None:
-    parts = {"prior": prior, "coupling": Coupling.create("ot"), "path": Path.create("condot")}
     with pytest.raises(OptionError, match=f"prediction '{prediction}' needs the Gaussian law of the pairs"):
-        Prediction.create(prediction, **parts)
+        Prediction.create(prediction, prior=prior, coupling=Coupling.create("ot"), path=Path.create("condot"))
 
 
 @pytest.mark.parametrize(
