@@ -10,14 +10,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from flowprior.conditions.values import (
-    Conditions,
-    Parts,
-    TokenStates,
-    as_value,
-    check_name,
-    describe_value,
-)
+from flowprior.conditions.rows import as_value
+from flowprior.conditions.values import Conditions, Parts, TokenStates, check_name, describe_value
 from flowprior.errors import InputError
 
 Kind = Literal["none", "labels", "embeddings", "tensor", "tokens", "parts"]

@@ -1,4 +1,4 @@
-"""The rows of conditions (a tensor, token states, parts or None), and the parts that a component reads.
+"""A condition from a mapping, its rows (a tensor, token states, parts or None), and the parts that are read.
 
 With ``reads=""`` a component reads every part that it can. A prior reads one part: the only part of a kind
 that it knows, or the one that ``reads`` names.
@@ -20,6 +20,15 @@ MASK = "mask"
 """The last part of the name of a stored mask, after a dot."""
 BETWEEN = "+"
 """The separator between the names of several parts, as in ``reads=caption+style``."""
+
+
+def as_value(cond: Any) -> Any:
+    """Return a mapping as :class:`Parts`, and any other value unchanged.
+
+    Raises:
+        InputError: parts that :class:`Parts` refuses.
+    """
+    return Parts(cond) if isinstance(cond, Mapping) else cond
 
 
 def rows(cond: C | None, index: Any) -> C | None:

@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, Parts
-from flowprior.conditions.rows import flat, read_part
-from flowprior.conditions.values import as_value
+from flowprior.conditions.rows import as_value, flat, read_part
 from flowprior.display.shown import counted, shape_of
 from flowprior.errors import InputError, NotFittedError
 from flowprior.ops.last_results import LastResults
