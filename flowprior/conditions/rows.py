@@ -58,6 +58,23 @@ def flat(cond: Tensor) -> Tensor:
     return cond.flatten(1) if cond.is_floating_point() and cond.dim() > 2 else cond
 
 
+def count_of(owner: str, cond: Conditions | None, n: int | None) -> int:
+    """Return the number of samples that are asked for, by their conditions or by ``n``.
+
+    Raises:
+        InputError: neither says so, or they disagree; ``owner`` is named.
+    """
+    if cond is None and n is None:
+        raise InputError(f"{owner}: expected cond or n, got neither; pass n= for an unconditional draw")
+    if isinstance(cond, Tensor) and not cond.dim():
+        raise InputError(f"{owner}: expected one condition for each sample, got a single {cond.dtype}")
+    if cond is not None and n is not None and n != len(cond):
+        raise InputError(f"{owner}: cond has {len(cond)} rows but n={n}; pass one of them")
+    if cond is None and n is not None and n < 0:
+        raise InputError(f"{owner}: expected n >= 0, got {n}")
+    return len(cond) if cond is not None else int(n or 0)
+
+
 def repeated(cond: C | None, times: int) -> C | None:
     """Return each row of ``cond`` repeated ``times`` times, one after the other."""
     if cond is None:

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions
+from flowprior.conditions.rows import count_of
 from flowprior.couplings.base import Coupling
 from flowprior.couplings.pair_law import PairLaw
 from flowprior.errors import CouplingError
 from flowprior.priors import KernelMeanPrior, Prior
-from flowprior.priors.checks import count_of
 
 
 @Coupling.register("independent")
