@@ -73,7 +73,7 @@ class TrainingState:
         self.prediction = Prediction.create(
             self.config.prediction, prior=parts.prior, coupling=parts.coupling, path=parts.path
         )
-        self.times, self.loss_weight = times_and_weight(self.config, self.prediction, parts.coupling)
+        self.times, self.loss_weight = times_and_weight(self.config, self.prediction)
         self.micro_batches = self.processes.size * self.config.accumulate
         network: Any = self.model
         if self.config.compile == "model":
