@@ -26,8 +26,7 @@ from flowprior.models.base import takes_inputs
 from flowprior.models.encoders import EncodedData
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.processes import process_count
-from flowprior.processes.group import Group, compact
+from flowprior.processes.group import Group, compact, process_count
 from flowprior.registry.registry import spec_of
 from flowprior.streams.data import every_condition
 from flowprior.training.batches import Randomness, mix
