@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import os
 import sys
 import textwrap
 import warnings
@@ -17,7 +18,6 @@ from tqdm import tqdm
 from typer.core import TyperCommand, TyperGroup
 
 from flowprior.errors import FlowpriorError, OptionError
-from flowprior.processes import process_rank
 from flowprior.progress.stages import showing
 from flowprior.registry.options import did_you_mean
 from flowprior.registry.plugins import points_of
@@ -48,7 +48,7 @@ class Command(TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; of several processes of one run, only the first shows progress."""
         ctx.params = {name: _at_home(value) for name, value in ctx.params.items()}
-        with showing(False if ctx.params.get("json") or _process() else None):
+        with showing(False if ctx.params.get("json") or process_rank() else None):
             return super().invoke(ctx)
 
 
@@ -188,7 +188,7 @@ def with_options(name: str, function: Callable[..., None]) -> Callable[..., None
 
 def _report(message: str, code: int) -> int:
     """Write one line to stderr, with unprintable characters escaped, and return ``code``."""
-    process = _process()
+    process = process_rank()
     if not process or code:
         line = f"process {process}: {message}" if process else message
         line = textwrap.shorten(line, LONGEST_LINE, placeholder=" …")
@@ -197,12 +197,10 @@ def _report(message: str, code: int) -> int:
     return code
 
 
-def _process() -> int:
-    """Return the number of this process among those of one run, from 0; only the first shows warnings."""
-    try:
-        return process_rank()
-    except FlowpriorError:  # The command that needs the number reports this error.
-        return 0
+def process_rank() -> int:
+    """Return the number of this process among those of one run, from 0; only the first shows messages."""
+    count, rank = (os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK"))
+    return int(rank) if rank.isdecimal() and count.isdecimal() and int(count) > 1 else 0
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -155,7 +155,7 @@ def read_request(flow: Flow, cond: str | None, count: int | None, labels: Mappin
         OptionError: a condition that the flow does not have.
         InputError: no label of that name.
     """
-    from flowprior.conditions.values import as_value
+    from flowprior.conditions.rows import as_value
 
     condition = flow.condition
     if labels and cond is not None:

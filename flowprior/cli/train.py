@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flowprior.cli.catalogue import completing
-from flowprior.cli.commands import print_json, print_rich
+from flowprior.cli.commands import print_json, print_rich, process_rank
 from flowprior.cli.options import Json, refuse_given_twice
 from flowprior.errors import OptionError
 from flowprior.training.config import AUTO, NO_LATENT, OPTIONS, RunConfig, TrainingConfig
@@ -115,7 +115,7 @@ def train(
     provided: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Train a flow and leave it in RUN. What is not given comes from --config, else from the defaults."""
-    from flowprior.processes import process_count, process_rank
+    from flowprior.processes.group import process_count
     from flowprior.training import RunDirectory, load_config
     from flowprior.training import train as train_flow
 

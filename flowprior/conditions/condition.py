@@ -10,14 +10,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from flowprior.conditions.values import (
-    Conditions,
-    Parts,
-    TokenStates,
-    as_value,
-    check_name,
-    describe_value,
-)
+from flowprior.conditions.rows import as_value
+from flowprior.conditions.values import Conditions, Parts, TokenStates, check_name, describe_value
 from flowprior.errors import InputError
 
 Kind = Literal["none", "labels", "embeddings", "tensor", "tokens", "parts"]
@@ -112,6 +106,11 @@ class Condition:
     def names(self) -> tuple[str, ...]:
         """The names of the parts, in alphabetical order."""
         return tuple(name for name, _ in self.parts)
+
+    @property
+    def token_widths(self) -> dict[str, int]:
+        """The width F of each part of token states, by its name; no name if they are the whole condition."""
+        return {name: part.size for name, part in self.named.items() if part.kind == "tokens"}
 
     def __getitem__(self, name: str) -> Condition:
         """Return the part of this name.

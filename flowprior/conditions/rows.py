@@ -1,4 +1,4 @@
-"""The rows of conditions (a tensor, token states, parts or None), and the parts that a component reads.
+"""A condition from a mapping, its rows (a tensor, token states, parts or None), and the parts that are read.
 
 With ``reads=""`` a component reads every part that it can. A prior reads one part: the only part of a kind
 that it knows, or the one that ``reads`` names.
@@ -20,6 +20,15 @@ MASK = "mask"
 """The last part of the name of a stored mask, after a dot."""
 BETWEEN = "+"
 """The separator between the names of several parts, as in ``reads=caption+style``."""
+
+
+def as_value(cond: Any) -> Any:
+    """Return a mapping as :class:`Parts`, and any other value unchanged.
+
+    Raises:
+        InputError: parts that :class:`Parts` refuses.
+    """
+    return Parts(cond) if isinstance(cond, Mapping) else cond
 
 
 def rows(cond: C | None, index: Any) -> C | None:
@@ -47,6 +56,23 @@ def _pinned(x: Tensor) -> Tensor:
 def flat(cond: Tensor) -> Tensor:
     """Return images and other tensors ``[B, …]`` as rows ``[B, E]``, labels and embeddings unchanged."""
     return cond.flatten(1) if cond.is_floating_point() and cond.dim() > 2 else cond
+
+
+def count_of(owner: str, cond: Conditions | None, n: int | None) -> int:
+    """Return the number of samples that are asked for, by their conditions or by ``n``.
+
+    Raises:
+        InputError: neither says so, or they disagree; ``owner`` is named.
+    """
+    if cond is None and n is None:
+        raise InputError(f"{owner}: expected cond or n, got neither; pass n= for an unconditional draw")
+    if isinstance(cond, Tensor) and not cond.dim():
+        raise InputError(f"{owner}: expected one condition for each sample, got a single {cond.dtype}")
+    if cond is not None and n is not None and n != len(cond):
+        raise InputError(f"{owner}: cond has {len(cond)} rows but n={n}; pass one of them")
+    if cond is None and n is not None and n < 0:
+        raise InputError(f"{owner}: expected n >= 0, got {n}")
+    return len(cond) if cond is not None else int(n or 0)
 
 
 def repeated(cond: C | None, times: int) -> C | None:

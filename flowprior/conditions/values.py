@@ -203,15 +203,6 @@ Conditions = Tensor | TokenStates | Parts
 """The types of a condition's value: labels ``[B]``, embeddings ``[B, E]``, a tensor, token states, parts."""
 
 
-def as_value(cond: Any) -> Any:
-    """Return a mapping as :class:`Parts`, and any other value unchanged.
-
-    Raises:
-        InputError: parts that :class:`Parts` refuses.
-    """
-    return Parts(cond) if isinstance(cond, Mapping) else cond
-
-
 def kind_of(value: Tensor | TokenStates) -> str:
     """Return ``"labels"``, ``"embeddings"``, ``"tensor"`` or ``"tokens"``; ``"none"`` for other numbers."""
     if isinstance(value, TokenStates):

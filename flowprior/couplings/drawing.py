@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions
+from flowprior.conditions.rows import count_of
 from flowprior.couplings.base import Coupling
 from flowprior.couplings.pair_law import PairLaw
 from flowprior.errors import CouplingError
 from flowprior.priors import KernelMeanPrior, Prior
-from flowprior.priors.checks import count_of
 
 
 @Coupling.register("independent")
@@ -129,14 +129,14 @@ class PosteriorCoupling(Coupling):
     def draw(
         self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> Tensor:
-        return self._latents(prior).infer(x1, cond, generator=generator)
+        return prior.infer(x1, cond, generator=generator)
 
     def pairs(
         self, prior: Prior, x1: Tensor, cond: Conditions | None, *, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
         """(x0, x1), some of which are the prior's own where a condition has few examples."""
         x0 = self.draw(prior, x1, cond, generator=generator)
-        return self._latents(prior).smoothed(x0, x1, cond, generator=generator)
+        return prior.smoothed(x0, x1, cond, generator=generator)
 
     def has_law(self, prior: Prior) -> bool:
         return prior.has_spread and prior.has_latents
@@ -146,7 +146,7 @@ class PosteriorCoupling(Coupling):
             return None
         read = prior.reading(cond)
         frame = prior.spread(read, count_of(self.name, cond, n))
-        return None if frame is None else PairLaw.of(frame, self._latents(prior).inferred_slope(frame, read))
+        return None if frame is None else PairLaw.of(frame, prior.inferred_slope(frame, read))
 
     def check(self, prior: Prior) -> None:
         """Refuse a prior without latent variables.
@@ -154,12 +154,8 @@ class PosteriorCoupling(Coupling):
         Raises:
             CouplingError: the prior has nothing to infer from a datum.
         """
-        self._latents(prior)
-
-    def _latents(self, prior: Prior) -> Prior:
         if not prior.has_latents:
             raise CouplingError(
                 f"coupling 'posterior': prior '{prior.name}' has no latent variables to infer; use "
                 "gmm:covariance=lowrank, gmm:components=8 or learned-mean with a latent, or couple with 'ot'"
             )
-        return prior

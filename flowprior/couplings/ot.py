@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Conditions, Parts
-from flowprior.conditions.rows import choose_parts, label_groups, numbers_in
-from flowprior.conditions.values import as_value, describe_value
+from flowprior.conditions.rows import as_value, choose_parts, label_groups, numbers_in
+from flowprior.conditions.values import describe_value
 from flowprior.couplings.base import Coupling, PairingCoupling
 from flowprior.couplings.costs import centred, distances_between, weighted_cost
 from flowprior.couplings.plans import DENSE_ROWS, SOLVERS, LargePlan, PlanSolver, assignment, round_plan

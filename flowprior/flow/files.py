@@ -35,7 +35,7 @@ from flowprior.flow.description import (
 )
 from flowprior.flow.latents import rebuild_encoder
 from flowprior.flow.parts import FlowParts
-from flowprior.flow.predictions import make_prediction
+from flowprior.flow.predictions import Prediction
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.old_formats import current_spec
@@ -350,7 +350,7 @@ def _rebuild(
             raise CheckpointError(
                 "its model is not one of flowprior's; pass it as Flow.load(…, model=network)"
             )
-        predicted = make_prediction(description["prediction"], prior, coupling, path)
+        predicted = Prediction.create(description["prediction"], prior=prior, coupling=coupling, path=path)
         spec, shape = description["model"], torch.Size(description["event_shape"])
         with SizedBy(sizes_of(part_of(tensors, "model")), f"model '{spec}'"):
             model = predicted.network(spec, shape, condition)

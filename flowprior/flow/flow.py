@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, Parts
-from flowprior.conditions.rows import moved
-from flowprior.conditions.values import as_value
+from flowprior.conditions.rows import as_value, moved
 from flowprior.errors import InputError
 from flowprior.flow.conditioning import (
     FlowVelocity,

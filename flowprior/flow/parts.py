@@ -12,7 +12,7 @@ from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.display.shown import MOST_CHARACTERS, Table, counted, html_of, shape_of, size_of
 from flowprior.errors import InputError
-from flowprior.flow.predictions import make_prediction
+from flowprior.flow.predictions import Prediction
 from flowprior.flow.readers import Words
 from flowprior.models import LatentEncoder
 from flowprior.models.base import built_by
@@ -57,7 +57,7 @@ class FlowParts(nn.Module):
         coupling.check(prior)
         path.check(prior)
         self.prediction = prediction
-        self.predicted = make_prediction(prediction, prior, coupling, path)
+        self.predicted = Prediction.create(prediction, prior=prior, coupling=coupling, path=path)
         self.model = model
         self.prior = prior
         self.coupling = coupling

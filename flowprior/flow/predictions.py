@@ -23,7 +23,6 @@ from flowprior.models import build_model
 from flowprior.paths import Path, velocity_of_source
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
-from flowprior.registry.options import choose
 
 LAST = 0.7
 """The time at which a long last step begins."""
@@ -241,34 +240,13 @@ class Epsilon(Prediction):
         return output, x0
 
 
-def check_name(owner: str, option: str, name: str, *others: str) -> str:
-    """Return ``name`` where it is that of a prediction, or one of the words that may stand in its place.
-
-    Raises:
-        OptionError: it is not; the message names the nearest.
-    """
-    if name in others or Prediction.registry.knows(name):
-        return name
-    return choose(owner, option, name, [*others, *Prediction.available()])
-
-
 def kind_of(name: str) -> type[Prediction]:
     """Return the class of the prediction ``name``.
 
     Raises:
-        OptionError: there is none.
+        UnknownComponentError: there is none.
     """
-    record = Prediction.record(check_name("training", "prediction", name))
-    return cast("type[Prediction]", record.factory)
-
-
-def make_prediction(name: str, prior: Prior, coupling: Coupling, path: Path) -> Prediction:
-    """Return the prediction of this name.
-
-    Raises:
-        OptionError: an unknown one, or one that this prior, coupling or path cannot serve.
-    """
-    return kind_of(name)(prior, coupling, path)
+    return cast("type[Prediction]", Prediction.record(name).factory)
 
 
 def follows_data(coupling: Coupling) -> bool:

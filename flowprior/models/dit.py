@@ -15,7 +15,7 @@ from torch.nn import functional
 from flowprior.conditions import Condition, Conditions, TokenStates
 from flowprior.errors import InputError, OptionError
 from flowprior.models.base import MODELS, check_picture
-from flowprior.models.tokens import CrossAttention, TokenContext, token_parts
+from flowprior.models.tokens import CrossAttention, TokenContext
 from flowprior.networks.embeddings import MAX_PERIOD, TimeConditionEmbedding, zeroed
 from flowprior.registry import check_counts
 
@@ -97,7 +97,7 @@ class DiT(nn.Module):
         self.patch = patch
         self.event_shape = torch.Size(event_shape)
         self.grid = (-(-sides[0] // patch), -(-sides[1] // patch))
-        tokens = bool(token_parts(condition))
+        tokens = bool(condition.token_widths)
         self.embedding = TimeConditionEmbedding(condition, width)
         self.context = TokenContext(condition, width) if tokens else None
         self.input = nn.Linear(inputs * channels * patch**2, width)

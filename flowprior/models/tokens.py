@@ -16,13 +16,6 @@ from flowprior.errors import InputError
 from flowprior.networks.embeddings import zeroed
 
 
-def token_parts(condition: Condition) -> dict[str, int]:
-    """Return name and width F of each part of token states; no name if they are the whole condition."""
-    if condition.kind == "tokens":
-        return {"": condition.size}
-    return {name: part.size for name, part in condition.parts if part.kind == "tokens"}
-
-
 class TokenContext(nn.Module):
     """The token states of all parts as one sequence ``[B, ΣT, width]``, each part mapped linearly.
 
@@ -34,7 +27,7 @@ class TokenContext(nn.Module):
     def __init__(self, condition: Condition, width: int) -> None:
         super().__init__()
         self.condition = condition
-        sizes = token_parts(condition)
+        sizes = condition.token_widths
         self.names = tuple(sizes)
         self.maps = nn.ModuleList(nn.Linear(size, width) for size in sizes.values())
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 from flowprior.conditions import Condition, Conditions, TokenStates
 from flowprior.errors import InputError, OptionError
 from flowprior.models.base import MODELS, check_picture, parse_widths
-from flowprior.models.tokens import CrossAttention, TokenContext, token_parts
+from flowprior.models.tokens import CrossAttention, TokenContext
 from flowprior.networks.embeddings import ConditionPictures, TimeConditionEmbedding, zeroed
 from flowprior.registry import check_counts
 
@@ -170,7 +170,7 @@ class UNet(nn.Module):
         levels = parse_widths(widths, "unet")
         check_counts("unet", blocks=blocks, patch=patch, heads=heads, inputs=inputs)
         check_picture("unet", event_shape)
-        attending = levels[-ATTENDING:] if token_parts(condition) else ()
+        attending = levels[-ATTENDING:] if condition.token_widths else ()
         if undivided := [width for width in {*attending, levels[-1]} if width % heads]:
             raise OptionError(
                 f"unet: heads={heads} does not divide the width {undivided[0]}, where positions attend; "

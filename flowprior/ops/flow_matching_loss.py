@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError
-from flowprior.ops.operators import HALF, Context, Grad, is_differentiated, once, serves
-from flowprior.ops.shapes import compute_dtype, flat
+from flowprior.ops.operators import HALF, Context, Grad, compute_dtype, flat, is_differentiated, once, serves
 
 Reduction = Literal["mean", "none"]
 # True if the graph outlives a backward pass (``retain_graph``): then its tensors stay its own. It is taken as

@@ -13,8 +13,17 @@ from torch import Tensor
 
 from flowprior.errors import InputError
 from flowprior.ops.mixture import LOG_2PI
-from flowprior.ops.operators import Context, Grad, once, serves
-from flowprior.ops.shapes import check_alike, check_labels, compute_dtype, flat, flat_mixture
+from flowprior.ops.operators import (
+    Context,
+    Grad,
+    check_alike,
+    check_labels,
+    compute_dtype,
+    flat,
+    flat_mixture,
+    once,
+    serves,
+)
 
 
 def gmm_log_prob(

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 from flowprior.ops.mixture import select_component
-from flowprior.ops.operators import serves_values
-from flowprior.ops.random import draw_seed, normal, uniform
-from flowprior.ops.shapes import check_labels, flat_mixture
+from flowprior.ops.operators import check_labels, draw_seed, flat_mixture, normal, serves_values, uniform
 
 
 def gmm_sample(

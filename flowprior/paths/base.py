@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
-from flowprior.ops.shapes import check_tensors
+from flowprior.ops.operators import check_tensors
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
 

@@ -26,7 +26,7 @@ from flowprior.mixtures.grouped import by_group
 from flowprior.mixtures.samples import Reservoirs
 from flowprior.ops.gmm_sample import draw_component
 from flowprior.ops.mixture import triangular_log_density
-from flowprior.ops.random import normal
+from flowprior.ops.operators import normal
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import check_fit_labels, explaining_degenerate
 from flowprior.registry import check_counts

@@ -7,9 +7,7 @@ K components, rank r. Inside, events are flat rows ``[B, D]``.
 from __future__ import annotations
 
 import abc
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,13 +15,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Conditions, Parts
-from flowprior.conditions.rows import flat, read_part
-from flowprior.conditions.values import as_value
+from flowprior.conditions import Conditions, Parts, TokenStates
+from flowprior.conditions.rows import as_value, count_of, flat, read_part
+from flowprior.conditions.values import describe_value
 from flowprior.display.shown import counted, shape_of
 from flowprior.errors import InputError, NotFittedError
 from flowprior.ops.last_results import LastResults
-from flowprior.priors.checks import check_events, check_finite, count_of
+from flowprior.priors.checks import on_cpu, one_thread
 from flowprior.priors.frame import DiagonalFrame, Frame, latent_noise
 from flowprior.priors.old_formats import upgrade
 from flowprior.priors.saved import load_prior, save_prior
@@ -33,8 +31,6 @@ from flowprior.registry import Registered, Registry
 from flowprior.registry.registry import spec_of
 from flowprior.storage.user_paths import expanded
 from flowprior.streams.batches import CheckedBatches, FitData
-
-_ONE_FIT_AT_A_TIME = threading.RLock()
 
 
 class Prior(nn.Module, Registered, abc.ABC):
@@ -116,7 +112,7 @@ class Prior(nn.Module, Registered, abc.ABC):
 
             stream = CheckedBatches(data, self.name, partial(self.reading, method="fit"), told)
             first, _ = stream.peek()
-            self._fit(stream, _on_cpu(generator))
+            self._fit(stream, on_cpu(generator))
             self.seen.fit_pooled(stream, lambda c, *n: self._sample(self._check_cond(c, "fit"), *n))
             fitted_to = stream.describe()
             fitting.update(0, f"fitted to {fitted_to}")
@@ -447,29 +443,33 @@ def event_rows(x: Tensor) -> Tensor:
     return x.flatten(1).to(torch.promote_types(x.dtype, torch.float32))
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run torch's operators on one thread, and on as many as before afterwards.
+def check_events(owner: str, x: Tensor, event_shape: Sequence[int], cond: Conditions | None = None) -> None:
+    """Check events x ``[B, *event]``, and that there is one condition for each of them.
 
-    A matrix product that is shared out over threads adds its terms in another order, and a fit can carry that
-    rounding far: to the sign of an eigenvector, to the pass after which EM stops, through thousands of
-    optimiser steps. One thread gives the same bits whatever the number.
-
-    torch keeps that number for the whole process, so fits in several Python threads wait for each other. A
-    context inside another one changes nothing.
+    Raises:
+        InputError: what was expected, and what came; ``owner`` is named.
     """
-    with _ONE_FIT_AT_A_TIME:
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+    if x.shape[1:] != torch.Size(event_shape) or not x.is_floating_point():
+        event = ", ".join(map(str, event_shape))
+        got = f"{x.dtype} of shape {list(x.shape)}"
+        raise InputError(f"{owner}: expected floating-point x of shape [B, {event}], got {got}")
+    expected = f"{owner}: expected one condition for each row, x has {len(x)} rows but cond has"
+    if isinstance(cond, Tensor) and cond.shape[:1] != x.shape[:1]:
+        raise InputError(f"{expected} shape {list(cond.shape)}")
+    if isinstance(cond, Parts | TokenStates) and len(cond) != len(x):
+        raise InputError(f"{expected} {len(cond)} ({describe_value(cond)})")
 
 
-def _on_cpu(generator: torch.Generator | None) -> torch.Generator | None:
-    """A generator for the CPU, where statistics are gathered; one of another device seeds a new one."""
-    if generator is None or generator.device.type == "cpu":
-        return generator
-    seed = torch.randint(1 << 62, (), generator=generator, device=generator.device)
-    return torch.Generator().manual_seed(int(seed))
+def check_finite(x: Tensor, method: str) -> None:
+    """Refuse rows ``[B, *event]`` with NaN or infinity; one sum where all is well.
+
+    Raises:
+        InputError: how many rows hold some.
+    """
+    if bool(torch.isfinite(x.detach().sum())):
+        return
+    bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
+    if bad:
+        raise InputError(
+            f"{method}: expected finite x1, got NaN or infinity in {bad} of {len(x)} rows; clean or drop them"
+        )

@@ -1,7 +1,8 @@
-"""The checks of what a prior is fitted with and asked for: counts, events and labels."""
+"""What fits share: the checks of labels and of spread, one thread, and a generator of the CPU."""
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,62 +10,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from flowprior.conditions import Conditions, Parts, TokenStates
-from flowprior.conditions.values import describe_value
 from flowprior.errors import InputError
-
-
-def count_of(owner: str, cond: Conditions | None, n: int | None) -> int:
-    """Return the number of samples that are asked for, by their conditions or by ``n``.
-
-    Raises:
-        InputError: neither says so, or they disagree; ``owner`` is named.
-    """
-    if cond is None and n is None:
-        raise InputError(f"{owner}: expected cond or n, got neither; pass n= for an unconditional draw")
-    if isinstance(cond, Tensor) and not cond.dim():
-        raise InputError(f"{owner}: expected one condition for each sample, got a single {cond.dtype}")
-    if cond is not None and n is not None and n != len(cond):
-        raise InputError(f"{owner}: cond has {len(cond)} rows but n={n}; pass one of them")
-    if cond is None and n is not None and n < 0:
-        raise InputError(f"{owner}: expected n >= 0, got {n}")
-    return len(cond) if cond is not None else int(n or 0)
-
-
-def check_events(owner: str, x: Tensor, event_shape: Sequence[int], cond: Conditions | None = None) -> None:
-    """Check events x ``[B, *event]``, and that there is one condition for each of them.
-
-    Raises:
-        InputError: what was expected, and what came; ``owner`` is named.
-    """
-    if x.shape[1:] != torch.Size(event_shape) or not x.is_floating_point():
-        event = ", ".join(map(str, event_shape))
-        got = f"{x.dtype} of shape {list(x.shape)}"
-        raise InputError(f"{owner}: expected floating-point x of shape [B, {event}], got {got}")
-    expected = f"{owner}: expected one condition for each row, x has {len(x)} rows but cond has"
-    if isinstance(cond, Tensor) and cond.shape[:1] != x.shape[:1]:
-        raise InputError(f"{expected} shape {list(cond.shape)}")
-    if isinstance(cond, Parts | TokenStates) and len(cond) != len(x):
-        raise InputError(f"{expected} {len(cond)} ({describe_value(cond)})")
-
-
-def check_finite(x: Tensor, method: str) -> None:
-    """Refuse rows ``[B, *event]`` with NaN or infinity; one sum where all is well.
-
-    Raises:
-        InputError: how many rows hold some.
-    """
-    if bool(torch.isfinite(x.detach().sum())):
-        return
-    bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
-    if bad:
-        raise InputError(
-            f"{method}: expected finite x1, got NaN or infinity in {bad} of {len(x)} rows; clean or drop them"
-        )
-
 
 NAMED = 5
 """Labels that a message names."""
+_ONE_FIT_AT_A_TIME = threading.RLock()
 
 
 def named(labels: Sequence[int], names: Sequence[str] | None = None) -> str:
@@ -148,6 +98,34 @@ def warn_of_singles(owner: str, labels: Tensor, count: Tensor) -> None:
             f"{owner}.fit: {_named(single)} one example, which has no spread: its prior has the spread that "
             "labels have in common; give it more examples"
         )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run torch's operators on one thread, and on as many as before afterwards.
+
+    A matrix product that is shared out over threads adds its terms in another order, and a fit can carry that
+    rounding far: to the sign of an eigenvector, to the pass after which EM stops, through thousands of
+    optimiser steps. One thread gives the same bits whatever the number.
+
+    torch keeps that number for the whole process, so fits in several Python threads wait for each other. A
+    context inside another one changes nothing.
+    """
+    with _ONE_FIT_AT_A_TIME:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def on_cpu(generator: torch.Generator | None) -> torch.Generator | None:
+    """A generator for the CPU, where statistics are gathered; one of another device seeds a new one."""
+    if generator is None or generator.device.type == "cpu":
+        return generator
+    seed = torch.randint(1 << 62, (), generator=generator, device=generator.device)
+    return torch.Generator().manual_seed(int(seed))
 
 
 def _named(labels: Tensor) -> str:

@@ -34,8 +34,7 @@ from torch import Tensor
 
 from flowprior.mixtures.grouped import Grouping, by_group, times_table
 from flowprior.ops.mixture import LOG_2PI
-from flowprior.ops.operators import serves_values
-from flowprior.ops.random import normal
+from flowprior.ops.operators import normal, serves_values
 from flowprior.ops.subspace import LEAST_ROOM, SubspaceTables, subspace_source
 
 

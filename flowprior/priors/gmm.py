@@ -24,7 +24,7 @@ from flowprior.ops.gmm_log_prob import gmm_log_prob_all
 from flowprior.ops.gmm_sample import draw_component, draw_rows
 from flowprior.ops.last_results import LastResults
 from flowprior.ops.mixture import lowrank_posterior_sample, select_component
-from flowprior.ops.random import normal, uniform
+from flowprior.ops.operators import normal, uniform
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import check_examples, check_fit_labels, explaining_degenerate, named
 from flowprior.priors.seen_conditions import UNSEEN, SeenConditions

@@ -19,8 +19,7 @@ from flowprior.conditions import Conditions
 from flowprior.errors import InputError, OptionError
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import thinned
-from flowprior.priors.base import Prior
-from flowprior.priors.checks import check_finite
+from flowprior.priors.base import Prior, check_finite
 from flowprior.priors.holdout import LEAST_CONDITIONS, conditioned
 from flowprior.priors.mean_prior import FarConditions, MeanPrior, Part
 from flowprior.priors.nearest import (

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.mixtures.covariance import FitSettings
-from flowprior.ops.random import normal
+from flowprior.ops.operators import normal
 from flowprior.priors.averaged_gmm import AveragedGmmPrior
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import check_fit_labels
@@ -115,7 +115,8 @@ class LatentGmmPrior(SubspacePrior):
         self.distribution = distribution
         # The spec of the prior of the latents, in UTF-8, for whoever reads a file.
         self.latents_spec = nn.Buffer(torch.empty(0, dtype=torch.uint8))
-        self._take_latents("gmm" if self._is_own else distribution)
+        if not self._is_own:  # which the fit chooses
+            self._take_latents(distribution)
 
     @property
     def _is_own(self) -> bool:
@@ -157,7 +158,7 @@ class LatentGmmPrior(SubspacePrior):
 
     def _chosen_distribution(self) -> str:
         """Return the spec of the prior of the latents: as it is asked for, or as the sizes allow."""
-        if not self._is_own:
+        if not self._is_own:  # which the fit chooses
             return self.distribution
         rows, rank = self.seen.weight.tolist(), self.subspace.rank
         is_small = AveragedGmmPrior.size_of(rows, rank) * 4 <= MOST_BYTES and len(rows) <= AVERAGED_LABELS
@@ -177,7 +178,7 @@ class LatentGmmPrior(SubspacePrior):
 
     def _make_parts(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
         spec = state_dict.get(prefix + "latents_spec")
-        if spec is not None:
+        if spec is not None and len(spec):
             self._take_latents(bytes(spec.tolist()).decode())
 
     # -- use ----------------------------------------------------------------------------------

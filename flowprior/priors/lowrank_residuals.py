@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.mixtures.samples import Reservoirs
-from flowprior.ops.random import normal
+from flowprior.ops.operators import normal
 from flowprior.priors.conditional_spread import ConditionalSpread, RowAxes
 from flowprior.priors.frame import Frame
 from flowprior.priors.gmm import GmmPrior

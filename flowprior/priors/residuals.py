@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from flowprior.errors import OptionError
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops.mixture import LOG_2PI
-from flowprior.ops.random import normal
+from flowprior.ops.operators import normal
 from flowprior.priors.frame import DiagonalFrame
 from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.mean_prior import Around

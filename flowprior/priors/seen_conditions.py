@@ -20,7 +20,7 @@ from flowprior.mixtures.em import guarded_centres
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import Reservoirs, thinned
 from flowprior.ops.mixture import LOG_2PI, select_component
-from flowprior.ops.random import normal, uniform
+from flowprior.ops.operators import normal, uniform
 from flowprior.streams.batches import CheckedBatches
 
 EMBEDDINGS, NUMBERS, LEAST = 4096, 1 << 24, 256

@@ -23,7 +23,7 @@ from flowprior.mixtures.grouped import segments
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import first_rows, in_pieces, sample_rows
 from flowprior.ops.last_results import LastResults
-from flowprior.ops.random import normal, uniform
+from flowprior.ops.operators import normal, uniform
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import explaining_degenerate, warn_of_singles
 from flowprior.priors.few_examples import are_few, examples_given, shares_given, shrunk_covariances

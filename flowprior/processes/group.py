@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import os
 import pickle
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,6 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from flowprior.errors import OptionError, pip_install
-from flowprior.processes import process_count
 
 PATIENCE = timedelta(days=7)
 """The longest time that processes wait for each other: the first one may fit a prior for hours."""
@@ -135,6 +135,18 @@ class Group:
         finally:
             if not self.rank:
                 self.wait()
+
+
+def process_count() -> int:
+    """Return the number of processes that ``torchrun`` or ``accelerate launch`` has started, with this one.
+
+    Raises:
+        OptionError: ``WORLD_SIZE`` is no number.
+    """
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise OptionError(f"WORLD_SIZE={text!r} is no number of processes; unset it, or use torchrun")
+    return int(text)
 
 
 def launched_group(device: str, owner: str = "train") -> Group:

@@ -13,8 +13,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from flowprior.conditions import Conditions, Parts, TokenStates
 from flowprior.conditions.condition import MOST_LABELS
-from flowprior.conditions.rows import flat
-from flowprior.conditions.values import as_value
+from flowprior.conditions.rows import as_value, flat
 from flowprior.display.shown import counted, shape_of
 from flowprior.errors import InputError
 from flowprior.streams.data import Data, every_condition

@@ -21,7 +21,7 @@ from flowprior.errors import OptionError
 from flowprior.evaluation.evaluating import NFE
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow.conditioning import check_guidance
-from flowprior.flow.predictions import check_name
+from flowprior.flow.predictions import kind_of
 from flowprior.models.base import MODELS
 from flowprior.paths import Path as ProbabilityPath
 from flowprior.priors import Prior
@@ -136,7 +136,9 @@ def combinations(axes: Mapping[str, Any] | None = None) -> dict[str, Labels]:
 
 
 def _prediction(name: str) -> str:
-    return check_name("compare", "prediction", name, AUTO)
+    if name != AUTO:
+        kind_of(name)
+    return name
 
 
 @in_one_line("compare", "variant.", "compare")

@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from flowprior.couplings import Coupling
 from flowprior.errors import FlowpriorError, OptionError
-from flowprior.flow.predictions import kind_of, make_prediction
+from flowprior.flow.predictions import Prediction, kind_of
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry.plugins import package_version
@@ -26,7 +26,7 @@ from flowprior.samplers import Sampler
 from flowprior.samplers.base import AveragedVelocity
 from flowprior.study.grid import Grid, Labels, VariantSpec, grid_from_dict
 from flowprior.study.hooks import hook_digest
-from flowprior.training.components import settled_config, times_and_weight
+from flowprior.training.components import settled, times_and_weight
 from flowprior.training.config import AUTO, CHECKED, MAY_CHANGE, Count, RunConfig, TrainingConfig
 from flowprior.training.run import package_commit
 
@@ -184,7 +184,7 @@ def config_of(grid: Grid, variant: Variant, seed: int) -> RunConfig:
     points = {"checkpoint_every": every, "keep_checkpoints": 1_000_000} if every else {}
     training = replace(grid.training, seed=seed, prediction=variant.prediction, **points)
     parts = (variant.prior, variant.coupling, variant.path)
-    return settled_config(RunConfig(grid.data, *parts, grid.model, training, grid.latent))
+    return settled(RunConfig(grid.data, *parts, grid.model, training, grid.latent))[0]
 
 
 def deciding(config: RunConfig) -> dict[str, Any]:
@@ -207,11 +207,11 @@ def _variant(grid: Grid, label: str, spec: VariantSpec) -> Variant:
     if spec.prediction != AUTO:
         training = replace(training, prediction=spec.prediction)
     config = RunConfig(grid.data, spec.prior, spec.coupling, spec.path, grid.model, training, grid.latent)
-    config = settled_config(config)
+    config, _, coupling = settled(config)
     names = {sampler: name for name, sampler in grid.samplers.items()}
     samplers = {names.get(spec.sampler, spec.sampler): spec.sampler} if spec.sampler else grid.samplers
     prediction = config.training.prediction
-    suited = kind_of(prediction).suited_sampler(Coupling.registry.resolve(config.coupling))
+    suited = kind_of(prediction).suited_sampler(coupling)
     found = Variant(
         label=label,
         prior=config.prior,
@@ -300,8 +300,8 @@ def _check_parts(variant: Variant, training: TrainingConfig) -> None:
     prior, coupling, path = _parts(variant)
     path.check(prior)
     coupling.check(prior)
-    prediction = make_prediction(variant.prediction, prior, coupling, path)
-    times_and_weight(training, prediction, coupling)
+    prediction = Prediction.create(variant.prediction, prior=prior, coupling=coupling, path=path)
+    times_and_weight(training, prediction)
     drawn, batch_size = coupling.draw_size(training.batch_size), training.batch_size
     if drawn < batch_size or drawn % batch_size:
         raise OptionError(f"the coupling draws {drawn} pairs at once, no multiple of batch_size={batch_size}")

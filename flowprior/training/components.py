@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
@@ -19,14 +20,13 @@ from flowprior.data.base import Data, as_data
 from flowprior.data.splits import split_validation
 from flowprior.errors import CheckpointError, CouplingError, OptionError
 from flowprior.flow.description import load_plain
-from flowprior.flow.predictions import Prediction, kind_of, make_prediction
+from flowprior.flow.predictions import Prediction, kind_of
 from flowprior.models import Encoder, LatentEncoder
 from flowprior.models.base import takes_inputs
 from flowprior.models.encoders import EncodedData
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.processes import process_count
-from flowprior.processes.group import Group, compact
+from flowprior.processes.group import Group, compact, process_count
 from flowprior.registry.registry import spec_of
 from flowprior.streams.data import every_condition
 from flowprior.training.batches import Randomness, mix
@@ -43,7 +43,6 @@ from flowprior.training.config_file import load_config
 from flowprior.training.objective import LossWeight, TimeDistribution
 from flowprior.training.rectifying import load_teacher, with_origin
 
-PARTS = ("data", "prior", "coupling", "path", "model", "latent")
 DEFAULT_PRIORS = {
     "labels": DEFAULT_PRIOR,
     "embeddings": "learned-mean:covariance=lowrank",
@@ -93,9 +92,8 @@ def resolve_config(
         options: options of the training, which win over ``config``.
         parts: parts by their names, which win over ``config``, too.
     """
-    asked = merged_config(config, options, **parts)
-    data = parts.pop("data", None)
-    return settled_config(asked, as_data(asked.data if data is None else data), **parts)
+    asked, given = merged_config(config, options, **parts), instances(parts)
+    return settled(asked, as_data(given.pop("data", asked.data)), **given)[0]
 
 
 def merged_config(
@@ -112,31 +110,35 @@ def merged_config(
     return replace(base, **given, training=replace(base.training, **options))
 
 
-def settled_config(config: RunConfig, data: Data | None = None, **given: Any) -> RunConfig:
-    """Return ``config`` with what each ``"auto"`` stands for.
+def instances(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts that are given as instances, not by a name."""
+    return {name: part for name, part in parts.items() if part is not None and not isinstance(part, str)}
+
+
+def settled(config: RunConfig, data: Data | None = None, **given: Any) -> tuple[RunConfig, Prior, Coupling]:
+    """Return ``config`` with what each ``"auto"`` stands for, and its prior and its coupling.
 
     Args:
         config: the configuration, in which instances are recorded.
         data: the data set; None leaves what depends on it.
-        given: the parts that were given; of these, instances count.
+        given: the parts that were given as instances.
     """
     training = config.training
     if data is not None and training.condition_dropout == AUTO:
         training = replace(training, condition_dropout=TEXT_DROPOUT if data.text_encoder else 0.0)
     if data is not None and config.prior == AUTO:
         config = replace(config, prior=default_prior(data.condition))
-    prior, coupling = given.get("prior"), given.get("coupling")
-    prior = prior if isinstance(prior, Prior) else Prior.registry.resolve(config.prior)
-    config = replace(config, coupling=_coupling_for(prior, config.coupling, coupling))
-    coupling = coupling if isinstance(coupling, Coupling) else Coupling.registry.resolve(config.coupling)
+    prior = Prior.registry.resolve(given.get("prior", config.prior))
+    config = replace(config, coupling=_coupling_for(prior, config.coupling, given.get("coupling")))
+    coupling = Coupling.registry.resolve(given.get("coupling", config.coupling))
     if training.prediction == AUTO:
-        model = given.get("model") or config.model
-        training = replace(training, prediction=_prediction_for(prior, coupling, model))
+        predicted = _prediction_for(prior, coupling, given.get("model", config.model))
+        training = replace(training, prediction=predicted)
     if training.time == AUTO:
         training = replace(training, time=kind_of(training.prediction).suited_times(coupling))
     if config.latent != NO_LATENT and config.model == AUTO:
         config = replace(config, model=LATENT_MODEL)
-    return replace(config, training=training)
+    return replace(config, training=training), prior, coupling
 
 
 def default_prior(condition: Condition) -> str:
@@ -157,27 +159,25 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     memory. Events for validation are held out of them first.
 
     Args:
-        config: the settled configuration.
+        config: the configuration; what each ``"auto"`` stands for is settled here.
         cache: the folder of encoded data; None for memory.
         parts: the parts that were given; of these, instances count.
 
     Raises:
         FlowpriorError: an unknown name, an impossible option, or parts that do not fit.
     """
+    given = instances(parts)
+    data, held = as_data(given.pop("data", config.data)), None
+    config, prior, coupling = settled(config, data, **given)
     training = config.training
     device = resolve_device(training.device)
-    given = {name: part for name, part in parts.items() if part is not None and not isinstance(part, str)}
-    chosen = {name: given.get(name, getattr(config, name)) for name in PARTS}
-    data, held = as_data(chosen["data"]), None
     if training.validation:
         spec = data.spec
         data, held = split_validation(data, training.validation, training.seed)
         data.spec = spec  # read by the same name, and divided by the same configuration
-    data = in_latents(data, chosen["latent"], cache, device)
+    data = in_latents(data, given.get("latent", config.latent), cache, device)
     if held is not None and isinstance(data, EncodedData):
         held = in_latents(held, data.encoder, None if cache is None else cache / "validation", device)
-    prior = Prior.registry.resolve(chosen["prior"])
-    coupling = Coupling.registry.resolve(chosen["coupling"])
     if isinstance(coupling, LeaveOneOutCoupling) and data.condition_counts is not None:
         raise CouplingError(
             f"coupling 'leave-one-out': events of {data.name} have several conditions each, and would be "
@@ -185,11 +185,13 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
         )
     if isinstance(coupling, ReflowCoupling):
         load_teacher(coupling, prior, data, device)
-    path = Path.registry.resolve(chosen["path"])
-    model = chosen["model"]
+    path = Path.registry.resolve(given.get("path", config.path))
+    model = given.get("model", config.model)
     if isinstance(model, str):
-        prediction = make_prediction(training.prediction, prior, coupling, path)
-        model = seeded_model(model, data, training.seed, prediction)
+        prediction = Prediction.create(training.prediction, prior=prior, coupling=coupling, path=path)
+        with torch.random.fork_rng(devices=[]):  # by the seed alone, whatever prior and coupling are
+            torch.random.default_generator.manual_seed(mix(training.seed, "initial weights"))
+            model = prediction.network(model, data.event_shape, data.condition)
     model = model.to(device)
     if training.channels_last:
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -212,20 +214,6 @@ def in_latents(data: Data, latent: str | LatentEncoder, cache: FilePath | None, 
             f"train: latent={latent} encodes no images; flowprior list encoders shows those that do"
         )
     return encoder.to(device).encoded(data, cache)
-
-
-def seeded_model(spec: str, data: Data, seed: int, prediction: Prediction) -> nn.Module:
-    """Return the network ``spec`` names, initialised by ``seed`` alone, whatever prior and coupling are.
-
-    Args:
-        spec: name and options of the network.
-        data: the data set, whose events and conditions it takes.
-        seed: the seed of the run.
-        prediction: what the network predicts, which decides its inputs.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(mix(seed, "initial weights"))
-        return prediction.network(spec, data.event_shape, data.condition)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -280,22 +268,14 @@ def fit_prior(
     return seconds
 
 
-def times_and_weight(
-    config: TrainingConfig, prediction: Prediction, coupling: Coupling
-) -> tuple[TimeDistribution, LossWeight]:
+def times_and_weight(config: TrainingConfig, prediction: Prediction) -> tuple[TimeDistribution, LossWeight]:
     """Return the timestep distribution and the loss weight of ``config``, checked with its prediction.
-
-    Args:
-        config: the settings of the training; ``time="auto"`` is what suits prediction and coupling.
-        prediction: the prediction that they name.
-        coupling: the coupling of the run.
 
     Raises:
         OptionError: times or a precision that this prediction cannot be trained with.
     """
     prediction.check_precision(config.precision)
-    suited = prediction.suited_times(coupling)
-    times = TimeDistribution.registry.resolve(suited if config.time == AUTO else config.time)
+    times = TimeDistribution.registry.resolve(config.time)
     times.check(prediction)
     return times, LossWeight.registry.resolve(config.loss_weight)
 
@@ -313,14 +293,14 @@ def _record(part: Any) -> str:
     return f"<{type(part).__name__}>"
 
 
-def _coupling_for(prior: Prior, spec: str, given: str | Coupling | None) -> str:
+def _coupling_for(prior: Prior, spec: str, given: Coupling | None) -> str:
     """Return what is recorded of the coupling; a given ``reflow`` learns its origin here."""
     if spec == AUTO:
         return prior.suited_coupling
-    if isinstance(given, Coupling) and not isinstance(given, ReflowCoupling):
+    if given is not None and not isinstance(given, ReflowCoupling):
         return spec
     found = with_origin(spec)
-    if isinstance(given, ReflowCoupling):
+    if given is not None:
         given.origin = Coupling.registry.parse(found).options.get("origin", given.origin)
     return found
 

@@ -20,7 +20,7 @@ from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.conditioning import GIVEN_PRIOR
 from flowprior.flow.description import load_plain
-from flowprior.flow.predictions import make_prediction
+from flowprior.flow.predictions import Prediction
 from flowprior.flow.readers import LABEL_NAMES, TEXT_ENCODER
 from flowprior.processes.group import Group
 from flowprior.registry.plugins import package_version
@@ -70,8 +70,10 @@ class TrainingState:
             fused=True,
         )
         self.means = RunningMean(parts.device)
-        self.prediction = make_prediction(self.config.prediction, parts.prior, parts.coupling, parts.path)
-        self.times, self.loss_weight = times_and_weight(self.config, self.prediction, parts.coupling)
+        self.prediction = Prediction.create(
+            self.config.prediction, prior=parts.prior, coupling=parts.coupling, path=parts.path
+        )
+        self.times, self.loss_weight = times_and_weight(self.config, self.prediction)
         self.micro_batches = self.processes.size * self.config.accumulate
         network: Any = self.model
         if self.config.compile == "model":

@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from flowprior.couplings import Coupling
 from flowprior.couplings.reflow import ReflowCoupling
-from flowprior.data.base import as_data
 from flowprior.errors import OptionError, TrainingInterrupted
 from flowprior.flow import Flow
 from flowprior.flow.description import describe
@@ -33,7 +32,6 @@ from flowprior.training.components import (
     fit_prior,
     merged_config,
     resolve_components,
-    settled_config,
 )
 from flowprior.training.config import AUTO, NO_LATENT, RunConfig, TrainingConfig
 from flowprior.training.loop import run_steps
@@ -117,17 +115,16 @@ def train(
         if run is not None and processes.is_main:
             run.check(resume, overwrite)
         with stage("read the data and build the network"):
-            read = as_data(asked.data if data is None else data)
-            resolved = settled_config(asked, read, **given)
-            parts = resolve_components(resolved, place, data=read, **given)
+            parts = resolve_components(asked, place, data=data, **given)
         if progress and asked.prior == AUTO:
+            chosen = parts.config
             _say(
-                f"for {read.condition.describe()}: prior {resolved.prior}, coupling {resolved.coupling}, "
-                f"prediction {resolved.training.prediction}; name a prior (--prior) to choose another"
+                f"for {parts.data.condition.describe()}: prior {chosen.prior}, coupling {chosen.coupling}, "
+                f"prediction {chosen.training.prediction}; name a prior (--prior) to choose another"
             )
         # Where the first of several processes refuses the run, the launcher ends the others.
         if run is not None and processes.is_main:
-            opened.enter_context(run.opened(resolved, resume, overwrite))
+            opened.enter_context(run.opened(parts.config, resume, overwrite))
         return train_parts(parts, processes, run, progress, reporting, replace=overwrite)
 
 

@@ -53,7 +53,7 @@ def assert_one_line(answer: object, *words: str) -> None:
         (["--model", "mlp:widht=3"], ["did you mean 'width'? options: width, depth, reads"]),
         (["--lr", "0"], ["lr=0.0", "a number above 0"]),
         (["--batch-size", "0"], ["batch_size=0", "1 or more"]),
-        (["--prediction", "velocty"], ["prediction='velocty'", "did you mean 'velocity'?"]),
+        (["--prediction", "velocty"], ["unknown prediction 'velocty'", "did you mean 'velocity'?"]),
         (["--device", "gpu9"], ["device='gpu9'"]),
         (["--resume", "--overwrite"], ["--resume", "--overwrite", "choose one of them"]),
         (["--stesp", "3"], ["no such option: --stesp", "--steps", "see ", "train --help"]),

@@ -9,7 +9,7 @@ import torch
 
 from flowprior.couplings import Coupling, SourceMismatch, source_mismatch
 from flowprior.couplings.mismatch import compare_samples
-from flowprior.errors import CouplingError, InputError
+from flowprior.errors import InputError
 
 from .laws import fitted, two_classes
 
@@ -103,5 +103,5 @@ def test_nothing_to_compare() -> None:
         source_mismatch(Coupling.create("condot"), fitted("gmm"), x1[:0], labels[:0])
     with pytest.raises(InputError, match="permutations=0"):
         source_mismatch(Coupling.create("condot"), fitted("gmm"), x1, labels, permutations=0)
-    with pytest.raises(CouplingError, match="no latent variables"):
+    with pytest.raises(InputError, match="no latent variables"):
         source_mismatch(Coupling.create("posterior"), fitted("gaussian"), x1, labels)

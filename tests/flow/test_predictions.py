@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from flowprior import Coupling, Flow, Path, Prior, train
 from flowprior.data import TensorData
 from flowprior.errors import InputError, OptionError
-from flowprior.flow.predictions import Prediction, make_prediction
+from flowprior.flow.predictions import Prediction
 from flowprior.models import MLP
 from flowprior.samplers.fixed import time_grid
 from tests.couplings.gaussian_pairs import DIMS, FLOOR, RANK
@@ -28,7 +28,7 @@ def test_the_velocity_of_a_perfect_output_is_the_velocity(name, data, prior) -> 
     x0 = coupling.draw(start, x1.float(), cond, generator=generator).double()
     t = 0.05 + 0.9 * torch.rand(256, generator=generator, dtype=torch.float64)
     x_t, u_t, _ = path.interpolate(x0, x1, t)
-    prediction = make_prediction(name, start, coupling, path)
+    prediction = Prediction.create(name, prior=start, coupling=coupling, path=path)
     view = prediction.view(x_t, t, prediction.given(cond, 256))
     said, target = prediction.regression(torch.ones_like(x_t), view, x0, u_t)
     perfect = target / said  # what the output has to be for the two to agree
@@ -43,7 +43,7 @@ def test_a_preconditioned_network_sees_and_says_numbers_of_unit_spread(data, pri
     x0 = paired.draw(prior, data.x, data.cond, generator=torch.Generator().manual_seed(2))
     t = torch.rand(len(x0), generator=torch.Generator().manual_seed(3))
     x_t, u_t, _ = route.interpolate(x0, data.x, t)
-    prediction = make_prediction("preconditioned", prior, paired, route)
+    prediction = Prediction.create("preconditioned", prior=prior, coupling=paired, path=route)
     view = prediction.view(x_t, t, prediction.given(data.cond, len(t)))
     seen, standard, mean = view.inputs.chunk(3, dim=1)
     assert torch.equal(seen, x_t)
@@ -86,7 +86,7 @@ def test_a_flow_adds_offset_and_scale_to_what_its_network_says(prediction, data,
 @pytest.mark.parametrize("prediction", ["residual", "preconditioned"])
 def test_pairs_without_a_known_law_are_refused(prediction, prior) -> None:
     with pytest.raises(OptionError, match=f"prediction '{prediction}' needs the Gaussian law of the pairs"):
-        make_prediction(prediction, prior, Coupling.create("ot"), Path.create("condot"))
+        Prediction.create(prediction, prior=prior, coupling=Coupling.create("ot"), path=Path.create("condot"))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 from flowprior.conditions import Condition, Parts, TokenStates
 from flowprior.errors import InputError, OptionError
 from flowprior.models import build_model
-from flowprior.models.tokens import CrossAttention, TokenContext, token_parts
+from flowprior.models.tokens import CrossAttention, TokenContext
 
 TOKENS = Condition("tokens", 6)
 TWO = Condition("parts", parts=(("long", Condition("tokens", 5)), ("short", TOKENS)))
@@ -42,10 +42,10 @@ def test_the_tokens_of_several_parts_are_one_sequence():
         context(Parts({"short": torch.zeros(3, 6), "long": torch.zeros(3, 5)}))
 
 
-def test_token_parts_are_found_by_name():
-    assert token_parts(TOKENS) == {"": 6}
-    assert token_parts(TWO) == {"long": 5, "short": 6}
-    assert token_parts(Condition("labels", 3)) == {}
+def test_the_widths_of_token_states_are_found_by_the_name_of_the_part():
+    assert TOKENS.token_widths == {"": 6}
+    assert TWO.token_widths == {"long": 5, "short": 6}
+    assert Condition("labels", 3).token_widths == {}
 
 
 def test_the_unet_attends_at_the_two_lowest_resolutions():

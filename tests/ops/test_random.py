@@ -10,7 +10,7 @@ import torch
 from flowprior.ops import gmm_sample
 from flowprior.ops.backend import native_devices
 from flowprior.ops.gmm_sample import plain_gmm_sample
-from flowprior.ops.random import draw_seed, normal, uniform
+from flowprior.ops.operators import draw_seed, normal, uniform
 
 CPU, DOUBLE = torch.device("cpu"), torch.empty(0, dtype=torch.float64)
 NATIVE = pytest.param(

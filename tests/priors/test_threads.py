@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from flowprior import Prior
-from flowprior.priors.base import one_thread
+from flowprior.priors.checks import one_thread
 
 NETWORKS = {
     "flow": {"rank": 4, "steps": 3, "transforms": 2, "hidden": 16, "batch_size": 128},

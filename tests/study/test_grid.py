@@ -158,7 +158,7 @@ def test_mistakes(change, words):
         ({"a": 3}, ["[variants.LABEL]"]),
         ({"real data": {}}, ["real data have this name"]),
         ({"a": {"prior": "auto"}}, ["got 'auto'; run flowprior inspect"]),
-        ({"a": {"prediction": "x"}}, ["prediction='x'"]),
+        ({"a": {"prediction": "x"}}, ["unknown prediction 'x'"]),
     ],
 )
 def test_mistakes_in_variants(variants, words):

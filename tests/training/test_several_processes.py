@@ -14,9 +14,9 @@ import pytest
 
 from flowprior import Flow
 from flowprior.cli import main
+from flowprior.cli.commands import process_rank
 from flowprior.errors import OptionError
-from flowprior.processes import process_count, process_rank
-from flowprior.processes.group import Group, launched_group
+from flowprior.processes.group import Group, launched_group, process_count
 from flowprior.storage.tensor_files import load_tensors
 from flowprior.training import read_metrics
 from flowprior.training.checkpoints import list_checkpoints

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from flowprior.conditions import Condition
-from flowprior.conditions.rows import rows
-from flowprior.conditions.values import as_value
+from flowprior.conditions.rows import as_value, rows
 from flowprior.errors import InputError
 from flowprior.flow import Flow
 from flowprior.flow.flow import draw, prior_means

@@ -26,7 +26,7 @@ from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.grouped import times_table
 from flowprior.mixtures.samples import thinned
 from flowprior.networks.embeddings import ConditionEmbedding
-from flowprior.ops.random import normal
+from flowprior.ops.operators import normal
 from flowprior.priors.base import Prior
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.network_training import NetworkTraining, train_network

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from flowprior.extensions.densities.network import VaeNetwork, quasi_normal
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops.mixture import LOG_2PI
-from flowprior.ops.random import normal
+from flowprior.ops.operators import normal
 from flowprior.priors.base import Prior
 from flowprior.priors.gmm import GmmPrior
 from flowprior.priors.holdout import Holdout

@@ -59,7 +59,7 @@ class ImageOptions(SampleOptions):
         """
         import torch
 
-        from flowprior.conditions.values import as_value
+        from flowprior.conditions.rows import as_value
 
         name, shape = _image_of(flow)
         others = [part for part in flow.condition.names if part != name]

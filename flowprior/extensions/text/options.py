@@ -89,7 +89,7 @@ class CaptionOptions(SampleOptions):
             OptionError: labels of a part that the flow does not have.
             InputError: the flow has no text encoder, or another one than made its embeddings.
         """
-        from flowprior.conditions.values import as_value
+        from flowprior.conditions.rows import as_value
         from flowprior.flow.readers import TEXTUAL
 
         words = every_combination({CAPTION: self.texts} | words_of_labels(flow, labels))

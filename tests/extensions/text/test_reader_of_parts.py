@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Condition, Parts, TokenStates
-from flowprior.conditions.values import as_value
+from flowprior.conditions.rows import as_value
 from flowprior.couplings import Coupling
 from flowprior.flow import Flow
 from flowprior.paths import Path
