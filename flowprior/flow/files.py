@@ -178,9 +178,9 @@ def check_target(directory: FilePath) -> None:
 
 
 def is_flow_file(path: FilePath) -> bool:
-    """Return whether only a save of a flow gives such a name."""
+    """Return whether only a save of a flow gives such a name; of a file that it has renamed since, too."""
     is_bound = _BOUND.fullmatch(path.name) is not None
-    return path.is_file() and (is_bound or is_leftover(path) or path.name == LOCK)
+    return not path.is_dir() and (is_bound or is_leftover(path) or path.name == LOCK)
 
 
 @dataclass(frozen=True)
