@@ -98,7 +98,7 @@ def test_a_maximisation_is_that_of_the_formula_for_components_of_no_row_and_of_o
 
 def test_a_centre_of_no_row_is_left_out_and_the_others_are_counted_on(generator):
     x = torch.randn(40, 2, generator=generator) + torch.tensor([[0.0], [50.0]]).repeat(20, 1)
-    owner = _lloyd(x, torch.tensor([[900.0, 0.0], [3.0, 3.0], [500.0, 500.0], [40.0, 40.0]]))
+    owner = _lloyd(x, torch.tensor([[900.0, 0.0], [-1.0, -1.0], [500.0, 500.0], [1.0, 1.0]]))
     assert owner.tolist() == [0, 1] * 20
 
 
