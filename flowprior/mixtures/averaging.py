@@ -155,7 +155,7 @@ def _maximise(x: Tensor, share: Tensor, to: Regularisation) -> Components:
 
 def _scatter(x: Tensor, share: Tensor, mean: Tensor) -> Tensor:
     """Σ_i r_i (x_i − m)(x_i − m)ᵀ ``[D, D]`` over the rows whose share r is not negligible."""
-    rows = (share > NEGLIGIBLE).nonzero()[:, 0]
+    rows = (share > NEGLIGIBLE).nonzero().flatten()
     deviation = (x[rows] - mean) * share[rows, None].sqrt()
     return deviation.T @ deviation
 

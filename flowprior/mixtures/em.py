@@ -208,7 +208,7 @@ def guarded_centres(rows: Tensor, most: int, least: int) -> tuple[Tensor, Tensor
         if count[smallest] >= least:
             return centres, owner[group]
         members, others = owner == smallest, torch.arange(len(count)) != smallest
-        owner[members] = others.nonzero()[:, 0][nearest_centre(own[members], centres[others])]
+        owner[members] = others.nonzero().flatten()[nearest_centre(own[members], centres[others])]
 
 
 def _different(rows: Tensor) -> tuple[Tensor, Tensor]:

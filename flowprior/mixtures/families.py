@@ -239,7 +239,7 @@ class LowRankFitter(Fitter):
             active, factor = torch.ones_like(active), self.basis.new_empty(*first.shape, self.rank)
             self.mean = torch.empty_like(first)
             self.covariance = {"factor": factor, "noise": torch.empty_like(self.psi)}
-        for c in active.nonzero()[:, 0].split(max(1, AT_ONCE // self.basis[0].numel())):
+        for c in active.nonzero().flatten().split(max(1, AT_ONCE // self.basis[0].numel())):
             self._iterate(c, count[c], first[c], variance[c], offset[c])
         # The variance is a second moment less a squared mean; what rounding leaves of it in float32 is 1 part
         # in σ² / ((μ − ref)² · eps).

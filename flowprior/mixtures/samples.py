@@ -58,7 +58,7 @@ class Reservoirs:
     def segments(self, active: Tensor) -> Iterator[tuple[Tensor, int]]:
         """The kept rows ``[n, D]`` of each ``active`` condition (bool ``[C]``) that has any."""
         filled = self.filled
-        for label in (active & filled.any(1)).nonzero()[:, 0].tolist():
+        for label in (active & filled.any(1)).nonzero().flatten().tolist():
             yield self.rows[label][filled[label]], label
 
     @property
@@ -71,7 +71,7 @@ class Reservoirs:
         highest = self.keys.amax(1)
         competing = keys < highest[labels]
         for label in labels[competing].unique().tolist():
-            offered = ((labels == label) & competing).nonzero()[:, 0]
+            offered = ((labels == label) & competing).nonzero().flatten()
             candidates = torch.cat([self.keys[label], keys[offered]])
             kept = candidates.topk(self.keys.shape[1], largest=False).indices
             old = kept < self.keys.shape[1]
@@ -108,7 +108,7 @@ def sample_rows(batches: Iterable[Batch], size: int, seed: int = SAMPLE_SEED) ->
         place = slice(count, count + free)
         rows[place], labels[place], keys[place] = x[:free], own[:free], key[:free]
         count += free
-        for i in (key[free:] < keys.max()).nonzero()[:, 0].add(free).tolist():
+        for i in (key[free:] < keys.max()).nonzero().flatten().add(free).tolist():
             worst = int(keys.argmax())
             if key[i] < keys[worst]:
                 rows[worst], labels[worst], keys[worst] = x[i], own[i], key[i]

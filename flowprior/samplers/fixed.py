@@ -147,13 +147,14 @@ def along(
     Returns:
         The last state; the times that are kept, all or the two ends; all states ``[steps + 1, …]`` or None.
     """
-    states = [x0]
+    x, states = x0, [x0]
     for t, end in pairwise(grid.tolist()):
-        x = step(states[-1], t, end)
-        states = [*states, x] if trajectory else [x]
+        x = step(x, t, end)
+        if trajectory:
+            states.append(x)
     if trajectory:
-        return states[-1], grid.to(x0), torch.stack(states)
-    return states[-1], grid[[0, -1]].to(x0), None
+        return x, grid.to(x0), torch.stack(states)
+    return x, grid[[0, -1]].to(x0), None
 
 
 @Sampler.register("euler")

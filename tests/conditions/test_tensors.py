@@ -48,7 +48,9 @@ def test_shape_is_read_off_the_data_and_survives_a_file():
     assert found.null(torch.ones(2, 1, 2, 2)).tolist() == torch.zeros(2, 1, 2, 2).tolist()
 
 
-@pytest.mark.parametrize("given", [("tensor", 4, ()), ("tensor", 5, (1, 2, 2)), ("labels", 4, (2, 2))])
+@pytest.mark.parametrize(
+    "given", [("tensor", 4, ()), ("tensor", 5, (1, 2, 2)), ("tensor", 3, (2, 2)), ("labels", 4, (2, 2))]
+)
 def test_a_shape_belongs_to_tensors_and_has_their_size(given):
     kind, size, shape = given
     with pytest.raises(InputError, match="expected the shape of a tensor"):

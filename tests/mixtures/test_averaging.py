@@ -11,6 +11,7 @@ from flowprior.mixtures.averaging import (
     Blur,
     Components,
     Regularisation,
+    _lloyd,
     _maximise,
     component_log_density,
     fit_average,
@@ -93,6 +94,12 @@ def test_a_maximisation_is_that_of_the_formula_for_components_of_no_row_and_of_o
         covariance += max(floor, 1e-5 * float(covariance.trace()) / 3) * torch.eye(3)
         torch.testing.assert_close(found.cholesky[k] @ found.cholesky[k].T, covariance)
     torch.testing.assert_close(found.logits.exp(), count / 12)
+
+
+def test_a_centre_of_no_row_is_left_out_and_the_others_are_counted_on(generator):
+    x = torch.randn(40, 2, generator=generator) + torch.tensor([[0.0], [50.0]]).repeat(20, 1)
+    owner = _lloyd(x, torch.tensor([[900.0, 0.0], [-1.0, -1.0], [500.0, 500.0], [1.0, 1.0]]))
+    assert owner.tolist() == [0, 1] * 20
 
 
 def test_an_average_has_a_better_held_out_density_than_its_members(generator):

@@ -139,7 +139,7 @@ UNRULY = {
     (-torch.inf, torch.nan, -torch.inf, torch.nan): {0},
     (torch.inf, 0.0, torch.inf, torch.nan): {0, 2},
     (0.0, torch.nan, -torch.inf, torch.inf): {3},
-    (-torch.inf, -torch.inf, -50.0, torch.nan): {2},
+    (-torch.inf, -torch.inf, -1000.0, torch.nan): {2},
 }
 """Logits of four components, and which of them may be drawn."""
 

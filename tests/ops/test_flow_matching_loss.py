@@ -10,6 +10,7 @@ from flowprior.ops import flow_matching_loss
 from flowprior.ops.backend import native_devices
 
 
+@pytest.mark.usefixtures("back_end")
 def test_weights_multiply_each_example(generator):
     v, u = torch.randn(2, 4, 3, 2, generator=generator).double()
     weight = torch.tensor([0.0, 1.0, 2.5, 0.5]).double()
@@ -20,6 +21,7 @@ def test_weights_multiply_each_example(generator):
     torch.testing.assert_close(ones, flow_matching_loss(v, u))
 
 
+@pytest.mark.usefixtures("back_end")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_subtracted_and_summed_in_float32(dtype, generator):
     v = torch.randn(64, 100, generator=generator).to(dtype).requires_grad_()
@@ -50,6 +52,7 @@ def test_shapes_that_would_broadcast_are_refused(v, u, weight):
 # -- source samples and data instead of a velocity, losses of each example ------------------------
 
 
+@pytest.mark.usefixtures("back_end")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("reduction", ["mean", "none"])
@@ -66,6 +69,7 @@ def test_starts_and_data_stand_for_their_difference(dtype, weighted, reduction, 
     )
 
 
+@pytest.mark.usefixtures("back_end")
 @pytest.mark.parametrize("reduction", ["mean", "none"])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("straight", [False, True])
@@ -101,6 +105,7 @@ def test_a_scaled_loss_scales_its_gradient(factor, generator):
     torch.testing.assert_close(v.grad, factor * 2 * (v - u).detach() / 20)
 
 
+@pytest.mark.usefixtures("back_end")
 def test_pictures_in_channels_last(generator):
     v = torch.randn(3, 4, 5, 6, generator=generator).contiguous(memory_format=torch.channels_last)
     u = torch.randn(3, 4, 5, 6, generator=generator)
@@ -112,6 +117,7 @@ def test_pictures_in_channels_last(generator):
     assert v.grad.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.usefixtures("back_end")
 def test_strides_do_not_matter(generator):
     base, u = torch.randn(2, 8, 6, generator=generator)
     v = torch.stack([base, base], -1)[..., 1].requires_grad_()
@@ -122,6 +128,7 @@ def test_strides_do_not_matter(generator):
     torch.testing.assert_close(v.grad, 2 * (base - u) / 48)
 
 
+@pytest.mark.usefixtures("back_end")
 def test_no_rows_have_no_mean():
     v = torch.zeros(0, 3, requires_grad=True)
     assert flow_matching_loss(v, v.detach()).isnan()

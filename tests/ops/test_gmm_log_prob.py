@@ -19,6 +19,7 @@ from .mixtures import distribution, mixture
 BOUND = {torch.float32: 1e-6, torch.float64: 1e-12}
 
 
+@pytest.mark.usefixtures("back_end")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("spherical", [False, True])
 @pytest.mark.parametrize(("components", "event"), [(1, (1,)), (4, (5,)), (5, (3, 4, 4)), (64, (33,))])
@@ -60,6 +61,7 @@ def test_float32_keeps_its_digits_far_out_and_in_many_dimensions(distance, spher
         torch.testing.assert_close(result.double(), expected, rtol=1e-6, atol=0.0)
 
 
+@pytest.mark.usefixtures("back_end")
 def test_components_of_no_weight_and_huge_distances(generator):
     logits, mean, scale = mixture(generator, conditions=2, components=3, dtype=torch.float32)
     logits[0, 1] = -math.inf
@@ -73,6 +75,7 @@ def test_components_of_no_weight_and_huge_distances(generator):
     torch.testing.assert_close(log_prob, expected)
 
 
+@pytest.mark.usefixtures("back_end")
 def test_logits_need_not_be_normalised(generator):
     logits, mean, scale = mixture(generator)
     x, cond = torch.randn(4, 5, generator=generator).double(), torch.tensor([0, 1, 2, 0])
@@ -82,6 +85,7 @@ def test_logits_need_not_be_normalised(generator):
     )
 
 
+@pytest.mark.usefixtures("back_end")
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_inputs_give_float32(dtype, generator):
     tables = mixture(generator, event=(300,), dtype=dtype)
@@ -93,6 +97,7 @@ def test_half_precision_inputs_give_float32(dtype, generator):
     torch.testing.assert_close(log_prob.double(), gmm_log_prob(*wide, cond)[0], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.usefixtures("back_end")
 @pytest.mark.parametrize("spherical", [False, True])
 @pytest.mark.parametrize("every", [False, True])
 def test_gradients_of_density_and_shares(spherical, every, generator):
@@ -134,6 +139,7 @@ def test_a_second_derivative_is_right_or_refused(every, generator):
         score.square().sum().backward()
 
 
+@pytest.mark.usefixtures("back_end")
 def test_no_rows(generator):
     logits, mean, scale = mixture(generator)
     x, cond = torch.zeros(0, 5).double().requires_grad_(), torch.zeros(0, dtype=torch.long)
@@ -145,6 +151,7 @@ def test_no_rows(generator):
     assert [part.shape for part in gmm_log_prob_all(x, logits, mean, scale)] == [(0, 3), (0, 3, 4)]
 
 
+@pytest.mark.usefixtures("back_end")
 def test_strides_do_not_matter(generator):
     logits, mean, scale = mixture(generator, event=(6,))
     x, cond = torch.randn(6, 7, generator=generator, dtype=torch.float64), torch.arange(7) % 3

@@ -18,6 +18,7 @@ def drawn(*arguments, seed=1):
     return gmm_sample(*arguments, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.usefixtures("back_end")
 @pytest.mark.parametrize("spherical", [False, True])
 @pytest.mark.parametrize("event", [(1,), (7,), (2, 3, 2)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
@@ -49,6 +50,7 @@ def test_both_back_ends_draw_the_same_distribution(generator):
     assert ((shares[0] - shares[1]).abs() < 5 * (2 * shares[0] / n).sqrt()).all()
 
 
+@pytest.mark.usefixtures("back_end")
 def test_components_come_as_often_as_their_weights_say(generator):
     logits = torch.tensor([[0.0, 0.5, 0.125, 0.0, 0.375], [0.2, 0.2, 0.2, 0.2, 0.2]]).log() + 3.0
     draws = 40_000
@@ -72,6 +74,7 @@ def test_one_component_is_drawn_as_the_gaussian_that_it_is():
     assert component.tolist() == [0, 0, 0]
 
 
+@pytest.mark.usefixtures("back_end")
 def test_no_rows_and_many_strides(generator):
     logits, mean, scale = mixture(generator, event=(6,))
     x0, component = drawn(logits, mean, scale, torch.zeros(0, dtype=torch.long))
@@ -85,6 +88,7 @@ def test_no_rows_and_many_strides(generator):
     assert torch.equal(drawn(logits, turned, scale, cond)[0], expected)
 
 
+@pytest.mark.usefixtures("back_end")
 def test_a_draw_is_differentiable_in_mean_and_scale(generator):
     logits, mean, scale = mixture(generator)
     cond = torch.tensor([0, 2, 2])

@@ -9,7 +9,12 @@ from torch.distributions import (
     MultivariateNormal,
 )
 
-from flowprior.ops.mixture import select_component, triangular_log_density
+from flowprior.ops.mixture import (
+    lowrank_log_density,
+    lowrank_posterior_sample,
+    select_component,
+    triangular_log_density,
+)
 from tests.native.parity import UNRULY
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -50,6 +55,20 @@ def test_triangular_density_is_that_of_torch_distributions(dtype, dim, component
         mean.double(), scale_tril=factor.double().expand(components, -1, -1), validate_args=False
     )
     close(triangular_log_density(x, mean, factor), reference.log_prob(x.double()[:, None]), dtype)
+
+
+def test_several_conditions_at_once_are_each_by_itself(generator):
+    x, mean = (torch.randn(2, n, 3, generator=generator, dtype=torch.float64) for n in (5, 4))
+    factor = torch.rand(2, 4, 3, 3, generator=generator, dtype=torch.float64).tril() + torch.eye(3)
+    noise, xi = 0.5 + torch.rand(2, 4, 3).double(), torch.randn(2, 5, 3).double()
+    for function, arguments in (
+        (triangular_log_density, (x, mean, factor)),
+        (triangular_log_density, (x, mean, factor[:, :1])),
+        (lowrank_log_density, (x, mean, factor, noise)),
+        (lowrank_posterior_sample, (x, mean[:, 0], factor[:, 0], noise[:, 0], xi)),
+    ):
+        each = [function(*own) for own in zip(*arguments, strict=True)]
+        torch.testing.assert_close(function(*arguments), torch.stack(each))
 
 
 def test_each_row_has_weights_of_its_own():

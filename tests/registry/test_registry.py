@@ -17,7 +17,7 @@ from flowprior.couplings import Coupling
 from flowprior.errors import InputError, OptionError, UnknownComponentError
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.registry import Registry, Spec, plugins
+from flowprior.registry import Registered, Registry, Spec, plugins
 from flowprior.registry import registry as registry_module
 from flowprior.registry.options import Record, listed_names, parse_value
 from flowprior.registry.registry import changed_options, spec_of
@@ -440,3 +440,32 @@ def test_a_checkout_takes_its_own_entry_points_from_its_file_and_those_of_others
         "theirs:Disc",
         "somewhere:Loose",
     ]
+
+
+def test_an_entry_point_is_loaded_or_the_message_says_who_needs_it(monkeypatch):
+    points = [FakePoint("ring", Shape), FakePoint("broken", ImportError("no such library"))]
+    monkeypatch.setattr(plugins, "points_of", lambda group: points)
+    assert plugins.load_point("test.shapes", "ring", "train") is Shape
+    for name, reason in {
+        "disc": "no installed package has",
+        "broken": r"cannot be loaded \(no such library\)",
+    }.items():
+        with pytest.raises(
+            OptionError, match=rf"^train needs '{name}' of test.shapes, which {reason}; install"
+        ):
+            plugins.load_point("test.shapes", name, "train")
+
+
+def test_a_component_that_is_not_registered_is_shown_with_its_options():
+    class Family(Registered):
+        registry = Registry("shape")
+
+    class Loose(Family):
+        def __init__(self, size: int = 1, colour: str = "red") -> None:
+            self.size, self.colour = size, colour
+
+    assert repr(Loose(2)) == "Loose(size=2): shape, not registered"
+    assert Loose().name == "Loose"
+    Family.register("loose")(Loose)
+    assert repr(Loose(colour="blue")) == "Loose(colour='blue'): shape 'loose'"
+    assert Loose().name == "loose"

@@ -167,6 +167,21 @@ def test_samples_follow_from_the_generator_alone(spec: str) -> None:
     assert not torch.allclose(whole.x, other)
 
 
+def test_where_the_datum_is_clipped_the_noise_is_what_the_point_has_beside_it() -> None:
+    """x' = α' x̂1 + σ' (x − α x̂1)/σ with x̂1 bounded, so that the last step ends at x̂1 itself."""
+    x0, velocity = 2 * source_samples(50), exact_velocity(MEAN, SPREAD)
+    sampler = Sampler.create("ddim", clip=1.0).prepare(VP)
+    states = sampler.solve(velocity, x0, nfe=3, trajectory=True).trajectory
+    assert states is not None
+    alpha, sigma, *_ = VP.coefficients(torch.linspace(0, 1, 4, dtype=torch.float64))
+    for i in range(3):
+        x, a, s = states[i], alpha[i], sigma[i]
+        x1 = MEAN + a * SPREAD**2 / (a**2 * SPREAD**2 + s**2) * (x - a * MEAN)
+        clipped = x1.clamp(-1, 1)
+        expected = alpha[i + 1] * clipped + sigma[i + 1] * (x - a * clipped) / s
+        torch.testing.assert_close(states[i + 1], expected)
+
+
 def test_clip_bounds_the_predicted_datum() -> None:
     flow = diffusion_flow()
     clipped = flow.sample(n=500, sampler="ddim:clip=1.0", nfe=6, generator=seeded())

@@ -51,7 +51,7 @@ def test_every_sampler_has_the_option_in_its_spec(name: str) -> None:
     assert sampler.with_source() is sampler
     assert sampler.prior_guidance == 1.5
     assert "prior_guidance=1.5" in spec_of(Sampler.registry, sampler)
-    assert "prior_guidance" not in spec_of(Sampler.registry, Sampler.create(name))
+    assert spec_of(Sampler.registry, Sampler.create(name)) == name
     assert sampler.with_source(temperature=0.5).source_options == (
         sampler.with_source(temperature=0.5, prior_guidance=1.5).source_options
     )
