@@ -208,8 +208,6 @@ def _kinds(hint: Any) -> list[type]:
 
 
 def _is(value: Any, kind: type) -> bool:
-    if isinstance(value, bool) or kind is bool:
-        return isinstance(value, bool) and kind is bool
     if kind is int:
         return is_whole(value)
     if kind is float:
@@ -251,7 +249,7 @@ def check_numbers(owner: str, **values: tuple[Any, float, float]) -> None:
         OptionError: which one is no finite number within them.
     """
     for option, (value, least, most) in values.items():
-        if not _is(value, float) or not least <= value <= most:
+        if not is_number(value) or not least <= value <= most:
             raise OptionError(
                 f"{owner}: expected {option} to be a number from {least:g} to {most:g}, got {value!r}"
             )
