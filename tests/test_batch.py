@@ -71,10 +71,10 @@ class Trace:
         if frame.f_code is torch.Tensor.backward.__code__:
             raise Reached
         file, code = Path(frame.f_code.co_filename), frame.f_code
-        if file.is_relative_to(PACKAGE) and not str(file.relative_to(PACKAGE)).startswith(ASIDE):
-            self.run.setdefault(str(file.relative_to(PACKAGE)), {})[code.co_firstlineno] = code.co_name
         if code in FITS:
             self._fitting = frame
+        elif file.is_relative_to(PACKAGE) and not str(file.relative_to(PACKAGE)).startswith(ASIDE):
+            self.run.setdefault(str(file.relative_to(PACKAGE)), {})[code.co_firstlineno] = code.co_name
 
     def lines(self) -> int:
         """Return the lines of the functions that ran, docstrings counted."""

@@ -13,7 +13,7 @@ from flowprior.couplings.costs import centred, distances_between, weighted_cost
 from flowprior.couplings.plans import DENSE_ROWS, SOLVERS, LargePlan, PlanSolver, assignment, round_plan
 from flowprior.errors import CouplingError
 from flowprior.mixtures.grouped import sorted_by
-from flowprior.registry.options import check_count, check_numbers, choose
+from flowprior.registry.options import check_counts, check_numbers, choose
 
 OWNER = "coupling 'ot'"
 CONDITIONS = ("auto", "within", "ignore", "weighted")
@@ -60,7 +60,7 @@ class OTCoupling(PairingCoupling):
     ) -> None:
         check_numbers(OWNER, reg=(reg, 1e-12, 1e12), reg_m=(reg_m, 1e-12, 1e12))
         check_numbers(OWNER, mass=(mass, 1e-12, 1), kept_share=(kept_share, 0, 1))
-        check_count(OWNER, "ot_batch", 1 if ot_batch is None else ot_batch)
+        check_counts(OWNER, ot_batch=1 if ot_batch is None else ot_batch)
         self.method = choose(OWNER, "method", method, METHODS)
         self.condition = choose(OWNER, "condition", condition, CONDITIONS)
         self.reg = reg

@@ -21,7 +21,7 @@ from flowprior.couplings.by_label import MOST_BYTES, WITHOUT, check_labels, labe
 from flowprior.errors import CouplingError, NotFittedError, OptionError
 from flowprior.mixtures.grouped import rows_of_each
 from flowprior.priors import Prior
-from flowprior.registry.options import check_count, check_numbers
+from flowprior.registry.options import check_counts, check_numbers
 from flowprior.streams.batches import CheckedBatches, FitData
 
 AUTO = "auto"
@@ -83,8 +83,8 @@ class ReflowCoupling(Coupling):
         guidance: float = 1.0,
         origin: str = AUTO,
     ) -> None:
-        check_count(OWNER, "pool", pool, least=0)
-        check_count(OWNER, "nfe", nfe)
+        check_counts(OWNER, 0, pool=pool)
+        check_counts(OWNER, nfe=nfe)
         check_numbers(OWNER, real=(real, 0, 1), guidance=(guidance, -1e6, 1e6))
         if origin != AUTO and Coupling.record(origin).factory is ReflowCoupling:
             raise OptionError(f"{OWNER}: origin={origin} is itself; name the coupling of the first flow")

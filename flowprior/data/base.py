@@ -14,7 +14,7 @@ from flowprior.conditions.rows import named_tensors
 from flowprior.data.picture_files import SUFFIXES
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.registry import Registry, Spec
-from flowprior.registry.options import check_count, check_numbers, choose
+from flowprior.registry.options import check_counts, check_numbers, choose
 from flowprior.storage.digests import tensor_bytes
 from flowprior.storage.user_paths import is_there, user_path
 from flowprior.streams.data import Data
@@ -84,11 +84,11 @@ def _check_shared(owner: str, options: Mapping[str, Any]) -> None:
         OptionError: a value out of range.
     """
     choose("data", "split", options["split"], ["train", "test"])
-    check_count(owner, "seed", options.get("seed", 0), 0, HIGHEST_SEED - 1)
+    check_counts(owner, 0, HIGHEST_SEED - 1, seed=options.get("seed", 0))
     check_numbers(owner, test_fraction=(options.get("test_fraction", 0), 0, 1))
     for option in ("size", "input_size"):
         if options.get(option) is not None:
-            check_count(owner, option, options[option], most=MOST_SIDE)
+            check_counts(owner, 1, MOST_SIDE, **{option: options[option]})
     if options.get("channels", 3) not in PICTURE_CHANNELS:
         raise OptionError(f"{owner}: channels={options['channels']!r} is not possible; choose 1 or 3")
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from flowprior.data.base import DATA, Split
 from flowprior.data.splits import split_indices
 from flowprior.errors import DataNotFoundError, InputError
-from flowprior.registry.options import check_count
+from flowprior.registry.options import check_counts
 from flowprior.storage.user_paths import package_file
 from flowprior.storage.writing import one_line
 from flowprior.streams.data import TensorData
@@ -236,5 +236,5 @@ def _sample_modes(n: int, generator: torch.Generator | None) -> tuple[Tensor, Te
 
 def _generator(name: str, split: str, n: int, seed: int) -> torch.Generator:
     """Return the generator of one split, with seed 2s for training and 2s + 1 for the test split."""
-    check_count(name, "n", n, most=MOST_POINTS)
+    check_counts(name, 1, MOST_POINTS, n=n)
     return torch.Generator().manual_seed(2 * seed + (split == "test"))

@@ -19,7 +19,7 @@ from flowprior.flow import Flow
 from flowprior.metrics.base import QUICK, Metric, MetricInfo
 from flowprior.metrics.setup import Setup
 from flowprior.registry import Registered
-from flowprior.registry.options import check_count, choose
+from flowprior.registry.options import check_counts, choose
 from flowprior.registry.plugins import package_version
 from flowprior.registry.registry import spec_of
 from flowprior.samplers import FixedStepSampler, Sampler, TimeGrid
@@ -158,7 +158,7 @@ def whole_numbers(option: str, values: Any, least: int, most: int) -> list[int]:
     """
     found = plain_numbers(option, values)
     for value in found:
-        check_count("evaluate", option, value, least, most)
+        check_counts("evaluate", least, most, **{option: value})
     return found
 
 
@@ -168,15 +168,15 @@ def check_sizes(samples: int, members: int, batch_size: int | None) -> None:
     Raises:
         OptionError: the message says which, and what to choose.
     """
-    check_count("evaluate", "samples", samples, 2, MOST_SAMPLES)
-    check_count("evaluate", "members", members, 1, samples)
+    check_counts("evaluate", 2, MOST_SAMPLES, samples=samples)
+    check_counts("evaluate", 1, samples, members=members)
     if samples % members:
         raise OptionError(
             f"evaluate: members={members} does not divide samples={samples}; choose samples that are a "
             "multiple of it"
         )
     if batch_size is not None:
-        check_count("evaluate", "batch_size", batch_size)
+        check_counts("evaluate", batch_size=batch_size)
 
 
 def check_conditions(conditions: str, condition: Condition) -> None:

@@ -69,13 +69,6 @@ class View(NamedTuple):
         return output if self.scale is None else self.scale * output
 
 
-class Compared(NamedTuple):
-    """The two that a loss compares, output and target, both ``[B, *event]``."""
-
-    said: Tensor
-    target: Tensor
-
-
 Network = Callable[[Tensor, Tensor, Any], Tensor]
 """A network's output ``[B, *event]`` for its inputs, times and the condition."""
 
@@ -143,11 +136,10 @@ class Prediction(Registered):
 
     def compared(
         self, network: Network, x0: Tensor, x: Tensor, u: Tensor, t: Tensor, cond: Conditions | None
-    ) -> Compared:
-        """Return what the loss compares at points x ``[B, *event]`` of paths from x0 with velocities u."""
+    ) -> tuple[Tensor, Tensor]:
+        """Return output and target of the loss at points x ``[B, *event]`` of paths from x0, velocities u."""
         view = self.view(x, t, self.given(cond, len(x)))
-        said, target = self.regression(network(view.inputs, t, cond), view, x0, u)
-        return Compared(said, target)
+        return self.regression(network(view.inputs, t, cond), view, x0, u)
 
     def answer(self, network: Network, x: Tensor, t: Tensor, given: Given) -> Tensor:
         """Return the velocity ``[B, *event]`` at x ``[B, *event]``, in one call of the network."""

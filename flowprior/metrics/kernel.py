@@ -15,7 +15,7 @@ from torch import Tensor
 from flowprior.errors import InputError
 from flowprior.metrics.base import FeatureMetric, Metric, as_clouds
 from flowprior.metrics.setup import Drawn, Setup
-from flowprior.registry.options import check_count
+from flowprior.registry.options import check_counts
 
 BLOCK = 1000
 """The number of rows of a kernel matrix that are held at once."""
@@ -62,8 +62,8 @@ def kernel_distance(
         OptionError: impossible counts.
     """
     x, y = as_clouds("kernel distance", x, y, least=2)
-    check_count("kernel_distance", "subsets", subsets)
-    check_count("kernel_distance", "subset_size", subset_size, 2)
+    check_counts("kernel_distance", subsets=subsets)
+    check_counts("kernel_distance", 2, subset_size=subset_size)
     if subset_size > min(len(x), len(y)):
         raise InputError(
             f"kernel_distance: subsets of {subset_size} rows need as many, got {len(x)} and {len(y)}; "
@@ -107,8 +107,8 @@ class KernelMetric(FeatureMetric):
     names = ("kid",)
 
     def __init__(self, subsets: int = 100, subset_size: int = 1000) -> None:
-        check_count("metric 'kid'", "subsets", subsets)
-        check_count("metric 'kid'", "subset_size", subset_size, 2)
+        check_counts("metric 'kid'", subsets=subsets)
+        check_counts("metric 'kid'", 2, subset_size=subset_size)
         self.subsets = subsets
         self.subset_size = subset_size
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from flowprior.errors import InputError
 from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
 from flowprior.metrics.setup import Drawn, Reference, Setup
-from flowprior.registry.options import check_count
+from flowprior.registry.options import check_counts
 
 
 class Nearest(NamedTuple):
@@ -181,7 +181,7 @@ class Memorisation(SampleMetric):
 
     def __init__(self, side: int | None = None) -> None:
         if side is not None:
-            check_count("metric 'memorisation'", "side", side)
+            check_counts("metric 'memorisation'", side=side)
         self.side = side
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:

@@ -26,7 +26,7 @@ from flowprior.data.splits import draw_indices
 from flowprior.errors import CouplingError, InputError, NotFittedError
 from flowprior.metrics.base import Metric, MetricInfo, TwoSampleMetric, as_clouds
 from flowprior.metrics.setup import POOLED, Drawn, Setup
-from flowprior.registry.options import check_count
+from flowprior.registry.options import check_counts
 
 PER_CONDITION = 500
 """The largest number of points of each label that exact W2² compares; :data:`POOLED` of pooled conditions."""
@@ -109,7 +109,7 @@ def sliced_wasserstein2_squared(
     """
     import ot
 
-    check_count("sliced wasserstein2", "directions", directions)
+    check_counts("sliced wasserstein2", directions=directions)
     clouds = [cloud.numpy() for cloud in as_clouds("sliced wasserstein2", x, y)]
     distance: Any = ot.sliced_wasserstein_distance(*clouds, n_projections=directions, p=2, seed=seed)
     return float(distance) ** 2

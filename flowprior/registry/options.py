@@ -208,8 +208,6 @@ def _kinds(hint: Any) -> list[type]:
 
 
 def _is(value: Any, kind: type) -> bool:
-    if isinstance(value, bool) or kind is bool:
-        return isinstance(value, bool) and kind is bool
     if kind is int:
         return is_whole(value)
     if kind is float:
@@ -230,26 +228,18 @@ def is_whole(value: object) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def check_count(owner: str, option: str, value: Any, least: int = 1, most: int | None = None) -> None:
-    """Check that ``value`` is a whole number from ``least`` to ``most``, or without an upper end.
+def check_counts(owner: str, least: int = 1, most: int | None = None, /, **counts: Any) -> None:
+    """Check that counts, by the names of their options, are whole numbers from ``least`` to ``most``.
 
     Raises:
-        OptionError: it is not; ``owner`` and ``option`` are named in the message.
+        OptionError: which one is none, or beyond a limit; there is no upper one if ``most`` is None.
     """
-    if is_whole(value) and least <= value and (most is None or value <= most):
-        return
     limit = f"{least} or more" if most is None else f"from {least} to {most:,}"
-    raise OptionError(f"{owner}: {option}={value!r} is not possible; expected a whole number, {limit}")
-
-
-def check_counts(owner: str, least: int = 1, **counts: Any) -> None:
-    """Check each of several counts, by the name of its option; see :func:`check_count`.
-
-    Raises:
-        OptionError: which one is no whole number, or less than ``least``.
-    """
     for option, value in counts.items():
-        check_count(owner, option, value, least)
+        if not is_whole(value) or value < least or (most is not None and value > most):
+            raise OptionError(
+                f"{owner}: {option}={value!r} is not possible; expected a whole number, {limit}"
+            )
 
 
 def check_numbers(owner: str, **values: tuple[Any, float, float]) -> None:
@@ -259,7 +249,7 @@ def check_numbers(owner: str, **values: tuple[Any, float, float]) -> None:
         OptionError: which one is no finite number within them.
     """
     for option, (value, least, most) in values.items():
-        if not _is(value, float) or not least <= value <= most:
+        if not is_number(value) or not least <= value <= most:
             raise OptionError(
                 f"{owner}: expected {option} to be a number from {least:g} to {most:g}, got {value!r}"
             )

@@ -172,7 +172,7 @@ class Registry(Generic[T]):
 
     def record_of(self, component: object) -> Record[T] | None:
         """Return the record of a component's class; None if it is not registered."""
-        return next((record for record in self.records() if record.factory is type(component)), None)
+        return next((record for record in self._records.values() if record.factory is type(component)), None)
 
     def parse(self, text: str) -> Spec:
         """Read ``name`` or ``name:key=value,key=value``; values are Python literals, else strings.

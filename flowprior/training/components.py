@@ -175,9 +175,11 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
         spec = data.spec
         data, held = split_validation(data, training.validation, training.seed)
         data.spec = spec  # read by the same name, and divided by the same configuration
-    data = in_latents(data, given.get("latent", config.latent), cache, device)
-    if held is not None and isinstance(data, EncodedData):
-        held = in_latents(held, data.encoder, None if cache is None else cache / "validation", device)
+    latent = given.get("latent", config.latent)
+    if latent != NO_LATENT:
+        data = in_latents(data, latent, cache, device)
+        if held is not None:
+            held = in_latents(held, data.encoder, None if cache is None else cache / "validation", device)
     if isinstance(coupling, LeaveOneOutCoupling) and data.condition_counts is not None:
         raise CouplingError(
             f"coupling 'leave-one-out': events of {data.name} have several conditions each, and would be "
@@ -198,16 +200,16 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     return Components(data, prior.to(device), coupling, path, model, device, config, held)
 
 
-def in_latents(data: Data, latent: str | LatentEncoder, cache: FilePath | None, device: torch.device) -> Data:
-    """Return ``data`` as the encoder ``latent`` gives them, on ``device``; as they are for ``"none"``.
+def in_latents(
+    data: Data, latent: str | LatentEncoder, cache: FilePath | None, device: torch.device
+) -> EncodedData:
+    """Return ``data`` as the encoder ``latent`` gives them, on ``device``.
 
     Raises:
         UnknownComponentError: no such encoder.
         OptionError: an encoder of texts.
         InputError: data that it does not take.
     """
-    if latent == NO_LATENT:
-        return data
     encoder = Encoder.registry.resolve(latent)
     if not isinstance(encoder, LatentEncoder):
         raise OptionError(

@@ -8,7 +8,7 @@ import pytest
 from flowprior.errors import OptionError
 from flowprior.paths import Path
 from flowprior.registry import check_counts
-from flowprior.registry.options import check_count, check_numbers, did_you_mean, is_whole
+from flowprior.registry.options import check_numbers, did_you_mean, is_whole
 from flowprior.registry.plugins import package_version
 from flowprior.samplers import Sampler
 from flowprior.study import load_grid
@@ -24,9 +24,9 @@ def test_counts_refuse_booleans_texts_and_what_is_too_small(wrong: object) -> No
 
 def test_counts_are_checked_against_a_least_and_a_most() -> None:
     check_counts("prior", 0, latent=0, depth=3)
-    check_count("evaluate", "samples", 1_000_000, least=2, most=1_000_000)
+    check_counts("evaluate", 2, 1_000_000, samples=1_000_000)
     with pytest.raises(OptionError, match="expected a whole number, from 2 to 1,000,000"):
-        check_count("evaluate", "samples", 1_000_001, least=2, most=1_000_000)
+        check_counts("evaluate", 2, 1_000_000, samples=1_000_001)
 
 
 @pytest.mark.parametrize("wrong", [True, "1", None, -0.1, 1.1, float("nan"), float("inf")])

@@ -16,7 +16,7 @@ from flowprior.data.base import DATA, Split
 from flowprior.data.splits import split_indices
 from flowprior.errors import DataNotFoundError, InputError, OptionError
 from flowprior.extensions.cells.file import AUTO, CellNumbers, opened, read_column, read_numbers, some_of
-from flowprior.registry.options import check_count, did_you_mean, listed_names
+from flowprior.registry.options import check_counts, did_you_mean, listed_names
 from flowprior.storage.user_paths import existing_file, package_file
 from flowprior.streams.data import Annotation, TensorData
 
@@ -82,7 +82,7 @@ def cells(
             f"cells: held_out={held_out!r} is a value in a column of obs; name the column, add split_by=NAME"
         )
     if min_cells is not None:
-        check_count("cells", "min_cells", min_cells)
+        check_counts("cells", min_cells=min_cells)
     missing = DataNotFoundError(
         f"cells: {PBMC_FILE} is not there; run `pip install --no-deps scanpy`, which brings it, "
         "or pass path= an .h5ad file"
@@ -276,7 +276,7 @@ def _data(
         OptionError: other ``components`` than the numbers have.
     """
     if components is not None:
-        check_count("cells", "components", components, most=len(numbers.names))
+        check_counts("cells", 1, len(numbers.names), components=components)
     x, names = numbers.x[cells.kept, :components], numbers.names[:components]
     shift, scale = _units(x[train], standardise)
     data = TensorData(

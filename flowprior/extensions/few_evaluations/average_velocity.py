@@ -38,7 +38,6 @@ from flowprior.extensions.few_evaluations.intervals import AVERAGES, INTERVALS, 
 from flowprior.flow.predictions import (
     LAST,
     LAST_STEP_LONG,
-    Compared,
     Given,
     Network,
     Preconditioned,
@@ -131,7 +130,7 @@ class AverageVelocity(Prediction):
 
     def compared(
         self, network: Network, x0: Tensor, x: Tensor, u: Tensor, t: Tensor, cond: Conditions | None
-    ) -> Compared:
+    ) -> tuple[Tensor, Tensor]:
         times = Interval.of(t)
         view = self.view(x, times.shown, self.given(cond, len(x)))
         said = view.scaled(network(view.inputs, times.shown, cond))
@@ -142,7 +141,7 @@ class AverageVelocity(Prediction):
             given = self.given(rows_of(cond, rows), len(rows))
             rate = self._rate(network, here[rows], x[rows], times.rows(rows), given)
             target[rows] += _columns((times.end - times.split)[rows], x) * rate
-        return Compared(said, target)
+        return said, target
 
     def average(self, network: Network, x: Tensor, begin: Tensor, end: Tensor, given: Given) -> Tensor:
         """Return the network's own ū ``[B, *event]``."""

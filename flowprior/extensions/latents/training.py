@@ -22,7 +22,7 @@ from flowprior.extensions.latents.vae import VaeEncoder
 from flowprior.models.base import PRECISIONS, in_precision
 from flowprior.models.encoders import LatentEncoder, padded
 from flowprior.progress.stages import stage
-from flowprior.registry.options import check_count, check_numbers, choose
+from flowprior.registry.options import check_counts, check_numbers, choose
 
 REPORT_EVERY = 100
 """The number of steps between two lines of progress."""
@@ -73,9 +73,8 @@ class VaeTraining:
     def __post_init__(self) -> None:
         owner = "train-encoder"
         choose(owner, "precision", self.precision, PRECISIONS)
-        check_count(owner, "steps", self.steps)
-        check_count(owner, "batch_size", self.batch_size)
-        check_count(owner, "seed", self.seed, 0)
+        check_counts(owner, steps=self.steps, batch_size=self.batch_size)
+        check_counts(owner, 0, seed=self.seed)
         check_numbers(owner, lr=(self.lr, 1e-12, 1e3), kl=(self.kl, 0.0, 1e6))
 
 

@@ -107,7 +107,7 @@ def test_the_derivative_and_a_short_difference_agree(data, prior):
     t, end = torch.full((64,), 0.3), torch.full((64,), 0.8)
     x, u, _ = path.interpolate(x0, x1, t)
     derivative, difference = (
-        prediction.compared(Wave(), x0, x, u, torch.stack([t, t + step, end], 1), cond).target
+        prediction.compared(Wave(), x0, x, u, torch.stack([t, t + step, end], 1), cond)[1]
         for step in (0.0, 0.002)
     )
     error = (derivative - difference).norm() / (derivative - u).norm()
@@ -150,7 +150,7 @@ def test_as_many_rows_are_looked_at_at_every_step_whatever_the_times():
     x, u, _ = Path.create("condot").interpolate(x0, x1, begin)
 
     def target(split: Tensor, last: Tensor) -> Tensor:
-        return prediction.compared(network, x0, x, u, torch.stack([begin, split, last], 1), None).target
+        return prediction.compared(network, x0, x, u, torch.stack([begin, split, last], 1), None)[1]
 
     nearly = target(torch.where(begin < 0.5, begin + 0.001, end).minimum(end), end)
     assert calls == [8, 4, 4]
