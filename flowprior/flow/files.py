@@ -167,10 +167,9 @@ def check_target(directory: FilePath) -> None:
         return
     if not directory.is_dir():
         raise CheckpointError(f"cannot save a flow to {directory}, which is a file; choose a directory")
-    if (directory / DESCRIPTION).is_file():
-        return
+    # The description is looked for last, for another save may write it meanwhile.
     others = sorted(path.name for path in directory.iterdir() if not is_flow_file(path))
-    if others:
+    if others and not (directory / DESCRIPTION).is_file():
         raise CheckpointError(
             f"cannot save a flow to {directory}, which holds {others[0]!r} and is no saved flow; choose a "
             f"new or empty directory, such as {directory / 'flow'}"
