@@ -352,8 +352,8 @@ def _rebuild(
         predicted = Prediction.create(description["prediction"], prior=prior, coupling=coupling, path=path)
         spec, shape = description["model"], torch.Size(description["event_shape"])
         with SizedBy(sizes_of(part_of(tensors, "model")), f"model '{spec}'"):
-            model = predicted.network(spec, shape, condition)
-            model = model.to(dtype_of(description))
+            network: nn.Module = predicted.network(spec, shape, condition)
+            model = network.to(dtype_of(description))
     return cls(
         model,
         prior,

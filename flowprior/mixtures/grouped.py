@@ -176,4 +176,5 @@ def _gathered(
 def _join(held: list[Batch]) -> Batch:
     if len(held) == 1:
         return held[0]
-    return torch.cat([x for x, _ in held]), torch.cat([cond for _, cond in held])
+    x, cond = zip(*held, strict=True)
+    return torch.cat(x), torch.cat(cond)
