@@ -151,10 +151,7 @@ def warn_of_singles(owner: str, labels: Tensor, count: Tensor) -> None:
 
 
 def _named(labels: Tensor) -> str:
-    names = ", ".join(str(int(label)) for label in labels[:NAMED])
-    if len(labels) == 1:
-        return f"label {names} has"
-    return f"each of labels {names}{', …' if len(labels) > NAMED else ''} ({len(labels)} in all) has"
+    return f"{'each of ' * (len(labels) > 1)}{named(labels.tolist())} has"
 
 
 def _warn(message: str) -> None:
