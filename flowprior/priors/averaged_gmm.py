@@ -23,7 +23,7 @@ from flowprior.mixtures.averaging import (
     nearer_share,
 )
 from flowprior.mixtures.grouped import by_group
-from flowprior.mixtures.samples import Reservoirs
+from flowprior.mixtures.samples import PIECE, Reservoirs
 from flowprior.ops.gmm_sample import draw_component
 from flowprior.ops.mixture import triangular_log_density
 from flowprior.ops.operators import normal
@@ -60,8 +60,6 @@ HALVED, HALVINGS = 2048, 8
 one halving of 210 points two Gaussians were by chance worse than one, and sixteen were not tried."""
 MEMBERS = 2
 """Mixtures in an average: more of them gain density, and draw no better."""
-GATHERED = 1 << 24
-"""Most numbers in the factors of one block of draws."""
 
 
 @dataclass(frozen=True)
@@ -241,7 +239,7 @@ class AveragedGmmPrior(Prior):
         component = draw_component(self.logits, rows, generator)
         epsilon = normal(n, self.loc.shape[2], like=self.loc, generator=generator)
         place, factors = rows * self.logits.shape[1] + component, self.factors.flatten(0, 1)
-        size = max(GATHERED // factors.shape[1], 1)
+        size = max(PIECE // factors.shape[1], 1)
         parts = zip(place.split(size), epsilon.split(size), strict=True)
         moved = [times_triangle(factors.index_select(0, own), noise) for own, noise in parts]
         return self.loc.flatten(0, 1).index_select(0, place) + torch.cat(moved)

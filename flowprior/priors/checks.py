@@ -129,10 +129,7 @@ def on_cpu(generator: torch.Generator | None) -> torch.Generator | None:
 
 
 def _named(labels: Tensor) -> str:
-    names = ", ".join(str(int(label)) for label in labels[:NAMED])
-    if len(labels) == 1:
-        return f"label {names} has"
-    return f"each of labels {names}{', …' if len(labels) > NAMED else ''} ({len(labels)} in all) has"
+    return f"{'each of ' * (len(labels) > 1)}{named(labels.tolist())} has"
 
 
 def _warn(message: str) -> None:

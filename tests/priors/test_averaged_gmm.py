@@ -110,6 +110,19 @@ def test_of_many_dimensions_the_first_number_that_is_surely_worse_is_the_last_tr
         assert len(tried) == (2 if dim > averaged_gmm.POINTS else 6)
 
 
+@pytest.mark.parametrize(
+    ("rows", "dim", "halvings"), [(100, 2, 8), (300, 16, 6), (1024, 2, 2), (3000, 2, 1), (100, 17, 1)]
+)
+def test_few_points_are_halved_several_times(rows, dim, halvings, generator):
+    """Up to eight times, until 2,048 points were looked at; of more than 16 dimensions once."""
+    x = torch.arange(rows * dim).view(rows, dim)
+    first, *others = averaged_gmm._orders(x, generator)
+    assert first is x
+    assert len(others) == halvings - 1
+    assert not any(torch.equal(order, x) for order in others)
+    assert all(torch.equal(order[order[:, 0].argsort()], x) for order in others)
+
+
 def test_the_chosen_law_is_no_copy_where_one_component_an_example_is(generator):
     x, _ = rings(600)
     own, other = x[::2][:150], x[::2][150:]
@@ -189,5 +202,5 @@ def test_draws_in_blocks_are_those_of_one_block(monkeypatch):
     prior = fitted(rings(400))
     cond = torch.arange(50) % 2
     whole = prior.sample(cond, generator=torch.Generator().manual_seed(1))
-    monkeypatch.setattr(averaged_gmm, "GATHERED", 12)
+    monkeypatch.setattr(averaged_gmm, "PIECE", 12)
     assert torch.equal(prior.sample(cond, generator=torch.Generator().manual_seed(1)), whole)

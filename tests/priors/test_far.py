@@ -100,12 +100,13 @@ def test_a_prior_that_was_saved_before_there_were_distances_loads_as_it_was():
     state = {
         name.replace("network.", "mapper."): value
         for name, value in prior.state_dict().items()
-        if name != "known" and not name.startswith("distance.")
+        if name not in ("known", "condition_dims") and not name.startswith("distance.")
     }
     other = Prior.create("learned-mean", **SPECS["scalar"][1])
     other.load_state_dict(state)
     x, cond = captions(20, 3)
     assert torch.equal(other.log_prob(x, cond.double()), prior.log_prob(x, cond.double()))
+    assert torch.equal(other.condition_dims, prior.condition_dims)
 
 
 # -- the two functions of the distance --------------------------------------------------------------

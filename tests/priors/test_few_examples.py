@@ -59,6 +59,22 @@ def test_a_mixture_of_copies_says_so(unequal):
         fitted("gmm", unequal)
 
 
+@pytest.mark.parametrize(
+    ("singles", "words"),
+    [
+        (1, "label 0"),
+        (2, "each of labels 0, 1"),
+        (5, ".*, 3, 4"),
+        (6, ".*, 4 and 1 more"),
+        (9, ".*, 4 and 4 more"),
+    ],
+)
+def test_up_to_five_labels_are_named(singles, words, generator):
+    labels = torch.arange(singles + 20).clamp_max(singles)
+    with pytest.warns(RuntimeWarning, match=f"^gmm.fit: {words} has one example"):
+        fitted("gmm", (torch.randn(len(labels), 2, generator=generator), labels))
+
+
 @pytest.mark.parametrize("spec", ["gmm", "latent-gmm:components=2,rank=4", "gmm:components=2,shrinkage=1"])
 def test_enough_examples_give_no_warning(spec, unequal):
     x, labels = unequal

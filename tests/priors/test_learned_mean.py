@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from flowprior.errors import InputError, OptionError
-from flowprior.priors import Prior
+from flowprior.priors import Prior, network_training
 from flowprior.priors.holdout import Holdout
 from flowprior.priors.learned_mean import LearnedMeanPrior
 from flowprior.streams.batches import CheckedBatches
@@ -209,11 +209,14 @@ def test_a_training_takes_no_more_passes_than_it_may(generator, monkeypatch):
     assert len(steps) == 5 * 90 // 15 + 5 * 4
 
 
-@pytest.mark.parametrize(("steps", "peak"), [(9, 1), (19, 1), (39, 3)])
+@pytest.mark.parametrize(("steps", "peak", "looks"), [(9, 1, 10), (19, 1, 20), (39, 3, 40), (45, 3.6, 24)])
 def test_the_rate_rises_for_a_tenth_of_the_steps_and_falls_along_a_cosine(
-    steps, peak, generator, monkeypatch
+    steps, peak, looks, generator, monkeypatch
 ):
+    """Held-out rows are looked at first, at twenty steps or as many as need be, and at the last one."""
     rates, own = [], torch.optim.AdamW.step
+    looked, loss = [], network_training._held_out_loss
+    monkeypatch.setattr(network_training, "_held_out_loss", lambda *given: looked.append(1) or loss(*given))
 
     def counted(self: torch.optim.AdamW, *given: object) -> object:
         rates.append(self.param_groups[0]["lr"])
@@ -223,6 +226,7 @@ def test_the_rate_rises_for_a_tenth_of_the_steps_and_falls_along_a_cosine(
     x, labels, _ = labelled(100, generator)
     fitted(x, labels, steps=steps, lr=1.0)
     place = torch.arange(steps).double()
+    assert len(looked) == looks
     rise = 1 - 0.9 * (1 + (torch.pi * place / peak).cos()) / 2
     fall = (1 + (torch.pi * (place - peak) / (steps - peak)).cos()) / 2
     expected = torch.where(place < peak, rise, fall)
