@@ -176,4 +176,4 @@ def _gathered(
 def _join(held: list[Batch]) -> Batch:
     if len(held) == 1:
         return held[0]
-    return torch.cat([x for x, _ in held]), torch.cat([cond for _, cond in held])
+    return torch.cat([x for x, _ in held]), torch.cat([cond for _, cond in held if cond is not None])
