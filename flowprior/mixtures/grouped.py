@@ -176,5 +176,4 @@ def _gathered(
 def _join(held: list[Batch]) -> Batch:
     if len(held) == 1:
         return held[0]
-    x, cond = zip(*held, strict=True)
-    return torch.cat(x), torch.cat(cond)
+    return torch.cat([x for x, _ in held]), torch.cat([cond for _, cond in held if cond is not None])

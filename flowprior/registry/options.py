@@ -293,5 +293,5 @@ def expected_by(refusal: Mapping[str, Any]) -> str:
 def did_you_mean(word: str, known: list[str], prefix: str = "") -> str:
     """``; did you mean '…'?`` for a word that one of ``known`` begins with or resembles, else ``;``."""
     begun = [name for name in known if len(word) >= SHORTEST_START and name.startswith(word)]
-    near = begun[:1] or difflib.get_close_matches(word, known, n=1, cutoff=LIKENESS)
+    near = begun or difflib.get_close_matches(word, known, cutoff=LIKENESS)
     return f"; did you mean '{prefix}{near[0]}'?" if near else ";"

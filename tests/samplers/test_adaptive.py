@@ -24,6 +24,7 @@ def test_tighter_tolerance_is_closer(name: str, dtype: torch.dtype) -> None:
     assert errors[1] < 1e-3
     assert errors[1] < errors[0]
     assert tight.nfe > loose.nfe
+    assert tight.trajectory is None
     assert tight.x.dtype == dtype
 
 

@@ -150,7 +150,8 @@ def test_evaluations_times_and_dtype(name: str, dtype: torch.dtype) -> None:
     assert solution.trajectory is not None
     assert solution.trajectory.shape == (8, 6, 1)
     assert solution.times.tolist() == pytest.approx([i / 7 for i in range(8)])
-    assert sampler.solve(velocity, source_samples(6, dtype)).nfe == 15
+    plain = sampler.solve(velocity, source_samples(6, dtype))
+    assert (plain.nfe, plain.trajectory) == (15, None)
     with pytest.raises(OptionError, match="nfe=0 is not possible; choose 1 or more"):
         sampler.solve(velocity, source_samples(6, dtype), nfe=0)
 
