@@ -16,8 +16,7 @@ from benchmarks.operators.groups import Group, composed, ours, rows_of
 from benchmarks.operators.problem import CONDITIONS
 from flowprior.couplings.pair_law import PairLaw
 from flowprior.paths import CondOTPath
-from flowprior.priors.frame import Frame
-from flowprior.priors.subspace import Subspace
+from flowprior.priors.frame import Frame, Subspace
 
 SIZES = [(64, 784, 64), (512, 784, 64), (64, 3072, 64)]
 FLOOR = 0.04

@@ -198,7 +198,7 @@ def read_part(
         return None
     part = cond if isinstance(cond, TokenStates) else cond[_named(cond, reads, takes, owner, name)]
     if isinstance(part, TokenStates):
-        raise InputError(f"{owner}: expected {_either(takes)}, got {describe_value(cond)}")
+        raise InputError(f"{owner}: expected {' or '.join(takes)}, got {describe_value(cond)}")
     return part
 
 
@@ -212,7 +212,9 @@ def _named(cond: Parts, reads: str, takes: Sequence[str], owner: str, name: str)
     if len(fitting) == 1 or len(cond.names) == 1:
         return (fitting or cond.names)[0]
     if not fitting:
-        raise InputError(f"{owner}: expected {_either(takes)} among the parts, got {describe_value(cond)}")
+        raise InputError(
+            f"{owner}: expected {' or '.join(takes)} among the parts, got {describe_value(cond)}"
+        )
     raise InputError(
         f"{owner}: the condition has several parts that it could read: {', '.join(fitting)}; choose one, as "
         f"in {name}:reads={fitting[0]}"
@@ -273,7 +275,3 @@ def _of_kind(cond: Conditions | None, kind: str) -> list[Any]:
 
 def _side_by_side(rows: list[Tensor]) -> Tensor | None:
     return torch.cat(rows, 1) if len(rows) > 1 else rows[0] if rows else None
-
-
-def _either(takes: Sequence[str]) -> str:
-    return " or ".join(takes)

@@ -62,7 +62,7 @@ def build_model(spec: str, event_shape: torch.Size, condition: Condition, inputs
             near = did_you_mean(option, known)
             raise OptionError(f"model '{name}' has no option '{option}'{near} options: {', '.join(known)}")
     reads = options.pop(READS, "")
-    read = _read_condition(condition, reads, f"model '{name}'")
+    read = condition if reads == "" else _read_condition(condition, reads, f"model '{name}'")
     given: dict[str, Any] = {"event_shape": torch.Size(event_shape), "condition": read}
     if inputs > 1:
         if not takes_inputs(name):
@@ -163,8 +163,6 @@ def _read_condition(condition: Condition, reads: object, owner: str) -> Conditio
     """
     if not isinstance(reads, str):
         raise OptionError(f"{owner}: reads={reads!r} is not possible; expected the name of a part")
-    if not reads:
-        return condition
     try:
         names = choose_parts(condition.names, reads, owner)
     except InputError as error:

@@ -178,14 +178,6 @@ def zeroed(layer: N) -> N:
     return layer
 
 
-def without_pictures(condition: Condition) -> Condition:
-    """Return the part of a condition that a network which takes images as channels has to embed."""
-    if condition.kind != "parts":
-        return Condition() if condition.is_picture else condition
-    left = tuple((name, part) for name, part in condition.parts if not part.is_picture)
-    return Condition("parts", parts=left) if left else Condition()
-
-
 class ConditionPictures:
     """The pictures of a condition, stretched to the size of the event and side by side along their channels.
 
@@ -193,11 +185,16 @@ class ConditionPictures:
 
     Args:
         condition: kind and size of the whole condition.
+
+    Attributes:
+        left: the condition without its pictures, which a network has to embed.
     """
 
     def __init__(self, condition: Condition) -> None:
         self.shapes = {name: part.shape for name, part in condition.named.items() if part.is_picture}
-        self.left = without_pictures(condition)
+        names = tuple(name for name in condition.names if name not in self.shapes)
+        of_names = condition.only(names) if names else Condition()
+        self.left = of_names if self.shapes else condition
 
     @property
     def channels(self) -> int:

@@ -1,4 +1,4 @@
-"""Frame: the linear part of a prior for the rows of one batch, and the algebra that stands on it.
+"""The linear part of a prior: Subspace, its tables of all conditions, and Frame, the rows of one batch.
 
 A subspace prior is x = m + ψ^½ (Q U λ^½ h + (I − Q Qᵀ) ε), with ε standard normal and h of mean 0 and
 covariance I, but of any distribution. Q ``[D, r]`` is orthonormal; U ``[r, r]`` turns it to the principal
@@ -26,16 +26,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.mixtures.grouped import Grouping, by_group, times_table
+from flowprior.ops.last_results import LastResults
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.ops.operators import normal, serves_values
-from flowprior.ops.subspace import LEAST_ROOM, SubspaceTables, subspace_source
+from flowprior.ops.subspace import (
+    LEAST_ROOM,
+    MOST_AXES,
+    SubspaceTables,
+    subspace_source,
+    transposed_bases,
+)
+
+TRANSPOSED_NUMBERS = 1 << 24
+"""Most numbers in bases that are kept transposed, too, for the native operators: 64 MiB in float32."""
 
 
 @dataclass(frozen=True)
@@ -230,6 +240,97 @@ class DiagonalFrame:
     def spread(self) -> Tensor:
         """The variances along no axes, ``[B, 0]``."""
         return self.loc[:, :0]
+
+
+class Subspace(nn.Module):
+    """Subspaces of M conditions: ``loc`` m, ``noise`` ψ ``[M, D]``, ``spread`` λ ``[M, r]``, Q ``[G, D, r]``.
+
+    With bases of their own G = M. Where conditions share them, ``basis`` is ``[G, D, R]`` with R ≥ r,
+    ``group`` ``[M]`` is the basis of each, ``rotation`` U ``[M, R, r]`` turns it to the leading principal
+    axes of the condition's own latent covariance, and ``common`` φ ``[G, D]`` is the noise under which the
+    basis is orthonormal; else these three are empty.
+    Of labels 0 … C − 1 the last of M = C + 1 rows is that of the null condition, of all data together;
+    without labels, or in files from before there was one, M = C.
+    """
+
+    loc: Tensor
+    noise: Tensor
+    basis: Tensor
+    spread: Tensor
+    group: Tensor
+    rotation: Tensor
+    common: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("loc", "noise", "basis", "spread", "rotation", "common"):
+            self.register_buffer(name, torch.empty(0))
+        self.register_buffer("group", torch.empty(0, dtype=torch.long))
+        self._lengths, self._transposed = LastResults(), LastResults()
+        self._turned, self._stretch = LastResults(), LastResults()
+
+    @classmethod
+    def of(cls, like: Tensor, **values: Tensor) -> Subspace:
+        """Tables of the given values, in the dtype and on the device of ``like``."""
+        subspace = cls().to(like)
+        for name, value in values.items():
+            setattr(subspace, name, value.to(like).contiguous() if name != "group" else value.to(like.device))
+        return subspace
+
+    @property
+    def is_shared(self) -> bool:
+        """True if conditions share bases."""
+        return len(self.group) > 0
+
+    @property
+    def rank(self) -> int:
+        """The number of latents r."""
+        return self.spread.shape[-1]
+
+    def frame(self, rows: Tensor, floor: float) -> Frame:
+        """The linear part of ``rows`` ``[B]`` of the tables; ``floor`` is what was added to ψ."""
+        loc, noise, spread = (table.index_select(0, rows) for table in (self.loc, self.noise, self.spread))
+        if not self.is_shared:
+            lengths = partial(self._lengths.of, squared_lengths, self.basis)
+            transposed = (
+                partial(self._transposed.of, transposed_bases, self.basis) if self._is_served else None
+            )
+            return Frame(loc, noise, spread, Axes(self.basis, rows, lengths, transposed), floor)
+        tables = (self.noise, self.common, self.group)
+        ratio = self._stretch.of(stretches, *tables)
+        group, stretch = (table.index_select(0, rows) for table in (self.group, ratio))
+        lengths = partial(self._turned.of, turned_lengths, self.basis, self.rotation, *tables)
+        axes = TurnedAxes(self.basis, group, lengths, rotation=self.rotation, turn=rows, stretch=stretch)
+        return Frame(loc, noise, spread, axes, floor)
+
+    @property
+    def _is_served(self) -> bool:
+        """True if the native operators take such bases, and another copy of them is affordable."""
+        _, dim, rank = self.basis.shape
+        computed = self.basis.dtype in (torch.float32, torch.float64)
+        return computed and dim > 0 and 0 < rank <= MOST_AXES and self.basis.numel() <= TRANSPOSED_NUMBERS
+
+    def turned(self, rotation: Tensor, spread: Tensor) -> Subspace:
+        """The same shared bases, with U ``[M, R, r]`` and λ ``[M, r]``."""
+        tables = {"loc": self.loc, "noise": self.noise, "basis": self.basis, "spread": spread}
+        return Subspace.of(self.loc, **tables, group=self.group, rotation=rotation, common=self.common)
+
+
+def squared_lengths(basis: Tensor) -> Tensor:
+    """Squared lengths ``[G, D]`` of the rows of bases ``[G, D, r]``."""
+    return basis.square().sum(-1)
+
+
+def stretches(noise: Tensor, common: Tensor, group: Tensor) -> Tensor:
+    """ρ ``[M, D]`` of all conditions."""
+    return (common[group] / noise).sqrt()
+
+
+def turned_lengths(basis: Tensor, rotation: Tensor, noise: Tensor, common: Tensor, group: Tensor) -> Tensor:
+    """Squared lengths ``[M, D]`` of the rows of ρ ⊙ Q U of each condition."""
+    turned = zip(group.tolist(), rotation, strict=True)
+    lengths = torch.stack([(basis[g] @ turn).square().sum(1) for g, turn in turned])
+    return lengths * common[group] / noise
 
 
 def _times_squares(table: Tensor, weights: Tensor) -> Tensor:

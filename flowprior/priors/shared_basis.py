@@ -51,7 +51,8 @@ from flowprior.mixtures.families import LEAST_NOISE
 from flowprior.mixtures.grouped import segments
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import PIECE, first_rows, in_pieces, sample_rows
-from flowprior.priors.subspace import Subspace, canonical_basis, fit_rows
+from flowprior.priors.frame import Subspace
+from flowprior.priors.subspace import canonical_basis, fit_rows
 from flowprior.streams.batches import Batch, CheckedBatches
 
 SAMPLE = 65_536

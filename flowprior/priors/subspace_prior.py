@@ -1,6 +1,6 @@
 """SubspacePrior: a low-rank Gaussian of each condition whose latents have a distribution of their own.
 
-What its subclasses share is the linear part (:mod:`flowprior.priors.subspace`) and with it the source samples
+What its subclasses share is the linear part (:mod:`flowprior.priors.frame`) and with it the source samples
 that are inferred from data; the distribution of the coordinates h is theirs.
 """
 
@@ -27,11 +27,10 @@ from flowprior.ops.operators import normal, uniform
 from flowprior.priors.base import Prior
 from flowprior.priors.checks import explaining_degenerate, warn_of_singles
 from flowprior.priors.few_examples import are_few, examples_given, shares_given, shrunk_covariances
-from flowprior.priors.frame import DiagonalFrame, Frame
+from flowprior.priors.frame import DiagonalFrame, Frame, Subspace
 from flowprior.priors.seen_conditions import RAISE, UNSEEN, SeenConditions
 from flowprior.priors.shared_basis import fit_shared
 from flowprior.priors.subspace import (
-    Subspace,
     covariances_of,
     fit_rows,
     full_rows,

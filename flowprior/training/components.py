@@ -27,7 +27,7 @@ from flowprior.models.encoders import EncodedData
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.processes.group import Group, compact, process_count
-from flowprior.registry.registry import spec_of
+from flowprior.registry.registry import Registered, spec_of
 from flowprior.streams.data import every_condition
 from flowprior.training.batches import Randomness, mix
 from flowprior.training.config import (
@@ -288,10 +288,9 @@ def _record(part: Any) -> str:
         return part
     if isinstance(part, Data):
         return part.spec or part.name
-    for family in (Prior, Coupling, Path, Encoder):
-        if isinstance(part, family):
-            with suppress(CheckpointError):
-                return spec_of(family.registry, part)
+    if isinstance(part, Registered):
+        with suppress(CheckpointError):
+            return spec_of(part.registry, part)
     return f"<{type(part).__name__}>"
 
 

@@ -9,8 +9,7 @@ from flowprior.ops.operators import is_native
 from flowprior.ops.subspace import MOST_AXES
 from flowprior.priors import subspace
 from flowprior.priors.conditional_spread import RowAxes
-from flowprior.priors.frame import Axes, Frame
-from flowprior.priors.subspace import Subspace
+from flowprior.priors.frame import Axes, Frame, Subspace
 
 LABELS, DIM, RANK = 3, 7, 2
 

@@ -10,7 +10,8 @@ from flowprior.errors import InputError
 from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors import Prior
-from flowprior.priors.subspace import LEAST_FLOOR, Subspace
+from flowprior.priors.frame import Subspace
+from flowprior.priors.subspace import LEAST_FLOOR
 from flowprior.priors.subspace_prior import fit_own
 from flowprior.streams.batches import CheckedBatches
 
