@@ -15,7 +15,7 @@ import torch
 from flowprior.errors import CouplingError, FlowpriorError
 from flowprior.flow import Flow
 from flowprior.report import write_report
-from flowprior.study import StudyFolder, evaluating, run_grid, running
+from flowprior.study import StudyFolder, measuring, run_grid, running
 from flowprior.study.measuring import check_evaluation
 from flowprior.study.running import preview_grid
 from flowprior.training import loop, train
@@ -125,7 +125,7 @@ def test_ctrl_c_in_training_leaves_a_report_and_the_next_run_goes_on(tmp_path, m
 
 def test_ctrl_c_in_evaluating_does_not_train_again(tmp_path, monkeypatch):
     grid = tiny_grid(**SMALL)
-    evaluate, calls = evaluating.evaluate, []
+    evaluate, calls = measuring.evaluate, []
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         calls.append(None)
@@ -134,7 +134,7 @@ def test_ctrl_c_in_evaluating_does_not_train_again(tmp_path, monkeypatch):
         return evaluate(*arguments, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluating, "evaluate", interrupted)
+        patch.setattr(measuring, "evaluate", interrupted)
         outcome = run_grid(grid, tmp_path)
     assert (outcome.finished, outcome.interrupted) == (0, True)
     taken = steps_taken(monkeypatch)
