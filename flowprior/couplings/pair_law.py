@@ -104,8 +104,9 @@ class PairLaw:
     Attributes:
         source_mean: μ0 ``[B, D]``.
         data_mean: μ1 ``[B, D]``.
-        frame: the noise ψ ``[B, D]`` and the axes, or None, along which pairs vary most.
-        inside: along the axes, ``[B, r]`` in units of λ.
+        frame: the variances ψ ``[B, D]`` of the noise, and the axes along which pairs vary most with their
+            variances λ ``[B, r]``; without axes there is noise alone.
+        inside: the variances of x0 and x1 along each axis and their covariance, divided by λ, ``[B, r]``.
     """
 
     source_mean: Tensor

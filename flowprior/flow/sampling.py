@@ -58,7 +58,7 @@ def check_batch_size(batch_size: int | None) -> None:
 def batches(
     x: Tensor, cond: Conditions | None, batch_size: int | None
 ) -> Iterator[tuple[Tensor, Conditions | None]]:
-    """x ``[N, *event]`` and its condition in batches; one, even of no rows, where ``batch_size`` is None.
+    """Yield x ``[N, *event]`` and its condition in batches, at least one, which may have no rows; None is all.
 
     Raises:
         OptionError: a ``batch_size`` below 1.

@@ -110,12 +110,12 @@ class ShrunkCovariances:
     noise: Tensor
 
     def of(self, conditions: Tensor) -> ShrunkCovariances:
-        """Those of some ``conditions`` ``[n]``."""
+        """Return the covariances of some ``conditions`` ``[n]``."""
         rows = {name: getattr(self, name)[conditions] for name in ("few", "own", "common")}
         return replace(self, **rows)
 
     def variances(self, own: Tensor) -> Tensor:
-        """Variances ``[C, K, D]`` of every dimension, where the conditions' own are ``own``."""
+        """Return the shrunk variances ``[C, K, D]``, from those that each condition's own rows give, ``own``."""
         found = own.clone()
         found[self.few] = self._blended(own[self.few], self.factor.square().sum(1) + self.noise)
         return found

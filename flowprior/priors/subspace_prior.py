@@ -68,7 +68,10 @@ def default_span(rank: int, labels: int, dim: int) -> int:
 
 
 class SubspacePrior(Prior, abc.ABC):
-    """Holds the ``subspace`` of every label, or the only one where the condition is no label.
+    """The base class of low-rank Gaussians whose latents have a distribution of their own.
+
+    ``subspace`` has the mean, the axes and the noise of every label, or one of each where the condition is
+    no label.
 
     Args:
         owner: whose options these are, for messages.

@@ -126,7 +126,7 @@ class Stage:
         self._bar.update(done - self._bar.n)
 
     def stop(self) -> None:
-        """The work has ended; more than once does no harm."""
+        """End the line of the stage; a second call does nothing."""
         self._bar.close()
 
 
