@@ -58,7 +58,7 @@ def check_batch_size(batch_size: int | None) -> None:
 def batches(
     x: Tensor, cond: Conditions | None, batch_size: int | None
 ) -> Iterator[tuple[Tensor, Conditions | None]]:
-    """Yield x ``[N, *event]`` and its condition in batches, at least one, which may have no rows; None is all.
+    """Yield x ``[N, *event]`` and its condition in batches, at least one; all rows at once for None.
 
     Raises:
         OptionError: a ``batch_size`` below 1.

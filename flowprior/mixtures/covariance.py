@@ -115,7 +115,7 @@ class ShrunkCovariances:
         return replace(self, **rows)
 
     def variances(self, own: Tensor) -> Tensor:
-        """Return the shrunk variances ``[C, K, D]``, from those that each condition's own rows give, ``own``."""
+        """Return the shrunk variances ``[C, K, D]``; ``own`` are those of each condition's own rows."""
         found = own.clone()
         found[self.few] = self._blended(own[self.few], self.factor.square().sum(1) + self.noise)
         return found
