@@ -65,7 +65,8 @@ def plain_flow_matching_loss(
     """Return the loss in torch, in at least float32; ``targets`` are [u] or [x0, x1]."""
     dtype = reduce(torch.promote_types, (tensor.dtype for tensor in (v, *targets)), torch.float32)
     v, *targets = (tensor.to(dtype) for tensor in (v, *targets))
-    squared = (v - reduce(lambda x0, x1: x1 - x0, targets)).square()
+    target = targets[0] if len(targets) == 1 else targets[1] - targets[0]
+    squared = (v - target).square()
     if reduction == "mean" and weight is None:
         return squared.mean()
     errors = flat(squared).mean(1)
