@@ -223,5 +223,4 @@ class KernelMeanPrior(MeanPrior):
     def _make_parts(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
         center = state_dict.get(prefix + "center")
         if center is not None:
-            self.residuals = FixedResiduals(len(center), self.sigma)
             self.to(center.dtype)

@@ -112,7 +112,10 @@ def test_large_finite_rows_are_no_nan() -> None:
 def test_arguments_in_another_order_are_refused(name: str) -> None:
     x, prior = torch.zeros(4, 2), Prior.create("gaussian")
     coupling = object.__new__(Coupling.record(name).factory)  # what its options are does not matter
-    with pytest.raises(
-        InputError, match=rf"{name}.draw: expected a prior .* got Tensor and .*Prior; call draw"
+    for (first, second), got in (
+        ((x, prior), "Tensor and .*Prior"),
+        ((x, x), "Tensor and Tensor"),
+        ((prior, []), "list"),
     ):
-        coupling.draw(x, prior, None)
+        with pytest.raises(InputError, match=rf"{name}.draw: expected a prior .* got .*{got}; call draw"):
+            coupling.draw(first, second, None)

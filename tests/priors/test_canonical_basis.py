@@ -30,12 +30,14 @@ def equivalent(basis: Tensor) -> Tensor:
     return other
 
 
-def test_equivalent_bases_become_one():
-    basis = orthonormal(1, 6)
-    first, spread = canonical_basis(basis[None], SPREAD)
-    second, _ = canonical_basis(equivalent(basis)[None], SPREAD * (1 + 1e-12))
+@pytest.mark.parametrize("columns", [1, 4, 6])
+def test_equivalent_bases_become_one(columns):
+    """One vector, others of which two are equal, and two without spread beside them."""
+    basis, given = orthonormal(1, 6), SPREAD[:, :columns]
+    first, spread = canonical_basis(basis[None, :, :columns], given)
+    second, _ = canonical_basis(equivalent(basis)[None, :, :columns], given * (1 + 1e-12))
     torch.testing.assert_close(first, second, rtol=0, atol=1e-9)
-    torch.testing.assert_close(spread, SPREAD, rtol=1e-12, atol=0)
+    torch.testing.assert_close(spread, given, rtol=1e-12, atol=0)
 
 
 def test_the_covariance_stays():

@@ -87,6 +87,12 @@ def test_few_embeddings_and_labels_say_nothing_of_distance(name):
         assert not prior.distance.is_fitted
 
 
+@pytest.mark.parametrize(("captioned", "known"), [(90, False), (140, True)])
+def test_of_fewer_than_ten_held_out_embeddings_nothing_is_learned_of_distance(captioned, known):
+    prior = Prior.create("learned-mean", mapper="linear").fit(captions(captioned, 1, each=1))
+    assert prior.distance.is_fitted is known
+
+
 @pytest.mark.parametrize("name", ["learned-mean:epochs=1,sigma=scalar,hidden=8", "kernel-mean"])
 def test_events_that_never_vary_say_nothing_of_distance(name):
     _, cond = captions(120, 1)

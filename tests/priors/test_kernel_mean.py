@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from flowprior.errors import InputError, OptionError
-from flowprior.priors import Prior
+from flowprior.priors import Prior, nearest
 from flowprior.priors.kernel_mean import KernelMeanPrior
 from tests.priors.captions import NOISE, as_near, captions, mean_of
 
@@ -53,6 +53,22 @@ def test_the_spread_is_that_of_rows_left_out_of_their_own_caption():
     expected = NOISE * (1 + 1 / 4) ** 0.5
     torch.testing.assert_close(prior.residuals.noise.sqrt(), expected, rtol=0.1, atol=0.0)
     assert fitted(x, cond, sigma=0.7).residuals.noise.sqrt().unique().tolist() == pytest.approx([0.7])
+
+
+def test_blocks_of_any_size_give_the_same_mean(monkeypatch):
+    x, cond = (table.double() for table in captions(60, 1))
+    whole = fitted(x, cond).mean(cond)
+    monkeypatch.setattr(nearest, "CHUNK", 500)
+    torch.testing.assert_close(fitted(x, cond).mean(cond), whole)
+
+
+def test_numbers_of_double_precision_travel_with_the_state():
+    """Also single ones, such as the bandwidth, which are of float32 before a fit."""
+    x, cond = (table.double() for table in captions(60, 1))
+    prior, other = Prior.create("kernel-mean").fit((x, cond)), Prior.create("kernel-mean")
+    other.load_state_dict(prior.state_dict())
+    assert torch.equal(other.mean(cond), prior.mean(cond))
+    assert torch.equal(other.log_prob(x, cond), prior.log_prob(x, cond))
 
 
 @pytest.mark.parametrize(

@@ -87,9 +87,10 @@ def test_fixed_spread_is_what_was_asked_for(sigma, generator):
 # -- the law ----------------------------------------------------------------------------------
 
 
-def test_density_is_the_normal_around_the_mean():
+@pytest.mark.parametrize("sigma", ["diagonal", 0.3])
+def test_density_is_the_normal_around_the_mean(sigma):
     x, labels, _ = labelled(300, torch.Generator().manual_seed(4))
-    prior = fitted(x.double(), labels, sigma="diagonal", epochs=3)
+    prior = fitted(x.double(), labels, sigma=sigma, epochs=3)
     normal = Normal(prior.mean(labels), prior.residuals.noise.sqrt())
     log_prob = prior.log_prob(x.double(), labels)
     torch.testing.assert_close(log_prob, normal.log_prob(x).sum(1), rtol=1e-10, atol=1e-10)

@@ -70,11 +70,14 @@ def test_the_strength_is_the_likeliest_of_each_half_given_the_other(own):
         noise, basis, spread = (common[name][0].numpy() for name in ("noise", "basis", "spread"))
         halves = np.array_split(held_out / np.sqrt(noise) @ basis / np.sqrt(spread), 2)
         for new, old in (halves, halves[::-1]):
-            wider = 1 + 1 / len(old)
+            wider, exact = 1 + 1 / len(old), np.zeros(10)
             for i, strength in enumerate(strengths):
                 weight = strength / (len(old) + strength)
                 covariance = wider * ((1 - weight) * np.cov(old.T) + weight * np.eye(LATENTS))
-                total[i] += multivariate_normal(old.mean(0), covariance).logpdf(new).sum()
+                exact[i] = multivariate_normal(old.mean(0), covariance).logpdf(new).sum()
+            density = few_examples._log_density(torch.from_numpy(new), torch.from_numpy(old)).numpy()
+            np.testing.assert_allclose(density - density[0], exact - exact[0], rtol=1e-4, atol=1e-3)
+            total += exact
     batch = torch.cat([one, other]), torch.tensor([0] * len(one) + [1] * len(other))
     count = ConditionMoments.over([batch]).count
     found = learned_strength(CheckedBatches([batch], "test"), count, LATENTS, FitSettings(0.04))
