@@ -13,6 +13,7 @@ from flowprior.conditions.rows import (
     moved,
     named_tensors,
     pieces,
+    pinned,
     repeated,
     rows,
     value_of_tensors,
@@ -89,11 +90,12 @@ def test_rows_are_chosen_over_all_parts_at_once(name):
 
 
 @every_value
-def test_what_a_tensor_does_is_done_to_each(name):
+def test_what_a_tensor_does_is_done_to_each(name, monkeypatch):
     cond = value(name)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)  # which needs a GPU
     assert len(cond) == COUNT
     assert cond.device == torch.device("cpu")
-    for other in (cond.cpu(), cond.detach(), cond.clone(), moved(cond, "cpu")):
+    for other in (cond.cpu(), cond.detach(), cond.clone(), moved(cond, "cpu"), pinned(cond)):
         assert equal(other, cond)
         assert isinstance(cond, torch.Tensor) or other != cond, "== does not compare numbers"
     assert [len(part) for part in cond.split(5)] == [5, 1]
