@@ -169,6 +169,8 @@ def test_the_mean_of_token_states_is_of_those_attended():
             lambda: Parts({"a": torch.zeros(2), "b": torch.zeros(3)}),
             "expected parts with the same number of rows, got 2 of 'a', 3 of 'b'",
         ),
+        (lambda: TokenStates(torch.zeros(2, 3, 4), [[True]]), "expected two tensors, .* got Tensor and list"),
+        (lambda: TokenStates([0.0], torch.ones(2, 3)), "expected two tensors, .* got list and Tensor"),
         (
             lambda: TokenStates(torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)),
             r"expected floating-point states \[B, T, F\], got torch.float32 \[2, 3\]",
