@@ -79,7 +79,7 @@ class Condition:
         """Return the condition of one tensor of this shape a row; one of one dimension is an embedding."""
         shape = tuple(shape)
         if len(shape) == 1:
-            return cls("embeddings", shape[0])
+            return cls("embeddings", *shape)
         return cls("tensor", math.prod(shape), shape=shape)
 
     @property

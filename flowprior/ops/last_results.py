@@ -68,9 +68,8 @@ def _bounded(entries: tuple[_Entry, ...]) -> tuple[_Entry, ...]:
     for entry in entries:
         result = (entry.result,) if isinstance(entry.result, Tensor) else entry.result
         left -= sum(tensor.nbytes for tensor in (*entry.values, *result))
-        if left < 0:
-            break
-        kept.append(entry)
+        if left >= 0:
+            kept.append(entry)
     return tuple(kept)
 
 

@@ -186,7 +186,7 @@ def check_labels(owner: str, cond: Tensor, conditions: int, like: Tensor) -> Ten
             f"on {cond.device}"
         )
     cond = cond.long()
-    if cond.device.type == "cpu" and not torch.compiler.is_dynamo_compiling() and cond.shape[0]:
+    if cond.device.type == "cpu" and not torch.compiler.is_dynamo_compiling() and len(cond):
         least, most = (int(label) for label in torch.aminmax(cond))
         if least < 0 or most >= conditions:
             label = least if least < 0 else most

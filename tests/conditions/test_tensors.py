@@ -49,7 +49,15 @@ def test_shape_is_read_off_the_data_and_survives_a_file():
 
 
 @pytest.mark.parametrize(
-    "given", [("tensor", 4, ()), ("tensor", 5, (1, 2, 2)), ("tensor", 3, (2, 2)), ("labels", 4, (2, 2))]
+    "given",
+    [
+        ("tensor", 4, ()),
+        ("tensor", 5, (1, 2, 2)),
+        ("tensor", 3, (2, 2)),
+        ("tensor", 0, (0, 2)),
+        ("tensor", 4, (-2, -2)),
+        ("labels", 4, (2, 2)),
+    ],
 )
 def test_a_shape_belongs_to_tensors_and_has_their_size(given):
     kind, size, shape = given

@@ -13,6 +13,7 @@ from flowprior.conditions.rows import (
     moved,
     named_tensors,
     pieces,
+    pinned,
     repeated,
     rows,
     value_of_tensors,
@@ -89,11 +90,12 @@ def test_rows_are_chosen_over_all_parts_at_once(name):
 
 
 @every_value
-def test_what_a_tensor_does_is_done_to_each(name):
+def test_what_a_tensor_does_is_done_to_each(name, monkeypatch):
     cond = value(name)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", torch.Tensor.clone)  # which needs a GPU
     assert len(cond) == COUNT
     assert cond.device == torch.device("cpu")
-    for other in (cond.cpu(), cond.detach(), cond.clone(), moved(cond, "cpu")):
+    for other in (cond.cpu(), cond.detach(), cond.clone(), moved(cond, "cpu"), pinned(cond)):
         assert equal(other, cond)
         assert isinstance(cond, torch.Tensor) or other != cond, "== does not compare numbers"
     assert [len(part) for part in cond.split(5)] == [5, 1]
@@ -167,6 +169,8 @@ def test_the_mean_of_token_states_is_of_those_attended():
             lambda: Parts({"a": torch.zeros(2), "b": torch.zeros(3)}),
             "expected parts with the same number of rows, got 2 of 'a', 3 of 'b'",
         ),
+        (lambda: TokenStates(torch.zeros(2, 3, 4), [[True]]), "expected two tensors, .* got Tensor and list"),
+        (lambda: TokenStates([0.0], torch.ones(2, 3)), "expected two tensors, .* got list and Tensor"),
         (
             lambda: TokenStates(torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)),
             r"expected floating-point states \[B, T, F\], got torch.float32 \[2, 3\]",

@@ -75,7 +75,7 @@ def test_a_maximisation_is_that_of_the_formula_for_components_of_no_row_and_of_o
     x = torch.randn(12, 3, generator=generator, dtype=torch.float64) + 1
     x[11] = 1e3  # whose share is negligible
     share = torch.zeros(12, 4, dtype=torch.float64)
-    share[0, 1], share[1:11, 2] = 1, torch.linspace(0.1, 1, 10)
+    share[0, 1], share[1:11, 2] = 1, torch.linspace(0.01, 0.09, 10)
     share[1:11, 3], share[11, 3] = 1 - share[1:11, 2], 5e-5
     around = torch.tensor([[2.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 0.0, 3.0]], dtype=torch.float64)
     found = _maximise(x, share, Regularisation(shrinkage, floor, around))
@@ -87,7 +87,7 @@ def test_a_maximisation_is_that_of_the_formula_for_components_of_no_row_and_of_o
             sum(r * (row - mean).outer(row - mean) for r, row in zip(share[:11, k], x[:11], strict=True))
         )
     within = (sum(scatters) + 3 * around) / 15
-    for k, weight in enumerate([0, 1, 5.5, 4.5]):
+    for k, weight in enumerate([0, 1, 0.5, 9.5]):
         covariance = torch.zeros(3, 3, dtype=torch.float64)
         if weight + shrinkage:
             covariance = (scatters[k] + shrinkage * within) / (count[k] + shrinkage)

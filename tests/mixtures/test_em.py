@@ -140,6 +140,7 @@ def test_duplicates_and_constant_dimensions_survive(covariance, components, gene
     assert dense(mixture).isfinite().all()
     assert (torch.linalg.eigvalsh(dense(mixture)) > 0).all()
     assert mixture.logits.exp().sum(1).tolist() == pytest.approx([1.0, 1.0])
+    assert fit(x[:1], None, covariance, components).logits.amax() == 0, "one row is of one component"
     weight = mixture.logits[1].exp()
     torch.testing.assert_close(weight @ mixture.mean[1], torch.tensor([1.0, 2.0, 3.0]).double())
     used = dense(mixture)[1][weight > 0]

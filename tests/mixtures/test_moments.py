@@ -89,8 +89,7 @@ def test_a_long_batch_is_joined_in_pieces_with_the_same_moments(shape, pieces, l
 @pytest.mark.parametrize("full", [False, True])
 def test_of_no_rows_there_are_no_moments(full):
     found = ConditionMoments.over([], 2, full=full)
-    assert found.count.tolist() == [0, 0]
-    assert found.mean.shape == (2, 0)
+    assert (found.count.tolist(), found.mean.shape) == ([0, 0], (2, 0))
 
 
 def test_a_mean_far_from_zero_loses_no_digits_in_float32_batches():

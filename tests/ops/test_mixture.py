@@ -90,8 +90,9 @@ def test_nan_and_infinite_weights_give_an_index_in_range(logits, allowed, unifor
     assert chosen.item() in allowed
 
 
-def test_inverse_of_the_cumulative_sum():
-    logits = torch.tensor([0.25, 0.5, 0.25]).log().expand(4, -1)
+@pytest.mark.parametrize("shape", [(3,), (4, 3)])
+def test_inverse_of_the_cumulative_sum(shape):
+    logits = torch.tensor([0.25, 0.5, 0.25]).log().expand(shape)
     assert select_component(logits, torch.tensor([0.2, 0.3, 0.7, 0.8])).tolist() == [0, 1, 1, 2]
 
 

@@ -79,6 +79,12 @@ def test_an_impossible_nfe_names_the_nearest(name: str, nfe: int, nearest: str) 
         Sampler.create(name).solve(velocity, source_samples(), nfe=nfe)
 
 
+@pytest.mark.parametrize("nfe", [1_000_001, 2.0, True, "3"])
+def test_evaluations_are_a_whole_number_and_not_endless(nfe: object) -> None:
+    with pytest.raises(OptionError, match=rf"'euler': nfe={nfe!r} is not possible; .* 1,000,000 at most"):
+        Sampler.create("euler").solve(velocity, source_samples(), nfe=nfe)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("grid", CONVERGING)
 def test_trajectory_has_every_state_and_its_time(grid: str) -> None:
     x0 = source_samples()
