@@ -349,7 +349,9 @@ def _rebuild(
             raise CheckpointError(
                 "its model is not one of flowprior's; pass it as Flow.load(…, model=network)"
             )
-        predicted = Prediction.create(description["prediction"], prior=prior, coupling=coupling, path=path)
+        predicted: Prediction = Prediction.create(
+            description["prediction"], prior=prior, coupling=coupling, path=path
+        )
         spec, shape = description["model"], torch.Size(description["event_shape"])
         with SizedBy(sizes_of(part_of(tensors, "model")), f"model '{spec}'"):
             network: nn.Module = predicted.network(spec, shape, condition)

@@ -57,7 +57,7 @@ class FlowParts(nn.Module):
         coupling.check(prior)
         path.check(prior)
         self.prediction = prediction
-        self.predicted = Prediction.create(prediction, prior=prior, coupling=coupling, path=path)
+        self.predicted: Prediction = Prediction.create(prediction, prior=prior, coupling=coupling, path=path)
         self.model = model
         self.prior = prior
         self.coupling = coupling

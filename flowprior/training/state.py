@@ -70,7 +70,7 @@ class TrainingState:
             fused=True,
         )
         self.means = RunningMean(parts.device)
-        self.prediction = Prediction.create(
+        self.prediction: Prediction = Prediction.create(
             self.config.prediction, prior=parts.prior, coupling=parts.coupling, path=parts.path
         )
         self.times, self.loss_weight = times_and_weight(self.config, self.prediction)
