@@ -50,7 +50,11 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_options_make_a_grid_whose_file_runs_nothing_again(call: Call, compared: Path) -> None:
+def test_options_make_a_grid_whose_file_runs_nothing_again(
+    call: Call, compared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (compared / "report.html").read_text()
+    monkeypatch.setattr("flowprior.report.page._page", lambda *_: page)
     grid = load_grid(compared / "grid.toml")
     priors = {label: spec.prior for label, spec in grid.variants.items()}
     assert priors == {"gaussian + condot": "gaussian", "two + condot": "gmm:components=2"}
@@ -111,6 +115,7 @@ def test_a_failed_cell_is_one_line_and_exit_code_one(
     assert "no plan" in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("no_page")
 def test_what_is_refused_is_said_and_exit_code_zero(call: Call, tmp_path: Path) -> None:
     options = ["--coupling", "posterior", "--seeds", "1", "--steps", "3"]
     answer = call("compare", *GRID, *options, "--out", tmp_path / "out")
@@ -177,6 +182,7 @@ def test_a_study_folder_runs_no_code_unless_the_user_says_so(call: Call, hostile
     assert (hostile / "ran").exists()
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_report_of_a_study_folder_runs_no_code(call: Call, hostile: Path, compared: Path) -> None:
     out = hostile / "out"
     shutil.copytree(compared, out)

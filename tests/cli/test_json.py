@@ -35,7 +35,9 @@ each_command = pytest.mark.parametrize("name", LONG)
 
 
 @pytest.fixture
-def called(call: Call, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+def called(
+    call: Call, run: Path, no_page: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Answer]:
     """A function that runs a command with the arguments of :data:`LONG`, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
 
