@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint, EntryPoints
@@ -27,6 +28,7 @@ def test_a_family_is_listed_with_every_component_that_is_registered(call: Call, 
     for component in found:
         record = registry.record(component["name"])
         assert component["description"] == record.description
+        assert re.fullmatch(r".{10,109}\.", record.description)
         assert component["aliases"] == list(record.aliases)
         assert not set(NOT_FOR_USERS.get(family, ())) & set(component["options"])
     shown = call("list", family)

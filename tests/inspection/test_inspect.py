@@ -18,7 +18,11 @@ def three_modes():
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(1500) % 3
     side = (torch.randint(2, (1500,), generator=generator) * 2 - 1)[:, None]
-    x = 0.2 * torch.randn(1500, 2, generator=generator) + side * torch.tensor([1.0, 0.5]) + 3 * labels[:, None]
+    x = (
+        0.2 * torch.randn(1500, 2, generator=generator)
+        + side * torch.tensor([1.0, 0.5])
+        + 3 * labels[:, None]
+    )
     return tensor_data(x, labels)
 
 
