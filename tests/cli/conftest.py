@@ -14,6 +14,9 @@ import typer.testing
 from typer.testing import CliRunner
 
 from flowprior.cli import app
+from tests.study.conftest import no_page
+
+__all__ = ["no_page"]
 
 # Typer makes the command anew at every call, which takes longer than most calls of the tests.
 typer.testing._get_command = functools.cache(typer.main.get_command)

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from tests.cli.conftest import Call
@@ -26,18 +25,3 @@ def test_an_animation_has_a_frame_a_state_beside_the_samples_or_alone(
         assert image.n_frames == 4  # type: ignore[attr-defined]
     with np.load(tmp_path / "samples.npz") as stored:
         assert stored["x"].shape == (4, 1, 8, 8)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ([], "missing option '--out'"),
-        (["--animate", "f.png"], "ends in .gif"),
-        (["--animate", "f.gif", "--show-prior"], "--show-prior draws a figure"),
-    ],
-)
-def test_a_mistake_is_one_line(call: Call, run: Path, options: list[str], words: str) -> None:
-    answer = call("sample", run, *options)
-    assert answer.code == 2
-    assert words in " ".join(answer.err.split())
-    assert len(answer.err.strip().splitlines()) == 1

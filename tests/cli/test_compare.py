@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -50,7 +47,11 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_options_make_a_grid_whose_file_runs_nothing_again(call: Call, compared: Path) -> None:
+def test_options_make_a_grid_whose_file_runs_nothing_again(
+    call: Call, compared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (compared / "report.html").read_text()
+    monkeypatch.setattr("flowprior.report.page._page", lambda *_: page)
     grid = load_grid(compared / "grid.toml")
     priors = {label: spec.prior for label, spec in grid.variants.items()}
     assert priors == {"gaussian + condot": "gaussian", "two + condot": "gmm:components=2"}
@@ -111,6 +112,17 @@ def test_a_failed_cell_is_one_line_and_exit_code_one(
     assert "no plan" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_ctrl_c_leaves_a_report_and_its_exit_code(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowprior.study.running.train_run", Mock(side_effect=KeyboardInterrupt))
+    answer = call("compare", *GRID, "--seeds", "1", "--out", tmp_path)
+    assert (answer.code, answer.err.splitlines()[-1]) == (130, "flowprior: interrupted")
+    assert "2 waiting" in answer.out
+    assert "have not been made yet" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("no_page")
 def test_what_is_refused_is_said_and_exit_code_zero(call: Call, tmp_path: Path) -> None:
     options = ["--coupling", "posterior", "--seeds", "1", "--steps", "3"]
     answer = call("compare", *GRID, *options, "--out", tmp_path / "out")
@@ -177,6 +189,7 @@ def test_a_study_folder_runs_no_code_unless_the_user_says_so(call: Call, hostile
     assert (hostile / "ran").exists()
 
 
+@pytest.mark.usefixtures("no_page")
 def test_a_report_of_a_study_folder_runs_no_code(call: Call, hostile: Path, compared: Path) -> None:
     out = hostile / "out"
     shutil.copytree(compared, out)
@@ -187,32 +200,3 @@ def test_a_report_of_a_study_folder_runs_no_code(call: Call, hostile: Path, comp
     assert not (hostile / "ran").exists()
     assert "cannot be loaded" in call("compare", "--out", out, "--report-only", "--allow-hooks").err
     assert (hostile / "ran").exists()
-
-
-def is_training(out: Path) -> bool:
-    """Whether a cell has written down a step of its training."""
-    return any('"train"' in file.read_text() for file in out.glob("cells/*/run/metrics.jsonl"))
-
-
-@pytest.mark.slow
-def test_ctrl_c_leaves_everything_usable(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    grid = [*GRID, "--seeds", "1", "--steps", "100000", "--out", str(out)]
-    # A shell may start this test with SIGINT ignored, and a child would inherit that.
-    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    program += "from flowprior.cli import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", program, "compare", *grid]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not is_training(out) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
-    output, errors = process.communicate(timeout=120)
-    assert process.returncode == 130, errors
-    assert errors.rstrip().endswith("flowprior: interrupted")
-    assert "Traceback" not in errors
-    assert "2 waiting" in output
-    assert list(out.glob("cells/*/run/checkpoints/step-*"))
-    report = json.loads((out / "report.json").read_text())
-    assert [row["seed"] for row in report["waiting"]] == [0, 0]
-    assert "have not been made yet" in (out / "report.html").read_text()

@@ -16,28 +16,18 @@ from tests.cli.conftest import Call
 PROGRAM = """
 import contextlib, io, json, os, sys
 from flowprior.cli import main
-for words in json.load(sys.stdin):
+for words, arguments in json.load(sys.stdin):
     os.environ.update(words)
     with contextlib.redirect_stdout(io.StringIO()) as out:
         try:
-            code = main([])
+            code = main(arguments)
         except SystemExit as end:
             code = end.code
     assert not code, code
     print(json.dumps(out.getvalue()))
-assert "torch" not in sys.modules
+heavy = {"torch", "scipy", "ot", "sklearn", "matplotlib", "torchvision"} & set(sys.modules)
+assert not heavy, heavy
 """
-
-
-def completed(*lines: str) -> dict[str, list[str]]:
-    """Line -> what bash is told for it, by one process that must not import torch."""
-    asks = {"_FLOWPRIOR_COMPLETE": "complete_bash"}
-    told = [asks | {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)} for line in lines]
-    command = [sys.executable, "-c", PROGRAM]
-    answer = subprocess.run(command, input=json.dumps(told), capture_output=True, text=True, check=False)
-    assert (answer.returncode, answer.stderr) == (0, ""), answer.stderr
-    found = [json.loads(line).split() for line in answer.stdout.splitlines()]
-    return dict(zip(lines, found, strict=True))
 
 
 BEGUN = [
@@ -57,12 +47,33 @@ BEGUN = [
 
 @pytest.fixture(scope="module")
 def begun() -> dict[str, list[str]]:
-    return completed(*(line for line, _ in BEGUN))
+    """Line -> what bash is told, and option -> its answer, by one process that must not import torch."""
+    asked: dict[str, tuple[dict[str, str], list[str]]] = {
+        name: ({}, [name]) for name in ("--help", "--version")
+    }
+    for line, _ in BEGUN:
+        words = {"COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+        asked[line] = ({"_FLOWPRIOR_COMPLETE": "complete_bash", **words}, [])
+    answer = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        input=json.dumps(list(asked.values())),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (answer.returncode, answer.stderr) == (0, ""), answer.stderr
+    found = [json.loads(line).split() for line in answer.stdout.splitlines()]
+    return dict(zip(asked, found, strict=True))
 
 
 @pytest.mark.parametrize(("line", "expected"), BEGUN)
 def test_what_was_begun_is_completed(begun: dict[str, list[str]], line: str, expected: list[str]) -> None:
     assert begun[line] == expected
+
+
+def test_help_and_version_start_without_torch(begun: dict[str, list[str]]) -> None:
+    assert "evaluate" in begun["--help"]
+    assert begun["--version"][0] == "flowprior"
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

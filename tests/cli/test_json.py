@@ -10,7 +10,6 @@ from unittest.mock import Mock
 
 import pytest
 import typer
-from typer.core import TyperCommand
 
 from flowprior.cli import app
 from flowprior.cli.commands import Commands
@@ -35,7 +34,9 @@ each_command = pytest.mark.parametrize("name", LONG)
 
 
 @pytest.fixture
-def called(call: Call, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answer]:
+def called(
+    call: Call, run: Path, no_page: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Answer]:
     """A function that runs a command with the arguments of :data:`LONG`, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
 
@@ -53,12 +54,12 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_command_with_the_option_is_looked_at_here() -> None:
     group: Any = typer.main.get_command(app)
-    taking = {name for name in Commands.functions if takes_json(group.get_command(None, name))}
+    taking = {
+        name
+        for name in Commands.functions
+        if any(parameter.name == "json" for parameter in group.get_command(None, name).params)
+    }
     assert taking == {*LONG, *AT_ONCE}
-
-
-def takes_json(command: TyperCommand) -> bool:
-    return any(parameter.name == "json" for parameter in command.params)
 
 
 @each_command

@@ -88,13 +88,17 @@ def test_train(call: Call, tmp_path: Path, arguments: list[str], words: list[str
         (["--guidance", "2"], ["guidance=2", "never saw the null", "--set training.condition_dropout=0.1"]),
         (["--nfe", "1000001"], ["nfe=1000001", "1,000,000 at most"]),
         (["--out", "s.gif.txt"], ["s.gif.txt", ".png", ".npz"]),
+        (["--out", "{run}/info.json/s.npz"], ["is a file, not a folder"]),
+        (["--temperature", "-1"], ["temperature=-1.0 is not possible; choose a number, 0 or more"]),
+        (["--animate", "f.png"], ["ends in .gif"]),
+        (["--out", "s.npz", "--animate", "f.gif", "--show-prior"], ["--show-prior draws a figure"]),
         (["--device", "gpu9"], ["device='gpu9'"]),
     ],
 )
 def test_sample(call: Call, run: Path, tmp_path: Path, arguments: list[str], words: list[str]) -> None:
-    out = tmp_path / "g.png"
-    assert_one_line(call("sample", run, "--out", out, *arguments), *words)
-    assert not out.exists()
+    given = [argument.format(run=run) for argument in arguments]
+    assert_one_line(call("sample", run, "--out", tmp_path / "g.png", *given), *words)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -108,6 +112,11 @@ def test_sample(call: Call, run: Path, tmp_path: Path, arguments: list[str], wor
         (["--guidance", "inf"], ["guidance=inf", "finite"]),
         (["--guidance", "1,1.5"], ["guidance=1.5", "--set training.condition_dropout=0.1"]),
         (["--data", ""], ["an empty text", "write . for this folder"]),
+        (["--reference", "digits", "--reference", "digits"], ["'digits' is given twice"]),
+        (
+            ["--reference", "digits", "--reference", "b=digits", "--plot", "p.png"],
+            ["draws a single reference"],
+        ),
     ],
 )
 def test_evaluate(call: Call, run: Path, arguments: list[str], words: list[str]) -> None:
@@ -123,6 +132,10 @@ def test_evaluate(call: Call, run: Path, arguments: list[str], words: list[str])
         (["--verson"], ["no such option: --verson", "--version"]),
         (["sample"], ["missing", "RUN", "sample --help"]),
         (["sample", "."], ["missing option '--out'"]),
+        (["inspect", "--data", "digits", "--prior", "gmn"], ["did you mean 'gmm'?"]),
+        (["train", "--json", "--out", "r", "--prior", "gmn"], ["unknown prior 'gmn'"]),
+        (["train", "--resume"], ["--resume needs --out RUN"]),
+        (["train", "--overwrite"], ["--overwrite needs --out RUN"]),
         (["list", "piors"], ["no family 'piors'", "did you mean 'priors'?"]),
         (["list", "gmm"], ["no family 'gmm'", "did you mean 'flowprior list priors gmm'?"]),
         (["list", "priors", "gmn"], ["'gmn'", "did you mean 'gmm'?", "known: "]),
@@ -157,10 +170,6 @@ def test_a_flow_without_its_data_asks_for_them(call: Call, run: Path, tmp_path: 
     assert_one_line(call("evaluate", tmp_path / "bare"), "pass --data")
     answer = call("evaluate", tmp_path / "bare", "--data", "digits", "--nfe", "1", "--samples", "20")
     assert answer.code == 0
-
-
-def test_json_keeps_mistakes_off_stdout(call: Call, tmp_path: Path) -> None:
-    assert_one_line(call("train", "--json", "--out", tmp_path / "r", "--prior", "gmn"), "gmn")
 
 
 def test_a_bug_keeps_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:

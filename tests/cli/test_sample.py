@@ -15,7 +15,6 @@ from PIL import Image
 from flowprior.cli.conditions import SampleRequest
 from flowprior.cli.samples_file import save_samples, title_of
 from flowprior.data import load_data
-from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from tests.cli.conftest import SHORT, Call, drawn
 
@@ -101,6 +100,7 @@ def test_a_flow_without_condition(call: Call, tmp_path: Path) -> None:
         "2",
         *SHORT,
     )
+    assert call("evaluate", tmp_path / "r", "--nfe", "1", "--samples", "20").code == 0
     assert drawn(tmp_path / "r", tmp_path / "s.npz")["x"].shape == (64, 2)
     found = drawn(tmp_path / "r", tmp_path / "s.npz", "--count", "5")
     assert {name: x.shape for name, x in found.items()} == {"x": (5, 2)}
@@ -118,10 +118,6 @@ def test_the_temperature_is_passed_on_and_written_down(call: Call, run: Path, tm
     assert call("sample", run, "--out", tmp_path / "g.png", *options, "--temperature", "0.4").code == 0
     with Image.open(tmp_path / "g.png") as image:
         assert image.text["temperature"] == "0.4"  # type: ignore[attr-defined]
-    refused = call("sample", run, "--out", tmp_path / "c.npz", "--temperature", "-1")
-    assert refused.code == 2
-    assert "temperature=-1.0 is not possible; choose a number, 0 or more" in refused.err
-    assert not (tmp_path / "c.npz").exists()
 
 
 @pytest.mark.parametrize(
@@ -148,11 +144,3 @@ def test_arrays_read_back_as_a_data_set(tmp_path: Path, generator: torch.Generat
     assert torch.equal(read, x)
     assert labels is not None
     assert torch.equal(labels, cond)
-
-
-def test_other_files_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match=r"cannot write '.*s\.txt'; choose a name that ends in \.png"):
-        save_samples(tmp_path / "s.txt", torch.zeros(3, 2))
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(CheckpointError, match="cannot write"):
-        save_samples(tmp_path / "file" / "s.npz", torch.zeros(3, 2))

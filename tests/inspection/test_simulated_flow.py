@@ -56,8 +56,8 @@ def test_one_step_of_random_pairs_falls_on_the_mean_and_paired_ones_come_closer(
 
 def test_a_mismatch_of_both_sources_shows():
     """Class-blind transport gives each class source samples that sampling under it does not use."""
-    labels = torch.arange(1600) % 2
-    x = 0.3 * torch.randn(1600, 2, generator=torch.Generator().manual_seed(0)) + 4 * labels[:, None]
+    labels = torch.arange(800) % 2
+    x = 0.3 * torch.randn(800, 2, generator=torch.Generator().manual_seed(0)) + 4 * labels[:, None]
     blind, within = (
         simulated(x, labels, "gaussian", f"ot:condition={name}") for name in ("ignore", "within")
     )
@@ -87,8 +87,8 @@ def test_principal_axes_are_those_of_the_singular_value_decomposition(generator)
 
 def test_embeddings_are_pooled_about_their_mean():
     generator = torch.Generator().manual_seed(0)
-    e = torch.randn(800, 3, generator=generator)
-    x = e @ torch.randn(3, 4, generator=generator) + 0.3 * torch.randn(800, 4, generator=generator)
+    e = torch.randn(400, 3, generator=generator)
+    x = e @ torch.randn(3, 4, generator=generator) + 0.3 * torch.randn(400, 4, generator=generator)
     found = simulated(x, e, "learned-mean:sigma=0.3,hidden=16", "condot")
     assert found.groups == 1
     assert found.distance[4] < 0.1

@@ -57,11 +57,6 @@ def test_named_variants_stand_in_place_of_the_combinations():
     assert (velocity.prediction, velocity.samplers) == ("velocity", {"auto": "euler"})
 
 
-def test_a_number_of_seeds_counts_from_zero():
-    assert grid_from_dict({"seeds": 3}).seeds == (0, 1, 2)
-    assert grid_from_dict({"seeds": [4, 1]}).seeds == (4, 1)
-
-
 def test_a_grid_that_extends_another_one_keeps_the_variants_that_it_names(tmp_path):
     """In its own order, each with what the other one says of it, but for the keys of its own."""
     (tmp_path / "base.toml").write_text(

@@ -47,18 +47,6 @@ def test_a_finished_run_is_never_made_again_and_other_seeds_join_it(copied, monk
     assert len(after) == len(before) + 2
 
 
-@pytest.mark.slow
-def test_other_ways_of_evaluating_keep_what_was_trained(copied, monkeypatch):
-    before = result_files(copied)
-    monkeypatch.setattr(running, "train", forbidden)
-    run_grid(tiny_grid(nfe=[1, 3]), copied)
-    after = result_files(copied)
-    assert before.items() <= after.items()
-    assert len(after) == 2 * len(before)
-    report = write_report(copied)
-    assert {row["nfe"] for row in report["quality"]} == {1, 3}
-
-
 def test_runs_train_what_train_trains_and_the_curve_is_on_its_schedule(finished, tmp_path):
     budget = {**TINY["training"], "seed": 1, "checkpoint_every": 4, "keep_checkpoints": 9, "sample_every": 0}
     parts = {"prior": "gaussian", "coupling": "ot", "model": TINY["model"]}

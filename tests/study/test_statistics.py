@@ -35,7 +35,7 @@ def test_rounding_does_not_break_ties():
 
 
 def test_many_seeds_are_drawn_and_agree_with_the_normal_limit():
-    differences = np.random.default_rng(1).normal(0.3, 1.0, 60)
+    differences = np.random.default_rng(1).normal(0.3, 1.0, 24)
     drawn = sign_flip_p(list(differences))
     z = abs(differences.sum()) / np.sqrt(np.square(differences).sum())
     assert drawn == pytest.approx(2 * stats.norm.sf(z), abs=0.01)
