@@ -112,8 +112,3 @@ def test_pickled_objects_are_never_run(
     ):
         state.resume(tmp_path)
     assert not (tmp_path / "owned").exists()
-
-
-def test_no_checkpoint_at_all_is_no_error(state: TrainingState, tmp_path: Path) -> None:
-    assert state.resume(tmp_path / "checkpoints") is None
-    assert state.step == 0
