@@ -180,13 +180,10 @@ def test_unknown_conditions_of_a_subspace_become_nan_and_leave_other_rows_alone(
         results, expected = (
             operator(*arguments[:place], cond, *arguments[place + 1 :]) for cond in (wrong, arguments[place])
         )
-        for result, good in zip(*map(_listed, (results, expected)), strict=True):
+        listed = ([found] if isinstance(found, Tensor) else found for found in (results, expected))
+        for result, good in zip(*listed, strict=True):
             assert result[bad].isnan().all()
             assert torch.equal(result[~bad], good[~bad])
-
-
-def _listed(results: Tensor | tuple[Tensor, ...]) -> list[Tensor]:
-    return [results] if isinstance(results, Tensor) else list(results)
 
 
 @pytest.mark.parametrize("check", ["subspace_source", "subspace_view"])
