@@ -29,9 +29,6 @@ from tests.pictures_on_disk import paint
 
 from .conftest import SHORT, components, small_net
 
-RESTLESS = {"lr": 100.0, "ema": 0.0, "warmup": 0, "final_lr": 1.0}
-"""A rate so high that the loss falls and grows again."""
-
 
 def pairs_of(data: TensorData, coupling: str, batch_size: int = 16) -> PairStream:
     prior = Prior.create("gmm").fit(data.batches())
@@ -131,9 +128,11 @@ def test_a_run_is_that_of_the_events_that_are_left(points: TensorData, tmp_path:
 def test_the_best_checkpoint_stays_beside_the_newest_also_of_a_resumed_run(
     points: TensorData, tmp_path: Path
 ) -> None:
+    """At a rate so high that the loss falls and grows again."""
     run = tmp_path / "run"
+    options: dict[str, Any] = {"lr": 100.0, "ema": 0.0, "warmup": 0, "final_lr": 1.0, "validation": 12}
     for steps in (12, 21, 30):
-        run_on(points, run, steps=steps, validation=12, keep_checkpoints=1, resume=True, **RESTLESS)
+        run_on(points, run, steps=steps, keep_checkpoints=1, resume=True, **options)
     best = min(lines_of(run), key=lambda line: line[LOSS])
     assert best["step"] < 30, "the test needs a run whose loss grows again"
     assert [step for step, _ in list_checkpoints(run / "checkpoints")] == [best["step"], 30]
