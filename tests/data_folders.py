@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -29,17 +28,11 @@ def write_coco(root: Path, pictures: int = 4, year: int = 2017) -> Path:
         images = [
             {"id": number, "file_name": f"{number:012}.jpg", "height": 8, "width": 12} for number in numbers
         ]
-        write_captions(
-            root, {"info": {}, "licenses": [], "images": images, "annotations": annotations}, part, year
-        )
+        content = {"info": {}, "licenses": [], "images": images, "annotations": annotations}
+        file = root / "annotations" / f"captions_{part}{year}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(content))
     return root
-
-
-def write_captions(root: Path, content: Any, part: str = "train", year: int = 2017) -> Path:
-    file = root / "annotations" / f"captions_{part}{year}.json"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(content))
-    return file
 
 
 def write_imagenet64(root: Path, rows: int = 16) -> Path:

@@ -18,7 +18,6 @@ from tests.markdown_blocks import REPOSITORY, blocks, commands, run_python
 
 DOCS = REPOSITORY / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-RUNNABLE = [page for page in PAGES if blocks(page, "python")]
 PEERS = {"from-torchcfm": "torchcfm", "from-flow-matching": "flow_matching", "from-zuko": "zuko"}
 """Pages whose code needs more than the test extra."""
 
@@ -34,7 +33,9 @@ def unchanged_registries(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.stem
+)
 def test_the_python_blocks_of_a_page_run_and_print_what_it_says(page):
     if page.stem in PEERS:
         pytest.importorskip(PEERS[page.stem], reason=f"{PEERS[page.stem]} is not installed")

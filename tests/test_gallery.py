@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from flowprior.priors import Prior
 from flowprior.progress.stages import shows_progress
 from tests.markdown_blocks import REPOSITORY, shortened
+from tests.test_docs import unchanged_registries
+
+__all__ = ["unchanged_registries"]
 
 EXAMPLES = REPOSITORY / "examples"
 PAGES = sorted(EXAMPLES.glob("*/*.py"))
@@ -24,15 +26,6 @@ NEEDS = re.compile(r'^# sphinx_gallery_needs = "(.+)"$', re.MULTILINE)
 
 def names(page: Path) -> str:
     return f"{page.parent.name}/{page.stem}"
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What a page registers or writes does not outlive its test."""
-    monkeypatch.setattr(Prior.registry, "_records", dict(Prior.registry._records))
-    monkeypatch.setattr(Prior.registry, "_aliases", dict(Prior.registry._aliases))
-    monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path / "cache"))
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture

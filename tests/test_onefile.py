@@ -22,8 +22,8 @@ import flowprior
 from flowprior import Coupling, Flow, Prior
 from flowprior.couplings.drawing import PosteriorCoupling
 from flowprior.models.mlp import MLP
-from flowprior.training.callbacks import Callback
 from tests.markdown_blocks import REPOSITORY
+from tests.values_of_tree import Losses
 
 EXAMPLE = REPOSITORY / "examples" / "onefile.py"
 LABELS, ROWS, DIM, RANK, STEPS, FAR = 2, 900, 90, 64, 4, 1000.0
@@ -64,16 +64,6 @@ def run() -> Iterator[Run]:
             yield trained(patch)
         finally:
             torch.set_default_dtype(torch.float32)
-
-
-class Losses(Callback):
-    """The loss of each step."""
-
-    def __init__(self) -> None:
-        self.values: list[float] = []
-
-    def on_log(self, step: int, values: dict[str, float]) -> None:
-        self.values.append(values["loss"])
 
 
 def trained(patch: pytest.MonkeyPatch) -> Run:

@@ -13,9 +13,6 @@ import pytest
 from tests.markdown_blocks import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-MODULES = {"scikit-learn": "sklearn", "pot": "ot"}
-"""Dependencies whose module has another name."""
-NO_RUN_TIME = {"all", "test", "docs", "benchmark"}
 
 
 def test_the_extra_all_has_every_extra_of_a_run() -> None:
@@ -23,7 +20,7 @@ def test_the_extra_all_has_every_extra_of_a_run() -> None:
     (line,) = extras["all"]
     named = re.fullmatch(r"flowprior\[([\w,-]+)\]", line)
     assert named is not None, line
-    assert named[1].split(",") == sorted(set(extras) - NO_RUN_TIME)
+    assert named[1].split(",") == sorted(set(extras) - {"all", "test", "docs", "benchmark"})
 
 
 def test_the_citation_is_of_this_version_and_these_authors() -> None:
@@ -67,7 +64,8 @@ def test_the_classifiers_begin_with_the_python_that_is_required() -> None:
 )
 def test_what_an_import_loads_of_the_dependencies(line: str, allowed: set[str]) -> None:
     names = {re.match(r"[\w-]+", each)[0] for each in PROJECT["dependencies"]}  # type: ignore[index]
-    modules = {MODULES.get(name, name.replace("-", "_")) for name in names}
+    others = {"scikit-learn": "sklearn", "pot": "ot"}
+    modules = {others.get(name, name.replace("-", "_")) for name in names}
     program = f"import sys; {line}; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert modules & set(run.stdout.split()) <= allowed

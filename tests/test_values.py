@@ -12,25 +12,24 @@ FLOW = "prior gmm, coupling ot"
 EQUAL = {f"{FLOW}: losses": np.array([1.0, 2.0]), "prior gmm: mean": np.array([3.0])}
 
 
-def test_equal_values_have_no_difference():
-    assert differences(EQUAL, EQUAL, "abc") == ([], [])
-
-
-def test_a_difference_names_combination_quantity_and_largest_difference():
-    other = EQUAL | {f"{FLOW}: losses": np.array([1.5, 1.0])}
-    assert differences(EQUAL, other, "abc") == ([f"{FLOW}: losses: largest difference 1"], [])
-
-
-def test_a_component_that_one_tree_has_is_named_once_and_not_compared():
-    more = EQUAL | {f"prior shifted, coupling ot: {name}": np.zeros(2) for name in ("losses", "samples")}
-    assert differences(EQUAL, more, "abc") == ([], ["only abc has prior shifted"])
-    assert differences(more, EQUAL, "abc") == ([], [f"only {HERE} has prior shifted"])
-
-
-def test_a_combination_that_one_tree_refuses_is_a_difference():
-    other = EQUAL | {"prior gaussian, coupling ot: losses": np.zeros(2), "prior gaussian: mean": np.zeros(1)}
-    fewer = {name: value for name, value in other.items() if name != "prior gaussian, coupling ot: losses"}
-    assert differences(fewer, other, "abc") == (["prior gaussian, coupling ot: losses: only abc has it"], [])
+@pytest.mark.parametrize(
+    ("more", "found"),
+    [
+        ({}, ([], [])),
+        ({f"{FLOW}: losses": np.array([1.5, 1.0])}, ([f"{FLOW}: losses: largest difference 1"], [])),
+        # A component that one tree has is named once, and not compared.
+        (
+            {f"prior shifted, coupling ot: {name}": np.zeros(2) for name in ("losses", "samples")},
+            ([], ["only abc has prior shifted"]),
+        ),
+        # A combination that one tree refuses is a difference.
+        ({"coupling ot: mean": np.zeros(2)}, (["coupling ot: mean: only abc has it"], [])),
+    ],
+)
+def test_a_difference_names_combination_quantity_and_largest_difference(more, found):
+    assert differences(EQUAL, EQUAL | more, "abc") == found
+    swapped = tuple([line.replace("only abc", f"only {HERE}") for line in lines] for lines in found)
+    assert differences(EQUAL | more, EQUAL, "abc") == swapped
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from flowprior.storage.digests import file_sha256
+
 WORDS = ("a", "sleepy", "happy", "cat", "dog", "red", "blue", "of", "in", "the", "##s", "!")
 BERT_LIMIT, CLIP_LIMIT = 16, 40
 SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -62,6 +64,11 @@ def save_clip(folder: Path, seed: int = 0, whole: bool = False, projected: bool 
     return _save(
         library.CLIPTextModelWithProjection if projected else library.CLIPTextModel, config, folder, seed
     )
+
+
+def clip_spec(folder: Path) -> str:
+    """The features of the CLIP in a folder, with the digest of its weights."""
+    return f"clip:path={folder},sha256='{file_sha256(folder / 'model.safetensors')}'"
 
 
 def _say(folder: Path, tokenizer: str, limit: int, **more: str) -> None:

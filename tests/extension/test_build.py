@@ -15,8 +15,6 @@ from csrc.parameters import module_name, version
 from csrc.toolchain import BuildError
 from tests.extension.conftest import needs_compiler
 
-NEW = "#define ANSWER 43\n"
-
 
 @pytest.fixture
 def package(repository: Path) -> Path:
@@ -57,7 +55,7 @@ def test_a_build_and_what_an_edit_rebuilds(
     assert "no work to do" in capfd.readouterr().err
     assert library.stat().st_mtime_ns == first
 
-    (package.parent / "csrc" / "answer.h").write_text(NEW)
+    (package.parent / "csrc" / "answer.h").write_text("#define ANSWER 43\n")
     build.install("cpu", package)
     said = capfd.readouterr().err
     assert "module.cpp.o" in said, "the header's one reader is compiled again"

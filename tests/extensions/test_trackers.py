@@ -33,26 +33,21 @@ def events(folder: Path) -> Any:
     return found
 
 
-def test_tensorboard_has_curves_pictures_and_the_end(points: TensorData, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    train(points, out=run, callbacks=["tensorboard"], **OPTIONS)
-    found = events(run / "tensorboard")
-    curve = {event.step: event.value for event in found.Scalars("train/loss")}
-    assert curve == pytest.approx(losses(run), rel=1e-6)
-    assert {"train/lr", "train/steps_per_second", "train/peak_memory"} <= set(found.Tags()["scalars"])
-    assert [event.step for event in found.Images("samples")] == [2, 4]
-    assert found.Tensors("status/text_summary")[-1].tensor_proto.string_val == [b"finished"]
-
-
-def test_tensorboard_shows_each_step_once_after_a_stop(points: TensorData, tmp_path: Path) -> None:
+def test_tensorboard_has_curves_pictures_and_the_end_and_each_step_once_after_a_stop(
+    points: TensorData, tmp_path: Path
+) -> None:
     """The last step before the stop has no checkpoint of its own to go on from but the one of the stop."""
     run = tmp_path / "run"
     with pytest.raises(TrainingInterrupted):
         train(points, out=run, callbacks=[TensorBoard()], max_minutes=1e-9, **OPTIONS)
-    train(points, out=run, callbacks=[TensorBoard()], resume=True, **OPTIONS)
-    curve = [(event.step, event.value) for event in events(run / "tensorboard").Scalars("train/loss")]
+    train(points, out=run, callbacks=["tensorboard"], resume=True, **OPTIONS)
+    found = events(run / "tensorboard")
+    curve = [(event.step, event.value) for event in found.Scalars("train/loss")]
     assert [step for step, _ in curve] == [1, 2, 3, 4]
     assert dict(curve) == pytest.approx(losses(run), rel=1e-6)
+    assert {"train/lr", "train/steps_per_second", "train/peak_memory"} <= set(found.Tags()["scalars"])
+    assert [event.step for event in found.Images("samples")] == [2, 4]
+    assert found.Tensors("status/text_summary")[-1].tensor_proto.string_val == [b"finished"]
 
 
 def test_wandb_has_curves_configuration_and_the_end(

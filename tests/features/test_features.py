@@ -56,10 +56,6 @@ def test_an_extractor_and_the_classifier_stay_as_they_are(classifier: Classifier
     assert classifier.identity().startswith(short_identity(classifier))
 
 
-def test_images_get_three_channels() -> None:
-    assert as_rgb(torch.zeros(2, 1, 4, 5), "x").shape == (2, 3, 4, 5)
-
-
 @pytest.mark.parametrize(
     ("call", "words"),
     [

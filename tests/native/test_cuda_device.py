@@ -73,12 +73,6 @@ def test_schema_tells_what_is_written(name: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_twice_the_same_bits(name: str) -> None:
-    arguments = calls(Case(300, 401, 5, device="cuda"))[name]
-    same(run(name, arguments), run(name, arguments))
-
-
-@pytest.mark.parametrize("name", OPERATORS)
 def test_never_waits_for_the_device(name: str) -> None:
     arguments = calls(Case(70, 40, 3, device="cuda"))[name]
     run(name, arguments)
@@ -91,7 +85,7 @@ def test_never_waits_for_the_device(name: str) -> None:
 
 @pytest.mark.parametrize("name", OPERATORS)
 def test_capture_and_replay(name: str) -> None:
-    """A graph captured once follows what its inputs hold later: numbers, labels and seed."""
+    """A graph captured once follows what its inputs hold later, bit for bit: numbers, labels and seed."""
     arguments = calls(Case(70, 401, 3, device="cuda"))[name]
     warm_up = torch.cuda.Stream()
     warm_up.wait_stream(torch.cuda.current_stream())
@@ -147,19 +141,6 @@ def test_labels_and_tables_on_another_device_are_refused() -> None:
         NATIVE.gmm_sample(logits, mean, scale, cond.cuda(), seed)
     with pytest.raises(RuntimeError, match="gmm_sample: expected mean on a CUDA device"):
         NATIVE.gmm_sample(logits, mean.cpu(), scale, cond.cuda(), seed.cuda())
-
-
-def test_unknown_labels_become_nan() -> None:
-    case = Case(6, 37, 4, device="cuda")
-    tables, x, cond = case.mixture(), case.x(), case.cond()
-    cond[1], cond[4] = -1, case.conditions
-    bad = torch.tensor([False, True, False, False, True, False], device="cuda")
-    x0, component = NATIVE.gmm_sample(*tables, cond, case.seed())
-    assert torch.equal(x0.isnan().all(1), bad)
-    assert torch.equal(component == -1, bad)
-    log_prob, shares = NATIVE.gmm_log_prob(x, *tables, cond)
-    assert torch.equal(log_prob.isnan(), bad)
-    assert torch.equal(shares.isnan().any(1), bad)
 
 
 @pytest.mark.skipif(

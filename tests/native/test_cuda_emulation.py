@@ -27,9 +27,12 @@ SHAPES = ((0, 7), (1, 1), (3, 7), (41, 401))
 CASES = [
     *itertools.starmap(Case, ((*shape, k, d) for shape, k, d in itertools.product(SHAPES, (1, 5), DTYPES))),
     *itertools.starmap(Case, ((*shape, 64, d) for shape, d in itertools.product(((1, 1), (5, 40)), DTYPES))),
-    Case(41, 401, 64),
-    Case(256, 3072),
+    Case(7, 401, 64),
+    Case(64, 3072),
     Case(16, 3072, 5, torch.bfloat16),
+    # Gradients are float32 sums of hundreds of terms of both signs, as the CPU's in test_parity.
+    Case(512, 100),
+    Case(256, 20, 64),
     Case(3, 12_288, 2),
     # Tables with whole 16-byte rows, a tail in float64, one σ a component, more conditions than rows.
     *(Case(9, 402, 3, dtype) for dtype in DTYPES),
@@ -177,27 +180,16 @@ def test_unknown_conditions_of_a_subspace_become_nan_and_leave_other_rows_alone(
         results, expected = (
             operator(*arguments[:place], cond, *arguments[place + 1 :]) for cond in (wrong, arguments[place])
         )
-        for result, good in zip(*map(_listed, (results, expected)), strict=True):
+        listed = ([found] if isinstance(found, Tensor) else found for found in (results, expected))
+        for result, good in zip(*listed, strict=True):
             assert result[bad].isnan().all()
             assert torch.equal(result[~bad], good[~bad])
-
-
-def _listed(results: Tensor | tuple[Tensor, ...]) -> list[Tensor]:
-    return [results] if isinstance(results, Tensor) else list(results)
 
 
 @pytest.mark.parametrize("check", ["subspace_source", "subspace_view"])
 def test_a_subspace_of_as_many_axes_as_there_may_be(emulation: Emulation, check: str) -> None:
     """Their weights and a chunk of columns fill the shared memory that there is."""
     CHECKS[check](emulation, Case(2, 520, 512, torch.float64, conditions=2))
-
-
-def test_unknown_labels_with_more_conditions_than_rows(emulation: Emulation) -> None:
-    case = Case(4, 5, 2, conditions=30)
-    wrong = torch.tensor([0, -5, 30, 1])
-    log_prob, shares = emulation.gmm_log_prob(case.x(), *case.mixture(), wrong)
-    assert log_prob.isnan().tolist() == [False, True, True, False]
-    assert shares.isnan().all(1).tolist() == [False, True, True, False]
 
 
 def test_component_at_the_ends_of_the_cumulative_weights(emulation: Emulation) -> None:
@@ -213,13 +205,6 @@ def test_gradient_in_a_batch_of_thousands(emulation: Emulation) -> None:
         with emulation.setting(wanted_blocks=wanted):
             CHECKS["log_prob_backward"](emulation, case)
             CHECKS["log_prob_all_backward"](emulation, case)
-
-
-@pytest.mark.parametrize("case", [Case(512, 784), Case(256, 401, 64)], ids=str)
-def test_gradients_of_long_sums(emulation: Emulation, case: Case) -> None:
-    """float32 sums of hundreds of terms of both signs, as the CPU's in test_parity."""
-    CHECKS["log_prob_backward"](emulation, case)
-    CHECKS["log_prob_all_backward"](emulation, case)
 
 
 def _far_apart(rows: Tensor, file: Path) -> Tensor:

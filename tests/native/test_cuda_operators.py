@@ -14,7 +14,7 @@ from tests.native.emulated import DTYPES, Layout
 from tests.native.parity import CHECKS, OPERATORS, Case, calls, check_loss
 
 CASES = [
-    *(Case(*shape, 5, dtype) for shape in ((0, 7), (3, 7), (41, 401)) for dtype in DTYPES),
+    *(Case(*shape, 5, dtype) for shape in ((0, 7), (3, 7), (5, 401)) for dtype in DTYPES),
     *(Case(9, 24, 3, dtype, spherical=True, layout=Layout(1, 3)) for dtype in DTYPES),
 ]
 

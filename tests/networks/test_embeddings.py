@@ -12,7 +12,6 @@ from flowprior.networks.embeddings import (
     FEATURES,
     ConditionEmbedding,
     SeriesEmbedding,
-    TimeConditionEmbedding,
     sinusoids,
 )
 
@@ -24,15 +23,6 @@ def test_features_follow_the_formula():
         angle = 1000 * t * 10000 ** (-i / 4)
         torch.testing.assert_close(features[:, i], angle.cos())
         torch.testing.assert_close(features[:, 4 + i], angle.sin())
-
-
-def test_scaling_spreads_the_unit_interval_over_the_frequencies():
-    """Over [0, 1] most features go round at least once; with unscaled times none would."""
-    t = torch.linspace(0, 1, 4001, dtype=torch.float64)
-    turns = sinusoids(t, 64)[:, :32].std(dim=0) > 0.5
-    assert turns.sum() > 20
-    unscaled = torch.cos(t[:, None] * 10000 ** (-torch.arange(32) / 32))
-    assert not (unscaled.std(dim=0) > 0.5).any()
 
 
 def test_null_values_are_a_row_of_a_table_the_bias_of_a_map_and_none_without_a_condition():
@@ -59,12 +49,6 @@ def test_null_values_are_a_row_of_a_table_the_bias_of_a_map_and_none_without_a_c
 def test_conditions_of_another_kind_are_refused(condition, cond):
     with pytest.raises(InputError, match="model: expected"):
         ConditionEmbedding(condition, 8)(cond)
-
-
-def test_time_and_condition_are_added():
-    both = TimeConditionEmbedding(Condition("labels", 4), 8)
-    t, cond = torch.rand(3), torch.tensor([0, 1, 4])
-    torch.testing.assert_close(both(t, cond), both.time(t) + both.condition(cond))
 
 
 @pytest.mark.parametrize("length", [1, 5, 24, 72])

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flowprior import train
-from flowprior.errors import FlowpriorError, OptionError
+from flowprior.errors import OptionError
 from flowprior.training import (
     RunConfig,
     RunDirectory,
@@ -67,19 +66,6 @@ def test_typos_wrong_types_and_values_out_of_range_are_one_line(override: str, e
         load_config(None, [override])
     assert expected in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("option", "expected"),
-    [
-        ({"prediction": "velocty"}, "did you mean 'velocity'"),
-        ({"time": "unifrom"}, "did you mean 'uniform'"),
-        ({"loss_weight": "adaptiv"}, "did you mean 'adaptive'"),
-    ],
-)
-def test_a_name_that_nobody_has_is_refused_by_the_training(option: dict[str, str], expected: str) -> None:
-    with pytest.raises(FlowpriorError, match=expected):
-        train("moons", prior="gaussian", coupling="condot", steps=1, **option)
 
 
 def test_condition_dropout_is_a_share_or_follows_the_data() -> None:

@@ -156,17 +156,6 @@ def test_a_bad_gradient_under_a_good_loss_stops_too(points: TensorData) -> None:
         training_step(*begun(components(points, Sharp())))
 
 
-def test_the_callers_random_state_decides_nothing(points: TensorData) -> None:
-    weights = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        state, pairs = begun(components(points, small_net(dropout=0.5)))
-        for _ in range(3):
-            training_step(state, pairs)
-        weights.append(torch.cat([weight.detach().flatten() for weight in state.weights]))
-    assert torch.equal(*weights)
-
-
 class Mirrored(CondOTCoupling):
     """Each data sample comes from its mirror image, so that pairs do not depend on the micro-batches."""
 

@@ -181,15 +181,6 @@ def test_the_flow_of_another_run_is_refused_until_the_run_writes_its_own_again(r
     assert isinstance(Flow.load(run), Flow)
 
 
-def test_a_run_of_an_older_version_names_no_flow_and_is_read_as_before(run: Path) -> None:
-    info = json.loads((run / "info.json").read_text())
-    del info["flow_digest"]
-    (run / "info.json").write_text(json.dumps(info))
-    shutil.rmtree(run / "flow")
-    copy_flow(run / "checkpoints" / "step-000002", run / "flow")
-    assert isinstance(Flow.load(run), Flow)
-
-
 # -- leftovers, and files that are not what they were -----------------------------------------------
 
 

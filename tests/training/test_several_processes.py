@@ -158,14 +158,10 @@ def test_what_the_environment_says_is_checked(
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(OptionError, match="device=cuda:0 is one device for several processes"):
         launched_group("cuda:0")
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(OptionError, match=r"pip install accelerate"):
+        launched_group("cpu")
     with pytest.raises(SystemExit) as stop:
         main(["train", "--data", "digits"])
     assert stop.value.code == 2
     assert "several processes need --out RUN" in capsys.readouterr().err
-
-
-def test_several_processes_need_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setitem(sys.modules, "accelerate", None)
-    with pytest.raises(OptionError, match=r"pip install accelerate"):
-        launched_group("cpu")

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -21,51 +20,19 @@ LINE = "pytest benchmarks --benchmark-only"
 GROUP = "gmm_log_prob, 512 x 784, K = 1"
 
 
-def _no_worker() -> dict[str, str]:
-    """The environment without the marks of a pytest-xdist worker, in which pytest-benchmark times nothing."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST_")}
-
-
 def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The line with further options, as a process in the repository."""
+    """The line with further options, as a process in the repository.
+
+    Without the marks of a pytest-xdist worker, in which pytest-benchmark times nothing.
+    """
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST_")}
     return subprocess.run(
         [sys.executable, "-m", *LINE.split(), *options],
         cwd=REPOSITORY,
-        env={**_no_worker(), "COLUMNS": "200", **environment},
+        env={**own, "COLUMNS": "200", **environment},
         capture_output=True,
         text=True,
     )
-
-
-@dataclass
-class Finished:
-    """What one group printed and wrote."""
-
-    output: str
-    code: int
-    json: Path
-
-
-@pytest.fixture(scope="module")
-def one_group(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """A group where no compiler and no scikit-learn is found, and pytest is asked for two processes."""
-    pytest.importorskip("pytest_benchmark")
-    folder = tmp_path_factory.mktemp("line")
-    (folder / "empty").mkdir()
-    (folder / "sklearn.py").write_text("raise ImportError('not here')\n")
-    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-    report = folder / "run.json"
-    finished = run(
-        "-rs",
-        "--threads=1",
-        "-k",
-        "test_gmm_log_prob and 512x784x1 and not log_prob_all",
-        f"--benchmark-json={report}",
-        PATH=str(folder / "empty"),
-        PYTHONPATH=path,
-        PYTEST_ADDOPTS="-n 2",
-    )
-    return Finished(finished.stdout + finished.stderr, finished.returncode, report)
 
 
 def test_the_line_is_the_readmes():
@@ -74,38 +41,39 @@ def test_the_line_is_the_readmes():
 
 
 @pytest.mark.slow
-def test_a_group_runs_green_in_one_process(one_group: Finished):
-    assert one_group.code == 0, one_group.output
-    assert "workers" not in one_group.output
+def test_a_group_runs_green_in_one_process_and_is_read_by_the_page(tmp_path: Path):
+    """A group where no compiler and no scikit-learn is found, and pytest is asked for two processes.
 
-
-@pytest.mark.slow
-def test_a_group_has_a_row_for_each_way_in_a_unit_that_is_read(one_group: Finished):
-    table = one_group.output.split(f"benchmark '{GROUP}'")[1].split("Ratios")[0]
-    rows = [
-        "flowprior fallback",
-        "MixtureSameFamily",
-        *(["flowprior native"] if "cpu" in native_devices() else []),
-    ]
-    for row in rows:
+    It has a row for each way in a unit that is read, and skips name the line that installs what is missing.
+    """
+    pytest.importorskip("pytest_benchmark")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "sklearn.py").write_text("raise ImportError('not here')\n")
+    report = tmp_path / "run.json"
+    finished = run(
+        "-rs",
+        "--threads=1",
+        "-k",
+        "test_gmm_log_prob and 512x784x1 and not log_prob_all",
+        f"--benchmark-json={report}",
+        PATH=str(tmp_path / "empty"),
+        PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+        PYTEST_ADDOPTS="-n 2",
+    )
+    output = finished.stdout + finished.stderr
+    assert finished.returncode == 0, output
+    assert "workers" not in output
+    table = output.split(f"benchmark '{GROUP}'")[1].split("Ratios")[0]
+    native = ["flowprior native"] if "cpu" in native_devices() else []
+    for row in ("flowprior fallback", "MixtureSameFamily", *native):
         assert f"\n{row} " in table
     assert "Name (time in us)" in table or "Name (time in ms)" in table
-
-
-@pytest.mark.slow
-def test_the_reason_of_a_skip_is_the_line_that_installs_what_is_missing(one_group: Finished):
-    skips = [line for line in one_group.output.splitlines() if line.startswith("SKIPPED")]
-    assert any(line.endswith(f": {OURS}") for line in skips), one_group.output
+    skips = [line for line in output.splitlines() if line.startswith("SKIPPED")]
+    assert any(line.endswith(f": {OURS}") for line in skips), output
     assert any(line.endswith(f": {COMPILER}") for line in skips)
-
-
-@pytest.mark.slow
-def test_what_a_run_writes_is_what_the_page_reads(one_group: Finished):
-    rows = json.loads(one_group.json.read_text())["benchmarks"]
-    assert all("data" not in row["stats"] for row in rows)
-    page = operators(one_group.json)["table"]
+    assert all("data" not in row["stats"] for row in json.loads(report.read_text())["benchmarks"])
     start = f"| {GROUP.replace(' x ', ' × ')} | "
-    (row,) = (line for line in page.splitlines() if line.startswith(start))
+    (row,) = (line for line in operators(report)["table"].splitlines() if line.startswith(start))
     assert re.search(r"\bMixtureSameFamily (\*\*)?\d+\.\d", row), f"no ratio, bold above its goal: {row}"
 
 

@@ -50,10 +50,6 @@ def config(seed: int = 0, **budget: Any) -> RunConfig:
     return RunConfig(prior="gaussian", coupling="condot", model="mlp:width=16", training=training)
 
 
-def ours(points: TensorData, seed: int) -> Flow:
-    return train(points, config=config(seed, prediction="velocity"))
-
-
 def stream(points: TensorData, peer: str) -> PeerStream:
     parts = resolve_components(config(prediction="velocity"), data=points)
     parts.prior.fit(points.batches())
@@ -103,7 +99,8 @@ def test_optimal_transport_pairs_are_those_of_the_exact_plan(points: TensorData)
 @pytest.mark.parametrize("peer", ["torchcfm", "flow_matching"])
 def test_the_same_pairs_train_the_same_network(points: TensorData, peer: str) -> None:
     theirs = getattr(peers, peer)(config(1), points)
-    for a, b in zip(ours(points, 1).model.parameters(), theirs.model.parameters(), strict=True):  # type: ignore[union-attr]
+    ours = train(points, config=config(1, prediction="velocity"))
+    for a, b in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):  # type: ignore[union-attr]
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 

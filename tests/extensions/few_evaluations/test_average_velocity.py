@@ -44,15 +44,11 @@ def normal_prior() -> Prior:
     return Prior.create("gaussian").fit((torch.randn(100, 1), None))
 
 
-def normal_flow(model: nn.Module) -> Flow:
-    return Flow(model, normal_prior(), Coupling.create("condot"), Path.create("condot"), Condition(),
-                prediction="average-velocity")  # fmt: skip
-
-
 @pytest.mark.parametrize("nfe", [1, 2, 7])
 def test_steps_by_the_exact_average_have_no_error(nfe):
     """Any number of evaluations ends where the flow does, one evaluation included."""
-    flow = normal_flow(Exact().double()).double()
+    parts = normal_prior(), Coupling.create("condot"), Path.create("condot"), Condition()
+    flow = Flow(Exact().double(), *parts, prediction="average-velocity").double()
     x0 = torch.randn(100, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     solver = Sampler.registry.resolve(flow.default_sampler)
     found = solver.solve(flow.guided(), x0, None, nfe=nfe)
@@ -60,34 +56,34 @@ def test_steps_by_the_exact_average_have_no_error(nfe):
     torch.testing.assert_close(found.x, MEAN + DEVIATION * x0, rtol=1e-3, atol=1e-3)
 
 
-def left_of_the_mean(share: float, network: nn.Module, begin: float = 0.2, end: float = 0.9) -> Tensor:
-    """Coefficients of 1, x and x² in what training's target has beyond what the network says at x_t."""
-    generator = torch.Generator().manual_seed(1)
-    x0, x1 = torch.randn(2, 200_000, 1, dtype=torch.float64, generator=generator)
-    x1 = MEAN + DEVIATION * x1
-    t = torch.full((len(x0),), begin, dtype=torch.float64)
-    split, last = t + share * (end - begin), torch.full_like(t, end)
-    path = Path.create("condot")
-    x, u, _ = path.interpolate(x0, x1, t)
-    prediction = AverageVelocity(normal_prior().double(), Coupling.create("condot"), path)
-    said, target = prediction.compared(network, x0, x, u, torch.stack([t, split, last], 1), None)
-    design = torch.cat([torch.ones_like(x), x, x.square()], 1)
-    return torch.linalg.lstsq(design, target - said).solution[:, 0]
-
-
-def begins(x: Tensor, t: Tensor, cond: None) -> Tensor:
-    """The velocity at the beginning, in place of the average."""
-    return Exact()(x, t[:, 0], cond)
-
-
 @pytest.mark.parametrize(
     ("network", "share", "least", "most"),
-    [(Exact(), 0.0, 0, 0.01), (Exact(), 0.002, 0, 0.01), (Exact(), 1.0, 0.2, 9), (begins, 0.0, 0.05, 9)],
+    [
+        (Exact(), 0.0, 0, 0.01),
+        (Exact(), 0.002, 0, 0.01),
+        (Exact(), 1.0, 0.2, 9),
+        # The velocity at the beginning, in place of the average.
+        (lambda x, t, cond: Exact()(x, t[:, 0], cond), 0.0, 0.05, 9),
+    ],
     ids=["derivative", "difference", "the pairs' own velocity, at first", "another network changes"],
 )
 def test_the_mean_of_what_is_learned_is_the_average_velocity(network, share, least, most):
-    """Where the network says the exact average, targets differ from it by what has mean zero at every x."""
-    assert least <= float(left_of_the_mean(share, network).abs().max()) < most
+    """Where the network says the exact average, targets differ from it by what has mean zero at every x.
+
+    The coefficients of 1, x and x² in what they have beyond what the network says at x_t.
+    """
+    generator = torch.Generator().manual_seed(1)
+    x0, x1 = torch.randn(2, 200_000, 1, dtype=torch.float64, generator=generator)
+    x1 = MEAN + DEVIATION * x1
+    t, last = torch.full((2, len(x0)), 0.2, dtype=torch.float64) + torch.tensor([[0.0], [0.7]])
+    path = Path.create("condot")
+    x, u, _ = path.interpolate(x0, x1, t)
+    prediction = AverageVelocity(normal_prior().double(), Coupling.create("condot"), path)
+    times = torch.stack([t, t + share * (last - t), last], 1)
+    said, target = prediction.compared(network, x0, x, u, times, None)
+    design = torch.cat([torch.ones_like(x), x, x.square()], 1)
+    left = torch.linalg.lstsq(design, target - said).solution[:, 0]
+    assert least <= float(left.abs().max()) < most
 
 
 class Wave(nn.Module):

@@ -65,14 +65,6 @@ def test_a_resumed_run_goes_on_from_its_own_weights_without_the_others(base, tmp
     assert longer.metadata["step"] == 40
 
 
-def test_a_file_of_weights_serves(base, tmp_path):
-    weights = read_weights(base)
-    save_file(weights, tmp_path / "weights.safetensors")
-    network = build_model(MODEL, torch.Size([2]), Condition("labels", 8))
-    start_from(network, tmp_path / "weights.safetensors")
-    assert all(torch.equal(tensor, weights[name]) for name, tensor in network.state_dict().items())
-
-
 def test_what_is_no_network_is_refused(tmp_path):
     for name, content in (("text.pt", b"hello"), ("text.safetensors", b"hello")):
         (tmp_path / name).write_bytes(content)

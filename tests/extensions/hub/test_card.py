@@ -142,14 +142,6 @@ def test_a_card_that_is_broken_is_skipped_with_a_warning(
     assert not (tmp_path / CARD).exists()
 
 
-def test_the_card_is_not_read_to_load_a_flow(tmp_path: Path) -> None:
-    build().save(tmp_path)
-    (tmp_path / CARD).write_bytes(b"\xff\x00 no card")
-    assert Flow.load(tmp_path)
-    (tmp_path / CARD).unlink()
-    assert Flow.load(tmp_path)
-
-
 DISTANCE = Result([table_row("fid", 3.0, flow="gmm + ot", sampler="euler", nfe=4)])
 
 
@@ -180,12 +172,3 @@ def test_an_evaluation_stays_until_the_next_save(tmp_path: Path) -> None:
     assert rows(tmp_path)["prior"] == "gaussian:moments=diagonal"
     assert "| `fid` | 3 |" not in path.read_text()
     assert "metrics" not in head(tmp_path)
-
-
-def test_a_checkpoint_has_no_card(tmp_path: Path) -> None:
-    parts = {"prior": "gaussian", "coupling": "condot", "model": "mlp:width=8"}
-    train("moons:n=64", out=tmp_path, **parts, **TRAINING)
-    (checkpoint,) = (tmp_path / "checkpoints").glob("step-*")
-    assert not list(checkpoint.rglob(CARD))
-    assert digest_of(checkpoint) is None
-    assert digest_of(tmp_path / "flow") == description_of(tmp_path / "flow")["files"]["weights"]["sha256"]

@@ -111,13 +111,6 @@ def test_after_a_stop_everything_is_encoded_anew(vae: VaeEncoder, tmp_path: Path
 # -- what is refused --------------------------------------------------------------------------
 
 
-def notes_in(folder: Path) -> Path:
-    """A folder with a file of somebody's."""
-    folder.mkdir()
-    (folder / "notes.txt").write_text("mine")
-    return folder
-
-
 @pytest.mark.parametrize(
     ("data", "seed", "place", "message"),
     [
@@ -135,7 +128,8 @@ def test_other_data_and_folders_of_others_are_refused_and_left_alone(
     vae: VaeEncoder, tmp_path: Path, data: TensorData, seed: int, place: str, message: str
 ) -> None:
     EncodedImages(pictures(), vae, tmp_path / "cache").prepare()
-    notes_in(tmp_path / "notes")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "notes.txt").write_text("mine")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     encoder = vae if seed == 0 else small_vae(seed)
     with refused(message):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,13 +17,6 @@ from tests.extensions.conftest import refused
 diffusers = pytest.importorskip("diffusers")
 
 X = torch.rand(2, 3, 8, 6, generator=torch.Generator().manual_seed(0)) * 2 - 1
-
-
-def saved_vq(folder: Path, **options: Any) -> Any:
-    torch.manual_seed(0)
-    model = diffusers.VQModel(**SMALL, num_vq_embeddings=7, **options).eval()
-    model.save_pretrained(folder)
-    return model
 
 
 def load(name: str, folder: Path) -> LatentEncoder:
@@ -49,7 +41,9 @@ def test_kl_latents_are_the_mean_less_the_shift_times_the_scale(
 
 
 def test_vq_latents_are_those_before_quantisation_and_decoding_quantises(tmp_path: Path) -> None:
-    model = saved_vq(tmp_path, vq_embed_dim=2, scaling_factor=2.0)
+    torch.manual_seed(0)
+    model = diffusers.VQModel(**SMALL, num_vq_embeddings=7, vq_embed_dim=2, scaling_factor=2.0).eval()
+    model.save_pretrained(tmp_path)
     encoder = load("vq-model", tmp_path)
     z = encoder.encode(X)
     with torch.no_grad():

@@ -31,10 +31,6 @@ def flow(vae: VaeEncoder) -> Flow:
     return train(pictures(), latent=vae, **PARTS, **SHORT)
 
 
-def seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
-
-
 def drawn(flow: Flow, **options: Any) -> torch.Tensor:
     return flow.sample(LABELS, **{"nfe": 2, **options}, generator=torch.Generator().manual_seed(0))
 
@@ -49,7 +45,10 @@ def test_samples_are_pictures_and_latents_on_request(flow: Flow, vae: VaeEncoder
 
 def test_batches_and_trajectories_are_decoded_too(flow: Flow) -> None:
     whole, parts = (
-        flow.solve(LABELS, nfe=2, generator=seeded(), trajectory=True, batch_size=size) for size in (None, 4)
+        flow.solve(
+            LABELS, nfe=2, generator=torch.Generator().manual_seed(0), trajectory=True, batch_size=size
+        )
+        for size in (None, 4)
     )
     assert whole.trajectory is not None
     assert whole.trajectory.shape == (3, 6, 3, 8, 8)

@@ -16,7 +16,7 @@ from tests.extensions.latents.pictures import SHORT, pictures
 
 def test_training_brings_pictures_back_that_it_has_not_seen() -> None:
     unseen = pictures(seed=1)
-    long = VaeTraining(latent=4, widths="8-16", steps=200, batch_size=16, lr=5e-3)
+    long = VaeTraining(latent=4, widths="8-16", steps=150, batch_size=16, lr=5e-3)
     before = measure_reconstruction(train_vae(pictures(), SHORT), unseen)
     after = measure_reconstruction(train_vae(pictures(200), long), unseen)
     assert after.psnr > before.psnr + 10

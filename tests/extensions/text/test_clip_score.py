@@ -20,9 +20,8 @@ from flowprior.metrics import Setup
 from flowprior.metrics.setup import Reference
 from flowprior.paths import Path as FlowPath
 from flowprior.priors import Prior
-from flowprior.storage.digests import file_sha256
 from tests.expected_warnings import FEW_REFERENCES
-from tests.text_models import save_clip, transformers
+from tests.text_models import clip_spec, save_clip, transformers
 
 pytestmark = FEW_REFERENCES
 
@@ -33,10 +32,6 @@ OPTIONS: dict[str, Any] = {"nfe": [0], "samples": 40, "sampler": "euler"}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_clip(tmp_path_factory.mktemp("clip"), whole=True)
-
-
-def spec(folder: Path) -> str:
-    return f"clip:path={folder},sha256='{file_sha256(folder / 'model.safetensors')}'"
 
 
 def captioned(count: int, cond: Tensor | None = None, **more: Any) -> TensorData:
@@ -51,7 +46,7 @@ def captioned(count: int, cond: Tensor | None = None, **more: Any) -> TensorData
 
 def scored(folder: Path, train: TensorData, test: TensorData | None = None) -> Result:
     """The evaluation of a flow of noise."""
-    metrics = {"metrics": "image-text", "features": [spec(folder)]}
+    metrics = {"metrics": "image-text", "features": [clip_spec(folder)]}
     return evaluate(noise_flow(train), train, reference=test, **metrics, **OPTIONS)
 
 
@@ -63,7 +58,7 @@ def noise_flow(data: TensorData) -> Flow:
 
 def cosines(folder: Path, x: Tensor, texts: list[str]) -> Tensor:
     """Of every picture and text, by transformers' whole model, which knows nothing of this library."""
-    library, extractor = transformers(), as_extractor(spec(folder))
+    library, extractor = transformers(), as_extractor(clip_spec(folder))
     model = library.CLIPModel.from_pretrained(folder).eval()
     tokenizer = library.AutoTokenizer.from_pretrained(folder)
     tokens = tokenizer(texts, padding=True, return_tensors="pt")

@@ -74,7 +74,6 @@ def test_where_it_is_not_there_one_line_says_what_to_put_where(tmp_path, monkeyp
         load(tmp_path)
 
 
-FILE = "annotations/captions_train2017.json"
 IMAGE = {"id": 7, "file_name": "a.jpg"}
 NUMBERS = (79, 86, 93, 100)
 IMAGES = [{"id": number, "file_name": f"{number:012}.jpg"} for number in NUMBERS]
@@ -106,7 +105,7 @@ SPOILT = [f"train2017/{number:012}.jpg" for number in (79, 100)]
     ],
 )
 def test_files_that_are_none_of_cocos_are_refused(content, message, tmp_path):
-    file = write_coco(tmp_path) / FILE
+    file = write_coco(tmp_path) / "annotations/captions_train2017.json"
     file.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
     with refused(message, InputError):
         load(tmp_path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
 import pytest
@@ -24,7 +23,6 @@ PRIORS = {
     "kernel-mean": {"sigma": 0.3},
     "vae": {"latent": 2, "width": 8, "steps": 60, "importance": 8},
 }
-every_prior = pytest.mark.parametrize("name", PRIORS)
 SEED = 3
 
 
@@ -33,14 +31,6 @@ def events(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     cond = WordEncoder().encode(CAPTIONS).pooled.repeat(20, 1)
     x = cond[:, :2] + 0.1 * torch.randn(len(cond), 2, generator=generator)
     return x, cond
-
-
-@cache
-def fitted(name: str) -> Prior:
-    """Fitted once, in float64."""
-    x, cond = events(torch.Generator().manual_seed(SEED))
-    prior = Prior.create(name, **PRIORS[name])
-    return prior.fit((x.double(), cond.double()), generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture
@@ -76,11 +66,13 @@ def test_guidance_away_from_it_is_guidance_away_from_the_null_condition(flow: Fl
     assert not torch.allclose(drawn(flow, cond, nfe=3, guidance=2, negative="blue dog"), guided)
 
 
-@every_prior
+@pytest.mark.parametrize("name", PRIORS)
 def test_a_prior_starts_there_from_all_of_its_conditions(name: str, generator: torch.Generator) -> None:
     """Against draws under each caption in turn, which all were seen equally often."""
     x, cond = (tensor.double() for tensor in events(generator))
-    prior, count = fitted(name), 1200
+    prior, count = Prior.create(name, **PRIORS[name]), 1200
+    seen = (tensor.double() for tensor in events(torch.Generator().manual_seed(SEED)))
+    prior.fit(tuple(seen), generator=torch.Generator().manual_seed(0))
     null = prior.sample(torch.zeros_like(cond[:1]).expand(count, -1), generator=generator)
     each = prior.sample(cond.repeat(5, 1), generator=generator)
     spread = each.std(0)
