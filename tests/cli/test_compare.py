@@ -12,7 +12,7 @@ import pytest
 
 from flowprior.errors import CouplingError
 from flowprior.study import load_grid
-from tests.cli.conftest import Call
+from tests.cli.conftest import Call, succeed
 
 BUDGET = [
     "--steps",
@@ -36,11 +36,8 @@ GRID = ["--data", "digits", *PRIORS, "--coupling", "condot", "--seeds", "2", *BU
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished comparison, run by the command line; not to be written to."""
-    from tests.cli.conftest import call_app
-
     out = tmp_path_factory.mktemp("comparisons") / "out"
-    answer = call_app("compare", *GRID, "--out", out)
-    assert answer.code == 0, answer.err
+    answer = succeed("compare", *GRID, "--out", out)
     assert "run 4 of 4: two + condot, seed 1" in answer.err
     assert "fid-cnn128 (lower is better) on digits, auto" in answer.out
     assert "two + condot" in answer.out

@@ -135,13 +135,16 @@ def test_a_broken_header_is_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_files_that_are_not_there(tmp_path):
-    with pytest.raises(DataNotFoundError, match="nothing at"):
-        load_data(str(tmp_path / "absent.npy"))
-    with pytest.raises(DataNotFoundError, match=r"no latents\.npy or x\.npy in"):
-        load_data(f"latents:path={tmp_path}")
-    with pytest.raises(OptionError, match="path is missing"):
-        load_data("latents")
-    path = save(tmp_path, latents_0=X, latents_1=X, labels_0=LABELS)
-    with pytest.raises(DataNotFoundError, match="no labels beside"):
-        load_data(path)
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("{}/absent.npy", "nothing at"),
+        ("latents:path={}", r"no latents\.npy or x\.npy in"),
+        ("latents", "path is missing"),
+        ("{}/parts", "no labels beside"),
+    ],
+)
+def test_files_that_are_not_there(spec, message, tmp_path):
+    save(tmp_path / "parts", latents_0=X, latents_1=X, labels_0=LABELS)
+    with pytest.raises((DataNotFoundError, OptionError), match=message):
+        load_data(spec.format(tmp_path))

@@ -234,6 +234,7 @@ def test_samples_that_are_not_finite_are_refused(tiny_flow: Flow, digits: tuple[
         ({"sampler": "eler"}, UnknownComponentError, "did you mean 'euler'"),
         ({"reference": torch.zeros(5, 3)}, InputError, r"makes events \[1, 8, 8\]"),
         ({"reference": torch.zeros(5, 1, 8, 8)}, InputError, "no condition"),
+        ({"classifier": Classifier(torch.Size([1, 9, 9]), 10)}, InputError, "not one for 'digits'"),
     ],
 )
 def test_impossible_calls_are_refused(
@@ -241,11 +242,6 @@ def test_impossible_calls_are_refused(
 ) -> None:
     with pytest.raises(error, match=words):
         evaluate(tiny_flow, digits[0], **{"nfe": [1], "samples": 20, "classifier": None, **options})
-
-
-def test_a_classifier_of_other_data_is_refused(tiny_flow: Flow, digits: tuple[Data, Data]) -> None:
-    with pytest.raises(InputError, match="not one for 'digits'"):
-        evaluate(tiny_flow, digits[0], classifier=Classifier(torch.Size([1, 9, 9]), 10))
 
 
 def split(count: int, name: str) -> TensorData:

@@ -61,14 +61,21 @@ def test_values_are_found_by_metric_and_nfe() -> None:
     assert RESULT.value("accuracy", 1) == 0.75
     assert RESULT.value("curvature") == 3.0
     assert list(RESULT.quality_metrics) == ["fid-cnn128", "accuracy"]
-    with pytest.raises(
-        InputError, match="no fid at nfe=2; it has fid-cnn128, accuracy, curvature at nfe 1, 4"
-    ):
-        RESULT.value("fid", 2)
-    with pytest.raises(InputError, match="no kid"):
-        RESULT.value("kid", 1)
-    with pytest.raises(InputError, match="no fid at nfe=4, seed=5; it has"):
-        RESULT.value("fid", 4, seed=5)
+
+
+@pytest.mark.parametrize(
+    ("metric", "nfe", "at", "message"),
+    [
+        ("fid", 2, {}, "no fid at nfe=2; it has fid-cnn128, accuracy, curvature at nfe 1, 4"),
+        ("kid", 1, {}, "no kid"),
+        ("fid", 4, {"seed": 5}, "no fid at nfe=4, seed=5; it has"),
+    ],
+)
+def test_a_value_that_is_not_there_is_refused(
+    metric: str, nfe: int, at: dict[str, int], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        RESULT.value(metric, nfe, **at)
 
 
 def test_several_values_are_not_one() -> None:

@@ -40,13 +40,17 @@ def test_rows_without_labels_are_one_group():
     assert chosen.counts is None
 
 
-def test_what_cannot_be_split_is_refused():
-    with pytest.raises(OptionError, match="examples=5 is not possible; choose 10 or more"):
-        Examples.of(numbered([50]), limit=5)
-    with pytest.raises(InputError, match="has 4 examples; expected 10 or more"):
-        Examples.of(numbered([4]), limit=100)
-    with pytest.raises(InputError, match="no label of 'tensors' has 3 examples"):
-        Examples.of(numbered([2] * 20), limit=100)
+@pytest.mark.parametrize(
+    ("counts", "limit", "message"),
+    [
+        ([50], 5, "examples=5 is not possible; choose 10 or more"),
+        ([4], 100, "has 4 examples; expected 10 or more"),
+        ([2] * 20, 100, "no label of 'tensors' has 3 examples"),
+    ],
+)
+def test_what_cannot_be_split_is_refused(counts, limit, message):
+    with pytest.raises((InputError, OptionError), match=message):
+        Examples.of(numbered(counts), limit=limit)
 
 
 def test_events_that_are_nearly_alike_are_held_out_together_or_not_at_all() -> None:

@@ -67,11 +67,16 @@ def test_few_examples_are_warned_of():
     assert warning.startswith("1 of 2 labels have fewer than 20 examples (label 1: 5)")
 
 
-def test_nothing_to_inspect_is_refused(three_modes):
-    with pytest.raises(OptionError, match="expected a prior, a coupling and steps >= 1"):
-        inspect_priors(three_modes, [])
-    with pytest.raises(OptionError, match=r"gaussian \+ posterior is left out"):
-        inspect_priors(three_modes, ["gaussian"], ["posterior"])
+@pytest.mark.parametrize(
+    ("priors", "message"),
+    [
+        ([], "expected a prior, a coupling and steps >= 1"),
+        (["gaussian"], r"gaussian \+ posterior is left out"),
+    ],
+)
+def test_nothing_to_inspect_is_refused(three_modes, priors, message):
+    with pytest.raises(OptionError, match=message):
+        inspect_priors(three_modes, priors, ["posterior"])
 
 
 def test_prompt_notebook_and_reason_show_the_best_pairing_first(found):

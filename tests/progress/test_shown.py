@@ -107,27 +107,16 @@ def test_a_notebook_replaces_one_line(
     assert "500/500" in written.rsplit("\r", 1)[1]
 
 
-class SlowPrior(type(Prior.create("gaussian"))):
-    """A Gaussian whose fit takes three seconds of the test's clock for each batch."""
-
-    clock: list[float]
-
-    def _fit(self, data: Any, generator: Any) -> None:
-        for _ in data:
-            self.clock[0] += 3.0
-        super()._fit(data, generator)
-
-
-def slow_prior(clock: list[float]) -> SlowPrior:
-    prior = SlowPrior()
-    prior.clock = clock
-    return prior
-
-
 def test_a_fit_that_takes_a_while_says_what_it_reads_and_what_it_was_fitted_to(
     clock: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    slow_prior(clock).fit([torch.randn(8, 2)] * 3)
+    class SlowPrior(type(Prior.create("gaussian"))):
+        def _fit(self, data: Any, generator: Any) -> None:
+            for _ in data:
+                clock[0] += 3.0
+            super()._fit(data, generator)
+
+    SlowPrior().fit([torch.randn(8, 2)] * 3)
     written = capsys.readouterr().err.splitlines()
     assert written[0].startswith("fit SlowPrior [")
     assert "rows read]" in written[0]

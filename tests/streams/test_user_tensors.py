@@ -14,6 +14,9 @@ from flowprior.streams.datasets import DatasetData
 from flowprior.streams.user_tensors import check_condition, plain_tensor, tensor_data
 
 X = torch.arange(12.0).view(6, 2)
+LARGE = torch.tensor([[0.0], [1e300]], dtype=torch.float64)
+"""Numbers that float32 would make infinite."""
+ONE_A_ROW = r"expected labels \[6\], embeddings \[6, E\] or a .* \[6, …\], got"
 
 
 HOSTILE = {
@@ -91,27 +94,6 @@ def test_a_condition_is_of_a_known_kind_and_of_a_whole_size(kind, size):
         Condition(kind, size)
 
 
-@pytest.mark.parametrize(
-    "cond", [torch.tensor(3), torch.tensor(0.5), np.array(2), torch.zeros(6, 0), torch.zeros(6, 1, 1).long()]
-)
-def test_conditions_without_one_row_an_event_are_refused(cond):
-    with pytest.raises(InputError, match=r"expected labels \[6\], embeddings \[6, E\] or a .* \[6, …\], got"):
-        tensor_data(X, cond)
-
-
-def test_labels_in_floating_point_do_not_pass_as_embeddings():
-    with pytest.raises(InputError, match=r"whole numbers as torch.float32 \[6\]; pass labels as integers"):
-        tensor_data(X, torch.tensor([0.0, 1, 2, 0, 1, 2]))
-    assert tensor_data(X, torch.tensor([[0.0], [1], [2], [0], [1], [2]])).condition.size == 1
-
-
-def test_numbers_too_large_for_float32_are_refused_and_not_made_infinite():
-    with pytest.raises(InputError, match="x has NaN or infinite numbers in 1 of 2 rows"):
-        tensor_data(torch.tensor([[0.0], [1e300]], dtype=torch.float64))
-    with pytest.raises(InputError, match="condition has NaN or infinite numbers in 1 of 2 rows"):
-        tensor_data(torch.zeros(2, 1), torch.tensor([[0.0], [1e300]], dtype=torch.float64))
-
-
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.bool])
 def test_everything_becomes_float32_and_int64(dtype):
     cond = torch.tensor([[0], [1], [1]], dtype=dtype)
@@ -121,8 +103,9 @@ def test_everything_becomes_float32_and_int64(dtype):
 
 
 def test_one_number_is_an_embedding_of_width_one():
-    data = tensor_data(torch.randn(3, 2), torch.tensor([0.5, 1.0, 2.0]))
-    assert (data.condition, data.cond.shape) == (Condition("embeddings", 1), (3, 1))
+    for cond in (torch.tensor([0.5, 1.0, 2.0]), torch.tensor([[0.0], [1], [2]])):
+        data = tensor_data(torch.randn(3, 2), cond)
+        assert (data.condition, data.cond.shape) == (Condition("embeddings", 1), (3, 1))
 
 
 def test_class_names_count_the_classes_of_labels():
@@ -154,6 +137,18 @@ def test_non_finite_events_are_counted_and_placed(bad):
         (torch.zeros(3, 2), torch.zeros(3, 2, dtype=torch.long), r"got torch.int64 \[3, 2\]"),
         (torch.zeros(3, 2), torch.zeros(3, 2, 2).long(), r"got torch.int64 \[3, 2, 2\]"),
         (torch.zeros(3, 2), torch.tensor([0, -1, 1]), "labels from 0 on, got -1"),
+        (X, torch.tensor(3), ONE_A_ROW),
+        (X, torch.tensor(0.5), ONE_A_ROW),
+        (X, np.array(2), ONE_A_ROW),
+        (X, torch.zeros(6, 0), ONE_A_ROW),
+        (X, torch.zeros(6, 1, 1).long(), ONE_A_ROW),
+        (
+            X,
+            torch.tensor([0.0, 1, 2, 0, 1, 2]),
+            r"whole numbers as torch.float32 \[6\]; pass labels as integers",
+        ),
+        (LARGE, None, "x has NaN or infinite numbers in 1 of 2 rows"),
+        (torch.zeros(2, 1), LARGE, "condition has NaN or infinite numbers in 1 of 2 rows"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(x, cond, message):

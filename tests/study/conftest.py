@@ -26,6 +26,7 @@ TINY: dict[str, Any] = {
     "training": {"steps": 12, "warmup": 2, "batch_size": 32, "device": "cpu", "log_every": 4},
     "curve": {"points": 3, "nfe": [2], "samples": 50},
 }
+SHARED = {key: value for key, value in TINY.items() if key not in ("priors", "couplings")}
 ONE: dict[str, Any] = {
     "priors": ["gaussian"],
     "couplings": ["condot"],
@@ -43,8 +44,7 @@ def tiny_grid(**changes: Any) -> Grid:
 
 def named_grid(variants: dict[str, Any], **changes: Any) -> Grid:
     """The small grid with variants in place of its combinations."""
-    shared = {key: value for key, value in TINY.items() if key not in ("priors", "couplings")}
-    return grid_from_dict({**shared, **changes, "variants": variants})
+    return grid_from_dict({**SHARED, **changes, "variants": variants})
 
 
 def results(out: Path) -> list[dict[str, Any]]:
