@@ -51,11 +51,15 @@ def result(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -
 
 @pytest.fixture(scope="module")
 def drawn(tiny_flow: Flow, digits: tuple[Data, Data]) -> tuple[Tensor, Tensor]:
-    """The conditions and samples behind the row of 3 evaluations, from the documented seeds."""
-    _, cond = digits[1].batch(draw_indices(digits[1], SAMPLES, torch.Generator().manual_seed(SEED)))
+    """The conditions and samples behind the row of 3 evaluations."""
+    return drawn_from(tiny_flow, digits[1], SAMPLES, nfe=3)
+
+
+def drawn_from(flow: Flow, test: Data, samples: int, nfe: int) -> tuple[Tensor, Tensor]:
+    """Samples and their conditions, from the documented seeds."""
+    _, cond = test.batch(draw_indices(test, samples, torch.Generator().manual_seed(SEED)))
     assert cond is not None
-    x = tiny_flow.sample(cond, nfe=3, generator=torch.Generator().manual_seed(SEED))
-    return x.clamp(-1, 1), cond
+    return flow.sample(cond, nfe=nfe, generator=torch.Generator().manual_seed(SEED)).clamp(-1, 1), cond
 
 
 def whole(data: Data) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ import torch
 
 from flowprior.ops.operators import is_native
 from flowprior.ops.subspace import MOST_AXES
-from flowprior.priors import subspace
+from flowprior.priors import frame as frames
 from flowprior.priors.conditional_spread import RowAxes
 from flowprior.priors.frame import Axes, Frame, Subspace
 
@@ -87,7 +87,7 @@ def test_bases_are_kept_transposed_where_operators_take_them_and_memory_allows(
     dtype, rank, room, served, monkeypatch
 ):
     table = torch.ones(LABELS, DIM, rank, dtype=dtype)
-    monkeypatch.setattr(subspace, "TRANSPOSED_NUMBERS", table.numel() + room)
+    monkeypatch.setattr(frames, "TRANSPOSED_NUMBERS", table.numel() + room)
     tables = {"loc": table.new_zeros(LABELS, DIM), "noise": table.new_ones(LABELS, DIM)}
     own = Subspace.of(table, basis=table, spread=table.new_ones(LABELS, rank), **tables)
     frame = own.frame(torch.tensor([0, 2]), 0.1)

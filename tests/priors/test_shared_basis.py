@@ -10,7 +10,7 @@ from flowprior import Coupling, Prior
 from flowprior.errors import OptionError
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.priors import shared_basis, subspace_prior
-from flowprior.priors.subspace import Subspace
+from flowprior.priors.frame import Subspace
 from flowprior.priors.subspace_prior import default_span
 from flowprior.streams.batches import CheckedBatches
 
