@@ -21,8 +21,11 @@ from flowprior.study.running import preview_grid
 from flowprior.training import loop, train
 from tests.study.conftest import ONE, TINY, results, tiny_grid
 
-CURVE = {"points": 2, "nfe": [1], "samples": 20}
-SMALL: dict[str, Any] = {**ONE, "couplings": ["condot", "ot"], "curve": CURVE}
+SMALL: dict[str, Any] = {
+    **ONE,
+    "couplings": ["condot", "ot"],
+    "curve": {"points": 2, "nfe": [1], "samples": 20},
+}
 pytestmark = pytest.mark.usefixtures("no_page")
 
 
