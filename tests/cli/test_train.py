@@ -23,9 +23,8 @@ def config(run: Path) -> dict[str, Any]:
 
 
 def test_a_run_directory_is_left(run: Path) -> None:
-    assert (run / "flow" / "flow.json").is_file()
-    assert weights_of(run / "flow").is_file()
-    assert (run / "metrics.jsonl").is_file()
+    left = (run / "flow" / "flow.json", weights_of(run / "flow"), run / "metrics.jsonl")
+    assert all(file.is_file() for file in left)
     assert json.loads((run / "info.json").read_text())["status"] == "finished"
     parts = {
         "data": "digits",
