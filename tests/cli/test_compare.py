@@ -160,15 +160,11 @@ def test_mistakes(call: Call, tmp_path: Path, arguments: list[str], words: list[
     assert not out.exists()
 
 
-HOSTILE = "open('ran', 'w').close()\n"
-"""A module of somebody else's, which leaves a file where it is imported."""
-
-
 @pytest.fixture
 def hostile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A study folder whose grid names a module beside it; it is the current folder."""
+    """A study folder, the current one, whose grid names a module that leaves a file where it is imported."""
     (tmp_path / "grid.toml").write_text('seeds = 1\ntrainer = "hostile_study:train"\n')
-    (tmp_path / "hostile_study.py").write_text(HOSTILE)
+    (tmp_path / "hostile_study.py").write_text("open('ran', 'w').close()\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "hostile_study", raising=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -95,9 +96,7 @@ def test_several_references_are_evaluated_apart_in_one_call(call: Call, run: Pat
 def test_every_option_is_checked_before_a_classifier_is_trained(
     option: str, value: str, said: str, call: Call, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def trained(*_: object) -> None:
-        raise AssertionError("trained too early")
-
+    trained = Mock(side_effect=AssertionError("trained too early"))
     monkeypatch.setattr("flowprior.features.classifier.data_classifier", trained)
     (tmp_path / "file").touch()
     chosen = value.replace("FILE", str(tmp_path / "file"))

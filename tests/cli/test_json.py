@@ -16,13 +16,12 @@ from flowprior.cli.commands import Commands
 from flowprior.errors import CouplingError
 from tests.cli.conftest import SHORT, Answer, Call
 
-Arguments = list[str | Path]
 DESIGN = ["--data", "digits", "--prior", "gaussian", "--coupling", "condot", "--model", "mlp:width=8"]
 
 
 GRID = ["--seeds", "1", "--steps", "2", "--samples", "20", "--nfe", "0", "--set", "curve.points=0"]
 GRID += ["--set", "evaluation.metrics=['fid']", *DESIGN, *SHORT]
-LONG: dict[str, Arguments] = {
+LONG: dict[str, list[str]] = {
     "train": [*DESIGN, "--steps", "2", *SHORT, "--out", "new"],
     "sample": ["RUN", "--nfe", "1", "--out", "samples.npz"],
     "evaluate": ["RUN", "--nfe", "0", "--samples", "20", "--metrics", "w2"],

@@ -41,16 +41,8 @@ def test_what_waits_for_a_stopped_training_does_not_go_on(
         "--steps",
         "100000",
     ]
-    options = [
-        *parts,
-        "--model",
-        "mlp:width=8",
-        "--out",
-        str(tmp_path / "run"),
-        "--set",
-        "training.log_every=1",
-    ]
-    command = [sys.executable, "-m", "flowprior", "train", *options, *SHORT]
+    parts += ["--model", "mlp:width=8", "--out", str(tmp_path / "run"), "--set", "training.log_every=1"]
+    command = [sys.executable, "-m", "flowprior", "train", *parts, *SHORT]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         metrics, deadline = tmp_path / "run" / "metrics.jsonl", time.monotonic() + 200

@@ -130,25 +130,24 @@ def test_folders_are_known_by_what_lies_in_them(files, expected, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "value",
-    [X, X.numpy(), (X,), TensorDataset(X)],
-    ids=["tensor", "array", "tuple", "dataset"],
+    ("value", "labels"),
+    [
+        (X, None),
+        (X.numpy(), None),
+        ((X,), None),
+        (TensorDataset(X), None),
+        ((X, LABELS), [1, 2]),
+        ([X, LABELS], [1, 2]),
+        ((X.numpy(), LABELS.numpy()), [1, 2]),
+        (TensorDataset(X, LABELS), [1, 2]),
+    ],
 )
-def test_events_alone_have_no_condition(value):
+def test_tensors_arrays_and_pairs_of_them_are_data(value, labels):
     data = as_data(value)
-    assert torch.equal(data.batch(torch.arange(6))[0], X)
-    assert data.condition.kind == "none"
-
-
-@pytest.mark.parametrize(
-    "value",
-    [(X, LABELS), [X, LABELS], (X.numpy(), LABELS.numpy()), TensorDataset(X, LABELS)],
-    ids=["pair", "list", "arrays", "dataset"],
-)
-def test_pairs_have_one(value):
-    x, cond = as_data(value).batch(torch.tensor([4, 2]))
+    x, cond = data.batch(torch.tensor([4, 2]))
     assert torch.equal(x, X[[4, 2]])
-    assert cond.tolist() == [1, 2]
+    assert data.condition.kind == ("labels" if labels else "none")
+    assert (cond if cond is None else cond.tolist()) == labels
 
 
 def test_other_datasets_are_read_item_by_item():

@@ -17,13 +17,10 @@ datasets = pytest.importorskip("datasets")
 datasets.disable_progress_bars()
 
 
-def encoded(content):
-    return {"bytes": content, "path": None}
-
-
 def pictures(count=8, labels=None, spoilt=(), **columns):
     """A data set of pictures whose red is their row, with labels of two classes."""
-    images = [encoded(b"no picture" if row in spoilt else picture(row)) for row in range(count)]
+    contents = [b"no picture" if row in spoilt else picture(row) for row in range(count)]
+    images = [{"bytes": content, "path": None} for content in contents]
     features = {"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog"])}
     values = {"image": images, "label": labels or [row % 2 for row in range(count)], **columns}
     made = datasets.Dataset.from_dict(values)

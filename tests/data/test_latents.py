@@ -21,14 +21,10 @@ def save(folder, **arrays):
     return str(folder)
 
 
-def bfloat16(values):
-    """As ``ml_dtypes`` saves them: two bytes of a type that numpy does not know."""
-    return torch.from_numpy(values).bfloat16().view(torch.int16).numpy().view("V2")
-
-
 STORED = {
     "float16": X.astype(np.float16),
-    "bfloat16": bfloat16(X),
+    # As ``ml_dtypes`` saves them: two bytes of a type that numpy does not know.
+    "bfloat16": torch.from_numpy(X).bfloat16().view(torch.int16).numpy().view("V2"),
     "float32": X,
     "float64": X.astype(np.float64),
     "other bytes first": X.astype(">f4"),

@@ -32,7 +32,6 @@ from tests.test_batch import PACKAGE, Trace
 
 SEED = 11
 SAMPLES = 120
-FILES = ("evaluating", "request", "comparable", "values", "result")
 
 
 @pytest.fixture(scope="module")
@@ -283,7 +282,9 @@ def test_a_request_its_values_and_their_table_are_all_that_lies_between_evaluate
     monkeypatch.setattr(Wasserstein, "compare", noted)
     trace(evaluate, tiny_flow, digits[0], nfe=[1], samples=20, metrics="w2")
     files = [file for file in trace.run if file.startswith("evaluation/")]
-    assert files == [f"evaluation/{name}.py" for name in FILES]
+    assert files == [
+        f"evaluation/{name}.py" for name in ("evaluating", "request", "comparable", "values", "result")
+    ]
     own = dict.fromkeys(
         Path(file).relative_to(PACKAGE) for file in stacks[0] if PACKAGE in Path(file).parents
     )

@@ -23,11 +23,10 @@ from flowprior.samplers.base import Solution
 from tests.gaussian_flow import flow_of
 
 OPTIONS: dict[str, Any] = {"nfe": (1, 2), "samples": 40, "metrics": ["w2", "accuracy"]}
-Run = Any
 
 
 @pytest.fixture
-def run(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -> Run:
+def run(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -> Any:
     """Evaluate the tiny flow."""
 
     def call(**options: Any) -> Result:
@@ -37,7 +36,7 @@ def run(tiny_flow: Flow, digits: tuple[Data, Data], classifier: Classifier) -> R
     return call
 
 
-def test_several_are_what_each_is_alone(run: Run) -> None:
+def test_several_are_what_each_is_alone(run: Any) -> None:
     found = run(sampler=["euler", "heun"], seed=[3, 4])
     for sampler in ("euler", "heun"):
         for seed in (3, 4):
@@ -51,7 +50,7 @@ def test_several_are_what_each_is_alone(run: Run) -> None:
 
 
 def test_balanced_conditions_are_the_labels_in_turn(
-    run: Run, tiny_flow: Flow, classifier: Classifier
+    run: Any, tiny_flow: Flow, classifier: Classifier
 ) -> None:
     found = run(conditions="balanced", metrics=["accuracy"], nfe=2)
     labels = torch.arange(40) % 10
@@ -62,7 +61,7 @@ def test_balanced_conditions_are_the_labels_in_turn(
         evaluate(flow_of(lambda x, t, cond: x), torch.zeros(20, 3), conditions="balanced")
 
 
-def test_what_no_sampler_can_spend_is_noted_or_refused(run: Run) -> None:
+def test_what_no_sampler_can_spend_is_noted_or_refused(run: Any) -> None:
     found = run(sampler=["euler", "rk4"])
     assert {row["sampler"] for row in found.rows} == {"euler", None}
     assert sum("left out: sampler 'rk4'" in note for note in found.notes) == 2
@@ -72,7 +71,7 @@ def test_what_no_sampler_can_spend_is_noted_or_refused(run: Run) -> None:
 
 
 def test_the_prior_alone_begins_every_evaluation_and_is_sampled_once_a_seed(
-    run: Run, tiny_flow: Flow, digits: tuple[Data, Data], monkeypatch: pytest.MonkeyPatch
+    run: Any, tiny_flow: Flow, digits: tuple[Data, Data], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiny_flow, "metadata", {})  # no record of its training, so that it may be guided
     spent: list[int | None] = []
@@ -96,7 +95,7 @@ def test_the_prior_alone_begins_every_evaluation_and_is_sampled_once_a_seed(
     assert found.value("w2_squared", 0) == pytest.approx(statistics.fmean(distances.values()), rel=1e-9)
 
 
-def test_numbers_may_be_numpys(run: Run, tmp_path: Path) -> None:
+def test_numbers_may_be_numpys(run: Any, tmp_path: Path) -> None:
     numbers = {"nfe": np.array([1]), "seed": np.int64(0), "guidance": [np.float32(1)]}
     counts = {name: np.int64(40) for name in ("samples", "batch_size")} | {"members": np.int32(1)}
     found = run(metrics="w2", **numbers, **counts)
@@ -105,7 +104,7 @@ def test_numbers_may_be_numpys(run: Run, tmp_path: Path) -> None:
     assert found.value("w2_squared", 1) == plain.value("w2_squared", 1)
 
 
-def test_samples_of_a_function_take_the_place_of_the_flows(run: Run, tiny_flow: Flow) -> None:
+def test_samples_of_a_function_take_the_place_of_the_flows(run: Any, tiny_flow: Flow) -> None:
     def generate(*arguments: Any, **options: Any) -> Solution:
         solution = tiny_flow.solve(*arguments, **options)
         return Solution(-solution.x, solution.nfe, solution.times)
@@ -115,7 +114,7 @@ def test_samples_of_a_function_take_the_place_of_the_flows(run: Run, tiny_flow: 
     assert other.value("transport_cost") == own.value("transport_cost")
 
 
-def test_joined_references_have_the_values_that_each_has_alone(run: Run, digits: tuple[Data, Data]) -> None:
+def test_joined_references_have_the_values_that_each_has_alone(run: Any, digits: tuple[Data, Data]) -> None:
     x, cond = digits[1].batch(torch.arange(200))
     data = {"all": digits[1], "few": TensorData(x, cond, classes=10, is_image=True)}
     results = {
@@ -131,6 +130,6 @@ def test_joined_references_have_the_values_that_each_has_alone(run: Run, digits:
     assert [len(found.select(metric=name)) for name in ("seconds", "transport_cost")] == [2, 1]
 
 
-def test_samples_at_once_are_fewer_of_large_events(run: Run) -> None:
+def test_samples_at_once_are_fewer_of_large_events(run: Any) -> None:
     assert run(nfe=[1], metrics="w2").settings["batch_size"] == 500
     assert batch_size_for(flow_of(lambda x, t, cond: x, event=(3, 256, 256))) == 10

@@ -146,11 +146,8 @@ def test_each_metric_with_a_better_side_is_a_panel_and_each_variant_a_marker() -
         "gaussian + condot",
         "real data",
     ]
-
-
-def test_several_samplers_are_named_beside_the_variants() -> None:
-    figure = comparison_figure(summary(("euler", "heun")))
-    names = {text.get_text() for text in figure.legends[0].get_texts()}
+    several = comparison_figure(summary(("euler", "heun")))
+    names = {text.get_text() for text in several.legends[0].get_texts()}
     assert {"gmm + ot, euler", "gaussian + condot, heun"} <= names
 
 

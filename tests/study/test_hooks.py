@@ -90,12 +90,6 @@ def test_further_splits_and_values_are_rows_of_the_run_and_of_the_report(tmp_pat
     assert report["metrics"]["events"]["description"] == "test events"
 
 
-def test_a_reference_of_other_events_is_refused_before_any_training(tmp_path):
-    with pytest.raises(InputError, match=r"compare: .*'eight-modes' has events \[2\]"):
-        run_grid(tiny_grid(references={"points": "eight-modes"}), tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_result_is_a_long_table_with_what_decided_the_training(finished):
     for result in results(finished):
         assert result["setting"]["prior"] in ("gaussian", "gmm:covariance=lowrank,rank=4,reg_covar=0.16")
@@ -105,13 +99,16 @@ def test_a_result_is_a_long_table_with_what_decided_the_training(finished):
         assert {row["step"] for row in result["rows"]} == {None, 4, 8, 12}
 
 
-@pytest.mark.parametrize("text", ["tests.study.gone:f", "tests.study.hooked:gone"])
-def test_a_function_that_is_not_there_is_refused_before_anything_is_trained(tmp_path, text):
-    with pytest.raises(OptionError, match="cannot be loaded"):
-        run_grid(tiny_grid(**ONE, values=text), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_more_than_there_are_cannot_be_held_out():
-    with pytest.raises(OptionError, match="'digits' has 1438 data samples"):
-        Splits.load("digits", 1438)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"values": "tests.study.gone:f"}, "cannot be loaded"),
+        ({"values": f"{HERE}:gone"}, "cannot be loaded"),
+        ({"references": {"points": "eight-modes"}}, r"compare: .*'eight-modes' has events \[2\]"),
+        ({"validation": 1438}, "'digits' has 1438 data samples"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is_trained(tmp_path, change, message):
+    with pytest.raises((InputError, OptionError), match=message):
+        run_grid(tiny_grid(**ONE, **change), tmp_path / "out")
+    assert not list(tmp_path.iterdir())

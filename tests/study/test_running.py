@@ -21,8 +21,11 @@ from flowprior.study.running import preview_grid
 from flowprior.training import loop, train
 from tests.study.conftest import ONE, TINY, results, tiny_grid
 
-CURVE = {"points": 2, "nfe": [1], "samples": 20}
-SMALL: dict[str, Any] = {**ONE, "couplings": ["condot", "ot"], "curve": CURVE}
+SMALL: dict[str, Any] = {
+    **ONE,
+    "couplings": ["condot", "ot"],
+    "curve": {"points": 2, "nfe": [1], "samples": 20},
+}
 pytestmark = pytest.mark.usefixtures("no_page")
 
 
@@ -64,19 +67,6 @@ def test_runs_train_what_train_trains_and_the_curve_is_on_its_schedule(finished,
         assert all(torch.equal(found[name], expected[name]) for name in found)
 
 
-def interrupt_at_step(monkeypatch: pytest.MonkeyPatch, call: int) -> None:
-    """Ctrl-C at the ``call``-th optimiser step from now."""
-    step, seen = loop.training_step, []
-
-    def interrupted(*arguments: Any) -> Any:
-        seen.append(None)
-        if len(seen) == call:
-            os.kill(os.getpid(), signal.SIGINT)
-        return step(*arguments)
-
-    monkeypatch.setattr(loop, "training_step", interrupted)
-
-
 def steps_taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A list that the number of every optimiser step from now on is added to."""
     step, taken = loop.training_step, []
@@ -93,8 +83,16 @@ def steps_taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_ctrl_c_in_training_leaves_a_report_and_the_next_run_goes_on(tmp_path, monkeypatch):
     grid = tiny_grid(**SMALL)
     run_grid(grid, tmp_path / "whole")
+    step, seen = loop.training_step, []
+
+    def interrupted(*arguments: Any) -> Any:
+        seen.append(None)
+        if len(seen) == 12 + 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(*arguments)
+
     with monkeypatch.context() as patch:
-        interrupt_at_step(patch, 12 + 7)
+        patch.setattr(loop, "training_step", interrupted)
         outcome = run_grid(grid, tmp_path / "cut")
     assert (outcome.finished, outcome.interrupted) == (1, True)
     report = write_report(tmp_path / "cut")
