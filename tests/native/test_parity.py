@@ -31,7 +31,7 @@ CASES = [
     Case(2, 12_288, 3),
     # Gradients are float32 sums of hundreds of terms of both signs.
     Case(512, 784),
-    Case(256, 401, 64),
+    Case(256, 101, 64),
     *(Case(9, 400, 3, dtype, spherical=True) for dtype in DTYPES),
     *(Case(6, 19, 2, dtype, conditions=40) for dtype in DTYPES),
     *(Case(1000, 2, 8, dtype) for dtype in DTYPES),
@@ -52,7 +52,7 @@ def test_parity(case: Case, check: Any) -> None:
 @pytest.mark.parametrize(("given_u", "weighted", "mean"), list(itertools.product([False, True], repeat=3)))
 @pytest.mark.parametrize(
     ("shape", "dtype"),
-    [*itertools.product([*SHAPES[1:], (300, 9)], DTYPES), ((256, 3072), torch.float32)],
+    [*itertools.product([*SHAPES[1:], (300, 9)], DTYPES), ((40, 3072), torch.float32)],
     ids=str,
 )
 def test_loss(shape: tuple[int, int], dtype: torch.dtype, given_u: bool, weighted: bool, mean: bool) -> None:

@@ -65,10 +65,10 @@ def test_copies_are_told_from_new_pictures(alone):
     few = few_digits("train", 4, 1, alone)
     counts = torch.bincount(everything(few)[1])
     assert (counts == 4).sum() == (10 if alone is None else 1)
-    assert value(rows_of(few, spec), few_labels.NEAREST) == 0
-    new = rows_of(split("test"), spec)
+    kept, new = (rows_of(data, spec) for data in (few, split("test")))
+    assert value(kept, few_labels.NEAREST) == 0
     assert value(new, few_labels.NEAREST) == pytest.approx(1, abs=0.15)
-    assert value(new, few_labels.DISTANCE) < value(rows_of(few, spec), few_labels.DISTANCE)
+    assert value(new, few_labels.DISTANCE) < value(kept, few_labels.DISTANCE)
 
 
 def test_the_few_are_chosen_class_by_class():
