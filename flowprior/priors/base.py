@@ -138,7 +138,7 @@ class Prior(nn.Module, Registered, abc.ABC):
             InputError: unseen labels, or a condition of another kind than the fitted one.
         """
         read, n = self._asked(cond, n, "sample")
-        return self._sample_any(read, n, generator).reshape(n, *self.event_shape)
+        return self._sample_any(read, n, generator).reshape(n, *self.event_dims.tolist())
 
     def log_prob(self, x: Tensor, cond: Conditions | Mapping[str, Any] | None = None) -> Tensor:
         """Log-density log p0(x | c) in nats, ``[B]``, for x ``[B, *event]``; at least in float32.
