@@ -137,7 +137,7 @@ class Prediction(Registered):
     def compared(
         self, network: Network, x0: Tensor, x: Tensor, u: Tensor, t: Tensor, cond: Conditions | None
     ) -> tuple[Tensor, Tensor]:
-        """Return output and target of the loss at points x ``[B, *event]`` of paths from x0, velocities u."""
+        """Return output and target of the loss, at points x ``[B, *event]`` of paths with velocities u."""
         view = self.view(x, t, self.given(cond, len(x)))
         return self.regression(network(view.inputs, t, cond), view, x0, u)
 

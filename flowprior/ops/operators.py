@@ -1,4 +1,4 @@
-"""What all operators share: who runs them, the shapes and checks of their tensors, and random numbers.
+"""The parts that operators share: the choice of what runs them, checks and shapes, and random numbers.
 
 The native library runs an operator on the devices that it was built for, plain torch on the others. Plain
 torch also serves ``torch.compile``, which fuses it, and every kind of derivative but the first.
@@ -33,7 +33,7 @@ LEAST_SEED, MOST_SEED = -(1 << 63), (1 << 63) - 1
 _native_devices = native_devices()
 
 
-# -- who runs an operator -------------------------------------------------------------------------
+# -- what runs an operator ------------------------------------------------------------------------
 
 
 def is_native(device: torch.device) -> bool:

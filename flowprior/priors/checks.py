@@ -1,4 +1,4 @@
-"""What fits share: the checks of labels and of spread, one thread, and a generator of the CPU."""
+"""The parts that fits share: checks of labels and of spread, one thread, and a generator of the CPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ONE_FIT_AT_A_TIME = threading.RLock()
 
 
 def named(labels: Sequence[int], names: Sequence[str] | None = None) -> str:
-    """``label 3``, or ``labels 3, 4 and 7 more``; by their ``names``, where they have some."""
+    """Return ``label 3``, or ``labels 3, 4 and 7 more``; by their ``names``, where they have some."""
     shown = [str(label) if names is None else names[label] for label in labels[:NAMED]]
     more = f" and {len(labels) - NAMED} more" if len(labels) > NAMED else ""
     return f"label{'s' * (len(labels) > 1)} {', '.join(shown)}{more}"
