@@ -135,10 +135,14 @@ def combinations(axes: Mapping[str, Any] | None = None) -> dict[str, Labels]:
     }
 
 
-def _prediction(name: str) -> str:
-    if name != AUTO:
-        kind_of(name)
-    return name
+def _own_training(given: Any) -> dict[str, Any]:
+    """Return the keys of the training that a variant has for itself, checked."""
+    own = dict(_section("variants.LABEL.training", given))
+    check_keys(own, [field.name for field in fields(TrainingConfig)], "training.", owner="compare")
+    _training(own)
+    if own.get("prediction", AUTO) != AUTO:
+        kind_of(own["prediction"])
+    return own
 
 
 @in_one_line("compare", "variant.", "compare")
@@ -152,8 +156,8 @@ class VariantSpec:
     """Coupling of source and data samples."""
     path: Annotated[str, AfterValidator(partial(canonical, "path"))] = DEFAULT_PATH
     """Probability path between x0 and x1."""
-    prediction: Annotated[str, AfterValidator(_prediction)] = AUTO
-    """Prediction of the network."""
+    training: Annotated[dict[str, Any], BeforeValidator(_own_training)] = Field(default_factory=dict)
+    """Keys of the training that this variant has in place of the grid's, such as prediction, time or lr."""
     sampler: Annotated[str, AfterValidator(partial(canonical, "sampler"))] = ""
     """The only sampler that evaluates it; empty for those of the grid."""
     trainer: Annotated[str, AfterValidator(partial(check_hook, "trainer"))] = ""
@@ -280,7 +284,9 @@ class Grid:
     references: Annotated[Labels, AfterValidator(_references)] = Field(default_factory=dict)
     """Name -> data set against whose test split flows are evaluated, too, on samples for its conditions."""
     validation: Count = 0
-    """Data samples held out of the training split, to choose a setting on; evaluated as the test split is."""
+    """Data samples held out of the training split, to choose a setting on."""
+    splits: Annotated[tuple[Literal["test", "validation"], ...], Field(strict=False, min_length=1)] = ("test",)
+    """The splits that flows are evaluated on, each on samples for its conditions."""
     evaluation_seed: Count = 0
     """Added to the training's seed for the conditions and source samples of its evaluation."""
     guidance: float = 1.0
@@ -308,6 +314,8 @@ class Grid:
     def __post_init__(self) -> None:
         dropout = {"config": {"training": {"condition_dropout": self.training.condition_dropout}}}
         check_guidance(self.guidance, metadata=dropout)  # before anything is trained
+        if "validation" in self.splits and not self.validation:
+            raise OptionError("compare: splits names 'validation', which is empty; write validation = 500")
 
     @property
     def hooks(self) -> dict[str, str]:
@@ -315,6 +323,10 @@ class Grid:
         named = {spec.trainer: f"variants.{label}.trainer" for label, spec in self.variants.items()}
         named |= {self.trainer: "trainer", self.values: "values"}
         return {text: key for text, key in named.items() if text}
+
+    def training_of(self, label: str) -> TrainingConfig:
+        """Return the training of the variant ``label``."""
+        return replace(self.training, **self.variants[label].training)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the grid as plain dictionaries and lists, as TOML and JSON hold it."""

@@ -79,7 +79,7 @@ def evaluate_flow(
 ) -> Result:
     """Evaluate a flow as a run asks for it, by these samplers.
 
-    Test split, validation split and each further reference get samples for their own conditions.
+    Each split that the grid names and each further reference get samples for their own conditions.
     """
     grid = run.grid
     terms: dict[str, Any] = {
@@ -91,7 +91,8 @@ def evaluate_flow(
         "conditions": grid.conditions,
         **grid.evaluation,
     }
-    references = {"test": splits.test, "validation": splits.validation, **splits.references}
+    own = {"test": splits.test, "validation": splits.validation}
+    references = {name: own[name] for name in grid.splits} | dict(splits.references)
     return joined(
         {
             name: evaluate(flow, splits.train, reference=data, split=name, **terms)

@@ -196,7 +196,21 @@ def train_run(run: StudyRun, place: RunFolder, splits: Splits) -> None:
         part = None if splits.validation is None else splits.train  # None: what the configuration names
         cache = None if run.config.latent == NO_LATENT else place.latents
         train(part, config=run.config, out=directory.path, cache=cache, resume=True)
-    info.update(seconds=time.perf_counter() - begun, cpu_seconds=time.process_time() - used)
+    spent = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - used}
+    info.update(**_of_all_steps(spent, info.read(), run.config.training.steps))
+
+
+def _of_all_steps(spent: dict[str, float], info: dict[str, Any], steps: int) -> dict[str, float]:
+    """Return the seconds of a whole training, of which a process has made the steps since the last resumption.
+
+    Each earlier step counts as much as one of these, and the fit of the prior as long as it took.
+    """
+    resumed = info.get("resumed") or []
+    if not resumed:
+        return spent
+    share = max(steps - resumed[-1]["step"], 1) / steps
+    fit = info.get("prior_fit_seconds") or 0.0
+    return {name: seconds / share + fit for name, seconds in spent.items()}
 
 
 def measured_facts(place: RunFolder) -> dict[str, Any]:
@@ -207,6 +221,7 @@ def measured_facts(place: RunFolder) -> dict[str, Any]:
     flow = Flow.load(place.run)
     sizes = {
         "parameters": sum(w.numel() for name, w in flow.named_parameters() if name.startswith("model.")),
+        "prior_numbers": sum(tensor.numel() for tensor in flow.prior.state_dict().values()),
         "prior_bytes": sum(t.numel() * t.element_size() for t in flow.prior.state_dict().values()),
         "seconds_per_step": 1 / statistics.median(speeds) if speeds else None,
     }

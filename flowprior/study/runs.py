@@ -34,7 +34,7 @@ FORMAT = 4
 """The format of plans and result files; formats up to 3 had a list of evaluations."""
 EVALUATED = (
     *("nfe", "samples", "guidance", "curve", "evaluation", "conditions", "validation", "values"),
-    *("references", "evaluation_seed"),
+    *("references", "evaluation_seed", "splits"),
 )
 """Keys of a grid that decide how a trained run is evaluated."""
 FileName = Annotated[str, Field(pattern=r"^\w[^/\\\x00]*$")]
@@ -164,7 +164,7 @@ class StudyRun:
         self.seed, self.place = own.seed, (own.name, own.key)
         self.config = config_of(grid, variant, own.seed)
         served = next(iter(variant.samplers)) not in variant.refused_samplers
-        self.curve = grid.curve.steps(grid.training.steps) if served else []
+        self.curve = grid.curve.steps(self.config.training.steps) if served else []
 
     @property
     def title(self) -> str:
@@ -180,9 +180,10 @@ class StudyRun:
 
 def config_of(grid: Grid, variant: Variant, seed: int) -> RunConfig:
     """Return the configuration of a training; it has regular checkpoints if the grid has a curve."""
-    every = grid.curve.every(grid.training.steps)
+    training = grid.training_of(variant.label)
+    every = grid.curve.every(training.steps)
     points = {"checkpoint_every": every, "keep_checkpoints": 1_000_000} if every else {}
-    training = replace(grid.training, seed=seed, prediction=variant.prediction, **points)
+    training = replace(training, seed=seed, prediction=variant.prediction, **points)
     parts = (variant.prior, variant.coupling, variant.path)
     return settled(RunConfig(grid.data, *parts, grid.model, training, grid.latent))[0]
 
@@ -203,9 +204,7 @@ def variants(grid: Grid) -> list[Variant]:
 
 
 def _variant(grid: Grid, label: str, spec: VariantSpec) -> Variant:
-    training = grid.training
-    if spec.prediction != AUTO:
-        training = replace(training, prediction=spec.prediction)
+    training = grid.training_of(label)
     config = RunConfig(grid.data, spec.prior, spec.coupling, spec.path, grid.model, training, grid.latent)
     config, _, coupling = settled(config)
     names = {sampler: name for name, sampler in grid.samplers.items()}
@@ -264,7 +263,7 @@ def _runs(grid: Grid, variant: Variant, identity: Mapping[str, Any]) -> list[Run
         "flowprior": package_version(),
         "commit": package_commit(),
         "identity": own,
-        "curve": grid.curve.every(grid.training.steps),
+        "curve": grid.curve.every(grid.training_of(variant.label).steps),
         "trainer": (variant.trainer, hook_digest(variant.trainer)),
     }
     evaluated = {

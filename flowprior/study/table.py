@@ -36,7 +36,8 @@ from flowprior.study.folder import Study, StudyFolder, read_study
 
 FACTS = (
     *("commit", "dirty", "legacy", "version", "torch", "device", "device_name", "threads"),
-    *("parameters", "prior_bytes", "prior_fit_seconds", "seconds_per_step", "seconds", "cpu_seconds"),
+    *("parameters", "prior_numbers", "prior_bytes", "prior_fit_seconds"),
+    *("seconds_per_step", "seconds", "cpu_seconds"),
     *("transport_cost", "transport_cost_unpaired", "source_mismatch"),
 )
 """The facts of a run that are not its setting.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from flowprior.errors import FlowpriorError, OptionError
 from flowprior.evaluation import evaluate
 from flowprior.study import load_grid
 from flowprior.study.grid import EVALUATION, Curve, dump_grid, grid_from_dict, labelled
-from flowprior.study.runs import variants
+from flowprior.study.runs import plan_grid, variants
 from tests.study.conftest import SHARED, TINY, named_grid, tiny_grid
 
 GUIDED = {**TINY["training"], "condition_dropout": 0.1}
@@ -48,13 +49,24 @@ def test_a_grid_has_the_combinations_of_its_axes_with_what_auto_stands_for():
 
 def test_named_variants_stand_in_place_of_the_combinations():
     own = {"prior": "gaussian", "coupling": "ot", "sampler": "heun", "trainer": "a:b"}
-    grid = named_grid({"a peer": own, "ours": {}, "velocity": {"prediction": "velocity"}})
+    grid = named_grid({"a peer": own, "ours": {}, "velocity": {"training": {"prediction": "velocity"}}})
     peer, ours, velocity = variants(grid)
     assert (peer.label, peer.prior, peer.coupling, peer.path) == ("a peer", "gaussian", "ot", "condot")
     assert (peer.trainer, peer.samplers) == ("a:b", {"heun": "heun"})
     assert (ours.prior, ours.coupling, ours.prediction) == ("latent-gmm", "posterior", "preconditioned")
     assert ours.samplers == {"auto": "euler:grid=last,at=0.7"}
     assert (velocity.prediction, velocity.samplers) == ("velocity", {"auto": "euler"})
+
+
+def test_a_variant_has_keys_of_the_training_for_itself():
+    own = {"prior": "gaussian", "training": {"lr": 0.5, "time": "logit-normal", "steps": 6}}
+    plan = plan_grid(named_grid({"usual": {"prior": "gaussian"}, "own": own}), {"train": [8]})
+    found = {run.variant.label: run for run in plan.runs()}
+    usual, changed = found["usual"].config.training, found["own"].config.training
+    assert (changed.lr, changed.time, changed.steps) == (0.5, "logit-normal", 6)
+    assert replace(changed, lr=usual.lr, time=usual.time, steps=usual.steps, checkpoint_every=4) == usual
+    assert found["own"].setting["lr"] == 0.5
+    assert found["own"].curve == [2, 4, 6]
 
 
 def test_a_grid_that_extends_another_one_keeps_the_variants_that_it_names(tmp_path):
@@ -146,7 +158,11 @@ def test_curve_points_are_even_and_end_at_the_budget():
         (SHARED | {"variants": {"a": 3}}, ["[variants.LABEL]"]),
         (SHARED | {"variants": {"real data": {}}}, ["real data have this name"]),
         (SHARED | {"variants": {"a": {"prior": "auto"}}}, ["got 'auto'; run flowprior inspect"]),
-        (SHARED | {"variants": {"a": {"prediction": "x"}}}, ["unknown prediction 'x'"]),
+        (SHARED | {"variants": {"a": {"training": {"prediction": "x"}}}}, ["unknown prediction 'x'"]),
+        (SHARED | {"variants": {"a": {"training": {"lr": -1.0}}}}, ["lr=-1.0", "above 0"]),
+        (SHARED | {"variants": {"a": {"training": {"speed": 1}}}}, ["unknown key 'training.speed'"]),
+        (SHARED | {"variants": {"a": {"training": {"seed": 1}}}}, ["training.seed is no key of a grid"]),
+        (SHARED | {"splits": ["validation"]}, ["splits names 'validation'", "validation = 500"]),
     ],
 )
 def test_mistakes(grid, words):

@@ -62,6 +62,7 @@ def test_further_splits_and_values_are_rows_of_the_run_and_of_the_report(tmp_pat
     metrics = ["fid", "accuracy"]
     evaluation = {"metrics": metrics, "classifier": "auto"}
     own = ONE | {"evaluation": evaluation, "validation": 200, "references": {"more": OTHER_DIGITS}}
+    own |= {"splits": ["test", "validation"]}
     run_grid(tiny_grid(**own, values=f"{HERE}:values"), tmp_path)
     (result,) = results(tmp_path)
     (path,) = tmp_path.glob("cells/*/run/flow")
