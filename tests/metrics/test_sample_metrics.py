@@ -12,13 +12,14 @@ from flowprior.data import Data, TensorData
 from flowprior.evaluation import Result, evaluate
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
+from flowprior.metrics.frechet import feature_moments, frechet_distance
 from flowprior.metrics.memorisation import Memorisation, copied_share, nearest
 from flowprior.metrics.setup import Reference, Setup
 from tests.evaluation.test_evaluate import SEED, drawn_from, exact_flow, whole
 from tests.expected_warnings import FEW_REFERENCES
 
 SAMPLES = 100
-METRICS = ["memorisation"]
+METRICS = ["memorisation", "fid-within"]
 
 
 def evaluated(flow: Flow, digits: tuple[Data, Data], metrics: str | list[str], **options: Any) -> Result:
@@ -53,15 +54,34 @@ def test_memorisation_is_the_ratio_of_nearest_distances(
     assert [result.value(name, 2) for name in ("copies", "copies-error")] == pytest.approx(share, rel=1e-5)
 
 
+def test_the_distance_within_labels_is_against_all_of_a_label(
+    result: Result, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data], classifier: Classifier
+) -> None:
+    ours, theirs = ([classifier.features(x).double(), labels] for x, labels in (drawn, whole(digits[1])))
+    moments = [
+        [moment for x, labels in (ours, theirs) for moment in feature_moments([x[labels == label]]).values()]
+        for label in range(10)
+    ]
+    expected = sum(frechet_distance(*of_label) for of_label in moments) / 10
+    assert result.value("fid-within-cnn128", 2) == pytest.approx(expected, rel=1e-5)
+    assert (result.real_data_score("fid-within-cnn128") or 0) < expected
+    assert result.fid_name is None
+
+
 @FEW_REFERENCES
 def test_what_the_data_lack_is_noted(generator: torch.Generator, tiny_flow: Flow) -> None:
     data = TensorData(torch.randn(60, 2, generator=generator))
     found = evaluate(
-        exact_flow(data), data, nfe=[1], samples=40, metrics=["fid", "accuracy", "memorisation", "w2"]
+        exact_flow(data),
+        data,
+        nfe=[1],
+        samples=40,
+        metrics=["fid", "fid-within", "accuracy", "memorisation", "w2"],
     )
     assert list(found.quality_metrics) == ["w2_squared"]
     for note in (
         "fid left out: it needs features",
+        "fid-within left out: it needs labelled data",
         "accuracy left out: it needs a classifier",
         "memorisation left out: it needs a test split",
     ):
