@@ -44,12 +44,20 @@ def everything(data: Data) -> tuple[Tensor, Tensor]:
     return x, cond
 
 
-def draw(flow: Flow, cond: Tensor | None, nfe: int, seed: int, count: int | None = None) -> Tensor:
+def draw(
+    flow: Flow,
+    cond: Tensor | None,
+    nfe: int,
+    seed: int,
+    count: int | None = None,
+    batch_size: int | None = None,
+) -> Tensor:
     """Samples ``[N, *event]`` by Euler, from the same source samples at every ``nfe``; 0 leaves these.
 
-    N is ``count`` where there is no condition.
+    N is ``count`` where there is no condition; ``batch_size`` samples are solved at once.
     """
-    return flow.sample(cond, count, nfe=nfe, sampler="euler", generator=generator(seed)).float()
+    options = {"generator": generator(seed), "batch_size": batch_size}
+    return flow.sample(cond, count, nfe=nfe, sampler="euler", **options).float()
 
 
 def fit_prior(spec: str, data: Data, seed: int) -> Prior:

@@ -1,9 +1,9 @@
-"""The peers as they are installed from PyPI, in our training step: their pairs and targets, all else equal.
+"""Baselines: other libraries as PyPI has them, in our training step. Pairs and targets are theirs.
 
     trainer = "benchmarks.studies.peers:torchcfm_ot"
 
-torchcfm and flow_matching (``pip install --no-deps -r benchmarks/peers.txt``) say what a batch of noise and
-data becomes: pairs, points of the path, and the velocities to regress. Network and its first weights,
+torchcfm and flow_matching (``pip install --no-deps -r benchmarks/peers.txt``) determine what a batch of noise
+and data becomes: pairs, points of the path, and the velocities to regress. Network and its first weights,
 optimiser, schedule, average, precision, data order, noise and times are ours, the same numbers as those of
 the setting ``gaussian`` + ``condot`` with the same seed.
 """
@@ -16,10 +16,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from flowprior.data import Data
 from flowprior.flow import Flow
+from flowprior.mixtures.grouped import rows_of_each
 from flowprior.paths import CondOTPath, PathSample
 from flowprior.training.batches import PairStream, Randomness, mix
 from flowprior.training.callbacks import Monitor
@@ -33,7 +35,7 @@ from flowprior.training.state import TrainingState
 Target = tuple[Tensor, Tensor, Tensor | None]
 """Points ``[B, *event]``, the velocities to regress there, and the labels of the rows."""
 Targets = Callable[[Tensor, Tensor, Tensor | None, Tensor], Target]
-"""What a peer makes of noise x0, data x1, their labels and times t; labels stay with their data."""
+"""What a baseline makes of noise x0, data x1, their labels and times t; labels stay with their data."""
 
 
 def torchcfm_targets() -> Targets:
@@ -61,6 +63,20 @@ def torchcfm_ot_targets() -> Targets:
     return targets
 
 
+def torchcfm_ot_within_targets() -> Targets:
+    """The pairs of :func:`torchcfm_ot_targets`, drawn from one plan for the rows of each label of a batch."""
+    match = torchcfm_ot_targets()
+
+    def targets(x0: Tensor, x1: Tensor, cond: Tensor | None, t: Tensor) -> Target:
+        assert cond is not None
+        points, velocities = torch.empty_like(x1), torch.empty_like(x1)
+        for _, rows in rows_of_each(cond):
+            points[rows], velocities[rows], _ = match(x0[rows], x1[rows], None, t[rows])
+        return points, velocities, cond
+
+    return targets
+
+
 def flow_matching_targets() -> Targets:
     """flow_matching's CondOTProbPath."""
     from flow_matching.path import CondOTProbPath
@@ -72,8 +88,8 @@ def flow_matching_targets() -> Targets:
     return targets
 
 
-class PeerStream(PairStream):
-    """A :class:`PairStream` whose batches are a peer's (x_t, u_t, labels); times are those of the loop."""
+class BaselineStream(PairStream):
+    """A :class:`PairStream` whose batches are a baseline's (x_t, u_t, labels), at the times of the loop."""
 
     def __init__(
         self, targets: Targets, parts: Components, randomness: Randomness, times: TimeDistribution
@@ -85,12 +101,12 @@ class PeerStream(PairStream):
         self.times = times
 
     def micro_batch(self, step: int, part: int = 0) -> Target:
-        """The target of ``step``; the same one whenever it is asked for."""
+        """Return the target of ``step``, the same one at every call."""
         x0, x1, cond = super().micro_batch(step, part)
         assert cond is None or isinstance(cond, Tensor)
         generator = self.randomness.generator("time", step)
         t = self.times.draw(len(x1), step / self.steps, generator, self.randomness.device)
-        seed_peer(self.randomness.seed, step)
+        seed_numpy(self.randomness.seed, step)
         return self.targets(x0.float(), x1.float(), cond, t)
 
 
@@ -98,23 +114,25 @@ class GivenPath(CondOTPath):
     """The straight path for pairs that are points and velocities already."""
 
     def interpolate(self, x0: Tensor, x1: Tensor, t: Tensor) -> PathSample:
-        """x0 as the point and x1 as its velocity."""
+        """Return x0 as the point and x1 as its velocity."""
         return PathSample(x0, x1, t)
 
 
-def seed_peer(seed: int, step: int) -> None:
+def seed_numpy(seed: int, step: int) -> None:
     """Seed numpy's global generator, which torchcfm draws from the plan with."""
     np.random.seed(mix(seed, "peer", step) % 2**32)  # noqa: NPY002
 
 
-def train_peer(peer: Callable[[], Targets], config: RunConfig, data: Data, out: Path | None = None) -> Flow:
-    """Train with the targets of a peer, as ``flowprior.train`` does with ours; with ``out`` it resumes.
+def train_baseline(
+    baseline: Callable[[], Targets], config: RunConfig, data: Data, out: Path | None = None
+) -> Flow:
+    """Train with the targets of a baseline, as ``flowprior.train`` does with ours; with ``out`` it resumes.
 
     Args:
-        peer: gives what says what a batch becomes.
-        config: of the run, but for prior, coupling, path and prediction.
-        data: training split.
-        out: run folder.
+        baseline: returns the function that makes targets of a batch.
+        config: the configuration of the run; its prior, coupling, path and prediction are not used.
+        data: the training split.
+        out: the run folder.
     """
     training = replace(config.training, prediction="velocity")
     config = replace(config, prior="gaussian", coupling="condot", path="condot", training=training)
@@ -131,7 +149,7 @@ def train_peer(peer: Callable[[], Targets], config: RunConfig, data: Data, out: 
     if info is not None:
         info.start(parts.device, state.step, prior_fit_seconds=seconds)
     with Monitor(state, run, progress=False) as monitor:
-        run_steps(state, PeerStream(peer(), parts, state.randomness, state.times), monitor, run)
+        run_steps(state, BaselineStream(baseline(), parts, state.randomness, state.times), monitor, run)
     flow = state.flow()
     flow.path = CondOTPath()  # the path that a reader of its file rebuilds
     if run is not None and info is not None:
@@ -140,7 +158,8 @@ def train_peer(peer: Callable[[], Targets], config: RunConfig, data: Data, out: 
     return flow
 
 
-torchcfm = partial(train_peer, torchcfm_targets)
-torchcfm_ot = partial(train_peer, torchcfm_ot_targets)
-flow_matching = partial(train_peer, flow_matching_targets)
+torchcfm = partial(train_baseline, torchcfm_targets)
+torchcfm_ot = partial(train_baseline, torchcfm_ot_targets)
+torchcfm_ot_within = partial(train_baseline, torchcfm_ot_within_targets)
+flow_matching = partial(train_baseline, flow_matching_targets)
 """The trainers that a study names."""

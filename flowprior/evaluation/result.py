@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowprior.display.shown import Shown, Table, counted
 from flowprior.errors import InputError
-from flowprior.evaluation.summary import SIGNS, Row, grouped, means_over_seeds
+from flowprior.evaluation.summary import SIGNS, Row, frechet_names, grouped, means_over_seeds
 from flowprior.metrics.base import MetricInfo
 from flowprior.storage.writing import write_json
 
@@ -65,7 +65,7 @@ class Result(Shown):
     @property
     def fid_name(self) -> str | None:
         """Name of the Fréchet distance among the metrics, such as ``fid-cnn128``; None without one."""
-        return next((name for name in self.metrics if name.startswith("fid-")), None)
+        return next(iter(frechet_names(self.metrics)), None)
 
     @property
     def quality_metrics(self) -> dict[str, MetricInfo]:

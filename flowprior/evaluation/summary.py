@@ -50,6 +50,11 @@ def grouped(items: Iterable[Item], key: Callable[[Item], Any]) -> dict[Any, list
     return groups
 
 
+def frechet_names(names: Iterable[str]) -> list[str]:
+    """Return the metrics that ``"fid"`` stands for: Fréchet distances, but not those within labels."""
+    return [name for name in names if name.startswith("fid-") and not name.startswith("fid-within-")]
+
+
 def spread(values: Sequence[float]) -> Spread:
     """Return mean and deviation of at least one value."""
     deviation = statistics.stdev(values) if len(values) > 1 else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import product
 from typing import Any, ClassVar, Literal
@@ -23,7 +23,7 @@ GROUPS = ("quick", "all")
 QUICK = ("fid", "kid", "accuracy", "w2")
 """The default set: at most about as expensive as generating the samples."""
 ORDER = (
-    *(*QUICK, "image-text", "precision-recall", "memorisation", "sliced-w2"),
+    *(*QUICK, "fid-within", "image-text", "precision-recall", "memorisation", "c2st", "sliced-w2"),
     *("crps", "energy-score", "member-spread", "truncation", "curvature", "path-energy", "nll"),
 )
 """The order of results of samples, of steps and of the flow, quick ones first; others follow, by name."""
@@ -231,6 +231,29 @@ def as_clouds(owner: str, x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor,
         if not torch.isfinite(cloud).all():
             raise InputError(f"{owner}: expected finite numbers, got NaN or infinity in the {name} set")
     return x.detach().double().cpu().flatten(1), y.detach().double().cpu().flatten(1)
+
+
+def per_condition(
+    distance: Callable[[Tensor, Tensor], float],
+    x: Tensor,
+    cond: Conditions | None,
+    y: Tensor,
+    cond_y: Conditions | None,
+) -> dict[int, float]:
+    """Return ``distance`` of each label's points, or of everything pooled under the key ``-1``.
+
+    Pooled unless both conditions are labels.
+
+    Raises:
+        InputError: a label of ``cond`` that ``cond_y`` does not have.
+    """
+    if not isinstance(cond, Tensor) or not isinstance(cond_y, Tensor) or cond.is_floating_point():
+        return {-1: distance(x, y)}
+    missing = sorted(set(cond.unique().tolist()) - set(cond_y.unique().tolist()))
+    if missing:
+        problem = f"label {missing[0]} was generated but is not in the reference"
+        raise InputError(f"distance per condition: {problem}")
+    return {label: distance(x[cond == label], y[cond_y == label]) for label in cond.unique().tolist()}
 
 
 def _joined(batches: Sequence[tuple[Tensor, Conditions | None]]) -> Drawn:

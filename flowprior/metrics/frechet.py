@@ -10,9 +10,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from flowprior.data.splits import labels_of
 from flowprior.errors import InputError
 from flowprior.features.base import FeatureExtractor
-from flowprior.metrics.base import FeatureMetric, Metric
+from flowprior.metrics.base import FeatureMetric, Metric, MetricInfo, as_clouds, per_condition
 from flowprior.metrics.setup import Drawn, Reference, Setup
 from flowprior.mixtures.moments import ConditionMoments
 
@@ -67,6 +68,23 @@ def frechet_distance(mean_1: Tensor, cov_1: Tensor, mean_2: Tensor, cov_2: Tenso
     return max(float(shift + first.trace() + second.trace() - 2 * cross), 0.0)
 
 
+def frechet_distance_of_rows(x: Tensor, y: Tensor) -> float:
+    """Return the Fréchet distance between features x ``[N, F]`` and y ``[M, F]``, N and M of any size.
+
+    With A = (x − mean)/(N − 1)^½, so that C = AᵀA, tr((C₁ C₂)^½) is the nuclear norm of A₁ A₂ᵀ. The triangle
+    of A = QR takes the place of A if that has more rows than columns. The covariance of a single row is 0.
+
+    Raises:
+        InputError: features that do not fit, or are not finite.
+    """
+    x, y = as_clouds("frechet distance", x, y)
+    parts = [(rows - rows.mean(0)) / max(len(rows) - 1, 1) ** 0.5 for rows in (x, y)]
+    first, second = (torch.linalg.qr(a, mode="r").R if len(a) > a.shape[1] else a for a in parts)
+    cross = torch.linalg.svdvals(first @ second.T).sum()
+    shift = (x.mean(0) - y.mean(0)).square().sum()
+    return max(float(shift + first.square().sum() + second.square().sum() - 2 * cross), 0.0)
+
+
 def reference_moments(reference: Reference, extractor: FeatureExtractor) -> dict[str, Tensor]:
     """Return mean and covariance of the features of all real data, cached."""
 
@@ -95,3 +113,33 @@ class Frechet(FeatureMetric):
 
     def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
         return {"fid": _distance(feature_moments([generated.x]), feature_moments([real.x]))}
+
+
+@Metric.register("fid-within")
+class FrechetWithin(FeatureMetric):
+    """The mean over labels of the Fréchet distance between features of samples and of all the reference.
+
+    Only for labelled data; in your own loop, without labels, it is that of all rows.
+    """
+
+    names = ("fid-within",)
+
+    def describe(self, setup: Setup, name: str) -> tuple[str, str]:
+        return "mean over labels of the Fréchet distance", setup.reference.describe()
+
+    def columns(self, setup: Setup) -> dict[str, MetricInfo]:
+        return super().columns(setup) if setup.is_labelled else {}
+
+    def lacks(self, setup: Setup) -> str:
+        return super().lacks(setup) if setup.is_labelled else "labelled data"
+
+    def values_of(self, setup: Setup, drawn: Drawn, extractor: FeatureExtractor) -> dict[str, float]:
+        reference, count = setup.reference, len(setup.reference)
+        labels = labels_of(reference.data)
+        assert labels is not None
+        real = Drawn(reference.features(extractor, count), labels[reference.indices(count)])
+        return self.compare(real, Drawn(drawn.features(extractor), drawn.cond))
+
+    def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
+        distances = per_condition(frechet_distance_of_rows, generated.x, generated.cond, real.x, real.cond)
+        return {"fid-within": sum(distances.values()) / len(distances)}

@@ -48,7 +48,7 @@ def kernel_distance(
 ) -> KernelDistance:
     """Return MMD² averaged over random subsets, drawn without replacement and as torchmetrics draws them.
 
-    Every kernel value is computed once, whatever the number of subsets.
+    Computes each subset by itself, or every kernel value once if the subsets have at least as many pairs.
 
     Args:
         x: features ``[N, F]`` of one set, the real one.
@@ -69,11 +69,13 @@ def kernel_distance(
             f"kernel_distance: subsets of {subset_size} rows need as many, got {len(x)} and {len(y)}; "
             "choose a smaller subset_size"
         )
-    chosen_x, chosen_y = x.new_zeros(subsets, len(x)), x.new_zeros(subsets, len(y))
-    for row in range(subsets):
-        chosen_x[row, torch.randperm(len(x), generator=generator)[:subset_size]] = 1
-        chosen_y[row, torch.randperm(len(y), generator=generator)[:subset_size]] = 1
-    values = _mmd2(x, y, chosen_x, chosen_y)
+    drawn = [torch.randperm(len(rows), generator=generator)[:subset_size] for rows in (x, y) * subsets]
+    places_x, places_y = torch.stack(drawn[::2]), torch.stack(drawn[1::2])
+    if subsets * subset_size**2 < len(x) * len(y):
+        values = x.new_tensor([polynomial_mmd2(x[i], y[j]) for i, j in zip(places_x, places_y, strict=True)])
+    else:
+        chosen_x = x.new_zeros(subsets, len(x)).scatter(1, places_x, 1)
+        values = _mmd2(x, y, chosen_x, y.new_zeros(subsets, len(y)).scatter(1, places_y, 1))
     return KernelDistance(values.mean().item(), values.std(correction=0).item())
 
 

@@ -3,7 +3,9 @@
 ratio = mean_s min_i ‖s − x_i‖ / mean_h min_i ‖h − x_i‖ over samples s, held-out h and training data x:
 1 where samples are as far as unseen data, 0 for copies; above 1 is poor quality and no proof of novelty.
 A few copies among many samples hardly move a mean, so the same ratio of 5 % quantiles and of medians stands
-beside it.
+beside it, and the share of samples that are near-duplicates: those within a third of the median nearest
+distance of held-out data from a training example. Data sets hold near-duplicates themselves, and their
+quantiles would excuse those of a flow, so the held-out data of the ratios are those that are none.
 
 Blurred samples lie close to everything, whether it was trained on or not, and those ratios take them for
 near-duplicates. So a second question is asked: of all training and held-out data, how often is a sample's
@@ -27,6 +29,9 @@ from flowprior.errors import InputError
 from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
 from flowprior.metrics.setup import Drawn, Reference, Setup
 from flowprior.registry.options import check_counts
+
+NEAR = 1 / 3
+"""The share of the median nearest distance of held-out data within which a point is a near-duplicate."""
 
 
 class Nearest(NamedTuple):
@@ -64,23 +69,35 @@ def nearest(x: Tensor, batches: Iterable[Tensor]) -> Nearest:
     return Nearest(least.sqrt(), place)
 
 
+def near_duplicates(distances: Tensor, held_out: Tensor) -> Tensor:
+    """Return which points are near-duplicates of training data, by the share :data:`NEAR`, bool ``[N]``.
+
+    Args:
+        distances: of the points to their nearest training examples ``[N]``.
+        held_out: the same of held-out data ``[M]``.
+    """
+    return distances <= NEAR * held_out.quantile(0.5)
+
+
 def memorisation_ratio(samples: Tensor, held_out: Tensor, training: Iterable[Tensor]) -> float:
     """Return the mean nearest distance of ``samples`` to the training data over that of ``held_out``.
 
     Args:
         samples: generated ``[N, *event]``.
-        held_out: real data ``[M, *event]`` that were not trained on.
+        held_out: real data ``[M, *event]`` that were not trained on; near-duplicates of training data are
+            left out.
         training: batches ``[B, *event]``.
 
     Raises:
         InputError: shapes that do not fit, or held-out data that are all in the training data.
     """
     distances = nearest(torch.cat([samples, held_out]), training).distance
-    theirs = distances[len(samples) :].mean().item()
-    if not theirs > 0:
+    theirs = distances[len(samples) :]
+    distinct = theirs[~near_duplicates(theirs, theirs)]
+    if not len(distinct):
         problem = "the held-out data lie in the training data; pass data that were not trained on"
         raise InputError(f"memorisation_ratio: {problem}")
-    return distances[: len(samples)].mean().item() / theirs
+    return (distances[: len(samples)].mean() / distinct.mean()).item()
 
 
 def pooled(x: Tensor, side: int | None) -> Tensor:
@@ -177,7 +194,7 @@ class Memorisation(SampleMetric):
     """
 
     names = ()
-    real_data = "none"  # a training example's is 0
+    real_data = "held-out"  # of near-duplicates alone: the ratios are to these data already
 
     def __init__(self, side: int | None = None) -> None:
         if side is not None:
@@ -189,9 +206,11 @@ class Memorisation(SampleMetric):
             return {}
         size = "" if self.side is None else f" (images at no more than {self.side} pixels a side)"
         what = f"distance to the nearest of {setup.training.describe()} over that of held-out data"
-        what += f"; 1 is as far as unseen data, 0 a copy{size}"
+        what += f" that are no near-duplicates; 1 is as far as unseen data, 0 a copy{size}"
         against = setup.samples, setup.reference.describe(setup.samples)
         columns = {name: MetricInfo(f"{kind} {what}", *against) for name, (kind, _) in STATISTICS.items()}
+        near = "share of samples as close to a training example as a third of the median of held-out data"
+        columns["near-duplicates"] = MetricInfo(f"{near}{size}", *against)
         if favours_no_split(setup):
             of_all = setup.samples, f"{setup.training.describe()} and {setup.reference.describe()}"
             copies = "1 - how often the nearest of both splits is held out, over how often by chance"
@@ -204,14 +223,19 @@ class Memorisation(SampleMetric):
 
     def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
         held_out = reference_distances(setup.reference, setup.training, setup.samples, self.side)
-        if not bool((held_out > 0).any()):
+        repeated = near_duplicates(held_out, held_out)
+        if bool(repeated.all()):
             return {}  # the test split lies in the training split
+        if drawn is setup.held_out:
+            return {"near-duplicates": repeated.double().mean().item()}
         samples, splits = pooled(drawn.x, self.side), (setup.data, setup.reference.data)
         known, unseen = (
             nearest(samples, (pooled(x, self.side) for x, _ in data.batches())) for data in splits
         )
-        statistics = {name: (of(known.distance), of(held_out)) for name, (_, of) in STATISTICS.items()}
-        values = {name: (ours / theirs).item() for name, (ours, theirs) in statistics.items() if theirs > 0}
+        parts = known.distance, held_out[~repeated]
+        ratios = {name: torch.div(*map(of, parts)) for name, (_, of) in STATISTICS.items()}
+        ratios["near-duplicates"] = near_duplicates(known.distance, held_out).double().mean()
+        values = {name: ratio.item() for name, ratio in ratios.items()}
         if favours_no_split(setup):
             shares = copied_share(known, unseen, len(setup.data), len(setup.reference))
             values |= dict(zip(("copies", "copies-error"), shares, strict=True))

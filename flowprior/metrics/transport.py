@@ -11,7 +11,6 @@ where the clouds differ by a shift alone.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -23,8 +22,8 @@ from flowprior.conditions import Conditions
 from flowprior.conditions.rows import moved
 from flowprior.couplings import transport_cost
 from flowprior.data.splits import draw_indices
-from flowprior.errors import CouplingError, InputError, NotFittedError
-from flowprior.metrics.base import Metric, MetricInfo, TwoSampleMetric, as_clouds
+from flowprior.errors import CouplingError, NotFittedError
+from flowprior.metrics.base import Metric, MetricInfo, TwoSampleMetric, as_clouds, per_condition
 from flowprior.metrics.setup import POOLED, Drawn, Setup
 from flowprior.registry.options import check_counts
 
@@ -89,7 +88,7 @@ def wasserstein2_per_condition(
         CouplingError: a transport plan that did not converge.
     """
     few = slice(0, max_per_condition)
-    return _per_condition(lambda a, b: wasserstein2_squared(a[few], b[few]), x, cond, y, cond_y)
+    return per_condition(lambda a, b: wasserstein2_squared(a[few], b[few]), x, cond, y, cond_y)
 
 
 def sliced_wasserstein2_squared(
@@ -130,7 +129,7 @@ def sliced_wasserstein2_per_condition(
     Raises:
         InputError: a label of ``cond`` that ``cond_y`` does not have, or clouds that do not fit.
     """
-    return _per_condition(partial(sliced_wasserstein2_squared, directions=directions), x, cond, y, cond_y)
+    return per_condition(partial(sliced_wasserstein2_squared, directions=directions), x, cond, y, cond_y)
 
 
 @Metric.register("w2")
@@ -193,24 +192,3 @@ def transport_costs(setup: Setup) -> dict[str, tuple[float, MetricInfo]]:
     found = {"transport_cost": (coupled / count, of_coupling)} if flow.coupling.is_fitted else {}
     of_prior = MetricInfo(f"{what} from the prior, each by itself", count)
     return {**found, "transport_cost_unpaired": (unpaired / count, of_prior)}
-
-
-def _per_condition(
-    distance: Callable[[Tensor, Tensor], float],
-    x: Tensor,
-    cond: Conditions | None,
-    y: Tensor,
-    cond_y: Conditions | None,
-) -> dict[int, float]:
-    """Return ``distance`` of each label's points, or of everything pooled under the key ``-1``.
-
-    Raises:
-        InputError: a label of ``cond`` that ``cond_y`` does not have.
-    """
-    if not isinstance(cond, Tensor) or not isinstance(cond_y, Tensor) or cond.is_floating_point():
-        return {-1: distance(x, y)}
-    missing = sorted(set(cond.unique().tolist()) - set(cond_y.unique().tolist()))
-    if missing:
-        problem = f"label {missing[0]} was generated but is not in the reference"
-        raise InputError(f"distance per condition: {problem}")
-    return {label: distance(x[cond == label], y[cond_y == label]) for label in cond.unique().tolist()}

@@ -16,7 +16,15 @@ import numpy as np
 
 from flowprior.errors import OptionError
 from flowprior.evaluation.result import REAL_DATA
-from flowprior.evaluation.summary import SIGNS, grouped, losses_of, means_over_seeds, place_of, spread
+from flowprior.evaluation.summary import (
+    SIGNS,
+    frechet_names,
+    grouped,
+    losses_of,
+    means_over_seeds,
+    place_of,
+    spread,
+)
 from flowprior.metrics.base import MetricInfo
 from flowprior.study.folder import COSTS, Study
 from flowprior.study.runs import Plan
@@ -100,7 +108,7 @@ def headline_of(plan: Plan, metrics: Mapping[str, Any], measured: set[str]) -> s
     """Return the metric that the summary is about; None if there is no result yet."""
     wanted = plan.grid.metric
     ranked = [name for name in metrics if metrics[name]["better"] and name in measured]
-    frechet = [name for name in ranked if name.startswith("fid-")]
+    frechet = frechet_names(ranked)
     if not ranked:
         return None
     if not wanted or (wanted == "fid" and frechet):

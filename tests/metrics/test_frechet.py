@@ -7,8 +7,8 @@ import torch
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from flowprior.errors import InputError
-from flowprior.metrics import frechet_distance
-from flowprior.metrics.frechet import feature_moments
+from flowprior.metrics import Metric, frechet_distance
+from flowprior.metrics.frechet import feature_moments, frechet_distance_of_rows
 
 
 def covariance(generator: torch.Generator, size: int, rank: int | None = None) -> torch.Tensor:
@@ -51,6 +51,29 @@ def test_batches_of_any_size_give_the_moments_of_all_rows(generator: torch.Gener
     moments = feature_moments([x[:1], x[1:4], x[4:4], x[4:90], x[90:]])
     torch.testing.assert_close(moments["mean"], x.mean(0), rtol=1e-12, atol=0)
     torch.testing.assert_close(moments["covariance"], x.T.cov(), rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize(("n", "m", "size"), [(6, 9, 20), (40, 9, 20), (40, 30, 5), (1, 9, 4)])
+def test_rows_give_the_distance_of_their_moments(
+    generator: torch.Generator, n: int, m: int, size: int
+) -> None:
+    """With fewer or more rows than features; a single row is a point without covariance."""
+    x, y = torch.randn(n, size, generator=generator), torch.randn(m, size, generator=generator) + 1
+    first = x.double().mean(0), x.double().T.cov() if n > 1 else torch.zeros(size, size)
+    expected = frechet_distance(*first, *feature_moments([y]).values())
+    assert frechet_distance_of_rows(x, y) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance_of_rows(y, y) == pytest.approx(0, abs=1e-10)
+
+
+def test_within_labels_it_is_the_mean_of_their_squared_shifts(generator: torch.Generator) -> None:
+    """Labels that swap their places have the distance 0 together, and not within each."""
+    real, labels = torch.randn(30, 4, generator=generator), torch.arange(30) % 3
+    shift = torch.tensor([[3.0, 0, 4, 0], [-3, 0, -4, 0], [0, 1, 0, 0]])
+    order = torch.randperm(30, generator=generator)
+    metric = Metric.create("fid-within")
+    metric.update(real, labels, real=True)
+    metric.update((real + shift[labels])[order], labels[order], real=False)
+    assert metric.compute() == {"fid-within": pytest.approx((25 + 25 + 1) / 3, rel=1e-6)}
 
 
 def test_impossible_features_are_refused() -> None:

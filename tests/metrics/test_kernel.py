@@ -54,10 +54,23 @@ def test_torchmetrics_agrees_on_the_same_subsets(generator: torch.Generator) -> 
 def test_blocks_change_no_value(generator: torch.Generator, monkeypatch: Any) -> None:
     x, y = clouds(generator, 90, 70)
     state = generator.get_state()
-    whole = kernel_distance(x, y, subsets=4, subset_size=30, generator=generator)
+    whole = kernel_distance(x, y, subsets=8, subset_size=30, generator=generator)
     monkeypatch.setattr("flowprior.metrics.kernel.BLOCK", 7)
     generator.set_state(state)
-    assert kernel_distance(x, y, subsets=4, subset_size=30, generator=generator) == pytest.approx(whole)
+    assert kernel_distance(x, y, subsets=8, subset_size=30, generator=generator) == pytest.approx(whole)
+
+
+def test_subsets_by_themselves_and_all_pairs_at_once_agree(generator: torch.Generator) -> None:
+    """Seven subsets of 30 rows have fewer pairs than 90 · 75, eight of them have more."""
+    x, y = clouds(generator, 90, 75)
+    state = generator.get_state()
+    all_at_once = kernel_distance(x, y, subsets=8, subset_size=30, generator=generator)
+    generator.set_state(state)
+    seven = kernel_distance(x, y, subsets=7, subset_size=30, generator=generator)
+    eighth = kernel_distance(x, y, subsets=1, subset_size=30, generator=generator).mean
+    assert all_at_once.mean == pytest.approx((7 * seven.mean + eighth) / 8, rel=1e-10)
+    square = (7 * (seven.std**2 + seven.mean**2) + eighth**2) / 8
+    assert all_at_once.std**2 + all_at_once.mean**2 == pytest.approx(square, rel=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from flowprior.errors import InputError, OptionError
 from flowprior.metrics import Metric, memorisation_ratio
-from flowprior.metrics.memorisation import copied_share, nearest, pooled
+from flowprior.metrics.memorisation import copied_share, near_duplicates, nearest, pooled
 
 
 def test_distances_are_those_of_scikit_learn(generator: torch.Generator) -> None:
@@ -38,6 +38,18 @@ def test_far_from_the_origin_keeps_its_digits(generator: torch.Generator) -> Non
     near = nearest(training[:5] + 1e-3, [training]).distance
     far = nearest(training[:5] + 1e4 + 1e-3, [training + 1e4]).distance
     torch.testing.assert_close(near, far, rtol=1e-4, atol=0)
+
+
+def test_near_duplicates_are_within_a_third_of_the_median() -> None:
+    held_out = torch.tensor([0.5, 3.0, 3.0, 3.0, 9.0])
+    assert near_duplicates(torch.tensor([0.0, 1.0, 1.1]), held_out).tolist() == [True, True, False]
+    assert near_duplicates(torch.tensor([0.0, 0.1]), torch.zeros(3)).tolist() == [True, False]
+
+
+def test_held_out_data_that_are_near_duplicates_excuse_no_sample() -> None:
+    """The ratio is to the distance 4 of those three that are none."""
+    training, held_out = torch.tensor([[0.0], [100]]), torch.tensor([[4.0], [96], [104], [1], [99]])
+    assert memorisation_ratio(torch.tensor([[2.0], [98]]), held_out, [training]) == 0.5
 
 
 @pytest.mark.parametrize(

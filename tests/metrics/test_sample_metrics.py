@@ -12,13 +12,14 @@ from flowprior.data import Data, TensorData
 from flowprior.evaluation import Result, evaluate
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
+from flowprior.metrics.frechet import feature_moments, frechet_distance
 from flowprior.metrics.memorisation import Memorisation, copied_share, nearest
-from flowprior.metrics.setup import Reference, Setup
+from flowprior.metrics.setup import Drawn, Reference, Setup
 from tests.evaluation.test_evaluate import SEED, drawn_from, exact_flow, whole
 from tests.expected_warnings import FEW_REFERENCES
 
 SAMPLES = 100
-METRICS = ["memorisation"]
+METRICS = ["memorisation", "fid-within"]
 
 
 def evaluated(flow: Flow, digits: tuple[Data, Data], metrics: str | list[str], **options: Any) -> Result:
@@ -44,6 +45,7 @@ def test_memorisation_is_the_ratio_of_nearest_distances(
     held_out = Reference(digits[1], "test").subset(SAMPLES)[0].double().flatten(1)
     ours, theirs = (torch.cdist(x, training).amin(1) for x in (drawn[0].double().flatten(1), held_out))
     assert result.value("memorisation", 2) == pytest.approx((ours.mean() / theirs.mean()).item(), rel=1e-6)
+    assert result.value("near-duplicates", 2) == (ours <= theirs.quantile(0.5) / 3).double().mean().item()
     for name, share in (("nearest-q05", 0.05), ("nearest-q50", 0.5)):
         ratio = (ours.quantile(share) / theirs.quantile(share)).item()
         assert result.value(name, 2) == pytest.approx(ratio, rel=1e-6)
@@ -53,15 +55,34 @@ def test_memorisation_is_the_ratio_of_nearest_distances(
     assert [result.value(name, 2) for name in ("copies", "copies-error")] == pytest.approx(share, rel=1e-5)
 
 
+def test_the_distance_within_labels_is_against_all_of_a_label(
+    result: Result, drawn: tuple[Tensor, Tensor], digits: tuple[Data, Data], classifier: Classifier
+) -> None:
+    ours, theirs = ([classifier.features(x).double(), labels] for x, labels in (drawn, whole(digits[1])))
+    moments = [
+        [moment for x, labels in (ours, theirs) for moment in feature_moments([x[labels == label]]).values()]
+        for label in range(10)
+    ]
+    expected = sum(frechet_distance(*of_label) for of_label in moments) / 10
+    assert result.value("fid-within-cnn128", 2) == pytest.approx(expected, rel=1e-5)
+    assert (result.real_data_score("fid-within-cnn128") or 0) < expected
+    assert result.fid_name is None
+
+
 @FEW_REFERENCES
 def test_what_the_data_lack_is_noted(generator: torch.Generator, tiny_flow: Flow) -> None:
     data = TensorData(torch.randn(60, 2, generator=generator))
     found = evaluate(
-        exact_flow(data), data, nfe=[1], samples=40, metrics=["fid", "accuracy", "memorisation", "w2"]
+        exact_flow(data),
+        data,
+        nfe=[1],
+        samples=40,
+        metrics=["fid", "fid-within", "accuracy", "memorisation", "w2"],
     )
     assert list(found.quality_metrics) == ["w2_squared"]
     for note in (
         "fid left out: it needs features",
+        "fid-within left out: it needs labelled data",
         "accuracy left out: it needs a classifier",
         "memorisation left out: it needs a test split",
     ):
@@ -85,6 +106,22 @@ def test_a_test_split_inside_the_training_split_has_no_memorisation(
     inside = TensorData(x[:200], cond[:200], classes=10, is_image=True)
     found = evaluated(tiny_flow, (digits[0], inside), METRICS, classifier=None)
     assert found.select(metric="memorisation") == []
+
+
+def test_near_duplicates_are_counted_and_leave_the_reference() -> None:
+    """Held-out points are 0.4 (10 of them) and 4 away from training data, samples 0 and 8 (half of them)."""
+    train = TensorData(torch.stack([100.0 * torch.arange(40), torch.zeros(40)], 1))
+    held_out = TensorData(
+        train.x + torch.tensor([0, 4.0]) * torch.where(torch.arange(40) < 10, 0.1, 1)[:, None]
+    )
+    samples = Drawn(train.x + torch.tensor([0, 8.0]) * (torch.arange(40) % 2)[:, None])
+    splits = Reference(train, "train"), Reference(held_out, "test")
+    setup = Setup(exact_flow(train), *splits, 40, 0, None)
+    found = Memorisation().values(setup, samples)
+    assert (found["near-duplicates"], found["memorisation"], found["nearest-q50"]) == pytest.approx(
+        (0.5, 1, 1)
+    )
+    assert Memorisation().values(setup, setup.held_out) == {"near-duplicates": 0.25}
 
 
 def test_copies_are_not_told_where_the_samples_were_drawn_for_the_held_out_embeddings(

@@ -46,9 +46,13 @@ def pure(clouds: Clouds) -> dict[str, float]:
     """The values of the pure functions on everything at once."""
     (y, cond_y), (x, cond) = clouds[True], clouds[False]
     w2, sliced = wasserstein2_per_condition, sliced_wasserstein2_per_condition
-    a, b = x.double(), y.double()
+
+    def frechet(a: Tensor, b: Tensor) -> float:
+        return frechet_distance(*(part for c in (a, b) for part in (c.double().mean(0), c.double().T.cov())))
+
     return {
-        "fid": frechet_distance(a.mean(0), a.T.cov(), b.mean(0), b.T.cov()),
+        "fid": frechet(x, y),
+        "fid-within": float(np.mean([frechet(x[cond == label], y[cond_y == label]) for label in range(3)])),
         "kid": polynomial_mmd2(x, y[torch.randperm(120, generator=torch.Generator().manual_seed(0))[:100]]),
         **precision_recall(y, x)._asdict(),
         "w2_squared": float(np.mean([*w2(x, cond, y, cond_y).values()])),

@@ -1,4 +1,4 @@
-"""Peers in our training step: the same batches, times and weights as ours, labels beside their data."""
+"""Baselines in our training step: the same batches, times and weights as ours, labels beside their data."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 
 from benchmarks.studies import peers
-from benchmarks.studies.peers import PeerStream
+from benchmarks.studies.peers import BaselineStream
 from flowprior import Flow, train
 from flowprior.data import TensorData
 from flowprior.training import TrainingConfig
@@ -22,7 +23,7 @@ from flowprior.training.objective import TimeDistribution
 pytest.importorskip("torchcfm")
 pytest.importorskip("flow_matching")
 
-PEERS = ["torchcfm", "torchcfm_ot", "flow_matching"]
+BASELINES = ["torchcfm", "torchcfm_ot", "torchcfm_ot_within", "flow_matching"]
 BUDGET: dict[str, Any] = {
     "steps": 10,
     "batch_size": 32,
@@ -50,17 +51,17 @@ def config(seed: int = 0, **budget: Any) -> RunConfig:
     return RunConfig(prior="gaussian", coupling="condot", model="mlp:width=16", training=training)
 
 
-def stream(points: TensorData, peer: str) -> PeerStream:
+def stream(points: TensorData, name: str) -> BaselineStream:
     parts = resolve_components(config(prediction="velocity"), data=points)
     parts.prior.fit(points.batches())
     times = TimeDistribution.create("uniform")
-    return PeerStream(getattr(peers, f"{peer}_targets")(), parts, Randomness(0), times)
+    return BaselineStream(getattr(peers, f"{name}_targets")(), parts, Randomness(0), times)
 
 
-@pytest.mark.parametrize("peer", PEERS)
-def test_labels_stay_with_their_data(points: TensorData, peer: str) -> None:
+@pytest.mark.parametrize("name", BASELINES)
+def test_labels_stay_with_their_data(points: TensorData, name: str) -> None:
     """On the straight path x_t + (1 − t) u_t is the datum, and its first coordinate shows its label."""
-    pairs = stream(points, peer)
+    pairs = stream(points, name)
     x_t, u_t, cond = pairs.micro_batch(3)
     t = torch.rand(32, generator=pairs.randomness.generator("time", 3))
     x1 = x_t + (1 - t)[:, None] * u_t
@@ -70,9 +71,9 @@ def test_labels_stay_with_their_data(points: TensorData, peer: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip((x_t, u_t, cond), again, strict=True))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("peer", ["torchcfm", "flow_matching"])
-def test_independent_peers_see_our_batches(points: TensorData, peer: str) -> None:
-    pairs = stream(points, peer)
+@pytest.mark.parametrize("name", ["torchcfm", "flow_matching"])
+def test_independent_baselines_see_our_batches(points: TensorData, name: str) -> None:
+    pairs = stream(points, name)
     x0, x1, labels = PairStream(pairs.data, pairs.prior, pairs.coupling, 32, pairs.randomness).micro_batch(2)
     t = torch.rand(32, generator=pairs.randomness.generator("time", 2))[:, None]
     x_t, u_t, cond = pairs.micro_batch(2)
@@ -81,33 +82,53 @@ def test_independent_peers_see_our_batches(points: TensorData, peer: str) -> Non
     assert torch.equal(cond, labels)  # type: ignore[arg-type]
 
 
-def test_optimal_transport_pairs_are_those_of_the_exact_plan(points: TensorData) -> None:
-    """Drawn with replacement, so some of the batch is left out; those that are drawn are optimal."""
-    pairs = stream(points, "torchcfm_ot")
-    x0, x1, _ = PairStream(pairs.data, pairs.prior, pairs.coupling, 32, pairs.randomness).micro_batch(0)
-    rows, columns = linear_sum_assignment(torch.cdist(x0, x1).square().numpy())
-    optimal = set(zip(rows.tolist(), columns.tolist(), strict=True))
+def drawn_pairs(points: TensorData, name: str) -> tuple[set[tuple[int, int]], Tensor, Tensor, Tensor]:
+    """Return the rows of x0 and x1 that a baseline joins in its first batch, and x0, x1 and the labels."""
+    pairs = stream(points, name)
+    x0, x1, labels = PairStream(pairs.data, pairs.prior, pairs.coupling, 32, pairs.randomness).micro_batch(0)
     x_t, u_t, _ = pairs.micro_batch(0)
     t = torch.rand(32, generator=pairs.randomness.generator("time", 0))[:, None]
-    starts, ends = x_t - t * u_t, x_t + (1 - t) * u_t
-    drawn = zip(
-        torch.cdist(starts, x0).argmin(1).tolist(), torch.cdist(ends, x1).argmin(1).tolist(), strict=True
-    )
-    assert set(drawn) < optimal
+    sources = torch.cdist((x_t - t * u_t).double(), x0.double())
+    ends = torch.cdist((x_t + (1 - t) * u_t).double(), x1.double())
+    assert max(float(found.amin(1).max()) for found in (sources, ends)) < 1e-4
+    assert isinstance(labels, Tensor)
+    return set(zip(sources.argmin(1).tolist(), ends.argmin(1).tolist(), strict=True)), x0, x1, labels
 
 
-@pytest.mark.parametrize("peer", ["torchcfm", "flow_matching"])
-def test_the_same_pairs_train_the_same_network(points: TensorData, peer: str) -> None:
-    theirs = getattr(peers, peer)(config(1), points)
+def optimal_pairs(x0: Tensor, x1: Tensor, rows: Tensor) -> set[tuple[int, int]]:
+    """Return the optimal assignment of these rows."""
+    sources, ends = linear_sum_assignment(torch.cdist(x0[rows], x1[rows]).square().numpy())
+    return set(zip(rows[sources].tolist(), rows[ends].tolist(), strict=True))
+
+
+def test_optimal_transport_pairs_are_those_of_the_exact_plan(points: TensorData) -> None:
+    """Drawn with replacement, so some of the batch is left out; those that are drawn are optimal."""
+    drawn, x0, x1, _ = drawn_pairs(points, "torchcfm_ot")
+    assert drawn < optimal_pairs(x0, x1, torch.arange(32))
+
+
+def test_within_labels_pairs_are_those_of_each_labels_exact_plan(points: TensorData) -> None:
+    drawn, x0, x1, labels = drawn_pairs(points, "torchcfm_ot_within")
+    optimal = [optimal_pairs(x0, x1, (labels == label).nonzero()[:, 0]) for label in range(3)]
+    assert drawn < set().union(*optimal)
+    assert all(drawn & own for own in optimal)
+    assert not drawn <= optimal_pairs(x0, x1, torch.arange(32)), "the plan of the whole batch is another one"
+
+
+@pytest.mark.parametrize("name", ["torchcfm", "flow_matching"])
+def test_the_same_pairs_train_the_same_network(points: TensorData, name: str) -> None:
+    theirs = getattr(peers, name)(config(1), points)
     ours = train(points, config=config(1, prediction="velocity"))
     for a, b in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):  # type: ignore[union-attr]
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
 
-def test_a_peers_run_resumes_and_loads(points: TensorData, tmp_path: Path) -> None:
-    whole = peers.torchcfm_ot(config(), points, tmp_path / "whole")
-    peers.torchcfm_ot(config(steps=4), points, tmp_path / "parts")
-    flow = peers.torchcfm_ot(config(), points, tmp_path / "parts")
+@pytest.mark.parametrize("name", ["torchcfm_ot", "torchcfm_ot_within"])
+def test_the_run_of_a_baseline_resumes_and_loads(points: TensorData, name: str, tmp_path: Path) -> None:
+    trainer = getattr(peers, name)
+    whole = trainer(config(), points, tmp_path / "whole")
+    trainer(config(steps=4), points, tmp_path / "parts")
+    flow = trainer(config(), points, tmp_path / "parts")
     assert flow.metadata["step"] == 10
     loaded = Flow.load(tmp_path / "whole" / "flow")
     labels = torch.arange(9) % 3
