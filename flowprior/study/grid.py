@@ -10,7 +10,7 @@ from dataclasses import asdict, fields, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -57,8 +57,8 @@ DECIDED_BY_GRID = {
 """Keys of :class:`TrainingConfig` that a grid does not have, and what to do instead."""
 EVALUATION = ("metrics", "features", "batch_size", "classifier", "members")
 """Options of :func:`flowprior.evaluate` that a grid has; the others follow from its keys."""
-OWN_SPLITS = ("test", "validation")
-"""Names of the splits of the grid's own data."""
+OwnSplit = Literal["test", "validation"]
+"""A split of the grid's own data."""
 MOST_SEEDS = 100_000
 """The largest n of ``seeds = n``."""
 Labels = dict[str, str]
@@ -235,7 +235,7 @@ def _model(spec: str) -> str:
 
 
 def _references(given: Labels) -> Labels:
-    if taken := given.keys() & OWN_SPLITS:
+    if taken := given.keys() & set(get_args(OwnSplit)):
         raise OptionError(f"compare: references.{taken.pop()} is the grid's own split; choose another name")
     return given
 
@@ -285,7 +285,9 @@ class Grid:
     """Name -> data set against whose test split flows are evaluated, too, on samples for its conditions."""
     validation: Count = 0
     """Data samples held out of the training split, to choose a setting on."""
-    splits: Annotated[tuple[Literal["test", "validation"], ...], Field(strict=False, min_length=1)] = ("test",)
+    splits: Annotated[tuple[Literal["test", "validation"], ...], Field(strict=False, min_length=1)] = (
+        "test",
+    )
     """The splits that flows are evaluated on, each on samples for its conditions."""
     evaluation_seed: Count = 0
     """Added to the training's seed for the conditions and source samples of its evaluation."""

@@ -201,7 +201,7 @@ def train_run(run: StudyRun, place: RunFolder, splits: Splits) -> None:
 
 
 def _of_all_steps(spent: dict[str, float], info: dict[str, Any], steps: int) -> dict[str, float]:
-    """Return the seconds of a whole training, of which a process has made the steps since the last resumption.
+    """Return the seconds of a whole training, of which a process spent some since the last resumption.
 
     Each earlier step counts as much as one of these, and the fit of the prior as long as it took.
     """

@@ -13,6 +13,7 @@ from benchmarks.studies.charts import CHARTS, DIGEST, digest
 from benchmarks.studies.results_page import DOCS, MARKED, README, TARGET, filled, page
 from benchmarks.studies.store import store
 from benchmarks.studies.tables import runs_of
+from flowprior.errors import InputError
 from flowprior.study.table import read_rows, read_table, write_results
 from tests.markdown_blocks import REPOSITORY
 from tests.study.stored import keep, rows, run
@@ -64,8 +65,7 @@ def test_runs_that_are_not_legacy_come_from_commits_of_this_history() -> None:
 
 
 def test_runs_that_were_made_anew_replace_the_earlier_ones(tmp_path: Path) -> None:
-    dirty = {"commit": f"{40 * 'b'}-dirty"}
-    earlier = [run(label, rows(label, "w2_squared", nfe4=1.0), run=dirty) for label in ("a", "b")]
+    earlier = [run(label, rows(label, "w2_squared", nfe4=1.0)) for label in ("a", "b")]
     keep(tmp_path / "first", *earlier)
     store("study", [tmp_path / "first"], tmp_path)
     anew = run("b", rows("b", "w2_squared", nfe4=3.0))
@@ -74,5 +74,12 @@ def test_runs_that_were_made_anew_replace_the_earlier_ones(tmp_path: Path) -> No
     keep(tmp_path / "third", longer, first=3)
     found = read_table(store("study", [tmp_path / "second", tmp_path / "third"], tmp_path))
     assert sorted(found["value"]) == [1.0, 2.0, 3.0]
-    assert dict(zip(runs_of(found)["label"], runs_of(found)["legacy"], strict=False))["a"]
     assert len(runs_of(found)) == 3
+
+
+@pytest.mark.parametrize("commit", [f"{40 * 'b'}-dirty", ""])
+def test_runs_that_no_clean_commit_has_made_are_refused(commit: str, tmp_path: Path) -> None:
+    keep(tmp_path / "runs", run("a", rows("a", "w2_squared", nfe4=1.0), run={"commit": commit}))
+    with pytest.raises(InputError, match="expected runs of a clean commit, got a from"):
+        store("study", [tmp_path / "runs"], tmp_path)
+    assert not (tmp_path / "study.csv.gz").exists()

@@ -1,0 +1,58 @@
+"""The grids of the headline study, made of ``headline.toml``, and how they are run."""
+
+from __future__ import annotations
+
+import time
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from flowprior.study import Grid, StudyFolder, run_grid
+from flowprior.study.folder import read_study
+from flowprior.study.grid import grid_from_dict
+from flowprior.study.table import result_rows, write_results
+from flowprior.training.config_file import extended
+
+RUNS = Path("runs/headline")
+WAIT = 60.0
+"""The seconds between two looks at runs that other processes are making."""
+Tree = dict[str, Any]
+
+
+@cache
+def study() -> Tree:
+    """Return the study's file."""
+    return tomllib.loads(Path(__file__).with_name("headline.toml").read_text(encoding="utf-8"))
+
+
+def grid_on(data: str, variants: Mapping[str, Tree], *changes: Tree) -> Grid:
+    """Return a grid of ``variants`` on a data set, with what the study's grids share and ``changes``."""
+    tree: Tree = {}
+    for part in (study()["shared"], study()["data"][data], *changes):
+        tree = extended(tree, part)
+    return grid_from_dict({**tree, "variants": variants})
+
+
+def variant(method: str, settings: Tree) -> Tree:
+    """Return the keys of a method's variant under ``settings``, of which the method may have some itself."""
+    own = dict(study()["methods"][method])
+    own.pop("settings_of", None)
+    chosen = {key: value for key, value in settings.items() if key != "sampler"}
+    own["training"] = {**chosen, **own.get("training", {})}
+    return own if "sampler" not in settings else {"sampler": settings["sampler"], **own}
+
+
+def complete(grid: Grid, out: Path) -> None:
+    """Make every run of a grid, wait for those that other processes are making, and write its results.csv.
+
+    Raises:
+        SystemExit: a run failed, or somebody stopped it.
+    """
+    while (outcome := run_grid(grid, out, notify=print)).busy and not outcome.interrupted:
+        time.sleep(WAIT)
+    if outcome.interrupted or outcome.failed:
+        raise SystemExit(f"{out}: {outcome.failed or 'interrupted'}")
+    folder = StudyFolder(out)
+    write_results(folder.results, result_rows(read_study(folder)))

@@ -1,0 +1,72 @@
+"""The settings of each method, chosen on held-out images: timesteps, learning rate, step schedule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from itertools import product
+
+from benchmarks.studies import RESULTS
+from benchmarks.studies.headline import grids
+from benchmarks.studies.headline.grids import Tree
+from benchmarks.studies.store import store
+from flowprior.study import Grid
+from flowprior.study.table import DataFrame, read_table
+
+CHOICE = "choice"
+"""The table of the values on held-out images."""
+SETTINGS = ("time", "lr", "sampler")
+"""The columns of what is chosen of each method."""
+SCORED = ("fid-cnn128", "fid-lite0")
+"""The distances whose mean logarithm is the score of a setting."""
+SAME = "settings_of"
+"""The key of a method that takes the settings of another one."""
+
+
+def choice_grid(data: str, methods: Iterable[str]) -> Grid:
+    """Return the grid of every setting of ``methods``, evaluated on the held-out images of a data set."""
+    asked, known = grids.study()["choice"], grids.study()["methods"]
+    named = {
+        f"{method}, {times}, {lr:g}": grids.variant(method, {"time": times, "lr": lr})
+        for method, times, lr in product(methods, asked["times"], asked["lrs"])
+        if SAME not in known[method]
+    }
+    shared = {key: asked[key] for key in ("samples", "nfe", "samplers")}
+    evaluation = {"metrics": asked["metrics"]}
+    own = {"splits": ["validation"], "training": {"steps": asked["steps"]}, "evaluation": evaluation}
+    return grids.grid_on(data, named, {**shared, **own})
+
+
+def choose(data: str) -> None:
+    """Run every setting of every method on a data set, and keep the values on its held-out images."""
+    out = grids.RUNS / f"{CHOICE}-{data}"
+    grids.complete(choice_grid(data, grids.study()["methods"]), out)
+    store(CHOICE, [out])
+
+
+def scores(table: DataFrame) -> DataFrame:
+    """Return the mean log distance of each setting on held-out images: a row each, the lowest first.
+
+    Args:
+        table: rows of :func:`choice_grid`, of one data set.
+    """
+    rows = table[table["metric"].isin(SCORED) & (table["nfe"] > 0) & (table["flow"] == table["label"])]
+    rows = rows.assign(method=rows["label"].str.rsplit(", ", n=2).str[0], score=rows["value"].map(math.log))
+    means = rows.groupby(["method", *SETTINGS])["score"].mean().reset_index()
+    return means.sort_values("score", ignore_index=True)
+
+
+def chosen(data: str) -> dict[str, Tree]:
+    """Return the setting of each method that is best on the held-out images of a data set, the best first.
+
+    Raises:
+        KeyError: the settings of this data set have not been run.
+    """
+    table = read_table(RESULTS / f"{CHOICE}.csv.gz")
+    own = scores(table[table["data"] == grids.study()["data"][data]["data"]])
+    if own.empty:
+        raise KeyError(f"no settings of {data}; run python -m benchmarks.studies.headline choose {data}")
+    best = own.groupby("method", sort=False).first()
+    found = {str(method): row[list(SETTINGS)].to_dict() for method, row in best.iterrows()}
+    alike = {method: keys[SAME] for method, keys in grids.study()["methods"].items() if SAME in keys}
+    return found | {method: found[other] for method, other in alike.items()}
