@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from benchmarks.studies.headline.candidates import try_candidates
 from benchmarks.studies.headline.grids import study
 from benchmarks.studies.headline.settings import choose
 
-STAGES = {"choose": choose}
+STAGES = {"choose": choose, "candidates": try_candidates}
 
 
 def main(stage: str = "", *data: str) -> None:

@@ -50,10 +50,16 @@ def scores(table: DataFrame) -> DataFrame:
     Args:
         table: rows of :func:`choice_grid`, of one data set.
     """
-    rows = table[table["metric"].isin(SCORED) & (table["nfe"] > 0) & (table["flow"] == table["label"])]
-    rows = rows.assign(method=rows["label"].str.rsplit(", ", n=2).str[0], score=rows["value"].map(math.log))
+    rows = trained_by(table[table["metric"].isin(SCORED)])
+    rows = rows.assign(score=rows["value"].map(math.log))
     means = rows.groupby(["method", *SETTINGS])["score"].mean().reset_index()
     return means.sort_values("score", ignore_index=True)
+
+
+def trained_by(table: DataFrame) -> DataFrame:
+    """Return the rows of trained flows, with the method or design of their label in the column ``method``."""
+    rows = table[(table["nfe"] > 0) & (table["flow"] == table["label"])]
+    return rows.assign(method=rows["label"].str.rsplit(", ", n=2).str[0])
 
 
 def chosen(data: str) -> dict[str, Tree]:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas
 import pytest
 
-from benchmarks.studies.headline import grids, settings
+from benchmarks.studies.headline import candidates, grids, runs, settings
 from flowprior.study.runs import variants
 from flowprior.study.table import read_table
 
@@ -71,3 +71,46 @@ def test_the_score_is_the_mean_logarithm_over_evaluations_and_features() -> None
     found = settings.scores(pandas.DataFrame(rows))
     assert found["lr"].tolist() == [0.2, 0.1]
     assert found["score"].tolist() == pytest.approx([2.1972246, 2.3025851])
+
+
+def rows_of(label: str, values: dict[tuple[str, int], float], **setting: Any) -> list[dict[str, Any]]:
+    shared = {
+        "label": label,
+        "flow": label,
+        "data": "digits",
+        "sampler": "euler",
+        "time": "uniform",
+        "lr": 0.1,
+    }
+    rows = [{"metric": metric, "nfe": nfe, "value": value} for (metric, nfe), value in values.items()]
+    return [shared | {"prior": "p", "prediction": "velocity", "steps": 9} | setting | row for row in rows]
+
+
+def test_a_design_stands_by_its_worst_ratio_to_the_best_baseline_at_its_best_learning_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The best baseline is another one at each number of evaluations; the rate is chosen within a design."""
+    few, many = ("fid-cnn128", 1), ("fid-cnn128", 15)
+    choice = rows_of("gmm+ot, uniform, 0.1", {few: 10.0, many: 20.0})
+    choice += rows_of("ddpm, uniform, 0.1", {few: 100.0, many: 4.0})
+    choice += rows_of("ddpm, uniform, 0.2", {few: 90.0, many: 30.0}, lr=0.2)  # not the setting of ddpm
+    choice += rows_of("gaussian+condot, uniform, 0.1", {few: 900.0, many: 90.0})
+    tried = rows_of("a, velocity, uniform, 0.1", {few: 5.0, many: 6.0})
+    tried += rows_of("a, velocity, uniform, 0.2", {few: 9.0, many: 5.0}, lr=0.2)
+    tried += rows_of("b, velocity, uniform, 0.1", {few: 1.0, many: 8.0}, prior="q")
+    tables = {"choice": pandas.DataFrame(choice), "candidates": pandas.DataFrame(tried)}
+    for module in (settings, candidates):
+        monkeypatch.setattr(module, "read_table", lambda path: tables[path.name.partition(".")[0]])
+    monkeypatch.setattr(settings, "SCORED", ("fid-cnn128",))
+    found = candidates.ranking(["digits"]).reset_index()
+    assert found["prior"].tolist() == ["p", "q"]
+    assert found["worst"].tolist() == pytest.approx([1.25, 2.0])
+
+
+def test_the_best_other_methods_of_a_run_follow_from_held_out_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = ["gmm+ot", "ddpm", "flow_matching", "batchot", "gaussian+condot"]
+    monkeypatch.setattr(runs, "chosen", lambda data: {method: {} for method in order})
+    own = {"data": "digits", "methods": ["default", "gmm+ot"], "best": 2}
+    assert runs.methods_of(own) == ["default", "gmm+ot", "ddpm", "batchot"]
+    assert runs.methods_of({"data": "digits", "best": 1}) == ["default", "gmm+ot"]
+    assert runs.methods_of({"data": "digits", "methods": ["all"]}) == ["default", *grids.study()["methods"]]
