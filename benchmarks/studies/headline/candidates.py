@@ -16,7 +16,7 @@ from flowprior.study.table import DataFrame, read_table
 
 CANDIDATES = "candidates"
 """The table of the candidates' values on held-out images."""
-DESIGN = ("prior", "prediction", "time", "steps", "sampler")
+DESIGN = ("prior", "coupling", "prediction", "time", "steps", "sampler")
 """The columns that tell designs apart; the learning rate is chosen on each data set, as a baseline's is."""
 
 
@@ -24,13 +24,13 @@ def candidates_grid(data: str, turn: str) -> Grid:
     """Return the grid of the candidates of one turn, evaluated on the held-out images of a data set."""
     shared, asked = grids.study()["candidates"], grids.study()["candidates"][turn]
     named = {
-        f"{label}, {prediction}, {times}, {lr:g}": {
+        f"{label}, {coupling}, {prediction}, {times}, {lr:g}": {
             "prior": prior,
-            "coupling": shared["coupling"],
+            "coupling": coupling,
             "training": {"prediction": prediction, "time": times, "lr": lr},
         }
-        for (label, prior), prediction, times, lr in product(
-            asked["priors"].items(), asked["predictions"], asked["times"], asked["lrs"]
+        for (label, prior), coupling, prediction, times, lr in product(
+            asked["priors"].items(), *(asked[f"{axis}s"] for axis in ("coupling", "prediction", "time", "lr"))
         )
     }
     choice = grids.study()["choice"]

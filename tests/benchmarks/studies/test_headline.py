@@ -73,6 +73,15 @@ def test_the_score_is_the_mean_logarithm_over_evaluations_and_features() -> None
     assert found["score"].tolist() == pytest.approx([2.1972246, 2.3025851])
 
 
+@pytest.mark.parametrize(
+    "turn", [name for name, own in grids.study()["candidates"].items() if "priors" in own]
+)
+def test_every_candidate_can_be_trained(turn: str) -> None:
+    grid = candidates.candidates_grid("digits", turn)
+    assert all(own.skipped is None for own in variants(grid))
+    assert grid.splits == ("validation",)
+
+
 def rows_of(label: str, values: dict[tuple[str, int], float], **setting: Any) -> list[dict[str, Any]]:
     shared = {
         "label": label,
@@ -83,7 +92,10 @@ def rows_of(label: str, values: dict[tuple[str, int], float], **setting: Any) ->
         "lr": 0.1,
     }
     rows = [{"metric": metric, "nfe": nfe, "value": value} for (metric, nfe), value in values.items()]
-    return [shared | {"prior": "p", "prediction": "velocity", "steps": 9} | setting | row for row in rows]
+    return [
+        shared | {"prior": "p", "coupling": "c", "prediction": "velocity", "steps": 9} | setting | row
+        for row in rows
+    ]
 
 
 def test_a_design_stands_by_its_worst_ratio_to_the_best_baseline_at_its_best_learning_rate(
