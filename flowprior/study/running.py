@@ -16,7 +16,9 @@ from typing import Any
 
 from flowprior.errors import CheckpointError, FlowpriorError, TrainingInterrupted
 from flowprior.flow import Flow
+from flowprior.priors import Prior
 from flowprior.progress.stages import showing
+from flowprior.registry.registry import spec_of
 from flowprior.storage.lock import FolderBusy
 from flowprior.storage.writing import write_text
 from flowprior.study.folder import RunFolder, RunResult, StudyFolder, write_object
@@ -219,7 +221,9 @@ def measured_facts(place: RunFolder) -> dict[str, Any]:
     lines = read_metrics(directory.metrics) if directory.metrics.is_file() else []
     speeds = [line["steps_per_second"] for line in lines if line["kind"] == "train"]
     flow = Flow.load(place.run)
+    priors = [spec_of(Prior.registry, part) for part in flow.prior.modules() if isinstance(part, Prior)]
     sizes = {
+        "fitted_prior": " with ".join(priors),
         "parameters": sum(w.numel() for name, w in flow.named_parameters() if name.startswith("model.")),
         "prior_numbers": sum(tensor.numel() for tensor in flow.prior.state_dict().values()),
         "prior_bytes": sum(t.numel() * t.element_size() for t in flow.prior.state_dict().values()),

@@ -36,14 +36,15 @@ from flowprior.study.folder import Study, StudyFolder, read_study
 
 FACTS = (
     *("commit", "dirty", "legacy", "version", "torch", "device", "device_name", "threads"),
-    *("parameters", "prior_numbers", "prior_bytes", "prior_fit_seconds"),
+    *("fitted_prior", "parameters", "prior_numbers", "prior_bytes", "prior_fit_seconds"),
     *("seconds_per_step", "seconds", "cpu_seconds"),
     *("transport_cost", "transport_cost_unpaired", "source_mismatch"),
 )
 """The facts of a run that are not its setting.
 
-``legacy`` is true of a run that no clean commit of flowprior's history has made; ``source_mismatch`` is the
-energy coefficient between the source samples of training and of sampling.
+``fitted_prior`` names the parts that a fit chose, such as the distribution of the latents. ``legacy`` is true
+of a run that no clean commit of flowprior's history has made; ``source_mismatch`` is the energy coefficient
+between the source samples of training and of sampling.
 """
 LEADING = ("run", "label", "data", "latent", "prior", "coupling", "path", "prediction", "model", "trainer")
 """The first columns, in this order; further keys of the setting follow in alphabetical order."""

@@ -249,3 +249,23 @@ def test_a_preview_has_the_states_of_runs_and_writes_nothing(tmp_path: Path, cop
     assert sorted(run["state"] for run in found if run["seed"] < 2) == ["begun", "failed", *["finished"] * 6]
     assert {run["state"] for run in found if run["seed"] == 2} == {"waiting"}
     assert sorted(copied.rglob("*")) == before
+
+
+def test_what_the_fit_chose_is_a_fact_of_the_run(tmp_path):
+    run_grid(tiny_grid(**ONE | {"priors": ["latent-gmm:rank=2"], "couplings": ["posterior"]}), tmp_path)
+    (result,) = results(tmp_path)
+    parts = result["facts"]["fitted_prior"].split(" with ")
+    assert [part.partition(":")[0] for part in parts] == ["latent-gmm", "averaged-gmm"]
+    assert parts[0] == "latent-gmm:rank=2"
+    assert result["facts"]["prior_numbers"] > 2 * 64 * 10
+
+
+def test_the_seconds_of_a_resumed_training_are_those_of_all_its_steps():
+    spent = {"seconds": 10.0, "cpu_seconds": 6.0}
+    assert running._of_all_steps(spent, {"resumed": []}, 100) == spent
+    resumed = {"resumed": [{"step": 20}, {"step": 75}], "prior_fit_seconds": 3.0}
+    assert running._of_all_steps(spent, resumed, 100) == {"seconds": 43.0, "cpu_seconds": 27.0}
+    assert running._of_all_steps(spent, {"resumed": [{"step": 75}], "prior_fit_seconds": None}, 100) == {
+        "seconds": 40.0,
+        "cpu_seconds": 24.0,
+    }
