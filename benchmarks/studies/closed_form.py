@@ -62,8 +62,8 @@ class SourceGivenData:
 def source_given_data(flow: Flow, label: int) -> SourceGivenData | None:
     """Return the distribution of x0 given x1; None where it is no Gaussian of this kind.
 
-    That is another path, a prior that is a mixture, and labels that are given pairs of the prior's own
-    (:mod:`flowprior.priors.few_examples`).
+    It is none on another path, under a prior that is a mixture, and where labels are given pairs of the
+    prior's own (:mod:`flowprior.priors.few_examples`).
     """
     prior, coupling = flow.prior, flow.coupling
     if not isinstance(flow.path, CondOTPath):
@@ -170,10 +170,10 @@ def values(flow: Flow, run: Any, data: Any) -> list[Row]:
         if source is None:
             return []
         closed = ClosedForm(source, x[labels == label].flatten(1))
-        for split, (*ends, cond) in pairs.items():
+        for split, (x0, x1, cond) in pairs.items():
             own = cond == label
             for t in TIMES:
-                found[split, t].append(errors(flow, closed, *(end[own] for end in ends), cond[own], t))
+                found[split, t].append(errors(flow, closed, x0[own], x1[own], cond[own], t))
     rows = []
     for (split, t), parts in found.items():
         means = torch.cat(parts).mean(0).tolist()

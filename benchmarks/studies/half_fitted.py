@@ -65,8 +65,8 @@ def nearest_in_half(x: Tensor, fitted: Data, others: Data) -> tuple[float, float
         fitted: the half.
         others: the other half.
     """
-    near = [nearest(x, (events for events, _ in half.batches())) for half in (fitted, others)]
-    copied, error = copied_share(*near, len(fitted), len(others))
+    one, other = (nearest(x, (events for events, _ in half.batches())) for half in (fitted, others))
+    copied, error = copied_share(one, other, len(fitted), len(others))
     chance = len(others) / (len(fitted) + len(others))
     return 1 - chance * (1 - copied), chance * error
 
