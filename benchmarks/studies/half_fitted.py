@@ -57,16 +57,16 @@ def train_half_fitted(config: RunConfig, data: Data, out: Path | None = None) ->
 def nearest_in_half(x: Tensor, fitted: Data, others: Data) -> tuple[float, float]:
     """Return the share of samples whose nearest data sample is in one half, and its standard error.
 
-    By chance the share is 0.5. Ties count half. The standard error is that of which data are in the half, if
-    nothing is remembered (:func:`flowprior.metrics.memorisation.copied_share`).
+    By chance the share is 0.5, for halves of equal size. Ties count half. The standard error is that of which
+    data happen to be in the half (:func:`flowprior.metrics.memorisation.copied_share`).
 
     Args:
         x: the samples ``[N, *event]``.
         fitted: the half.
         others: the other half.
     """
-    near = [nearest(x, (events for events, _ in half.batches())) for half in (fitted, others)]
-    copied, error = copied_share(*near, len(fitted), len(others))
+    one, other = (nearest(x, (events for events, _ in half.batches())) for half in (fitted, others))
+    copied, error = copied_share(one, other, len(fitted), len(others))
     chance = len(others) / (len(fitted) + len(others))
     return 1 - chance * (1 - copied), chance * error
 
