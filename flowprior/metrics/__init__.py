@@ -1,6 +1,7 @@
 """Metrics: pure functions, and in the same files the classes that evaluations call."""
 
 import flowprior.metrics.accuracy
+import flowprior.metrics.c2st
 from flowprior.metrics.base import (
     FeatureMetric,
     FlowMetric,

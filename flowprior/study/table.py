@@ -59,7 +59,7 @@ LIMIT = 64 << 20
 DataFrame = Series = Any
 """The types of pandas, which a checker cannot follow."""
 Source = Path | str
-WITH_FEATURES = ("fid-", "kid-", "accuracy")
+WITH_FEATURES = ("fid-", "kid-", "c2st-", "accuracy")
 """The beginnings of metrics that depend on the weights of a feature extractor or classifier."""
 WHOLE = ["seed", "step", "nfe", "samples"]
 """Columns of whole numbers."""

@@ -49,11 +49,13 @@ def test_it_says_what_its_values_are_or_what_it_lacks(name: str, setup: Setup) -
         assert MetricInfo.from_dict(vars(info) | {"floor": 1.0}) == info  # a file of an older version
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 @pytest.mark.parametrize("name", OURS)
 def test_its_values_are_those_it_named_and_the_same_again(
     name: str, setup: Setup, tiny_flow: Flow, classifier: Classifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flowprior.metrics.bits.FEW_LIKELIHOODS", 4)
+    monkeypatch.setattr("flowprior.metrics.c2st.MOST_EPOCHS", 4)
     (metric,) = select(QUICKLY.get(name, name))
     named = set(metric.columns(setup))
     options = {"nfe": [2], "samples": 40, "seed": 3, "classifier": classifier}
