@@ -102,22 +102,6 @@ def save_flow(flow: FlowParts, directory: FilePath) -> None:
         )
     description, tensors = describe(flow), tensors_of(flow)
     refuse_non_finite(tensors, "flow.save")
-    _replace(directory, description, tensors)
-
-
-def copy_flow(source: FilePath, target: FilePath) -> None:
-    """Copy the flow in ``source``, a saved flow or a checkpoint, to ``target``, without what else is there.
-
-    Raises:
-        CheckpointError: it cannot be read, or the copy cannot be written.
-    """
-    description, tensors = read_flow(source)
-    del description[FILES]
-    _replace(target, description, tensors)
-
-
-def _replace(directory: FilePath, description: Mapping[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Put a flow into the place of the one in ``directory``, or of none."""
     save_bound(
         directory,
         DESCRIPTION,

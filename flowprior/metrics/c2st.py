@@ -16,13 +16,8 @@ from flowprior.metrics.base import FeatureMetric, Metric, as_clouds
 from flowprior.metrics.setup import Drawn, Setup
 from flowprior.registry.options import check_counts
 
-FOLDS = 5
-"""The number of parts, each of which is classified by a network trained on the others."""
-MOST_EPOCHS = 10_000
-"""The largest number of passes over the data of a training, which ends once the loss stays."""
 
-
-def c2st(x: Tensor, y: Tensor, *, hidden: int | None = None, folds: int = FOLDS, seed: int = 1) -> float:
+def c2st(x: Tensor, y: Tensor, *, hidden: int | None = None, folds: int = 5, seed: int = 1) -> float:
     """Return the mean accuracy of classifying held-out rows of x ``[N, F]`` and y ``[M, F]``.
 
     Args:
@@ -44,7 +39,7 @@ def c2st(x: Tensor, y: Tensor, *, hidden: int | None = None, folds: int = FOLDS,
     ours, theirs = (cloud.numpy() for cloud in as_clouds("c2st", x, y, least=folds))
     size = 10 * ours.shape[1] if hidden is None else hidden
     check_counts("c2st", hidden=size)
-    network = MLPClassifier((size, size), max_iter=MOST_EPOCHS, random_state=seed)  # ReLU, Adam
+    network = MLPClassifier((size, size), max_iter=10_000, random_state=seed)  # ReLU, Adam
     rows = StandardScaler().fit(ours).transform(np.concatenate([ours, theirs])).astype(np.float32)
     parts = KFold(folds, shuffle=True, random_state=seed)
     is_second = np.arange(len(rows)) >= len(ours)

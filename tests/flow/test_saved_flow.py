@@ -15,7 +15,7 @@ import torch
 from flowprior.errors import CheckpointError
 from flowprior.flow import Flow
 from flowprior.flow.description import describe, tensors_of
-from flowprior.flow.files import copy_flow, write_flow
+from flowprior.flow.files import write_flow
 from flowprior.models import build_model
 from flowprior.storage import writing
 from flowprior.storage.digests import Binding
@@ -322,14 +322,6 @@ def test_a_compiled_model_is_saved_under_its_own_names(whole: bool, tmp_path: Pa
     expected = build().model.state_dict()  # type: ignore[union-attr]
     for name, tensor in loaded.model.state_dict().items():  # type: ignore[union-attr]
         assert torch.equal(tensor, expected[name.removeprefix("_orig_mod.")])
-
-
-def test_a_copy_holds_the_flow_alone(tmp_path: Path) -> None:
-    build().save(tmp_path / "flow")
-    (tmp_path / "flow" / "notes.txt").write_text("")
-    copy_flow(tmp_path / "flow", tmp_path / "copy")
-    assert_same(build(), Flow.load(tmp_path / "copy"))
-    assert names(tmp_path / "copy") == ["README.md", "flow.json", weights_of(tmp_path / "flow").name]
 
 
 def test_nothing_temporary_bears_a_name_that_somebody_gives(tmp_path: Path) -> None:
