@@ -150,9 +150,13 @@ class FeatureMetric(TwoSampleMetric):
         for extractor, name in product(setup.extractors, self.names or ()):
             what, reference = self.describe(setup, name)
             own = " of the data set's classifier" if extractor is setup.classifier else ""
-            what, features = f"{what} of {extractor.features_name} features{own}", short_identity(extractor)
-            info = MetricInfo(what, setup.samples, reference, self.better, features)
-            found[f"{name}-{extractor.features_name}"] = info
+            found[f"{name}-{extractor.features_name}"] = MetricInfo(
+                f"{what} of {extractor.features_name} features{own}",
+                setup.samples,
+                reference,
+                self.better,
+                short_identity(extractor),
+            )
         return found
 
     def lacks(self, setup: Setup) -> str:
@@ -225,8 +229,9 @@ def as_clouds(owner: str, x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor,
     """
     if x.dim() < 2 or x.shape[1:] != y.shape[1:] or min(len(x), len(y)) < least:
         size = "non-empty" if least == 1 else f"of at least {least} rows"
-        shapes = f"{list(x.shape)} and {list(y.shape)}"
-        raise InputError(f"{owner}: expected two sets of one event shape, {size}, got {shapes}")
+        raise InputError(
+            f"{owner}: expected two sets of one event shape, {size}, got {list(x.shape)} and {list(y.shape)}"
+        )
     for name, cloud in (("first", x), ("second", y)):
         if not torch.isfinite(cloud).all():
             raise InputError(f"{owner}: expected finite numbers, got NaN or infinity in the {name} set")
@@ -251,8 +256,9 @@ def per_condition(
         return {-1: distance(x, y)}
     missing = sorted(set(cond.unique().tolist()) - set(cond_y.unique().tolist()))
     if missing:
-        problem = f"label {missing[0]} was generated but is not in the reference"
-        raise InputError(f"distance per condition: {problem}")
+        raise InputError(
+            f"distance per condition: label {missing[0]} was generated but is not in the reference"
+        )
     return {label: distance(x[cond == label], y[cond_y == label]) for label in cond.unique().tolist()}
 
 

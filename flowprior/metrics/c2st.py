@@ -16,6 +16,9 @@ from flowprior.metrics.base import FeatureMetric, Metric, as_clouds
 from flowprior.metrics.setup import Drawn, Setup
 from flowprior.registry.options import check_counts
 
+MOST_EPOCHS = 10_000
+"""The largest number of passes over the data of a training, which ends once the loss stays."""
+
 
 def c2st(x: Tensor, y: Tensor, *, hidden: int | None = None, folds: int = 5, seed: int = 1) -> float:
     """Return the mean accuracy of classifying held-out rows of x ``[N, F]`` and y ``[M, F]``.
@@ -35,15 +38,14 @@ def c2st(x: Tensor, y: Tensor, *, hidden: int | None = None, folds: int = 5, see
     from sklearn.neural_network import MLPClassifier
     from sklearn.preprocessing import StandardScaler
 
-    check_counts("c2st", 2, folds=folds)
     ours, theirs = (cloud.numpy() for cloud in as_clouds("c2st", x, y, least=folds))
     size = 10 * ours.shape[1] if hidden is None else hidden
-    check_counts("c2st", hidden=size)
-    network = MLPClassifier((size, size), max_iter=10_000, random_state=seed)  # ReLU, Adam
-    rows = StandardScaler().fit(ours).transform(np.concatenate([ours, theirs])).astype(np.float32)
+    check_counts("c2st", 2, folds=folds, hidden=size)
+    network = MLPClassifier((size, size), max_iter=MOST_EPOCHS, random_state=seed)  # ReLU, Adam
+    both = np.asarray(StandardScaler().fit(ours).transform(np.concatenate([ours, theirs])), np.float32)
+    is_second = np.arange(len(both)) >= len(ours)
     parts = KFold(folds, shuffle=True, random_state=seed)
-    is_second = np.arange(len(rows)) >= len(ours)
-    return float(cross_val_score(network, rows, is_second, cv=parts, scoring="accuracy").mean())
+    return float(cross_val_score(network, both, is_second, cv=parts, scoring="accuracy").mean())
 
 
 @Metric.register("c2st")
@@ -57,21 +59,19 @@ class ClassifierTest(FeatureMetric):
     names = ("c2st", "c2st-training")
 
     def __init__(self, hidden: int = 64) -> None:
-        check_counts("metric 'c2st'", hidden=hidden)
+        check_counts("metric 'c2st'", 2, hidden=hidden)
         self.hidden = hidden
 
     def describe(self, setup: Setup, name: str) -> tuple[str, str]:
-        against = setup.training if name == "c2st-training" else setup.reference
-        what = f"classifier two-sample test, {self.hidden} hidden units, 0.5 is best,"
-        return what, against.describe(setup.samples)
+        split = setup.reference if name == "c2st" else setup.training
+        return "classifier two-sample test (0.5 is best)", split.describe(setup.samples)
 
     def values_of(self, setup: Setup, drawn: Drawn, extractor: FeatureExtractor) -> dict[str, float]:
         found = super().values_of(setup, drawn, extractor)
-        if drawn is not setup.training_samples:  # these are in the training data
+        if drawn is not setup.training_samples:  # those are in the training data
             real = Drawn(setup.training.features(extractor, setup.samples))
             found["c2st-training"] = self.compare(real, Drawn(drawn.features(extractor)))["c2st"]
         return found
 
     def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
-        count = min(len(real.x), len(generated.x))
-        return {"c2st": c2st(real.x[:count], generated.x[:count], hidden=self.hidden)}
+        return {"c2st": c2st(real.x[: len(generated.x)], generated.x[: len(real.x)], hidden=self.hidden)}

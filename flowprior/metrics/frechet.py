@@ -10,7 +10,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from flowprior.data.splits import labels_of
 from flowprior.errors import InputError
 from flowprior.features.base import FeatureExtractor
 from flowprior.metrics.base import FeatureMetric, Metric, MetricInfo, as_clouds, per_condition
@@ -94,10 +93,6 @@ def reference_moments(reference: Reference, extractor: FeatureExtractor) -> dict
     return reference.kept("covariance", compute, count=len(reference), extractor=extractor.identity())
 
 
-def _distance(first: dict[str, Tensor], second: dict[str, Tensor]) -> float:
-    return frechet_distance(first["mean"], first["covariance"], second["mean"], second["covariance"])
-
-
 @Metric.register("fid")
 class Frechet(FeatureMetric):
     """The Fréchet distance between features of samples and of all the reference, for each set of features."""
@@ -109,10 +104,11 @@ class Frechet(FeatureMetric):
 
     def values_of(self, setup: Setup, drawn: Drawn, extractor: FeatureExtractor) -> dict[str, float]:
         ours = feature_moments([drawn.features(extractor)])
-        return {"fid": _distance(ours, reference_moments(setup.reference, extractor))}
+        real = reference_moments(setup.reference, extractor)
+        return {"fid": frechet_distance(ours["mean"], ours["covariance"], real["mean"], real["covariance"])}
 
     def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
-        return {"fid": _distance(feature_moments([generated.x]), feature_moments([real.x]))}
+        return {"fid": frechet_distance_of_rows(generated.x, real.x)}
 
 
 @Metric.register("fid-within")
@@ -134,11 +130,9 @@ class FrechetWithin(FeatureMetric):
         return super().lacks(setup) if setup.is_labelled else "labelled data"
 
     def values_of(self, setup: Setup, drawn: Drawn, extractor: FeatureExtractor) -> dict[str, float]:
-        reference, count = setup.reference, len(setup.reference)
-        labels = labels_of(reference.data)
-        assert labels is not None
-        real = Drawn(reference.features(extractor, count), labels[reference.indices(count)])
-        return self.compare(real, Drawn(drawn.features(extractor), drawn.cond))
+        features = setup.reference.features(extractor, len(setup.reference))
+        labels = setup.reference.data.conditions(setup.reference.indices(len(features)))
+        return self.compare(Drawn(features, labels), Drawn(drawn.features(extractor), drawn.cond))
 
     def compare(self, real: Drawn, generated: Drawn, seed: int = 0) -> dict[str, float]:
         distances = per_condition(frechet_distance_of_rows, generated.x, generated.cond, real.x, real.cond)

@@ -57,8 +57,9 @@ def nearest(x: Tensor, batches: Iterable[Tensor]) -> Nearest:
     least, place = torch.full((len(rows),), torch.inf, dtype=torch.float64), torch.zeros(len(rows)).long()
     for batch in batches:
         if batch.shape[1:] != x.shape[1:]:
-            shapes = f"expected neighbours like {list(x.shape[1:])}, got {list(batch.shape[1:])}"
-            raise InputError(f"nearest: {shapes}")
+            raise InputError(
+                f"nearest: expected neighbours like {list(x.shape[1:])}, got {list(batch.shape[1:])}"
+            )
         others = batch.detach().double().cpu().flatten(1) - shift
         winners = torch.addmm(others.square().sum(1), rows, others.T, alpha=-2).argmin(1)
         distance = (rows - others[winners]).square().sum(1)  # taken anew, so that a copy's is 0 exactly
@@ -95,8 +96,10 @@ def memorisation_ratio(samples: Tensor, held_out: Tensor, training: Iterable[Ten
     theirs = distances[len(samples) :]
     distinct = theirs[~near_duplicates(theirs, theirs)]
     if not len(distinct):
-        problem = "the held-out data lie in the training data; pass data that were not trained on"
-        raise InputError(f"memorisation_ratio: {problem}")
+        raise InputError(
+            "memorisation_ratio: the held-out data lie in the training data; pass data that were not "
+            "trained on"
+        )
     return (distances[: len(samples)].mean() / distinct.mean()).item()
 
 
@@ -132,8 +135,9 @@ def reference_distances(
         return {"distances": nearest(pooled(reference.subset(count)[0], side), neighbours).distance}
 
     key = {"count": min(count, len(reference)), "training": training.digest}
-    key |= {} if side is None else {"side": side}
-    return reference.kept("distances", compute, **key)["distances"]
+    return reference.kept("distances", compute, **key, **({} if side is None else {"side": side}))[
+        "distances"
+    ]
 
 
 def copied_share(
@@ -205,16 +209,20 @@ class Memorisation(SampleMetric):
         if not setup.has_test:
             return {}
         size = "" if self.side is None else f" (images at no more than {self.side} pixels a side)"
-        what = f"distance to the nearest of {setup.training.describe()} over that of held-out data"
-        what += f" that are no near-duplicates; 1 is as far as unseen data, 0 a copy{size}"
+        what = (
+            f"distance to the nearest of {setup.training.describe()} over that of held-out data that are no "
+            f"near-duplicates; 1 is as far as unseen data, 0 a copy{size}"
+        )
         against = setup.samples, setup.reference.describe(setup.samples)
         columns = {name: MetricInfo(f"{kind} {what}", *against) for name, (kind, _) in STATISTICS.items()}
-        near = "share of samples as close to a training example as a third of the median of held-out data"
-        columns["near-duplicates"] = MetricInfo(f"{near}{size}", *against)
+        columns["near-duplicates"] = MetricInfo(f"share of near-duplicates of training data{size}", *against)
         if favours_no_split(setup):
             of_all = setup.samples, f"{setup.training.describe()} and {setup.reference.describe()}"
-            copies = "1 - how often the nearest of both splits is held out, over how often by chance"
-            columns["copies"] = MetricInfo(f"{copies}; 1 is copies{size}", *of_all)
+            columns["copies"] = MetricInfo(
+                "1 - how often the nearest of both splits is held out, over how often by chance; "
+                f"1 is copies{size}",
+                *of_all,
+            )
             columns["copies-error"] = MetricInfo("standard error of copies, if there are none", *of_all)
         return columns
 
@@ -232,10 +240,9 @@ class Memorisation(SampleMetric):
         known, unseen = (
             nearest(samples, (pooled(x, self.side) for x, _ in data.batches())) for data in splits
         )
-        parts = known.distance, held_out[~repeated]
-        ratios = {name: torch.div(*map(of, parts)) for name, (_, of) in STATISTICS.items()}
-        ratios["near-duplicates"] = near_duplicates(known.distance, held_out).double().mean()
-        values = {name: ratio.item() for name, ratio in ratios.items()}
+        ours, theirs = known.distance, held_out[~repeated]
+        values = {name: (of(ours) / of(theirs)).item() for name, (_, of) in STATISTICS.items()}
+        values["near-duplicates"] = near_duplicates(ours, held_out).double().mean().item()
         if favours_no_split(setup):
             shares = copied_share(known, unseen, len(setup.data), len(setup.reference))
             values |= dict(zip(("copies", "copies-error"), shares, strict=True))

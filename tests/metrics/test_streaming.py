@@ -18,11 +18,13 @@ from flowprior.metrics import (
     sliced_wasserstein2_per_condition,
     wasserstein2_per_condition,
 )
+from flowprior.metrics.c2st import c2st
 from flowprior.metrics.kernel import polynomial_mmd2
 
 Metric.available()  # loads those of extensions
 KINDS: dict[str, Any] = {record.name: record.factory for record in Metric.registry.records()}
 STREAMED = [name for name, kind in KINDS.items() if issubclass(kind, TwoSampleMetric)]
+OPTIONS = {"kid": {"subsets": 1}, "c2st": {"hidden": 8}}
 Clouds = dict[bool, tuple[Tensor, Tensor]]
 
 
@@ -54,15 +56,20 @@ def pure(clouds: Clouds) -> dict[str, float]:
         "fid": frechet(x, y),
         "fid-within": float(np.mean([frechet(x[cond == label], y[cond_y == label]) for label in range(3)])),
         "kid": polynomial_mmd2(x, y[torch.randperm(120, generator=torch.Generator().manual_seed(0))[:100]]),
+        "c2st": c2st(y[:100], x, hidden=8),
         **precision_recall(y, x)._asdict(),
         "w2_squared": float(np.mean([*w2(x, cond, y, cond_y).values()])),
         "sliced_w2_squared": float(np.mean([*sliced(x, cond, y, cond_y).values()])),
     }
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 @pytest.mark.parametrize("name", STREAMED)
-def test_batches_of_any_size_give_the_value_of_the_pure_function(name: str, clouds: Clouds) -> None:
-    metric = Metric.create(name, **({"subsets": 1} if name == "kid" else {}))
+def test_batches_of_any_size_give_the_value_of_the_pure_function(
+    name: str, clouds: Clouds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowprior.metrics.c2st.MOST_EPOCHS", 4)
+    metric = Metric.create(name, **OPTIONS.get(name, {}))
     found = streamed(metric, clouds, 7)
     expected = pure(clouds)
     assert found == pytest.approx({key: expected[key] for key in found}, rel=1e-9)
