@@ -35,7 +35,11 @@ class Package:
         return f"{self.name.lstrip('@').replace('/', '-')}-{self.version}.tgz"
 
     def read_json(self, folder: Path, member: str) -> Any:
-        """What the file ``member`` of the archive in ``folder`` holds.
+        """Return what the JSON file ``member`` of the archive in ``folder`` holds; errors as :meth:`read`."""
+        return json.loads(self.read(folder, member))
+
+    def read(self, folder: Path, member: str) -> bytes:
+        """Return the contents of the file ``member`` of the archive in ``folder``.
 
         Raises:
             DataNotFoundError: the archive is not there.
@@ -56,7 +60,7 @@ class Package:
                 content = None
             if content is None:
                 raise InputError(f"{path}: has no file {member}")
-            return json.load(content)
+            return content.read()
 
 
 def fetch(packages: Iterable[Package], folder: Path) -> None:
