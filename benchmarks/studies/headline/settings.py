@@ -25,11 +25,10 @@ SAME = "settings_of"
 
 def choice_grid(data: str, methods: Iterable[str]) -> Grid:
     """Return the grid of every setting of ``methods``, evaluated on the held-out images of a data set."""
-    asked, known = grids.study()["choice"], grids.study()["methods"]
+    asked = grids.study()["choice"]
     named = {
         f"{method}, {times}, {lr:g}": grids.variant(method, {"time": times, "lr": lr})
         for method, times, lr in product(methods, asked["times"], asked["lrs"])
-        if SAME not in known[method]
     }
     shared = {key: asked[key] for key in ("samples", "nfe", "samplers")}
     evaluation = {"metrics": asked["metrics"]}
@@ -38,10 +37,21 @@ def choice_grid(data: str, methods: Iterable[str]) -> Grid:
 
 
 def choose(data: str) -> None:
-    """Run every setting of every method on a data set, and keep the values on its held-out images."""
+    """Run every setting of the methods on a data set, and keep the values on its held-out images."""
     out = grids.RUNS / f"{CHOICE}-{data}"
-    grids.complete(choice_grid(data, grids.study()["methods"]), out)
+    grids.complete(choice_grid(data, methods_on(data)), out)
     store(CHOICE, [out])
+
+
+def methods_on(data: str) -> list[str]:
+    """Return the baselines of a data set: all on the first, on another so many of those best on the first."""
+    every = [method for method, keys in grids.study()["methods"].items() if SAME not in keys]
+    count = grids.study()["data"][data].get(grids.BEST)
+    return (
+        every
+        if count is None
+        else [m for m in chosen(next(iter(grids.study()["data"]))) if m in every][:count]
+    )
 
 
 def scores(table: DataFrame) -> DataFrame:
@@ -74,5 +84,5 @@ def chosen(data: str) -> dict[str, Tree]:
         raise KeyError(f"no settings of {data}; run python -m benchmarks.studies.headline choose {data}")
     best = own.groupby("method", sort=False).first()
     found = {str(method): row[list(SETTINGS)].to_dict() for method, row in best.iterrows()}
-    alike = {method: keys[SAME] for method, keys in grids.study()["methods"].items() if SAME in keys}
-    return found | {method: found[other] for method, other in alike.items()}
+    alike = {method: keys.get(SAME) for method, keys in grids.study()["methods"].items()}
+    return found | {method: found[other] for method, other in alike.items() if other in found}
