@@ -8,7 +8,7 @@ from typing import Any
 import pandas
 import pytest
 
-from benchmarks.studies.headline import candidates, grids, runs, settings
+from benchmarks.studies.headline import candidates, comparison, grids, runs, settings
 from flowprior.study.runs import variants
 from flowprior.study.table import read_table
 
@@ -127,3 +127,23 @@ def test_the_best_other_methods_of_a_run_follow_from_held_out_images(monkeypatch
     assert runs.methods_of(own) == ["default", "gmm+ot", "ddpm", "batchot"]
     assert runs.methods_of({"data": "digits", "best": 1}) == ["default", "gmm+ot"]
     assert runs.methods_of({"data": "digits", "methods": ["all"]}) == ["default", *grids.study()["methods"]]
+
+
+def test_the_best_baseline_is_another_one_at_each_number_of_evaluations() -> None:
+    values = {
+        "default": {1: (3.0, 5.0), 15: (4.0, 4.0)},
+        "ddpm": {1: (80.0, 80.0), 15: (8.0, 8.0)},
+        "batchot": {1: (20.0, 12.0), 15: (10.0, 10.0)},
+    }
+    rows = [
+        {"flow": flow, "label": flow, "metric": "fid-lite0", "nfe": nfe, "seed": seed, "value": value}
+        for flow, of in values.items()
+        for nfe, seeds in of.items()
+        for seed, value in enumerate(seeds)
+    ]
+    rows += [{"flow": "real data", "label": "ddpm", "metric": "fid-lite0", "seed": 0, "value": 2.0}]
+    found = comparison.against_best(pandas.DataFrame(rows), ["fid-lite0"])
+    assert found["nfe"].tolist() == [1, 15]
+    assert found["best"].tolist() == ["batchot", "ddpm"]
+    assert found["ratio"].tolist() == [0.25, 0.5]
+    assert found["above"].tolist() == pytest.approx([2 / 14, 2 / 6])

@@ -1,0 +1,75 @@
+"""The default beside the best baseline at each number of evaluations, and above the score of real data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas
+
+from benchmarks.studies import RESULTS
+from benchmarks.studies.headline import grids
+from benchmarks.studies.headline.runs import DEFAULT
+from flowprior.evaluation.result import REAL_DATA
+from flowprior.study.table import DataFrame, read_table
+
+HEADLINE, FEW = "headline", "headline_few"
+"""The tables of the evaluation of all samples, and of 2,000 of them."""
+GOALS: Mapping[tuple[int, str], tuple[float, ...]] = {
+    (1000, "fid-cnn128"): (0.15, 0.12, 0.14, 0.16, 0.17, 0.17),
+    (1000, "fid-lite0"): (0.28, 0.36, 0.48, 0.53, 0.56, 0.58),
+    (16000, "fid-cnn128"): (0.13, 0.12, 0.16, 0.26, 0.35, 0.42),
+    (16000, "fid-lite0"): (0.30, 0.40, 0.52, 0.66, 0.73, 0.78),
+    (60000, "fid-lite0"): (0.25, 0.38, 0.55, 0.72, 0.82, 0.85),
+}
+"""Steps and distance -> the ratio on Fashion-MNIST that was aimed at, at each of 1 to 30 evaluations."""
+
+
+def results(table: str, data: str, **where: Any) -> DataFrame:
+    """Return the values of trained flows and of real data on the test split of a data set.
+
+    Args:
+        table: :data:`HEADLINE` or :data:`FEW`.
+        data: a name of ``[data]`` in ``headline.toml``.
+        where: columns and their values, such as ``steps=1000``.
+    """
+    rows = read_table(RESULTS / f"{table}.csv.gz")
+    rows = rows[(rows["data"] == grids.study()["data"][data]["data"]) & (rows["split"] == "test")]
+    for column, value in where.items():
+        rows = rows[rows[column] == value]
+    return rows[(rows["flow"] == rows["label"]) | (rows["flow"] == REAL_DATA)]
+
+
+def against_best(rows: DataFrame, metrics: Iterable[str]) -> DataFrame:
+    """Return the default, the best baseline and their ratio: a row a metric and number of evaluations.
+
+    Args:
+        rows: of :func:`results`, of one budget.
+        metrics: of which less is better.
+
+    Returns:
+        Columns ``metric``, ``nfe``, ``default``, ``best`` (the name of the baseline), ``baseline``,
+        ``ratio``, ``floor`` (the score of as many real data) and ``above``, the ratio of what is above the
+        floor.
+    """
+    floor = rows[rows["flow"] == REAL_DATA].groupby("metric")["value"].mean()
+    trained = rows[(rows["nfe"] > 0) & rows["metric"].isin(list(metrics))]
+    means = trained.groupby(["metric", "nfe", "flow"])["value"].mean().unstack("flow")
+    others = means.drop(columns=DEFAULT)
+    found = pandas.DataFrame(
+        {"default": means[DEFAULT], "best": others.idxmin(axis=1), "baseline": others.min(axis=1)}
+    ).reset_index()
+    found["ratio"] = found["default"] / found["baseline"]
+    found["floor"] = found["metric"].map(floor)
+    found["above"] = (found["default"] - found["floor"]) / (found["baseline"] - found["floor"])
+    return found
+
+
+def beside_goals() -> DataFrame:
+    """Return the ratios on Fashion-MNIST beside those that were aimed at: a row a budget, metric and NFE."""
+    parts = []
+    for (steps, metric), aims in GOALS.items():
+        found = against_best(results(HEADLINE, "fashion-mnist", steps=steps), [metric])
+        aimed = dict(zip((1, 2, 4, 8, 15, 30), aims, strict=True))
+        parts.append(found.assign(steps=steps, goal=found["nfe"].map(aimed)))
+    return pandas.concat(parts, ignore_index=True)
