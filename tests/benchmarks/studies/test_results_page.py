@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -83,3 +84,24 @@ def test_runs_that_no_clean_commit_has_made_are_refused(commit: str, tmp_path: P
     with pytest.raises(InputError, match="expected runs of a clean commit, got a from"):
         store("study", [tmp_path / "runs"], tmp_path)
     assert not (tmp_path / "study.csv.gz").exists()
+
+
+WITHOUT_TYPED_NUMBERS = {
+    "README.md": {"3.11"},  # Python
+    "docs/limits.md": {"0.9", "5 %"},  # the definition of a design that retrieves
+}
+"""Pages whose measured numbers are generated -> the other numbers with decimals or percent that they have."""
+
+
+@pytest.mark.parametrize("page", WITHOUT_TYPED_NUMBERS)
+def test_no_measured_number_is_typed_by_hand(page: str) -> None:
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    for left_out in (
+        r"<!-- generated.*?<!-- end -->",
+        r"```.*?```",
+        r"`[^`]*`",
+        r"\]\([^)]*\)",
+        r"arXiv \S+",
+    ):
+        text = re.sub(left_out, "", text, flags=re.DOTALL)
+    assert set(re.findall(r"(?<![\w.])\d+\.\d+|\d+ ?%", text)) == WITHOUT_TYPED_NUMBERS[page]
