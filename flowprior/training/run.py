@@ -252,8 +252,14 @@ def package_commit() -> str | None:
 
 
 def git_commit(folder: Path) -> str | None:
-    """Return the commit of the checkout of ``folder``, with ``-dirty`` on changed files; None outside one."""
-    return _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
+    """Return the commit of the checkout of ``folder``, with ``-dirty`` on changed files; None outside one.
+
+    Tables in ``benchmarks/results`` do not count as changed: a study writes them between its runs.
+    """
+    commit = _git(folder, "rev-parse", "HEAD")
+    counted = ("--", ":(top)", ":(top,exclude)benchmarks/results")
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", *counted)
+    return f"{commit}-dirty" if commit and changed else commit
 
 
 class RunInfo:

@@ -21,8 +21,10 @@ def committed(folder: Path) -> str:
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     git("init", "-q")
-    (folder / "a").write_text("1")
-    git("add", "a")
+    (folder / "benchmarks" / "results").mkdir(parents=True)
+    for place in ("a", "benchmarks/results/a.csv"):
+        (folder / place).write_text("1")
+    git("add", ".")
     git("commit", "-q", "-m", "one")
     return git("rev-parse", "HEAD")
 
@@ -31,6 +33,8 @@ def test_a_commit_and_its_changes(tmp_path: Path) -> None:
     assert git_commit(tmp_path) is None
     commit = committed(tmp_path)
     assert git_commit(tmp_path) == commit
+    (tmp_path / "benchmarks" / "results" / "a.csv").write_text("2")  # which a study writes between its runs
+    assert git_commit(tmp_path / "benchmarks") == commit
     (tmp_path / "a").write_text("2")
     assert git_commit(tmp_path) == f"{commit}-dirty"
 

@@ -10,7 +10,6 @@ import pandas
 from benchmarks.studies import RESULTS
 from benchmarks.studies.headline import grids
 from benchmarks.studies.headline.settings import CHOICE, chosen, trained_by
-from benchmarks.studies.store import store
 from flowprior.study import Grid
 from flowprior.study.table import DataFrame, read_table
 
@@ -45,8 +44,7 @@ def try_candidates(data: str, *turns: str) -> None:
     named = grids.study()["candidates"]
     for turn in turns or [name for name, own in named.items() if isinstance(own, dict)]:
         out = grids.RUNS / f"{CANDIDATES}-{turn}-{data}"
-        grids.complete(candidates_grid(data, turn), out)
-        store(CANDIDATES, [out])
+        grids.complete(candidates_grid(data, turn), out, CANDIDATES)
 
 
 def best_baselines(data: str) -> DataFrame:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import benchmarks.data_sets.letters  # noqa: F401  # registers the data set
+from benchmarks.studies.store import store
 from flowprior.study import Grid, StudyFolder, run_grid
 from flowprior.study.folder import read_study
 from flowprior.study.grid import grid_from_dict
@@ -48,15 +49,19 @@ def variant(method: str, settings: Tree) -> Tree:
     return own if "sampler" not in settings else {"sampler": settings["sampler"], **own}
 
 
-def complete(grid: Grid, out: Path) -> None:
-    """Make every run of a grid, wait for those that other processes are making, and write its results.csv.
+def complete(grid: Grid, out: Path, table: str) -> None:
+    """Make every run of a grid, wait for those of other processes, and keep the values in a table.
+
+    Those of the finished runs are kept, too, where somebody stops it or a run fails.
 
     Raises:
         SystemExit: a run failed, or somebody stopped it.
     """
     while (outcome := run_grid(grid, out, notify=print)).busy and not outcome.interrupted:
         time.sleep(WAIT)
+    folder = StudyFolder(out)
+    if rows := result_rows(read_study(folder)):
+        write_results(folder.results, rows)
+        store(table, [out])
     if outcome.interrupted or outcome.failed:
         raise SystemExit(f"{out}: {outcome.failed or 'interrupted'}")
-    folder = StudyFolder(out)
-    write_results(folder.results, result_rows(read_study(folder)))

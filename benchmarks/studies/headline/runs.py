@@ -5,7 +5,6 @@ from __future__ import annotations
 from benchmarks.studies.headline import grids
 from benchmarks.studies.headline.grids import Tree
 from benchmarks.studies.headline.settings import SAME, chosen
-from benchmarks.studies.store import store
 from flowprior.study import Grid
 
 DEFAULT = "default"
@@ -39,7 +38,5 @@ def run_grid_of(run: Tree, evaluation: Tree) -> Grid:
 def run_all(data: str) -> None:
     """Make the runs of a data set, and keep their values on its test split in a table for each evaluation."""
     for run in (run for run in grids.study()["runs"] if run["data"] == data):
-        out = grids.RUNS / run["name"]
         for table, evaluation in grids.study()["evaluations"].items():
-            grids.complete(run_grid_of(run, evaluation), out)
-            store(table, [out])
+            grids.complete(run_grid_of(run, evaluation), grids.RUNS / run["name"], table)

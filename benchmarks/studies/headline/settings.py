@@ -9,7 +9,6 @@ from itertools import product
 from benchmarks.studies import RESULTS
 from benchmarks.studies.headline import grids
 from benchmarks.studies.headline.grids import Tree
-from benchmarks.studies.store import store
 from flowprior.study import Grid
 from flowprior.study.table import DataFrame, read_table
 
@@ -38,9 +37,7 @@ def choice_grid(data: str, methods: Iterable[str]) -> Grid:
 
 def choose(data: str) -> None:
     """Run every setting of the methods on a data set, and keep the values on its held-out images."""
-    out = grids.RUNS / f"{CHOICE}-{data}"
-    grids.complete(choice_grid(data, methods_on(data)), out)
-    store(CHOICE, [out])
+    grids.complete(choice_grid(data, methods_on(data)), grids.RUNS / f"{CHOICE}-{data}", CHOICE)
 
 
 def methods_on(data: str) -> list[str]:

@@ -46,7 +46,7 @@ def test_every_setting_of_every_method_can_be_trained_and_none_sees_the_test_spl
 
 
 def test_the_setting_of_the_lowest_distance_is_chosen(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "store", lambda name, runs: None)
+    monkeypatch.setattr(grids, "store", lambda name, runs: None)
     settings.choose("digits")
     table = read_table(small / "runs" / "choice-digits")
     assert set(table["split"].dropna()) == {"validation", "training"}
