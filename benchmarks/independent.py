@@ -6,8 +6,8 @@ Trains one small network twice, from N(0, I) and from flowprior's fitted prior, 
 All is written out here but three files, of which only tensors are read: the images of Debian's package
 dataset-fashion-mnist, the classifier whose features the FID compares, and the prior, made by these lines:
 
-    train, _ = flowprior.data.splits.split_validation(flowprior.data.load_data("fashion-mnist"), 5000)
-    flowprior.Prior.create("latent-gmm").fit(train).save("prior")
+    from flowprior import Prior; from flowprior.data import load_data, splits
+    Prior.create("latent-gmm").fit(splits.split_validation(load_data("fashion-mnist"), 5000)[0]).save("prior")
 """
 
 from __future__ import annotations

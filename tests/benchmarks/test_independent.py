@@ -95,6 +95,7 @@ def test_it_holds_out_the_images_that_the_library_holds_out(
     train, _ = split_validation(load_data(f"fashion-mnist:root={images}"), HELD_OUT)
     expected, conditions = train.batch(torch.arange(len(train)))
     assert len(x) == 500
+    assert isinstance(conditions, Tensor)
     weights = torch.rand(784, generator=torch.Generator().manual_seed(0)).double()
     ours, theirs = ((part.double().flatten(1) @ weights).argsort() for part in (x, expected))
     torch.testing.assert_close(x[ours], expected[theirs])
