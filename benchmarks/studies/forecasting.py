@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.studies import Row, everything, generator, rows_of
-from benchmarks.studies.regression import Read, fit_regression
+from benchmarks.studies.regression import fit_regression
 from flowprior.data import Data
-from flowprior.extensions.series.data import COLUMNS, DAY, FORECAST, STATIONS, WeatherData
+from flowprior.extensions.series.data import BEFORE, COLUMNS, DAY, FORECAST, STATIONS
 from flowprior.extensions.series.metrics import coverage
 from flowprior.flow import Flow
 from flowprior.metrics import crps, energy_score, member_spread
@@ -42,24 +42,15 @@ def plain_forecasts(flow: Flow, run: Any, data: Any) -> list[Row]:
     for name, forecast in FORECASTS.items():
         begun = time.process_time()
         samples = forecast(data.train, data.test, generator(0))
-        told = {"split": "test", "samples": len(samples) * samples.shape[1]}
-        # The run that they are kept beside has CPU seconds of its own.
-        told["cpu_seconds"] = time.process_time() - begun
-        found += rows_of(scored(samples, truth), flow=name, seed=0, **told)
+        told = {"split": "test", "samples": len(samples) * samples.shape[1], "seed": 0}
+        spent = time.process_time() - begun  # the run that they are kept beside has seconds of its own
+        found += rows_of(scored(samples, truth), flow=name, cpu_seconds=spent, **told)
     return found
 
 
-def hours(data: Data) -> Tensor:
-    """Return the first hour that is forecast, of each window of the data set weather or of a part of it.
-
-    Raises:
-        TypeError: other data.
-    """
-    if isinstance(data, Subset):
-        return hours(data.data)[data.indices]
-    if not isinstance(data, WeatherData):
-        raise TypeError(f"{data.name}: expected the data set weather")
-    return data.hours
+def hours(data: Any) -> Tensor:
+    """Return the first hour that is forecast, of each window of the data set weather or of a part of it."""
+    return hours(data.data)[data.indices] if isinstance(data, Subset) else data.hours
 
 
 def scored(samples: Tensor, truth: Tensor) -> dict[str, float]:
@@ -90,20 +81,17 @@ def persistence(train: Data, test: Data, chance: torch.Generator) -> Tensor:
     return last.flatten(1)[:, None, :, None].expand(-1, 1, -1, x.shape[2])
 
 
-def regression(train: Data, test: Data, chance: torch.Generator) -> Tensor:
-    """Ridge regression on all that is known of the 72 hours before."""
-    return _regression(train, test, chance, lambda cond: cond.flatten(1))
-
-
 def last_hour_regression(train: Data, test: Data, chance: torch.Generator) -> Tensor:
     """Ridge regression on the last hour alone."""
-    return _regression(train, test, chance, lambda cond: cond[:, :, -1])
+    return regression(train, test, chance, 1)
 
 
-def _regression(train: Data, test: Data, chance: torch.Generator, read: Read) -> Tensor:
-    x, cond = everything(test)
-    drawn = fit_regression(train, read).sample(cond.repeat_interleave(MEMBERS, 0), chance)
-    return drawn.view(len(x), MEMBERS, *x.shape[1:])
+def regression(train: Data, test: Data, chance: torch.Generator, last: int = BEFORE) -> Tensor:
+    """Ridge regression on all that is known of the ``last`` hours before."""
+    (x, seen), (truth, asked) = everything(train), everything(test)
+    fitted = fit_regression(seen[:, :, -last:].flatten(1), x.flatten(1), train.groups)
+    drawn = fitted.sample(asked[:, :, -last:].flatten(1).repeat_interleave(MEMBERS, 0), chance)
+    return drawn.view(len(truth), MEMBERS, *truth.shape[1:])
 
 
 FORECASTS: dict[str, Callable[[Data, Data, torch.Generator], Tensor]] = {

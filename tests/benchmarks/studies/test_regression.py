@@ -29,8 +29,9 @@ def arrays(data: TensorData) -> tuple[np.ndarray, np.ndarray]:
 
 def fitted(data: TensorData, *, diagonal: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """The regression's predictions of the data, and the covariance of its errors."""
-    found = fit_regression(data, lambda cond: cond, diagonal=diagonal)
-    predicted = regression.with_one(everything(data)[1]) @ found.weights
+    x, cond = everything(data)
+    found = fit_regression(cond, x, data.groups, diagonal=diagonal)
+    predicted = regression.with_one(cond) @ found.weights
     return predicted.numpy(), (found.factor @ found.factor.T).numpy()
 
 
@@ -63,7 +64,8 @@ def test_the_strength_is_that_of_the_least_error_on_rows_that_are_left_out(
 
 
 def test_samples_have_the_mean_and_the_covariance(generator: torch.Generator) -> None:
-    found = fit_regression(linear(300, 1.0, generator), lambda cond: cond)
+    x, seen = everything(linear(300, 1.0, generator))
+    found = fit_regression(seen, x, None)
     cond = torch.full((5000, 5), 2.0)
     drawn, mean = found.sample(cond, generator), regression.with_one(cond[:1]) @ found.weights
     torch.testing.assert_close(drawn.mean(0), mean[0], atol=0.06, rtol=0)
