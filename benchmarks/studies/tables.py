@@ -14,6 +14,7 @@ from typing import Any
 import pandas
 
 from benchmarks.studies import RESULTS, STUDIES, moved_source
+from benchmarks.studies import restoration as restored
 from flowprior.display.shown import markdown_table
 from flowprior.evaluation.result import COLUMNS, REAL_DATA
 from flowprior.registry import parse_spec
@@ -32,6 +33,7 @@ BUDGETS = (1000, 16000)
 LEGACY = "†"
 """Behind the name of a row that rests on legacy runs."""
 KID = "kid-lite0"
+HELD_OUT = "crps, held-out weeks"
 FAR_ENOUGH: Mapping[str, float] = {"nearest-q05": 0.97, "nearest-q50": 0.9}
 """Quantile -> the least distance from training images of samples over that of held-out images."""
 
@@ -83,6 +85,8 @@ def shown(
     index: Sequence[str],
     columns: Sequence[str] = ("nfe",),
     order: Iterable[Any] | None = None,
+    *,
+    costs: bool = False,
 ) -> str:
     """Means over runs as Markdown, beside how many seeds there are; rows of legacy runs are marked.
 
@@ -90,24 +94,26 @@ def shown(
         rows: values that are of one kind where ``index`` and ``columns`` are the same.
         index: columns of the table that tell the rows apart.
         columns: columns of the table whose values stand side by side.
-        order: what stands side by side, from the left; None sorts it.
+        order: what stands side by side, from the left, without what has no value; None sorts it, texts first.
+        costs: True to show the CPU seconds of fit and training, too, if those of any run are known.
     """
     rows = rows[rows["value"].notna()]
+    costs = costs and "cpu_seconds" in rows and bool(rows["cpu_seconds"].notna().any())
     own = rows.assign(place=list(zip(*(rows[name] for name in columns), strict=True)))
-    places = sorted(set(own["place"])) if order is None else [(key,) for key in order]
+    places = sorted(set(own["place"]), key=lambda place: [(not isinstance(key, str), key) for key in place])
+    places = places if order is None else [(key,) for key in order if (key,) in places]
     lines = []
     for names, part in own.groupby(list(index), sort=False):
-        values: dict[Any, list[float]] = {}
+        values: dict[Any, list[float]] = {"CPU seconds": list(part["cpu_seconds"].dropna()) if costs else []}
         for place, value in zip(part["place"], part["value"], strict=True):
             values.setdefault(place, []).append(value)
         said = [_named(name, value) for name, value in zip(index, names, strict=True)]
         said[-1] += f" {LEGACY}" if part["legacy"].any() else ""
-        means = (fmean(values[place]) if place in values else None for place in places)
+        means = (fmean(values[key]) if values.get(key) else None for key in ["CPU seconds"] * costs + places)
         lines.append([*said, part["seed"].nunique(), *map(number, means)])
     heads = [", ".join(map(_heading, columns, place)) for place in places]
-    return markdown_table(
-        [*("setting" if name == "flow" else name for name in index), "seeds", *heads], lines
-    )
+    named = ["setting" if name == "flow" else name for name in index]
+    return markdown_table([*named, "seeds", *["CPU seconds"] * costs, *heads], lines)
 
 
 def _named(column: str, value: Any) -> str:
@@ -347,20 +353,33 @@ def _side(data: str) -> int:
 
 
 def restoration() -> DataFrame:
-    """Distances at the best step schedule, and CRPS with equal steps, by task."""
+    """Distances at the best step schedule, and CRPS with equal steps, by task.
+
+    The mean of the learned prior costs what the fit took of the seconds of its run.
+    """
     table = study("restoration")
     hidden = table["data"].str.contains("task=inpainting")
     table = table.assign(task=hidden.map({True: "inpainting", False: "super-resolution"}))
+    if "cpu_seconds" in table:
+        fit = table["cpu_seconds"] * table["prior_fit_seconds"] / table["seconds"]
+        table["cpu_seconds"] = table["cpu_seconds"].where(table["flow"] != restored.MEAN, fit)
     parts = [at_best_schedule(table, metric, ("task", "flow")) for metric in FEATURES]
-    rows = joined([*parts, trained(table, "crps", sampler="euler")])
+    plain = [trained(table, metric, nfe=None) for metric in (*FEATURES, "crps")]
+    rows = _evaluations(joined([*parts, *plain, trained(table, "crps", sampler="euler")]), "nfe")
     return rows.sort_values(["task", "metric", "flow"], kind="stable")
 
 
 def forecasting() -> DataFrame:
-    """Scores of the forecasts; those without a network have no number of evaluations."""
-    rows = of("forecasting", "crps", "energy_score", "coverage_50", "coverage_90")
-    rows = rows[rows["nfe"].isna() | rows["nfe"].isin([1, 4, 15, 30])]
-    return rows.assign(evaluations=rows["nfe"].astype(object).where(rows["nfe"].notna(), "none"))
+    """Scores of the forecasts, and the CRPS of held-out weeks, by the number of evaluations."""
+    held_out = select(trained(study("forecasting"), "crps", "validation"), split="validation")
+    scores = of("forecasting", "crps", "energy_score", "coverage_50", "coverage_90")
+    rows = joined([scores, held_out.assign(metric=HELD_OUT)])
+    return _evaluations(rows[rows["nfe"].isna() | rows["nfe"].isin([1, 4, 15, 30])], "evaluations")
+
+
+def _evaluations(rows: DataFrame, column: str) -> DataFrame:
+    """Add a column of numbers of evaluations, "none" for what has no flow."""
+    return rows.assign(**{column: rows["nfe"].astype(object).where(rows["nfe"].notna(), "none")})
 
 
 def one_evaluation() -> DataFrame:

@@ -1,8 +1,8 @@
 """
-Restoring pictures
-==================
+Restoring images
+================
 
-The condition is a picture of four by four pixels, and the flow draws the eight by
+The condition is an image of four by four pixels, and the flow draws the eight by
 eight that it was made of. Most of that follows from the condition, so the prior has
 most to give here: a mean and a standard deviation for each pixel.
 """

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pandas
 import pytest
 
-from benchmarks.studies import STUDIES, tables
+from benchmarks.studies import STUDIES, restoration, tables
 from benchmarks.studies.tables import (
     SCHEDULE,
     at_best,
@@ -26,7 +27,7 @@ from flowprior.study.table import DataFrame
 EQUAL = "euler"
 
 
-def row(flow: str, value: float, nfe: int = 4, sampler: str = EQUAL, split: str = "test", **more: Any):
+def row(flow: str, value: float, nfe: Any = 4, sampler: Any = EQUAL, split: str = "test", **more: Any):
     keys = {"flow": flow, "value": value, "nfe": nfe, "sampler": sampler, "split": split, "step": None}
     return keys | {"metric": "fid-lite0", "seed": 0, "steps": 10, "legacy": False} | more
 
@@ -108,3 +109,64 @@ def test_values_of_trained_flows_are_of_one_split_without_real_data_and_flows_on
     assert list(trained(table, "fid-lite0")["value"]) == [1.0, 5.0]
     assert list(trained(table, "fid-lite0", "validation", flow=["a", "c"])["value"]) == [2.0]
     assert len(select(table, step=None, nfe=4)) == 4
+
+
+def test_the_seconds_of_fit_and_training_stand_in_a_table_where_some_are_known() -> None:
+    rows = [row("a", 1.0, cpu_seconds=10.0), row("a", 2.0, seed=1, cpu_seconds=30.0), row("b", 3.0)]
+    assert shown(framed(rows), ["flow"], costs=True).splitlines() == [
+        "| setting | seeds | CPU seconds | NFE 4 |",
+        "| --- | --- | --- | --- |",
+        "| `a` | 2 | 20.0 | 1.50 |",
+        "| `b` | 1 | – | 3.00 |",
+    ]
+    assert "CPU" not in shown(framed(rows[2:]), ["flow"], costs=True)
+
+
+def of_study(label: str, value: float, **more: Any) -> dict[str, Any]:
+    return row(label, value, **{"label": label, "data": "restoration:of=fashion-mnist", **more})
+
+
+def test_restorations_without_a_flow_stand_beside_the_flows_with_seconds_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spent = {"cpu_seconds": 100.0, "seconds": 400.0, "prior_fit_seconds": 240.0}
+    rows = [of_study("learned+condot", 10.0, split=split, **spent) for split in ("test", "validation")]
+    rows += [of_study(restoration.MEAN, 30.0, nfe=None, sampler=None, **spent)]
+    rows += [of_study(restoration.REGRESSION, 20.0, nfe=None, sampler=None, **(spent | {"cpu_seconds": 7.0}))]
+    rows = [own | {"metric": metric} for own in rows for metric in (*tables.FEATURES, "crps")]
+    monkeypatch.setattr(tables, "study", lambda name: framed(rows))
+    lines = shown(tables.restoration(), ["metric", "flow"], costs=True).splitlines()
+    assert lines[0] == "| metric | setting | seeds | CPU seconds | NFE none | NFE 4 |"
+    assert lines[2:5] == [
+        "| crps | `learned+condot` | 1 | 100 | – | 10.0 |",
+        "| crps | `learned+condot, mean of the prior` | 1 | 60.0 | 30.0 | – |",
+        "| crps | `regression` | 1 | 7.00 | 20.0 | – |",
+    ]
+
+
+def test_the_crps_of_held_out_weeks_stands_beside_that_of_the_test_split(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [row("a", 0.3, metric="crps"), row("a", 0.2, metric="crps", split="validation")]
+    rows += [row("regression", 0.4, metric="crps", nfe=None)]
+    monkeypatch.setattr(tables, "study", lambda name: framed(rows))
+    found = tables.forecasting()
+    assert shown(found, ["flow", "evaluations"], ["metric"], ["crps", "coverage_50", tables.HELD_OUT]) == (
+        "| setting | evaluations | seeds | crps | crps, held-out weeks |\n"
+        "| --- | --- | --- | --- | --- |\n"
+        "| `a` | 4 | 1 | 0.300 | 0.200 |\n"
+        "| `regression` | none | 1 | 0.400 | – |"
+    )
+
+
+def test_the_recommended_restoration_is_the_one_that_held_out_images_prefer() -> None:
+    """By the mean log distance over both features and 1, 4 and 15 evaluations."""
+    table = tables.study("restoration")
+    held_out = [
+        select(trained(table, metric, "validation"), split="validation") for metric in tables.FEATURES
+    ]
+    rows = select(tables.joined(held_out), nfe=[1, 4, 15], data="restoration:of=fashion-mnist")
+    least = rows.groupby(["flow", "metric", "nfe", "sampler"])["value"].mean().groupby(level=[0, 1, 2]).min()
+    scores = least.map(math.log).groupby(level="flow").mean()
+    assert scores.idxmin() == restoration.DESIGNED
+    assert len(scores) == 4
