@@ -243,7 +243,7 @@ def main() -> None:
             drawn = [sample(source, network, own, n, LAST_STEP[args.schedule[k]]) for own in asked]
             fid[n].append(frechet_distance(torch.cat([features(x) for x in drawn]), real))
     for n, (noise, prior) in fid.items():
-        print(f"NFE {n}: FID {noise:.2f} from N(0, I), {prior:.2f} from the prior, ratio {noise / prior:.2f}")  # noqa: T201
+        print(f"NFE {n}: FID {noise:.2f} from N(0, I), {prior:.2f} from the prior, ratio {prior / noise:.2f}")  # noqa: T201
 
 
 if __name__ == "__main__":

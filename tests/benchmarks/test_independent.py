@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import copy
 import gzip
@@ -10,14 +9,12 @@ import re
 import struct
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
-from flowprior import Coupling, Prior, Sampler
+from flowprior import Coupling, Prior
 from flowprior import Path as FlowPath
 from flowprior.data import load_data
 from flowprior.data.splits import split_validation
@@ -26,8 +23,6 @@ from flowprior.flow.predictions import Prediction
 from flowprior.metrics.frechet import frechet_distance_of_rows
 from flowprior.priors import LatentGmmPrior
 from flowprior.priors.averaged_gmm import unpacked
-from flowprior.training import TrainingConfig
-from flowprior.training.state import learning_rate
 
 pytest.importorskip("torchcfm")
 independent = pytest.importorskip("benchmarks.independent")
@@ -87,21 +82,6 @@ def test_it_imports_nothing_of_the_library_and_is_short() -> None:
     assert source.count("\n") <= 250
 
 
-def test_it_holds_out_the_images_that_the_library_holds_out(
-    images: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(independent, "IMAGES", images)
-    x, labels = independent.read_images("train", HELD_OUT)
-    train, _ = split_validation(load_data(f"fashion-mnist:root={images}"), HELD_OUT)
-    expected, conditions = train.batch(torch.arange(len(train)))
-    assert len(x) == 500
-    assert isinstance(conditions, Tensor)
-    weights = torch.rand(784, generator=torch.Generator().manual_seed(0)).double()
-    ours, theirs = ((part.double().flatten(1) @ weights).argsort() for part in (x, expected))
-    torch.testing.assert_close(x[ours], expected[theirs])
-    assert torch.equal(labels[ours], conditions[theirs])
-
-
 @pytest.mark.parametrize("name", ["preconditioned", "residual"])
 def test_the_view_is_that_of_the_prediction(
     prior: LatentGmmPrior, folder: Path, name: str, generator: torch.Generator
@@ -154,22 +134,6 @@ def test_source_samples_of_sampling_have_the_moments_of_the_prior(
     torch.testing.assert_close(outside.var(0), 1 - frame.axes.leverage[0], atol=0.15, rtol=0)
 
 
-@pytest.mark.parametrize("nfe", [0, 1, 2, 4])
-@pytest.mark.parametrize(("schedule", "grid"), [("equal", {}), ("last", {"grid": "last", "at": 0.7})])
-def test_samples_are_those_of_the_sampler(nfe: int, schedule: str, grid: dict[str, Any]) -> None:
-    def velocity(x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
-        return 0.2 * x.cos() + t[:, None, None, None]
-
-    labels = torch.zeros(3, dtype=torch.long)
-    torch.manual_seed(0)
-    found = independent.sample(independent.Source(), velocity, labels, nfe, independent.LAST_STEP[schedule])
-    torch.manual_seed(0)
-    x = torch.randn(3, 1, 28, 28)
-    if nfe > 0:
-        x = Sampler.create("euler", **grid).solve(velocity, x, labels, nfe=nfe).x
-    torch.testing.assert_close(found, x.clamp(-1, 1))
-
-
 def test_features_and_distances_are_those_of_the_library(generator: torch.Generator) -> None:
     x, y = (
         torch.rand(2, 200, 1, 28, 28, generator=generator) * torch.tensor([2.0, 1.0]).view(2, 1, 1, 1, 1) - 1
@@ -179,15 +143,6 @@ def test_features_and_distances_are_those_of_the_library(generator: torch.Genera
     torch.testing.assert_close(first, classifier.features(x))
     expected = frechet_distance_of_rows(first.double(), second.double())
     assert independent.frechet_distance(first, second) == pytest.approx(expected, rel=1e-4)
-
-
-def test_the_learning_rate_is_that_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    rates: list[float] = []
-    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: rates.append(self.param_groups[0]["lr"]))
-    args = argparse.Namespace(steps=7, **OPTIONS)
-    x, labels = torch.zeros(10, 1, 28, 28), torch.arange(10)
-    independent.train(independent.Source(), x, labels, args, 0)
-    assert rates == pytest.approx([learning_rate(step, TrainingConfig(steps=7)) for step in range(7)])
 
 
 def test_the_script_prints_both_distances_and_their_ratio(
@@ -210,5 +165,5 @@ def test_the_script_prints_both_distances_and_their_ratio(
     assert [line.split(":")[0] for line in lines] == ["NFE 0", "NFE 1", "NFE 4"]
     for line in lines:
         baseline, ours, ratio = (float(number) for number in re.findall(r"\d+\.\d+", line))
-        assert ratio == pytest.approx(baseline / ours, rel=0.02)
+        assert ratio == pytest.approx(ours / baseline, abs=0.01)
         assert baseline > ours > 0

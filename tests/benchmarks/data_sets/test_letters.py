@@ -10,10 +10,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from fontTools.ttLib import TTFont
 
 from benchmarks.data_sets import letters as script
-from benchmarks.data_sets.fonts import CLASSES, FILLED, problem_of, render
+from benchmarks.data_sets.fonts import problem_of, render
 from benchmarks.data_sets.letters_packages import LICENCES, MOST_STYLES, choose_families, read_families
 from benchmarks.data_sets.packages import Package
 from flowprior.data import load_data
@@ -56,62 +55,25 @@ def built(tmp_path, monkeypatch):
     return tmp_path / "letters.npz"
 
 
-def changed(name: str, change) -> bytes:
-    """Return a font after ``change`` of its tables."""
-    opened, stored = TTFont(io.BytesIO(font(name))), io.BytesIO()
-    change(opened)
-    opened.save(stored)
-    return stored.getvalue()
-
-
-def draw_capitals_only(opened: TTFont) -> None:
-    for table in opened["cmap"].tables:
-        capitals = {code: glyph for code, glyph in table.cmap.items() if chr(code) in CLASSES[:26]}
-        table.cmap |= {code + 32: glyph for code, glyph in capitals.items()}
-
-
-def double_the_glyphs(opened: TTFont) -> None:
-    opened["head"].unitsPerEm //= 2
-
-
 def margins(image: np.ndarray) -> tuple[int, int, int, int]:
     """Return the empty rows and columns of an image: above, below, left and right of its ink."""
     rows, columns = (np.flatnonzero(image.any(axis)) for axis in (1, 0))
     return rows[0], len(image) - 1 - rows[-1], columns[0], len(image) - 1 - columns[-1]
 
 
-def side(image: np.ndarray) -> tuple[int, int]:
-    """Return the width and height of the ink of an image."""
-    above, below, left, right = margins(image)
-    return len(image) - left - right, len(image) - above - below
-
-
-def test_glyphs_lie_in_the_middle_at_one_em_size():
+def test_glyphs_lie_in_the_middle():
     images = render(font("cmr10"), 64)
     for image in images:
         above, below, left, right = margins(image)
         assert abs(above - below) <= 1
         assert abs(left - right) <= 1
-    unit = 0.9 * 64 / 2048  # pixels; the numbers are the bounding boxes in the file of the font
-    assert side(images[CLASSES.index("H")]) == pytest.approx((1407 * unit, 1399 * unit), abs=1.5)
-    assert side(images[CLASSES.index("x")]) == pytest.approx((1032 * unit, 883 * unit), abs=1.5)
     assert images.min() == 0
     assert images.max() == 255
 
 
-def test_a_glyph_that_would_not_fit_is_made_smaller():
-    images = render(changed("cmr10", double_the_glyphs), 64)
-    unit = 0.9 * 64 / 1024
-    assert side(images[CLASSES.index("x")]) == pytest.approx((1032 * unit, 883 * unit), abs=1.5)
-    full = FILLED * 64
-    assert side(images[CLASSES.index("H")]) == pytest.approx((full, full * 1399 / 1407), abs=1.5)
-    assert side(images[CLASSES.index("W")]) == pytest.approx((full, full * 1444 / 2029), abs=1.5)
-
-
-def test_fonts_without_characters_or_lower_case_do_not_fit():
+def test_fonts_without_characters_do_not_fit():
     assert problem_of(font("cmss10")) is None
     assert "lacks ABC" in str(problem_of(font("STIXSizOneSymReg")))
-    assert problem_of(changed("cmss10", draw_capitals_only)) == "its lower case is small capitals"
 
 
 def test_families_are_pinned_with_at_most_four_styles_of_a_permissive_licence(tmp_path):
@@ -177,11 +139,6 @@ def test_validation_holds_out_whole_families(built):
     kept, held = split_validation(load_data(f"letters:path={built}"), 10)
     assert (len(kept), len(held)) == (62, 62)
     assert not set(kept.groups.tolist()) & set(held.groups.tolist())
-
-
-def test_two_builds_are_equal_byte_for_byte(tmp_path, built):
-    script.main(size=8, out=tmp_path / "again.npz", packages=tmp_path)
-    assert (tmp_path / "again.npz").read_bytes() == built.read_bytes()
 
 
 def test_absent_and_damaged_files_are_refused(tmp_path, monkeypatch, built):

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
 import torch
 
-from benchmarks.studies import STUDIES, embeddings
+from benchmarks.studies import embeddings
 from flowprior.data import load_data
-from flowprior.study.grid import load_grid
-from flowprior.study.running import run_grid
-from tests.benchmarks.studies.conftest import cells_of
-from tests.markdown_blocks import REPOSITORY
 
 
 def test_residuals_turn_about_a_mean_of_their_own_and_have_two_modes(generator):
@@ -54,24 +47,3 @@ def test_the_distance_does_not_mix_conditions():
     swapped = embeddings.distance((x.flip(0), group), (x, group))
     assert same["sliced_w2_squared_within"] == pytest.approx(0, abs=1e-9)
     assert swapped["sliced_w2_squared_within"] == pytest.approx(25, rel=0.1)
-
-
-def test_a_flow_has_distances_at_every_number_of_evaluations(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(embeddings, "CONDITIONS", 4)
-    monkeypatch.setattr(embeddings, "OF_EACH", 40)
-    monkeypatch.setattr(embeddings, "ASKED", 20)
-    monkeypatch.chdir(REPOSITORY)
-    every = load_grid(STUDIES / "embeddings.toml").variants
-    quick = "learned-mean:covariance=lowrank,rank=4,components=4,steps=20,epochs=20,hidden=32"
-    given = {
-        "data": "turning-residuals:n=500",
-        "variants": {"lowrank+posterior": replace(every["lowrank+posterior"], prior=quick)},
-    }
-    short = ["training.steps=3", "training.warmup=1", "samples=16", "seeds=[0]", "model=mlp:width=8,depth=1"]
-    outcome = run_grid(load_grid(STUDIES / "embeddings.toml", given, short), tmp_path)
-    assert (outcome.failed, outcome.finished) == ({}, 1)
-    rows = cells_of(tmp_path)["lowrank+posterior"].select(metric="sliced_w2_squared_within")
-    assert [row["nfe"] for row in rows] == [None, 0, 1, 4]
-    assert rows[0]["value"] < min(row["value"] for row in rows[1:]), "real data are nearest"

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
-import pandas
 import pytest
 import torch
 from torch import Tensor, nn
 
 from benchmarks.studies import digits, everything, moved_source
-from benchmarks.studies.moved_source import DISTANCE, MOVES, PRIOR, RECOGNISED, SOURCE
-from benchmarks.studies.tables import select
 from flowprior import Prior
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
@@ -38,16 +33,6 @@ def prior() -> Prior:
     return prior.fit(digits.split("train").batches(), generator=generator)
 
 
-@pytest.fixture(scope="module")
-def rows(prior) -> pandas.DataFrame:
-    """Of a flow that stays where it starts, whatever its velocity would read of the prior."""
-    parts = prior, Coupling.create("condot"), Path.create("condot"), Condition("labels", 10)
-    cell = SimpleNamespace(seed=0)
-    splits = SimpleNamespace(train=digits.split("train"), test=digits.split("test"))
-    flow = Flow(Still(), *parts)
-    return pandas.DataFrame(moved_source.values(flow, cell, splits)).assign(flow="still", seed=0, step=None)
-
-
 def test_the_moved_prior_has_the_moments_that_are_said(prior):
     moved = moved_source.moved_prior(prior, 2.0, 0.5)
     generator = torch.Generator().manual_seed(0)
@@ -57,23 +42,6 @@ def test_the_moved_prior_has_the_moments_that_are_said(prior):
     torch.testing.assert_close(two.var(0).mean(), 4 * one.var(0).mean(), rtol=0.05, atol=0)
     shifted = moved_source.moved_prior(prior, 1.0, 0.5)
     torch.testing.assert_close(shifted.mean(LABEL[:1]), prior.mean(LABEL[:1]) + 0.5)
-
-
-def by_move(rows: pandas.DataFrame, metric: str, what: str, nfe: int) -> pandas.Series:
-    own = select(rows, metric=metric, sampler=f"moved {what}", nfe=nfe)
-    return own.set_index("condition")["value"]
-
-
-def test_moves_of_a_still_flow_are_those_of_its_prior(rows):
-    """So a moved sample and a moved prior give the same distances, as far as chance allows."""
-    source, moved = (by_move(rows, DISTANCE, what, nfe=15) for what in (SOURCE, PRIOR))
-    assert list(source.index) == list(MOVES)
-    assert source[UNMOVED] == pytest.approx(moved[UNMOVED], rel=1e-5)
-    assert source.to_numpy() == pytest.approx(moved.to_numpy(), rel=0.1)
-    assert source["shift 2"] > source["shift 1"] > source["shift 0.5"] > source[UNMOVED]
-    seen = by_move(rows, RECOGNISED, SOURCE, nfe=4)
-    assert seen[UNMOVED] > 0.9
-    assert seen["scale 2"] < seen[UNMOVED]
 
 
 def test_the_velocity_of_the_default_follows_a_moved_prior_alone(prior):
