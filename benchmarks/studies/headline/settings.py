@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import product
 
 from benchmarks.studies import RESULTS
@@ -22,13 +22,22 @@ SAME = "settings_of"
 """The key of a method that takes the settings of another one."""
 
 
-def choice_grid(data: str, methods: Iterable[str]) -> Grid:
-    """Return the grid of every setting of ``methods``, evaluated on the held-out images of a data set."""
-    asked = grids.study()["choice"]
-    named = {
-        f"{method}, {times}, {lr:g}": grids.variant(method, {"time": times, "lr": lr})
-        for method, times, lr in product(methods, asked["times"], asked["lrs"])
-    }
+def choice_grid(data: str, methods: Iterable[str], known: Collection[str] = ()) -> Grid | None:
+    """Return the grid of every setting of ``methods``, evaluated on the held-out images of a data set.
+
+    None if the values of all are known.
+
+    Args:
+        data: a name of ``[data]``.
+        methods: those whose settings are tried.
+        known: labels whose values are there already.
+    """
+    asked, named = grids.study()["choice"], {}
+    for method, times, lr in product(methods, asked["times"], asked["lrs"]):
+        if (label := f"{method}, {times}, {lr:g}") not in known:
+            named[label] = grids.variant(method, {"time": times, "lr": lr})
+    if not named:
+        return None
     shared = {key: asked[key] for key in ("samples", "nfe", "samplers")}
     evaluation = {"metrics": asked["metrics"]}
     own = {"splits": ["validation"], "training": {"steps": asked["steps"]}, "evaluation": evaluation}
@@ -36,8 +45,18 @@ def choice_grid(data: str, methods: Iterable[str]) -> Grid:
 
 
 def choose(data: str) -> None:
-    """Run every setting of the methods on a data set, and keep the values on its held-out images."""
-    grids.complete(choice_grid(data, methods_on(data)), grids.RUNS / f"{CHOICE}-{data}", CHOICE)
+    """Run the settings whose values are not stored, and keep the values on the held-out images."""
+    known = [] if (table := _stored(data)) is None else list(table["label"])
+    if (grid := choice_grid(data, methods_on(data), known)) is not None:
+        grids.complete(grid, grids.RUNS / f"{CHOICE}-{data}", CHOICE)
+
+
+def _stored(data: str) -> DataFrame | None:
+    """Return what is stored of a data set's settings; None if nothing is."""
+    if not (path := RESULTS / f"{CHOICE}.csv.gz").is_file():
+        return None
+    table = read_table(path)
+    return table[table["data"] == grids.study()["data"][data]["data"]]
 
 
 def methods_on(data: str) -> list[str]:
@@ -75,9 +94,8 @@ def chosen(data: str) -> dict[str, Tree]:
     Raises:
         KeyError: the settings of this data set have not been run.
     """
-    table = read_table(RESULTS / f"{CHOICE}.csv.gz")
-    own = scores(table[table["data"] == grids.study()["data"][data]["data"]])
-    if own.empty:
+    table = _stored(data)
+    if table is None or (own := scores(table)).empty:
         raise KeyError(f"no settings of {data}; run python -m benchmarks.studies.headline choose {data}")
     best = own.groupby("method", sort=False).first()
     found = {str(method): row[list(SETTINGS)].to_dict() for method, row in best.iterrows()}

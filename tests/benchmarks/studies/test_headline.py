@@ -35,6 +35,7 @@ def test_every_setting_of_every_method_can_be_trained_and_none_sees_the_test_spl
     every = settings.methods_on("fashion-mnist")
     for data in ("fashion-mnist", "digits"):
         grid = settings.choice_grid(data, every)
+        assert grid is not None
         found = variants(grid)
         assert all(own.skipped is None and not own.refused_samplers for own in found)
         assert grid.splits == ("validation",)
@@ -43,6 +44,7 @@ def test_every_setting_of_every_method_can_be_trained_and_none_sees_the_test_spl
             for label in grid.variants
         }
         assert len(own) == len(found) == 48
+        assert settings.choice_grid(data, every, grid.variants) is None
 
 
 def test_the_setting_of_the_lowest_distance_is_chosen(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +54,7 @@ def test_the_setting_of_the_lowest_distance_is_chosen(small: Path, monkeypatch: 
     assert set(table["split"].dropna()) == {"validation", "training"}
     rows = table[(table["metric"] == "fid-cnn128") & (table["nfe"] == 2)]
     assert len(rows) == 4 * 3 + 4  # three step schedules, one for DDPM
-    monkeypatch.setattr(settings, "read_table", lambda path: table)
+    monkeypatch.setattr(settings, "_stored", lambda data: table)
     found = settings.chosen("digits")
     for method in ("gaussian+condot", "ddpm"):
         own = rows[rows["label"].str.startswith(method)]
@@ -112,8 +114,8 @@ def test_a_design_stands_by_its_worst_ratio_to_the_best_baseline_at_its_best_lea
     tried += rows_of("a, velocity, uniform, 0.2", {few: 9.0, many: 5.0}, lr=0.2)
     tried += rows_of("b, velocity, uniform, 0.1", {few: 1.0, many: 8.0}, prior="q")
     tables = {"choice": pandas.DataFrame(choice), "candidates": pandas.DataFrame(tried)}
-    for module in (settings, candidates):
-        monkeypatch.setattr(module, "read_table", lambda path: tables[path.name.partition(".")[0]])
+    monkeypatch.setattr(settings, "_stored", lambda data: tables["choice"])
+    monkeypatch.setattr(candidates, "read_table", lambda path: tables[path.name.partition(".")[0]])
     monkeypatch.setattr(settings, "SCORED", ("fid-cnn128",))
     found = candidates.ranking(["digits"]).reset_index()
     assert found["prior"].tolist() == ["p", "q"]
