@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -50,7 +51,8 @@ def test_forecasts_stand_in_one_table_with_seconds_of_their_own(windows):
     run = SimpleNamespace(
         variant=SimpleNamespace(label=forecasting.BASE), seed=0, grid=SimpleNamespace(samples=2000)
     )
-    rows = forecasting.plain_forecasts(Still(), run, Splits(train, test))
+    flow: Any = Still()
+    rows = forecasting.plain_forecasts(flow, run, Splits(train, test))
     assert {row["flow"] for row in rows} == set(forecasting.FORECASTS)
     assert {row["samples"] for row in rows} == {2000}, "one number of samples for all rows of a table"
     assert len({row["cpu_seconds"] for row in rows}) == len(forecasting.FORECASTS)
