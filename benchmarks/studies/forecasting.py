@@ -42,7 +42,7 @@ def plain_forecasts(flow: Flow, run: Any, data: Any) -> list[Row]:
     for name, forecast in FORECASTS.items():
         begun = time.process_time()
         samples = forecast(data.train, data.test, generator(0))
-        told = {"split": "test", "samples": len(samples) * samples.shape[1], "seed": 0}
+        told = {"split": "test", "samples": run.grid.samples, "seed": 0}
         spent = time.process_time() - begun  # the run that they are kept beside has seconds of its own
         found += rows_of(scored(samples, truth), flow=name, cpu_seconds=spent, **told)
     return found

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
 from benchmarks.studies import forecasting
 from flowprior.extensions.series.data import DAY, WeatherData
+from flowprior.study import Splits
+from tests.benchmarks.studies.conftest import Still
 
 
 @pytest.fixture
@@ -39,6 +44,18 @@ def test_regression_finds_the_law_and_its_spread(windows):
     assert found["crps"] == pytest.approx(0.3 / torch.pi**0.5, rel=0.15)
     assert found["coverage_50"] == pytest.approx(0.5, abs=0.05)
     assert found["coverage_90"] == pytest.approx(0.9, abs=0.05)
+
+
+def test_forecasts_stand_in_one_table_with_seconds_of_their_own(windows):
+    train, test = windows
+    run = SimpleNamespace(
+        variant=SimpleNamespace(label=forecasting.BASE), seed=0, grid=SimpleNamespace(samples=2000)
+    )
+    flow: Any = Still()
+    rows = forecasting.plain_forecasts(flow, run, Splits(train, test))
+    assert {row["flow"] for row in rows} == set(forecasting.FORECASTS)
+    assert {row["samples"] for row in rows} == {2000}, "one number of samples for all rows of a table"
+    assert len({row["cpu_seconds"] for row in rows}) == len(forecasting.FORECASTS)
 
 
 def test_climatology_takes_the_same_hour_of_near_days(windows):
