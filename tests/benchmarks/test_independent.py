@@ -12,15 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from flowprior import Coupling, Prior
 from flowprior import Path as FlowPath
 from flowprior.data import load_data
 from flowprior.data.splits import split_validation
-from flowprior.features.classifier import Classifier
 from flowprior.flow.predictions import Prediction
-from flowprior.metrics.frechet import frechet_distance_of_rows
 from flowprior.priors import LatentGmmPrior
 from flowprior.priors.averaged_gmm import unpacked
 
@@ -132,17 +129,6 @@ def test_source_samples_of_sampling_have_the_moments_of_the_prior(
     outside = white - frame.axes.out_of(frame.axes.into(white))
     torch.testing.assert_close(outside.mean(0), torch.zeros(784).double(), atol=0.1, rtol=0)
     torch.testing.assert_close(outside.var(0), 1 - frame.axes.leverage[0], atol=0.15, rtol=0)
-
-
-def test_features_and_distances_are_those_of_the_library(generator: torch.Generator) -> None:
-    x, y = (
-        torch.rand(2, 200, 1, 28, 28, generator=generator) * torch.tensor([2.0, 1.0]).view(2, 1, 1, 1, 1) - 1
-    )
-    classifier = Classifier.of_tensors(load_file(independent.CLASSIFIER), torch.Size([1, 28, 28]), 10)
-    first, second = independent.features(x), independent.features(y)
-    torch.testing.assert_close(first, classifier.features(x))
-    expected = frechet_distance_of_rows(first.double(), second.double())
-    assert independent.frechet_distance(first, second) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_script_prints_both_distances_and_their_ratio(

@@ -61,12 +61,3 @@ def test_the_strength_is_that_of_the_least_error_on_rows_that_are_left_out(
     found = {s: np.square(x - cross_val_predict(Ridge(s), seen, x, cv=folds)).sum() for s in STRENGTHS}
     best = Ridge(min(found, key=found.__getitem__)).fit(seen, x)
     np.testing.assert_allclose(fitted(data)[0], best.predict(seen), atol=1e-6)
-
-
-def test_samples_have_the_mean_and_the_covariance(generator: torch.Generator) -> None:
-    x, seen = everything(linear(300, 1.0, generator))
-    found = fit_regression(seen, x, None)
-    cond = torch.full((5000, 5), 2.0)
-    drawn, mean = found.sample(cond, generator), regression.with_one(cond[:1]) @ found.weights
-    torch.testing.assert_close(drawn.mean(0), mean[0], atol=0.06, rtol=0)
-    torch.testing.assert_close(drawn.T.cov(), found.factor @ found.factor.T, atol=0.1, rtol=0)
