@@ -12,7 +12,7 @@ from benchmarks.studies.headline import candidates, comparison, grids, runs, set
 from flowprior.study.runs import variants
 from flowprior.study.table import read_table
 
-METHODS = ("gaussian+condot", "ddpm", "flow_matching")
+METHODS = ("gaussian+condot", "ddim", "flow_matching")
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_every_setting_of_every_method_can_be_trained_and_none_sees_the_test_spl
             (label.split(", ")[0], grid.training_of(label).time, grid.training_of(label).lr)
             for label in grid.variants
         }
-        assert len(own) == len(found) == 48
+        assert len(own) == len(found) == 36
         assert settings.choice_grid(data, every, grid.variants) is None
 
 
@@ -53,15 +53,15 @@ def test_the_setting_of_the_lowest_distance_is_chosen(small: Path, monkeypatch: 
     table = read_table(small / "runs" / "choice-digits")
     assert set(table["split"].dropna()) == {"validation", "training"}
     rows = table[(table["metric"] == "fid-cnn128") & (table["nfe"] == 2)]
-    assert len(rows) == 4 * 3 + 4  # three step schedules, one for DDPM
+    assert len(rows) == 4 * 3 + 4  # three step schedules, one for DDIM
     monkeypatch.setattr(settings, "_stored", lambda data: table)
     found = settings.chosen("digits")
-    for method in ("gaussian+condot", "ddpm"):
+    for method in ("gaussian+condot", "ddim"):
         own = rows[rows["label"].str.startswith(method)]
         best = own.loc[own["value"].idxmin()]
         assert found[method] == {"time": best["time"], "lr": best["lr"], "sampler": best["sampler"]}
     assert found["flow_matching"] == found["gaussian+condot"]
-    assert grids.variant("ddpm", found["ddpm"])["training"]["prediction"] == "epsilon"
+    assert grids.variant("ddim", found["ddim"])["training"]["prediction"] == "epsilon"
 
 
 def test_the_score_is_the_mean_logarithm_over_evaluations_and_features() -> None:
@@ -123,10 +123,10 @@ def test_a_design_stands_by_its_worst_ratio_to_the_best_baseline_at_its_best_lea
 
 
 def test_the_best_other_methods_of_a_run_follow_from_held_out_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    order = ["gmm+ot", "ddpm", "flow_matching", "batchot", "gaussian+condot"]
+    order = ["gmm+ot", "ddim", "flow_matching", "batchot", "gaussian+condot"]
     monkeypatch.setattr(runs, "chosen", lambda data: {method: {} for method in order})
     own = {"data": "digits", "methods": ["default", "gmm+ot"], "best": 2}
-    assert runs.methods_of(own) == ["default", "gmm+ot", "ddpm", "batchot"]
+    assert runs.methods_of(own) == ["default", "gmm+ot", "ddim", "batchot"]
     assert runs.methods_of({"data": "digits", "best": 1}) == ["default", "gmm+ot"]
     assert runs.methods_of({"data": "digits", "methods": ["all"]}) == ["default", *grids.study()["methods"]]
 
@@ -134,7 +134,7 @@ def test_the_best_other_methods_of_a_run_follow_from_held_out_images(monkeypatch
 def test_the_best_baseline_is_another_one_at_each_number_of_evaluations() -> None:
     values = {
         "default": {1: (3.0, 5.0), 15: (4.0, 4.0)},
-        "ddpm": {1: (80.0, 80.0), 15: (8.0, 8.0)},
+        "ddim": {1: (80.0, 80.0), 15: (8.0, 8.0)},
         "batchot": {1: (20.0, 12.0), 15: (10.0, 10.0)},
     }
     rows = [
@@ -143,9 +143,9 @@ def test_the_best_baseline_is_another_one_at_each_number_of_evaluations() -> Non
         for nfe, seeds in of.items()
         for seed, value in enumerate(seeds)
     ]
-    rows += [{"flow": "real data", "label": "ddpm", "metric": "fid-lite0", "seed": 0, "value": 2.0}]
+    rows += [{"flow": "real data", "label": "ddim", "metric": "fid-lite0", "seed": 0, "value": 2.0}]
     found = comparison.against_best(pandas.DataFrame(rows), ["fid-lite0"])
     assert found["nfe"].tolist() == [1, 15]
-    assert found["best"].tolist() == ["batchot", "ddpm"]
+    assert found["best"].tolist() == ["batchot", "ddim"]
     assert found["ratio"].tolist() == [0.25, 0.5]
     assert found["above"].tolist() == pytest.approx([2 / 14, 2 / 6])
