@@ -114,7 +114,7 @@ def quality_tables(summary: dict[str, Any]) -> list[dict[str, Any]]:
     texts |= {name: f"the test split of {spec}" for name, spec in summary["grid"]["references"].items()}
     return [
         _quality_table(summary, metric, split, texts.get(split, ""), rows)
-        for split, found in {"test": summary["quality"], **summary["splits"]}.items()
+        for split, found in {summary["grid"]["splits"][0]: summary["quality"], **summary["splits"]}.items()
         for metric in metrics
         if (rows := [row for row in found if row["metric"] == metric])
     ]

@@ -164,9 +164,9 @@ class VariantSpec:
     """The function that trains it, as ``package.module:function``; empty for that of the grid."""
 
 
-def _distinct(values: tuple[int, ...]) -> tuple[int, ...]:
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     if not values or len(set(values)) < len(values):
-        raise OptionError(f"compare: expected one whole number or more, each once, got {list(values)}")
+        raise OptionError(f"compare: expected one value or more, each once, got {list(values)}")
     return values
 
 
@@ -218,7 +218,11 @@ def _training(given: Any) -> TrainingConfig:
 
 
 def _variants(given: Any) -> dict[str, VariantSpec]:
-    if REAL_DATA in _section("variants", given):
+    if not _section("variants", given):
+        raise OptionError(
+            "compare: variants names none; write one or more, or leave it out for the usual ones"
+        )
+    if REAL_DATA in given:
         raise OptionError(
             f"compare: variants.'{REAL_DATA}' is not possible: real data have this name; choose another"
         )
@@ -285,10 +289,8 @@ class Grid:
     """Name -> data set against whose test split flows are evaluated, too, on samples for its conditions."""
     validation: Count = 0
     """Data samples held out of the training split, to choose a setting on."""
-    splits: Annotated[tuple[Literal["test", "validation"], ...], Field(strict=False, min_length=1)] = (
-        "test",
-    )
-    """The splits that flows are evaluated on, each on samples for its conditions."""
+    splits: Annotated[tuple[OwnSplit, ...], Field(strict=False), AfterValidator(_distinct)] = ("test",)
+    """The splits that flows are evaluated on, each on samples for its conditions; tables show the first."""
     evaluation_seed: Count = 0
     """Added to the training's seed for the conditions and source samples of its evaluation."""
     guidance: float = 1.0
@@ -368,12 +370,12 @@ def grid_from_dict(tree: Mapping[str, Any]) -> Grid:
     check_keys(tree, [*COMBINED, *(field.name for field in fields(Grid))], owner="compare")
     values = dict(tree)
     axes = {axis: values.pop(axis) for axis in COMBINED if axis in values}
-    if axes and values.get("variants"):
+    if axes and "variants" in values:
         raise OptionError(
             f"compare: variants stand in place of the combinations of {', '.join(COMBINED)}; leave out "
             f"{', '.join(axes)}, or the variants"
         )
-    if not values.get("variants"):
+    if "variants" not in values:
         values["variants"] = combinations(axes)
     return Grid(**values)
 

@@ -33,24 +33,23 @@ MACHINE = ("version", "commit", "torch", "device", "device_name", "threads")
 """The facts of a run that describe where it ran."""
 KEPT = ("metric", "variant", "sampler", "nfe", "step", "guidance", "adaptive", "n", "mean", "std")
 """The keys of a row of means that a summary keeps as they are."""
-OWN = ("test", None)
-"""The splits of values about the test split of the grid's own data, or about none."""
 Rows = list[dict[str, Any]]
 
 
 def summarise(study: Study) -> dict[str, Any]:
     """Return what report.json holds: every table of the report, as plain values.
 
-    ``quality`` has the values of samples against the test split, ``splits`` those against each other one,
-    ``flow`` those that no sampler changes, ``curve`` those after some of the steps.
+    ``quality`` has the values of samples against the first split of the grid, which is the test split unless
+    it names others alone, ``splits`` those against each other one, ``flow`` those that no sampler changes,
+    ``curve`` those after some of the steps.
     """
-    plan, table = study.plan, list(study.rows())
+    plan, table, own = study.plan, list(study.rows()), study.plan.grid.splits[0]
     metrics = metrics_of(study, table)
     means = means_over_seeds(row for row in table if row["flow"] != REAL_DATA and row["condition"] is None)
     trained = [row for row in means if row["step"] is None]
     rows = rows_of((row for row in trained if row["nfe"] is not None), metrics, plan)
-    quality = [row for row in rows if row["split"] in OWN]
-    others = [*(["validation"] if plan.grid.validation else []), *plan.grid.references]
+    quality = [row for row in rows if row["split"] in (own, None)]
+    others = [*plan.grid.splits[1:], *plan.grid.references]
     return {
         "grid": plan.grid.as_dict(),
         "samplers": plan.samplers,

@@ -162,6 +162,8 @@ def test_curve_points_are_even_and_end_at_the_budget():
         (SHARED | {"variants": {"a": {"training": {"lr": -1.0}}}}, ["lr=-1.0", "above 0"]),
         (SHARED | {"variants": {"a": {"training": {"speed": 1}}}}, ["unknown key 'training.speed'"]),
         (SHARED | {"variants": {"a": {"training": {"seed": 1}}}}, ["training.seed is no key of a grid"]),
+        (SHARED | {"splits": []}, ["one value or more", "got []"]),
+        (SHARED | {"variants": {}}, ["variants names none"]),
         (SHARED | {"splits": ["validation"]}, ["splits names 'validation'", "validation = 500"]),
     ],
 )

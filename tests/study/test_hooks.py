@@ -62,8 +62,7 @@ def test_further_splits_and_values_are_rows_of_the_run_and_of_the_report(tmp_pat
     metrics = ["fid", "accuracy"]
     evaluation = {"metrics": metrics, "classifier": "auto"}
     own = ONE | {"evaluation": evaluation, "validation": 200, "references": {"more": OTHER_DIGITS}}
-    own |= {"splits": ["test", "validation"]}
-    run_grid(tiny_grid(**own, values=f"{HERE}:values"), tmp_path)
+    run_grid(tiny_grid(**own, splits=["validation", "test"], values=f"{HERE}:values"), tmp_path)
     (result,) = results(tmp_path)
     (path,) = tmp_path.glob("cells/*/run/flow")
     parts = Splits.load("digits", 200)
@@ -80,9 +79,10 @@ def test_further_splits_and_values_are_rows_of_the_run_and_of_the_report(tmp_pat
     assert len({values["fid-cnn128"] for values in found.values()}) == 3
     report = write_report(tmp_path)
     page = (tmp_path / "report.html").read_text()
-    for split in ("more", "validation"):
+    assert {row["split"] for row in report["quality"]} == {"validation", None}  # the first that is named
+    for split, heading in (("more", "fid-cnn128, more"), ("test", "fid-cnn128")):
         assert {row["metric"] for row in report["splits"][split]} >= {"fid-cnn128", "accuracy"}
-        assert f"<h3>fid-cnn128, {split} " in page
+        assert f"<h3>{heading} " in page
     assert OTHER_DIGITS in page
     kept = [row for row in result["rows"] if row["metric"] == "events"]
     assert {(row["flow"], row["seed"]) for row in kept} == {("gaussian + condot", 0)}

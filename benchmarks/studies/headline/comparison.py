@@ -9,12 +9,10 @@ import pandas
 
 from benchmarks.studies import RESULTS
 from benchmarks.studies.headline import grids
-from benchmarks.studies.headline.runs import DEFAULT
+from benchmarks.studies.headline.runs import DEFAULT, HEADLINE
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.study.table import DataFrame, read_table
 
-HEADLINE, FEW = "headline", "headline_few"
-"""The tables of the evaluation of all samples, and of 2,000 of them."""
 GOALS: Mapping[tuple[int, str], tuple[float, ...]] = {
     (1000, "fid-cnn128"): (0.15, 0.12, 0.14, 0.16, 0.17, 0.17),
     (1000, "fid-lite0"): (0.28, 0.36, 0.48, 0.53, 0.56, 0.58),
@@ -25,15 +23,14 @@ GOALS: Mapping[tuple[int, str], tuple[float, ...]] = {
 """Steps and distance -> the ratio on Fashion-MNIST that was aimed at, at each of 1 to 30 evaluations."""
 
 
-def results(table: str, data: str, **where: Any) -> DataFrame:
+def results(data: str, **where: Any) -> DataFrame:
     """Return the values of trained flows and of real data on the test split of a data set.
 
     Args:
-        table: :data:`HEADLINE` or :data:`FEW`.
         data: a name of ``[data]`` in ``headline.toml``.
         where: columns and their values, such as ``steps=1000``.
     """
-    rows = read_table(RESULTS / f"{table}.csv.gz")
+    rows = read_table(RESULTS / f"{HEADLINE}.csv.gz")
     rows = rows[(rows["data"] == grids.study()["data"][data]["data"]) & (rows["split"] == "test")]
     for column, value in where.items():
         rows = rows[rows[column] == value]
@@ -41,7 +38,7 @@ def results(table: str, data: str, **where: Any) -> DataFrame:
 
 
 def against_best(rows: DataFrame, metrics: Iterable[str]) -> DataFrame:
-    """Return the default, the best baseline and their ratio: a row a metric and number of evaluations.
+    """Return the default, the best baseline and their ratio: a row for each metric and NFE.
 
     Args:
         rows: of :func:`results`, of one budget.
@@ -66,10 +63,10 @@ def against_best(rows: DataFrame, metrics: Iterable[str]) -> DataFrame:
 
 
 def beside_goals() -> DataFrame:
-    """Return the ratios on Fashion-MNIST beside those that were aimed at: a row a budget, metric and NFE."""
+    """Return the ratios on Fashion-MNIST beside those aimed at: a row for each budget, metric and NFE."""
     parts = []
     for (steps, metric), aims in GOALS.items():
-        found = against_best(results(HEADLINE, "fashion-mnist", steps=steps), [metric])
+        found = against_best(results("fashion-mnist", steps=steps), [metric])
         aimed = dict(zip((1, 2, 4, 8, 15, 30), aims, strict=True))
         parts.append(found.assign(steps=steps, goal=found["nfe"].map(aimed)))
     return pandas.concat(parts, ignore_index=True)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import benchmarks.data_sets.letters  # noqa: F401  # registers the data set
+from benchmarks.studies import RESULTS
 from benchmarks.studies.store import store
 from flowprior.study import Grid, StudyFolder, run_grid
 from flowprior.study.folder import read_study
 from flowprior.study.grid import grid_from_dict
-from flowprior.study.table import result_rows, write_results
+from flowprior.study.table import read_table, result_rows, write_results
 from flowprior.training.config_file import extended
 
 RUNS = Path("runs/headline")
@@ -50,13 +52,23 @@ def variant(method: str, settings: Tree) -> Tree:
 
 
 def complete(grid: Grid, out: Path, table: str) -> None:
-    """Make every run of a grid, wait for those of other processes, and keep the values in a table.
+    """Make every run of a grid whose values are not in a table, and keep the values there.
 
-    Those of the finished runs are kept, too, where somebody stops it or a run fails.
+    A run that another process makes is waited for.
+
+    The values of finished runs are kept, too, where somebody stops it or a run fails. A run whose rows are
+    removed from the table is made anew.
 
     Raises:
         SystemExit: a run failed, or somebody stopped it.
     """
+    for seed in grid.seeds:
+        known = stored_labels(table, grid, seed)
+        if left := {label: own for label, own in grid.variants.items() if label not in known}:
+            _complete(replace(grid, seeds=(seed,), variants=left), out / f"seed{seed}", table)
+
+
+def _complete(grid: Grid, out: Path, table: str) -> None:
     while (outcome := run_grid(grid, out, notify=print)).busy and not outcome.interrupted:
         time.sleep(WAIT)
     folder = StudyFolder(out)
@@ -65,3 +77,13 @@ def complete(grid: Grid, out: Path, table: str) -> None:
         store(table, [out])
     if outcome.interrupted or outcome.failed:
         raise SystemExit(f"{out}: {outcome.failed or 'interrupted'}")
+
+
+def stored_labels(table: str, grid: Grid, seed: int) -> set[str]:
+    """Return the labels of a grid's variants whose values for this seed are in a table."""
+    if not (path := RESULTS / f"{table}.csv.gz").is_file():
+        return set()
+    rows = read_table(path)
+    rows = rows[(rows["data"] == grid.data) & (rows["model"] == grid.model) & (rows["seed"] == seed)]
+    steps = rows.groupby("label")["steps"].agg(set).to_dict()
+    return {label for label in grid.variants if grid.training_of(label).steps in steps.get(label, ())}

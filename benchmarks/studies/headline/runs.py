@@ -10,6 +10,11 @@ from flowprior.study import Grid
 DEFAULT = "default"
 """The label of the library's default, which ``headline.toml`` spells out."""
 
+HEADLINE = "headline"
+"""The table of the values on the test split."""
+OWN = ("name", "data", "methods", "best", "steps", "table")
+"""The keys of a row of ``[[runs]]`` that are none of a grid."""
+
 
 def methods_of(run: Tree) -> list[str]:
     """Return the methods of a run: those that it names, then its number of best others on held-out images."""
@@ -20,23 +25,18 @@ def methods_of(run: Tree) -> list[str]:
     return [*named, *others[: run.get("best", 0)]]
 
 
-def run_grid_of(run: Tree, evaluation: Tree) -> Grid:
-    """Return the grid of one row of ``[[runs]]`` under one of the evaluations."""
+def run_grid_of(run: Tree) -> Grid:
+    """Return the grid of one row of ``[[runs]]``."""
     settings, default = chosen(run["data"]), grids.study()[DEFAULT]
     own = {method: grids.variant(method, settings[method]) for method in methods_of(run) if method != DEFAULT}
     lr = default["lr"][run["data"]]
     named = {DEFAULT: {**default["variant"], "training": {**default["variant"]["training"], "lr": lr}}, **own}
-    changes: Tree = {
-        "seeds": run["seeds"],
-        "training": {"steps": run["steps"]},
-        "nfe": [0, 1, 2, 4, 8, 15, 30],
-    }
-    changes |= {"model": run["model"]} if "model" in run else {}
-    return grids.grid_on(run["data"], named, changes, evaluation)
+    changes = {key: value for key, value in run.items() if key not in OWN}
+    changes["training"] = {"steps": run["steps"]}
+    return grids.grid_on(run["data"], named, grids.study()["evaluation"], changes)
 
 
 def run_all(data: str) -> None:
-    """Make the runs of a data set, and keep their values on its test split in a table for each evaluation."""
+    """Make the runs of a data set whose values on its test split are not stored, and keep these."""
     for run in (run for run in grids.study()["runs"] if run["data"] == data):
-        for table, evaluation in grids.study()["evaluations"].items():
-            grids.complete(run_grid_of(run, evaluation), grids.RUNS / run["name"], table)
+        grids.complete(run_grid_of(run), grids.RUNS / run["name"], run.get("table", HEADLINE))

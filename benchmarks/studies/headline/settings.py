@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from itertools import product
 
 from benchmarks.studies import RESULTS
@@ -22,22 +22,20 @@ SAME = "settings_of"
 """The key of a method that takes the settings of another one."""
 
 
-def choice_grid(data: str, methods: Iterable[str], known: Collection[str] = ()) -> Grid | None:
-    """Return the grid of every setting of ``methods``, evaluated on the held-out images of a data set.
-
-    None if the values of all are known.
+def choice_grid(data: str, times: Mapping[str, Iterable[str]], lrs: Iterable[float]) -> Grid:
+    """Return the grid of some settings of each method, evaluated on the held-out images of a data set.
 
     Args:
         data: a name of ``[data]``.
-        methods: those whose settings are tried.
-        known: labels whose values are there already.
+        times: method -> the timestep distributions that are tried of it.
+        lrs: the learning rates of each.
     """
-    asked, named = grids.study()["choice"], {}
-    for method, times, lr in product(methods, asked["times"], asked["lrs"]):
-        if (label := f"{method}, {times}, {lr:g}") not in known:
-            named[label] = grids.variant(method, {"time": times, "lr": lr})
-    if not named:
-        return None
+    asked = grids.study()["choice"]
+    named = {
+        f"{method}, {own}, {lr:g}": grids.variant(method, {"time": own, "lr": lr})
+        for (method, tried), lr in product(times.items(), lrs)
+        for own in tried
+    }
     shared = {key: asked[key] for key in ("samples", "nfe", "samplers")}
     evaluation = {"metrics": asked["metrics"]}
     own = {"splits": ["validation"], "training": {"steps": asked["steps"]}, "evaluation": evaluation}
@@ -45,10 +43,13 @@ def choice_grid(data: str, methods: Iterable[str], known: Collection[str] = ()) 
 
 
 def choose(data: str) -> None:
-    """Run the settings whose values are not stored, and keep the values on the held-out images."""
-    known = [] if (table := _stored(data)) is None else list(table["label"])
-    if (grid := choice_grid(data, methods_on(data), known)) is not None:
-        grids.complete(grid, grids.RUNS / f"{CHOICE}-{data}", CHOICE)
+    """Run the settings whose values are not stored: timesteps at the first learning rate, then the others."""
+    asked, methods, out = grids.study()["choice"], methods_on(data), grids.RUNS / f"{CHOICE}-{data}"
+    first, *others = asked["lrs"]
+    grids.complete(choice_grid(data, dict.fromkeys(methods, asked["times"]), [first]), out, CHOICE)
+    table = _stored(data)
+    best = scores(table[table["lr"] == first]).groupby("method", sort=False)["time"].first()
+    grids.complete(choice_grid(data, {method: [best[method]] for method in methods}, others), out, CHOICE)
 
 
 def _stored(data: str) -> DataFrame | None:

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.studies.headline import candidates, comparison, grids, runs, settings
 from flowprior.study.runs import variants
-from flowprior.study.table import read_table
+from flowprior.study.table import read_rows, read_table, write_results
 
 METHODS = ("gaussian+condot", "ddim", "flow_matching")
 
@@ -27,6 +27,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(grids, "study", lambda: tree)
     monkeypatch.setattr(grids, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(settings, "RESULTS", tmp_path)
+    monkeypatch.setattr(grids, "RESULTS", tmp_path)
     monkeypatch.setattr(settings, "SCORED", ("fid-cnn128",))
     return tmp_path
 
@@ -34,34 +35,42 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_every_setting_of_every_method_can_be_trained_and_none_sees_the_test_split() -> None:
     every = settings.methods_on("fashion-mnist")
     for data in ("fashion-mnist", "digits"):
-        grid = settings.choice_grid(data, every)
-        assert grid is not None
+        grid = settings.choice_grid(
+            data, {method: ["uniform", "logit-normal"] for method in every}, [0.1, 0.2]
+        )
         found = variants(grid)
         assert all(own.skipped is None and not own.refused_samplers for own in found)
         assert grid.splits == ("validation",)
-        own = {
-            (label.split(", ")[0], grid.training_of(label).time, grid.training_of(label).lr)
-            for label in grid.variants
-        }
-        assert len(own) == len(found) == 36
-        assert settings.choice_grid(data, every, grid.variants) is None
+        trainings = {(label.split(", ")[0], str(grid.training_of(label))) for label in grid.variants}
+        assert len(trainings) == len(found) == 36
 
 
-def test_the_setting_of_the_lowest_distance_is_chosen(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grids, "store", lambda name, runs: None)
+def test_the_setting_of_the_lowest_distance_is_chosen_and_what_is_stored_is_not_run_again(
+    small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def store(name: str, folders: list[Path]) -> None:  # as it does, whatever the commit
+        path = small / f"{name}.csv.gz"
+        before = read_rows(path) if path.is_file() else []
+        write_results(path, [*before, *(row for own in folders for row in read_rows(own / "results.csv"))])
+
+    monkeypatch.setattr(grids, "store", store)
     settings.choose("digits")
-    table = read_table(small / "runs" / "choice-digits")
+    table = read_table(small / "choice.csv.gz")
     assert set(table["split"].dropna()) == {"validation", "training"}
     rows = table[(table["metric"] == "fid-cnn128") & (table["nfe"] == 2)]
-    assert len(rows) == 4 * 3 + 4  # three step schedules, one for DDIM
-    monkeypatch.setattr(settings, "_stored", lambda data: table)
+    assert len(rows) == 3 * 2 + 3  # two step schedules, one for DDIM; timesteps first, then the learning rate
     found = settings.chosen("digits")
     for method in ("gaussian+condot", "ddim"):
         own = rows[rows["label"].str.startswith(method)]
         best = own.loc[own["value"].idxmin()]
         assert found[method] == {"time": best["time"], "lr": best["lr"], "sampler": best["sampler"]}
+        first = own[own["lr"] == 0.002]
+        assert set(own.loc[own["lr"] == 0.004, "time"]) == {first.loc[first["value"].idxmin(), "time"]}
     assert found["flow_matching"] == found["gaussian+condot"]
     assert grids.variant("ddim", found["ddim"])["training"]["prediction"] == "epsilon"
+    capsys.readouterr()
+    settings.choose("digits")
+    assert capsys.readouterr().out == ""
 
 
 def test_the_score_is_the_mean_logarithm_over_evaluations_and_features() -> None:
@@ -95,10 +104,9 @@ def rows_of(label: str, values: dict[tuple[str, int], float], **setting: Any) ->
         "time": "uniform",
         "lr": 0.1,
     }
-    rows = [{"metric": metric, "nfe": nfe, "value": value} for (metric, nfe), value in values.items()]
+    shared |= {"prior": "p", "coupling": "c", "prediction": "velocity", "steps": 9} | setting
     return [
-        shared | {"prior": "p", "coupling": "c", "prediction": "velocity", "steps": 9} | setting | row
-        for row in rows
+        shared | {"metric": metric, "nfe": nfe, "value": value} for (metric, nfe), value in values.items()
     ]
 
 
