@@ -74,7 +74,7 @@ class PriorSource(Source):
     """
 
     def __init__(self, folder: Path, prediction: str) -> None:
-        tensors = load_file(next(folder.glob("*.safetensors")))
+        tensors = load_file(next(folder.glob("*.safetensors"), folder / "prior.safetensors"))
         if bool((tensors["given"] > 0).any()) or len(tensors["subspace.group"]):
             raise SystemExit("expected a prior with many examples of each label, and a basis of each's own")
         self.inputs = 3 if prediction == "preconditioned" else 1

@@ -374,7 +374,7 @@ def forecasting() -> DataFrame:
     held_out = select(trained(study("forecasting"), "crps", "validation"), split="validation")
     scores = of("forecasting", "crps", "energy_score", "coverage_50", "coverage_90")
     rows = joined([scores, held_out.assign(metric=HELD_OUT)])
-    return _evaluations(rows[rows["nfe"].isna() | rows["nfe"].isin([1, 4, 15, 30])], "evaluations")
+    return _evaluations(rows[rows["nfe"].isna() | rows["nfe"].isin([0, 1, 4, 15, 30])], "evaluations")
 
 
 def _evaluations(rows: DataFrame, column: str) -> DataFrame:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
-
-import typer
+import argparse
 
 from benchmarks.studies.headline.candidates import try_candidates
 from benchmarks.studies.headline.grids import study
@@ -13,19 +10,18 @@ from benchmarks.studies.headline.runs import run_all
 from benchmarks.studies.headline.settings import choose
 
 STAGES = {"choose": choose, "candidates": try_candidates, "runs": run_all}
-Stage = StrEnum("Stage", list(STAGES))
-Data = StrEnum("Data", {name: name for name in study()["data"]})
 
 
-def main(
-    stage: Annotated[Stage | None, typer.Argument(help="one stage; all if it is left out")] = None,
-    data: Annotated[list[Data] | None, typer.Argument(help="data sets; all if they are left out")] = None,
-) -> None:
+def main() -> None:
     """Run one stage, or all, on the data sets that are named, or on all."""
-    for name in [stage] if stage else STAGES:
-        for each in data or study()["data"]:
-            STAGES[name](str(each))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.studies.headline", description=main.__doc__)
+    parser.add_argument("stage", nargs="?", choices=STAGES)
+    parser.add_argument("data", nargs="*", choices=study()["data"])
+    asked = parser.parse_args()
+    for name in [asked.stage] if asked.stage else STAGES:
+        for data in asked.data or study()["data"]:
+            STAGES[name](data)
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    main()

@@ -23,15 +23,16 @@ GOALS: Mapping[tuple[int, str], tuple[float, ...]] = {
 """Steps and distance -> the ratio on Fashion-MNIST that was aimed at, at each of 1 to 30 evaluations."""
 
 
-def results(data: str, **where: Any) -> DataFrame:
-    """Return the values of trained flows and of real data on the test split of a data set.
+def results(data: str, split: str = "test", **where: Any) -> DataFrame:
+    """Return the values of trained flows and of real data on a split of a data set.
 
     Args:
         data: a name of ``[data]`` in ``headline.toml``.
+        split: of the data.
         where: columns and their values, such as ``steps=1000``.
     """
     rows = read_table(RESULTS / f"{HEADLINE}.csv.gz")
-    rows = rows[(rows["data"] == grids.study()["data"][data]["data"]) & (rows["split"] == "test")]
+    rows = rows[(rows["data"] == grids.study()["data"][data]["data"]) & (rows["split"] == split)]
     for column, value in where.items():
         rows = rows[rows[column] == value]
     return rows[(rows["flow"] == rows["label"]) | (rows["flow"] == REAL_DATA)]

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.studies import Row, closed_form
 from flowprior import evaluate
+from flowprior.evaluation.result import REAL_DATA
 from flowprior.flow import Flow
 
 SAMPLES = 2000
@@ -32,5 +33,10 @@ def values(flow: Flow, run: Any, data: Any) -> list[Row]:
         conditions=grid.conditions,
         **{**grid.evaluation, "metrics": METRICS},
     )
-    rows = [row | {"metric": FEW.get(row["metric"], row["metric"])} for row in found.rows]
+    known = {"flow": run.variant.label, "seed": run.seed}
+    rows = [
+        row | {"metric": FEW.get(row["metric"], row["metric"])} | ({} if row["flow"] == REAL_DATA else known)
+        for row in found.rows
+        if row["split"] == "test"  # not the seconds of sampling
+    ]
     return rows + closed_form.values(flow, run, data)

@@ -46,8 +46,9 @@ def choose(data: str) -> None:
     """Run the settings whose values are not stored: timesteps at the first learning rate, then the others."""
     asked, methods, out = grids.study()["choice"], methods_on(data), grids.RUNS / f"{CHOICE}-{data}"
     first, *others = asked["lrs"]
-    grids.complete(choice_grid(data, dict.fromkeys(methods, asked["times"]), [first]), out, CHOICE)
-    table = _stored(data)
+    every: list[str] = asked["times"]
+    grids.complete(choice_grid(data, dict.fromkeys(methods, every), [first]), out, CHOICE)
+    table: DataFrame = _stored(data)
     best = scores(table[table["lr"] == first]).groupby("method", sort=False)["time"].first()
     grids.complete(choice_grid(data, {method: [best[method]] for method in methods}, others), out, CHOICE)
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas
 import pytest
 
-from benchmarks.studies.headline import candidates, comparison, grids, runs, settings
+from benchmarks.studies.headline import candidates, grids, memorisation, runs, settings
+from benchmarks.studies.headline import tables as headline_tables
+from benchmarks.studies.store import store
+from flowprior.evaluation.result import REAL_DATA
 from flowprior.study.runs import variants
-from flowprior.study.table import read_rows, read_table, write_results
+from flowprior.study.table import read_table
+from flowprior.training import run
 
 METHODS = ("gaussian+condot", "ddim", "flow_matching")
 
@@ -18,12 +23,14 @@ METHODS = ("gaussian+condot", "ddim", "flow_matching")
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The study with three methods and short trainings on digits, its runs and results in a folder."""
-    tree: dict[str, Any] = dict(grids.study())
-    tree["methods"] = {method: tree["methods"][method] for method in METHODS}
-    tree["choice"] = tree["choice"] | {"steps": 4, "samples": 40, "nfe": [2], "metrics": ["fid"]}
-    tree["data"] = {"digits": tree["data"]["digits"] | {"model": "unet:widths=4"}}
-    del tree["data"]["digits"]["baselines"]
-    tree["shared"] = tree["shared"] | {"evaluation": {"batch_size": 40}, "training": {"warmup": 1}}
+    whole, few = grids.study(), {"steps": 4, "samples": 40, "nfe": [2], "metrics": ["fid"]}
+    digits = {key: whole["data"]["digits"][key] for key in ("data", "validation", "samples")}
+    tree = whole | {
+        "methods": {method: whole["methods"][method] for method in METHODS},
+        "choice": whole["choice"] | few,
+        "data": {"digits": digits | {"model": "unet:widths=4"}},
+        "shared": whole["shared"] | {"evaluation": {"batch_size": 40}, "training": {"warmup": 1}},
+    }
     monkeypatch.setattr(grids, "study", lambda: tree)
     monkeypatch.setattr(grids, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(settings, "RESULTS", tmp_path)
@@ -48,12 +55,8 @@ def test_every_setting_of_every_method_can_be_trained_and_none_sees_the_test_spl
 def test_the_setting_of_the_lowest_distance_is_chosen_and_what_is_stored_is_not_run_again(
     small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def store(name: str, folders: list[Path]) -> None:  # as it does, whatever the commit
-        path = small / f"{name}.csv.gz"
-        before = read_rows(path) if path.is_file() else []
-        write_results(path, [*before, *(row for own in folders for row in read_rows(own / "results.csv"))])
-
-    monkeypatch.setattr(grids, "store", store)
+    monkeypatch.setattr(run, "package_commit", lambda: 40 * "a")  # a clean one
+    monkeypatch.setattr(grids, "store", lambda name, folders: store(name, folders, small))
     settings.choose("digits")
     table = read_table(small / "choice.csv.gz")
     assert set(table["split"].dropna()) == {"validation", "training"}
@@ -97,14 +100,9 @@ def test_every_candidate_can_be_trained(turn: str) -> None:
 
 def rows_of(label: str, values: dict[tuple[str, int], float], **setting: Any) -> list[dict[str, Any]]:
     shared = {
-        "label": label,
-        "flow": label,
-        "data": "digits",
-        "sampler": "euler",
-        "time": "uniform",
-        "lr": 0.1,
+        "label": label, "flow": label, "data": "digits", "sampler": "euler", "time": "uniform", "lr": 0.1,
+        "prior": "p", "coupling": "c", "prediction": "velocity", "steps": 9, **setting,
     }
-    shared |= {"prior": "p", "coupling": "c", "prediction": "velocity", "steps": 9} | setting
     return [
         shared | {"metric": metric, "nfe": nfe, "value": value} for (metric, nfe), value in values.items()
     ]
@@ -115,12 +113,16 @@ def test_a_design_stands_by_its_worst_ratio_to_the_best_baseline_at_its_best_lea
 ) -> None:
     """The best baseline is another one at each number of evaluations; the rate is chosen within a design."""
     few, many = ("fid-cnn128", 1), ("fid-cnn128", 15)
-    choice = rows_of("gmm+ot, uniform, 0.1", {few: 10.0, many: 20.0})
-    choice += rows_of("ddpm, uniform, 0.1", {few: 100.0, many: 4.0})
-    choice += rows_of("ddpm, uniform, 0.2", {few: 90.0, many: 30.0}, lr=0.2)  # not the setting of ddpm
-    tried = rows_of("a, velocity, uniform, 0.1", {few: 5.0, many: 6.0})
-    tried += rows_of("a, velocity, uniform, 0.2", {few: 9.0, many: 5.0}, lr=0.2)
-    tried += rows_of("b, velocity, uniform, 0.1", {few: 1.0, many: 8.0}, prior="q")
+    choice = [
+        *rows_of("gmm+ot, uniform, 0.1", {few: 10.0, many: 20.0}),
+        *rows_of("ddpm, uniform, 0.1", {few: 100.0, many: 4.0}),
+        *rows_of("ddpm, uniform, 0.2", {few: 90.0, many: 30.0}, lr=0.2),  # not the setting of ddpm
+    ]
+    tried = [
+        *rows_of("a, velocity, uniform, 0.1", {few: 5.0, many: 6.0}),
+        *rows_of("a, velocity, uniform, 0.2", {few: 9.0, many: 5.0}, lr=0.2),
+        *rows_of("b, velocity, uniform, 0.1", {few: 1.0, many: 8.0}, prior="q"),
+    ]
     tables = {"choice": pandas.DataFrame(choice), "candidates": pandas.DataFrame(tried)}
     monkeypatch.setattr(settings, "_stored", lambda data: tables["choice"])
     monkeypatch.setattr(candidates, "read_table", lambda path: tables[path.name.partition(".")[0]])
@@ -133,13 +135,16 @@ def test_a_design_stands_by_its_worst_ratio_to_the_best_baseline_at_its_best_lea
 def test_the_best_other_methods_of_a_run_follow_from_held_out_images(monkeypatch: pytest.MonkeyPatch) -> None:
     order = ["gmm+ot", "ddim", "flow_matching", "batchot", "gaussian+condot"]
     monkeypatch.setattr(runs, "chosen", lambda data: {method: {} for method in order})
-    own = {"data": "digits", "methods": ["default", "gmm+ot"], "best": 2}
-    assert runs.methods_of(own) == ["default", "gmm+ot", "ddim", "batchot"]
+    assert runs.methods_of({"data": "digits", "methods": ["default", "gmm+ot"], "best": 2}) == [
+        *("default", "gmm+ot", "ddim", "batchot")
+    ]
     assert runs.methods_of({"data": "digits", "best": 1}) == ["default", "gmm+ot"]
     assert runs.methods_of({"data": "digits", "methods": ["all"]}) == ["default", *grids.study()["methods"]]
 
 
-def test_the_best_baseline_is_another_one_at_each_number_of_evaluations() -> None:
+def test_the_best_baseline_is_another_one_at_each_number_of_evaluations(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     values = {
         "default": {1: (3.0, 5.0), 15: (4.0, 4.0)},
         "ddim": {1: (80.0, 80.0), 15: (8.0, 8.0)},
@@ -152,8 +157,34 @@ def test_the_best_baseline_is_another_one_at_each_number_of_evaluations() -> Non
         for seed, value in enumerate(seeds)
     ]
     rows += [{"flow": "real data", "label": "ddim", "metric": "fid-lite0", "seed": 0, "value": 2.0}]
-    found = comparison.against_best(pandas.DataFrame(rows), ["fid-lite0"])
-    assert found["nfe"].tolist() == [1, 15]
-    assert found["best"].tolist() == ["batchot", "ddim"]
-    assert found["ratio"].tolist() == [0.25, 0.5]
-    assert found["above"].tolist() == pytest.approx([2 / 14, 2 / 6])
+    monkeypatch.setattr(headline_tables, "results", lambda data, steps: pandas.DataFrame(rows))
+    assert headline_tables.ratios("digits", 9).splitlines()[2:] == [
+        "| fid-lite0 | 0.250 (0.143) |  |  |  | 0.500 (0.333) |  | `batchot`, `ddim` |"
+    ]
+    assert headline_tables.scores("digits", 9, "fid-lite0", [1, 15]).splitlines()[2:] == [
+        "| `default` | 2 | 4.00 | 4.00 |",
+        "| `ddim` | 2 | 80.0 | 8.00 |",
+        "| `batchot` | 2 | 16.0 | 10.0 |",
+        "| real images |  | 2.00 |  |",
+    ]
+
+
+def test_scores_of_few_samples_have_names_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [
+        {"flow": flow, "seed": 7, "metric": metric, "split": split}
+        for flow, metric, split in (
+            ("spec", "fid-lite0", "test"),
+            (REAL_DATA, "fid-lite0", "test"),
+            ("spec", "seconds", None),
+        )
+    ]
+    monkeypatch.setattr(memorisation, "evaluate", lambda *data, **terms: SimpleNamespace(rows=found))
+    monkeypatch.setattr(memorisation.closed_form, "values", lambda flow, run, data: [])
+    asked: Any = SimpleNamespace(
+        grid=grids.grid_on("digits", {"a": {}}), seed=1, variant=SimpleNamespace(label="a", specs=["euler"])
+    )
+    told = memorisation.values(None, asked, SimpleNamespace(train=None, test=None))  # pyright: ignore[reportArgumentType]
+    assert [(row["flow"], row["seed"], row["metric"]) for row in told] == [
+        ("a", 1, "fid-2000-lite0"),
+        (REAL_DATA, 7, "fid-2000-lite0"),
+    ]

@@ -1,0 +1,92 @@
+"""The tables of the headline study, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from benchmarks.studies.headline.comparison import against_best, beside_goals, results
+from benchmarks.studies.headline.runs import DEFAULT
+from flowprior.display.shown import markdown_table
+from flowprior.evaluation.result import REAL_DATA
+from flowprior.report.wording import number
+from flowprior.study.table import DataFrame
+
+NFES = (1, 2, 4, 8, 15, 30)
+LOWER = (
+    "fid-cnn128",
+    "fid-lite0",
+    "fid-within-cnn128",
+    "fid-within-lite0",
+    "kid-cnn128",
+    "kid-lite0",
+    "w2_squared",
+)
+"""The scores of which less is better."""
+NEARNESS = ("nearest-q50", "nearest-q05", "near-duplicates", "c2st-training-cnn128", "c2st-cnn128")
+"""What is shown of memorisation; a sample is compared with training images, in the last with test images."""
+TIMES = ("velocity-distance-closed-form", "closed-form-residual", "velocity-residual")
+
+
+def goals() -> str:
+    """Return the ratios on Fashion-MNIST, each before the one that was aimed at."""
+    found = beside_goals()
+    cells = {
+        (row.steps, row.metric, row.nfe): f"{number(row.ratio)} ({number(row.goal)})"
+        for row in found.itertuples()
+    }
+    lines = [
+        [f"{steps:,}", metric, *(cells.get((steps, metric, nfe), "") for nfe in NFES)]
+        for steps, metric in dict.fromkeys((steps, metric) for steps, metric, _ in cells)
+    ]
+    return markdown_table(["steps", "score", *_heads(NFES)], lines)
+
+
+def ratios(data: str, steps: int, metrics: Sequence[str] = LOWER) -> str:
+    """Return the default's score over the best baseline's, in brackets that of what real data do not have.
+
+    The last column names the best baselines, that of the fewest evaluations first.
+    """
+    found, lines = against_best(results(data, steps=steps), metrics).set_index("nfe"), []
+    for metric, own in found.groupby("metric", sort=False):
+        cells = {nfe: f"{number(row.ratio)} ({number(row.above)})" for nfe, row in own.iterrows()}
+        best = ", ".join(f"`{name}`" for name in own["best"].unique())
+        lines.append([metric, *(cells.get(nfe, "") for nfe in NFES), best])
+    return markdown_table(["score", *_heads(NFES), "best baselines"], lines)
+
+
+def scores(data: str, steps: int, metric: str, nfes: Sequence[int] = (0, *NFES)) -> str:
+    """Return the mean score of each method, the lowest at the most evaluations first; then real data's."""
+    rows = results(data, steps=steps)
+    rows = rows[rows["metric"] == metric]
+    trained = rows[rows["flow"] != REAL_DATA]
+    means = trained.pivot_table(index="flow", columns="nfe", values="value").sort_values(nfes[-1])
+    seeds = trained.groupby("flow")["seed"].nunique()
+    lines = [
+        [f"`{flow}`", seeds[flow], *(number(own.get(n)) for n in nfes)] for flow, own in means.iterrows()
+    ]
+    floor = float(rows.loc[rows["flow"] == REAL_DATA, "value"].mean())
+    lines.append(["real images", "", number(floor), *[""] * (len(nfes) - 1)])
+    return markdown_table(["method", "seeds", *_heads(nfes)], lines)
+
+
+def nearness(data: str, steps: int, nfe: int = 15) -> str:
+    """Return the values of :data:`NEARNESS` of every method at one number of evaluations."""
+    rows = results(data, steps=steps, nfe=nfe)
+    means = rows[rows["metric"].isin(NEARNESS)].pivot_table(index="flow", columns="metric", values="value")
+    return _table(means.reindex(columns=[name for name in NEARNESS if name in means]), "method")
+
+
+def velocities(data: str, steps: int) -> str:
+    """Return the squared distances of :mod:`closed_form` on training pairs of the default, by time."""
+    rows = results(data, "train", steps=steps, flow=DEFAULT)
+    means = rows[rows["metric"].isin(TIMES)].pivot_table(index="metric", columns="condition", values="value")
+    return _table(means.reindex([name for name in TIMES if name in means.index]), "distance")
+
+
+def _table(found: DataFrame, named: str) -> str:
+    lines = [[f"`{name}`", *map(number, own)] for name, own in found.iterrows()]
+    return markdown_table([named, *map(str, found.columns)], lines)
+
+
+def _heads(nfes: Iterable[int]) -> list[str]:
+    return [f"NFE {nfe}" for nfe in nfes]
