@@ -15,6 +15,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from flowprior import Flow
+from flowprior.data import load_data
+from flowprior.metrics.memorisation import nearest
 from flowprior.pictures import save_figure
 
 IMAGES = Path(__file__).parent / "images"
@@ -34,8 +36,9 @@ SEED = 0
 
 
 def main(run: str) -> None:
-    """Four figures: temperatures, evaluations, guidance, and captions that training has not seen."""
-    flow = Flow.load(run)
+    """Temperatures, evaluations, guidance, unseen captions, and the training pictures nearest to samples."""
+    flow, data = Flow.load(run), load_data("emoji")
+    training = data.batch(torch.arange(len(data)))[0]
 
     def drawn(captions: Sequence[str], **options: Any) -> Tensor:
         chosen = {"temperature": TEMPERATURE, "nfe": NFE} | options
@@ -52,6 +55,11 @@ def main(run: str) -> None:
         ("unseen", UNSEEN, {f"temperature {t:g}": {"temperature": t} for t in (1, 0.5, 0.3)}),
     ):
         draw(name, captions, {row: drawn(captions, **options) for row, options in rows.items()})
+    beside = {}
+    for t in (0.3, 1):
+        x = drawn(SEEN, temperature=t)
+        beside |= {f"temperature {t:g}": x, f"nearest to it, {t:g}": training[nearest(x, [training]).place]}
+    draw("nearest", SEEN, beside)
 
 
 def draw(name: str, captions: Sequence[str], rows: Mapping[str, Tensor]) -> None:

@@ -100,8 +100,17 @@ def test_every_candidate_can_be_trained(turn: str) -> None:
 
 def rows_of(label: str, values: dict[tuple[str, int], float], **setting: Any) -> list[dict[str, Any]]:
     shared = {
-        "label": label, "flow": label, "data": "digits", "sampler": "euler", "time": "uniform", "lr": 0.1,
-        "prior": "p", "coupling": "c", "prediction": "velocity", "steps": 9, **setting,
+        "label": label,
+        "flow": label,
+        "data": "digits",
+        "sampler": "euler",
+        "time": "uniform",
+        "lr": 0.1,
+        "prior": "p",
+        "coupling": "c",
+        "prediction": "velocity",
+        "steps": 9,
+        **setting,
     }
     return [
         shared | {"metric": metric, "nfe": nfe, "value": value} for (metric, nfe), value in values.items()
