@@ -15,6 +15,7 @@ import jinja2
 
 from benchmarks.operators.comparison import full_size, operators, whole_steps
 from benchmarks.studies import RESULTS, STUDIES, charts, tables
+from benchmarks.studies.headline import tables as headline
 
 DOCS = STUDIES.parents[1] / "docs"
 TARGET, README = DOCS / "results.md", DOCS.parent / "README.md"
@@ -40,6 +41,9 @@ def page() -> str:
         .get_template("results.md.jinja")
         .render(
             page="",
+            headline=headline,
+            sections=headline.sections(),
+            goals=any(data == "fashion-mnist" for data, _ in headline.sections()),
             **claims(),
             full_size=full_size(RESULTS / "full-size.json"),
             steps=whole_steps(RESULTS / "whole-steps.json"),

@@ -24,6 +24,8 @@ WAIT = 60.0
 """The seconds between two looks at runs that other processes are making."""
 BEST = "baselines"
 """The key of a data set that has so many of the first data set's best baselines in place of all."""
+SAME = "settings_of"
+"""The key of a method, or of a data set, that takes the settings of another one."""
 Tree = dict[str, Any]
 
 
@@ -38,14 +40,15 @@ def grid_on(data: str, variants: Mapping[str, Tree], *changes: Tree) -> Grid:
     tree: Tree = {}
     for part in (study()["shared"], study()["data"][data], *changes):
         tree = extended(tree, part)
-    tree.pop(BEST, None)
+    for key in (BEST, SAME):
+        tree.pop(key, None)
     return grid_from_dict({**tree, "variants": variants})
 
 
 def variant(method: str, settings: Tree) -> Tree:
     """Return the keys of a method's variant under ``settings``, of which the method may have some itself."""
     own = dict(study()["methods"][method])
-    own.pop("settings_of", None)
+    own.pop(SAME, None)
     chosen = {key: value for key, value in settings.items() if key != "sampler"}
     own["training"] = {**chosen, **own.get("training", {})}
     return own if "sampler" not in settings else {"sampler": settings["sampler"], **own}

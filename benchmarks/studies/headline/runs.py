@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from benchmarks.studies.headline import grids
-from benchmarks.studies.headline.grids import Tree
-from benchmarks.studies.headline.settings import SAME, chosen
+from benchmarks.studies.headline.grids import SAME, Tree
+from benchmarks.studies.headline.settings import chosen
 from flowprior.study import Grid
 
 DEFAULT = "default"
@@ -29,7 +29,7 @@ def run_grid_of(run: Tree) -> Grid:
     """Return the grid of one row of ``[[runs]]``."""
     settings, default = chosen(run["data"]), grids.study()[DEFAULT]
     own = {method: grids.variant(method, settings[method]) for method in methods_of(run) if method != DEFAULT}
-    lr = default["lr"][run["data"]]
+    lr = default["lr"][grids.study()["data"][run["data"]].get(SAME, run["data"])]
     named = {DEFAULT: {**default["variant"], "training": {**default["variant"]["training"], "lr": lr}}, **own}
     changes = {key: value for key, value in run.items() if key not in OWN}
     changes["training"] = {"steps": run["steps"]}

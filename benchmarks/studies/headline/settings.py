@@ -8,7 +8,7 @@ from itertools import product
 
 from benchmarks.studies import RESULTS
 from benchmarks.studies.headline import grids
-from benchmarks.studies.headline.grids import Tree
+from benchmarks.studies.headline.grids import SAME, Tree
 from flowprior.study import Grid
 from flowprior.study.table import DataFrame, read_table
 
@@ -18,8 +18,6 @@ SETTINGS = ("time", "lr", "sampler")
 """The columns of what is chosen of each method."""
 SCORED = ("fid-cnn128", "fid-lite0")
 """The distances whose mean logarithm is the score of a setting."""
-SAME = "settings_of"
-"""The key of a method that takes the settings of another one."""
 
 
 def choice_grid(data: str, times: Mapping[str, Iterable[str]], lrs: Iterable[float]) -> Grid:
@@ -44,6 +42,8 @@ def choice_grid(data: str, times: Mapping[str, Iterable[str]], lrs: Iterable[flo
 
 def choose(data: str) -> None:
     """Run the settings whose values are not stored: timesteps at the first learning rate, then the others."""
+    if SAME in grids.study()["data"][data]:
+        return
     asked, methods, out = grids.study()["choice"], methods_on(data), grids.RUNS / f"{CHOICE}-{data}"
     first, *others = asked["lrs"]
     every: list[str] = asked["times"]
@@ -96,7 +96,7 @@ def chosen(data: str) -> dict[str, Tree]:
     Raises:
         KeyError: the settings of this data set have not been run.
     """
-    table = _stored(data)
+    table = _stored(grids.study()["data"][data].get(SAME, data))
     if table is None or (own := scores(table)).empty:
         raise KeyError(f"no settings of {data}; run python -m benchmarks.studies.headline choose {data}")
     best = own.groupby("method", sort=False).first()

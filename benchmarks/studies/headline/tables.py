@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from benchmarks.studies.headline.comparison import against_best, beside_goals, results
+from benchmarks.studies.headline.comparison import against_best, beside_goals, measured, results
+from benchmarks.studies.headline.grids import study
 from benchmarks.studies.headline.runs import DEFAULT
 from flowprior.display.shown import markdown_table
 from flowprior.evaluation.result import REAL_DATA
@@ -25,6 +26,11 @@ LOWER = (
 NEARNESS = ("nearest-q50", "nearest-q05", "near-duplicates", "c2st-training-cnn128", "c2st-cnn128")
 """What is shown of memorisation; a sample is compared with training images, in the last with test images."""
 TIMES = ("velocity-distance-closed-form", "closed-form-residual", "velocity-residual")
+
+
+def sections() -> list[tuple[str, int]]:
+    """Return the data sets and steps that have a section on the page, the longest training of each last."""
+    return sorted(measured(), key=lambda found: (list(study()["data"]).index(found[0]), found[1]))
 
 
 def goals() -> str:
@@ -55,11 +61,13 @@ def ratios(data: str, steps: int, metrics: Sequence[str] = LOWER) -> str:
 
 
 def scores(data: str, steps: int, metric: str, nfes: Sequence[int] = (0, *NFES)) -> str:
-    """Return the mean score of each method, the lowest at the most evaluations first; then real data's."""
+    """Return the mean of a score of each method, the lowest at NFE 4 first; then that of real data."""
     rows = results(data, steps=steps)
     rows = rows[rows["metric"] == metric]
+    if rows.empty:
+        return ""
     trained = rows[rows["flow"] != REAL_DATA]
-    means = trained.pivot_table(index="flow", columns="nfe", values="value").sort_values(nfes[-1])
+    means = trained.pivot_table(index="flow", columns="nfe", values="value").sort_values(4)
     seeds = trained.groupby("flow")["seed"].nunique()
     lines = [
         [f"`{flow}`", seeds[flow], *(number(own.get(n)) for n in nfes)] for flow, own in means.iterrows()
@@ -70,20 +78,22 @@ def scores(data: str, steps: int, metric: str, nfes: Sequence[int] = (0, *NFES))
 
 
 def nearness(data: str, steps: int, nfe: int = 15) -> str:
-    """Return the values of :data:`NEARNESS` of every method at one number of evaluations."""
+    """Return the values of :data:`NEARNESS` of every method at one NFE; empty where none are stored."""
     rows = results(data, steps=steps, nfe=nfe)
     means = rows[rows["metric"].isin(NEARNESS)].pivot_table(index="flow", columns="metric", values="value")
     return _table(means.reindex(columns=[name for name in NEARNESS if name in means]), "method")
 
 
 def velocities(data: str, steps: int) -> str:
-    """Return the squared distances of :mod:`closed_form` on training pairs of the default, by time."""
+    """Return the squared distances of :mod:`closed_form` on training pairs of the default, by time, or ""."""
     rows = results(data, "train", steps=steps, flow=DEFAULT)
     means = rows[rows["metric"].isin(TIMES)].pivot_table(index="metric", columns="condition", values="value")
     return _table(means.reindex([name for name in TIMES if name in means.index]), "distance")
 
 
 def _table(found: DataFrame, named: str) -> str:
+    if found.empty:
+        return ""
     lines = [[f"`{name}`", *map(number, own)] for name, own in found.iterrows()]
     return markdown_table([named, *map(str, found.columns)], lines)
 
