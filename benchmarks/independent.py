@@ -74,9 +74,11 @@ class PriorSource(Source):
     """
 
     def __init__(self, folder: Path, prediction: str) -> None:
-        tensors = load_file(next(folder.glob("*.safetensors"), folder / "prior.safetensors"))
-        if bool((tensors["given"] > 0).any()) or len(tensors["subspace.group"]):
-            raise SystemExit("expected a prior with many examples of each label, and a basis of each's own")
+        files = list(folder.glob("*.safetensors"))
+        tensors = load_file(files[0]) if files else {}
+        few = len(tensors.get("latents.factors", ())) < LABELS or bool((tensors["given"] > 0).any())
+        if few or len(tensors["subspace.group"]):
+            raise SystemExit(f"{folder}: expected a latent-gmm fitted to many examples of each label")
         self.inputs = 3 if prediction == "preconditioned" else 1
         m, psi, lam = (tensors[f"subspace.{name}"][..., None] for name in ("loc", "noise", "spread"))
         self.tables = m, psi, lam, tensors["subspace.basis"]
@@ -84,9 +86,8 @@ class PriorSource(Source):
         outside = (1 - SOURCE_NOISE / psi - self.share) / (1 - self.share).clamp(min=1e-6)
         self.outside = outside.clamp(LEAST_VARIANCE, 1)  # the data's variance outside of it, in units of ψ
         self.logits, self.centre = tensors["latents.logits"], tensors["latents.loc"][..., None]
-        rank = lam.shape[1]
-        self.factor = self.centre.new_zeros(*self.logits.shape, rank, rank)  # lower triangles, stored packed
-        self.factor[(..., *torch.tril_indices(rank, rank))] = tensors["latents.factors"]
+        self.factor = self.centre.new_zeros(*self.logits.shape, *[lam.shape[1]] * 2)  # stored packed
+        self.factor[(..., *torch.tril_indices(*self.factor.shape[-2:]))] = tensors["latents.factors"]
 
     def placed(self, h: Tensor, labels: Tensor) -> Tensor:
         """Return source samples with the latents h."""
@@ -97,8 +98,7 @@ class PriorSource(Source):
     def training(self, x1: Tensor, labels: Tensor) -> Tensor:
         m, psi, lam, q = (table[labels] for table in self.tables)
         h1 = q.mT @ ((x1.view_as(m) - m) / psi.sqrt()) / lam.sqrt()
-        noise = ((2 - 1 / lam) / lam).sqrt() * torch.randn_like(h1)
-        return self.placed((1 - 1 / lam) * h1 + noise, labels)
+        return self.placed((1 - 1 / lam) * h1 + ((2 - 1 / lam) / lam).sqrt() * torch.randn_like(h1), labels)
 
     def sampling(self, labels: Tensor) -> Tensor:
         component = torch.multinomial(self.logits.softmax(1)[labels], 1)[:, 0]

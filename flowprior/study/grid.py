@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import tomli_w
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from pydantic.dataclasses import dataclass
 
 from flowprior.couplings import Coupling
@@ -164,9 +164,10 @@ class VariantSpec:
     """The function that trains it, as ``package.module:function``; empty for that of the grid."""
 
 
-def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+def _distinct(values: tuple[Any, ...], key: ValidationInfo) -> tuple[Any, ...]:
     if not values or len(set(values)) < len(values):
-        raise OptionError(f"compare: expected one value or more, each once, got {list(values)}")
+        name = key.field_name
+        raise OptionError(f"compare: {name}: expected one value or more, each once, got {list(values)}")
     return values
 
 

@@ -41,7 +41,7 @@ def candidates_grid(data: str, turn: str) -> Grid:
 
 def try_candidates(data: str, *turns: str) -> None:
     """Run the candidates of these turns on a data set, or of all turns, and keep their values."""
-    if grids.SAME in grids.study()["data"][data]:
+    if grids.settings_of(data) != data:
         return
     named = grids.study()["candidates"]
     for turn in turns or [name for name, own in named.items() if isinstance(own, dict)]:

@@ -35,6 +35,11 @@ def study() -> Tree:
     return tomllib.loads(Path(__file__).with_name("headline.toml").read_text(encoding="utf-8"))
 
 
+def settings_of(data: str) -> str:
+    """Return the data set whose settings a data set takes: itself, or the one that it names."""
+    return study()["data"][data].get(SAME, data)
+
+
 def grid_on(data: str, variants: Mapping[str, Tree], *changes: Tree) -> Grid:
     """Return a grid of ``variants`` on a data set, with what the study's grids share and ``changes``."""
     tree: Tree = {}

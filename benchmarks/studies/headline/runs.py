@@ -29,7 +29,7 @@ def run_grid_of(run: Tree) -> Grid:
     """Return the grid of one row of ``[[runs]]``."""
     settings, default = chosen(run["data"]), grids.study()[DEFAULT]
     own = {method: grids.variant(method, settings[method]) for method in methods_of(run) if method != DEFAULT}
-    lr = default["lr"][grids.study()["data"][run["data"]].get(SAME, run["data"])]
+    lr = default["lr"][grids.settings_of(run["data"])]
     named = {DEFAULT: {**default["variant"], "training": {**default["variant"]["training"], "lr": lr}}, **own}
     changes = {key: value for key, value in run.items() if key not in OWN}
     changes["training"] = {"steps": run["steps"]}

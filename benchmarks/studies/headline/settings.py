@@ -42,7 +42,7 @@ def choice_grid(data: str, times: Mapping[str, Iterable[str]], lrs: Iterable[flo
 
 def choose(data: str) -> None:
     """Run the settings whose values are not stored: timesteps at the first learning rate, then the others."""
-    if SAME in grids.study()["data"][data]:
+    if grids.settings_of(data) != data:
         return
     asked, methods, out = grids.study()["choice"], methods_on(data), grids.RUNS / f"{CHOICE}-{data}"
     first, *others = asked["lrs"]
@@ -96,7 +96,7 @@ def chosen(data: str) -> dict[str, Tree]:
     Raises:
         KeyError: the settings of this data set have not been run.
     """
-    table = _stored(grids.study()["data"][data].get(SAME, data))
+    table = _stored(grids.settings_of(data))
     if table is None or (own := scores(table)).empty:
         raise KeyError(f"no settings of {data}; run python -m benchmarks.studies.headline choose {data}")
     best = own.groupby("method", sort=False).first()

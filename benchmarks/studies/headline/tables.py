@@ -23,9 +23,20 @@ LOWER = (
     "w2_squared",
 )
 """The scores of which less is better."""
-NEARNESS = ("nearest-q50", "nearest-q05", "near-duplicates", "c2st-training-cnn128", "c2st-cnn128")
-"""What is shown of memorisation; a sample is compared with training images, in the last with test images."""
-TIMES = ("velocity-distance-closed-form", "closed-form-residual", "velocity-residual")
+NEARNESS = {
+    "nearest-q50": "nearest, median",
+    "nearest-q05": "nearest, 5 %",
+    "near-duplicates": "near-duplicates",
+    "c2st-training-cnn128": "C2ST, training",
+    "c2st-cnn128": "C2ST, test",
+}
+"""What is shown of memorisation, with its heading."""
+TIMES = {
+    "velocity-distance-closed-form": "network to closed form",
+    "closed-form-residual": "closed form to u",
+    "velocity-residual": "network to u",
+}
+"""The squared distances of velocities that are shown, with their headings."""
 
 
 def sections() -> list[tuple[str, int]]:
@@ -81,20 +92,22 @@ def nearness(data: str, steps: int, nfe: int = 15) -> str:
     """Return the values of :data:`NEARNESS` of every method at one NFE; empty where none are stored."""
     rows = results(data, steps=steps, nfe=nfe)
     means = rows[rows["metric"].isin(NEARNESS)].pivot_table(index="flow", columns="metric", values="value")
-    return _table(means.reindex(columns=[name for name in NEARNESS if name in means]), "method")
+    means = means.reindex(columns=[name for name in NEARNESS if name in means]).rename(columns=NEARNESS)
+    return _table(means.rename(index="`{}`".format), "method")
 
 
 def velocities(data: str, steps: int) -> str:
     """Return the squared distances of :mod:`closed_form` on training pairs of the default, by time, or ""."""
     rows = results(data, "train", steps=steps, flow=DEFAULT)
     means = rows[rows["metric"].isin(TIMES)].pivot_table(index="metric", columns="condition", values="value")
-    return _table(means.reindex([name for name in TIMES if name in means.index]), "distance")
+    means = means.reindex([name for name in TIMES if name in means.index]).rename(index=TIMES)
+    return _table(means, "distance")
 
 
 def _table(found: DataFrame, named: str) -> str:
     if found.empty:
         return ""
-    lines = [[f"`{name}`", *map(number, own)] for name, own in found.iterrows()]
+    lines = [[name, *map(number, own)] for name, own in found.iterrows()]
     return markdown_table([named, *map(str, found.columns)], lines)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas
 import pytest
 
-from benchmarks.studies.headline import candidates, grids, memorisation, runs, settings
+from benchmarks.studies.headline import candidates, few_samples, grids, runs, settings
 from benchmarks.studies.headline import tables as headline_tables
 from benchmarks.studies.store import store
 from flowprior.evaluation.result import REAL_DATA
@@ -187,12 +187,12 @@ def test_scores_of_few_samples_have_names_of_their_own(monkeypatch: pytest.Monke
             ("spec", "seconds", None),
         )
     ]
-    monkeypatch.setattr(memorisation, "evaluate", lambda *data, **terms: SimpleNamespace(rows=found))
-    monkeypatch.setattr(memorisation.closed_form, "values", lambda flow, run, data: [])
+    monkeypatch.setattr(few_samples, "evaluate", lambda *data, **terms: SimpleNamespace(rows=found))
+    monkeypatch.setattr(few_samples.closed_form, "values", lambda flow, run, data: [])
     asked: Any = SimpleNamespace(
         grid=grids.grid_on("digits", {"a": {}}), seed=1, variant=SimpleNamespace(label="a", specs=["euler"])
     )
-    told = memorisation.values(None, asked, SimpleNamespace(train=None, test=None))  # pyright: ignore[reportArgumentType]
+    told = few_samples.values(None, asked, SimpleNamespace(train=None, test=None))  # pyright: ignore[reportArgumentType]
     assert [(row["flow"], row["seed"], row["metric"]) for row in told] == [
         ("a", 1, "fid-2000-lite0"),
         (REAL_DATA, 7, "fid-2000-lite0"),

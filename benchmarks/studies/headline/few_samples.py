@@ -1,6 +1,6 @@
 """What a trained flow remembers, and the scores of 2,000 of its samples, beside those of the headline study.
 
-values = "benchmarks.studies.headline.memorisation:values"
+values = "benchmarks.studies.headline.few_samples:values"
 """
 
 from __future__ import annotations
