@@ -40,7 +40,7 @@ from flowprior.models import TextEncoder
 from flowprior.models.encoders import is_empty
 from flowprior.processes.group import Group
 from flowprior.samplers import Sampler
-from flowprior.samplers.base import Solution, draw_source
+from flowprior.samplers.base import Solution, draw_source, given_source
 from flowprior.storage.user_paths import expanded
 
 if TYPE_CHECKING:
@@ -161,6 +161,7 @@ class Flow(FlowParts):
         cond: ConditionInput | None = None,
         n: int | None = None,
         *,
+        x0: Tensor | None = None,
         nfe: int | None = None,
         sampler: str | Sampler | None = None,
         temperature: float | None = None,
@@ -180,6 +181,8 @@ class Flow(FlowParts):
                 None for a flow without. Texts where a :attr:`text_encoder` is known: a list of one each, or
                 one text; in a mapping, too. The empty text is the null condition.
             n: number of samples, where ``cond`` does not say; of one text, as many.
+            x0: source samples ``[B, *event]`` to start from, such as those of :meth:`invert`, in place of
+                those that the coupling draws; of a flow in latents ``[B, *state]``.
             nfe: evaluations of the velocity. None: 15, or the most below it that a fixed-step sampler can
                 spend; adaptive samplers choose their own. 0, with every sampler, is the prior alone: the
                 source samples that the same generator starts every other number of evaluations from.
@@ -204,14 +207,14 @@ class Flow(FlowParts):
                 up to rounding.
 
         Raises:
-            InputError: a condition that does not fit the flow or is not finite, texts without the encoder of
-                its embeddings, or a prior that has learned labels beyond the flow's since.
+            InputError: a condition or ``x0`` that does not fit the flow or is not finite, texts without the
+                encoder of its embeddings, or a prior that has learned labels beyond the flow's since.
             CouplingError: a temperature, or prior guidance, where the coupling does not know the mean of its
                 source.
-            OptionError: an impossible ``nfe`` or temperature; guidance that is not finite, lacks a condition,
-                or of a flow that was trained without dropping it; a negative condition without guidance; an
-                unknown sampler option, or a sampler that is not valid for this flow; generators of a group in
-                different states.
+            OptionError: an impossible ``nfe`` or temperature, or one beside ``x0``; guidance that is not
+                finite, lacks a condition, or of a flow that was trained without dropping it; a negative
+                condition without guidance; an unknown sampler option, or a sampler that is not valid for this
+                flow; generators of a group in different states.
         """
         check_negative(negative, guidance)
         check_batch_size(batch_size)
@@ -219,6 +222,7 @@ class Flow(FlowParts):
         check_guidance(guidance, self.condition, self.metadata if negative is None else None)
         away, processes = self._negative(negative), Group(group)
         generator = processes.generator(generator, self.prior.event_dims.device, "flow.sample")
+        n = len(x0) if x0 is not None and n is None and not isinstance(cond, str) else n
         cond = self._conditions(cond, n, "flow.sample")
         solver: Sampler = Sampler.registry.resolve(sampler or self.default_sampler)
         solver = solver.with_source(temperature, prior_guidance)
@@ -226,10 +230,12 @@ class Flow(FlowParts):
             parts = self.path, self.prior, self.coupling, self.prediction
             solver = solver.prepare(*parts, generator=generator)
         with torch.no_grad(), evaluating(self.model):
-            x0 = draw_source(
-                self.coupling, self.prior, cond, n, options=solver.source_options, generator=generator
-            )
-            x0 = x0.to(self.dtype or x0.dtype)
+            options = solver.source_options
+            if x0 is None:
+                x0 = draw_source(self.coupling, self.prior, cond, n, options=options, generator=generator)
+            else:
+                x0 = given_source(x0, self.state_shape, n if cond is None else len(cond), options)
+            x0 = x0.to(self.prior.event_dims.device, self.dtype or x0.dtype)
             velocity = self.guided(guidance, away)
             if nfe == 0:
                 found = unmoved(x0, trajectory)
@@ -277,17 +283,9 @@ class Flow(FlowParts):
                 flow's since.
             OptionError: an impossible option, or tolerances that cannot be met.
         """
-        check_options(divergence, method, probes)
-        check_guidance(guidance, self.condition, self.metadata)
-        dtype, shape = self.dtype or x.dtype, ", ".join(map(str, self.state_shape))
-        if x.shape[1:] != self.state_shape or x.dtype != dtype or not x.is_floating_point():
-            raise InputError(
-                f"flow.log_prob: expected x of shape [B, {shape}] and {dtype}, "
-                f"got {list(x.shape)} and {x.dtype}; cast x, or the flow with flow.double() or flow.float()"
-                + (", and give it flow.encode(x)" if self.encoder is not None else "")
-            )
-        cond = self._conditions(cond, len(x), "flow.log_prob")
-        solve = partial(trace_back, method=method, rtol=rtol, atol=atol, max_nfe=max_nfe)
+        check_options("flow.log_prob", divergence, method, probes)
+        cond = self._scored(x, cond, guidance, "flow.log_prob")
+        solve = partial(trace_back, owner="log_prob", method=method, rtol=rtol, atol=atol, max_nfe=max_nfe)
         velocity, results = self.guided(guidance), []
         with torch.no_grad(), evaluating(self.model):
             for part, c in batches(x, cond, batch_size):
@@ -295,6 +293,51 @@ class Flow(FlowParts):
                 x0, change = solve(velocity, part, c, estimate)
                 results.append(self.coupling.source_log_prob(self.prior, x0, c).to(x.dtype) + change)
         return torch.cat(results) if results else x.new_zeros(0)
+
+    def invert(
+        self,
+        x: Tensor,
+        cond: ConditionInput | None = None,
+        *,
+        guidance: float = 1.0,
+        method: str = "dopri5",
+        rtol: float = 1e-5,
+        atol: float = 1e-5,
+        max_nfe: int = 10_000,
+        batch_size: int | None = None,
+    ) -> Tensor:
+        """Return the source samples x0 ``[B, *event]`` that the flow carries to x; ``x0=`` gives them back.
+
+        Args:
+            x: data ``[B, *event]``; of a flow in latents their latents, see :meth:`encode`.
+            cond: their conditions, or captions.
+            guidance: strength of classifier-free guidance.
+            method, rtol, atol, max_nfe, batch_size: as of :meth:`log_prob`.
+
+        Raises:
+            InputError: as :meth:`log_prob`.
+            OptionError: as :meth:`log_prob`.
+        """
+        check_options("flow.invert", "exact", method, 1)
+        cond = self._scored(x, cond, guidance, "flow.invert")
+        options = {"method": method, "rtol": rtol, "atol": atol, "max_nfe": max_nfe}
+        velocity = self.guided(guidance)
+        with torch.no_grad(), evaluating(self.model):
+            parts = batches(x, cond, batch_size)
+            found = [trace_back(velocity, part, c, None, owner="invert", **options)[0] for part, c in parts]
+        return torch.cat(found)
+
+    def _scored(self, x: Tensor, cond: Any, guidance: float, owner: str) -> Conditions | None:
+        """Check data that are carried back and their guidance, and return their condition, checked."""
+        check_guidance(guidance, self.condition, self.metadata)
+        dtype, shape = self.dtype or x.dtype, ", ".join(map(str, self.state_shape))
+        if x.shape[1:] != self.state_shape or x.dtype != dtype or not x.is_floating_point():
+            raise InputError(
+                f"{owner}: expected x of shape [B, {shape}] and {dtype}, "
+                f"got {list(x.shape)} and {x.dtype}; cast x, or the flow with flow.double() or flow.float()"
+                + (", and give it flow.encode(x)" if self.encoder is not None else "")
+            )
+        return self._conditions(cond, len(x), owner)
 
     def save(self, directory: FilePath | str) -> None:
         """Write the flow to a directory of ``flow.json`` and ``weights-DIGEST.safetensors``.

@@ -146,12 +146,12 @@ def check_samples(x: Tensor, owner: str) -> None:
         )
 
 
-def check_options(divergence: str, method: str, probes: int) -> None:
-    """Raise OptionError where ``log_prob`` is asked for what it cannot do."""
-    choose("flow.log_prob", "divergence", divergence, ("exact", "hutchinson"))
-    choose("flow.log_prob", "method", method, METHODS)
+def check_options(owner: str, divergence: str, method: str, probes: int) -> None:
+    """Raise OptionError where ``log_prob`` or ``invert`` is asked for what it cannot do."""
+    choose(owner, "divergence", divergence, ("exact", "hutchinson"))
+    choose(owner, "method", method, METHODS)
     if probes < 1:
-        raise OptionError(f"flow.log_prob: probes={probes} is not possible; choose 1 or more")
+        raise OptionError(f"{owner}: probes={probes} is not possible; choose 1 or more")
 
 
 def estimator(divergence: str, x: Tensor, probes: int, generator: torch.Generator | None) -> Divergence:
@@ -190,14 +190,15 @@ def trace_back(
     velocity: Velocity,
     x: Tensor,
     cond: Conditions | None,
-    divergence: Divergence,
+    divergence: Divergence | None,
     *,
+    owner: str,
     method: str,
     rtol: float,
     atol: float,
     max_nfe: int,
 ) -> tuple[Tensor, Tensor]:
-    """Source sample x0 ``[B, *event]`` of x at t = 1, and −∫₀¹ div v dt ``[B]``.
+    """Source sample x0 ``[B, *event]`` of x at t = 1, and −∫₀¹ div v dt ``[B]``, 0 without a divergence.
 
     Solved in s = 1 − t with state and log-density side by side, each with its own error norm, in the
     dtype of x.
@@ -205,13 +206,15 @@ def trace_back(
     counted = CountedVelocity(velocity, cond)
 
     def backwards(s: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        if divergence is None:
+            return -counted(state[0], 1.0 - s), torch.zeros_like(state[1])
         with torch.enable_grad():
             point = state[0].detach().requires_grad_(True)
             v = counted(point, 1.0 - s)
             spread = divergence(point, v)
         return -v.detach(), -spread.detach()
 
-    limited = Limited(backwards, f"log_prob with {method}", max_nfe)
+    limited = Limited(backwards, f"{owner} with {method}", max_nfe)
     times = torch.tensor([0.0, 1.0], dtype=x.dtype, device=x.device)
     start = (x, torch.zeros(len(x), dtype=x.dtype, device=x.device))
     states, changes = integrate(limited, start, times, method=method, rtol=rtol, atol=atol)

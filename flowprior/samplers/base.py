@@ -14,7 +14,7 @@ from torch import Tensor
 from flowprior.conditions import Conditions
 from flowprior.couplings import Coupling
 from flowprior.display.shown import Shown, counted, shape_of
-from flowprior.errors import CouplingError, OptionError
+from flowprior.errors import CouplingError, InputError, OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
@@ -240,6 +240,26 @@ class SourceOptions:
 
 
 PLAIN = SourceOptions()
+
+
+def given_source(x0: Tensor, shape: torch.Size, n: int | None, options: SourceOptions) -> Tensor:
+    """Return source samples ``[B, *shape]`` of the caller's own, checked.
+
+    Raises:
+        InputError: another shape or number than ``n``, or numbers that are not finite.
+        OptionError: they are to be moved.
+    """
+    if options != PLAIN:
+        raise OptionError(
+            "flow.sample: expected temperature=1 and prior_guidance=1 beside x0, which would be moved; move "
+            "x0 yourself"
+        )
+    if x0.shape != (n, *shape) or not x0.is_floating_point() or not bool(torch.isfinite(x0).all()):
+        raise InputError(
+            f"flow.sample: expected finite x0 of shape {[n, *shape]}, one for each condition, got {x0.dtype} "
+            f"of shape {list(x0.shape)}"
+        )
+    return x0
 
 
 def draw_source(

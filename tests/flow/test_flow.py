@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
-from flowprior.errors import CouplingError, InputError, OptionError
+from flowprior.errors import CouplingError, FlowpriorError, InputError, OptionError
 from flowprior.flow import Flow
 from flowprior.paths import Path
 from flowprior.priors import Prior
@@ -108,10 +109,11 @@ def recorded(dropout: object) -> dict[str, object]:
     return {"config": {"training": {"condition_dropout": dropout}}}
 
 
-@pytest.mark.parametrize("call", ["sample", "solve", "log_prob", "velocity"])
+@pytest.mark.parametrize("call", ["sample", "solve", "log_prob", "invert", "velocity"])
 def test_guidance_of_a_flow_that_never_saw_the_null_condition_is_refused(call: str) -> None:
     flow, labels, x = class_flow(), torch.arange(9) % 3, torch.zeros(9, 3)
-    arguments = {"log_prob": (x, labels), "velocity": (x, torch.zeros(9), labels)}.get(call, (labels,))
+    scored = dict.fromkeys(("log_prob", "invert"), (x, labels))
+    arguments = {**scored, "velocity": (x, torch.zeros(9), labels)}.get(call, (labels,))
     flow.metadata = recorded(0.0)
     getattr(flow, call)(*arguments, guidance=1.0)
     for strength in (0.0, 0.5, 2.0, 2):
@@ -135,6 +137,30 @@ def test_evaluations_are_a_whole_number_within_reason(sampler: str, nfe: object)
         OptionError, match=rf"sampler '{sampler}': nfe=.* is not possible; choose a whole number"
     ):
         class_flow().sample(torch.tensor([1]), sampler=sampler, nfe=nfe)
+
+
+def test_source_samples_may_be_given_and_start_where_those_of_the_coupling_do() -> None:
+    flow, labels = class_flow(), torch.arange(6) % 3
+    x0 = flow.sample(labels, nfe=0, generator=torch.Generator().manual_seed(1))
+    drawn = flow.sample(labels, nfe=4, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(flow.sample(labels, x0=x0, nfe=4), drawn)
+    assert torch.equal(flow.sample(labels, x0=x0, nfe=4, batch_size=2), drawn)
+    assert torch.equal(flow.sample(labels, x0=x0, nfe=0), x0)
+
+
+@pytest.mark.parametrize(
+    ("x0", "options", "message"),
+    [
+        (torch.zeros(5, 3), {}, "one condition for each of 5 samples, got 6"),
+        (torch.zeros(6, 4), {}, r"finite x0 of shape \[6, 3\].* got torch.float32 of shape \[6, 4\]"),
+        (torch.zeros(6, 3).long(), {}, "got torch.int64"),
+        (torch.full((6, 3), torch.nan), {}, "finite x0"),
+        (torch.zeros(6, 3), {"temperature": 0.5}, "expected temperature=1 .*; move x0 yourself"),
+    ],
+)
+def test_source_samples_that_do_not_fit_are_refused(x0: Tensor, options: Any, message: str) -> None:
+    with pytest.raises(FlowpriorError, match=message):
+        class_flow().sample(torch.arange(6) % 3, x0=x0, **options)
 
 
 def test_no_rows_give_no_samples() -> None:

@@ -37,6 +37,9 @@ def test_linear_flow(method: str) -> None:
     expected = normal(model.start_of(x), torch.zeros(4), torch.ones(4)) - model.matrix.trace().detach()
     options, error = ({"rtol": 1e-8, "atol": 1e-8}, 2e-5) if method == "bosh3" else (TIGHT, 1e-6)
     torch.testing.assert_close(flow.log_prob(x, method=method, **options), expected, rtol=0, atol=error)
+    x0 = flow.invert(x, method=method, **options)
+    torch.testing.assert_close(x0, model.start_of(x), rtol=0, atol=error)
+    torch.testing.assert_close(flow.sample(x0=x0, sampler="dopri5"), x, rtol=0, atol=1e-4)
 
 
 def test_float32_stays_float32_and_is_close() -> None:
