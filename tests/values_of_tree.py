@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import os
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from itertools import product
@@ -70,14 +69,10 @@ class Losses(Callback):
 
 
 class Combinations:
-    """Fits every prior, and trains a short flow of every combination that is valid.
+    """Fits every prior, and trains a short flow of every combination that is valid."""
 
-    Args:
-        folder: for the flows that ``reflow`` takes its pairs from.
-    """
-
-    def __init__(self, folder: FilePath) -> None:
-        self.folder, found = folder, load_digits()
+    def __init__(self) -> None:
+        found = load_digits()
         rows = (found.target < CLASSES).nonzero()[0][:ROWS]
         self.x = torch.tensor(found.images[rows, None], dtype=torch.float32) / 8 - 1
         self.labels = torch.tensor(found.target[rows])
@@ -86,11 +81,10 @@ class Combinations:
 
     def all(self) -> Iterator[Values]:
         """Yield what was found, one component or combination after the other."""
-        couplings = sorted(Coupling.available(), key=lambda name: name == "reflow")
         for name in Prior.available():
             prior = self.fitted(QUICK.get(name, name))
             yield self.of_prior(f"prior {name}", prior)
-            for coupling in couplings:
+            for coupling in Coupling.available():
                 paths = Path.available() if name in SOLVED and coupling == "condot" else ["condot"]
                 for path, prediction in product(paths, PREDICTIONS):
                     yield self.of_combination(name, prior, coupling, path, prediction)
@@ -114,15 +108,12 @@ class Combinations:
 
     def of_combination(self, name: str, prior: Any, coupling: str, path: str, prediction: str) -> Values:
         """Return losses, samples, log-densities and metrics; nothing if the combination is refused."""
-        teacher, losses = self.folder / name, Losses()
-        paired = f"reflow:flow={teacher},pool=200" if coupling == "reflow" else QUICK.get(coupling, coupling)
+        losses, paired = Losses(), QUICK.get(coupling, coupling)
         parts = {"prior": copy.deepcopy(prior), "coupling": paired, "path": path, "prediction": prediction}
         options = {**parts, **TRAINING, "model": "mlp:width=16,depth=1", "callbacks": [losses]}
         flow = taken(lambda: train((self.x, self.labels), **options))
         if flow is None:
             return {}
-        if (coupling, path, prediction) == ("condot", "condot", "velocity"):
-            flow.save(teacher)
         title = f"prior {name}, coupling {coupling}, path {path}, prediction {prediction}"
         found = {f"{title}: losses": losses.values, f"{title}: samples": sampled(flow)}
         found |= {f"{title}: log-densities": taken(lambda: self.log_densities(flow))}
@@ -177,9 +168,8 @@ def main(target: str) -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     found: Values = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for values in Combinations(FilePath(folder)).all():
-            found |= values
+    for values in Combinations().all():
+        found |= values
     arrays = {name: torch.as_tensor(value).detach().double().numpy() for name, value in found.items()}
     np.savez(target, **arrays)
 

@@ -1,8 +1,8 @@
 """Couplings: which source sample belongs to which data sample."""
 
 import flowprior.couplings.drawing
+import flowprior.couplings.given
 import flowprior.couplings.ot
-import flowprior.couplings.reflow
 import flowprior.couplings.semidiscrete
 from flowprior.couplings.base import Coupling, PairingCoupling
 from flowprior.couplings.costs import transport_cost

@@ -16,6 +16,7 @@ from flowprior.errors import InputError, OptionError
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
 from flowprior.streams.batches import FitData
+from flowprior.streams.data import Data
 
 
 class Coupling(Registered, abc.ABC):
@@ -29,6 +30,8 @@ class Coupling(Registered, abc.ABC):
     registry: ClassVar[Registry[Any]] = Registry("coupling", "flowprior.couplings")
     pairs_at_random: ClassVar[bool] = False
     """True if x0 is independent of x1 given the condition, which stochastic diffusion samplers rely on."""
+    takes_sources: ClassVar[bool] = False
+    """True if :meth:`pairs` and :meth:`pairs_of_new` take ``x0``, the source samples that the data give."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Every coupling's :meth:`draw` checks what it is given first."""
@@ -106,6 +109,10 @@ class Coupling(Registered, abc.ABC):
     def source_log_prob(self, prior: Prior, x0: Tensor, cond: Conditions | None) -> Tensor:
         """Log-density ``[B]`` of the distribution that :meth:`source` draws from."""
         return prior.log_prob(x0, cond)
+
+    def sources(self, data: Data, indices: Tensor) -> dict[str, Tensor]:
+        """Return what :meth:`pairs` takes beside x1: ``x0`` of ``indices`` where :attr:`takes_sources`."""
+        return {}
 
     def check(self, prior: Prior) -> None:
         """Raise CouplingError where ``prior`` cannot serve this coupling."""

@@ -1,8 +1,6 @@
-"""Data and pairs that a coupling holds for each label, or for all rows if there are no conditions."""
+"""Data that a coupling holds for each label, or for all rows if there are no conditions."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -16,7 +14,7 @@ from flowprior.streams.batches import CheckedBatches
 WITHOUT = -1
 """The label that stands for data without conditions."""
 MOST_BYTES = 4 << 30
-"""The largest number of bytes of data samples, or of pairs, that a coupling holds."""
+"""The largest number of bytes of data samples that a coupling holds."""
 
 
 def check_labels(cond: Conditions | None, owner: str, instead: str) -> Tensor | None:
@@ -42,26 +40,20 @@ def labels_of(cond: Tensor | None, n: int) -> Tensor:
     return torch.full((n,), WITHOUT) if cond is None else cond
 
 
-def samples_of_each(
-    data: CheckedBatches, owner: str, instead: str, kept: Mapping[int, Tensor] | None = None
-) -> dict[int, Tensor]:
+def samples_of_each(data: CheckedBatches, owner: str, instead: str) -> dict[int, Tensor]:
     """Return the data samples ``[N, D]`` of each label, in the order of the data.
 
     Args:
         data: with labels, or without conditions.
         owner, instead: as in :func:`check_labels`.
-        kept: the mask, bool, of those that are kept of each label, as many as there are; None for all.
 
     Raises:
         CouplingError: more data than may be held.
     """
-    found, seen, held = {}, {}, 0
+    found, held = {}, 0
     for x, cond in data:
         for label, rows in rows_of_each(labels_of(cond, len(x))):
-            begin = seen.get(label, 0)
-            seen[label] = begin + len(rows)
-            chosen = rows if kept is None else rows[kept[label][begin : seen[label]]]
-            found.setdefault(label, []).append(x[chosen])
+            found.setdefault(label, []).append(x[rows])
             held += found[label][-1].nbytes
         if held > MOST_BYTES:
             raise CouplingError(

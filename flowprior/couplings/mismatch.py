@@ -51,6 +51,7 @@ def source_mismatch(
     *,
     generator: torch.Generator | None = None,
     permutations: int = 200,
+    x0: Tensor | None = None,
 ) -> SourceMismatch:
     """Compare the source samples of ``coupling.pairs`` and of ``coupling.source`` under the same conditions.
 
@@ -62,6 +63,7 @@ def source_mismatch(
             mismatch that depends on an embedding and averages out over the data does not show.
         generator: source of both draws and of the relabellings.
         permutations: relabellings for the p-value, which cannot be below 1 / (permutations + 1).
+        x0: ``[B, *event]``, of a coupling that takes the source samples of the data.
 
     Raises:
         InputError: no data, or no permutation.
@@ -72,8 +74,9 @@ def source_mismatch(
             f"source_mismatch: expected data and permutations, got {len(x1)} rows and "
             f"permutations={permutations}"
         )
+    given = {} if x0 is None else {"x0": x0}
     if coupling.is_fitted:
-        drawn, _ = coupling.pairs(prior, x1, cond, generator=generator)
+        drawn, _ = coupling.pairs(prior, x1, cond, generator=generator, **given)
     else:
         drawn = coupling.draw(prior, x1, cond, generator=generator)
     sampled = coupling.source(prior, cond, len(x1), generator=generator)

@@ -42,10 +42,11 @@ BFLOAT16 = np.dtype("V2")
 def arrays(
     split: Split = "train", path: str | None = None, test_fraction: float = 0.1, seed: int = 0
 ) -> TensorData:
-    """Data samples and conditions from a .npz or .pt file: x, optionally cond (or y), x_test, cond_test.
+    """Data samples and conditions from a .npz or .pt file: x, optionally cond (or y), x_test, cond_test, x0.
 
     The parts of a condition are separate arrays, such as ``cond.caption`` and ``cond.style`` (in the test
-    split ``cond_test.caption``); the mask of token states is ``cond.mask`` or ``cond.caption.mask``.
+    split ``cond_test.caption``); the mask of token states is ``cond.mask`` or ``cond.caption.mask``. Source
+    samples for the coupling ``given`` are ``x0``, in a test split of its own ``x0_test``.
 
     Args:
         split: ``"train"`` or ``"test"``. A file with ``x_test`` has its own test split; any other is
@@ -63,25 +64,28 @@ def arrays(
     stored = _read(file)
     if "x" not in stored:
         raise InputError(f"{file}: expected an array x, got {', '.join(sorted(stored)) or 'nothing'}")
-    whole = tensor_data(stored["x"], _condition(stored, str(file)), name=str(file))
+    whole = tensor_data(stored["x"], _condition(stored, str(file)), stored.get("x0"), name=str(file))
     if "x_test" in stored:
         return whole if split == "train" else _own_test_split(stored, whole)
     labels = whole.cond if isinstance(whole.cond, Tensor) and whole.condition.kind == "labels" else None
     chosen = split_indices(len(whole), split, test_fraction=test_fraction, seed=seed, labels=labels)
     x, cond = whole.batch(chosen)
-    return TensorData(x, cond, name=str(file), is_image=whole.is_image, condition=whole.condition)
+    condition, x0 = whole.condition, whole.sources(chosen)
+    return TensorData(x, cond, x0, name=str(file), is_image=whole.is_image, condition=condition)
 
 
 def _own_test_split(stored: Mapping[str, Tensor], train: TensorData) -> TensorData:
     """Return the test split of a file, which may not show every label of the training split."""
-    test = tensor_data(stored["x_test"], _condition(stored, train.name, "_test"), name=train.name)
+    cond, x0 = _condition(stored, train.name, "_test"), stored.get("x0_test")
+    test = tensor_data(stored["x_test"], cond, x0, name=train.name)
     if test.event_shape != train.event_shape:
         raise InputError(
             f"{train.name}: expected x_test like x with data samples {list(train.event_shape)}, got "
             f"{list(test.event_shape)}"
         )
     cond = train.condition.check(test.cond, f"{train.name}, x_test")
-    return TensorData(test.x, cond, name=train.name, is_image=test.is_image, condition=train.condition)
+    condition, is_image = train.condition, test.is_image
+    return TensorData(test.x, cond, test.x0, name=train.name, is_image=is_image, condition=condition)
 
 
 def _condition(stored: Mapping[str, Tensor], file: str, ending: str = "") -> Any:

@@ -116,7 +116,8 @@ def as_data(value: Any) -> Data:
     Args:
         value: a Data (returned as it is); a name, spec string or path (its training split, see
             :func:`load_data`); events as a tensor or numpy array ``[N, *event]``; a pair (events,
-            condition) of these; or a map-style torch Dataset.
+            condition) of these, or with source samples ``[N, *event]`` a triple (events, condition or None,
+            source samples); or a map-style torch Dataset.
 
     Raises:
         InputError: something else, or tensors that do not fit together or are not finite.
@@ -127,7 +128,7 @@ def as_data(value: Any) -> Data:
         return load_data(os.fspath(value))
     if is_array(value):
         return tensor_data(value)
-    if isinstance(value, (tuple, list)) and 1 <= len(value) <= 2 and is_array(value[0]):
+    if isinstance(value, (tuple, list)) and 1 <= len(value) <= 3 and is_array(value[0]):
         return tensor_data(*value)
     if isinstance(value, Dataset) and hasattr(value, "__len__"):
         return data_of_dataset(value)

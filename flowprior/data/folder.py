@@ -122,6 +122,7 @@ def picture_pairs(
     size: int | None = None,
     input_size: int | None = None,
     channels: int = 3,
+    as_source: bool = False,
     test_fraction: float = 0.1,
     seed: int = 0,
 ) -> PicturePairs:
@@ -134,6 +135,7 @@ def picture_pairs(
         size: the side of the targets; None takes the size of the first one and expects it of all.
         input_size: the side of the inputs; likewise.
         channels: 1 or 3.
+        as_source: take the inputs as source samples, for the coupling ``given``, not as conditions.
         test_fraction: the fraction of pairs in the test split, in [0, 1); 0 puts all into both splits.
         seed: the seed of the split.
 
@@ -159,28 +161,40 @@ def picture_pairs(
         FolderData([files[name] for name in names], name=str(root), size=side, channels=channels)
         for files, side in ((targets, size), (inputs, input_size))
     ]
-    return PicturePairs(*made)
+    return PicturePairs(*made, as_source=as_source)
 
 
 class PicturePairs(DerivedData):
-    """The images of files as data samples, with the images of other files as their conditions.
+    """The images of files as data samples, with those of other files as their conditions or source samples.
 
     Args:
         targets: the data samples.
-        inputs: their conditions, in the same order.
+        inputs: the other images, in the same order.
+        as_source: take the inputs as source samples.
+
+    Raises:
+        InputError: inputs as source samples, of another size than the targets.
     """
 
-    def __init__(self, targets: FolderData, inputs: FolderData) -> None:
+    def __init__(self, targets: FolderData, inputs: FolderData, *, as_source: bool = False) -> None:
         super().__init__(targets)
-        self.inputs = inputs
-        self.condition = Condition.of_shape(inputs.event_shape)
+        self.inputs, self.as_source = inputs, as_source
+        self.condition = Condition() if as_source else Condition.of_shape(inputs.event_shape)
+        if as_source and inputs.event_shape != targets.event_shape:
+            raise InputError(
+                f"{self.name}: expected inputs {list(targets.event_shape)} like the targets, got "
+                f"{list(inputs.event_shape)}; set input_size"
+            )
 
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return targets ``[B, C, H, W]`` and inputs ``[B, C, h, w]``, both in [-1, 1]."""
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return targets ``[B, C, H, W]`` and, unless they are source samples, inputs ``[B, C, h, w]``."""
         return self.data.batch(indices)[0], self.conditions(indices)
 
-    def conditions(self, indices: Tensor) -> Tensor:
-        return self.inputs.batch(indices)[0]
+    def conditions(self, indices: Tensor) -> Tensor | None:
+        return None if self.as_source else self.inputs.batch(indices)[0]
+
+    def sources(self, indices: Tensor) -> Tensor | None:
+        return self.inputs.batch(indices)[0] if self.as_source else None
 
     def fingerprint(self) -> str:
         return f"{self.data.fingerprint()} {self.inputs.fingerprint()}"

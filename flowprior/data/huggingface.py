@@ -44,6 +44,7 @@ def huggingface(
     event: str = AUTO,
     label: str = AUTO,
     text: str = AUTO,
+    source: str = NONE,
     encoder: str | None = DEFAULT_ENCODER,
     size: int | None = None,
     channels: int = 3,
@@ -63,6 +64,7 @@ def huggingface(
             named ``label``; ``"none"`` takes none.
         text: the column of captions, in place of labels; ``"auto"`` takes one named ``text`` or ``caption``
             if there are no labels.
+        source: the column of source samples, for the coupling ``given``; it has to be like that of events.
         encoder: the text encoder of captions; None leaves the data without a condition.
         size: the side of every image; see :class:`FolderData`. None expects the first one's size of all.
         channels: the channels of images, 1 or 3.
@@ -77,7 +79,7 @@ def huggingface(
     folder = existing_folder(path, "huggingface", "save_to_disk")
     dataset, training = saved_splits(folder, split)
     name = str(folder)
-    columns = choose_columns(dataset, event, label, text, name)
+    columns = choose_columns(dataset, event, label, text, source, name)
     conditions = read_conditions(dataset, training, columns, name)
     unknown = [] if conditions.labels is None else (conditions.labels == UNKNOWN).nonzero().flatten().tolist()
     if unknown:
@@ -125,12 +127,14 @@ class HuggingFaceData(ConditionedRecords):
         self.is_image = decoder.is_image
         self._known_shape: torch.Size | None = None  # until the first event has been read
         self.licences = [dataset.info.license] if dataset.info.license else []
-        self._events = dataset.with_format(None).select_columns([columns.event])
+        read = [column for column in (columns.event, columns.source) if column is not None]
+        self._events = dataset.with_format(None).select_columns(read)
         if columns.is_image:  # as their bytes
-            self._events = self._events.cast_column(columns.event, datasets.Image(decode=False))
+            for column in read:
+                self._events = self._events.cast_column(column, datasets.Image(decode=False))
         else:
             self._events = self._events.with_format("numpy")
-        self._known_shape = self.event_shape = self._read(torch.zeros(1, dtype=torch.long))[0].shape
+        self._known_shape = self.event_shape = self._read(torch.zeros(1, dtype=torch.long)).shape[1:]
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the data samples ``[B, *event]`` and conditions of these indices.
@@ -138,19 +142,23 @@ class HuggingFaceData(ConditionedRecords):
         Raises:
             InputError: a row that cannot be read, has another shape than the first, or is not finite.
         """
-        events = self._read(indices)
-        x = torch.stack(events) if events else torch.empty(0, *self.event_shape)
-        return x, self.conditions(indices)
+        return self._read(indices), self.conditions(indices)
 
-    def _read(self, indices: Tensor) -> list[Tensor]:
+    def sources(self, indices: Tensor) -> Tensor | None:
+        column = self.columns.source
+        return None if column is None else self._read(indices, column)
+
+    def _read(self, indices: Tensor, column: str = "") -> Tensor:
+        """Return the values ``[B, *event]`` of a column, by default that of the events."""
         rows = self.rows[indices].tolist()
         try:
-            values = self._events[rows][self.columns.event]
+            values = self._events[rows][column or self.columns.event]
         except (OSError, ValueError) as error:  # those of Arrow are among them
             raise InputError(f"{self.name}: cannot be read ({one_line(error)}); write it again") from error
-        return [
+        read = [
             self._event(value, f"{self.name}, row {row}") for value, row in zip(values, rows, strict=True)
         ]
+        return torch.stack(read) if read else torch.empty(0, *self.event_shape)
 
     def _event(self, value: Any, name: str) -> Tensor:
         if self.columns.is_image:
@@ -174,16 +182,18 @@ class Columns:
         event: the column of data samples.
         label: the column of labels, or None.
         text: the column of captions, or None.
+        source: the column of source samples, or None.
         is_image: True for images, False for arrays of floating-point numbers.
     """
 
     event: str
     label: str | None
     text: str | None
+    source: str | None
     is_image: bool
 
 
-def choose_columns(dataset: Any, event: str, label: str, text: str, owner: str) -> Columns:
+def choose_columns(dataset: Any, event: str, label: str, text: str, source: str, owner: str) -> Columns:
     """Return the columns that options name; those of ``"auto"`` are found by the data set's features.
 
     Raises:
@@ -195,8 +205,9 @@ def choose_columns(dataset: Any, event: str, label: str, text: str, owner: str) 
             f"huggingface: label={label} and text={text} exclude each other; set one of them to {NONE}"
         )
     features = dataset.features
-    for option, column in (("event", event), ("label", label), ("text", text)):
-        if column not in features and not (column == AUTO or (column == NONE and option != "event")):
+    for option, column in (("event", event), ("label", label), ("text", text), ("source", source)):
+        left_out = column in {"event": (AUTO,), "source": (NONE,)}.get(option, (AUTO, NONE))
+        if column not in features and not left_out:
             raise OptionError(
                 f"{owner}: no column {option}={column}{did_you_mean(column, list(features))} "
                 f"known: {', '.join(features)}"
@@ -211,7 +222,7 @@ def choose_columns(dataset: Any, event: str, label: str, text: str, owner: str) 
         label = _found(features, "ClassLabel", LABELS) if text in (AUTO, NONE) else NONE
     if text == AUTO:
         text = _found(features, "", TEXTS) if label == NONE else NONE
-    named = (None if column == NONE else column for column in (label, text))
+    named = (None if column == NONE else column for column in (label, text, source))
     return Columns(event, *named, is_image=_kind(features[event]) == "Image")
 
 

@@ -22,7 +22,7 @@ from flowprior.flow.parts import FlowParts
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.saved import KEPT, check_types, draw_some
-from flowprior.registry import Registry
+from flowprior.registry import Registry, parse_spec
 from flowprior.registry.plugins import package_version
 from flowprior.registry.registry import spec_of
 from flowprior.storage.digests import FILES, Binding, unsigned
@@ -102,6 +102,9 @@ def read_description(directory: FilePath) -> dict[str, Any]:
     description = unsigned(description, path)
     try:
         _check_values(description)
+        former = parse_spec(description["coupling"], "coupling")
+        if former.name == "reflow":  # pairs that another flow had made
+            description["coupling"] = f"given:origin={former.options['origin']}"
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is incomplete or damaged: {error!r}") from error
     return description

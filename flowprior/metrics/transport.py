@@ -179,16 +179,17 @@ def transport_costs(setup: Setup) -> dict[str, tuple[float, MetricInfo]]:
         with suppress(NotFittedError):  # what its pairs are made of is not saved
             flow.coupling.fit(flow.prior, batches, generator=setup.generator())
     coupled = unpaired = 0.0
+    makes_pairs = flow.coupling.is_fitted and not flow.coupling.takes_sources
     for part in draw_indices(setup.data, count, torch.Generator().manual_seed(setup.seed)).split(size):
         x1, cond = setup.data.batch(part)
         x1, cond = flow.encode(x1.to(device)), moved(cond, device)
         x0 = flow.prior.sample(cond, len(x1), generator=generator)
         unpaired += transport_cost(x0, x1).item() * len(part)
-        if flow.coupling.is_fitted:
+        if makes_pairs:
             pairs = flow.coupling.pairs(flow.prior, x1, cond, generator=generator)
             coupled += transport_cost(*pairs).item() * len(part)
     what = f"E‖x1 − x0‖² of training pairs, {size} drawn at once"
     of_coupling = MetricInfo(f"{what} by the coupling", count)
-    found = {"transport_cost": (coupled / count, of_coupling)} if flow.coupling.is_fitted else {}
+    found = {"transport_cost": (coupled / count, of_coupling)} if makes_pairs else {}
     of_prior = MetricInfo(f"{what} from the prior, each by itself", count)
     return {**found, "transport_cost_unpaired": (unpaired / count, of_prior)}

@@ -143,6 +143,10 @@ class Data(abc.ABC):
         """Return the conditions alone; data sets that read files give them without reading the events."""
         return self.batch(indices)[1]
 
+    def sources(self, indices: Tensor) -> Tensor | None:
+        """Return the source samples x0 ``[B, *event]`` that the data set gives; None if it gives none."""
+        return None
+
     def caption_embeddings(self, indices: Tensor) -> Tensor | None:
         """Return the embeddings ``[B, E]`` of the captions of ``indices``; None without captions.
 
@@ -267,6 +271,9 @@ class Subset(DerivedData):
     def conditions(self, indices: Tensor) -> Conditions | None:
         return self.data.conditions(self.indices[indices])
 
+    def sources(self, indices: Tensor) -> Tensor | None:
+        return self.data.sources(self.indices[indices])
+
     def caption_embeddings(self, indices: Tensor) -> Tensor | None:
         return self.data.caption_embeddings(self.indices[indices])
 
@@ -289,12 +296,14 @@ class TensorData(Data):
         name: for messages and tables.
         classes: number of classes where the labels may not show them all.
         condition: kind and size, where ``cond`` may not show all of its labels.
+        x0: source samples ``[N, *event]``, one for each event, or None.
     """
 
     def __init__(
         self,
         x: Tensor,
         cond: Conditions | None = None,
+        x0: Tensor | None = None,
         *,
         name: str = "tensors",
         classes: int | None = None,
@@ -302,7 +311,7 @@ class TensorData(Data):
         is_image: bool = False,
         condition: Condition | None = None,
     ) -> None:
-        self.x = x
+        self.x, self.x0 = x, x0
         self.cond = cond
         self.name = name
         found = Condition("labels", classes) if classes is not None else Condition.of(cond)
@@ -319,6 +328,9 @@ class TensorData(Data):
 
     def conditions(self, indices: Tensor) -> Any:
         return rows(self.cond, indices)
+
+    def sources(self, indices: Tensor) -> Tensor | None:
+        return None if self.x0 is None else self.x0[indices]
 
 
 def every_condition(data: Data) -> Data:

@@ -77,6 +77,7 @@ def plain_rows(cond: Any, owner: str) -> Tensor:
 def tensor_data(
     x: Any,
     cond: Any = None,
+    x0: Any = None,
     *,
     name: str = "tensors",
     classes: int | None = None,
@@ -91,6 +92,7 @@ def tensor_data(
             channels first, and everything as float32.
         cond: labels ``[N]`` or ``[N, 1]`` (any integer type), embeddings ``[N, E]`` or ``[N]``, token states,
             a mapping of named parts of these, or None.
+        x0: source samples, one for each event, in the form of x; or None.
         name: for messages and tables.
         classes: number of classes where the labels may not show them all.
         class_names: one for each class, which then counts them.
@@ -99,13 +101,10 @@ def tensor_data(
         InputError: no events; non-finite numbers; labels out of range, or 100,000 and more; lengths that
             differ; sparse, quantised or meta tensors; or pictures that are neither bytes nor scaled.
     """
-    x = plain_tensor(x, "events x", name)
-    if x.dim() < 2 or not x.numel():
-        raise InputError(f"{name}: expected events x [N, *event] with N >= 1, got {list(x.shape)}")
-    if x.is_floating_point():
-        x = x.float()  # first, so that what is too large for it is found to be infinite
-        check_finite(x, "x", name)
-    x, is_image = picture_events(x, name)
+    x, is_image = _events(x, "x", name)
+    x0 = None if x0 is None else _events(x0, "x0", name)[0]
+    if x0 is not None and x0.shape != x.shape:
+        raise InputError(f"{name}: expected x0 like x {list(x.shape)}, got {list(x0.shape)}")
     cond = None if cond is None else check_condition(cond, len(x), name)
     if not isinstance(cond, Tensor) or cond.is_floating_point():
         classes = class_names = None
@@ -113,7 +112,18 @@ def tensor_data(
         classes = len(class_names)
     if isinstance(cond, Tensor) and classes is not None and int(cond.max()) >= classes:
         raise InputError(f"{name}: expected labels 0..{classes - 1}, got {int(cond.max())}")
-    return TensorData(x, cond, name=name, classes=classes, class_names=class_names, is_image=is_image)
+    return TensorData(x, cond, x0, name=name, classes=classes, class_names=class_names, is_image=is_image)
+
+
+def _events(x: Any, what: str, name: str) -> tuple[Tensor, bool]:
+    """Return events ``[N, *event]`` as float32, and whether they are pictures."""
+    x = plain_tensor(x, f"events {what}", name)
+    if x.dim() < 2 or not x.numel():
+        raise InputError(f"{name}: expected events {what} [N, *event] with N >= 1, got {list(x.shape)}")
+    if x.is_floating_point():
+        x = x.float()  # first, so that what is too large for it is found to be infinite
+        check_finite(x, what, name)
+    return picture_events(x, name)
 
 
 def check_condition(cond: Any, count: int, owner: str) -> Any:

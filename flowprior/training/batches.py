@@ -146,8 +146,9 @@ class PairStream:
         x1, cond = fetch(self.data, indices, self.randomness.device, chance)
         purpose = "coupling" if part == 0 else f"coupling of micro-batch {part}"
         generator = self.randomness.generator(purpose, number)
+        given = self.coupling.sources(self.data, indices)
         with torch.no_grad():
-            x0, x1 = self.coupling.pairs(self.prior, x1, cond, generator=generator)
+            x0, x1 = self.coupling.pairs(self.prior, x1, cond, generator=generator, **given)
         return x0, x1, cond
 
 
@@ -213,14 +214,19 @@ def measure_starts(pairs: PairStream) -> dict[str, Any]:
         sampling.
     """
     seed, device = pairs.randomness.seed, pairs.randomness.device
-    x1, cond = fetch(pairs.data, probe_indices(len(pairs.data), EXAMPLES, seed), device)
+    indices = probe_indices(len(pairs.data), EXAMPLES, seed)
+    x1, cond = fetch(pairs.data, indices, device)
     generator = pairs.randomness.generator("measures")
     unpaired = pairs.coupling.source(pairs.prior, cond, len(x1), generator=generator)
-    gap = source_mismatch(pairs.coupling, pairs.prior, x1, cond, generator=generator)
+    x0 = pairs.coupling.sources(pairs.data, indices).get("x0")
+    gap = source_mismatch(pairs.coupling, pairs.prior, x1, cond, generator=generator, x0=x0)
     conditions = pieces(cond, pairs.draw_size, len(x1))
+    parts = zip(indices.split(pairs.draw_size), x1.split(pairs.draw_size), conditions, strict=True)
     drawn = [
-        pairs.coupling.pairs(pairs.prior, x, c, generator=generator)
-        for x, c in zip(x1.split(pairs.draw_size), conditions, strict=True)
+        pairs.coupling.pairs(
+            pairs.prior, x, c, generator=generator, **pairs.coupling.sources(pairs.data, own)
+        )
+        for own, x, c in parts
     ]
     return {
         "starts_gap": gap.as_dict(),

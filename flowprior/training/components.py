@@ -15,7 +15,6 @@ from torch import nn
 from flowprior.conditions import Condition
 from flowprior.couplings import Coupling
 from flowprior.couplings.drawing import LeaveOneOutCoupling
-from flowprior.couplings.reflow import ReflowCoupling
 from flowprior.data.base import Data, as_data
 from flowprior.data.splits import split_validation
 from flowprior.errors import CheckpointError, CouplingError, OptionError
@@ -41,7 +40,6 @@ from flowprior.training.config import (
 )
 from flowprior.training.config_file import load_config
 from flowprior.training.objective import LossWeight, TimeDistribution
-from flowprior.training.rectifying import load_teacher, with_origin
 
 DEFAULT_PRIORS = {
     "labels": DEFAULT_PRIOR,
@@ -129,7 +127,8 @@ def settled(config: RunConfig, data: Data | None = None, **given: Any) -> tuple[
     if data is not None and config.prior == AUTO:
         config = replace(config, prior=default_prior(data.condition))
     prior = Prior.registry.resolve(given.get("prior", config.prior))
-    config = replace(config, coupling=_coupling_for(prior, config.coupling, given.get("coupling")))
+    if config.coupling == AUTO:
+        config = replace(config, coupling=prior.suited_coupling)
     coupling = Coupling.registry.resolve(given.get("coupling", config.coupling))
     if training.prediction == AUTO:
         predicted = _prediction_for(prior, coupling, given.get("model", config.model))
@@ -185,8 +184,7 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
             f"coupling 'leave-one-out': events of {data.name} have several conditions each, and would be "
             "left out under one of them alone; couple with 'condot'"
         )
-    if isinstance(coupling, ReflowCoupling):
-        load_teacher(coupling, prior, data, device)
+    coupling.sources(data, torch.zeros(1, dtype=torch.long))  # where they are missing, it says so now
     path = Path.registry.resolve(given.get("path", config.path))
     model = given.get("model", config.model)
     if isinstance(model, str):
@@ -243,17 +241,12 @@ def fit_prior(
 ) -> float | None:
     """Fit the prior if it is not fitted, and check it against path and coupling.
 
-    It becomes the prior of the flow that coupling ``reflow`` names, if that is the coupling, and is fitted to
-    the data otherwise, by the first of several processes, which sends the others what it has learned.
+    The first of several processes fits it, and sends the others what it has learned.
 
     Returns:
         Seconds that the fit took, or None if there was nothing to fit.
     """
     prior, processes, seconds = parts.prior, processes or Group(), None
-    teacher = parts.coupling.teacher if isinstance(parts.coupling, ReflowCoupling) else None
-    if teacher is not None and not prior.is_fitted:
-        own = {name: value.clone() for name, value in teacher.prior.state_dict().items()}
-        load_plain(prior, own, assign=True)
     if not prior.is_fitted:
         start = time.perf_counter()
         if processes.is_main:
@@ -292,18 +285,6 @@ def _record(part: Any) -> str:
         with suppress(CheckpointError):
             return spec_of(part.registry, part)
     return f"<{type(part).__name__}>"
-
-
-def _coupling_for(prior: Prior, spec: str, given: Coupling | None) -> str:
-    """Return what is recorded of the coupling; a given ``reflow`` learns its origin here."""
-    if spec == AUTO:
-        return prior.suited_coupling
-    if given is not None and not isinstance(given, ReflowCoupling):
-        return spec
-    found = with_origin(spec)
-    if given is not None:
-        given.origin = Coupling.registry.parse(found).options.get("origin", given.origin)
-    return found
 
 
 def _prediction_for(prior: Prior, coupling: Coupling, model: str | nn.Module) -> str:

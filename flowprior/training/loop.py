@@ -226,7 +226,8 @@ def validation_losses(state: TrainingState, held: Data) -> dict[str, float]:
     for number, indices in enumerate(order.split(size)):
         x1, cond = fetch(held, indices, device)
         generator = randomness.generator("validation", number)
-        x0, x1 = parts.coupling.pairs_of_new(parts.prior, x1, cond, generator=generator)
+        given = parts.coupling.sources(held, indices)
+        x0, x1 = parts.coupling.pairs_of_new(parts.prior, x1, cond, generator=generator, **given)
         for own in torch.arange(len(x1), device=device).split(config.batch_size):
             time = (own + number * size) % TIMES
             pairs = (x0[own], x1[own], rows(cond, own))

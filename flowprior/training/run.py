@@ -267,8 +267,8 @@ class RunInfo:
 
     Keys: those of :func:`describe_machine`, ``processes``, ``started``, ``ended``, ``status`` (running,
     finished, interrupted, diverged or failed), ``step``, ``prior_fit_seconds`` and the measures of the start,
-    ``flow_digest`` of the flow that the run has saved, ``teacher`` if it is trained on the pairs of a flow,
-    and ``resumed``: one record for each time the run was resumed.
+    ``flow_digest`` of the flow that the run has saved, and ``resumed``: one record for each time the run was
+    resumed.
     """
 
     def __init__(self, path: Path) -> None:

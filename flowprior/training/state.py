@@ -62,6 +62,11 @@ class TrainingState:
         self.model = parts.model.train()
         self.ema = build_ema(self.model, self.config.ema)
         self.weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        if not self.weights:
+            raise OptionError(
+                "train: expected a network with parameters that take a gradient, got none; call "
+                "model.requires_grad_(True) on one that was trained before"
+            )
         self.optimizer = torch.optim.AdamW(
             self.weights,
             lr=self.config.lr,

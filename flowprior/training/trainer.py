@@ -12,7 +12,6 @@ from torch import nn
 from tqdm import tqdm
 
 from flowprior.couplings import Coupling
-from flowprior.couplings.reflow import ReflowCoupling
 from flowprior.errors import OptionError, TrainingInterrupted
 from flowprior.flow import Flow
 from flowprior.flow.description import describe
@@ -35,7 +34,6 @@ from flowprior.training.components import (
 )
 from flowprior.training.config import AUTO, NO_LATENT, RunConfig, TrainingConfig
 from flowprior.training.loop import run_steps
-from flowprior.training.rectifying import TEACHER, check_teacher, teacher_of
 from flowprior.training.run import RunDirectory, RunInfo, clear_run, save_run_flow
 from flowprior.training.state import TrainingState
 
@@ -217,8 +215,6 @@ def _begin(
             measured = {"prior_fit_seconds": fit_seconds, **measure_starts(pairs)}
     info = RunInfo(run.info)
     info.start(state.parts.device, state.step, state.processes.size, **measured)
-    if isinstance(state.parts.coupling, ReflowCoupling):
-        info.update(**{TEACHER: teacher_of(state.parts.coupling)})
     reports.push(lambda kind, error, trace: info.end(state.step, ending(error), state.best))
     return measured
 
@@ -253,8 +249,6 @@ def _initial_state(
             f"train: the processes have read different checkpoints (steps {', '.join(map(str, steps))}); "
             "let all of them read one folder, of a file system that they share"
         )
-    if run is not None and state.step and isinstance(parts.coupling, ReflowCoupling):
-        check_teacher(parts.coupling, RunInfo(run.info).read().get(TEACHER))
     return state
 
 

@@ -14,8 +14,6 @@ from flowprior.couplings import Coupling, PairingCoupling
 from flowprior.errors import CouplingError, InputError
 from flowprior.priors import KernelMeanPrior, Prior
 
-from .teachers import made
-
 LATENT = {
     "gmm": "gmm:components=2,covariance=lowrank,rank=1",
     "learned-mean": "learned-mean:covariance=lowrank,rank=2,components=1,steps=4",
@@ -62,7 +60,7 @@ def test_contract(
 ) -> None:
     kind = kinds(prior_name)[choice]
     prior = fitted(prior_name, event, kind, dtype)
-    coupling = made(name, prior)
+    coupling = Coupling.create(name)
     x1, cond = data(n, event, kind, dtype, seed)
     if name == "posterior" and not prior.has_latents:
         with pytest.raises(CouplingError, match="no latent variables"):
@@ -73,6 +71,10 @@ def test_contract(
             coupling.check(prior)
         return
     coupling.check(prior)
+    if coupling.takes_sources:
+        with pytest.raises(CouplingError, match="expected source samples beside the data, got none"):
+            coupling.draw(prior, x1, cond)
+        return
     before = x1.clone()
     x0, again = (
         coupling.draw(prior, x1, cond, generator=torch.Generator().manual_seed(seed)) for _ in range(2)

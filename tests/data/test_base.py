@@ -161,7 +161,7 @@ class Stream(IterableDataset):
         return iter([])
 
 
-@pytest.mark.parametrize("value", [3, None, {"x": X}, (X, LABELS, X), [1, 2], Stream()])
+@pytest.mark.parametrize("value", [3, None, {"x": X}, (X, LABELS, X, X), [1, 2], Stream()])
 def test_anything_else_is_refused(value):
     stream = r"got Stream, a stream, .* write it to \.tar shards"
     expected = stream if isinstance(value, Stream) else "data: expected a data set's name or path"

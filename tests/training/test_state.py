@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from flowprior.data import TensorData
-from flowprior.errors import CheckpointError
+from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.training import TrainingConfig
 from flowprior.training.state import TrainingState, build_ema, learning_rate
@@ -104,6 +104,8 @@ def test_frozen_weights_are_left_out_of_the_optimiser(points: TensorData) -> Non
     (group,) = state.optimizer.param_groups
     assert group["params"] == [model.weight]
     assert (group["betas"], group["weight_decay"]) == ((0.8, 0.99), 0.3)
+    with pytest.raises(OptionError, match="parameters that take a gradient, got none"):
+        TrainingState(components(points, model.requires_grad_(False)))
 
 
 def test_ema_follows_its_formula_with_the_start_up_ramp_and_copies_buffers() -> None:

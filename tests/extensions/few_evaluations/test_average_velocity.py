@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from flowprior import Coupling, Flow, Path, Prior, train
 from flowprior.conditions import Condition
-from flowprior.couplings.reflow import ReflowCoupling
 from flowprior.data import TensorData
 from flowprior.errors import OptionError
 from flowprior.extensions.few_evaluations.average_velocity import AverageVelocity
@@ -206,7 +205,7 @@ def test_a_network_is_compiled_to_few_graphs(monkeypatch: pytest.MonkeyPatch) ->
 def test_times_suit_the_sampler_also_of_a_coupling_that_is_given(tmp_path: FilePath) -> None:
     flow = train(**SMALL, prediction="average-velocity", out=tmp_path)
     assert flow.default_sampler == Flow.load(tmp_path).default_sampler == "flow-map:grid=last,at=0.7"
-    for given in (f"reflow:flow={tmp_path}", ReflowCoupling(flow=str(tmp_path))):
+    for given in ("given:origin=posterior", Coupling.create("given", origin="posterior")):
         config = resolve_config(
             None, {"prediction": "average-velocity"}, prior=SMALL["prior"], coupling=given
         )

@@ -18,7 +18,7 @@ from flowprior.training import read_metrics
 from tests.diffusers_models import save_kl
 from tests.expected_warnings import FEW_REFERENCES
 from tests.extensions.conftest import refused
-from tests.extensions.latents.pictures import pictures, small_vae
+from tests.extensions.latents.pictures import pictures
 from tests.flow_folder import description_of, redescribe
 
 SHORT: dict[str, Any] = {"steps": 4, "batch_size": 8, "warmup": 1, "sample_every": 2, "device": "cpu"}
@@ -184,14 +184,15 @@ def test_a_run_holds_its_latents_pictures_and_encoder_and_goes_on(vae: VaeEncode
         train(pictures(), resume=True, **options)
 
 
-def test_in_latents_both_flows_live_in_those_of_one_encoder(vae: VaeEncoder, tmp_path: Path) -> None:
-    options: dict[str, Any] = {**PARTS, **SHORT, "model": "auto"}
-    train(pictures(), latent=vae, out=tmp_path / "first", **options)
-    assert description_of(tmp_path / "first" / "flow")["model"] == "unet:patch=1", "the grid is not folded"
-    options["coupling"] = f"reflow:flow={tmp_path / 'first'},pool=12,nfe=2,real=0.5"
-    assert drawn(train(pictures(), latent=vae, **options)).shape == (6, 3, 8, 8)
-    with pytest.raises(CouplingError, match="expected latents of"):
-        train(pictures(), latent=small_vae(seed=1), **options)
+def test_the_network_of_latents_does_not_fold_their_grid(vae: VaeEncoder, tmp_path: Path) -> None:
+    train(pictures(), latent=vae, out=tmp_path, **{**PARTS, **SHORT, "model": "auto"})
+    assert description_of(tmp_path / "flow")["model"] == "unet:patch=1"
+
+
+def test_images_as_source_samples_are_no_latents_and_refused(vae: VaeEncoder) -> None:
+    x, cond = pictures().x, pictures().cond
+    with pytest.raises(CouplingError, match="expected source samples beside the data samples of"):
+        train((x, cond, x), latent=vae, **{**PARTS, **SHORT, "coupling": "given"})
 
 
 # -- evaluation ---------------------------------------------------------------------------------
