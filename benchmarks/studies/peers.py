@@ -113,7 +113,7 @@ class BaselineStream(PairStream):
 class GivenPath(CondOTPath):
     """The straight path for pairs that are points and velocities already."""
 
-    def interpolate(self, x0: Tensor, x1: Tensor, t: Tensor) -> PathSample:
+    def interpolate(self, x0: Tensor, x1: Tensor, t: Tensor, **_: object) -> PathSample:
         """Return x0 as the point and x1 as its velocity."""
         return PathSample(x0, x1, t)
 

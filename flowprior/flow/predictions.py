@@ -165,6 +165,7 @@ class Prediction(Registered):
         """Return the law of the pairs themselves, which that of the network's first coupling need not be."""
         what, instead = "the average velocity of an interval", "prediction 'average-velocity'"
         self.coupling.require_law(self.prior, what, instead)
+        self.path.require_no_noise(what)
         return given.law
 
 
@@ -179,6 +180,7 @@ class Residual(Prediction):
         super().__init__(prior, coupling, path)
         instead = "prediction 'velocity' (--set training.prediction=velocity)"
         coupling.first.require_law(prior, f"prediction '{self.name}'", instead)
+        path.require_no_noise(f"prediction '{self.name}'")
 
     @classmethod
     def suited_sampler(cls, coupling: Coupling) -> str:

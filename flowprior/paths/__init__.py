@@ -1,5 +1,6 @@
 """Paths from source sample to datum: x_t = α(t) x1 + σ(t) x0."""
 
+import flowprior.paths.noisy
 from flowprior.paths.base import (
     Coefficients,
     CondOTPath,

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from flowprior.errors import InputError, OptionError
-from flowprior.ops.operators import check_tensors
+from flowprior.ops.operators import check_tensors, normal
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
 
@@ -61,6 +61,8 @@ class Path(Registered, abc.ABC):
     """Base class of affine probability paths (Lipman et al. 2023, Albergo et al. 2023)."""
 
     registry: ClassVar[Registry[Any]] = Registry("path", "flowprior.paths")
+    has_noise: bool = False
+    """True if there is noise on the way, so that point and velocity do not determine x0 and x1."""
 
     @abc.abstractmethod
     def coefficients(self, t: Tensor) -> Coefficients:
@@ -71,13 +73,20 @@ class Path(Registered, abc.ABC):
         t = t.to(torch.promote_types(t.dtype, torch.float32))
         return PathTime(t, *self.coefficients(t))
 
-    def interpolate(self, x0: Tensor, x1: Tensor, t: Tensor) -> PathSample:
+    def noise(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scale of the noise at times ``[B]`` and its derivative in t, ``[B]`` each."""
+        return torch.zeros_like(t), torch.zeros_like(t)
+
+    def interpolate(
+        self, x0: Tensor, x1: Tensor, t: Tensor, *, generator: torch.Generator | None = None
+    ) -> PathSample:
         """Return the path's point and velocity at time t.
 
         Args:
             x0: source samples ``[B, *event]``.
             x1: data ``[B, *event]``.
             t: times ``[B]`` in [0, 1].
+            generator: of the noise, where :attr:`has_noise`.
 
         Returns:
             x_t and u_t in the wider dtype of x0 and x1, and t.
@@ -93,6 +102,10 @@ class Path(Registered, abc.ABC):
                 f"got {x0.dtype} {list(x0.shape)}, {x1.dtype} {list(x1.shape)} and {list(t.shape)}"
             )
         x_t, u_t = self._point(x0, x1, t)
+        if self.has_noise:
+            epsilon = normal(*x1.shape, like=x_t, generator=generator)
+            scale, change = (_column(part, x1) for part in self.noise(t))
+            x_t, u_t = torch.addcmul(x_t, scale, epsilon), torch.addcmul(u_t, change, epsilon)
         return PathSample(x_t.to(dtype), u_t.to(dtype), t)
 
     def _point(self, x0: Tensor, x1: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,6 +115,18 @@ class Path(Registered, abc.ABC):
 
     def check(self, prior: Prior) -> None:
         """Raise OptionError if the path is not valid for this prior."""
+
+    def require_no_noise(self, what: str) -> None:
+        """Refuse a path with noise on the way where ``what`` takes x0 and x1 from point and velocity.
+
+        Raises:
+            OptionError: it says what to use instead.
+        """
+        if self.has_noise:
+            raise OptionError(
+                f"{what} needs a path without noise on the way, got '{self.name}'; use the path 'condot', or "
+                "prediction 'velocity' and a sampler such as 'euler'"
+            )
 
 
 class Ends(NamedTuple):

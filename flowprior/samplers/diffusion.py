@@ -79,6 +79,7 @@ class DDIM(Sampler):
         generator: torch.Generator | None = None,
     ) -> DDIM:
         """See :meth:`Sampler.prepare`; OptionError where new noise would bend the law of the path."""
+        path.require_no_noise(f"sampler '{self.name}'")
         if self.stochastic:
             self._check(path, prior, coupling)
         prepared = copy.copy(self)

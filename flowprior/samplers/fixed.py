@@ -108,6 +108,7 @@ class FixedStepSampler(Sampler):
             late = f" with start={self.start:g}" if self.start > 0 else ""
             other = "another sampler without start (--sampler euler)"
             coupling.require_law(prior, f"sampler '{self.name}'{late}", other)
+            path.require_no_noise(f"sampler '{self.name}'{late}")
         return self
 
     def times(self, nfe: int | None) -> Tensor:

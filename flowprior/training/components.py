@@ -131,7 +131,8 @@ def settled(config: RunConfig, data: Data | None = None, **given: Any) -> tuple[
         config = replace(config, coupling=prior.suited_coupling)
     coupling = Coupling.registry.resolve(given.get("coupling", config.coupling))
     if training.prediction == AUTO:
-        predicted = _prediction_for(prior, coupling, given.get("model", config.model))
+        path = Path.registry.resolve(given.get("path", config.path))
+        predicted = _prediction_for(prior, coupling, path, given.get("model", config.model))
         training = replace(training, prediction=predicted)
     if training.time == AUTO:
         training = replace(training, time=kind_of(training.prediction).suited_times(coupling))
@@ -287,10 +288,10 @@ def _record(part: Any) -> str:
     return f"<{type(part).__name__}>"
 
 
-def _prediction_for(prior: Prior, coupling: Coupling, model: str | nn.Module) -> str:
+def _prediction_for(prior: Prior, coupling: Coupling, path: Path, model: str | nn.Module) -> str:
     """Choose the prediction: what the law of the pairs leaves if it is known of a prior made for that."""
     suited = prior.suited_coupling
-    if suited == Prior.suited_coupling or not coupling.first.has_law(prior):
+    if suited == Prior.suited_coupling or not coupling.first.has_law(prior) or path.has_noise:
         return "velocity"
     shown_more = isinstance(model, str) and takes_inputs(model)
     return "preconditioned" if shown_more and suited == "posterior" else "residual"

@@ -168,7 +168,9 @@ def training_step(state: TrainingState, pairs: PairStream | Prefetched) -> Tenso
         cond = drop_conditions(cond, state.parts.data.condition, None if dropped is None else dropped[own])
         randomness.seed_model(step, part)
         with state.processes.gathering(state.forward, now=part == parts[-1]):
-            loss = batch_loss(state, state.forward, (x0, x1, cond), times[own], state.loss_weight.loss)
+            noise = randomness.generator(f"noise on the way of micro-batch {part}", step)
+            pairs_of_part, weighted = (x0, x1, cond), state.loss_weight.loss
+            loss = batch_loss(state, state.forward, pairs_of_part, times[own], noise, weighted)
             loss.backward(torch.full_like(loss, 1 / config.accumulate))
         losses.append(loss.detach())
     loss = losses[0] if len(losses) == 1 else torch.stack(losses).mean()
@@ -185,7 +187,12 @@ def training_step(state: TrainingState, pairs: PairStream | Prefetched) -> Tenso
 
 
 def batch_loss(
-    state: TrainingState, model: nn.Module, pairs: Pairs, times: Tensor, loss: Loss = flow_matching_loss
+    state: TrainingState,
+    model: nn.Module,
+    pairs: Pairs,
+    times: Tensor,
+    generator: torch.Generator,
+    loss: Loss = flow_matching_loss,
 ) -> Tensor:
     """Return the loss of the model on the path.
 
@@ -194,12 +201,14 @@ def batch_loss(
         model: the network with its raw weights, or with the averaged ones.
         pairs: (x0, x1, condition) of B rows.
         times: the times of the rows, as the prediction knows them.
+        generator: of the noise on the way.
         loss: compares output and target; by default the mean squared error.
     """
     config, prediction = state.config, state.prediction
     x0, x1, cond = pairs
     x0 = x0.float()
-    x_t, u_t, _ = state.parts.path.interpolate(x0, x1.float(), prediction.instant(times))
+    instant, path = prediction.instant(times), state.parts.path
+    x_t, u_t, _ = path.interpolate(x0, x1.float(), instant, generator=generator)
 
     def network(inputs: Tensor, t: Tensor, cond: Conditions | None) -> Tensor:
         if config.channels_last and inputs.dim() == 4:
@@ -231,7 +240,8 @@ def validation_losses(state: TrainingState, held: Data) -> dict[str, float]:
         for own in torch.arange(len(x1), device=device).split(config.batch_size):
             time = (own + number * size) % TIMES
             pairs = (x0[own], x1[own], rows(cond, own))
-            errors = batch_loss(state, state.averaged, pairs, (time + 0.5) / TIMES, errors_of_each)
+            now = (time + 0.5) / TIMES
+            errors = batch_loss(state, state.averaged, pairs, now, generator, errors_of_each)
             sums.index_add_(1, time, torch.stack([errors.double(), torch.ones_like(errors.double())]))
     losses, counts = sums.tolist()
     at = {f"{LOSS}_at_{(k + 0.5) / TIMES:g}": losses[k] / counts[k] for k in range(TIMES) if counts[k]}

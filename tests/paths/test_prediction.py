@@ -7,6 +7,8 @@ import torch
 
 from flowprior.paths import Path, ends_of_velocity, velocity_of_source
 
+from .test_paths import WITHOUT_NOISE
+
 TIMES = torch.tensor([0.0, 0.1, 0.37, 0.5, 0.82, 0.99], dtype=torch.float64)
 
 
@@ -16,7 +18,7 @@ def ends() -> tuple[torch.Tensor, torch.Tensor]:
     return x0, x1
 
 
-@pytest.mark.parametrize("spec", [*Path.available(), "condot:sigma_min=0.1", "vp:beta_min=1.0,beta_max=5.0"])
+@pytest.mark.parametrize("spec", [*WITHOUT_NOISE, "condot:sigma_min=0.1", "vp:beta_min=1.0,beta_max=5.0"])
 def test_the_ends_follow_from_point_and_velocity(spec: str) -> None:
     path, (x0, x1) = Path.registry.resolve(spec), ends()
     x_t, u_t, t = path.interpolate(x0, x1, TIMES)

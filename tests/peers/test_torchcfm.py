@@ -47,6 +47,21 @@ def test_matchers_are_paths_with_noise_around_them(
     torch.testing.assert_close(u, ours.u_t)
 
 
+@pytest.mark.parametrize(
+    ("matcher", "constant"),
+    [("SchrodingerBridgeConditionalFlowMatcher", False), ("ConditionalFlowMatcher", True)],
+)
+def test_noise_on_the_way_and_its_velocity_are_theirs(
+    matcher: str, constant: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x0, x1, t = ends((32, 2))
+    theirs, noise = getattr(matching, matcher)(sigma=0.7), torch.randn_like(x0)
+    monkeypatch.setattr("flowprior.paths.base.normal", lambda *_, **__: noise)
+    x, u, _ = Path.create("bridge", sigma=0.7, constant=constant).interpolate(x0, x1, t)
+    torch.testing.assert_close(x, theirs.sample_xt(x0, x1, t, noise), rtol=0, atol=1e-6)
+    torch.testing.assert_close(u, theirs.compute_conditional_flow(x0, x1, t, x), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_exact_plan_is_the_permutation_of_ot(shape: tuple[int, ...]) -> None:
     x0, x1, _ = ends(shape)

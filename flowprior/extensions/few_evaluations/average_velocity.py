@@ -88,6 +88,7 @@ class AverageVelocity(Prediction):
 
     def __init__(self, prior: Prior, coupling: Coupling, path: Path) -> None:
         super().__init__(prior, coupling, path)
+        path.require_no_noise(f"prediction '{self.name}'")
         known = coupling.first.has_law(prior)
         self.preconditioned = Preconditioned(prior, coupling, path) if known else None
         self.inputs = Preconditioned.inputs if known else Prediction.inputs
