@@ -14,6 +14,7 @@ from torch import Tensor
 from flowprior.errors import InputError
 from flowprior.priors import Prior
 from tests.expected_warnings import FEW_EXAMPLES
+from tests.given_mean import prior_of
 
 SPECS = {
     "gaussian": ["gaussian", "gaussian:moments=scalar", "gaussian:moments=diagonal"],
@@ -28,6 +29,7 @@ SPECS = {
     "averaged-gmm": ["averaged-gmm:members=1,rows_each=4"],
     "vae": ["vae:latent=2,width=4,steps=4,importance=4"],
     "flow": ["flow:rank=2,steps=4,hidden=8,transforms=2"],
+    "around": ["around", "around:sigma=lowrank,rank=2"],
     "learned-mean": [
         "learned-mean:epochs=1,hidden=8,depth=1",
         "learned-mean:epochs=1,hidden=8,depth=0,covariance=lowrank,rank=1,components=1,steps=4",
@@ -41,6 +43,7 @@ KINDS = {
     "averaged-gmm": ("none", "labels"),
     "learned-mean": ("labels", "embeddings"),
     "kernel-mean": ("labels", "embeddings"),
+    "around": ("labels", "embeddings"),
 }
 
 
@@ -90,7 +93,8 @@ def check_starts(x0: Tensor, x1: Tensor) -> None:
 @given(drawn=st.data())
 def test_every_prior_serves_what_it_was_fitted_on(spec, drawn):
     data = drawn.draw(examples(KINDS.get(spec.split(":")[0], ("none", "labels", "embeddings"))))
-    prior = Prior.registry.resolve(spec).fit((data.x, data.cond), generator=data.generator)
+    prior = prior_of(spec, data.x.shape[1:])
+    prior.fit((data.x, data.cond), generator=data.generator)
     count = len(data.x) if data.cond is None else None
     check_starts(prior.sample(data.cond, count, generator=data.generator), data.x)
     check_starts(prior.sample_marginal(len(data.x), generator=data.generator), data.x)
@@ -113,4 +117,4 @@ def test_one_number_that_is_not_finite_is_never_overlooked(spec, drawn, bad):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(InputError, match="expected finite data, got NaN or infinity in"):
-            Prior.registry.resolve(spec).fit((x, data.cond))
+            prior_of(spec, x.shape[1:]).fit((x, data.cond))

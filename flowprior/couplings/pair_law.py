@@ -116,8 +116,9 @@ class PairLaw:
 
     @classmethod
     def of(cls, frame: Frame | DiagonalFrame, slope: Tensor) -> PairLaw:
-        """Return the law of pairs of equal means, whose latents h0 follow h1 with the slopes a ``[B, r]``."""
-        return cls(frame.loc, frame.loc, frame, PairVariances(1.0, 1.0, slope))
+        """Return the law of pairs whose latents h0 follow h1 with the slopes a ``[B, r]``."""
+        data_mean = frame.loc if frame.data_loc is None else frame.data_loc
+        return cls(frame.loc, data_mean, frame, PairVariances(1.0, 1.0, slope))
 
     @cached_property
     def outside(self) -> PairVariances:

@@ -257,7 +257,7 @@ def _note(run: FilePath, used: str) -> str | None:
     return f"the run {run} is {said}: {used} is used"
 
 
-def load_flow(cls: type[F], path: FilePath, model: nn.Module | None) -> F:
+def load_flow(cls: type[F], path: FilePath, model: nn.Module | None, own_prior: Prior | None = None) -> F:
     """Rebuild the flow, a ``cls``, in ``path``, a saved flow or a run, on the CPU.
 
     Raises:
@@ -268,7 +268,7 @@ def load_flow(cls: type[F], path: FilePath, model: nn.Module | None) -> F:
         warnings.warn(location.note, RuntimeWarning, stacklevel=3)
     refuse_non_finite(tensors, str(location.folder))
     try:
-        flow = _rebuild(cls, description, model, tensors)
+        flow = _rebuild(cls, description, model, own_prior, tensors)
     except (FlowpriorError, ImportError) as error:
         raise CheckpointError(f"{location.folder}: {error}") from error
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
@@ -322,10 +322,14 @@ def _read_settled(path: FilePath) -> tuple[Location, dict[str, Any], dict[str, T
 
 
 def _rebuild(
-    cls: type[F], description: dict[str, Any], model: nn.Module | None, tensors: Mapping[str, Tensor]
+    cls: type[F],
+    description: dict[str, Any],
+    model: nn.Module | None,
+    own_prior: Prior | None,
+    tensors: Mapping[str, Tensor],
 ) -> F:
     condition = Condition.from_dict(description["condition"])
-    prior = Prior.registry.resolve(current_spec(description["prior"]))
+    prior = Prior.registry.resolve(own_prior or current_spec(description["prior"]))
     coupling = Coupling.registry.resolve(description["coupling"])
     path = Path.registry.resolve(description["path"])
     if model is None:

@@ -38,6 +38,7 @@ from flowprior.flow.sampling import (
 )
 from flowprior.models import TextEncoder
 from flowprior.models.encoders import is_empty
+from flowprior.priors import Prior
 from flowprior.processes.group import Group
 from flowprior.samplers import Sampler
 from flowprior.samplers.base import Solution, draw_source, given_source
@@ -355,7 +356,12 @@ class Flow(FlowParts):
 
     @classmethod
     def load(
-        cls, directory: FilePath | str, model: nn.Module | None = None, device: torch.device | str = "cpu"
+        cls,
+        directory: FilePath | str,
+        model: nn.Module | None = None,
+        device: torch.device | str = "cpu",
+        *,
+        prior: Prior | None = None,
     ) -> Flow:
         """Read a flow that :meth:`save` wrote, or that a run left.
 
@@ -364,12 +370,14 @@ class Flow(FlowParts):
                 checkpoint with a warning that says so.
             model: the network to load the weights into, where it is none of flowprior's own.
             device: where to put it.
+            prior: an unfitted one to load into, where parts of it are your own, such as the network of
+                ``around``.
 
         Raises:
             CheckpointError: missing, truncated, corrupted, of a newer version, files or tensors that do not
                 fit together, or tensors that hold NaN or infinite values.
         """
-        return load_flow(cls, expanded(directory), model).to(device)
+        return load_flow(cls, expanded(directory), model, prior).to(device)
 
     def _negative(self, negative: Any) -> Conditions | None:
         """The condition of one row to guide away from, or some of its parts; None for the null condition."""

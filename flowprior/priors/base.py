@@ -292,13 +292,20 @@ class Prior(nn.Module, Registered, abc.ABC):
         save_prior(self, spec_of(self.registry, self), expanded(directory))
 
     @classmethod
-    def load(cls, directory: Path | str, device: torch.device | str = "cpu") -> Prior:
+    def load(
+        cls, directory: Path | str, device: torch.device | str = "cpu", prior: Prior | None = None
+    ) -> Prior:
         """Read a prior that :meth:`save` wrote, of the class that was saved.
+
+        Args:
+            directory: of the saved prior.
+            device: where to put it.
+            prior: an unfitted one to read into, where parts of it are your own, as the network of ``around``.
 
         Raises:
             CheckpointError: missing, damaged, of a newer version, or files that do not belong together.
         """
-        return load_prior(cls.registry.resolve, expanded(directory)).to(device)
+        return load_prior(lambda spec: cls.registry.resolve(prior or spec), expanded(directory)).to(device)
 
     def spread(self, cond: Tensor | None, n: int) -> Frame | DiagonalFrame | None:
         """Return means and variances of source samples and data under n conditions, null ones included.

@@ -142,6 +142,7 @@ class Frame:
         spread: λ ``[B, r]``, at least 1.
         axes: in whitened coordinates.
         floor: f, the covariance regularisation that is part of ψ.
+        data_loc: mean of the data ``[B, D]``, where it is not m.
     """
 
     loc: Tensor
@@ -149,6 +150,7 @@ class Frame:
     spread: Tensor
     axes: Axes
     floor: float = 0.0
+    data_loc: Tensor | None = None
     shared: ClassVar[float] = 0.0
     """The covariance of source and data sample outside of the axes, in units of ψ."""
 
@@ -228,12 +230,14 @@ class DiagonalFrame:
         data: the variance of the data in units of ψ, ``[B, D]``.
         shared: the covariance of source and data sample in units of ψ, ``[B, D]``: that of the means where
             the condition is the null condition, else 0.
+        data_loc: mean of the data ``[B, D]``, where it is not m.
     """
 
     loc: Tensor
     noise: Tensor
     data: Tensor
     shared: Tensor
+    data_loc: Tensor | None = None
     axes: ClassVar[None] = None
 
     @property

@@ -17,7 +17,8 @@ Residuals of a low-rank covariance are in :mod:`flowprior.priors.lowrank_residua
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from flowprior.errors import OptionError
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.ops.operators import normal
-from flowprior.priors.frame import DiagonalFrame
+from flowprior.priors.frame import DiagonalFrame, Frame, Subspace
 from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.mean_prior import Around
 from flowprior.priors.network_training import MapperNetwork, NetworkTraining, train_network
@@ -40,15 +41,16 @@ RANGE = 8.0
 """The largest change of the logarithm of a variance from that of all rows."""
 
 
-def check_sigma(owner: str, sigma: float | str) -> None:
-    """Check a standard deviation of :class:`FixedResiduals`.
+def check_sigma(owner: str, sigma: float | str, words: Sequence[str] = ("scalar", "diagonal")) -> None:
+    """Check a standard deviation, or the word that says how to estimate one.
 
     Raises:
-        OptionError: neither a number above 0 nor a word that says how to estimate one.
+        OptionError: neither a number above 0 nor one of ``words``.
     """
     is_number = isinstance(sigma, int | float) and not isinstance(sigma, bool)
-    if sigma not in ("scalar", "diagonal") and not (is_number and 0 < float(sigma) < 1e6):
-        raise OptionError(f"{owner}: expected sigma > 0, 'scalar' or 'diagonal', got {sigma!r}")
+    if sigma not in words and not (is_number and 0 < float(sigma) < 1e6):
+        known = " or ".join(map(repr, words))
+        raise OptionError(f"{owner}: expected sigma > 0, {known}, got {sigma!r}")
 
 
 class Residuals(nn.Module, abc.ABC):
@@ -152,6 +154,50 @@ class FixedResiduals(Residuals):
     @property
     def average(self) -> Tensor:
         return self.noise
+
+
+class LowRankFixedResiduals(nn.Module):
+    """A low-rank covariance of residuals, the same for all conditions, with standard normal latents.
+
+    The second of two subspaces is that of all data, which pairs of the null condition have.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.subspace = Subspace()
+        self.floor = nn.Buffer(torch.zeros(()))
+
+    def learn(self, tables: Sequence[Mapping[str, Tensor]], like: Tensor, floor: float) -> None:
+        """Take the tables ``[1, …]`` of the residuals and of all data, fitted with the noise ``floor``."""
+        joined = {name: torch.cat([own[name] for own in tables]) for name in tables[0]}
+        self.subspace = Subspace.of(like, **joined)
+        self.floor = like.new_tensor(floor)
+
+    def frame(self, around: Around, null: Tensor, center: Tensor) -> Frame:
+        """Return the linear part; the rows ``null``, bool ``[B]``, have the moments of all data."""
+        frame = self.subspace.frame(null.long(), float(self.floor))
+        return replace(frame, loc=torch.where(null[:, None], center, around.loc))
+
+    def _frame(self, around: Around) -> Frame:
+        loc = around.loc
+        return self.frame(around, torch.zeros(len(loc), dtype=torch.bool, device=loc.device), loc)
+
+    def sample(self, around: Around, generator: torch.Generator | None) -> Tensor:
+        """Draw x0 ``[B, D]`` around ``loc``."""
+        frame = self._frame(around)
+        epsilon, h = frame.draw_noise(generator)
+        return frame.place(h, epsilon)
+
+    def infer(self, x1: Tensor, around: Around, generator: torch.Generator | None) -> Tensor:
+        """Draw x0 ``[B, D]`` with latents inferred from x1 ``[B, D]``."""
+        frame = self._frame(around)
+        epsilon, latent = frame.draw_noise(generator)
+        return frame.source(x1, latent, epsilon)
+
+    def log_prob(self, x: Tensor, around: Around) -> Tensor:
+        """Return log p0(x | c) ``[B]`` in nats."""
+        h, density = self._frame(around).log_density_around(x)
+        return density - 0.5 * (h.square() + LOG_2PI).sum(1)
 
 
 class DiagonalResiduals(Residuals):

@@ -267,13 +267,15 @@ def spec_of(registry: Registry[Any], component: object) -> str:
             f"{registry.family} {kind} is not registered, so it could not be rebuilt; "
             f"register it with {registry.family.capitalize()}.register"
         )
-    missing = [option for option in record.options if not hasattr(component, option)]
+    parts = getattr(component, "parts", ())
+    options = {name: value for name, value in record.options.items() if name not in parts}
+    missing = [option for option in options if not hasattr(component, option)]
     if missing:
         raise CheckpointError(
             f"{registry.family} {kind} does not store its option '{missing[0]}'; "
             f"pass {registry.family}_spec= to Flow"
         )
-    changed = changed_options(component, record.options)
+    changed = changed_options(component, options)
     spec = Spec(record.name, changed)
     if dict(registry.parse(str(spec)).options) != changed:
         raise CheckpointError(f"{registry.family} '{spec}' cannot be written as a spec string")
@@ -282,7 +284,9 @@ def spec_of(registry: Registry[Any], component: object) -> str:
 
 def changed_options(component: object, options: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the ``options`` that a component stores with another value than their default."""
-    stored = {name: getattr(component, name) for name in options if hasattr(component, name)}
+    parts = getattr(component, "parts", ())
+    written = [name for name in options if hasattr(component, name) and name not in parts]
+    stored = {name: getattr(component, name) for name in written}
     return {name: value for name, value in stored.items() if not _is_same(value, options[name])}
 
 
@@ -297,6 +301,8 @@ class Registered:
     """Gives a family's base class the registry calls: ``Prior.register``, ``Prior.create``, …"""
 
     registry: ClassVar[Registry[Any]]
+    parts: ClassVar[tuple[str, ...]] = ()
+    """Options that are objects of the user's own, which no spec can write."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """The class that brings a registry is what all of its components are."""

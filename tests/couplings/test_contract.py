@@ -13,12 +13,14 @@ from torch import Tensor
 from flowprior.couplings import Coupling, PairingCoupling
 from flowprior.errors import CouplingError, InputError
 from flowprior.priors import KernelMeanPrior, Prior
+from tests.given_mean import prior_of
 
 LATENT = {
     "gmm": "gmm:components=2,covariance=lowrank,rank=1",
     "learned-mean": "learned-mean:covariance=lowrank,rank=2,components=1,steps=4",
     "vae": "vae:latent=2,width=4,steps=4,importance=4",
     "latent-gmm": "latent-gmm:components=2,rank=1",
+    "around": "around:sigma=lowrank,rank=1",
     "flow": "flow:rank=1,steps=4,hidden=8,transforms=2",
 }
 PRIORS = Prior.available()
@@ -37,12 +39,14 @@ def data(
 @functools.cache
 def fitted(name: str, event: tuple[int, ...], kind: str, dtype: torch.dtype) -> Prior:
     spec = LATENT.get(name, name)
-    prior = Prior.registry.resolve(spec)
+    prior = prior_of(spec, event)
     return prior.fit(data(60, event, kind, dtype, 0), generator=torch.Generator().manual_seed(0))
 
 
 def kinds(prior: str) -> list[str]:
-    return ["labels", "embeddings"] if prior in ("learned-mean", "kernel-mean") else ["none", "labels"]
+    return (
+        ["labels", "embeddings"] if prior in ("learned-mean", "kernel-mean", "around") else ["none", "labels"]
+    )
 
 
 @pytest.mark.parametrize("name", Coupling.available())

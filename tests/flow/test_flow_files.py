@@ -85,7 +85,7 @@ def assert_same(flow: Flow, loaded: Flow) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("prior", Prior.available())
+@pytest.mark.parametrize("prior", sorted({*Prior.available()} - {"around"}))
 def test_round_trip_bit_for_bit(prior: str, dtype: torch.dtype, tmp_path: FilePath) -> None:
     flow = build(prior, dtype=dtype)
     flow.save(tmp_path / "flow")

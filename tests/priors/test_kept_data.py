@@ -15,6 +15,7 @@ from torch import Tensor
 from flowprior.mixtures.em import guarded_centres
 from flowprior.priors import Prior
 from flowprior.priors.seen_conditions import BEHIND, CENTRES
+from tests.given_mean import prior_of
 from tests.priors.captions import captions
 
 SMALL = {
@@ -74,7 +75,8 @@ def data(rows: int, kind: str, seed: int = 1) -> tuple[Tensor, Tensor | None]:
 @cache
 def fitted(name: str, kind: str, rows: int = ROWS) -> Prior:
     generator = torch.Generator().manual_seed(0)
-    return Prior.create(name, **SMALL.get(name, {})).fit(data(rows, kind), generator=generator)
+    prior = prior_of(name, (6,), **SMALL.get(name, {}))
+    return prior.fit(data(rows, kind), generator=generator)
 
 
 def tensors_of(prior: Prior) -> list[Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from flowprior import Prior
 from flowprior.priors.checks import one_thread
+from tests.given_mean import prior_of
 
 NETWORKS = {
     "flow": {"rank": 4, "steps": 3, "transforms": 2, "hidden": 16, "batch_size": 128},
@@ -49,7 +50,8 @@ def fitted_with(threads: int, case: str, data: tuple[Tensor, Tensor]) -> list[Te
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        prior = Prior.create(name, **options).fit(data, generator=torch.Generator().manual_seed(0))
+        prior = prior_of(name, data[0].shape[1:], **options)
+        prior.fit(data, generator=torch.Generator().manual_seed(0))
         assert torch.get_num_threads() == threads
         x, labels = data[0][:100], data[1][:100]
         generator = torch.Generator().manual_seed(1)

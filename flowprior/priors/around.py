@@ -1,0 +1,186 @@
+"""A mean that is given: x0 = m(c) + ψ^½ ε, with m a part of the condition or the answer of your own network.
+
+The mean of the data may lie beside m. With the residuals r = x1 − m(c), of mean b and covariance Σ over all
+data, source samples are m + (r − b) in distribution, as far as a Gaussian goes: the law of a pair has the
+means m of x0 and m + b of x1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from flowprior.display.shown import shape_of
+from flowprior.errors import CheckpointError, InputError, OptionError
+from flowprior.mixtures.covariance import FitSettings
+from flowprior.mixtures.moments import ConditionMoments
+from flowprior.mixtures.samples import thinned
+from flowprior.priors.base import Prior
+from flowprior.priors.frame import DiagonalFrame, Frame
+from flowprior.priors.holdout import conditioned
+from flowprior.priors.mean_prior import MeanPrior
+from flowprior.priors.residuals import FixedResiduals, LowRankFixedResiduals, check_sigma
+from flowprior.priors.seen_conditions import SeenConditions
+from flowprior.priors.subspace import fit_rows
+from flowprior.registry import check_counts
+from flowprior.registry.options import check_numbers, choose
+from flowprior.storage.writing import one_line
+from flowprior.streams.batches import CheckedBatches
+
+OWNER = "prior 'around'"
+NONE, LOWRANK = "none", "lowrank"
+RESIZE = (NONE, "nearest", "linear", "bilinear", "bicubic", "area")
+"""The rules by which a part of another size becomes one of the event's."""
+ROWS, NUMBERS = 2048, 1 << 24
+"""The largest number of rows, and of numbers in them, that a low-rank covariance is fitted to."""
+
+
+@Prior.register("around", option_aliases={"part": "reads"})
+class AroundPrior(MeanPrior):
+    """A mean that is given, a part of the condition or the answer of your network, plus noise.
+
+    A draft, a reference state, a forecast or a regression of your own is where the flow starts; the spread of
+    what is left is fitted. Fit it to data that the network has not seen, for it leaves too little of others.
+
+    Args:
+        mean: your network or function, from the condition ``[B, …]`` to ``[B, *event]``; a module is frozen
+            and in evaluation mode, and its weights are saved with the prior. None takes the condition itself.
+        sigma: standard deviation of the noise, a number; or its estimate from the residuals: ``"scalar"``,
+            ``"diagonal"``, or ``"lowrank"``, a covariance with latents that can be inferred.
+        rank: of the low-rank covariance, cut to the number of dimensions.
+        source_noise: variance of the noise that source samples of a low-rank covariance have and data do not.
+        resize: the rule by which a condition ``[B, C, …]`` of another size becomes one of the event's:
+            ``"nearest"``, ``"linear"`` (series), ``"bilinear"``, ``"bicubic"`` or ``"area"`` (images).
+    """
+
+    parts = ("mean",)
+    takes = ("labels", "embeddings", "tensor")
+
+    def __init__(
+        self,
+        mean: Callable[[Tensor], Tensor] | None = None,
+        sigma: float | str = "scalar",
+        rank: int = 64,
+        source_noise: float = 1e-4,
+        resize: str = NONE,
+    ) -> None:
+        super().__init__(SeenConditions())
+        if mean is not None and not callable(mean):
+            raise OptionError(f"{OWNER}: expected mean to be a network or a function, got {mean!r}")
+        if isinstance(mean, nn.Module) and any(module.training for module in mean.modules()):
+            raise OptionError(f"{OWNER}: expected mean in evaluation mode, got training; call mean.eval()")
+        check_sigma(OWNER, sigma, ("scalar", "diagonal", LOWRANK))
+        check_counts(OWNER, rank=rank)
+        check_numbers(OWNER, source_noise=(source_noise, 0, 1e12))
+        self.regression = mean
+        self.sigma, self.rank, self.source_noise = sigma, rank, source_noise
+        self.resize = choose(OWNER, "resize", resize, RESIZE)
+        self.has_latents = sigma == LOWRANK
+        self.suited_coupling = "posterior" if self.has_latents else "condot"
+        self.condition_dims = nn.Buffer(torch.empty(0, dtype=torch.long))
+        self.bias = nn.Buffer(torch.empty(0))  # b, [D]
+        self.has_regression = nn.Buffer(torch.tensor(mean is not None))
+        self.residuals = LowRankFixedResiduals() if self.has_latents else FixedResiduals(0, sigma)
+
+    @torch.no_grad()
+    def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
+        first, cond = data.peek()
+        if cond is None:
+            raise InputError("around.fit: expected the condition that the mean is made of, got None")
+        dims = cond.shape[1:] if cond.dim() > 2 else ()
+        self.condition_dims = torch.tensor(dims, dtype=torch.long, device=self.event_dims.device)
+        self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
+        self.center = self.seen.learn(data, generator).to(first)
+        most = max(1, min(ROWS, NUMBERS // len(self.center)))
+
+        def residuals(batches: Any) -> Any:
+            return ((x.to(self.center) - self._answer(cond), None) for x, cond in conditioned(batches))
+
+        self.bias = bias = ConditionMoments.over(residuals(data)).mean[0].to(first)
+        if isinstance(self.residuals, LowRankFixedResiduals):
+            some = list(conditioned(thinned(lambda: data, most)))
+            rows = [torch.cat([x.to(bias) for x, _ in part]) for part in (residuals(some), some)]
+            settings, rank = FitSettings(self.source_noise), min(self.rank, len(bias))
+            tables = [fit_rows(part, rank, settings, self.name) for part in rows]
+            self.residuals.learn(tables, first, self.source_noise)
+        else:
+            self.residuals = FixedResiduals(len(self.center), self.sigma).to(first)
+            self.residuals.learn((x - bias for x, _ in residuals(data)), data)
+
+    def _answer(self, cond: Tensor) -> Tensor:
+        """Return m(c) ``[B, D]``."""
+        dims, event = self.condition_dims.tolist(), tuple(self.event_dims.tolist())
+        given = cond.view(-1, *dims) if dims else cond
+        asked = given if self.resize == NONE or given.shape[1:] == event else None
+        if self.regression is not None:
+            found, advice = _called(self.regression, given), ""
+        else:
+            found = self._resized(given, event) if asked is None else asked
+            advice = "; name a part= of this shape, give a network as mean, or set resize="
+        what = type(found).__name__
+        if isinstance(found, Tensor):
+            what = f"{found.dtype} of shape {shape_of(found.shape)}"
+            if found.shape == (len(cond), *event) and bool(torch.isfinite(found).all()):
+                return found.detach().flatten(1).to(self.center)
+        expected = shape_of((len(cond), *event))
+        raise InputError(f"around: expected as mean finite numbers of shape {expected}, got {what}{advice}")
+
+    def _resized(self, given: Tensor, event: tuple[int, ...]) -> Tensor:
+        try:
+            return functional.interpolate(given, event[1:], mode=self.resize)
+        except (ValueError, NotImplementedError, RuntimeError) as error:
+            raise InputError(
+                f"around: resize='{self.resize}' does not take conditions of shape "
+                f"{shape_of(given.shape[1:])} to events of shape {shape_of(event)}; choose another rule"
+            ) from error
+
+    def _deviation(self, cond: Tensor) -> tuple[Tensor, None]:
+        return self._answer(cond) - self.center, None
+
+    @torch.no_grad()
+    def spread(self, cond: Tensor | None, n: int) -> Frame | DiagonalFrame:
+        assert cond is not None
+        null, _ = self.seen.without_null(cond.to(self.center.device))
+        frame = super().spread(cond, n)
+        return replace(frame, data_loc=frame.loc + torch.where(null[:, None], 0.0, self.bias))
+
+    @torch.no_grad()
+    def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        around = self._around(cond)
+        assert isinstance(self.residuals, LowRankFixedResiduals)
+        return self.residuals.infer(x1.to(around.loc) - self.bias, around, generator)
+
+    def _make_parts(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
+        own = state_dict.get(prefix + "has_regression")
+        if own is not None and bool(own) and self.regression is None:
+            raise CheckpointError(
+                "around: its mean is a network of your own; give it to load as "
+                "prior=Prior.create('around', mean=network, …)"
+            )
+
+    def _check_shape(self, part: Tensor, method: str) -> None:
+        shape = tuple(self.condition_dims.tolist())
+        if shape and part.dim() > 2 and part.shape[1:] != shape:
+            raise InputError(
+                f"{self.name}.{method}: expected conditions {list(shape)}, got {list(part.shape[1:])}"
+            )
+
+
+def _called(regression: Callable[[Tensor], Any], given: Tensor) -> Any:
+    """Return what the user's network answers.
+
+    Raises:
+        InputError: it fails, as under another dtype or on another device.
+    """
+    try:
+        return regression(given)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"around: the mean fails for conditions {given.dtype} {list(given.shape)} on {given.device}: "
+            f"{one_line(error)}"
+        ) from error
