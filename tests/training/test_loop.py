@@ -76,7 +76,7 @@ def test_only_the_forward_pass_is_in_bfloat16(
     state, pairs = begun(components(points, model, precision=precision))
     interpolate, loss_function = state.parts.path.interpolate, objective.flow_matching_loss
 
-    def recorded_path(x0: Tensor, x1: Tensor, t: Tensor) -> Any:
+    def recorded_path(x0: Tensor, x1: Tensor, t: Tensor, **_: Any) -> Any:
         sample = interpolate(x0, x1, t)
         assert {value.dtype for value in (x0, x1, t, *sample)} == {torch.float32}
         return sample
