@@ -65,6 +65,11 @@ class SampleRequest:
         return cls(conditions[rows], None, rows, words or {})
 
     @property
+    def size(self) -> int:
+        """The number of samples."""
+        return len(self.cond) if self.cond is not None else self.n or 0
+
+    @property
     def names(self) -> list[str] | None:
         """The text beside each row of a figure, made of its words; None without words."""
         rows = zip(*self.words.values(), strict=True)
@@ -169,7 +174,8 @@ def read_request(flow: Flow, cond: str | None, count: int | None, labels: Mappin
     if condition.kind == "none" and cond is None:
         return SampleRequest(None, count or SINGLE)
     if condition.kind in ("labels", "embeddings", "tensor") and cond is not None and cond.endswith(".npy"):
-        return SampleRequest.of_rows(_read_array(expanded(cond), condition), count)
+        rows = read_rows(expanded(cond), "--cond", condition.describe())
+        return SampleRequest.of_rows(condition.check(rows, f"--cond {cond}"), count)
     refused = "nothing is asked for" if cond is None else f"--cond={cond!r} is not possible"
     advice = "give arrays as --cond FILE.npy, or see" if condition.kind in ("embeddings", "tensor") else "see"
     raise OptionError(
@@ -210,29 +216,29 @@ def _names_in(text: str, names: Sequence[str], condition: Condition) -> list[str
     return known if text == "all" else listed_names(text, known)
 
 
-def _read_array(path: Path, condition: Condition) -> Tensor:
-    """Return the conditions in a file, one a row.
+def read_rows(path: Path, option: str, expected: str) -> Tensor:
+    """Return the rows ``[N, …]`` of the array in the file of an option, finite ones.
 
     Raises:
         DataNotFoundError: no such file.
-        InputError: no array, or one of other conditions.
+        InputError: no array with rows of numbers.
     """
     import numpy as np
 
     from flowprior.streams.user_tensors import check_finite, plain_tensor
 
     if not path.is_file():
-        raise DataNotFoundError(f"--cond: no file {path}; give labels or an existing .npy file")
+        raise DataNotFoundError(f"{option}: no file {path}; give an existing .npy file")
     try:
         values = np.load(path, allow_pickle=False)
     except Exception as error:  # What a damaged or foreign file raises is its own affair.
         raise InputError(
-            f"--cond: {path} holds no array of numbers ({error}); write it by numpy.save"
+            f"{option}: {path} holds no array of numbers ({error}); write it by numpy.save"
         ) from error
-    rows = plain_tensor(values, "condition", f"--cond {path}")
+    rows = plain_tensor(values, "rows", f"{option} {path}")
     rows = rows.float() if rows.is_floating_point() else rows.long()
     if not rows.dim() or not len(rows):
-        raise InputError(f"--cond: {path} holds no row; expected {condition.describe()}")
+        raise InputError(f"{option}: {path} holds no row; expected {expected}")
     if rows.dim() > 1:
-        check_finite(rows, "condition", f"--cond {path}")
-    return condition.check(rows, f"--cond {path}")
+        check_finite(rows, "rows", f"{option} {path}")
+    return rows

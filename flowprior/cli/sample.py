@@ -12,10 +12,17 @@ import typer
 
 from flowprior.cli.catalogue import completing
 from flowprior.cli.commands import print_json, print_rich
-from flowprior.cli.conditions import SampleOptions, asking_for_conditions, read_labels, read_request
+from flowprior.cli.conditions import (
+    SampleOptions,
+    asking_for_conditions,
+    read_labels,
+    read_request,
+    read_rows,
+)
 from flowprior.cli.options import CONDITIONS, LARGEST_SEED, OUTPUT, SAMPLING, Device, Json, Run, load_run
 from flowprior.display.shown import counted
 from flowprior.errors import OptionError
+from flowprior.storage.user_paths import expanded
 
 
 def sample(
@@ -49,6 +56,14 @@ def sample(
             metavar="NAME=VALUE",
             help="Labels of a part, by name or number, several with commas between, or all; can be repeated.",
             rich_help_panel=CONDITIONS,
+        ),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Source samples to start from, a file .npy of one a row, in place of the prior's own.",
+            rich_help_panel=SAMPLING,
         ),
     ] = None,
     nfe: Annotated[
@@ -138,13 +153,18 @@ def sample(
     check_files(out, animate, flow.event_shape, show_prior)
     for options in provided:
         options.prepare(flow)
+    x0 = None if source is None else read_rows(expanded(source), "--source", "source samples")
     with stage("read the condition"):
-        request = asking.read(flow, count, labels) if asking else read_request(flow, cond, count, labels)
+        read = partial(asking.read, flow) if asking else partial(read_request, flow, cond)
+        if x0 is not None and count is None:
+            count = max(1, len(x0) // read(1, labels).size)
+        request = read(count, labels)
     settings = {
         "sampler": sampler or flow.default_sampler,
         "temperature": temperature,
         "prior_guidance": prior_guidance,
         "guidance": guidance,
+        "x0": x0,
     }
     for options in provided:
         settings |= options.settings
@@ -156,6 +176,7 @@ def sample(
     if not processes.is_main:
         return
     title = title_of(run.name, request, solution.nfe, settings)
+    settings["x0"] = source
     notes = notes_of(request, condition=cond, **settings, seed=seed, nfe=solution.nfe, run=run.name)
     if out is not None and draws_figure(out):
         panels = prior_panels(flow, request, draw_samples(nfe=0).x, solution.x) if show_prior else {}

@@ -73,3 +73,18 @@ def test_labels_in_a_file_serve_too(run, tmp_path):
     np.save(tmp_path / "labels.npy", np.array([3, 1]))
     options = ["--cond", tmp_path / "labels.npy", "--count", "2", "--nfe", "1"]
     assert drawn(run, tmp_path / "y.npz", *options)["cond"].tolist() == [3, 3, 1, 1]
+
+
+def test_source_samples_of_a_file_are_where_it_starts(series_run, series, tmp_path):
+    before, source = tmp_path / "before.npy", tmp_path / "source.npy"
+    np.save(before, series[:4, :, :9].numpy())
+    x0 = torch.randn(8, 2, 3, generator=torch.Generator().manual_seed(1)).numpy()
+    np.save(source, x0)
+    asked = ("--cond", before, "--source", source)
+    assert np.array_equal(drawn(series_run, tmp_path / "x0.npz", *asked, "--nfe", "0")["x"], x0)
+    ahead, again = (drawn(series_run, tmp_path / f"{seed}.npz", *asked, "--seed", seed) for seed in "12")
+    assert np.array_equal(ahead["x"], again["x"]), "nothing is left to be drawn"
+    for more, message in ((("--count", 3), "for each of 8 samples, got 12"), (("--temperature", 0.5), "x0")):
+        found = call_app("sample", series_run, *asked, *more, "--out", tmp_path / "y.npz")
+        assert found.code == 2
+        assert message in found.err
