@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, Parts
-from flowprior.conditions.rows import as_value, moved
+from flowprior.conditions.rows import as_value, moved, rows
 from flowprior.errors import InputError
 from flowprior.flow.conditioning import (
     FlowVelocity,
@@ -181,7 +181,7 @@ class Flow(FlowParts):
             cond: one condition for each sample: a tensor, token states, or a mapping of the flow's parts;
                 None for a flow without. Texts where a :attr:`text_encoder` is known: a list of one each, or
                 one text; in a mapping, too. The empty text is the null condition.
-            n: number of samples, where ``cond`` does not say; of one text, as many.
+            n: number of samples, where ``cond`` does not say; of one condition, as many.
             x0: source samples ``[B, *event]`` to start from, such as those of :meth:`invert`, in place of
                 those that the coupling draws; of a flow in latents ``[B, *state]``.
             nfe: evaluations of the velocity. None: 15, or the most below it that a fixed-step sampler can
@@ -266,10 +266,12 @@ class Flow(FlowParts):
     ) -> Tensor:
         """Log-density log p1(x | c) in nats, ``[B]``, in the dtype of x.
 
+        It can be differentiated where x requires a gradient, through every evaluation of the solve.
+
         Args:
             x: data ``[B, *event]``; of a flow in latents their latents ``[B, *state]``, see :meth:`encode`,
                 whose density it is.
-            cond: their conditions, or captions.
+            cond: their conditions, or captions; one for all of them, or one for each.
             divergence: ``"exact"`` (a backward pass for each number of an event, at every evaluation), or
                 ``"hutchinson"`` (unbiased, ``probes`` passes).
             probes: random sign vectors of Hutchinson's estimate, drawn once for the whole solve.
@@ -288,7 +290,7 @@ class Flow(FlowParts):
         cond = self._scored(x, cond, guidance, "flow.log_prob")
         solve = partial(trace_back, owner="log_prob", method=method, rtol=rtol, atol=atol, max_nfe=max_nfe)
         velocity, results = self.guided(guidance), []
-        with torch.no_grad(), evaluating(self.model):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad), evaluating(self.model):
             for part, c in batches(x, cond, batch_size):
                 estimate = estimator(divergence, part, probes, generator)
                 x0, change = solve(velocity, part, c, estimate)
@@ -406,6 +408,8 @@ class Flow(FlowParts):
             if n is None or n < 0:
                 raise InputError(f"{owner}: this flow has no condition; expected n >= 0, got n={n}")
             return None
+        if n is not None and len(cond) == 1:
+            cond = rows(cond, torch.zeros(n, dtype=torch.long))
         if n is not None and n != len(cond):
             raise InputError(f"{owner}: expected one condition for each of {n} samples, got {len(cond)}")
         check_finite_condition(cond, owner)

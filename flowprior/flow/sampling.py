@@ -201,18 +201,19 @@ def trace_back(
     """Source sample x0 ``[B, *event]`` of x at t = 1, and −∫₀¹ div v dt ``[B]``, 0 without a divergence.
 
     Solved in s = 1 − t with state and log-density side by side, each with its own error norm, in the
-    dtype of x.
+    dtype of x; with gradients in x where they are enabled.
     """
     counted = CountedVelocity(velocity, cond)
+    differentiable = torch.is_grad_enabled()
 
     def backwards(s: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         if divergence is None:
             return -counted(state[0], 1.0 - s), torch.zeros_like(state[1])
         with torch.enable_grad():
-            point = state[0].detach().requires_grad_(True)
+            point = 1 * state[0] if differentiable else state[0].detach().requires_grad_(True)
             v = counted(point, 1.0 - s)
             spread = divergence(point, v)
-        return -v.detach(), -spread.detach()
+        return (-v, -spread) if differentiable else (-v.detach(), -spread.detach())
 
     limited = Limited(backwards, f"{owner} with {method}", max_nfe)
     times = torch.tensor([0.0, 1.0], dtype=x.dtype, device=x.device)
@@ -222,8 +223,9 @@ def trace_back(
 
 
 def _gradient(output: Tensor, x: Tensor) -> Tensor:
-    """∂output/∂x, zero where the output does not depend on x."""
+    """∂output/∂x, zero where the output does not depend on x; differentiable of an x that is no leaf."""
     if not output.requires_grad:
         return torch.zeros_like(x)
-    (gradient,) = torch.autograd.grad(output, x, retain_graph=True, allow_unused=True)
+    again = not x.is_leaf
+    (gradient,) = torch.autograd.grad(output, x, retain_graph=True, create_graph=again, allow_unused=True)
     return torch.zeros_like(x) if gradient is None else gradient

@@ -115,7 +115,7 @@ class Limited:
             )
         self.nfe += 1
         t = t.clamp(0.0, 1.0)
-        self.time = float(t) if t.isfinite() else self.time
+        self.time = float(t.detach()) if t.isfinite() else self.time
         return self.function(t, state)
 
 

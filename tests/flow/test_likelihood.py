@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.errors import InputError, OptionError
 from flowprior.flow.sampling import exact_divergence, hutchinson_divergence
-from tests.gaussian_flow import GaussianVelocity, LinearVelocity, flow_of
+from tests.gaussian_flow import ClassVelocity, GaussianVelocity, LinearVelocity, flow_of
 
 TIGHT = {"rtol": 1e-9, "atol": 1e-9}
 
@@ -40,6 +40,29 @@ def test_linear_flow(method: str) -> None:
     x0 = flow.invert(x, method=method, **options)
     torch.testing.assert_close(x0, model.start_of(x), rtol=0, atol=error)
     torch.testing.assert_close(flow.sample(x0=x0, sampler="dopri5"), x, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("divergence", ["exact", "hutchinson"])
+def test_its_gradient_is_that_of_finite_differences(divergence: str) -> None:
+    model = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 2)).double().requires_grad_(False)
+    flow = flow_of(lambda x, t, c: model(x) + t[:, None] * x, (2,))
+    x = torch.randn(3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+
+    def density(x: Tensor) -> Tensor:
+        seeded = torch.Generator().manual_seed(1)
+        return flow.log_prob(x, divergence=divergence, probes=2, generator=seeded, **TIGHT)
+
+    assert torch.autograd.gradcheck(density, (x,), eps=1e-5, atol=1e-5)
+    assert not density(x.detach()).requires_grad
+
+
+def test_one_condition_serves_all_rows() -> None:
+    flow = flow_of(ClassVelocity(3, 3).double().eval(), classes=3)
+    x = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    one, each = (flow.log_prob(x, torch.full((n,), 2), **TIGHT) for n in (1, 4))
+    assert torch.equal(one, each)
+    with pytest.raises(InputError, match="one condition for each of 4 samples, got 2"):
+        flow.log_prob(x, torch.zeros(2, dtype=torch.long))
 
 
 def test_float32_stays_float32_and_is_close() -> None:
