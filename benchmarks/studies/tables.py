@@ -327,7 +327,7 @@ def emoji_at_15() -> DataFrame:
 
 
 def retrieving() -> str:
-    """Return the settings whose samples of seen captions are nearer to training images than test images."""
+    """Return, in words, which settings' samples are closer to training images than test images are."""
     rows = joined([of("emoji", metric, nfe=15) for metric in FAR_ENOUGH])
     means = rows.pivot_table(index="flow", columns="metric", values="value")
     near = (means[list(FAR_ENOUGH)] < pandas.Series(FAR_ENOUGH)).any(axis=1)

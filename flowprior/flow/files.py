@@ -39,7 +39,7 @@ from flowprior.flow.predictions import Prediction
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.priors.old_formats import current_spec
-from flowprior.priors.saved import kinds_of
+from flowprior.priors.saved import kinds_of, unfitted
 from flowprior.registry.plugins import points_of
 from flowprior.storage.digests import DIGEST, FILES, bind, save_bound, save_by_digest, signed
 from flowprior.storage.lock import NAME as LOCK
@@ -329,7 +329,7 @@ def _rebuild(
     tensors: Mapping[str, Tensor],
 ) -> F:
     condition = Condition.from_dict(description["condition"])
-    prior = Prior.registry.resolve(own_prior or current_spec(description["prior"]))
+    prior = unfitted(Prior.registry, own_prior, current_spec(description["prior"]))
     coupling = Coupling.registry.resolve(description["coupling"])
     path = Path.registry.resolve(description["path"])
     if model is None:

@@ -117,7 +117,7 @@ class Path(Registered, abc.ABC):
         """Raise OptionError if the path is not valid for this prior."""
 
     def require_no_noise(self, what: str) -> None:
-        """Refuse a path with noise on the way where ``what`` takes x0 and x1 from point and velocity.
+        """Refuse a path with noise on the way; ``what`` takes x0 and x1 from point and velocity.
 
         Raises:
             OptionError: it says what to use instead.

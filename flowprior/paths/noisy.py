@@ -9,7 +9,7 @@ from flowprior.paths.base import CondOTPath, Path
 from flowprior.registry.options import check_numbers
 
 LEAST = 1e-8
-"""What is added to 2 t (1 − t), by which the velocity of a bridge is divided, as torchcfm does."""
+"""The number that is added to 2 t (1 − t), by which the velocity of a bridge is divided, as in torchcfm."""
 
 
 @Path.register("bridge")

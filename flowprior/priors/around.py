@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from flowprior.mixtures.samples import thinned
 from flowprior.priors.base import Prior
 from flowprior.priors.frame import DiagonalFrame, Frame
 from flowprior.priors.holdout import conditioned
-from flowprior.priors.mean_prior import MeanPrior
+from flowprior.priors.mean_prior import MeanPrior, check_condition_shape
 from flowprior.priors.residuals import FixedResiduals, LowRankFixedResiduals, check_sigma
 from flowprior.priors.seen_conditions import SeenConditions
 from flowprior.priors.subspace import fit_rows
@@ -58,7 +59,7 @@ class AroundPrior(MeanPrior):
             ``"nearest"``, ``"linear"`` (series), ``"bilinear"``, ``"bicubic"`` or ``"area"`` (images).
     """
 
-    parts = ("mean",)
+    unwritten = ("mean",)
     takes = ("labels", "embeddings", "tensor")
 
     def __init__(
@@ -94,12 +95,12 @@ class AroundPrior(MeanPrior):
             raise InputError("around.fit: expected the condition that the mean is made of, got None")
         dims = cond.shape[1:] if cond.dim() > 2 else ()
         self.condition_dims = torch.tensor(dims, dtype=torch.long, device=self.event_dims.device)
-        self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
         self.center = self.seen.learn(data, generator).to(first)
         most = max(1, min(ROWS, NUMBERS // len(self.center)))
 
         def residuals(batches: Any) -> Any:
-            return ((x.to(self.center) - self._answer(cond), None) for x, cond in conditioned(batches))
+            answer = partial(self._answer, event=first.shape[1:])
+            return ((x.to(self.center) - answer(cond), None) for x, cond in conditioned(batches))
 
         self.bias = bias = ConditionMoments.over(residuals(data)).mean[0].to(first)
         if isinstance(self.residuals, LowRankFixedResiduals):
@@ -112,25 +113,28 @@ class AroundPrior(MeanPrior):
             self.residuals = FixedResiduals(len(self.center), self.sigma).to(first)
             self.residuals.learn((x - bias for x, _ in residuals(data)), data)
 
-    def _answer(self, cond: Tensor) -> Tensor:
-        """Return m(c) ``[B, D]``."""
-        dims, event = self.condition_dims.tolist(), tuple(self.event_dims.tolist())
-        given = cond.view(-1, *dims) if dims else cond
-        asked = given if self.resize == NONE or given.shape[1:] == event else None
+    def _answer(self, cond: Tensor, event: torch.Size) -> Tensor:
+        """Return m(c) ``[B, D]`` for events of this shape.
+
+        Raises:
+            InputError: the mean is of another shape or dtype, or is not finite.
+        """
+        given, advice = cond.view(-1, *self.condition_dims.tolist()) if len(self.condition_dims) else cond, ""
         if self.regression is not None:
-            found, advice = _called(self.regression, given), ""
+            found = _called(self.regression, given)
+        elif self.resize != NONE and given.shape[1:] != event:
+            found = self._resized(given, event)
         else:
-            found = self._resized(given, event) if asked is None else asked
-            advice = "; name a part= of this shape, give a network as mean, or set resize="
-        what = type(found).__name__
+            found, advice = given, "; name a part= of this shape, give a network as mean, or set resize="
+        got = type(found).__name__
         if isinstance(found, Tensor):
-            what = f"{found.dtype} of shape {shape_of(found.shape)}"
+            got = f"{found.dtype} of shape {shape_of(found.shape)}"
             if found.shape == (len(cond), *event) and bool(torch.isfinite(found).all()):
                 return found.detach().flatten(1).to(self.center)
         expected = shape_of((len(cond), *event))
-        raise InputError(f"around: expected as mean finite numbers of shape {expected}, got {what}{advice}")
+        raise InputError(f"around: expected as mean finite numbers of shape {expected}, got {got}{advice}")
 
-    def _resized(self, given: Tensor, event: tuple[int, ...]) -> Tensor:
+    def _resized(self, given: Tensor, event: torch.Size) -> Tensor:
         try:
             return functional.interpolate(given, event[1:], mode=self.resize)
         except (ValueError, NotImplementedError, RuntimeError) as error:
@@ -140,7 +144,7 @@ class AroundPrior(MeanPrior):
             ) from error
 
     def _deviation(self, cond: Tensor) -> tuple[Tensor, None]:
-        return self._answer(cond) - self.center, None
+        return self._answer(cond, self.event_shape) - self.center, None
 
     @torch.no_grad()
     def spread(self, cond: Tensor | None, n: int) -> Frame | DiagonalFrame:
@@ -164,11 +168,7 @@ class AroundPrior(MeanPrior):
             )
 
     def _check_shape(self, part: Tensor, method: str) -> None:
-        shape = tuple(self.condition_dims.tolist())
-        if shape and part.dim() > 2 and part.shape[1:] != shape:
-            raise InputError(
-                f"{self.name}.{method}: expected conditions {list(shape)}, got {list(part.shape[1:])}"
-            )
+        check_condition_shape(part, self.condition_dims, f"{self.name}.{method}")
 
 
 def _called(regression: Callable[[Tensor], Any], given: Tensor) -> Any:

@@ -24,7 +24,7 @@ from flowprior.ops.last_results import LastResults
 from flowprior.priors.checks import on_cpu, one_thread
 from flowprior.priors.frame import DiagonalFrame, Frame, latent_noise
 from flowprior.priors.old_formats import upgrade
-from flowprior.priors.saved import load_prior, save_prior
+from flowprior.priors.saved import load_prior, save_prior, unfitted
 from flowprior.priors.seen_conditions import POOLED, SeenConditions
 from flowprior.progress.stages import showing, shows_progress, stage
 from flowprior.registry import Registered, Registry
@@ -113,10 +113,10 @@ class Prior(nn.Module, Registered, abc.ABC):
             stream = CheckedBatches(data, self.name, partial(self.reading, method="fit"), told)
             first, _ = stream.peek()
             self._fit(stream, on_cpu(generator))
+            self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
             self.seen.fit_pooled(stream, lambda c, *n: self._sample(self._check_cond(c, "fit"), *n))
             fitted_to = stream.describe()
             fitting.update(0, f"fitted to {fitted_to}")
-        self.event_dims = torch.tensor(first.shape[1:], dtype=torch.long, device=self.event_dims.device)
         self.fitted_to = fitted_to
         return self
 
@@ -305,7 +305,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         Raises:
             CheckpointError: missing, damaged, of a newer version, or files that do not belong together.
         """
-        return load_prior(lambda spec: cls.registry.resolve(prior or spec), expanded(directory)).to(device)
+        return load_prior(partial(unfitted, cls.registry, prior), expanded(directory)).to(device)
 
     def spread(self, cond: Tensor | None, n: int) -> Frame | DiagonalFrame | None:
         """Return means and variances of source samples and data under n conditions, null ones included.

@@ -22,7 +22,7 @@ from flowprior.priors.base import Prior
 from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout, conditioned
 from flowprior.priors.lowrank_residuals import LowRankResiduals
 from flowprior.priors.mappers import AUTO, MAPPERS, make_mapper
-from flowprior.priors.mean_prior import FarConditions, MeanPrior, Part
+from flowprior.priors.mean_prior import FarConditions, MeanPrior, Part, check_condition_shape
 from flowprior.priors.nearest import Distinct, distinct_embeddings, nearest
 from flowprior.priors.network_training import MapperNetwork, NetworkTraining
 from flowprior.priors.residuals import DiagonalResiduals, FixedResiduals, check_sigma
@@ -188,11 +188,7 @@ class LearnedMeanPrior(MeanPrior):
         return Part(x.to(self.center), self.network(cond), self._distance_to_seen(cond))
 
     def _check_shape(self, part: Tensor, method: str) -> None:
-        shape = tuple(self.condition_dims.tolist())
-        if shape and part.dim() > 2 and part.shape[1:] != shape:
-            raise InputError(
-                f"{self.name}.{method}: expected conditions {list(shape)}, got {list(part.shape[1:])}"
-            )
+        check_condition_shape(part, self.condition_dims, f"{self.name}.{method}")
 
     def _deviation(self, cond: Tensor) -> tuple[Tensor, Tensor | None]:
         return self.network(cond), self._distance_to_seen(cond) if self.distance.is_fitted else None

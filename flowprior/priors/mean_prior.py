@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from flowprior.errors import InputError
 from flowprior.priors.base import Prior
 from flowprior.priors.frame import DiagonalFrame, Frame
 from flowprior.priors.seen_conditions import SeenConditions
@@ -119,6 +120,17 @@ class FarConditions(nn.Module):
                 best = max(best, (value, shrinks, widens), key=lambda found: found[0])
         self.lengths = torch.stack(best[1:]).to(self.lengths)
         self.most = torch.as_tensor(max(most, 1.0)).to(self.most)
+
+
+def check_condition_shape(part: Tensor, dims: Tensor, owner: str) -> None:
+    """Refuse conditions ``part`` ``[B, …]``, not flat yet, of another shape than ``dims``, if that has any.
+
+    Raises:
+        InputError: what was expected, and what came; ``owner`` is named.
+    """
+    shape = dims.tolist()
+    if shape and part.dim() > 2 and list(part.shape[1:]) != shape:
+        raise InputError(f"{owner}: expected conditions {shape}, got {list(part.shape[1:])}")
 
 
 def trust_at(distance: Tensor, length: Tensor) -> Tensor:

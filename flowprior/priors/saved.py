@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from flowprior.errors import CheckpointError, FlowpriorError
 from flowprior.priors.old_formats import current_spec
+from flowprior.registry import Registry, Spec
 from flowprior.registry.plugins import package_version
+from flowprior.registry.registry import spec_of
 from flowprior.storage.digests import read_bound, save_bound
 from flowprior.storage.tensor_files import SizedBy, sizes_of
 from flowprior.storage.writing import one_line
@@ -69,6 +71,21 @@ def load_prior(resolve: Callable[[Any], Any], folder: Path) -> Any:
             f"{folder}: the tensors do not fit the prior '{values['prior']}': {one_line(error)}; fit it again"
         ) from error
     return prior
+
+
+def unfitted(registry: Registry[Any], own: Any, spec: Spec) -> Any:
+    """Return the prior to read a saved one of ``spec`` into: the user's own, or one that is made of the spec.
+
+    Raises:
+        CheckpointError: the user's own has other options than the saved one.
+    """
+    made = registry.resolve(spec)
+    if own is None:
+        return made
+    expected, got = (spec_of(registry, prior) for prior in (made, own))
+    if expected != got:
+        raise CheckpointError(f"expected prior='{expected}', as it was saved, got '{got}'; give its options")
+    return own
 
 
 def refuse_impossible(tensors: Mapping[str, Tensor], source: str) -> None:

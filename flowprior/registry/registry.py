@@ -267,8 +267,8 @@ def spec_of(registry: Registry[Any], component: object) -> str:
             f"{registry.family} {kind} is not registered, so it could not be rebuilt; "
             f"register it with {registry.family.capitalize()}.register"
         )
-    parts = getattr(component, "parts", ())
-    options = {name: value for name, value in record.options.items() if name not in parts}
+    unwritten = getattr(component, "unwritten", ())
+    options = {name: value for name, value in record.options.items() if name not in unwritten}
     missing = [option for option in options if not hasattr(component, option)]
     if missing:
         raise CheckpointError(
@@ -284,8 +284,8 @@ def spec_of(registry: Registry[Any], component: object) -> str:
 
 def changed_options(component: object, options: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the ``options`` that a component stores with another value than their default."""
-    parts = getattr(component, "parts", ())
-    written = [name for name in options if hasattr(component, name) and name not in parts]
+    unwritten = getattr(component, "unwritten", ())
+    written = [name for name in options if hasattr(component, name) and name not in unwritten]
     stored = {name: getattr(component, name) for name in written}
     return {name: value for name, value in stored.items() if not _is_same(value, options[name])}
 
@@ -301,8 +301,8 @@ class Registered:
     """Gives a family's base class the registry calls: ``Prior.register``, ``Prior.create``, …"""
 
     registry: ClassVar[Registry[Any]]
-    parts: ClassVar[tuple[str, ...]] = ()
-    """Options that are objects of the user's own, which no spec can write."""
+    unwritten: ClassVar[tuple[str, ...]] = ()
+    """The options that are objects of the user's own, such as a network, and that no spec can write."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """The class that brings a registry is what all of its components are."""

@@ -121,6 +121,8 @@ def test_a_network_of_your_own_is_saved_with_the_flow_and_given_to_load(tmp_path
     assert torch.equal(*drawn)
     own = Prior.create("around", mean=Regression().eval(), sigma="lowrank")
     assert torch.equal(Prior.load(tmp_path / "prior", prior=own).mean(c), flow.prior.mean(c))
+    with pytest.raises(CheckpointError, match=r"expected prior='around:sigma=lowrank', .* got 'around'"):
+        Flow.load(tmp_path / "flow", prior=around())
     for load, folder in ((Flow.load, "flow"), (Prior.load, "prior")):
         with pytest.raises(CheckpointError, match="its mean is a network of your own; give it to load as"):
             load(tmp_path / folder)
@@ -157,9 +159,11 @@ def test_options_that_are_not_possible_are_refused(options: dict[str, Any], mess
     ],
 )
 def test_means_that_do_not_fit_are_refused_in_one_line(options: dict[str, Any], message: str) -> None:
+    prior = Prior.create("around", **{"part": "draft", **options})
     with pytest.raises(InputError, match=message) as refused:
-        Prior.create("around", **{"part": "draft", **options}).fit(pictures())
+        prior.fit(pictures())
     assert "\n" not in str(refused.value)
+    assert not prior.is_fitted
 
 
 def test_without_a_condition_there_is_no_mean() -> None:
