@@ -42,11 +42,13 @@ VARIANTS = {
     ],
     "learned-mean": [
         {"sigma": "diagonal"},
+        {"sigma": "ou"},
         {"covariance": "diagonal", "steps": 20},
         {"covariance": "lowrank", "rank": 2, "components": 2, "steps": 20},
     ],
     "flow": [{"rank": 2}, {"kind": "spline"}],
-    "around": [{"sigma": "diagonal"}, {"sigma": "lowrank", "rank": 2}],
+    "around": [{"sigma": "diagonal"}, {"sigma": "lowrank", "rank": 2}, {"sigma": "matern"}],
+    "gp": [{"kernels": "spectrum"}],
     "kernel-mean": [{"sigma": 0.7}, {"sigma": "diagonal"}],
     "latent-gmm": [{"law": "averaged-gmm"}, {"basis": "shared", "rank": 2}],
 }

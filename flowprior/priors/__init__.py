@@ -1,6 +1,7 @@
 """Priors p0(x0 | c): where a flow starts."""
 
-from flowprior.priors.around import AroundPrior
+import flowprior.priors.around
+import flowprior.priors.gp
 from flowprior.priors.averaged_gmm import AveragedGmmPrior
 from flowprior.priors.base import Prior
 from flowprior.priors.gaussian import GaussianPrior
@@ -10,7 +11,6 @@ from flowprior.priors.latent_gmm import LatentGmmPrior
 from flowprior.priors.learned_mean import LearnedMeanPrior
 
 __all__ = [
-    "AroundPrior",
     "AveragedGmmPrior",
     "GaussianPrior",
     "GmmPrior",

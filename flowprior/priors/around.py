@@ -24,8 +24,9 @@ from flowprior.mixtures.samples import thinned
 from flowprior.priors.base import Prior
 from flowprior.priors.frame import DiagonalFrame, Frame
 from flowprior.priors.holdout import conditioned
+from flowprior.priors.kernels import are_kernels, rows_to_read
 from flowprior.priors.mean_prior import MeanPrior, check_condition_shape
-from flowprior.priors.residuals import FixedResiduals, LowRankFixedResiduals, check_sigma
+from flowprior.priors.residuals import FixedResiduals, KernelResiduals, LowRankFixedResiduals, check_sigma
 from flowprior.priors.seen_conditions import SeenConditions
 from flowprior.priors.subspace import fit_rows
 from flowprior.registry import check_counts
@@ -52,7 +53,8 @@ class AroundPrior(MeanPrior):
         mean: your network or function, from the condition ``[B, …]`` to ``[B, *event]``; a module is frozen
             and in evaluation mode, and its weights are saved with the prior. None takes the condition itself.
         sigma: standard deviation of the noise, a number; or its estimate from the residuals: ``"scalar"``,
-            ``"diagonal"``, or ``"lowrank"``, a covariance with latents that can be inferred.
+            ``"diagonal"``, ``"lowrank"``, a covariance with latents that can be inferred, or kernels along
+            the axes of an event, such as ``"ou-white"``, as the prior ``gp`` has them.
         rank: of the low-rank covariance, cut to the number of dimensions.
         source_noise: variance of the noise that source samples of a low-rank covariance have and data do not.
         resize: the rule by which a condition ``[B, C, …]`` of another size becomes one of the event's:
@@ -75,18 +77,23 @@ class AroundPrior(MeanPrior):
             raise OptionError(f"{OWNER}: expected mean to be a network or a function, got {mean!r}")
         if isinstance(mean, nn.Module) and any(module.training for module in mean.modules()):
             raise OptionError(f"{OWNER}: expected mean in evaluation mode, got training; call mean.eval()")
-        check_sigma(OWNER, sigma, ("scalar", "diagonal", LOWRANK))
+        check_sigma(OWNER, sigma, ("scalar", "diagonal", LOWRANK), kernels=True)
         check_counts(OWNER, rank=rank)
         check_numbers(OWNER, source_noise=(source_noise, 0, 1e12))
         self.regression = mean
         self.sigma, self.rank, self.source_noise = sigma, rank, source_noise
         self.resize = choose(OWNER, "resize", resize, RESIZE)
-        self.has_latents = sigma == LOWRANK
+        self.has_latents, self.has_spread = sigma == LOWRANK, not are_kernels(sigma)
         self.suited_coupling = "posterior" if self.has_latents else "condot"
         self.condition_dims = nn.Buffer(torch.empty(0, dtype=torch.long))
         self.bias = nn.Buffer(torch.empty(0))  # b, [D]
         self.has_regression = nn.Buffer(torch.tensor(mean is not None))
-        self.residuals = LowRankFixedResiduals() if self.has_latents else FixedResiduals(0, sigma)
+        if self.has_latents:
+            self.residuals = LowRankFixedResiduals()
+        elif self.has_spread:
+            self.residuals = FixedResiduals(0, sigma)
+        else:
+            self.residuals = KernelResiduals(OWNER, str(sigma))
 
     @torch.no_grad()
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
@@ -109,6 +116,10 @@ class AroundPrior(MeanPrior):
             settings, rank = FitSettings(self.source_noise), min(self.rank, len(bias))
             tables = [fit_rows(part, rank, settings, self.name) for part in rows]
             self.residuals.learn(tables, first, self.source_noise)
+        elif isinstance(self.residuals, KernelResiduals):
+            some = conditioned(thinned(lambda: data, rows_to_read(bias)))
+            rows = torch.cat([x - bias for x, _ in residuals(some)])
+            self.residuals.covariance.learn(rows.view(-1, *first.shape[1:]))
         else:
             self.residuals = FixedResiduals(len(self.center), self.sigma).to(first)
             self.residuals.learn((x - bias for x, _ in residuals(data)), data)

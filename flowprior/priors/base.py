@@ -51,7 +51,7 @@ class Prior(nn.Module, Registered, abc.ABC):
     """
 
     registry: ClassVar[Registry[Any]] = Registry("prior", "flowprior.priors", shared={"reads": ""})
-    takes: ClassVar[tuple[str, ...]] = ("labels", "embeddings", "tensor")
+    takes: tuple[str, ...] = ("labels", "embeddings", "tensor")
     """Kinds of condition that the prior can read; none for one that reads no condition."""
     reads: str = ""
     has_latents: bool = False

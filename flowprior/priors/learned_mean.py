@@ -20,12 +20,13 @@ from flowprior.errors import InputError
 from flowprior.mixtures.samples import thinned
 from flowprior.priors.base import Prior
 from flowprior.priors.holdout import LEAST_CONDITIONS, Holdout, conditioned
+from flowprior.priors.kernels import are_kernels
 from flowprior.priors.lowrank_residuals import LowRankResiduals
 from flowprior.priors.mappers import AUTO, MAPPERS, make_mapper
 from flowprior.priors.mean_prior import FarConditions, MeanPrior, Part, check_condition_shape
 from flowprior.priors.nearest import Distinct, distinct_embeddings, nearest
 from flowprior.priors.network_training import MapperNetwork, NetworkTraining
-from flowprior.priors.residuals import DiagonalResiduals, FixedResiduals, check_sigma
+from flowprior.priors.residuals import DiagonalResiduals, FixedResiduals, KernelResiduals, check_sigma
 from flowprior.priors.seen_conditions import SeenConditions, rows_looked_at
 from flowprior.registry import check_counts
 from flowprior.registry.options import check_numbers, choose
@@ -56,7 +57,8 @@ class LearnedMeanPrior(MeanPrior):
             far from those trained on, as held-out embeddings ask for (:mod:`flowprior.priors.mean_prior`). Of
             labels, and of fewer than ten embeddings held out, nothing is learned about it.
         sigma: standard deviation of the noise: a number (the authors use 0.7), or ``"scalar"`` or
-            ``"diagonal"`` to estimate it on held-out residuals.
+            ``"diagonal"`` to estimate it on held-out residuals; or kernels along the axes of an event, such
+            as ``"ou-white"``, as the prior ``gp`` has them.
         hidden: width of the mapper.
         depth: residual blocks of the mapper.
         epochs: passes over the data at the most, whatever ``steps``: on few rows more would only overfit. A
@@ -102,14 +104,14 @@ class LearnedMeanPrior(MeanPrior):
         check_counts(OWNER, 0, depth=depth)
         check_counts(OWNER, hidden=hidden, epochs=epochs, batch_size=batch_size, steps=steps)
         check_counts(OWNER, rank=rank, components=components)
-        check_sigma(OWNER, sigma)
+        check_sigma(OWNER, sigma, kernels=True)
         check_numbers(
             OWNER, holdout=(holdout, 0, 0.5), lr=(lr, 1e-12, 1e12), source_noise=(source_noise, 0, 1e12)
         )
         self.covariance = choose(OWNER, "covariance", covariance, tuple(SUITED))
         self.suited_coupling = SUITED[covariance]
         self.has_latents = covariance == LOWRANK
-        self.sigma = sigma
+        self.sigma, self.has_spread = sigma, covariance != FIXED or not are_kernels(sigma)
         self.hidden = hidden
         self.depth = depth
         self.epochs = epochs
@@ -155,6 +157,8 @@ class LearnedMeanPrior(MeanPrior):
                 self.residuals = LowRankResiduals(condition, *sizes, self.source_noise)
             elif self.covariance == DIAGONAL:
                 self.residuals = DiagonalResiduals(make_mapper(*parts), dim, self.source_noise)
+            elif are_kernels(self.sigma):
+                self.residuals = KernelResiduals(OWNER, str(self.sigma))
             else:
                 self.residuals = FixedResiduals(dim, self.sigma)
         self.distance = FarConditions()

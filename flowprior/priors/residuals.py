@@ -25,10 +25,12 @@ from torch import Tensor, nn
 
 from flowprior.errors import OptionError
 from flowprior.mixtures.moments import ConditionMoments
+from flowprior.mixtures.samples import thinned
 from flowprior.ops.mixture import LOG_2PI
 from flowprior.ops.operators import normal
 from flowprior.priors.frame import DiagonalFrame, Frame, Subspace
 from flowprior.priors.holdout import Holdout, conditioned
+from flowprior.priors.kernels import KernelNoise, are_kernels, parse_kernels, rows_to_read
 from flowprior.priors.mean_prior import Around
 from flowprior.priors.network_training import MapperNetwork, NetworkTraining, train_network
 from flowprior.streams.batches import Batch
@@ -41,15 +43,20 @@ RANGE = 8.0
 """The largest change of the logarithm of a variance from that of all rows."""
 
 
-def check_sigma(owner: str, sigma: float | str, words: Sequence[str] = ("scalar", "diagonal")) -> None:
-    """Check a standard deviation, or the word that says how to estimate one.
+def check_sigma(
+    owner: str, sigma: float | str, words: Sequence[str] = ("scalar", "diagonal"), kernels: bool = False
+) -> None:
+    """Check a standard deviation, the word that says how to estimate one, or ``kernels``.
 
     Raises:
-        OptionError: neither a number above 0 nor one of ``words``.
+        OptionError: neither a number above 0 nor one of ``words``, or kernels that are not possible.
     """
+    if kernels and are_kernels(sigma):
+        parse_kernels(owner, str(sigma))
+        return
     is_number = isinstance(sigma, int | float) and not isinstance(sigma, bool)
     if sigma not in words and not (is_number and 0 < float(sigma) < 1e6):
-        known = " or ".join(map(repr, words))
+        known = " or ".join(map(repr, words)) + ", or kernels such as 'ou-white'" * kernels
         raise OptionError(f"{owner}: expected sigma > 0, {known}, got {sigma!r}")
 
 
@@ -154,6 +161,47 @@ class FixedResiduals(Residuals):
     @property
     def average(self) -> Tensor:
         return self.noise
+
+
+class KernelResiduals(nn.Module):
+    """Residuals with structure along the axes of an event: a covariance of :mod:`flowprior.priors.kernels`.
+
+    Args:
+        owner: the prior, for messages.
+        kernels: one an axis.
+    """
+
+    def __init__(self, owner: str, kernels: str) -> None:
+        super().__init__()
+        self.covariance = KernelNoise(owner, kernels)
+
+    def fit(
+        self,
+        data: Holdout,
+        mapper: MapperNetwork,
+        center: Tensor,
+        options: NetworkTraining,
+        generator: torch.Generator | None,
+    ) -> None:
+        """Learn the kernels from what ``mapper`` leaves of :meth:`Holdout.residual_rows`."""
+        rows = conditioned(thinned(data.residual_rows, rows_to_read(center)))
+        event = data.data.peek()[0].shape[1:]
+        self.covariance.learn(torch.cat([x - (mapper(c) + center) for x, c in rows]).view(-1, *event))
+
+    @property
+    def noise(self) -> Tensor:
+        """The variances of source samples around their means, ``[D]``."""
+        return self.covariance.root.variances().flatten()
+
+    def sample(self, around: Around, generator: torch.Generator | None) -> Tensor:
+        """Draw x0 ``[B, D]`` around ``loc``."""
+        drawn = self.covariance.root.draw(len(around.loc), around.loc, generator).flatten(1)
+        return torch.addcmul(around.loc, around.width, drawn)
+
+    def log_prob(self, x: Tensor, around: Around) -> Tensor:
+        """Return log p0(x | c) ``[B]`` in nats."""
+        unit = ((x - around.loc) / around.width).double().view(-1, *self.covariance.sizes.tolist())
+        return self.covariance.root.log_prob(unit).to(x) - x.shape[1] * around.width[:, 0].log()
 
 
 class LowRankFixedResiduals(nn.Module):
