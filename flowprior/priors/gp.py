@@ -5,8 +5,8 @@ grid and their values y under noise of variance s²,
 
     x0 ~ N(μ + K_{·o} (K_oo + s² I)⁻¹ (y − μ_o),  K − K_{·o} (K_oo + s² I)⁻¹ K_{o·})
 
-(Rasmussen & Williams 2006, eq. 2.25 and 2.26). A window that is whole along all axes but the first changes
-the factor of that axis alone, so that gain and covariance stay products. Of a mask, K_oo is dense; source
+(Rasmussen & Williams 2006, eq. 2.25 and 2.26). A window that is whole along all axes but one changes the
+factor of that axis alone, so that gain and covariance stay products. Of a mask, K_oo is dense; source
 samples are those of Matheron's rule, and the density is p(x) p(y | x) / p(y).
 """
 
@@ -27,7 +27,7 @@ from flowprior.mixtures.samples import thinned
 from flowprior.ops.last_results import LastResults
 from flowprior.ops.operators import normal
 from flowprior.priors.base import Prior
-from flowprior.priors.kernels import SPECTRUM, KernelNoise, rows_to_read
+from flowprior.priors.kernels import SPECTRUM, WHITE, KernelNoise, rows_to_read
 from flowprior.priors.kronecker import KroneckerRoot, along
 from flowprior.priors.mean_prior import check_condition_shape
 from flowprior.priors.seen_conditions import SeenConditions
@@ -53,8 +53,8 @@ class GaussianProcessPrior(Prior):
             ``spectrum``, a power law of the frequencies of all axes that have it; axes that follow are
             white. ``rbf@3`` fixes the scale in steps of the grid (of ``spectrum`` the exponent), and
             ``periodic@1@24`` the period, too. What is not fixed is estimated by maximum likelihood.
-        window: observed positions along the first axis: ``"0:24"``, or ``"-24:0"`` for those before the
-            event, whose values ``[24, …]`` are the condition. Empty: nothing is observed.
+        window: observed positions along the first axis that is not white: ``"0:24"``, or ``"-24:0"`` for
+            those before the event, whose values ``[24, …]`` are the condition. Empty: nothing is observed.
         mask: the observed numbers of an event, bool ``[*event]``, at most 2,000; the condition is an event,
             or these numbers alone. The mask is saved with the prior.
     """
@@ -69,8 +69,10 @@ class GaussianProcessPrior(Prior):
         if mask is not None and (window or not isinstance(mask, Tensor) or mask.dtype != torch.bool):
             got = f"window='{window}', too" if window else type(mask).__name__
             raise OptionError(f"{OWNER}: expected mask as a bool tensor without a window, got {got}")
-        if window and self.noise.named[0].name == SPECTRUM:
-            raise OptionError(f"{OWNER}: a window has no 'spectrum' along the first axis; give a mask")
+        names = [kernel.name for kernel in self.noise.named]
+        self._axis = next((axis for axis, name in enumerate(names) if name != WHITE), 0)
+        if window and names[self._axis] == SPECTRUM:
+            raise OptionError(f"{OWNER}: a window has no 'spectrum' along its axis; give a mask")
         self.mask = nn.Buffer(torch.zeros(0, dtype=torch.bool) if mask is None else mask.clone())
         self.loc = nn.Buffer(torch.empty(0))  # mean of the grid, flat: of a window before the event, too
         self.condition_dims = nn.Buffer(torch.empty(0, dtype=torch.long))
@@ -100,13 +102,15 @@ class GaussianProcessPrior(Prior):
         def grid(batches: Iterable[Batch]) -> Iterable[Tensor]:
             for x, c in batches:
                 past = [self._values(c, event).to(x)] if self._is_before and c is not None else []
-                yield torch.cat([*past, x], 1)
+                parts = [self._shaped(part, event) for part in (*past, x)]
+                yield torch.cat(parts, self._axis + 1).flatten(1)
 
         self.loc = ConditionMoments.over((row, None) for row in grid(data)).mean[0].to(first)
         some = thinned(lambda: data, rows_to_read(self.loc))
         rows = torch.cat(list(grid(some))).to(self.loc) - self.loc
-        before = torch.arange(*self._window if self._is_before else (0, 0))
-        self.noise.learn(rows.view(len(rows), -1, *event[1:]), torch.cat([before, torch.arange(event[0])]))
+        grid_rows, before = self._shaped(rows, event), self._window if self._is_before else (0, 0)
+        size = grid_rows.shape[self._axis + 1] - before[1] + before[0]
+        self.noise.learn(grid_rows, self._axis, torch.tensor([*range(*before), *range(size)]))
 
     def _check_observed(self, event: torch.Size) -> None:
         """Check that window or mask leaves some of an event.
@@ -120,16 +124,21 @@ class GaussianProcessPrior(Prior):
                 f"gp.fit: expected a mask of shape {shape_of(event)} with 1 to {most:,} observed numbers, "
                 f"got {count:,} in shape {shape_of(self.mask.shape)}"
             )
-        if self._window[1] > event[0] or self._window == (0, event[0]):
+        size = event[self._axis] if self._axis < len(event) else 0
+        if self.window and (self._window[1] > size or self._window == (0, size)):
             raise InputError(
-                f"gp.fit: expected a window that leaves some of {event[0]} positions, got '{self.window}'"
+                f"gp.fit: expected a window that leaves some of {size} positions, got '{self.window}'"
             )
 
     # -- what is observed -----------------------------------------------------------------------
 
+    def _shaped(self, rows: Tensor, event: torch.Size) -> Tensor:
+        """Return rows ``[B, n]`` as events of any size along the axis of the window."""
+        return rows.unflatten(1, [*event[: self._axis], -1, *event[self._axis + 1 :]])
+
     @property
     def _observed(self) -> slice:
-        """The observed positions along the first axis of the grid."""
+        """The observed positions along the axis of the window, of the grid."""
         begin, end = self._window
         return slice(0, end - begin) if self._is_before else slice(begin, end)
 
@@ -137,8 +146,15 @@ class GaussianProcessPrior(Prior):
         """Return the places of the observed numbers in flat rows of the grid."""
         if self.mask.numel():
             return self.mask.flatten().nonzero()[:, 0]
-        step, observed = event[1:].numel(), self._observed
-        return torch.arange(observed.start * step, observed.stop * step, device=self.mask.device)
+        observed, others = self._observed, event.numel() // event[self._axis]
+        size = event[self._axis] + (observed.stop if self._is_before else 0)
+        places = torch.arange(size * others, device=self.mask.device)
+        return (
+            self._shaped(places[None], event)[0]
+            .movedim(self._axis, 0)[observed]
+            .movedim(0, self._axis)
+            .flatten()
+        )
 
     def _values(self, cond: Tensor, event: torch.Size) -> Tensor:
         """Return the observed values ``[B, m]`` of conditions ``[B, E]``.
@@ -162,9 +178,9 @@ class GaussianProcessPrior(Prior):
         return self._values(cond.to(self.loc), event) - self.loc[self._index(event)]
 
     def _window_tables(self, *_: Tensor) -> tuple[Tensor, Tensor]:
-        """Return gain ``[T, P]`` and factor ``[T, T]`` of the first axis given the window, float64."""
-        factor, observed = self.noise.root.factors[0], self._observed
-        size = int(self.noise.sizes[0])
+        """Return gain ``[T, P]`` and factor ``[T, T]`` of the axis of the window, float64."""
+        factor, observed = self.noise.root.factors[self._axis], self._observed
+        size = int(self.noise.sizes[self._axis])
         whole = factor @ factor.mT if len(factor) else torch.eye(size).to(self.loc.device).double()
         rest = slice(observed.stop if self._is_before else 0, None)
         known = whole[observed, observed]
@@ -198,12 +214,14 @@ class GaussianProcessPrior(Prior):
         """Return K_{·o} (K_oo + s² I)⁻¹ times ``deviation`` ``[B, m]``, as rows ``[B, D]``."""
         table, _ = self._tables()
         if not self.mask.numel():
-            return along(table, deviation.view(len(deviation), -1, *self.event_shape[1:]), 0).flatten(1)
+            return along(table, self._shaped(deviation, self.event_shape), self._axis).flatten(1)
         weights = torch.cholesky_solve(deviation.double().mT, table).mT
         return self._spread_out(weights, self.noise.root).flatten(1).to(deviation)
 
     def _mean(self, cond: Tensor | None, n: int) -> Tensor:
-        loc = self.loc[-self.event_shape.numel() :]
+        event = self.event_shape
+        begin = self._observed.stop if self._is_before else 0
+        loc = self._shaped(self.loc[None], event).narrow(self._axis + 1, begin, event[self._axis]).flatten(1)
         return loc + self._moved(self._deviation(cond)) if self._reads(cond) else loc.repeat(n, 1)
 
     def _reads(self, cond: Tensor | None) -> TypeGuard[Tensor]:
@@ -215,9 +233,10 @@ class GaussianProcessPrior(Prior):
         root = self.noise.root
         if not self.window:
             return root
-        factor = self._tables()[1]
-        deviation = root.deviation[:1].expand(self.event_shape)
-        return replace(root, factors=(factor, *root.factors[1:]), deviation=deviation)
+        factors = list(root.factors)
+        factors[self._axis] = self._tables()[1]
+        deviation = root.deviation.narrow(self._axis, 0, 1).expand(self.event_shape)
+        return replace(root, factors=tuple(factors), deviation=deviation)
 
     @torch.no_grad()
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:

@@ -169,12 +169,13 @@ class KernelNoise(nn.Module):
         return self._root(factors, deviation)
 
     @torch.no_grad()
-    def learn(self, rows: Tensor, first: Tensor | None = None) -> None:
+    def learn(self, rows: Tensor, axis: int = 0, along: Tensor | None = None) -> None:
         """Estimate all parameters from residuals ``[N, *grid]`` of mean 0.
 
         Args:
             rows: of the grid.
-            first: positions along its first axis; None counts them.
+            axis: one of its axes.
+            along: the positions along that axis; None counts them.
 
         Raises:
             OptionError: fewer axes than kernels, or more than there may be.
@@ -186,8 +187,9 @@ class KernelNoise(nn.Module):
                 f"more, got {len(sizes)}"
             )
         places = [torch.arange(size) for size in sizes]
+        places[axis] = places[axis] if along is None else along
         self.sizes = torch.tensor(sizes, device=device)
-        self.positions = torch.cat([places[0] if first is None else first, *places[1:]]).to(device)
+        self.positions = torch.cat(places).to(device)
         known = [(kernel.scale or 1.0, kernel.period or 1.0, NOISES[0]) for kernel in self.kernels]
         self.values = torch.tensor(known, dtype=torch.float64)
         axes = [axis for axis, kernel in enumerate(self.kernels) if kernel.name not in (WHITE, SPECTRUM)]

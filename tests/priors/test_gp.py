@@ -60,6 +60,9 @@ def test_density_mean_and_covariance_given_the_past_are_those_of_scikit_learn(na
     torch.testing.assert_close(prior.mean(past[:1])[0], expected, rtol=0, atol=1e-8)
     units = torch.eye(event[0].numel(), dtype=torch.float64).view(-1, *event.shape[1:])
     root = prior._root.times(units).flatten(1)
+    turned: Any = Prior.create("gp", kernels=f"white-{name}", window="-6:0").fit((event.mT, past.mT))
+    torch.testing.assert_close(turned.mean(past[:3].mT).mT, prior.mean(past[:3]), rtol=0, atol=1e-8)
+    torch.testing.assert_close(turned.log_prob(event.mT, past.mT), prior.log_prob(event, past))
     torch.testing.assert_close((root.mT @ root)[::2, ::2], covariance, rtol=0, atol=1e-8)
     density = MultivariateNormal(expected.mT, covariance).log_prob(event[0].mT).sum()
     torch.testing.assert_close(prior.log_prob(event[:1], past[:1])[0], density, rtol=1e-8, atol=1e-8)
@@ -158,7 +161,7 @@ def test_a_forecast_given_the_past_is_trained_and_saved_with_its_mask(tmp_path: 
         ({"kernels": "ou-ou-ou-ou-ou"}, "kernels for 4 axes at most, got 5"),
         ({"window": "3:3"}, "expected window as BEGIN:END"),
         ({"window": "-2:1"}, "expected window as BEGIN:END"),
-        ({"window": "0:2", "kernels": "spectrum"}, "no 'spectrum' along the first axis"),
+        ({"window": "0:2", "kernels": "spectrum"}, "no 'spectrum' along its axis"),
         ({"mask": torch.ones(2)}, "expected mask as a bool tensor without a window, got Tensor"),
     ],
 )
