@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,9 @@ from flowprior.flow.files import load_flow, save_flow
 from flowprior.flow.latents import decoded
 from flowprior.flow.parts import FlowParts
 from flowprior.flow.sampling import (
+    Divergence,
     batches,
+    carry,
     check_batch_size,
     check_options,
     check_samples,
@@ -33,7 +35,6 @@ from flowprior.flow.sampling import (
     for_group,
     in_batches,
     solve_batches,
-    trace_back,
     unmoved,
 )
 from flowprior.models import TextEncoder
@@ -41,7 +42,7 @@ from flowprior.models.encoders import is_empty
 from flowprior.priors import Prior
 from flowprior.processes.group import Group
 from flowprior.samplers import Sampler
-from flowprior.samplers.base import Solution, draw_source, given_source
+from flowprior.samplers.base import PLAIN, Solution, SourceOptions, draw_source, given_source
 from flowprior.storage.user_paths import expanded
 
 if TYPE_CHECKING:
@@ -231,12 +232,7 @@ class Flow(FlowParts):
             parts = self.path, self.prior, self.coupling, self.prediction
             solver = solver.prepare(*parts, generator=generator)
         with torch.no_grad(), evaluating(self.model):
-            options = solver.source_options
-            if x0 is None:
-                x0 = draw_source(self.coupling, self.prior, cond, n, options=options, generator=generator)
-            else:
-                x0 = given_source(x0, self.state_shape, n if cond is None else len(cond), options)
-            x0 = x0.to(self.prior.event_dims.device, self.dtype or x0.dtype)
+            x0 = self._source(x0, cond, n, "flow.sample", generator, solver.source_options)
             velocity = self.guided(guidance, away)
             if nfe == 0:
                 found = unmoved(x0, trajectory)
@@ -288,14 +284,50 @@ class Flow(FlowParts):
         """
         check_options("flow.log_prob", divergence, method, probes)
         cond = self._scored(x, cond, guidance, "flow.log_prob")
-        solve = partial(trace_back, owner="log_prob", method=method, rtol=rtol, atol=atol, max_nfe=max_nfe)
-        velocity, results = self.guided(guidance), []
-        with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad), evaluating(self.model):
-            for part, c in batches(x, cond, batch_size):
-                estimate = estimator(divergence, part, probes, generator)
-                x0, change = solve(velocity, part, c, estimate)
-                results.append(self.coupling.source_log_prob(self.prior, x0, c).to(x.dtype) + change)
-        return torch.cat(results) if results else x.new_zeros(0)
+        estimate = partial(estimator, divergence, probes=probes, generator=generator)
+        options = {"owner": "log_prob", "method": method, "rtol": rtol, "atol": atol, "max_nfe": max_nfe}
+        return self._carried(x, cond, guidance, estimate, batch_size, backward=True, **options)[1]
+
+    def sample_and_log_prob(
+        self,
+        cond: ConditionInput | None = None,
+        n: int | None = None,
+        *,
+        x0: Tensor | None = None,
+        divergence: str = "exact",
+        probes: int = 1,
+        guidance: float = 1.0,
+        generator: torch.Generator | None = None,
+        method: str = "dopri5",
+        rtol: float = 1e-5,
+        atol: float = 1e-5,
+        max_nfe: int = 10_000,
+        batch_size: int | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw samples ``[B, *event]`` and their log-densities log p1(x | c) in nats, ``[B]``, in one solve.
+
+        Both can be differentiated where ``x0`` is given and requires a gradient.
+
+        Args:
+            cond, n: as of :meth:`solve`.
+            x0: source samples ``[B, *event]`` to start from, in place of those that the coupling draws; of a
+                flow in latents ``[B, *state]``, and so are the samples, which ``flow.decode`` makes pictures.
+            generator: draws the source samples, as for :meth:`sample`, then the probes.
+            divergence, probes, guidance, method, rtol, atol, max_nfe, batch_size: as of :meth:`log_prob`.
+
+        Raises:
+            InputError: as :meth:`solve`.
+            OptionError: as :meth:`log_prob`.
+        """
+        owner = "flow.sample_and_log_prob"
+        check_options(owner, divergence, method, probes)
+        check_guidance(guidance, self.condition, self.metadata)
+        n = len(x0) if x0 is not None and n is None and not isinstance(cond, str) else n
+        cond = self._conditions(cond, n, owner)
+        x0 = self._source(x0, cond, n, owner, generator)
+        estimate = partial(estimator, divergence, probes=probes, generator=generator)
+        options = {"owner": owner, "method": method, "rtol": rtol, "atol": atol, "max_nfe": max_nfe}
+        return self._carried(x0, cond, guidance, estimate, batch_size, backward=False, **options)
 
     def invert(
         self,
@@ -327,8 +359,47 @@ class Flow(FlowParts):
         velocity = self.guided(guidance)
         with torch.no_grad(), evaluating(self.model):
             parts = batches(x, cond, batch_size)
-            found = [trace_back(velocity, part, c, None, owner="invert", **options)[0] for part, c in parts]
-        return torch.cat(found)
+            solve = partial(carry, velocity, backward=True, owner="invert", **options)
+            return torch.cat([solve(part, c, None)[0] for part, c in parts])
+
+    def _carried(
+        self,
+        x: Tensor,
+        cond: Conditions | None,
+        guidance: float,
+        estimate: Callable[[Tensor], Divergence],
+        batch_size: int | None,
+        *,
+        backward: bool,
+        **options: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """The other ends of x, carried forward or backward, and log p1 of the data ``[B]``."""
+        velocity, ends, densities = self.guided(guidance), [], []
+        score = partial(self.coupling.source_log_prob, self.prior)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad), evaluating(self.model):
+            for part, c in batches(x, cond, batch_size):
+                known = None if backward else score(part, c)  # first, so that it is refused before the solve
+                end, change = carry(velocity, part, c, estimate(part), backward=backward, **options)
+                ends.append(end)
+                densities.append((score(end, c) if known is None else known).to(x.dtype) + change)
+        return torch.cat(ends), torch.cat(densities)
+
+    def _source(
+        self,
+        x0: Tensor | None,
+        cond: Conditions | None,
+        n: int | None,
+        owner: str,
+        generator: torch.Generator | None,
+        options: SourceOptions = PLAIN,
+    ) -> Tensor:
+        """The source samples that a solve starts from, drawn or the caller's own, on the prior's device."""
+        if x0 is None:
+            with torch.no_grad():
+                x0 = draw_source(self.coupling, self.prior, cond, n, options=options, generator=generator)
+        else:
+            x0 = given_source(x0, self.state_shape, n if cond is None else len(cond), options, owner)
+        return x0.to(self.prior.event_dims.device, self.dtype or x0.dtype)
 
     def _scored(self, x: Tensor, cond: Any, guidance: float, owner: str) -> Conditions | None:
         """Check data that are carried back and their guidance, and return their condition, checked."""

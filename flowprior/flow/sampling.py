@@ -1,8 +1,8 @@
-"""The solves of a flow: forward to samples, in batches of rows, and backward for its log-likelihood.
+"""The solves of a flow: forward to samples, in batches of rows, and both ways for its log-likelihood.
 
 Along the flow d/dt log p_t(x_t) = −div v(x_t, t) (Chen et al. 2018), so
-log p1(x1) = log p0(x0) − ∫₀¹ div v dt, solved from the datum back to its source sample; the estimated
-divergence is that of Grathwohl et al. 2019.
+log p1(x1) = log p0(x0) − ∫₀¹ div v dt, solved from the datum back to its source sample, or from the source
+sample on; the estimated divergence is that of Grathwohl et al. 2019.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def check_samples(x: Tensor, owner: str) -> None:
 
 
 def check_options(owner: str, divergence: str, method: str, probes: int) -> None:
-    """Raise OptionError where ``log_prob`` or ``invert`` is asked for what it cannot do."""
+    """Raise OptionError where a solve for a density or a source sample is asked for what it cannot do."""
     choose(owner, "divergence", divergence, ("exact", "hutchinson"))
     choose(owner, "method", method, METHODS)
     if probes < 1:
@@ -186,36 +186,38 @@ def hutchinson_divergence(probes: Tensor) -> Divergence:
     return estimate
 
 
-def trace_back(
+def carry(
     velocity: Velocity,
     x: Tensor,
     cond: Conditions | None,
     divergence: Divergence | None,
     *,
+    backward: bool,
     owner: str,
     method: str,
     rtol: float,
     atol: float,
     max_nfe: int,
 ) -> tuple[Tensor, Tensor]:
-    """Source sample x0 ``[B, *event]`` of x at t = 1, and −∫₀¹ div v dt ``[B]``, 0 without a divergence.
+    """The other end ``[B, *event]`` of the flow from x, and −∫₀¹ div v dt ``[B]``, 0 without a divergence.
 
-    Solved in s = 1 − t with state and log-density side by side, each with its own error norm, in the
-    dtype of x; with gradients in x where they are enabled.
+    From t = 0 to 1, or ``backward`` in s = 1 − t, with state and log-density side by side, each with its own
+    error norm, in the dtype of x; with gradients in x where they are enabled.
     """
     counted = CountedVelocity(velocity, cond)
     differentiable = torch.is_grad_enabled()
 
-    def backwards(s: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def change(s: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        t, sign = (1.0 - s, -1) if backward else (s, 1)
         if divergence is None:
-            return -counted(state[0], 1.0 - s), torch.zeros_like(state[1])
+            return sign * counted(state[0], t), torch.zeros_like(state[1])
         with torch.enable_grad():
             point = 1 * state[0] if differentiable else state[0].detach().requires_grad_(True)
-            v = counted(point, 1.0 - s)
+            v = counted(point, t)
             spread = divergence(point, v)
-        return (-v, -spread) if differentiable else (-v.detach(), -spread.detach())
+        return (sign * v, -spread) if differentiable else (sign * v.detach(), -spread.detach())
 
-    limited = Limited(backwards, f"{owner} with {method}", max_nfe)
+    limited = Limited(change, f"{owner} with {method}", max_nfe)
     times = torch.tensor([0.0, 1.0], dtype=x.dtype, device=x.device)
     start = (x, torch.zeros(len(x), dtype=x.dtype, device=x.device))
     states, changes = integrate(limited, start, times, method=method, rtol=rtol, atol=atol)

@@ -242,8 +242,10 @@ class SourceOptions:
 PLAIN = SourceOptions()
 
 
-def given_source(x0: Tensor, shape: torch.Size, n: int | None, options: SourceOptions) -> Tensor:
-    """Return source samples ``[B, *shape]`` of the caller's own, checked.
+def given_source(
+    x0: Tensor, shape: torch.Size, n: int | None, options: SourceOptions, owner: str = "flow.sample"
+) -> Tensor:
+    """Return source samples ``[B, *shape]`` of the caller's own, checked; ``owner`` begins the message.
 
     Raises:
         InputError: another shape or number than ``n``, or numbers that are not finite.
@@ -251,12 +253,12 @@ def given_source(x0: Tensor, shape: torch.Size, n: int | None, options: SourceOp
     """
     if options != PLAIN:
         raise OptionError(
-            "flow.sample: expected temperature=1 and prior_guidance=1 beside x0, which would be moved; move "
+            f"{owner}: expected temperature=1 and prior_guidance=1 beside x0, which would be moved; move "
             "x0 yourself"
         )
     if x0.shape != (n, *shape) or not x0.is_floating_point() or not bool(torch.isfinite(x0).all()):
         raise InputError(
-            f"flow.sample: expected finite x0 of shape {[n, *shape]}, one for each condition, got {x0.dtype} "
+            f"{owner}: expected finite x0 of shape {[n, *shape]}, one for each condition, got {x0.dtype} "
             f"of shape {list(x0.shape)}"
         )
     return x0

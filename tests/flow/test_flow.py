@@ -109,7 +109,7 @@ def recorded(dropout: object) -> dict[str, object]:
     return {"config": {"training": {"condition_dropout": dropout}}}
 
 
-@pytest.mark.parametrize("call", ["sample", "solve", "log_prob", "invert", "velocity"])
+@pytest.mark.parametrize("call", ["sample", "solve", "sample_and_log_prob", "log_prob", "invert", "velocity"])
 def test_guidance_of_a_flow_that_never_saw_the_null_condition_is_refused(call: str) -> None:
     flow, labels, x = class_flow(), torch.arange(9) % 3, torch.zeros(9, 3)
     scored = dict.fromkeys(("log_prob", "invert"), (x, labels))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from flowprior.errors import InputError, OptionError
+from flowprior.errors import CouplingError, InputError, OptionError
 from flowprior.flow.sampling import exact_divergence, hutchinson_divergence
 from tests.gaussian_flow import ClassVelocity, GaussianVelocity, LinearVelocity, flow_of
 
@@ -26,6 +28,10 @@ def test_gaussian_to_gaussian() -> None:
     x = end[0] + end[1] * torch.randn(6, 1, 2, 2, dtype=torch.float64)
     log_prob = flow.log_prob(x, **TIGHT)
     assert log_prob.dtype == torch.float64
+    torch.testing.assert_close(log_prob, normal(x, *end), rtol=0, atol=1e-6)
+    x, log_prob = flow.sample_and_log_prob(n=6, generator=torch.Generator().manual_seed(0), **TIGHT)
+    x0 = flow.prior.sample(n=6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(x, end[0] + end[1] * (x0 - start[0]) / start[1], rtol=0, atol=1e-6)
     torch.testing.assert_close(log_prob, normal(x, *end), rtol=0, atol=1e-6)
 
 
@@ -54,6 +60,50 @@ def test_its_gradient_is_that_of_finite_differences(divergence: str) -> None:
 
     assert torch.autograd.gradcheck(density, (x,), eps=1e-5, atol=1e-5)
     assert not density(x.detach()).requires_grad
+
+
+@pytest.mark.parametrize("coupling", ["condot", "independent"])
+@pytest.mark.parametrize("divergence", ["exact", "hutchinson"])
+def test_samples_come_with_their_density_in_one_solve(coupling: str, divergence: str) -> None:
+    """It is that of ``log_prob``, with the same probes, and the samples are those of ``sample``."""
+    layers, calls = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3)).double(), []
+
+    def velocity(x: Tensor, t: Tensor, cond: Tensor) -> Tensor:
+        calls.append(len(x))
+        return layers(x) + t[:, None] * x - cond[:, None]
+
+    flow, labels = flow_of(velocity, prior="gmm", coupling=coupling, classes=3), torch.arange(5) % 3
+    probed = {"divergence": divergence, "probes": 2, "guidance": 1.5, "rtol": 1e-7, "atol": 1e-7}
+    seeded = partial(torch.Generator().manual_seed, 0)
+    x0 = flow.sample(labels, nfe=0, generator=seeded())
+    x, log_prob = flow.sample_and_log_prob(labels, x0=x0, generator=seeded(), **probed)  # type: ignore[arg-type]
+    spent = len(calls)
+    again = flow.log_prob(x, labels, generator=seeded(), **probed)  # type: ignore[arg-type]
+    torch.testing.assert_close(log_prob, again, rtol=1e-4, atol=0)
+    assert spent < 1.5 * (len(calls) - spent)
+    x1 = flow.sample(labels, sampler="dopri5:rtol=1e-7,atol=1e-7", guidance=1.5, generator=seeded())
+    parts = flow.sample_and_log_prob(labels, batch_size=2, generator=seeded(), **probed)[0]  # type: ignore[arg-type]
+    torch.testing.assert_close(x, x1, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(x, parts, rtol=1e-5, atol=1e-5)
+    assert not log_prob.requires_grad
+    assert flow.sample_and_log_prob(labels, x0=x0.requires_grad_(), **probed)[1].requires_grad  # type: ignore[arg-type]
+
+
+def test_samples_with_a_density_are_refused_before_a_solve() -> None:
+    def no_evaluation(*_: object) -> Tensor:
+        raise AssertionError
+
+    def no_density(*_: object) -> Tensor:
+        raise CouplingError("no density")
+
+    flow, x0 = flow_of(no_evaluation), torch.zeros(2, 3).double()
+    with pytest.raises(InputError, match=r"flow.sample_and_log_prob: expected finite x0 of shape \[2, 3\]"):
+        flow.sample_and_log_prob(x0=x0[:, :2])
+    with pytest.raises(OptionError, match=r"flow.sample_and_log_prob: method='rk4' is not possible"):
+        flow.sample_and_log_prob(n=2, method="rk4")
+    flow.coupling.source_log_prob = no_density  # type: ignore[method-assign]
+    with pytest.raises(CouplingError, match="no density"):
+        flow.sample_and_log_prob(x0=x0)
 
 
 def test_one_condition_serves_all_rows() -> None:
