@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from flowprior.conditions import Conditions, Parts
 from flowprior.conditions.rows import as_value, moved, rows
-from flowprior.errors import InputError
+from flowprior.errors import InputError, OptionError
 from flowprior.flow.conditioning import (
     FlowVelocity,
     check_finite_condition,
@@ -42,7 +42,7 @@ from flowprior.models.encoders import is_empty
 from flowprior.priors import Prior
 from flowprior.processes.group import Group
 from flowprior.samplers import Sampler
-from flowprior.samplers.base import PLAIN, Solution, SourceOptions, draw_source, given_source
+from flowprior.samplers.base import PLAIN, Solution, SourceOptions, draw_source, given_rows, given_source
 from flowprior.storage.user_paths import expanded
 
 if TYPE_CHECKING:
@@ -164,6 +164,8 @@ class Flow(FlowParts):
         n: int | None = None,
         *,
         x0: Tensor | None = None,
+        draft: Tensor | None = None,
+        start: float | None = None,
         nfe: int | None = None,
         sampler: str | Sampler | None = None,
         temperature: float | None = None,
@@ -185,6 +187,11 @@ class Flow(FlowParts):
             n: number of samples, where ``cond`` does not say; of one condition, as many.
             x0: source samples ``[B, *event]`` to start from, such as those of :meth:`invert`, in place of
                 those that the coupling draws; of a flow in latents ``[B, *state]``.
+            draft: samples ``[B, *event]`` to change, such as sketches or samples of another flow; of a flow
+                in latents their latents, see :meth:`encode`. The solve begins at the time ``start``, with the
+                points of the path between source samples and drafts (SDEdit, Meng et al. 2022).
+            start: that time, from 0 to 0.999, after which all evaluations are spent; a draft has no effect at
+                0, and changes little near 1. It is 1 − ``strength`` in diffusers.
             nfe: evaluations of the velocity. None: 15, or the most below it that a fixed-step sampler can
                 spend; adaptive samplers choose their own. 0, with every sampler, is the prior alone: the
                 source samples that the same generator starts every other number of evaluations from.
@@ -209,30 +216,41 @@ class Flow(FlowParts):
                 up to rounding.
 
         Raises:
-            InputError: a condition or ``x0`` that does not fit the flow or is not finite, texts without the
-                encoder of its embeddings, or a prior that has learned labels beyond the flow's since.
+            InputError: a condition, ``x0`` or draft that does not fit the flow or is not finite, texts
+                without the encoder of its embeddings, or a prior that has learned labels beyond the flow's
+                since.
             CouplingError: a temperature, or prior guidance, where the coupling does not know the mean of its
                 source.
-            OptionError: an impossible ``nfe`` or temperature, or one beside ``x0``; guidance that is not
-                finite, lacks a condition, or of a flow that was trained without dropping it; a negative
-                condition without guidance; an unknown sampler option, or a sampler that is not valid for this
-                flow; generators of a group in different states.
+            OptionError: an impossible ``nfe``, ``start`` or temperature, or one beside ``x0``; ``draft`` or
+                ``start`` alone; guidance that is not finite, lacks a condition, or of a flow that was trained
+                without dropping it; a negative condition without guidance; an unknown sampler option, or a
+                sampler that is not valid for this flow; generators of a group in different states.
         """
+        if (draft is None) != (start is None):
+            raise OptionError(
+                "flow.sample: expected draft and start together, got one of them; give the other"
+            )
         check_negative(negative, guidance)
         check_batch_size(batch_size)
         negative = None if isinstance(negative, str) and is_empty(negative) else negative
         check_guidance(guidance, self.condition, self.metadata if negative is None else None)
         away, processes = self._negative(negative), Group(group)
         generator = processes.generator(generator, self.prior.event_dims.device, "flow.sample")
-        n = len(x0) if x0 is not None and n is None and not isinstance(cond, str) else n
+        given = draft if x0 is None else x0
+        n = len(given) if given is not None and n is None and not isinstance(cond, str) else n
         cond = self._conditions(cond, n, "flow.sample")
         solver: Sampler = Sampler.registry.resolve(sampler or self.default_sampler)
         solver = solver.with_source(temperature, prior_guidance)
+        solver = solver if start is None else solver.from_time(start)
         if nfe != 0:
             parts = self.path, self.prior, self.coupling, self.prediction
             solver = solver.prepare(*parts, generator=generator)
         with torch.no_grad(), evaluating(self.model):
             x0 = self._source(x0, cond, n, "flow.sample", generator, solver.source_options)
+            if draft is not None:
+                draft = given_rows(draft, "draft", self.state_shape, len(x0)).to(x0)
+            if draft is not None and start and nfe != 0:
+                x0 = self.path.interpolate(x0, draft, x0.new_full((len(x0),), start), generator=generator).x_t
             velocity = self.guided(guidance, away)
             if nfe == 0:
                 found = unmoved(x0, trajectory)

@@ -18,7 +18,7 @@ from flowprior.errors import CouplingError, InputError, OptionError
 from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
-from flowprior.registry.options import check_not_negative, is_whole
+from flowprior.registry.options import check_not_negative, check_numbers, is_whole
 
 Velocity = Callable[[Tensor, Tensor, Any], Tensor]
 """v(x ``[B, *event]``, t ``[B]``, cond) -> ``[B, *event]``."""
@@ -67,6 +67,8 @@ class Solution(Shown):
         return f"Solution: samples {shape_of(self.x.shape)} in {dtype}, NFE {self.nfe}{kept}"
 
 
+LATEST_START = 0.999
+"""The latest time of the first evaluation: a network has to have some time left."""
 MOST_EVALUATIONS = 1_000_000
 """The most evaluations that can be asked for; a grid of times is held for them."""
 
@@ -109,6 +111,12 @@ class Sampler(Registered, abc.ABC):
     """True if it chooses its evaluations by an error of the whole batch."""
     stochastic: bool = False
     """True if it draws noise on the way, so that all samples of a call have to be solved side by side."""
+    starts_late: ClassVar[bool] = False
+    """True if :meth:`from_time` is available."""
+    start: float = 0.0
+    """The time of the first evaluation."""
+    carries: bool = False
+    """True if it carries source samples to :attr:`start` itself."""
     temperature: float = 1.0
     prior_guidance: float = 1.0
 
@@ -128,6 +136,22 @@ class Sampler(Registered, abc.ABC):
         other = copy.copy(self) if options else self
         for option, value in options.items():  # also where a plug-in's class is frozen
             object.__setattr__(other, option, check_not_negative("sampler", option, value))
+        return other
+
+    def from_time(self, start: float) -> Sampler:
+        """The same sampler for states at the time ``start``, which it takes in place of source samples.
+
+        Raises:
+            OptionError: no number from 0 to 0.999, or a sampler that starts with source samples alone.
+        """
+        check_numbers("flow.sample", start=(start, 0.0, LATEST_START))
+        if not self.starts_late:
+            raise OptionError(
+                f"flow.sample: sampler '{self.name}' starts with source samples alone, got a draft; use "
+                "another one, such as 'euler'"
+            )
+        other = copy.copy(self)
+        other.start, other.carries = float(start), False
         return other
 
     @abc.abstractmethod
@@ -256,12 +280,21 @@ def given_source(
             f"{owner}: expected temperature=1 and prior_guidance=1 beside x0, which would be moved; move "
             "x0 yourself"
         )
-    if x0.shape != (n, *shape) or not x0.is_floating_point() or not bool(torch.isfinite(x0).all()):
+    return given_rows(x0, "x0", shape, n, owner)
+
+
+def given_rows(x: Tensor, name: str, shape: torch.Size, n: int | None, owner: str = "flow.sample") -> Tensor:
+    """Return rows ``[B, *shape]`` of the caller's own, checked.
+
+    Raises:
+        InputError: another shape or number than ``n``, or numbers that are not finite.
+    """
+    if x.shape != (n, *shape) or not x.is_floating_point() or not bool(torch.isfinite(x).all()):
         raise InputError(
-            f"{owner}: expected finite x0 of shape {[n, *shape]}, one for each condition, got {x0.dtype} "
-            f"of shape {list(x0.shape)}"
+            f"{owner}: expected finite {name} of shape {[n, *shape]}, one for each condition, got {x.dtype} "
+            f"of shape {list(x.shape)}"
         )
-    return x0
+    return x
 
 
 def draw_source(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,6 +50,8 @@ class DDIM(Sampler):
         exponent: of the grid ``"power"``.
         at: of the grid ``"last"``.
     """
+
+    starts_late: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -106,7 +108,7 @@ class DDIM(Sampler):
             check_nfe(f"sampler '{self.name}'", nfe)
         if nfe is not None and nfe < 1:
             raise OptionError(f"sampler '{self.name}': nfe={nfe} is not possible; choose 1 or more")
-        grid = self._grid.times(nfe or DEFAULT_NFE)
+        grid = self._grid.times_from(self.start, nfe or DEFAULT_NFE)
         alpha, sigma, *_ = path.coefficients(grid)
         at = dict(zip(grid.tolist(), map(Place, alpha.tolist(), sigma.tolist()), strict=True))
         counted = CountedVelocity(velocity, cond)

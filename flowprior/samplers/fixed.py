@@ -22,13 +22,10 @@ from flowprior.paths import Path
 from flowprior.priors import Prior
 from flowprior.registry import Registered, Registry
 from flowprior.registry.options import check_numbers
-from flowprior.samplers.base import CountedVelocity, Sampler, Solution, Velocity, check_nfe
+from flowprior.samplers.base import LATEST_START, CountedVelocity, Sampler, Solution, Velocity, check_nfe
 
 DEFAULT_NFE = 15
 """Evaluations spent where nobody says how many (the number the CPD paper reports at)."""
-
-LATEST_START = 0.999
-"""The latest time of the first evaluation: a network has to have some time left."""
 
 LAST_STEP = 1 - 1e-9
 """A step that ends later is the last one."""
@@ -49,6 +46,7 @@ class FixedStepSampler(Sampler):
         OptionError: an unknown grid or option, or an impossible value.
     """
 
+    starts_late: ClassVar[bool] = True
     stages: ClassVar[int]
     by_law: ClassVar[bool] = False
     """True if its steps ask for averages of the velocity that the law of the pairs gives."""
@@ -69,6 +67,7 @@ class FixedStepSampler(Sampler):
                 f"{self._grid.at}"
             )
         self.start = float(start)
+        self.carries = self.start > 0
 
     @abc.abstractmethod
     def step(self, velocity: CountedVelocity, x: Tensor, t: float, h: float) -> Tensor:
@@ -85,7 +84,7 @@ class FixedStepSampler(Sampler):
     ) -> Solution:
         """See :meth:`Sampler.solve`; ``nfe=None`` spends the most that fits into 15 evaluations."""
         counted, grid = CountedVelocity(velocity, cond), self.times(nfe)
-        if self.start > 0:
+        if self.carries:
             grid = torch.cat([grid.new_zeros(1), grid])
 
         def step(x: Tensor, t: float, end: float) -> Tensor:
@@ -104,8 +103,8 @@ class FixedStepSampler(Sampler):
         generator: torch.Generator | None = None,
     ) -> Sampler:
         """Return itself; a late start, and a method that goes by the law of the pairs, need one."""
-        if (self.by_law or self.start > 0) and prior is not None and coupling is not None:
-            late = f" with start={self.start:g}" if self.start > 0 else ""
+        if (self.by_law or self.carries) and prior is not None and coupling is not None:
+            late = f" with start={self.start:g}" if self.carries else ""
             other = "another sampler without start (--sampler euler)"
             coupling.require_law(prior, f"sampler '{self.name}'{late}", other)
             path.require_no_noise(f"sampler '{self.name}'{late}")
@@ -309,9 +308,9 @@ class Last(TimeGrid):
         return self.times_from(0.0, steps)
 
     def times_from(self, start: float, steps: int) -> Tensor:
-        """Equal steps from ``start`` to ``at``, which is later and stays where it is; see :meth:`times`."""
-        left = 1.0 - start
-        begin = min(self.at - start, left * (1 - 1 / steps))
+        """Equal steps from ``start`` to ``at``, which stays where it is, or to 1 from a start beyond it."""
+        equal = (1.0 - start) * (1 - 1 / steps)
+        begin = min(self.at - start, equal) if start < self.at else equal
         before = start + begin * Uniform().times(max(steps - 1, 1))[:steps]
         return torch.cat([before, torch.ones(1, dtype=torch.float64)])
 

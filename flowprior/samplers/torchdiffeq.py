@@ -34,6 +34,7 @@ class AdaptiveSampler(Sampler):
     """
 
     adaptive: ClassVar[bool] = True
+    starts_late: ClassVar[bool] = True
 
     def __init__(
         self, rtol: float = 1e-5, atol: float = 1e-5, max_nfe: int = 10_000, points: int = 21
@@ -67,7 +68,8 @@ class AdaptiveSampler(Sampler):
             )
         counted = CountedVelocity(velocity, cond)
         limited = Limited(lambda t, x: counted(x, t), f"sampler '{self.name}'", self.max_nfe)
-        times = torch.linspace(0.0, 1.0, self.points if trajectory else 2, dtype=x0.dtype, device=x0.device)
+        points = self.points if trajectory else 2
+        times = torch.linspace(self.start, 1.0, points, dtype=x0.dtype, device=x0.device)
         states = integrate(limited, x0, times, method=self.name, rtol=self.rtol, atol=self.atol)
         return Solution(states[-1], counted.nfe, times, states if trajectory else None)
 
@@ -122,7 +124,7 @@ class Limited:
 def integrate(
     function: Limited, state: State, times: Tensor, *, method: str, rtol: float, atol: float
 ) -> State:
-    """States at ``times`` (increasing, from 0 to 1), stacked in front, by an adaptive method.
+    """States at ``times`` (increasing, to 1), stacked in front, by an adaptive method.
 
     Time has the dtype of the state, so devices without float64 work, and the last step ends at t = 1
     exactly: the velocity is never asked for beyond it.

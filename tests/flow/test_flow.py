@@ -15,7 +15,7 @@ from flowprior.errors import CouplingError, FlowpriorError, InputError, OptionEr
 from flowprior.flow import Flow
 from flowprior.paths import Path
 from flowprior.priors import Prior
-from flowprior.samplers import Sampler
+from flowprior.samplers import FixedStepSampler, Sampler
 from tests.gaussian_flow import ClassVelocity, GaussianVelocity, flow_of
 
 
@@ -161,6 +161,73 @@ def test_source_samples_may_be_given_and_start_where_those_of_the_coupling_do() 
 def test_source_samples_that_do_not_fit_are_refused(x0: Tensor, options: Any, message: str) -> None:
     with pytest.raises(FlowpriorError, match=message):
         class_flow().sample(torch.arange(6) % 3, x0=x0, **options)
+
+
+FIXED = [("euler:grid=last,at=0.5", 800), ("heun:start=0.2", 40), ("rk4:grid=cosine", 40), ("ddim", 800)]
+LATE = [*FIXED, ("dopri5:rtol=1e-8,atol=1e-8", None)]
+
+
+@pytest.mark.parametrize(("sampler", "nfe"), LATE)
+def test_drafts_are_solved_from_the_path_on(sampler: str, nfe: int | None) -> None:
+    """Between Gaussians, the exact velocity carries x at s to m1 + s1/std(s) (x − mean(s))."""
+    end = (torch.tensor([1.0, -2.0, 3.0]).double(), torch.tensor([0.5, 1.0, 2.0]).double())
+    flow = flow_of(GaussianVelocity((torch.zeros(3).double(), torch.ones(3).double()), end))
+    x0, draft, s = (
+        flow.prior.sample(n=5, generator=seeded()),
+        torch.randn(5, 3, generator=seeded(1)).double(),
+        0.6,
+    )
+    found = flow.solve(
+        draft=draft, start=s, sampler=sampler, nfe=nfe, trajectory=True, generator=seeded(), batch_size=2
+    )
+    begin = (1 - s) * x0 + s * draft
+    expected = end[0] + end[1] * (begin - s * end[0]) / ((1 - s) ** 2 + (s * end[1]) ** 2).sqrt()
+    torch.testing.assert_close(found.x, expected, rtol=0, atol=3e-3)
+    assert found.nfe == nfe or nfe is None
+    assert found.times[[0, -1]].tolist() == [s, 1.0]
+    torch.testing.assert_close(found.trajectory[0], begin)  # type: ignore[index]
+    given = {"x0": x0, "draft": draft, "sampler": sampler, "nfe": nfe}
+    torch.testing.assert_close(flow.sample(start=s, **given), found.x, rtol=0, atol=1e-6)
+    undrafted = flow.sample(x0=x0, sampler=sampler.replace(":start=0.2", ""), nfe=nfe)
+    assert torch.equal(flow.sample(start=0.0, **given), undrafted)
+    assert float((flow.sample(start=0.999, **given) - draft).abs().max()) < 0.02
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ancestral", "heun"])
+def test_a_draft_starts_late_on_other_paths(sampler: str) -> None:
+    flow = flow_of(lambda x, t, c: x, dtype=torch.float32)
+    flow.path, draft = Path.create("vp"), torch.ones(4, 3)
+    options = {"sampler": sampler, "nfe": 6}
+    again, late, drawn = (
+        flow.sample(n=4, draft=kept, start=start, generator=seeded(), **options)  # type: ignore[arg-type]
+        for kept, start in ((draft, 0.0), (draft, 0.5), (None, None))
+    )
+    assert torch.equal(again, drawn)
+    assert not torch.equal(late, drawn)
+    assert torch.equal(flow.sample(draft=draft, start=0.5, nfe=0, x0=draft + 1), draft + 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"start": 0.5}, "expected draft and start together"),
+        ({"draft": torch.zeros(6, 3)}, "expected draft and start together"),
+        ({"draft": torch.zeros(6, 4), "start": 0.5}, r"finite draft of shape \[6, 3\]"),
+        ({"draft": torch.full((6, 3), torch.nan), "start": 0.5}, "finite draft"),
+        ({"draft": torch.zeros(5, 3), "start": 0.5}, "one condition for each of 5 samples, got 6"),
+        *(({"draft": torch.zeros(6, 3), "start": start}, "expected start to be a number from 0 to 0.999")
+          for start in (1.0, -0.1, torch.nan)),
+    ],
+)  # fmt: skip
+def test_drafts_that_do_not_fit_are_refused(options: Any, message: str) -> None:
+    with pytest.raises(FlowpriorError, match=message):
+        class_flow().sample(torch.arange(6) % 3, **options)
+
+
+def test_a_sampler_of_source_samples_alone_takes_no_draft(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FixedStepSampler, "starts_late", False)
+    with pytest.raises(OptionError, match="'euler' starts with source samples alone, got a draft"):
+        class_flow().sample(torch.zeros(2).long(), draft=torch.zeros(2, 3), start=0.5)
 
 
 def test_no_rows_give_no_samples() -> None:

@@ -164,7 +164,7 @@ class FlowMap(FixedStepSampler):
 
     def times(self, nfe: int | None) -> Tensor:
         steps = self.steps(nfe)
-        if not isinstance(self._grid, Last) or steps == 1:
+        if not isinstance(self._grid, Last) or steps == 1 or self.start >= self._grid.at:
             return self._grid.times_from(self.start, steps)
         before = self.start + (self._grid.at - self.start) * Uniform().times(steps - 1)
         return torch.cat([before, torch.ones(1, dtype=torch.float64)])
