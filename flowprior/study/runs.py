@@ -190,7 +190,7 @@ def config_of(grid: Grid, variant: Variant, seed: int) -> RunConfig:
 
 def deciding(config: RunConfig) -> dict[str, Any]:
     """Return the dotted keys that decide the training; the others may change where a run is resumed."""
-    free = MAY_CHANGE - {"training.steps"}
+    free = MAY_CHANGE - {"training.steps", "training.patience"}
     return {key: value for key, value in config.flat().items() if key not in free}
 
 

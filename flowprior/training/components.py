@@ -170,6 +170,11 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     data, held = as_data(given.pop("data", config.data)), None
     config, prior, coupling = settled(config, data, **given)
     training = config.training
+    if training.patience and not (training.validation and training.checkpoint_every):
+        raise OptionError(
+            f"train: patience={training.patience} waits for a lower loss on held-out events, measured when "
+            "a checkpoint is due; set training.validation and training.checkpoint_every above 0, too"
+        )
     device = resolve_device(training.device)
     if training.validation:
         spec = data.spec

@@ -36,6 +36,7 @@ MAY_CHANGE = frozenset(
         "training.checkpoint_every",
         "training.keep_checkpoints",
         "training.max_minutes",
+        "training.patience",
         "training.prefetch",
         "training.compile",
     }
@@ -189,6 +190,12 @@ class TrainingConfig:
 
     Their loss is measured wherever a checkpoint is due, and the checkpoint where it was lowest is kept, too;
     0 holds none out.
+    """
+    patience: Count = 0
+    """Measurements of that loss without a lower one, after which the training ends.
+
+    Network and flow then have the weights of the step where it was lowest, as they also have after the last
+    step; 0 never ends early and keeps the last weights.
     """
     init: str = ""
     """Weights that the network starts with: a run, a saved flow, a ``.safetensors`` or a ``.pt`` file.

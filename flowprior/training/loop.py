@@ -57,7 +57,7 @@ def run_steps(
     monitor: Monitor,
     run: RunDirectory | None,
 ) -> None:
-    """Train from ``state.step`` to the last step, logging, drawing and saving on the way.
+    """Train from ``state.step`` to the last step, or as long as patience lasts, logging, drawing and saving.
 
     Args:
         state: the state of the training, which changes.
@@ -71,12 +71,13 @@ def run_steps(
     """
     config, is_main = state.config, state.processes.is_main
     with noted_signals(run is not None) as received, state.randomness.model_seeds_stay_inside():
-        while state.step < config.steps:
+        while state.step < config.steps and not state.is_stale:
             loss = training_step(state, pairs)
             monitor.tell("on_step", state.step)
             # Once: what comes while this step is written waits for the next.
             stop = None if run is None else stop_reason(state, received)
-            due = stop is not None or is_due(state, config.checkpoint_every) or state.step == config.steps
+            planned = is_due(state, config.checkpoint_every) or state.step == config.steps
+            due = stop is not None or planned
             log = is_due(state, config.log_every) or state.step == config.steps
             if (log or due) and not state.means.is_finite():
                 diverged(state, state.step, loss)
@@ -84,9 +85,11 @@ def run_steps(
                 monitor.log(state)
             if is_due(state, config.sample_every):
                 monitor.draw(state)
-            if state.parts.held is not None and due and is_main:
-                values = validation_losses(state, state.parts.held)
-                state.consider(values[LOSS])
+            if state.parts.held is not None and due:
+                values = validation_losses(state, state.parts.held) if is_main else {}
+                values = state.processes.of_first(values)
+                if planned:  # so that an interrupted run has the best step of one that is not
+                    state.consider(values[LOSS])
                 monitor.tell("on_validation", state.step, values)
             if run is not None and due and is_main:
                 monitor.tell("on_checkpoint", state.step, state.save(run.checkpoints))

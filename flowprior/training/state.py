@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from flowprior.data.base import data_facts
 from flowprior.errors import CheckpointError, OptionError
 from flowprior.flow import Flow
 from flowprior.flow.conditioning import GIVEN_PRIOR
-from flowprior.flow.description import load_plain
+from flowprior.flow.description import load_plain, plain_names
 from flowprior.flow.predictions import Prediction
 from flowprior.flow.readers import LABEL_NAMES, TEXT_ENCODER
 from flowprior.processes.group import Group
@@ -48,6 +49,7 @@ class TrainingState:
         begun: when this process began the run, by ``time.monotonic``.
         waited: seconds that this process waited for its pairs.
         best: step and validation loss of the averaged weights where it was lowest; None before the first.
+        stale: the number of validation losses since then.
     """
 
     def __init__(self, parts: Components, processes: Group | None = None) -> None:
@@ -58,6 +60,8 @@ class TrainingState:
         self.step = 0
         self.saved: Path | None = None
         self.best: tuple[int, float] | None = None
+        self.stale = 0
+        self._best_weights: list[dict[str, Tensor]] = []
         self.prior_was_given = parts.prior.is_fitted
         self.model = parts.model.train()
         self.ema = build_ema(self.model, self.config.ema)
@@ -100,10 +104,28 @@ class TrainingState:
         """The model with averaged weights, in evaluation mode."""
         return self.ema.module.eval()
 
+    @property
+    def is_stale(self) -> bool:
+        """True if the validation loss has not been lower for as long as the training has patience."""
+        return 0 < self.config.patience <= self.stale
+
     def consider(self, loss: float) -> None:
         """Take this step for the best one if its validation loss is the lowest yet."""
+        self.stale += 1
         if self.best is None or loss < self.best[1]:
-            self.best = (self.step, loss)
+            self.best, self.stale = (self.step, loss), 0
+            if self.config.patience:
+                modules = self.model, self.ema.module
+                self._best_weights = [plain_names(deepcopy(module.state_dict())) for module in modules]
+
+    def end(self) -> Flow:
+        """Return the flow that is trained; with patience that of the best step, whose weights come back."""
+        for module, weights in zip((self.model, self.ema.module), self._best_weights, strict=False):
+            load_plain(module, weights)
+        flow = self.flow()
+        if self._best_weights and self.best is not None:
+            flow.metadata["step"] = self.best[0]
+        return flow
 
     def flow(self) -> Flow:
         """The flow with averaged weights, in evaluation mode; it shares them with this state."""
@@ -144,6 +166,7 @@ class TrainingState:
             "data": self._data_size(),
             "micro_batches": self.micro_batches,
             "best": list(self.best) if self.best is not None else None,
+            "stale": self.stale,
         }
         best = None if self.best is None else self.best[0]
         weights, keep = self.model.state_dict(), self.config.keep_checkpoints
@@ -159,7 +182,8 @@ class TrainingState:
             folder: RUN/checkpoints.
 
         Raises:
-            CheckpointError: none can be read, or they are of another model, prior, configuration or data set.
+            CheckpointError: none can be read, or they are of another model, prior, configuration or data set;
+                with patience also if that of the best step cannot be read.
             OptionError: their steps were divided into another number of micro-batches.
         """
         broken: list[str] = []
@@ -171,6 +195,9 @@ class TrainingState:
                 warnings.warn(f"checkpoint {path} is skipped: {error}", RuntimeWarning, stacklevel=2)
             else:
                 self.saved = path
+                if self.best is not None and self.config.patience:
+                    _, averaged, weights, _ = read_checkpoint(folder / f"step-{self.best[0]:06d}")
+                    self._best_weights = [weights, part_of(averaged, "model")]
                 return path
         if broken:
             raise CheckpointError(
@@ -207,6 +234,7 @@ class TrainingState:
             self.means.count = int(training["means"]["count"])
             best = training.get("best")  # of older versions: none
             self.best = None if best is None else (int(best[0]), float(best[1]))
+            self.stale = int(training.get("stale", 0))
         except Exception as error:  # Whatever optimiser and model make of values that are not their own.
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise CheckpointError(f"{path} does not fit this model and prior: {reason}") from error

@@ -177,7 +177,12 @@ def train_parts(
                 ahead = Prefetched(pairs, state.own_parts, config.prefetch, config.steps)
                 batches = reports.enter_context(ahead)
             run_steps(state, batches, monitor, run)
-            flow = state.flow().to(parts.device)
+            flow = state.end().to(parts.device)
+            if state.is_stale and progress:
+                _say(
+                    f"stopped after step {state.step} of {config.steps}: the validation loss was lowest "
+                    f"after step {flow.metadata['step']}, whose weights the flow has"
+                )
             if own is not None:
                 save_run_flow(flow, own)
             processes.wait()

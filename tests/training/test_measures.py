@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from flowprior import Flow
 from flowprior.couplings import Coupling
 from flowprior.data import Subset, TensorData, load_data
 from flowprior.data.splits import split_validation
-from flowprior.errors import OptionError
+from flowprior.errors import OptionError, TrainingInterrupted
 from flowprior.priors import Prior
-from flowprior.training import batches, read_metrics, train
+from flowprior.training import Callback, batches, read_metrics, train
 from flowprior.training.batches import PairStream, Randomness, measure_starts
-from flowprior.training.checkpoints import list_checkpoints
+from flowprior.training.checkpoints import list_checkpoints, read_checkpoint
 from flowprior.training.components import resolve_components, resolve_config
 from flowprior.training.config import RunConfig, TrainingConfig
 from flowprior.training.loop import LOSS, TIMES, validation_losses
@@ -142,6 +143,51 @@ def test_the_best_checkpoint_stays_beside_the_newest_also_of_a_resumed_run(
     state.averaged.load_state_dict(flow.model.state_dict())
     held = split_validation(points, 12)[1]
     assert validation_losses(state, held)[LOSS] == pytest.approx(best[LOSS], rel=1e-6)
+
+
+def test_patience_ends_a_training_with_the_weights_of_its_best_step(
+    points: TensorData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one piece, in two of which the first ends between two losses, and without a folder."""
+
+    class Interrupts(Callback):
+        def on_step(self, step: int) -> None:
+            if step == best + 4:
+                signal.raise_signal(signal.SIGTERM)
+
+    options: dict[str, Any] = {"lr": 100.0, "ema": 0.5, "warmup": 0, "final_lr": 1.0, "validation": 12}
+    options |= {"steps": 30, "keep_checkpoints": 1}
+    run_on(points, tmp_path / "all", **options)
+    losses = {line["step"]: line[LOSS] for line in lines_of(tmp_path / "all")}
+    best = next(step for step in losses if losses[step] < min(losses[step + 3], losses[step + 6]))
+    assert best > 3, "the test needs a run whose loss falls and then grows"
+    net, options = small_net(), options | {"patience": 2}
+    whole = run_on(points, tmp_path / "whole", model=net, progress=True, **options)
+    stopped = f"stopped after step {best + 6} of 30: the validation loss was lowest after step {best}"
+    assert stopped in capsys.readouterr().err
+    assert whole.metadata["step"] == best
+    assert [line["step"] for line in lines_of(tmp_path / "whole")] == list(range(3, best + 7, 3))
+    checkpoints = list_checkpoints(tmp_path / "whole" / "checkpoints")
+    assert [step for step, _ in checkpoints] == [best, best + 6]
+    assert same(net.state_dict(), read_checkpoint(checkpoints[0][1])[2])
+    with pytest.raises(TrainingInterrupted):
+        run_on(points, tmp_path / "pieces", callbacks=[Interrupts()], **options)
+    flows = [run_on(points, tmp_path / "pieces", resume=True, **options) for _ in range(2)]
+    flows += [run_on(points, **options), Flow.load(tmp_path / "pieces", model=small_net())]
+    flows += [Flow.load(checkpoints[0][1], model=small_net())]
+    assert all(same(whole.state_dict(), flow.state_dict()) for flow in flows)
+    longer = run_on(points, tmp_path / "pieces", resume=True, **options | {"patience": 20})
+    assert longer.metadata["step"] == min(losses, key=lambda step: losses[step])
+
+
+def same(mine: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+@pytest.mark.parametrize("lacking", [{"validation": 0}, {"checkpoint_every": 0}])
+def test_patience_needs_a_loss_on_held_out_events(points: TensorData, lacking: dict[str, int]) -> None:
+    with pytest.raises(OptionError, match=r"patience=2 waits for .*; set training.validation and"):
+        run_on(points, **{"patience": 2, "validation": 12, **lacking})
 
 
 def test_folders_of_pictures_give_their_share_of_each_class(tmp_path: Path) -> None:
