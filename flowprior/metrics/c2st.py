@@ -42,10 +42,11 @@ def c2st(x: Tensor, y: Tensor, *, hidden: int | None = None, folds: int = 5, see
     size = 10 * ours.shape[1] if hidden is None else hidden
     check_counts("c2st", 2, folds=folds, hidden=size)
     network = MLPClassifier((size, size), max_iter=MOST_EPOCHS, random_state=seed)  # ReLU, Adam
-    both = np.asarray(StandardScaler().fit(ours).transform(np.concatenate([ours, theirs])), np.float32)
-    is_second = np.arange(len(both)) >= len(ours)
+    scaled = StandardScaler().fit(ours).transform(np.concatenate([ours, theirs]))
+    scaled = np.asarray(scaled * np.sqrt(1 - 1 / len(ours)), np.float32)  # by the unbiased variance
+    is_second = np.arange(len(scaled)) >= len(ours)
     parts = KFold(folds, shuffle=True, random_state=seed)
-    return float(cross_val_score(network, both, is_second, cv=parts, scoring="accuracy").mean())
+    return float(cross_val_score(network, scaled, is_second, cv=parts, scoring="accuracy").mean())
 
 
 @Metric.register("c2st")

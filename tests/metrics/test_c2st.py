@@ -5,8 +5,11 @@ from __future__ import annotations
 from statistics import NormalDist
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import KFold, cross_val_score
+from sklearn.neural_network import MLPClassifier
 from torch import Tensor
 
 from flowprior.data import TensorData
@@ -21,6 +24,22 @@ from tests.evaluation.test_evaluate import exact_flow
 def compared(x: Tensor, y: Tensor, hidden: int) -> tuple[int, int, float, int]:
     """Sizes and difference of what is compared, in place of an accuracy."""
     return len(x), len(y), float(y.mean() - x.mean()), hidden
+
+
+def sbibm_c2st(x: Tensor, y: Tensor, seed: int) -> float:
+    """The accuracy of sbibm.metrics.c2st, written out anew."""
+    standard = (torch.cat([x, y]) - x.mean(0)) / x.std(0)
+    target = np.repeat([0.0, 1.0], [len(x), len(y)])
+    network = MLPClassifier((10 * x.shape[1],) * 2, max_iter=10_000, random_state=seed)
+    folds = KFold(5, shuffle=True, random_state=seed)
+    return float(cross_val_score(network, standard.numpy(), target, cv=folds).mean())
+
+
+def test_the_accuracy_is_that_of_sbibm(generator: torch.Generator) -> None:
+    """To within one of 40 rows: float32 rounds differently on other machines."""
+    x, y = torch.randn(2, 20, 20, generator=generator).unbind()
+    for found in (c2st(x, y + 0.3), sbibm_c2st(x, y + 0.3, seed=1)):
+        assert found == pytest.approx(0.75, abs=0.026)
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
