@@ -24,7 +24,8 @@ QUICK = ("fid", "kid", "accuracy", "w2")
 """The default set: at most about as expensive as generating the samples."""
 ORDER = (
     *(*QUICK, "fid-within", "image-text", "precision-recall", "memorisation", "c2st", "sliced-w2"),
-    *("crps", "energy-score", "member-spread", "truncation", "curvature", "path-energy", "nll"),
+    *("crps", "energy-score", "member-spread", "spread-skill"),
+    *("truncation", "curvature", "path-energy", "nll"),
 )
 """The order of results of samples, of steps and of the flow, quick ones first; others follow, by name."""
 

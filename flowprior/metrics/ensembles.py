@@ -12,20 +12,26 @@ fair score).
 
 ES(F, y) = E‖X − y‖ − ½ E‖X − X'‖, the energy score (eq. 22), is the same of whole events. Unlike the CRPS it
 sees whether the numbers of an event go together.
+
+An ensemble is calibrated if its truth could be one of its members. Then the spread of the members is as large
+as the error of their mean (Fortin et al. 2014), the rank of the truth among them is uniform (Talts et al.
+2018), and a region of probability p holds p of the truths (Hermans et al. 2022).
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from flowprior.errors import InputError
 from flowprior.metrics.base import Metric, MetricInfo, SampleMetric
 from flowprior.metrics.setup import Drawn, Setup
+from flowprior.registry.options import check_numbers
 
 
 class PairedMetric(SampleMetric):
@@ -106,6 +112,88 @@ def member_spread(samples: Tensor) -> Tensor:
     return samples.double().flatten(2).var(1).mean(1).sqrt()
 
 
+def spread_skill_ratio(samples: Tensor, truth: Tensor) -> float:
+    """Return the spread of the members over the error of their mean; 1 is calibrated, below 1 too certain.
+
+    The spread is ((m + 1)/m · V)^½ with the mean V of the unbiased variances of m members, and the error is
+    the root mean square of truth − mean of the members (Fortin et al. 2014, J. Hydrometeorology 15, 1708).
+    Both are taken over conditions and numbers of an event.
+
+    Args:
+        samples: ``[n, members, *event]``, at least two members.
+        truth: ``[n, *event]``.
+
+    Raises:
+        InputError: shapes that do not fit, a single member, or numbers that are not finite.
+    """
+    samples, truth = _checked("spread_skill_ratio", samples, truth, least=2)
+    spread = samples.var(1).mean() * (1 + 1 / samples.shape[1])
+    return (spread / (samples.mean(1) - truth).square().mean()).sqrt().item()
+
+
+def calibration_ranks(samples: Tensor, truth: Tensor) -> Tensor:
+    """Return the number of members below the truth, from 0 to their number: int64 ``[n, *event]``.
+
+    Each number of an event has ranks of its own, which are uniform if the members are drawn from the
+    distribution of the truth (Talts et al. 2018, arXiv 1804.06788, theorem 1).
+
+    Args:
+        samples: ``[n, members, *event]``, such as posterior samples ``[n, members, F]``.
+        truth: ``[n, *event]``.
+
+    Raises:
+        InputError: shapes that do not fit, or numbers that are not finite.
+    """
+    samples, truth = _checked("calibration_ranks", samples, truth)
+    return (samples < truth[:, None]).sum(1)
+
+
+def expected_coverage(
+    log_prob_samples: Tensor, log_prob_truth: Tensor, levels: Sequence[float] | Tensor
+) -> Tensor:
+    """Return the share of truths in the highest-density region of each level: float64 ``[levels]``.
+
+    Above its level a distribution is conservative, below it is too certain (Hermans et al. 2022, arXiv
+    2110.06581). If k of m members have a higher density than the truth, it counts with p (m + 1) − k, clamped
+    to [0, 1]: 1 within the region of level p, 0 beyond it, and a fraction at its border. So the expected
+    share is p if members are drawn from the distribution of the truth, whatever m.
+
+    Args:
+        log_prob_samples: log q(sample | c) of samples of q(· | c), ``[n, members]``.
+        log_prob_truth: log q(truth | c), ``[n]``; −∞ outside the support.
+        levels: probabilities in [0, 1].
+
+    Raises:
+        InputError: shapes that do not fit, or densities that are NaN or infinite.
+        OptionError: a level outside [0, 1].
+    """
+    for level in levels:
+        check_numbers("expected_coverage", level=(float(level), 0, 1))
+    least = torch.finfo(torch.float64).min  # in place of −∞
+    samples, truth = (x.double().clamp_min(least) for x in (log_prob_samples, log_prob_truth))
+    samples, truth = _checked("expected_coverage", samples, truth)
+    higher = (samples > truth[:, None]).sum(1).reshape(-1, 1)
+    reached = torch.as_tensor(levels, dtype=samples.dtype, device=samples.device) * (samples.shape[1] + 1)
+    return (reached - higher).clamp(0, 1).mean(0)
+
+
+def _checked(owner: str, samples: Tensor, truth: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
+    """Return samples ``[n, members, *event]`` and truths ``[n, *event]`` in float64.
+
+    Raises:
+        InputError: other shapes, fewer than ``least`` members, or numbers that are not finite.
+    """
+    fits = samples.dim() > 1 and truth.shape == samples.shape[:1] + samples.shape[2:]
+    if not fits or samples.shape[1] < least or not truth.numel():
+        raise InputError(
+            f"{owner}: expected samples [n, members, *event] with {least} members or more and truths "
+            f"[n, *event], got {list(samples.shape)} and {list(truth.shape)}"
+        )
+    if not (torch.isfinite(samples).all() and torch.isfinite(truth).all()):
+        raise InputError(f"{owner}: expected finite numbers, got NaN or infinity")
+    return samples.double(), truth.double()
+
+
 def _pairs(members: int) -> int:
     """Return the number of pairs of different members, 1 for a single one."""
     return max(members * (members - 1) // 2, 1)
@@ -147,6 +235,20 @@ class MemberSpread(EnsembleMetric):
 
     def scores(self, samples: Tensor, truth: Tensor) -> Tensor:
         return member_spread(samples)
+
+
+@Metric.register("spread-skill")
+class SpreadSkill(PairedMetric):
+    """Spread of several samples of one condition over the error of their mean; 1 is calibrated."""
+
+    value = "spread_skill"
+    what = "spread of the samples of one condition over the error of their mean; 1 is calibrated"
+    better = ""
+    names = ()
+    least = 2
+
+    def values(self, setup: Setup, drawn: Drawn) -> dict[str, float]:
+        return {self.value: spread_skill_ratio(*ensembles(setup, drawn))}
 
 
 def ensembles(setup: Setup, drawn: Drawn) -> tuple[Tensor, Tensor]:

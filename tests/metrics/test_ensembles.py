@@ -8,7 +8,9 @@ from itertools import permutations
 import pytest
 import torch
 
+from flowprior.errors import InputError, OptionError
 from flowprior.metrics import crps, energy_score, member_spread
+from flowprior.metrics.ensembles import calibration_ranks, expected_coverage, spread_skill_ratio
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -57,3 +59,45 @@ def test_the_energy_score_sees_whether_numbers_go_together_and_the_crps_does_not
 
 def test_spread_is_the_deviation_of_the_members():
     assert float(member_spread(2 * normal(500, 50, 4)).mean()) == pytest.approx(2.0, rel=0.02)
+
+
+def test_the_spread_over_the_error_is_1_if_the_truth_could_be_a_member():
+    """And by hand: variance 2, (m + 1)/m = 3/2, error 1."""
+    assert spread_skill_ratio(torch.tensor([[0.0, 2]]), torch.tensor([2.0])) == pytest.approx(math.sqrt(3))
+    truth, members = normal(20000, 2, seed=1), normal(20000, 3, 2)
+    assert spread_skill_ratio(members, truth) == pytest.approx(1, abs=0.01)
+    too_certain = math.sqrt(0.25 * 4 / 3 / (1 + 0.25 / 3))
+    assert spread_skill_ratio(members / 2, truth) == pytest.approx(too_certain, abs=0.01)
+
+
+def test_ranks_of_the_truth_are_uniform_if_it_could_be_a_member():
+    members = torch.tensor([[[0.0, 5], [1, 6], [2, 7]]])
+    assert calibration_ranks(members, torch.tensor([[1.5, 4]])).tolist() == [[2, 0]]
+    ranks = calibration_ranks(normal(20000, 4, 2), normal(20000, 2, seed=1))
+    assert (ranks.flatten().bincount() / 40000).tolist() == pytest.approx([0.2] * 5, abs=0.01)
+
+
+@pytest.mark.parametrize(("members", "deviation"), [(3, 1.0), (100, 1.0), (100, 2.0)])
+def test_coverage_of_a_gaussian_is_the_closed_form(members, deviation):
+    """2 Φ(z/σ) − 1 of truths N(0, σ²) in [−z, z], and the level itself for σ = 1, whatever the members."""
+    z, levels = torch.distributions.Normal(0.0, 1.0), torch.tensor([0, 0.1, 0.5, 0.9, 1])
+    truth = deviation * normal(20000, seed=1)
+    found = expected_coverage(z.log_prob(normal(20000, members)), z.log_prob(truth), levels)
+    expected = 2 * z.cdf(z.icdf((1 + levels) / 2) / deviation) - 1
+    assert found.tolist() == pytest.approx(expected.tolist(), abs=0.01)
+    outside = expected_coverage(torch.zeros(1, 3), torch.tensor([-math.inf]), [0.5, 0.9, 1])
+    assert outside.tolist() == pytest.approx([0, 0.6, 1])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda x: spread_skill_ratio(x[:, :1], x[:, 0]), InputError, "with 2 members or more"),
+        (lambda x: calibration_ranks(x, x), InputError, r"got \[4, 3, 2\] and \[4, 3, 2\]"),
+        (lambda x: calibration_ranks(x, x[:, 0] / 0), InputError, "NaN or infinity"),
+        (lambda x: expected_coverage(x[..., 0], x[:, 0, 0], [0.5, 90]), OptionError, "level to be"),
+    ],
+)
+def test_what_is_no_ensemble_is_refused(call, error, words):
+    with pytest.raises(error, match=words):
+        call(normal(4, 3, 2))

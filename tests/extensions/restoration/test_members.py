@@ -11,8 +11,9 @@ from flowprior.data.splits import draw_indices
 from flowprior.errors import OptionError
 from flowprior.extensions.restoration.metrics import consistency
 from flowprior.metrics import crps
+from flowprior.metrics.ensembles import spread_skill_ratio
 
-PAIRED = ["crps", "energy-score", "member-spread", "psnr", "consistency"]
+PAIRED = ["crps", "energy-score", "member-spread", "spread-skill", "psnr", "consistency"]
 SAMPLES, MEMBERS, SEED = 24, 4, 5
 
 
@@ -44,8 +45,9 @@ def test_members_follow_each_other_and_are_scored_against_the_event_of_their_con
     chosen = draw_indices(data[1], SAMPLES // MEMBERS, torch.Generator().manual_seed(SEED))
     truth, cond = data[1].batch(chosen.repeat_interleave(MEMBERS))
     x = flow.sample(cond, nfe=2, generator=torch.Generator().manual_seed(SEED)).clamp(-1, 1)
-    own = crps(x.view(-1, MEMBERS, *x.shape[1:]), truth[::MEMBERS]).mean()
-    assert found.value("crps", nfe=2) == pytest.approx(float(own), rel=1e-6)
+    members = x.view(-1, MEMBERS, *x.shape[1:]), truth[::MEMBERS]
+    assert found.value("crps", nfe=2) == pytest.approx(float(crps(*members).mean()), rel=1e-6)
+    assert found.value("spread_skill", nfe=2) == pytest.approx(spread_skill_ratio(*members), rel=1e-6)
     agreed = float(consistency(data[1].observation, x, cond).mean())
     assert found.value("consistency", nfe=2) == pytest.approx(agreed, rel=1e-5)
     assert found.settings["members"] == MEMBERS
