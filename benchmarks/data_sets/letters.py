@@ -35,9 +35,9 @@ from benchmarks.data_sets.letters_packages import LICENCES, Family, read_familie
 from benchmarks.data_sets.packages import fetch
 from flowprior.conditions import Condition
 from flowprior.data import DATA, Data, Split
-from flowprior.data.arrays import check_packing
 from flowprior.errors import FlowpriorError, InputError
 from flowprior.storage.user_paths import cache_folder, existing_file
+from flowprior.streams.array_files import check_packing
 
 SIZES = (8, 512)
 TEST_SHARE = 0.2

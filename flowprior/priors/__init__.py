@@ -1,6 +1,7 @@
 """Priors p0(x0 | c): where a flow starts."""
 
 import flowprior.priors.around
+import flowprior.priors.empirical
 import flowprior.priors.gp
 from flowprior.priors.averaged_gmm import AveragedGmmPrior
 from flowprior.priors.base import Prior

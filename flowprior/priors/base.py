@@ -56,6 +56,8 @@ class Prior(nn.Module, Registered, abc.ABC):
     reads: str = ""
     has_latents: bool = False
     """True if, with these options, there are latent variables that :meth:`infer` can draw."""
+    has_density: bool = True
+    """True if :meth:`log_prob` is available."""
     has_spread: bool = False
     """True if :meth:`spread` is available with these options, once the prior is fitted."""
     suited_coupling: str = "ot"
@@ -338,7 +340,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         if "event_dims" not in self.__dict__.get("_buffers", {}) or not self.is_fitted:
             return "not fitted"
         events = self.fitted_to or f"events of shape {shape_of(self.event_shape)}"
-        numbers = sum(value.numel() for value in self.state_dict().values() if isinstance(value, Tensor))
+        numbers = sum(value.numel() for value in (*self.parameters(), *self.buffers()))
         return f"fitted to {events}, {counted(numbers, 'number')}"
 
     @property

@@ -98,7 +98,7 @@ def test_pickled_objects_are_never_loaded(tmp_path):
 
 def test_bytes_are_counted_as_the_numbers_that_they_become(tmp_path, monkeypatch):
     """Pictures of one byte a pixel take four as float32."""
-    monkeypatch.setattr(import_module("flowprior.data.arrays"), "MOST_UNPACKED_BYTES", 1 << 20)
+    monkeypatch.setattr(import_module("flowprior.streams.array_files"), "MOST_UNPACKED_BYTES", 1 << 20)
     np.savez_compressed(tmp_path / "x.npz", x=np.zeros((500, 32, 32), np.uint8))
     with pytest.raises(InputError, match=r"x\.npz: .* bytes would unpack to 2,048,000, more than 100 times"):
         load_data(str(tmp_path / "x.npz"))

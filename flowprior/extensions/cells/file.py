@@ -15,10 +15,10 @@ from torch import Tensor
 
 from flowprior.conditions import Conditions
 from flowprior.conditions.rows import named_tensors
-from flowprior.data.arrays import FLOAT_BYTES, check_unpacked
 from flowprior.errors import FlowpriorError, InputError, import_extra
 from flowprior.registry.options import did_you_mean
 from flowprior.storage.writing import replacing
+from flowprior.streams.array_files import FLOAT_BYTES, check_unpacked
 from flowprior.streams.data import Annotation
 from flowprior.streams.user_tensors import check_finite, plain_tensor
 

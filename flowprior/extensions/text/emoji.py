@@ -27,11 +27,11 @@ from torch import Tensor
 
 from flowprior.conditions import Condition, Parts
 from flowprior.conditions.rows import BETWEEN
-from flowprior.data.arrays import check_packing
 from flowprior.data.base import DATA, Data, Split
 from flowprior.errors import InputError, OptionError
 from flowprior.registry.options import choose
 from flowprior.storage.user_paths import existing_file
+from flowprior.streams.array_files import check_packing
 
 CONDITIONS = ("caption", "style", "group")
 PARTS = {"seen": "train-seen", "unseen": "test-unseen", "scorer": "train-scorer"}
