@@ -46,8 +46,7 @@ class EmpiricalPrior(Prior):
         super().__init__(SeenConditions(keep_centres=False))
         if Path(data).is_absolute():
             raise OptionError(
-                f"{OWNER}: expected data as a path relative to the working directory, got {data}; saved flows "
-                "name it, also elsewhere"
+                f"{OWNER}: expected data relative to the working directory, got {data}; a saved flow names it"
             )
         self.data, self.keep = data, keep
         # Rows [M, D], in the order of their conditions; a number for each condition [G], and its rows.
