@@ -19,6 +19,7 @@ from tests.given_mean import prior_of
 from tests.priors.captions import captions
 
 SMALL = {
+    "empirical": {"keep": True},
     "flow": {"steps": 2, "hidden": 8, "transforms": 2, "rank": 4},
     "gaussian": {"moments": "diagonal"},
     "gmm": {"components": 2},
@@ -117,6 +118,9 @@ def test_no_sample_and_no_condition_is_found_in_a_prior(name: str, kind: str) ->
     if name == "kernel-mean" and kind in ("embeddings", "tensor"):
         assert max(found["conditions"], found["conditions, scaled"]) == ROWS
         assert "160 training conditions" in fitted(name, kind).kept_data
+    elif name == "empirical":
+        assert found["samples"] == ROWS
+        assert fitted(name, kind).kept_data == "160 source samples"
     else:
         assert fitted(name, kind).kept_data == ""
         assert not any(found.values()), found
