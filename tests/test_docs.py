@@ -1,4 +1,4 @@
-"""The documentation's pages run, name what exists, and build without a warning."""
+"""The documentation's pages run, name what exists, promise what exists, and build without a warning."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
+from importlib import import_module
 
 import pytest
 import typer.main
@@ -14,6 +16,7 @@ from flowprior import paths
 from flowprior.cli import app
 from flowprior.couplings import Coupling
 from flowprior.priors import Prior
+from flowprior.training import TrainingConfig
 from tests.markdown_blocks import REPOSITORY, blocks, commands, run_python
 
 DOCS = REPOSITORY / "docs"
@@ -96,3 +99,38 @@ def test_the_documentation_builds_without_a_warning(tmp_path):
             r"<(?:script|link|img)[^>]+(?:src|href)=\"https?://[^\"]+", page.read_text("utf-8")
         )
         assert not needed, f"{page.name} needs a network: {needed}"
+
+
+# -- the page of expectations ---------------------------------------------------------------------
+
+
+EXPECTATIONS = (REPOSITORY / "docs" / "expectations.md").read_text(encoding="utf-8")
+ROWS = [
+    [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+    for line in EXPECTATIONS.splitlines()
+    if line.startswith("| ") and not line.startswith("| expectation")
+]
+NAMES = sorted(set(re.findall(r"\bflowprior(?:\.\w+)+", EXPECTATIONS)))
+
+
+def test_every_row_is_done_otherwise_or_no_and_says_where_or_why():
+    assert len(ROWS) > 40
+    for expectation, state, reason in ROWS:
+        assert state in ("done", "otherwise", "no"), expectation
+        assert len(reason) > 10, expectation
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_of_the_package_exists(name):
+    room, _, attribute = name.rpartition(".")
+    try:
+        import_module(name)
+    except ModuleNotFoundError:
+        assert hasattr(import_module(room), attribute), name
+
+
+def test_every_setting_of_a_training_exists():
+    known = {field.name for field in fields(TrainingConfig)}
+    named = set(re.findall(r"`training\.(\w+)", EXPECTATIONS)) | {"final_lr", "clip"}
+    assert len(named) > 8
+    assert named <= known

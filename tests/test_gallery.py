@@ -11,8 +11,11 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 
+from flowprior import Flow
+from flowprior.data import load_data
 from flowprior.progress.stages import shows_progress
 from tests.markdown_blocks import REPOSITORY, shortened
 from tests.test_docs import unchanged_registries
@@ -140,3 +143,24 @@ def test_a_page_runs_and_draws_with_small_budgets(page: Path, tmp_path: Path) ->
     script.write_text(re.sub(r"range\((800|1000)\)", "range(2)", shortened(text)), encoding="utf-8")
     left = runpy.run_path(str(script))
     assert any(isinstance(value, Figure) and value.axes for value in left.values())
+
+
+# -- the example for Lightning --------------------------------------------------------------------
+
+
+EXAMPLE = REPOSITORY / "examples" / "lightning_module.py"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_it_trains_a_flow_that_is_saved(tmp_path: Path) -> None:
+    pytest.importorskip("lightning.pytorch")
+    example = runpy.run_path(str(EXAMPLE))
+    flow = example["train"](load_data("digits"), steps=3)
+    flow.save(tmp_path / "flow")
+    again = Flow.load(tmp_path / "flow")
+    drawn = [
+        each.sample(torch.arange(10), nfe=2, generator=torch.Generator().manual_seed(0))
+        for each in (flow, again)
+    ]
+    assert drawn[0].shape == (10, 1, 8, 8)
+    assert torch.equal(*drawn)

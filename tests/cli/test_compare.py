@@ -10,7 +10,6 @@ from unittest.mock import Mock
 
 import pytest
 
-from flowprior.errors import CouplingError
 from flowprior.study import load_grid
 from tests.cli.conftest import Call, succeed
 
@@ -87,26 +86,6 @@ def test_report_only_writes_it_anew_and_a_plot(call: Call, compared: Path, tmp_p
     assert ">NFE, evaluations of the network<" in (tmp_path / "q.svg").read_text()
     refused = call("compare", "--out", compared, "--report-only", "--plot", tmp_path / "q.txt")
     assert (refused.code, len(refused.err.strip().splitlines())) == (2, 1)
-
-
-def test_a_failed_cell_is_one_line_and_exit_code_one(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from flowprior.study import running
-
-    train_run = running.train_run
-
-    def failing(run, *arguments):  # type: ignore[no-untyped-def]
-        if run.variant.label.startswith("two"):
-            raise CouplingError("no plan")
-        return train_run(run, *arguments)
-
-    monkeypatch.setattr(running, "train_run", failing)
-    answer = call("compare", *GRID, "--seeds", "1", "--out", tmp_path / "out")
-    assert answer.code == 1
-    assert "failed two + condot, seed 0: no plan" in answer.err.splitlines()
-    assert "1 failed" in answer.out
-    assert "no plan" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_ctrl_c_leaves_a_report_and_its_exit_code(

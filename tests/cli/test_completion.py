@@ -1,4 +1,4 @@
-"""The shell completes commands, options and names of components, and torch is not imported for it."""
+"""The shell completes commands and names; help, version and mistakes start without torch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 import typer.main
 import typer.testing
 
+import flowprior
 from flowprior.cli.app import app
 from tests.cli.conftest import Call
 
@@ -99,3 +100,23 @@ def test_the_help_of_a_command_with_many_options_has_them_in_groups(name: str) -
     options = [own for own in found if own.param_type_name == "option" and own.name not in ("json", "help")]
     assert [own.name for own in options if not own.rich_help_panel] == []  # type: ignore[union-attr]
     assert len({own.rich_help_panel for own in options}) == 3  # type: ignore[union-attr]
+
+
+# -- processes of their own -----------------------------------------------------------------------
+
+
+def test_the_module_answers_a_mistake_in_one_line_without_torch() -> None:
+    words = [sys.executable, "-X", "importtime", "-m", "flowprior", "trian"]
+    answer = subprocess.run(words, capture_output=True, text=True, timeout=240, check=False)
+    imported, said = (
+        [line for line in answer.stderr.splitlines() if line.startswith("import time:") == timed]
+        for timed in (True, False)
+    )
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert [line.startswith("flowprior: error: no such command 'trian'") for line in said] == [True]
+    assert not any(line.split("|")[-1].strip() == "torch" for line in imported)
+
+
+def test_the_public_names_are_there() -> None:
+    assert all(hasattr(flowprior, name) for name in flowprior.__all__)
+    assert not hasattr(flowprior, "nothing")

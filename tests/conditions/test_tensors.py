@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Subset, TensorDataset
 
 from flowprior import Flow, Prior, train
 from flowprior.conditions import Condition, Parts
@@ -18,19 +18,6 @@ from tests.conditions.short import SHORT
 
 COUNT = 48
 PICTURES = Condition.of_shape((1, 2, 2))
-
-
-class Pairs(Dataset):
-    """Events and conditions one by one."""
-
-    def __init__(self, x: torch.Tensor, cond: torch.Tensor) -> None:
-        self.x, self.cond = x, cond
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.x[index], self.cond[index]
 
 
 def pictures() -> tuple[torch.Tensor, torch.Tensor]:
@@ -100,7 +87,7 @@ def test_numbers_of_a_tensor_are_no_embedding():
 
 def test_a_torch_dataset_keeps_the_shape_of_its_conditions():
     x, cond = pictures()
-    data = as_data(Pairs(x, cond))
+    data = as_data(Subset(TensorDataset(x, cond), range(COUNT)))
     assert data.condition == PICTURES
     assert torch.equal(data.batch(torch.tensor([3, 1]))[1], cond[[3, 1]])
     other = TensorData(x, cond.flip(0))

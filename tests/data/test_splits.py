@@ -1,4 +1,4 @@
-"""Train/test splits: disjoint, complete, stratified, repeatable; draws that are balanced by label."""
+"""Splits: disjoint, complete, stratified, balanced by label; images that share captions stay together."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowprior.data import TensorData
+from flowprior.conditions import Condition
+from flowprior.data import TensorData, captions
+from flowprior.data.captions import caption_groups, split_by_caption
 from flowprior.data.splits import draw_indices, split_indices
-from flowprior.errors import InputError
+from flowprior.errors import InputError, OptionError
+from tests.words import WordEncoder
 
 
 @given(count=st.integers(10, 200), fraction=st.floats(0.1, 0.9), seed=st.integers(0, 5))
@@ -57,3 +60,64 @@ def test_the_order_is_random_and_unlabelled_data_are_drawn_too(generator):
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
         assert not torch.equal(first, first.sort().values)
+
+
+# -- groups of images that share captions ---------------------------------------------------------
+
+
+def test_equal_captions_are_one_group_whatever_their_case_and_white_space():
+    groups = caption_groups([("A  cat",), ("a cat ",), ("a dog",), ("ﬁsh",), ("FISH",)]).tolist()
+    assert groups[0] == groups[1] != groups[2]
+    assert groups[3] == groups[4]
+    assert len(set(groups)) == 3
+
+
+def test_a_chain_of_shared_captions_joins_pictures():
+    groups = caption_groups([("a", "b"), ("c",), ("b", "d"), ("d",), ("e",)]).tolist()
+    assert groups[0] == groups[2] == groups[3]
+    assert len({groups[0], groups[1], groups[4]}) == 3
+
+
+def test_parts_are_disjoint_and_cover_everything():
+    texts = [(f"caption {index % 7}",) for index in range(40)]
+    train, test = (split_by_caption(texts, split, test_fraction=0.3, seed=2) for split in ("train", "test"))
+    assert torch.equal(torch.cat([train, test]).sort().values, torch.arange(40))
+    assert not {texts[i] for i in train.tolist()} & {texts[i] for i in test.tolist()}
+    assert len(split_by_caption(texts, "test", test_fraction=0)) == 40
+
+
+def test_many_captions_are_read_from_the_cache_for_the_same_captions_and_weights(monkeypatch, tmp_path):
+    monkeypatch.setattr(captions, "MANY", 3)
+    monkeypatch.setattr(captions, "AT_ONCE", 2)
+    monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path))
+    texts = ["a", "b", "a", "c", "d"]
+    first, again, other, less = WordEncoder(), WordEncoder(), WordEncoder(4), WordEncoder()
+    tables = [captions.embed_captions(texts, encoder) for encoder in (first, again)]
+    assert [len(call) for call in first.calls] == [2, 2]
+    assert again.calls == []
+    assert torch.equal(tables[0].table, tables[1].table)
+    assert tables[1].rows.tolist() == [0, 1, 0, 2, 3]
+    assert captions.embed_captions(texts, other).table.shape == (4, 4)
+    captions.embed_captions(texts[:2], less)
+    assert less.calls == [["a", "b"]]
+    assert len(list(tmp_path.iterdir())) == 2, "few captions leave no file"
+
+
+def test_an_encoder_of_this_process_alone_has_no_spec():
+    embedded = captions.embed_captions(["a"], WordEncoder())
+    assert (embedded.encoder, embedded.identity) == (None, "words of 6 numbers")
+    with pytest.raises(OptionError, match="expected a name, a spec or a Encoder, got int"):
+        captions.embed_captions(["a"], 3)
+
+
+def test_the_empty_caption_is_the_null_condition(monkeypatch, tmp_path):
+    monkeypatch.setattr(captions, "MANY", 3)
+    monkeypatch.setenv("FLOWPRIOR_CACHE", str(tmp_path))
+    assert WordEncoder().encode([""]).pooled.abs().min() > 0
+    for texts in (["a", ""], ["a", "", "b"], ["a", "", "b"]):
+        found = captions.embed_captions(texts, WordEncoder())
+        condition = Condition.of(found.table)
+        assert torch.equal(found.table[found.rows[[1]]], condition.null(found.table[[0]]))
+        assert torch.equal(found.table[found.rows[0]], WordEncoder().encode(["a"]).pooled[0])
+    blank = captions.embed_captions(["a", "  \n"], WordEncoder())
+    assert torch.equal(blank.table[blank.rows[1]], torch.zeros(6)), "as flows take it"

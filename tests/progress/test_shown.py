@@ -1,7 +1,8 @@
-"""A line of progress: by default, off by an argument or the environment, and readable in every place."""
+"""Progress and stages: shown by default, off by an argument or the environment, readable everywhere."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from tqdm import std
 
 from flowprior.priors import Prior
+from flowprior.progress import stages
 from flowprior.progress import stages as stages_module
 from flowprior.progress.stages import PROGRESS, Stage, showing, shows_progress, stage
 
@@ -121,3 +123,52 @@ def test_a_fit_that_takes_a_while_says_what_it_reads_and_what_it_was_fitted_to(
     assert written[0].startswith("fit SlowPrior [")
     assert "rows read]" in written[0]
     assert "fitted to 24 examples of shape [2] without a condition" in written[-1]
+
+
+# -- stages on a terminal -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """stderr is taken for a terminal."""
+    monkeypatch.setattr(stages, "_in_terminal", lambda: True)
+
+
+def test_a_stage_and_one_within_it_are_shown_by_their_titles(
+    terminal: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with showing(True), stage("the whole", 2, kept=True) as whole:
+        whole.advance()
+        with stage("a part"):
+            pass
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    for title in ("the whole", "1/2", "a part"):
+        assert title in captured.err
+
+
+def test_nothing_is_shown_unless_somebody_asks(terminal: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with stage("unasked", 3) as under_way:
+        under_way.advance()
+    with showing(True):
+        pass
+    with stage("too late"):
+        pass
+    assert capsys.readouterr().err == ""
+
+
+def test_tasks_that_overlap_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PROGRESS, raising=False)
+
+    async def work(asked: bool, begun: asyncio.Event, other: asyncio.Event) -> bool:
+        with showing(asked):
+            begun.set()
+            await other.wait()
+            return shows_progress()
+
+    async def both() -> list[bool]:
+        first, second = asyncio.Event(), asyncio.Event()
+        return await asyncio.gather(work(False, first, second), work(True, second, first))
+
+    assert asyncio.run(both()) == [False, True]
+    assert shows_progress()

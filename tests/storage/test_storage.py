@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import math
 import os
+import signal
 import subprocess
+import threading
+import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +20,19 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from flowprior.errors import CheckpointError, OptionError
+from flowprior.data import TensorData
+from flowprior.data.base import data_digest
+from flowprior.errors import CheckpointError, DataNotFoundError, InputError, OptionError
 from flowprior.priors import Prior
 from flowprior.storage import writing
+from flowprior.storage.digests import (
+    checked_file,
+    file_sha256,
+    module_description,
+    settings_digest,
+    tensors_digest,
+)
+from flowprior.storage.lock import FolderLock
 from flowprior.storage.reading import read_text
 from flowprior.storage.tensor_files import load_tensors, parse_state, save_state, save_tensors
 from flowprior.storage.writing import check_place, is_leftover, replacing, write_json, write_text
@@ -214,3 +230,131 @@ def test_a_place_is_looked_at_before_what_takes_long(tmp_path: Path) -> None:
         check_place(tmp_path / "file" / "a.npz")
     with pytest.raises(CheckpointError, match=r"no file can be made in /proc"):
         check_place("/proc/a.npz")
+
+
+# -- digests --------------------------------------------------------------------------------------
+
+
+def test_tensors_count_by_name_type_shape_and_bytes() -> None:
+    tensors = {"a": torch.zeros(2, 3), "b": torch.ones(1)}
+    same = {"b": torch.ones(1), "a": torch.zeros(2, 3)}
+    others = [
+        {"a": torch.zeros(3, 2), "b": torch.ones(1)},
+        {"a": torch.zeros(2, 3).double(), "b": torch.ones(1)},
+        {"c": torch.zeros(2, 3), "b": torch.ones(1)},
+        {"a": torch.zeros(2, 3), "b": torch.tensor([1.0000001])},
+    ]
+    found = {tensors_digest(t) for t in (tensors, same, *others)}
+    assert tensors_digest(tensors) == tensors_digest(same)
+    assert len(found) == 1 + len(others)
+    assert tensors_digest({"h": torch.zeros(3, dtype=torch.bfloat16)}) != tensors_digest({})
+
+
+def test_data_count_by_events_and_conditions(generator: torch.Generator) -> None:
+    x, cond = torch.randn(20, 2, generator=generator), torch.arange(20) % 2
+    digest = data_digest(TensorData(x, cond, name="one"))
+    assert digest == data_digest(TensorData(x.clone(), cond.clone(), name="another"))
+    moved = x.clone()
+    moved[3, 1] += 1e-6
+    others = [
+        TensorData(moved, cond),
+        TensorData(x),
+        TensorData(x, cond, classes=3),
+        TensorData(x[1:], cond[1:]),
+    ]
+    assert len({digest, *map(data_digest, others)}) == 5
+
+
+def test_a_module_counts_by_its_plain_attributes_too() -> None:
+    one, same, other = (module_description(torch.nn.LeakyReLU(slope)) for slope in (0.1, 0.1, 0.3))
+    assert one == same != other
+
+
+def test_settings_count_whatever_their_order() -> None:
+    assert settings_digest({"a": 1, "b": [2]}) == settings_digest({"b": [2], "a": 1})
+    assert settings_digest({"a": 1}) != settings_digest({"a": 2})
+
+
+def test_files_are_checked_by_their_digest(tmp_path: Path) -> None:
+    file = tmp_path / "w.bin"
+    file.write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    assert file_sha256(file) == digest
+    assert checked_file(file, digest, "x") == checked_file(file, digest[:8].upper(), "x") == file
+    with pytest.raises(InputError, match=f"x: .*w.bin has sha256 {digest[:12]}…, expected 0000000000…"):
+        checked_file(file, "0" * 10, "x")
+    with pytest.raises(InputError, match="sha256='' is no digest"):
+        checked_file(file, "", "x")
+    with pytest.raises(DataNotFoundError, match="flowprior downloads none"):
+        checked_file(tmp_path / "gone", digest, "x")
+
+
+# -- the lock of a folder -------------------------------------------------------------------------
+
+
+def test_a_second_writer_is_refused_in_one_line(tmp_path: Path) -> None:
+    with FolderLock(tmp_path) as first:
+        assert first.held
+        with pytest.raises(
+            OptionError, match=rf"written by another process \(number {os.getpid()} on "
+        ) as caught:
+            FolderLock(tmp_path).__enter__()
+        assert "\n" not in str(caught.value)
+    with FolderLock(tmp_path) as second:
+        assert second.held
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_patient_writer_waits_for_its_turn(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def wait() -> None:
+        with FolderLock(tmp_path, patience=30):
+            order.append("second")
+
+    with FolderLock(tmp_path):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        time.sleep(0.2)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_crash_leaves_nothing_in_the_way(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        held = FolderLock(tmp_path)
+        held.__enter__()
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert (tmp_path / ".lock").is_file()
+    with FolderLock(tmp_path) as taken:
+        assert taken.held
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_stays_empty_is_not_left(tmp_path: Path) -> None:
+    with FolderLock(tmp_path / "runs" / "a"):
+        pass
+    with FolderLock(tmp_path / "runs" / "b"):
+        (tmp_path / "runs" / "b" / "file").write_text("")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_that_cannot_lock(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int, operation: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with pytest.warns(RuntimeWarning, match="cannot lock") as warned, FolderLock(tmp_path) as taken:
+        assert not taken.held
+    assert len(warned) == 1
+    assert "\n" not in str(warned[0].message)
+    assert list(tmp_path.iterdir()) == []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with FolderLock(tmp_path, quiet=True):
+            pass

@@ -9,7 +9,6 @@ import pytest
 from flowprior.data import load_data
 from flowprior.errors import InputError, OptionError
 from flowprior.evaluation import evaluate
-from flowprior.evaluation.result import COLUMNS
 from flowprior.flow import Flow
 from flowprior.report import write_report
 from flowprior.study import Splits, run_grid
@@ -89,15 +88,6 @@ def test_further_splits_and_values_are_rows_of_the_run_and_of_the_report(tmp_pat
     told = [row for row in report["quality"] if row["metric"] == "events"]
     assert [(row["nfe"], row["by_seed"]) for row in told] == [(0, {"0": 359.0}), (2, {"0": 359.0})]
     assert report["metrics"]["events"]["description"] == "test events"
-
-
-def test_a_result_is_a_long_table_with_what_decided_the_training(finished):
-    for result in results(finished):
-        assert result["setting"]["prior"] in ("gaussian", "gmm:covariance=lowrank,rank=4,reg_covar=0.16")
-        assert (result["setting"]["steps"], result["setting"]["prediction"]) == (12, "velocity")
-        assert {tuple(row) for row in result["rows"]} == {COLUMNS}
-        assert {row["metric"] for row in result["rows"]} == {*result["metrics"], "seconds"}
-        assert {row["step"] for row in result["rows"]} == {None, 4, 8, 12}
 
 
 @pytest.mark.parametrize(

@@ -170,20 +170,6 @@ def run_on(data: Any, out: Path | None = None, **options: Any) -> Any:
     return train(data, out=out, **{**parts, **SHORT, **options})
 
 
-@pytest.mark.parametrize(
-    "parts",
-    [
-        {"coupling": "ot:ot_batch=32", "prior": "gmm:components=2"},
-        {"coupling": "posterior", "prior": "latent-gmm:rank=1,components=2", "condition_dropout": 0.3},
-    ],
-    ids=["ot", "posterior"],
-)
-def test_the_weights_are_those_of_pairs_made_in_line(points: TensorData, parts: Any) -> None:
-    inline, threaded = (run_on(points, prefetch=ahead, **parts).state_dict() for ahead in (0, 5))
-    assert all(torch.equal(value, threaded[name]) for name, value in inline.items())
-    assert threads() == []
-
-
 def test_no_more_is_prepared_than_ahead_and_nothing_beyond_the_last_step(points: TensorData) -> None:
     coupling = Superbatch()
     with Prefetched(stream(points, coupling), range(1), 3, steps=6) as batches:

@@ -1,13 +1,17 @@
-"""Signals and the limit of time: the step is finished, processes leave with a code and can be resumed."""
+"""Signals, kills and the limit of time: the step is finished, and what was stopped can be resumed."""
 
 from __future__ import annotations
 
+import json
+import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +19,12 @@ import pytest
 import torch
 
 from flowprior import train
+from flowprior.cli import main
 from flowprior.errors import OptionError, TrainingInterrupted
+from flowprior.storage.writing import is_leftover
 from flowprior.training import Callback, read_metrics
 from flowprior.training.checkpoints import list_checkpoints
-from flowprior.training.loop import LIMIT_CODE, SIGNALS, noted_signals
+from flowprior.training.loop import SIGNALS, noted_signals
 from flowprior.training.run import RunInfo
 
 SCRIPT = """
@@ -109,21 +115,69 @@ def test_a_signal_while_a_step_is_logged_is_saved_after_the_next(tmp_path: Path)
     assert [step for step, _ in list_checkpoints(tmp_path / "run" / "checkpoints")] == [3]
 
 
-def test_pieces_of_limited_time_make_the_run_of_one_piece(tmp_path: Path) -> None:
-    """Every piece is stopped after its first step, and goes on where the last one ended."""
-    x = torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
-    whole = train(x, out=tmp_path / "whole", steps=4, max_minutes=60, **OPTIONS)
-    for step in (1, 2, 3):
-        expected = f"its limit of 1e-09 minutes after step {step} of 4"
-        with pytest.raises(TrainingInterrupted, match=expected) as stop:
-            train(x, out=tmp_path / "run", steps=4, max_minutes=1e-9, resume=True, **OPTIONS)
-        assert stop.value.code == LIMIT_CODE
-        assert RunInfo(tmp_path / "run" / "info.json").read()["status"] == "interrupted"
-    pieces = train(x, out=tmp_path / "run", steps=4, resume=True, **OPTIONS)
-    for name, weight in whole.model.state_dict().items():
-        assert torch.equal(weight, pieces.model.state_dict()[name]), name
-
-
 def test_a_limit_needs_a_folder_to_go_on_from() -> None:
     with pytest.raises(OptionError, match=r"max_minutes=5 stops a run .* give one with out \(--out\)"):
         train(torch.randn(20, 2), steps=2, max_minutes=5, **OPTIONS)
+
+
+# -- kills at random moments ----------------------------------------------------------------------
+
+
+COMMAND = [
+    *("train", "--data", "eight-modes:n=200", "--prior", "gmm:components=2", "--coupling", "condot"),
+    *("--model", "mlp:width=16,depth=1", "--device", "cpu", "--batch-size", "8", "--steps", "80"),
+    *(word for key in ("log", "checkpoint") for word in ("--set", f"training.{key}_every=1")),
+    *("--set", "training.sample_every=0", "--resume", "--json"),
+]
+
+
+def leftovers(run: Path) -> list[str]:
+    """Return temporary files and folders, and files of flows that no flow.json binds."""
+    found = [path for path in run.rglob("*") if is_leftover(path) or path.name.endswith((".tmp", ".lock"))]
+    for folder in {path.parent for path in run.rglob("weights-*.safetensors")}:
+        description = folder / "flow.json"
+        bound = json.loads(description.read_text())["files"].values() if description.is_file() else []
+        names = [binding["name"] for binding in bound]
+        found += [path for path in folder.glob("weights-*.safetensors") if path.name not in names]
+    return sorted(str(path.relative_to(run)) for path in set(found))
+
+
+def begun_process(run: Path) -> BaseProcess:
+    """Start the training in a process of its own, forked so that it need not import torch again."""
+    process = multiprocessing.get_context("fork").Process(target=main, args=([*COMMAND, "--out", str(run)],))
+    process.start()
+    return process
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def flow_of(run: Path) -> dict[str, bytes]:
+    """Return the tensors of the saved flow, whose file bears their digest."""
+    return {path.name: path.read_bytes() for path in (run / "flow").glob("weights-*.safetensors")}
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    chance, in_training, killed = random.Random(1), 0, tmp_path / "killed"
+    metrics = killed / "metrics.jsonl"
+    for _ in range(6):
+        before, deadline = size(metrics), time.monotonic() + 120
+        process = begun_process(killed)
+        # Mostly after the first step, so that most kills fall into a step or a save.
+        waits = chance.random() < 0.8
+        while waits and size(metrics) in (0, before) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.3))
+        in_training += process.is_alive() and size(metrics) > 0
+        process.kill()
+        process.join()
+    for run in (killed, tmp_path / "whole"):
+        last = begun_process(run)
+        last.join()
+        assert last.exitcode == 0
+    assert in_training
+    assert leftovers(killed) == []
+    assert flow_of(killed) == flow_of(tmp_path / "whole") != {}

@@ -18,7 +18,7 @@ from flowprior.errors import OptionError, TrainingDiverged, TrainingInterrupted
 from flowprior.priors import Prior
 from flowprior.training import objective
 from flowprior.training.batches import Randomness
-from flowprior.training.loop import drop_conditions, dropped_rows, training_step
+from flowprior.training.loop import LIMIT_CODE, drop_conditions, dropped_rows, training_step
 from flowprior.training.state import TrainingState
 
 from .conftest import SHORT, SmallNet, begun, components, small_net
@@ -197,9 +197,11 @@ def test_pieces_and_a_worker_change_nothing(points: TensorData, tmp_path: Path, 
         return train(points, out=tmp_path / folder, **given).state_dict()
 
     whole = run("whole")
-    for ahead in (3, 0):
-        with pytest.raises(TrainingInterrupted):
+    for step, ahead in ((1, 3), (2, 0)):
+        expected = f"its limit of 1e-09 minutes after step {step} of 12"
+        with pytest.raises(TrainingInterrupted, match=expected) as stop:
             run("pieces", prefetch=ahead, max_minutes=1e-9)
+        assert stop.value.code == LIMIT_CODE
     pieces = run("pieces", prefetch=1)
     assert all(torch.equal(value, pieces[name]) for name, value in whole.items())
 

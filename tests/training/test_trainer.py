@@ -16,11 +16,8 @@ from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.errors import (
     CheckpointError,
-    CouplingError,
-    OptionError,
     TrainingDiverged,
     TrainingInterrupted,
-    UnknownComponentError,
 )
 from flowprior.flow import Flow
 from flowprior.priors import Prior
@@ -154,32 +151,6 @@ def test_a_fitted_prior_and_the_callers_random_state_are_left_alone(points: Tens
     assert torch.equal(torch.rand(3), expected)
     assert flow.prior is prior
     assert equal(before, dict(prior.state_dict()))
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"prior": "gmn"}, UnknownComponentError, "did you mean 'gmm'"),
-        ({"model": "mlq"}, UnknownComponentError, "did you mean 'mlp'"),
-        (
-            {"prediction": "residul"},
-            UnknownComponentError,
-            "unknown prediction 'residul'; did you mean 'residual'",
-        ),
-        ({"time": "unifrom"}, UnknownComponentError, "did you mean 'uniform'"),
-        ({"loss_weight": "adaptiv"}, UnknownComponentError, "did you mean 'adaptive'"),
-        ({"device": "gpu"}, OptionError, "device='gpu' is not usable"),
-        ({"stepps": 3}, OptionError, "did you mean 'training.steps'"),
-        ({"coupling": "posterior", "prior": "gaussian"}, CouplingError, "no latent variables"),
-    ],
-)
-def test_bad_input_is_one_line_and_leaves_no_directory(
-    points: TensorData, tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message) as caught:
-        run_on(points, tmp_path / "run", **options)
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_part_that_could_not_be_rebuilt_is_refused_before_the_first_step(

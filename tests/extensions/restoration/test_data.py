@@ -1,4 +1,4 @@
-"""Pictures to be restored: what is left of them, and what would be observed of a restoration."""
+"""Pictures to be restored: what is left of them, what is observed, several samples of one condition."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import torch
 from torch.nn.functional import avg_pool2d
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from flowprior import Flow, evaluate, train
 from flowprior.conditions import Condition, Parts
-from flowprior.data import TensorData, load_data
-from flowprior.data.splits import split_validation
+from flowprior.data import Data, TensorData, load_data
+from flowprior.data.splits import draw_indices, split_validation
+from flowprior.errors import OptionError
 from flowprior.extensions.restoration.data import HiddenRectangle, LowResolution, Restoration
-from flowprior.extensions.restoration.metrics import psnr, ssim
+from flowprior.extensions.restoration.metrics import consistency, psnr, ssim
+from flowprior.metrics import crps
+from flowprior.metrics.ensembles import spread_skill_ratio
 from tests.extensions.conftest import refused
 
 X = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -117,3 +121,56 @@ def test_scores_of_images_are_those_of_torchmetrics(ours, theirs, options, gener
     x = 0.7 * y + 0.3 * x
     expected = theirs(x, y, data_range=2.0, reduction="none", **options)
     assert torch.allclose(ours(x, y).float(), expected, atol=1e-4)
+
+
+# -- several samples of one condition -------------------------------------------------------------
+
+
+PAIRED = ["crps", "energy-score", "member-spread", "spread-skill", "psnr", "consistency"]
+SAMPLES, MEMBERS, SEED = 24, 4, 5
+
+
+@pytest.fixture(scope="module")
+def both_splits() -> tuple[Data, Data]:
+    spec = "restoration:of=digits,factor=2"
+    return load_data(spec, "train"), load_data(spec, "test")
+
+
+@pytest.fixture(scope="module")
+def flow(both_splits: tuple[Data, Data]) -> Flow:
+    return train(
+        both_splits[0],
+        prior="learned-mean:covariance=diagonal,steps=20,depth=1,hidden=128",
+        coupling="condot",
+        model="unet:widths=8-16,patch=1",
+        steps=6,
+        batch_size=16,
+        warmup=1,
+        checkpoint_every=0,
+        sample_every=0,
+        device="cpu",
+    )
+
+
+def test_members_follow_each_other_and_are_scored_against_the_event_of_their_condition(flow, both_splits):
+    options = {"nfe": (2,), "samples": SAMPLES, "seed": SEED, "metrics": PAIRED}
+    found = evaluate(flow, both_splits[0], reference=both_splits[1], members=MEMBERS, **options)
+    chosen = draw_indices(both_splits[1], SAMPLES // MEMBERS, torch.Generator().manual_seed(SEED))
+    truth, cond = both_splits[1].batch(chosen.repeat_interleave(MEMBERS))
+    x = flow.sample(cond, nfe=2, generator=torch.Generator().manual_seed(SEED)).clamp(-1, 1)
+    members = x.view(-1, MEMBERS, *x.shape[1:]), truth[::MEMBERS]
+    assert found.value("crps", nfe=2) == pytest.approx(float(crps(*members).mean()), rel=1e-6)
+    assert found.value("spread_skill", nfe=2) == pytest.approx(spread_skill_ratio(*members), rel=1e-6)
+    agreed = float(consistency(both_splits[1].observation, x, cond).mean())
+    assert found.value("consistency", nfe=2) == pytest.approx(agreed, rel=1e-5)
+    assert found.settings["members"] == MEMBERS
+    assert "4 samples of each condition" in found.metrics["crps"].description
+    one = evaluate(flow, both_splits[0], reference=both_splits[1], **options)
+    assert not {"member_spread", "members"} & {*one.metrics, *one.settings}
+    assert any("member-spread left out: it needs 2 samples or more" in note for note in one.notes)
+
+
+@pytest.mark.parametrize("members", [0, 5, 25])
+def test_members_divide_the_samples(flow, both_splits, members):
+    with pytest.raises(OptionError, match="members"):
+        evaluate(flow, both_splits[0], samples=SAMPLES, members=members, metrics=["crps"])

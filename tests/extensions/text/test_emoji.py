@@ -194,13 +194,6 @@ def test_a_file_without_the_scorers_pictures_has_none_to_learn_from(small, tmp_p
     assert (own.event_shape, len(own)) == ((3, *small.pictures.shape[1:3]), is_scorers.sum())
 
 
-def test_equal_contents_give_equal_bytes(small, tmp_path):
-    one, other = tmp_path / "a.npz", tmp_path / "b.npz"
-    small.write(one)
-    EmojiFile.read(one).write(other)
-    assert one.read_bytes() == other.read_bytes()
-
-
 def overwrite(file: Path) -> None:
     """Overwrite the middle of a file."""
     content = file.read_bytes()

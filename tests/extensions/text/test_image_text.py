@@ -1,4 +1,4 @@
-"""Folders of pictures and texts: metadata.jsonl, .txt beside each picture, and what is wrong with either."""
+"""Folders of pictures and texts: metadata.jsonl, .txt beside each picture, one caption or several."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from flowprior.data import load_data
+from flowprior.data import Subset, load_data
 from flowprior.errors import InputError, OptionError
 from flowprior.extensions.text.image_text import CaptionedPictures
+from flowprior.streams.batches import CheckedBatches
+from flowprior.streams.data import every_condition
 from tests.data_folders import write_metadata, write_texts
 from tests.extensions.conftest import refused
 from tests.pictures_on_disk import damage, paint
@@ -158,3 +160,50 @@ def test_options_that_are_not_possible(tmp_path):
         load(tmp_path, channels=2)
     with refused("the test split of 1 data samples is empty"):
         load(tmp_path, "test", test_fraction=0.2)
+
+
+# -- several captions of an image -----------------------------------------------------------------
+
+
+SEVERAL = [("one",), ("a", "b", "c"), ("d", "e")]
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> CaptionedPictures:
+    files = [paint(tmp_path / f"{index}.png", (index, 0, 0)) for index in range(3)]
+    return CaptionedPictures(files, SEVERAL, WordEncoder())
+
+
+def condition_drawn(several, index: int, chance: float) -> torch.Tensor:
+    return several.training_condition(torch.tensor([index]), None, torch.tensor([chance]))[0]
+
+
+def embedding(text: str) -> torch.Tensor:
+    return WordEncoder().encode([text]).pooled[0]
+
+
+def test_evaluation_gets_the_first_caption_and_training_the_one_that_chance_stands_for(several):
+    assert several.captions == ["one", "a", "d"]
+    assert torch.equal(several.batch(torch.tensor([1]))[1][0], embedding("a"))
+    assert torch.equal(condition_drawn(several, 0, 0.9), embedding("one"))
+    for chance, text in [(0.0, "a"), (0.33, "a"), (0.34, "b"), (0.66, "b"), (0.67, "c"), (0.9999999, "c")]:
+        assert torch.equal(condition_drawn(several, 1, chance), embedding(text))
+
+
+def test_every_condition_comes_once_with_its_event(several):
+    whole = every_condition(several)
+    x, cond = whole.batch(torch.arange(len(whole)))
+    assert torch.equal(x[:, 0, 0, 0], torch.tensor([0, 1, 1, 1, 2, 2]) / 127.5 - 1)
+    expected = [embedding(text) for texts in SEVERAL for text in texts]
+    assert torch.equal(cond, torch.stack(expected))
+    assert sum(len(x) for x, _ in CheckedBatches(several, "test")) == 6, "a prior is fitted to them"
+    assert whole.condition == several.condition
+    assert (whole.text_encoder_identity, whole.is_image) == ("words of 6 numbers", True)
+
+
+def test_a_part_of_the_data_keeps_its_captions(several):
+    part = Subset(several, torch.tensor([2, 1]), "part")
+    assert part.captions == ["d", "a"]
+    assert part.condition_counts.tolist() == [2, 3]
+    assert torch.equal(condition_drawn(part, 0, 0.9), embedding("e"))
+    assert part.text_encoder_identity == "words of 6 numbers"

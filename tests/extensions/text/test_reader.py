@@ -1,4 +1,4 @@
-"""Sampling from captions: the encoder that a flow remembers, its checks, negative captions, others' words."""
+"""Sampling from captions: the encoder that a flow remembers, its checks, negative captions, parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Condition
+from flowprior.conditions import Condition, Parts, TokenStates
+from flowprior.conditions.rows import as_value
 from flowprior.couplings import Coupling
 from flowprior.data import TensorData
 from flowprior.errors import FlowpriorError
@@ -97,11 +98,6 @@ def test_a_flow_whose_encoder_is_none_or_another_takes_no_captions(
     if stored == AWAY:
         flow.text_encoder = WordEncoder()
         assert drawn(flow, ["a cat"]).isfinite().all(), "it can be named where it is"
-
-
-def test_a_flow_of_labels_takes_no_captions(tiny_flow: Flow) -> None:
-    with refused(r"expected int64 labels \[B\] in .*, got"):
-        tiny_flow.sample(["a three"])
 
 
 class Latents(Encoder):
@@ -200,3 +196,95 @@ def test_captions_are_dropped_in_training_by_default_and_the_share_is_recorded(
     assert "condition_dropout = 0.1" in (tmp_path / "run" / "config.toml").read_text()
     with pytest.raises(FlowpriorError, match=r"condition_dropout 0\.1 -> 0\.0"):
         trained(captioned(generator, encoder=None), tmp_path / "run", resume=True)
+
+
+# -- token states and parts -----------------------------------------------------------------------
+
+
+TOKENS = Condition("tokens", SIZE)
+TEXTS = (("caption", Condition("embeddings", SIZE)), ("words", TOKENS))
+STYLED = Condition("parts", parts=(*TEXTS, ("style", Condition("labels", 4))))
+PLAIN = Condition("parts", parts=TEXTS)
+
+
+class SumOfParts(nn.Module):
+    """v = −x + a constant of the condition; padding would show in the number of places."""
+
+    def forward(self, x: Tensor, t: Tensor, cond: Any) -> Tensor:
+        total = torch.zeros(len(x), 1)
+        for name in cond.names if isinstance(cond, Parts) else [""]:
+            part: Any = cond[name] if name else cond
+            if isinstance(part, TokenStates):
+                total = total + (part.states.sum(2) * part.mask).sum(1, keepdim=True)
+            else:
+                total = total + part.reshape(len(x), -1).float().sum(1, keepdim=True) * len(name)
+        return total - x
+
+
+def flow_reading(condition: Condition) -> Flow:
+    prior = Prior.create("gaussian").fit(torch.randn(32, 2, generator=torch.Generator().manual_seed(0)))
+    flow = Flow(SumOfParts(), prior, Coupling.create("condot"), Path.create("condot"), condition)
+    flow.text_encoder = WordEncoder()
+    return flow
+
+
+def test_texts_stand_for_their_token_states() -> None:
+    flow, captions = flow_reading(TOKENS), ["a cat", "dogs", "a very sleepy cat"]
+    encoding = WordEncoder().encode(captions)
+    expected = drawn(flow, TokenStates(encoding.tokens, encoding.mask))
+    torch.testing.assert_close(drawn(flow, captions), expected)
+    torch.testing.assert_close(drawn(flow, captions, batch_size=1), expected)
+    assert drawn(flow, "a cat", 3).shape == (3, 2)
+
+
+def test_the_empty_text_is_the_null_condition_of_each_part_of_texts() -> None:
+    for condition in (TOKENS, PLAIN):
+        flow = flow_reading(condition)
+        null = condition.null(as_value(flow.words.read(["a cat on a mat"] * 2, None, "test")))
+        torch.testing.assert_close(drawn(flow, ["", " "]), drawn(flow, null))
+        beside = drawn(flow, ["", "a cat"], guidance=0)
+        torch.testing.assert_close(drawn(flow, ["", ""])[0], beside[0])
+
+
+def test_texts_alone_or_by_the_name_of_their_part() -> None:
+    captions, style = ["a cat", "dogs"], torch.tensor([3, 1])
+    encoding = WordEncoder().encode(captions)
+    texts = {"caption": encoding.pooled, "words": TokenStates(encoding.tokens, encoding.mask)}
+    torch.testing.assert_close(drawn(flow_reading(PLAIN), captions), drawn(flow_reading(PLAIN), texts))
+    flow, expected = flow_reading(STYLED), drawn(flow_reading(STYLED), texts | {"style": style})
+    named = {"caption": captions, "words": captions, "style": style}
+    torch.testing.assert_close(drawn(flow, named), expected)
+    one = {"caption": "dogs", "words": "dogs", "style": style}
+    torch.testing.assert_close(drawn(flow, one)[1], expected[1])
+
+
+@pytest.mark.parametrize(
+    ("cond", "message"),
+    [
+        (["a cat"], r"got texts alone, but 'style' is none; pass \{\"caption\": …, "),
+        ({"caption": ["a"], "words": ["a"], "style": ["b"]}, r"expected int64 labels \[B\] in .*, got 'b'"),
+        ({"colour": ["a"]}, "no part 'colour'"),
+    ],
+)
+def test_a_part_of_labels_has_to_be_named(cond: Any, message: str) -> None:
+    with refused(message):
+        flow_reading(STYLED).sample(cond)
+
+
+def test_a_negative_caption_leaves_the_other_parts_as_they_are() -> None:
+    flow, style = flow_reading(STYLED), torch.tensor([3, 1])
+    wanted, unwanted = (
+        flow.words.read({"caption": text, "words": text, "style": style}, None, "test")
+        for text in ("a cat", "very long")
+    )
+    x, t = torch.zeros(2, 2), torch.full((2,), 0.5)
+    away = flow.words.negative("very long", "test")
+    assert sorted(away) == ["caption", "words"]
+    without = flow.velocity(x, t, Parts(unwanted))
+    expected = without + 2 * (flow.velocity(x, t, Parts(wanted)) - without)
+    torch.testing.assert_close(flow.velocity(x, t, Parts(wanted), 2.0, Parts(away)), expected)
+    guided = drawn(flow, wanted, guidance=2, negative="very long")
+    torch.testing.assert_close(drawn(flow, wanted, guidance=2, negative="very long", batch_size=1), guided)
+    named = {"caption": "very long", "words": "very long"}
+    torch.testing.assert_close(drawn(flow, wanted, guidance=2, negative=named), guided)
+    assert not torch.allclose(drawn(flow, wanted, guidance=2, negative={"style": torch.tensor([0])}), guided)

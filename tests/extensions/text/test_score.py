@@ -1,4 +1,4 @@
-"""Fit of samples to captions through evaluate: right from wrong, whose pairs are learned from, what lacks."""
+"""Fit of samples to captions: through evaluate, the ranks by hand, the regression by its closed form."""
 
 from __future__ import annotations
 
@@ -12,9 +12,16 @@ from torch import Tensor, nn
 from flowprior.conditions import Parts
 from flowprior.couplings import Coupling
 from flowprior.data import Data, TensorData
-from flowprior.errors import OptionError
+from flowprior.errors import InputError, OptionError
 from flowprior.evaluation import Result, evaluate
-from flowprior.extensions.text.score import ImageText
+from flowprior.extensions.text.score import (
+    DistinctCaptions,
+    ImageText,
+    caption_ranks,
+    embedded_captions,
+    fit_caption_ridge,
+    texts_of,
+)
 from flowprior.features.base import as_extractor
 from flowprior.features.classifier import Classifier
 from flowprior.flow import Flow
@@ -157,3 +164,103 @@ def test_without_features_there_is_no_score(
     options = {"nfe": [1], "samples": 20, "metrics": "image-text", "classifier": classifier}
     with pytest.raises(OptionError, match=r"image-text needs features of images: pass some \(--features\)"):
         evaluate(tiny_flow, digits[0], **options)  # type: ignore[arg-type]
+
+
+# -- ranks of captions ----------------------------------------------------------------------------
+
+
+OTHERS = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("images", "own", "numbers", "ranks"),
+    [
+        ([[2.0, 0.1], [0.9, 1.0], [1.0, 0.9]], OTHERS[[0, 0, 2]], [0, 0, 2], [0, 1, 2]),
+        ([[-1.0, -0.5]], torch.tensor([[0.0, -1.0]]), [7], [0]),
+        ([[-1.0, -0.5]], torch.tensor([[0.0, -1.0]]), [0], [1]),
+        ([[0.0, 0.0]] * 3, OTHERS, [0, 1, 2], [2, 2, 2]),
+    ],
+    ids=["nearer", "none of the others, in the last's place", "in the first's place", "all alike"],
+)
+def test_the_rank_counts_the_captions_that_are_nearer(images, own, numbers, ranks) -> None:
+    assert caption_ranks(torch.tensor(images), own, torch.tensor(numbers), OTHERS).tolist() == ranks
+
+
+def test_different_captions_keep_their_order_whatever_the_order_of_events() -> None:
+    captions = ["cat", "dog", "cat", "a 猫", ""]
+    data = TensorData(torch.zeros(5, 1))
+    one, other = DistinctCaptions(data, captions), DistinctCaptions(data, captions[::-1])
+    for found, texts in ((one, captions), (other, captions[::-1])):
+        assert [texts[found.first[number]] for number in found.numbers] == texts
+        assert [texts[place] for place in found.first] == [captions[place] for place in one.first]
+    assert (len(one), one.first.tolist().count(0)) == (4, 1), "the first event of a caption stands for it"
+    assert one.digest != other.digest
+    data = TensorData(torch.zeros(3, 1), torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]]))
+    found = DistinctCaptions(data, embedded_captions(data, torch.arange(3)))
+    assert found.numbers[0] == found.numbers[2] != found.numbers[1], "embeddings differ by their numbers"
+
+
+def test_texts_are_captions_or_the_names_of_classes() -> None:
+    x, labels = torch.zeros(3, 3, 2, 2), torch.tensor([1, 0, 1])
+    data = TensorData(x, labels, class_names=["boat", "ship"])
+    assert texts_of(data) == ["a photo of a ship", "a photo of a boat", "a photo of a ship"]
+    data.captions = ["a", "b", "c"]
+    assert texts_of(data) == ["a", "b", "c"]
+    assert texts_of(TensorData(x, labels)) is None
+    assert texts_of(TensorData(x)) is None
+
+
+def test_captions_that_are_equally_near_count_as_nearer_whatever_is_rounded() -> None:
+    """Fifty equal captions, and pictures for which the cosine is rounded in every way."""
+    generator = torch.Generator().manual_seed(0)
+    others = torch.randn(384, generator=generator).expand(50, -1)
+    images = torch.randn(200, 384, generator=generator)
+    numbers = torch.arange(200) % 50
+    assert caption_ranks(images, others[numbers], numbers, others).tolist() == [49] * 200
+
+
+# -- the regression to captions -------------------------------------------------------------------
+
+
+def pairs(count: int = 120, captions: int = 30, noise: float = 0.5) -> tuple[Tensor, Tensor, Tensor]:
+    """Four pictures of each caption, whose features follow from its embedding by a fixed map with noise."""
+    generator = torch.Generator().manual_seed(3)
+    table = torch.randn(captions, 6, generator=generator)
+    numbers = torch.arange(count) % captions
+    mix = torch.randn(6, 20, generator=generator)
+    features = table[numbers] @ mix + noise * torch.randn(count, 20, generator=generator) + 5
+    return features, table[numbers], numbers
+
+
+def test_predictions_are_those_of_the_normal_equations() -> None:
+    features, embeddings, numbers = pairs()
+    ridge = fit_caption_ridge(features, embeddings, numbers)
+    y = embeddings.double() / embeddings.double().norm(dim=1, keepdim=True)
+    x, y = features.double() - features.double().mean(0), y - y.mean(0)
+    penalty = ridge.strength * x.square().sum(1).mean() * torch.eye(20, dtype=torch.float64)
+    expected = x @ torch.linalg.inv(x.T @ x + penalty) @ x.T @ y
+    torch.testing.assert_close(ridge.predict(features), expected, rtol=1e-6, atol=1e-8)
+
+
+def test_new_captions_are_predicted_and_mismatches_are_not() -> None:
+    features, embeddings, numbers = pairs(count=400, captions=200)
+    ridge = fit_caption_ridge(features[:150], embeddings[:150], numbers[:150])
+    for shift, low, high in ((0, 0.8, 1), (1, -0.3, 0.3)):
+        true = ridge.centre(embeddings[150:200].roll(shift, 0))
+        assert low < torch.cosine_similarity(ridge.predict(features[150:200]), true, dim=1).mean() < high
+
+
+def test_the_strength_is_chosen_on_captions_that_are_left_out() -> None:
+    """Pictures of a caption share its noise: where others of it are learned from, noise looks like truth."""
+    features, embeddings, _ = pairs(count=30, noise=10.0)
+    rows, each_alone = torch.arange(120) % 30, torch.randperm(120, generator=torch.Generator().manual_seed(0))
+    by_caption, by_picture = (
+        fit_caption_ridge(features[rows], embeddings[rows], numbers).strength
+        for numbers in (rows, each_alone)
+    )
+    assert by_picture < by_caption
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(InputError, match="two different captions"):
+        fit_caption_ridge(torch.zeros(4, 3), torch.ones(4, 2), torch.zeros(4))
