@@ -99,11 +99,13 @@ class Combinations:
         """Return mean, samples and log-densities."""
         if prior is None:
             return {}
-        return {
+        densities = {}
+        if getattr(prior, "has_density", True):
+            densities = {f"{title}: log-densities": prior.log_prob(self.x[:20], self.labels[:20])}
+        return densities | {
             f"{title}: mean": prior.mean(LABELS),
             f"{title}: samples": prior.sample(LABELS, generator=seeded()),
             f"{title}: marginal samples": prior.sample_marginal(12, generator=seeded()),
-            f"{title}: log-densities": prior.log_prob(self.x[:20], self.labels[:20]),
         }
 
     def of_combination(self, name: str, prior: Any, coupling: str, path: str, prediction: str) -> Values:

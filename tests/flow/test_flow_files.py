@@ -28,6 +28,7 @@ from tests.little_memory import little_memory
 
 LABELS = Condition("labels", 3)
 SPECS = {
+    "empirical": "empirical:keep=true",
     "flow": "flow:rank=2,steps=20,hidden=16,transforms=2",
     "vae": "vae:latent=2,width=4,steps=20,importance=4",
     "gaussian": "gaussian:moments=diagonal",

@@ -55,7 +55,8 @@ def fitted_with(threads: int, case: str, data: tuple[Tensor, Tensor]) -> list[Te
         assert torch.get_num_threads() == threads
         x, labels = data[0][:100], data[1][:100]
         generator = torch.Generator().manual_seed(1)
-        found = [prior.sample(labels, generator=generator), prior.log_prob(x, labels).detach()]
+        found = [prior.sample(labels, generator=generator)]
+        found += [prior.log_prob(x, labels).detach()] if prior.has_density else []
         return [*found, *([prior.infer(x, labels, generator=generator)] if prior.has_latents else [])]
     finally:
         torch.set_num_threads(before)
