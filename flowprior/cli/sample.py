@@ -66,6 +66,20 @@ def sample(
             rich_help_panel=SAMPLING,
         ),
     ] = None,
+    draft: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Samples to change, a file .npy of one a row.", rich_help_panel=SAMPLING
+        ),
+    ] = None,
+    start: Annotated[
+        float | None,
+        typer.Option(
+            help="Time at which drafts enter, from 0 (no effect) to 0.999 (hardly changed).",
+            show_default=False,
+            rich_help_panel=SAMPLING,
+        ),
+    ] = None,
     nfe: Annotated[
         int | None,
         typer.Option(
@@ -154,10 +168,12 @@ def sample(
     for options in provided:
         options.prepare(flow)
     x0 = None if source is None else read_rows(expanded(source), "--source", "source samples")
+    drafts = None if draft is None else read_rows(expanded(draft), "--draft", "samples")
     with stage("read the condition"):
         read = partial(asking.read, flow) if asking else partial(read_request, flow, cond)
-        if x0 is not None and count is None:
-            count = max(1, len(x0) // read(1, labels).size)
+        given = x0 if drafts is None else drafts
+        if given is not None and count is None:
+            count = max(1, len(given) // read(1, labels).size)
         request = read(count, labels)
     settings = {
         "sampler": sampler or flow.default_sampler,
@@ -165,18 +181,20 @@ def sample(
         "prior_guidance": prior_guidance,
         "guidance": guidance,
         "x0": x0,
+        "draft": drafts,
+        "start": start,
     }
     for options in provided:
         settings |= options.settings
     draw_samples = partial(draw, flow, request.cond, request.n, seed=seed, **settings)
-    start = time.perf_counter()
+    began = time.perf_counter()
     with stage("draw samples"):
         solution = draw_samples(nfe=nfe, trajectory=animate is not None, group=processes.group)
-    seconds = time.perf_counter() - start
+    seconds = time.perf_counter() - began
     if not processes.is_main:
         return
     title = title_of(run.name, request, solution.nfe, settings)
-    settings["x0"] = source
+    settings |= {"x0": source, "draft": draft}
     notes = notes_of(request, condition=cond, **settings, seed=seed, nfe=solution.nfe, run=run.name)
     if out is not None and draws_figure(out):
         panels = prior_panels(flow, request, draw_samples(nfe=0).x, solution.x) if show_prior else {}

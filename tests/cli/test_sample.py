@@ -242,7 +242,13 @@ def test_source_samples_of_a_file_are_where_it_starts(series_run, series, tmp_pa
     assert np.array_equal(drawn(series_run, tmp_path / "x0.npz", *asked, "--nfe", "0")["x"], x0)
     ahead, again = (drawn(series_run, tmp_path / f"{seed}.npz", *asked, "--seed", seed) for seed in "12")
     assert np.array_equal(ahead["x"], again["x"]), "nothing is left to be drawn"
-    for more, message in ((("--count", 3), "for each of 8 samples, got 12"), (("--temperature", 0.5), "x0")):
+    changed = drawn(series_run, tmp_path / "d.npz", "--cond", before, "--draft", source, "--start", "0.999")
+    assert np.allclose(changed["x"], x0, atol=0.1)
+    for more, message in (
+        (("--count", 3), "for each of 8 samples, got 12"),
+        (("--temperature", 0.5), "x0"),
+        (("--draft", source), "start"),
+    ):
         found = call_app("sample", series_run, *asked, *more, "--out", tmp_path / "y.npz")
         assert found.code == 2
         assert message in found.err
