@@ -304,6 +304,7 @@ class Flow(FlowParts):
         cond = self._scored(x, cond, guidance, "flow.log_prob")
         estimate = partial(estimator, divergence, probes=probes, generator=generator)
         options = {"owner": "log_prob", "method": method, "rtol": rtol, "atol": atol, "max_nfe": max_nfe}
+        x = self._inside(x)
         return self._carried(x, cond, guidance, estimate, batch_size, backward=True, **options)[1]
 
     def sample_and_log_prob(
@@ -345,7 +346,9 @@ class Flow(FlowParts):
         x0 = self._source(x0, cond, n, owner, generator)
         estimate = partial(estimator, divergence, probes=probes, generator=generator)
         options = {"owner": owner, "method": method, "rtol": rtol, "atol": atol, "max_nfe": max_nfe}
-        return self._carried(x0, cond, guidance, estimate, batch_size, backward=False, **options)
+        z, densities = self._carried(x0, cond, guidance, estimate, batch_size, backward=False, **options)
+        exact = self.encoder is not None and self.encoder.keeps_density
+        return (self.encoder.decode(z) if exact else z), densities
 
     def invert(
         self,
@@ -376,7 +379,7 @@ class Flow(FlowParts):
         options = {"method": method, "rtol": rtol, "atol": atol, "max_nfe": max_nfe}
         velocity = self.guided(guidance)
         with torch.no_grad(), evaluating(self.model):
-            parts = batches(x, cond, batch_size)
+            parts = batches(self._inside(x), cond, batch_size)
             solve = partial(carry, velocity, backward=True, owner="invert", **options)
             return torch.cat([solve(part, c, None)[0] for part, c in parts])
 
@@ -400,7 +403,7 @@ class Flow(FlowParts):
                 end, change = carry(velocity, part, c, estimate(part), backward=backward, **options)
                 ends.append(end)
                 densities.append((score(end, c) if known is None else known).to(x.dtype) + change)
-        return torch.cat(ends), torch.cat(densities)
+        return torch.cat(ends), self._log_scale(torch.cat(densities))
 
     def _source(
         self,
@@ -502,7 +505,18 @@ class Flow(FlowParts):
         if n is not None and n != len(cond):
             raise InputError(f"{owner}: expected one condition for each of {n} samples, got {len(cond)}")
         check_finite_condition(cond, owner)
-        return unseen_as_null(self, moved(cond, self.prior.event_dims.device), owner)
+        cond = self.encode_condition(moved(cond, self.prior.event_dims.device))
+        return unseen_as_null(self, cond, owner)
+
+    def _inside(self, x: Tensor) -> Tensor:
+        """Return events as what the flow carries, where the encoder keeps their density; else as they are."""
+        return self.encoder.encode(x) if self.encoder is not None and self.encoder.keeps_density else x
+
+    def _log_scale(self, densities: Tensor) -> Tensor:
+        """Return log-densities of what the flow carries as those of events, where they have some."""
+        if self.encoder is None or not self.encoder.keeps_density:
+            return densities
+        return densities - self.encoder.log_scale().to(densities)
 
 
 def draw(flow: Flow, cond: Conditions | None, n: int | None, *, seed: int, **options: Any) -> Solution:
@@ -520,4 +534,5 @@ def draw(flow: Flow, cond: Conditions | None, n: int | None, *, seed: int, **opt
 def prior_means(flow: Flow, cond: Conditions | None) -> Tensor:
     """Return the prior's mean for each condition, as events ``[B, *event]``; one without a condition."""
     device = flow.prior.event_dims.device
-    return flow.decode(flow.prior.mean(None, 1) if cond is None else flow.prior.mean(moved(cond, device)))
+    cond = flow.encode_condition(moved(cond, device))
+    return flow.decode(flow.prior.mean(None, 1) if cond is None else flow.prior.mean(cond))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from flowprior.conditions import Condition
+from flowprior.conditions import Condition, Conditions
 from flowprior.couplings import Coupling
 from flowprior.display.shown import MOST_CHARACTERS, Table, counted, html_of, shape_of, size_of
 from flowprior.errors import InputError
@@ -100,6 +100,10 @@ class FlowParts(nn.Module):
             return x
         with torch.no_grad():
             return self.encoder.encode(x.to(self.encoder.dtype)).to(x.dtype)
+
+    def encode_condition(self, cond: Conditions | None) -> Conditions | None:
+        """Return what prior and network get for conditions of the data."""
+        return cond if self.encoder is None else self.encoder.encode_condition(cond)
 
     def decode(self, z: Tensor) -> Tensor:
         """Events ``[B, *event]`` of what the flow carries, ``[B, *state]``: its pictures, or itself."""

@@ -86,7 +86,7 @@ class Likelihood(FlowMetric):
         return "a flow of the data themselves; this one has a density of their latents"
 
     def columns(self, setup: Setup) -> dict[str, MetricInfo]:
-        if setup.flow.encoder is not None:
+        if setup.flow.encoder is not None and not setup.flow.encoder.keeps_density:
             return {}
         x, _ = self._scored(setup)
         levels = levels_of(x)

@@ -100,7 +100,7 @@ def solve_trajectories(
         OptionError: a tolerance that cannot be met, or guidance of a flow without a condition.
     """
     grid = torch.tensor(sorted({0.0, 1.0, *times})).to(x0).unique()
-    velocity = flow.guided(guidance)
+    velocity, cond = flow.guided(guidance), flow.encode_condition(cond)
     with torch.no_grad(), evaluating(flow.model):
         parts = [_solve(velocity, x, c, grid) for x, c in batches(x0, cond, batch_size)]
     states, curvature = zip(*parts, strict=True)
@@ -184,7 +184,7 @@ def local_error(
         OptionError: an ``nfe`` that the sampler cannot spend exactly.
         InputError: trajectories without the sampler's times.
     """
-    velocity, squares = flow.guided(guidance), []
+    velocity, squares, cond = flow.guided(guidance), [], flow.encode_condition(cond)
     with torch.no_grad(), evaluating(flow.model):
         for start, end in pairwise(sampler.times(nfe).tolist()):
             parts = batches(trajectories.at(start), cond, batch_size)

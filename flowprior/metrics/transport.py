@@ -174,15 +174,18 @@ def transport_costs(setup: Setup) -> dict[str, tuple[float, MetricInfo]]:
     """
     flow, device, generator = setup.flow, setup.device, setup.generator()
     count, size = min(setup.samples, len(setup.data)), setup.flow.coupling.draw_size(TRAINING_BATCH)
+
+    def inside(x1: Tensor, cond: Conditions | None) -> tuple[Tensor, Conditions | None]:
+        return flow.encode(x1.to(device)), flow.encode_condition(moved(cond, device))
+
     if not flow.coupling.is_fitted:  # of a loaded flow, where it has to know all data
-        batches = [(flow.encode(x1.to(device)), moved(cond, device)) for x1, cond in setup.data.batches()]
+        batches = [inside(x1, cond) for x1, cond in setup.data.batches()]
         with suppress(NotFittedError):  # what its pairs are made of is not saved
             flow.coupling.fit(flow.prior, batches, generator=setup.generator())
     coupled = unpaired = 0.0
     makes_pairs = flow.coupling.is_fitted and not flow.coupling.takes_sources
     for part in draw_indices(setup.data, count, torch.Generator().manual_seed(setup.seed)).split(size):
-        x1, cond = setup.data.batch(part)
-        x1, cond = flow.encode(x1.to(device)), moved(cond, device)
+        x1, cond = inside(*setup.data.batch(part))
         x0 = flow.prior.sample(cond, len(x1), generator=generator)
         unpaired += transport_cost(x0, x1).item() * len(part)
         if makes_pairs:

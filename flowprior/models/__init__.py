@@ -1,5 +1,6 @@
 """Velocity networks; conveniences, for any ``nn.Module`` v(x, t, cond) will do."""
 
+import flowprior.models.standardise
 from flowprior.models.base import MODELS, build_model
 from flowprior.models.diffusers import DiffusersModel
 from flowprior.models.dit import DiT

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from flowprior.conditions import Conditions
 from flowprior.errors import CheckpointError, InputError, OptionError
 from flowprior.registry import Registered, Registry
 from flowprior.registry.plugins import load_point
@@ -130,6 +131,8 @@ class LatentEncoder(nn.Module, Encoder):
     """
 
     travels: ClassVar[bool] = False
+    keeps_density: ClassVar[bool] = False
+    """True if it is invertible and has :meth:`log_scale`."""
     channels: int = 0
     latent_channels: int = 0
     factor: int = 1
@@ -162,6 +165,14 @@ class LatentEncoder(nn.Module, Encoder):
                 f"got {list(z.shape)}"
             )
         return self._decode(z)[..., : event_shape[1], : event_shape[2]]
+
+    def encode_condition(self, cond: Conditions | None) -> Conditions | None:
+        """Return what the flow gets for conditions of the data: themselves, unless an encoder says more."""
+        return cond
+
+    def log_scale(self) -> Tensor:
+        """Return log |det ∂x/∂z| of :meth:`decode`, which is the same everywhere."""
+        raise NotImplementedError
 
     def encoded(self, data: Data, folder: Path | str | None = None) -> EncodedData:
         """Return the latents of images as data, with the conditions of ``data``.

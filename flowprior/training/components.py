@@ -34,6 +34,7 @@ from flowprior.training.config import (
     DEFAULT_PRIOR,
     LATENT_MODEL,
     NO_LATENT,
+    STANDARDISE,
     TEXT_DROPOUT,
     RunConfig,
     TrainingConfig,
@@ -136,7 +137,7 @@ def settled(config: RunConfig, data: Data | None = None, **given: Any) -> tuple[
         training = replace(training, prediction=predicted)
     if training.time == AUTO:
         training = replace(training, time=kind_of(training.prediction).suited_times(coupling))
-    if config.latent != NO_LATENT and config.model == AUTO:
+    if config.latent not in (NO_LATENT, STANDARDISE) and config.model == AUTO:
         config = replace(config, model=LATENT_MODEL)
     return replace(config, training=training), prior, coupling
 

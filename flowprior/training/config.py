@@ -19,8 +19,8 @@ DEFAULT_PRIOR = "latent-gmm"
 """The prior of data with labels; :func:`~flowprior.training.components.default_prior` has those of others."""
 TEXT_DROPOUT = 0.1
 """The share of captions that is dropped; Ho & Salimans (2022) find 0.1 and 0.2 about equally good."""
-NO_LATENT = "none"
-"""The flow lives in the data themselves."""
+NO_LATENT, STANDARDISE = "none", "standardise"
+"""The encoders of a flow that lives in the data themselves, and in standardised ones."""
 LATENT_MODEL = "unet:patch=1"
 """The model that ``"auto"`` stands for in latents, whose grid is small already."""
 DEFAULT_PATH = "condot"
@@ -229,7 +229,7 @@ class RunConfig:
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     """How it is trained."""
     latent: str = NO_LATENT
-    """Encoder to the latents that the flow lives in, such as vae (flowprior list encoders)."""
+    """Encoder to what the flow lives in, such as vae or standardise (flowprior list encoders)."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the tree as plain dictionaries; without ``latent`` if the flow lives in the data."""
