@@ -3,11 +3,11 @@
 import torch
 from torch import nn
 
-DIM = 10
+DIM = 5
 
 
 def simulator(theta):
-    return theta + 0.3 * torch.sin(2 * theta) + 0.3 * torch.randn_like(theta)
+    return theta + 0.45 * torch.sin(2 * theta) + 0.2 * torch.randn_like(theta)
 
 
 class VectorField(nn.Module):
