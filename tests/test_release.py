@@ -127,7 +127,7 @@ def imported(path: Path) -> set[str]:
         (
             ["docs", "examples"],
             ["docs"],
-            {*PEERS, "lightning"},
+            {*PEERS, "diffusers", "lightning"},
         ),  # where examples run
         (["benchmarks"], ["benchmark"], {*PEERS, "rdata"}),  # of which the error of one study says so
     ],
