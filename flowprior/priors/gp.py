@@ -90,6 +90,7 @@ class GaussianProcessPrior(Prior):
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
         first, cond = data.peek()
         event = first.shape[1:]
+        self.noise.check_axes(len(event))
         self._check_observed(event)
         if self.takes:
             if cond is None:
@@ -124,7 +125,7 @@ class GaussianProcessPrior(Prior):
                 f"gp.fit: expected a mask of shape {shape_of(event)} with 1 to {most:,} observed numbers, "
                 f"got {count:,} in shape {shape_of(self.mask.shape)}"
             )
-        size = event[self._axis] if self._axis < len(event) else 0
+        size = event[self._axis]
         if self.window and (self._window[1] > size or self._window == (0, size)):
             raise InputError(
                 f"gp.fit: expected a window that leaves some of {size} positions, got '{self.window}'"

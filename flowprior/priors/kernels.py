@@ -168,6 +168,18 @@ class KernelNoise(nn.Module):
         *factors, deviation = self._made.of(self._factors, self.values, self.variance)
         return self._root(factors, deviation)
 
+    def check_axes(self, axes: int) -> None:
+        """Refuse grids of fewer axes than kernels, or of more than there may be.
+
+        Raises:
+            OptionError: what was expected, and what came.
+        """
+        if not len(self.named) <= axes <= AXES:
+            raise OptionError(
+                f"{self.owner}: expected events of {len(self.named)} to {AXES} axes, as many as kernels or "
+                f"more, got {axes}"
+            )
+
     @torch.no_grad()
     def learn(self, rows: Tensor, axis: int = 0, along: Tensor | None = None) -> None:
         """Estimate all parameters from residuals ``[N, *grid]`` of mean 0.
@@ -178,14 +190,10 @@ class KernelNoise(nn.Module):
             along: the positions along that axis; None counts them.
 
         Raises:
-            OptionError: fewer axes than kernels, or more than there may be.
+            OptionError: as of :meth:`check_axes`.
         """
         sizes, device = rows.shape[1:], self.sizes.device
-        if not len(self.named) <= len(sizes) <= AXES:
-            raise OptionError(
-                f"{self.owner}: expected events of {len(self.named)} to {AXES} axes, as many as kernels or "
-                f"more, got {len(sizes)}"
-            )
+        self.check_axes(len(sizes))
         places = [torch.arange(size) for size in sizes]
         places[axis] = places[axis] if along is None else along
         self.sizes = torch.tensor(sizes, device=device)
