@@ -93,9 +93,11 @@ class GaussianProcessPrior(Prior):
         self.noise.check_axes(len(event))
         self._check_observed(event)
         if self.takes:
-            if cond is None:
-                raise InputError("gp.fit: expected the observed values as the condition, got None")
-            dims = cond.shape[1:] if cond.dim() > 2 else ()
+            if cond is None or not cond.is_floating_point():
+                got = "None" if cond is None else "labels"
+                raise InputError(f"gp.fit: expected the observed values as the condition, got {got}")
+            dims = cond.shape[1:] if cond.dim() > 2 else torch.Size()
+            self._check_observed_shape(dims, event)
             self.condition_dims = torch.tensor(dims, dtype=torch.long, device=self.event_dims.device)
             self.seen.learn(data, generator)
             self._values(cond.flatten(1), event)
@@ -130,6 +132,19 @@ class GaussianProcessPrior(Prior):
             raise InputError(
                 f"gp.fit: expected a window that leaves some of {size} positions, got '{self.window}'"
             )
+
+    def _check_observed_shape(self, dims: torch.Size, event: torch.Size) -> None:
+        """Check that conditions of shape ``dims``, if they are not flat, lie as an event or its window does.
+
+        Raises:
+            InputError: another shape, such as axes in another order.
+        """
+        known = list(event)
+        known[self._axis] = self._window[1] - self._window[0]
+        shapes = ([known] if self.window else []) + ([] if self._is_before else [list(event)])
+        if dims and list(dims) not in shapes:
+            expected = " or ".join(map(shape_of, shapes))
+            raise InputError(f"gp.fit: expected conditions of shape {expected}, got {shape_of(dims)}")
 
     # -- what is observed -----------------------------------------------------------------------
 

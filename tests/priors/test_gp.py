@@ -175,7 +175,10 @@ def test_options_that_are_not_possible_are_refused(options: dict[str, Any], mess
     [
         ({"window": "0:16"}, (16, 2), "a window that leaves some of 16 positions, got '0:16'"),
         ({"window": "10:17"}, (7, 2), "a window that leaves some of 16 positions"),
-        ({"window": "-3:0"}, (4, 2), r"the 6 observed numbers of an event of shape \[16, 2\] .* got 8"),
+        ({"window": "-3:0"}, (8,), r"the 6 observed numbers of an event of shape \[16, 2\] .* got 8"),
+        ({"window": "-3:0"}, (2, 3), r"expected conditions of shape \[3, 2\], got \[2, 3\]"),
+        ({"window": "0:3"}, (2, 16), r"expected conditions of shape \[3, 2\] or \[16, 2\], got \[2, 16\]"),
+        ({"window": "-3:0"}, (), "expected the observed values as the condition, got labels"),
         ({"window": "-3:0"}, None, "expected the observed values as the condition, got None"),
         ({"mask": torch.ones(16, 2, dtype=torch.bool)}, (16, 2), "with 1 to 31 observed numbers, got 32"),
         ({"mask": torch.zeros(16, 2, dtype=torch.bool)}, (16, 2), "with 1 to 31 observed numbers, got 0"),
@@ -186,7 +189,8 @@ def test_options_that_are_not_possible_are_refused(options: dict[str, Any], mess
 )
 def test_what_does_not_fit_the_events_is_refused(options: dict[str, Any], cond: Any, message: str) -> None:
     prior = Prior.create("gp", **options)
-    data = (series(5).float(), None if cond is None else torch.zeros(5, *cond))
+    values = None if cond is None else torch.zeros(5, *cond, dtype=torch.float if cond else torch.long)
+    data = (series(5).float(), values)
     with pytest.raises((InputError, OptionError), match=message) as refused:
         prior.fit(data)
     assert "\n" not in str(refused.value)
