@@ -46,8 +46,12 @@ NAMES = ("scale", "period", "noise")
 """The parameters of a kernel, in their order."""
 NOISES = (1e-6, 1e2)
 """The range of η."""
-STARTS = {"scale": 4, "period": 24, "noise": 2}
-"""The number of values of each parameter that the search may start from."""
+STARTS = {"scale": 4, "noise": 2}
+"""The number of values of each parameter that the search may start from; of a period it is one."""
+PERIODIC_SCALES = (0.3, 1.0, 3.0)
+"""The scales with which periods are compared."""
+PERIODS_AT_ONCE = 256
+"""The number of periods that are compared at once."""
 TOLERANCES = {"xatol": 1e-4, "fatol": 1e-9, "maxiter": 400}
 """Where the search ends, in logarithms of parameters and in nats a number."""
 
@@ -226,6 +230,8 @@ class KernelNoise(nn.Module):
             moments, place = columns @ columns.T / columns.shape[1], self._places[group[0]]
             objective = partial(_kernel_loss, moments, kernel.name, place)
         ranges, known = kernel.search(size), self.values[group[0]].tolist()
+        if anew and "period" in ranges:
+            known[1] = _likely_period(moments, place, ranges["period"])
         best, variance = _search(objective, known, ranges, anew)
         self.values[group] = torch.tensor(best, dtype=torch.float64)
         return variance
@@ -264,6 +270,24 @@ def _kernel_loss(moments: Tensor, name: str, places: Tensor, values: Sequence[fl
     return 2 * float(factor.diagonal().log().mean()) + math.log(variance), variance
 
 
+def _likely_period(moments: Tensor, places: Tensor, ends: tuple[float, float]) -> float:
+    """Return the period whose kernel is most like the second moments ``[n, n]`` at each distance.
+
+    The likelihood has a maximum near each multiple of a period, which no search leaves.
+    """
+    apart = (places[:, None] - places).abs().flatten()
+    counts, sums = torch.bincount(apart).double(), torch.bincount(apart, moments.flatten())
+    lags, best = torch.arange(len(counts)).double(), (-math.inf, ends[0])
+    tried = torch.linspace(1 / ends[0], 1 / ends[1], 4 * len(lags)).double()
+    for frequencies in tried.split(PERIODS_AT_ONCE):
+        sines = (math.pi * lags * frequencies[:, None]).sin()[:, 1:]
+        for scale in PERIODIC_SCALES:
+            kernels = (-2 * (sines / scale).square()).exp()
+            like = kernels @ sums[1:] / (kernels.square() @ counts[1:]).sqrt()
+            best = max(best, (float(like.max()), 1 / float(frequencies[like.argmax()])))
+    return best[1]
+
+
 def _spectral_loss(power: Tensor, values: Sequence[float]) -> tuple[float, float]:
     """Return the same of coefficients of this mean square."""
     law = power_law(power.shape, values[0], values[2])
@@ -296,8 +320,11 @@ def _search(
     bounds = [(math.log(low), math.log(high)) for low, high in ranges.values()]
     start: Sequence[float] = [math.log(known[place]) for place in chosen]
     if anew:
-        ends = zip(ranges, bounds, strict=True)
-        grids = [np.linspace(low, high, STARTS[name] + 2)[1:-1] for name, (low, high) in ends]
+        ends = zip(ranges, bounds, start, strict=True)
+        grids = [
+            np.linspace(low, high, STARTS[name] + 2)[1:-1] if name in STARTS else [first]
+            for name, (low, high), first in ends
+        ]
         start = min(itertools.product(*grids), key=loss)
     found = minimize(loss, start, method="Nelder-Mead", bounds=bounds, options=TOLERANCES)
     best = filled(found.x)

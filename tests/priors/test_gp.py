@@ -118,6 +118,14 @@ def test_a_window_in_the_event_is_the_mask_of_the_same_numbers() -> None:
     assert (window.sample(x[:50, 2:5])[:, 2:5] - x[:50, 2:5]).abs().max() < 0.1
 
 
+@pytest.mark.parametrize(("period", "size"), [(7.0, 168), (12.0, 96), (24.0, 336), (37.3, 168)])
+def test_a_period_and_none_of_its_multiples_is_found(period: float, size: int) -> None:
+    covariance = correlation("periodic", torch.arange(size), 1.0, period, 0.01)
+    noise = torch.randn(20, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    prior: Any = Prior.create("gp", kernels="periodic").fit(noise @ torch.linalg.cholesky(covariance).mT)
+    torch.testing.assert_close(float(prior.noise.values[0, 1]), period, rtol=0.01, atol=0)
+
+
 def test_a_power_law_of_a_field_is_found_again() -> None:
     made: Any = Prior.create("gp", kernels="white-spectrum@2.5-spectrum@2.5").fit(torch.randn(9, 2, 16, 12))
     made.noise.values[:, 2] = 1e-6
