@@ -52,6 +52,8 @@ PERIODIC_SCALES = (0.3, 1.0, 3.0)
 """The scales with which periods are compared."""
 PERIODS_AT_ONCE = 256
 """The number of periods that are compared at once."""
+INSIDE = 0.1
+"""How far from a bound the search starts at least, in logarithms of parameters."""
 TOLERANCES = {"xatol": 1e-4, "fatol": 1e-9, "maxiter": 400}
 """Where the search ends, in logarithms of parameters and in nats a number."""
 
@@ -318,7 +320,11 @@ def _search(
         return objective(filled(logs))[0]
 
     bounds = [(math.log(low), math.log(high)) for low, high in ranges.values()]
-    start: Sequence[float] = [math.log(known[place]) for place in chosen]
+    # Away from the bounds, at which the simplex would be flat.
+    inner = zip(chosen, bounds, strict=True)
+    start: Sequence[float] = [
+        min(max(math.log(known[place]), low + INSIDE), high - INSIDE) for place, (low, high) in inner
+    ]
     if anew:
         ends = zip(ranges, bounds, start, strict=True)
         grids = [

@@ -15,7 +15,7 @@ from torch.distributions import MultivariateNormal
 
 from flowprior import Flow, Prior, train
 from flowprior.errors import InputError, OptionError
-from flowprior.priors.kernels import correlation
+from flowprior.priors.kernels import KernelNoise, correlation
 
 STEPS, CHANNELS = 16, 2
 KERNELS = {
@@ -116,6 +116,16 @@ def test_a_window_in_the_event_is_the_mask_of_the_same_numbers() -> None:
     torch.testing.assert_close(window.mean(x[:5, 2:5]), masked.mean(x[:5]))
     torch.testing.assert_close(window.log_prob(x[:5], x[:5, 2:5]), masked.log_prob(x[:5], x[:5]))
     assert (window.sample(x[:50, 2:5])[:, 2:5] - x[:50, 2:5]).abs().max() < 0.1
+
+
+def test_a_later_search_leaves_the_bound_that_an_earlier_one_ended_at() -> None:
+    noise: Any = KernelNoise("prior 'gp'", "ou")
+    noise.learn(series()[..., 0] - 1)
+    scale = float(noise.values[0, 0])
+    noise.values = torch.tensor([[scale, 1.0, 1e-6]], dtype=torch.float64)
+    noise._fit_group([0], series()[..., 0] - 1, anew=False)
+    assert abs(float(noise.values[0, 2]) - 0.1) < 0.1
+    assert float(noise.values[0, 2]) > 1e-3
 
 
 @pytest.mark.parametrize(("period", "size"), [(7.0, 168), (12.0, 96), (24.0, 336), (37.3, 168)])
