@@ -64,7 +64,7 @@ def _read_npz(file: Path) -> dict[str, Tensor]:
 
 
 def check_packing(file: Path) -> None:
-    """Refuse a ``.npz`` file that would unpack to far more bytes than it has.
+    """Refuse a ``.npz`` or ``.pt`` file that would unpack to far more bytes than it has.
 
     Raises:
         InputError: its arrays would take too much memory.
@@ -73,7 +73,7 @@ def check_packing(file: Path) -> None:
         return
     with zipfile.ZipFile(file) as archive:
         unpacked = sum(_unpacked_bytes(archive, member) for member in archive.infolist())
-    check_unpacked(file, unpacked, "write it with numpy.savez, which does not pack")
+    check_unpacked(file, unpacked, "write it with numpy.savez or torch.save, which do not pack")
 
 
 def _unpacked_bytes(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> int:
@@ -105,6 +105,7 @@ def check_unpacked(file: Path, unpacked: int, advice: str) -> None:
 
 
 def _read_pt(file: Path) -> dict[str, Tensor]:
+    check_packing(file)
     with warnings.catch_warnings(action="ignore"):  # torch warns of kinds of tensors that are refused below
         stored: Any = torch.load(file, map_location="cpu", weights_only=True)
     if isinstance(stored, Tensor):

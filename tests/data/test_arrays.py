@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from importlib import import_module
 
 import numpy as np
@@ -105,6 +106,20 @@ def test_bytes_are_counted_as_the_numbers_that_they_become(tmp_path, monkeypatch
     np.savez_compressed(tmp_path / "x.npz", x=np.zeros((500, 32, 32), np.uint8))
     with pytest.raises(InputError, match=r"x\.npz: .* bytes would unpack to 2,048,000, more than 100 times"):
         load_data(str(tmp_path / "x.npz"))
+
+
+def test_packed_files_of_tensors_are_counted_before_they_are_read(tmp_path, monkeypatch):
+    """torch.save does not pack, but torch.load unpacks."""
+    monkeypatch.setattr(import_module("flowprior.streams.array_files"), "MOST_UNPACKED_BYTES", 1 << 20)
+    torch.save(torch.zeros(1 << 19, 1), tmp_path / "plain.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.pt") as plain,
+        zipfile.ZipFile(tmp_path / "x.pt", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    with pytest.raises(InputError, match=r"x\.pt: .* bytes would unpack to 2,.*, more than 100 times"):
+        load_data(str(tmp_path / "x.pt"))
 
 
 # -- arrays of images -----------------------------------------------------------------------------
