@@ -208,7 +208,9 @@ def _begin(
     Returns:
         What was measured of source samples and pairs, if this is the first step.
     """
-    describe(state.flow())  # What could not be saved after the last step is refused before the first.
+    # What could not be saved after the last step is refused before the first.
+    describe(state.flow())
+    state.parts.prior.state_dict()
     if replace:
         clear_run(run)
     run.create(state.parts.config)
