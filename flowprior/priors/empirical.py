@@ -44,7 +44,7 @@ class EmpiricalPrior(Prior):
 
     def __init__(self, data: str = "", keep: bool = False) -> None:
         super().__init__(SeenConditions(keep_centres=False))
-        if Path(data).is_absolute():
+        if data.startswith("~") or Path(data).is_absolute():
             raise OptionError(
                 f"{OWNER}: expected data relative to the working directory, got {data}; a saved flow names it"
             )
@@ -63,8 +63,9 @@ class EmpiricalPrior(Prior):
         self.seen.learn(data, generator)
         if self.data:
             file = existing_file(self.data, OWNER, "file of source samples")
-            self.sha256 = torch.tensor(list(bytes.fromhex(file_sha256(file)))).to(self.sha256)
-            self._read(file, first.shape[1:], first)
+            sha256 = file_sha256(file)
+            self.sha256 = torch.tensor(list(bytes.fromhex(sha256))).to(self.sha256)
+            self._read(file, sha256, first.shape[1:], first)
             for x, cond in data:
                 self._places(cond, len(x))
             return
@@ -72,13 +73,14 @@ class EmpiricalPrior(Prior):
         keys = [_keys(cond, len(x)) for x, cond in batches]
         self._keep_rows(torch.cat([x for x, _ in batches]).to(first), torch.cat(keys))
 
-    def _read(self, file: Path, event: torch.Size, like: Tensor) -> None:
+    def _read(self, file: Path, sha256: str, event: torch.Size, like: Tensor) -> None:
         """Take the rows of a file.
 
         Raises:
-            InputError: a damaged file, or rows of another shape than those of the data.
+            InputError: a damaged file, one that was changed since its digest was taken, or rows of another shape than those of the data.
         """
         stored = read_arrays(file)
+        checked_file(file, sha256, OWNER)
         if "x" not in stored:
             raise InputError(f"{file}: expected an array x, got {', '.join(sorted(stored)) or 'nothing'}")
         found = tensor_data(stored["x"], condition_in(stored, str(file)), name=str(file))
@@ -156,8 +158,8 @@ class EmpiricalPrior(Prior):
             return
         sha256, event, center = (state_dict[prefix + name] for name in names)
         try:
-            file = checked_file(self.data, bytes(sha256.tolist()).hex(), OWNER)
-            self._read(file, torch.Size(event.tolist()), center)
+            digest = bytes(sha256.tolist()).hex()
+            self._read(checked_file(self.data, digest, OWNER), digest, torch.Size(event.tolist()), center)
         except FlowpriorError as error:
             raise CheckpointError(str(error)) from error
 

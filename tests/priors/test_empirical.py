@@ -12,6 +12,7 @@ from torch import Tensor
 
 from flowprior import Flow, Prior, train
 from flowprior.errors import CheckpointError, InputError, OptionError
+from flowprior.streams.array_files import read_arrays
 from tests.cli.conftest import SHORT, succeed
 
 SHIFT = torch.tensor([3.0, -1.0])
@@ -94,6 +95,9 @@ def test_rows_in_memory_are_saved_only_on_request(tmp_path: FilePath) -> None:
             ):
                 flow.save(tmp_path / "flow")
             assert not (tmp_path / "flow").exists()
+            with pytest.raises(InputError, match="are not saved"):  # before the first step
+                train(treated(), prior=prior, steps=1, device="cpu", progress=False, out=tmp_path / "run")
+            assert not (tmp_path / "run" / "metrics.jsonl").exists()
             continue
         flow.save(tmp_path / "flow")
         again = Flow.load(tmp_path / "flow")
@@ -120,5 +124,18 @@ def test_files_that_do_not_fit_are_refused(file: FilePath, arrays: dict[str, Any
         prior.fit(treated())
     assert "\n" not in str(refused.value)
     assert not prior.is_fitted
-    with pytest.raises(OptionError, match="relative to the working directory, got /"):
-        Prior.create("empirical", data=str(file))
+    for outside in (str(file), "~/control.npz"):
+        with pytest.raises(OptionError, match="relative to the working directory, got [/~]"):
+            Prior.create("empirical", data=outside)
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    file: FilePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(path: FilePath) -> dict[str, Tensor]:
+        np.savez(path, x=control()[0].numpy() + 1, cond=control()[1].numpy())
+        return read_arrays(path)
+
+    monkeypatch.setattr("flowprior.priors.empirical.read_arrays", changed)
+    with pytest.raises(InputError, match=r"control.npz has sha256 .* expected"):
+        Prior.create("empirical", data=file.name).fit(treated())
