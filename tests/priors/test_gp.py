@@ -213,3 +213,21 @@ def test_what_does_not_fit_the_events_is_refused(options: dict[str, Any], cond: 
         prior.fit(data)
     assert "\n" not in str(refused.value)
     assert not prior.is_fitted
+
+
+def test_the_density_of_a_kronecker_covariance_is_that_of_gpytorch() -> None:
+    operators = pytest.importorskip("linear_operator.operators", reason="see benchmarks/peers.txt")
+    kernels = pytest.importorskip("gpytorch.kernels", reason="see benchmarks/peers.txt")
+    noise: Any = KernelNoise("prior 'gp'", "rbf-matern")
+    x = torch.randn(30, 6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64).cumsum(1)
+    noise.learn(x)
+    factors = []
+    for kernel, size, row in zip((kernels.RBFKernel(), kernels.MaternKernel(nu=1.5)), (6, 5), noise.values, strict=True):
+        kernel.double().lengthscale = row[0]
+        places = torch.arange(size).double()[:, None]
+        factors.append(kernel(places).to_dense() + row[2] * torch.eye(size))
+    factors[0] = noise.variance * factors[0]
+    product = operators.KroneckerProductLinearOperator(*map(operators.DenseLinearOperator, factors))
+    quadratic, log_det = product.inv_quad_logdet(x.flatten(1).mT, logdet=True, reduce_inv_quad=False)
+    expected = -0.5 * (quadratic + log_det + 30 * np.log(2 * np.pi))
+    torch.testing.assert_close(noise.root.log_prob(x), expected, rtol=1e-8, atol=1e-8)
