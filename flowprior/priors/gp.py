@@ -40,8 +40,8 @@ MOST_OBSERVED = 2000
 """The largest number of observed numbers of a mask, whose covariance is dense."""
 OBSERVED_NOISE = 1e-4
 """s² of numbers within the event, over their mean variance. Without it they would have no density."""
-AT_ONCE = 256
-"""The number of columns of K that are found at once."""
+AT_ONCE = 1 << 24
+"""The number of numbers in the columns of K that are found at once."""
 
 
 @Prior.register("gp", aliases=("gaussian-process",))
@@ -209,7 +209,7 @@ class GaussianProcessPrior(Prior):
         """Return the Cholesky factor of K_oo + s² I ``[m, m]``, and s; float64."""
         root, index = self.noise.root, self._index(self.event_shape)
         variance = OBSERVED_NOISE * root.variances().mean()
-        places = torch.eye(len(index)).to(variance).split(AT_ONCE)
+        places = torch.eye(len(index)).to(variance).split(max(1, AT_ONCE // len(self.loc)))
         columns = [self._spread_out(part, root).flatten(1)[:, index] for part in places]
         dense = torch.cat(columns) + variance * torch.eye(len(index)).to(variance)
         return torch.linalg.cholesky(dense), variance.sqrt()
