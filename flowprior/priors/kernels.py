@@ -38,6 +38,8 @@ AXES = 4
 """The largest number of axes."""
 ROWS, NUMBERS = 2048, 1 << 21
 """The largest number of rows, and of numbers in them, that kernels are fitted to."""
+MOST_POSITIONS = 8192
+"""The largest number of positions along an axis that is not white: its factor is dense."""
 SWEEPS = 4
 """How often each of several axes is fitted."""
 LEAST_VARIANCE = 1e-6
@@ -249,6 +251,13 @@ class KernelNoise(nn.Module):
     def _factors(self, values: Tensor, variance: Tensor) -> tuple[Tensor, ...]:
         """Return the factor of each axis, ``[0]`` of a white one, and last the deviations; float64."""
         found, sizes = [], self.sizes.tolist()
+        dense = [s for s, kernel in zip(sizes, self.kernels, strict=True) if kernel.name != WHITE]
+        longest = max(dense, default=0)
+        if longest > MOST_POSITIONS:
+            raise OptionError(
+                f"{self.owner}: expected at most {MOST_POSITIONS:,} positions an axis, got {longest:,}; "
+                "let it be white, or shorten it"
+            )
         for kernel, place, row in zip(self.kernels, self._places, values.double().tolist(), strict=True):
             if kernel.name == SPECTRUM:
                 found.append(cosine_basis(len(place)))

@@ -125,7 +125,7 @@ def test_files_that_do_not_fit_are_refused(file: FilePath, arrays: dict[str, Any
     assert "\n" not in str(refused.value)
     assert not prior.is_fitted
     for outside in (str(file), "~/control.npz"):
-        with pytest.raises(OptionError, match="relative to the working directory, got [/~]"):
+        with pytest.raises(OptionError, match=r"relative to the working directory, got [/~]"):
             Prior.create("empirical", data=outside)
 
 

@@ -188,6 +188,12 @@ def test_options_that_are_not_possible_are_refused(options: dict[str, Any], mess
         Prior.create("gp", **options)
 
 
+def test_an_axis_whose_covariance_would_not_fit_in_memory_is_refused() -> None:
+    with pytest.raises(OptionError, match="at most 8,192 positions an axis, got 8,193"):
+        Prior.create("gp").fit(torch.zeros(2, 8193))
+    assert Prior.create("gp", kernels="white").fit(torch.zeros(2, 8193)).is_fitted
+
+
 @pytest.mark.parametrize(
     ("options", "cond", "message"),
     [
@@ -222,7 +228,9 @@ def test_the_density_of_a_kronecker_covariance_is_that_of_gpytorch() -> None:
     x = torch.randn(30, 6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64).cumsum(1)
     noise.learn(x)
     factors = []
-    for kernel, size, row in zip((kernels.RBFKernel(), kernels.MaternKernel(nu=1.5)), (6, 5), noise.values, strict=True):
+    for kernel, size, row in zip(
+        (kernels.RBFKernel(), kernels.MaternKernel(nu=1.5)), (6, 5), noise.values, strict=True
+    ):
         kernel.double().lengthscale = row[0]
         places = torch.arange(size).double()[:, None]
         factors.append(kernel(places).to_dense() + row[2] * torch.eye(size))
