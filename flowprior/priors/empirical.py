@@ -77,7 +77,8 @@ class EmpiricalPrior(Prior):
         """Take the rows of a file.
 
         Raises:
-            InputError: a damaged file, one that was changed since its digest was taken, or rows of another shape than those of the data.
+            InputError: a damaged file, one that changed since its digest was taken, or rows of another shape
+                than those of the data.
         """
         stored = read_arrays(file)
         checked_file(file, sha256, OWNER)
