@@ -20,6 +20,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from benchmarks.operators.problem import Problem
 from flowprior.ops.backend import backend, native_devices
 
+PACKAGES = ("torchcfm", "flow_matching", "gpytorch", "linear_operator")
 PEERS = "pip install --no-deps --requirement benchmarks/peers.txt"
 OURS = "pip install --editable '.[benchmark]'"
 COMPILER = "apt-get install g++"
@@ -41,7 +42,7 @@ def peer(module: str) -> ModuleType:
     try:
         return import_module(module)
     except ImportError:
-        raise MissingError(PEERS if module.startswith(("torchcfm", "flow_matching")) else OURS) from None
+        raise MissingError(PEERS if module.startswith(PACKAGES) else OURS) from None
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
