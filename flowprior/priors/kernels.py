@@ -224,6 +224,7 @@ class KernelNoise(nn.Module):
         """
         *factors, deviation = self._factors(self.values, x.new_ones(1))
         kernel, size = self.kernels[group[0]], len(factors[group[0]])
+        ranges = kernel.search(size)
         if kernel.name == SPECTRUM:
             rest = self._root(factors, torch.ones_like(deviation)).solve(x)
             power = rest.square().mean([0, *[a + 1 for a in range(x.dim() - 1) if a not in group]])
@@ -233,9 +234,9 @@ class KernelNoise(nn.Module):
             columns = torch.movedim(self._root(factors, deviation).solve(x), group[0] + 1, 0).flatten(1)
             moments, place = columns @ columns.T / columns.shape[1], self._places[group[0]]
             objective = partial(_kernel_loss, moments, kernel.name, place)
-        ranges, known = kernel.search(size), self.values[group[0]].tolist()
-        if anew and "period" in ranges:
-            known[1] = _likely_period(moments, place, ranges["period"])
+            if anew and "period" in ranges:
+                self.values[group[0], 1] = _likely_period(moments, place, ranges["period"])
+        known = self.values[group[0]].tolist()
         best, variance = _search(objective, known, ranges, anew)
         self.values[group] = torch.tensor(best, dtype=torch.float64)
         return variance
