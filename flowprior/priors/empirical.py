@@ -11,14 +11,13 @@ from torch import Tensor, nn
 
 from flowprior.conditions.rows import as_value, flat
 from flowprior.display.shown import shape_of
-from flowprior.errors import CheckpointError, FlowpriorError, InputError, OptionError
+from flowprior.errors import CheckpointError, DataNotFoundError, FlowpriorError, InputError, OptionError
 from flowprior.ops.last_results import LastResults
 from flowprior.ops.operators import uniform
 from flowprior.priors.base import Prior, event_rows
 from flowprior.priors.holdout import condition_digests
 from flowprior.priors.seen_conditions import SeenConditions
 from flowprior.storage.digests import checked_file, file_sha256
-from flowprior.storage.user_paths import existing_file
 from flowprior.streams.array_files import condition_in, read_arrays
 from flowprior.streams.batches import CheckedBatches
 from flowprior.streams.user_tensors import tensor_data
@@ -62,7 +61,9 @@ class EmpiricalPrior(Prior):
         first, _ = data.peek()
         self.seen.learn(data, generator)
         if self.data:
-            file = existing_file(self.data, OWNER, "file of source samples")
+            file = Path(self.data)
+            if not file.is_file():
+                raise DataNotFoundError(f"{OWNER}: no file {file}; give an existing one as data=")
             sha256 = file_sha256(file)
             self.sha256 = torch.tensor(list(bytes.fromhex(sha256))).to(self.sha256)
             self._read(file, sha256, first.shape[1:], first)

@@ -54,7 +54,8 @@ class GaussianProcessPrior(Prior):
             white. ``rbf@3`` fixes the scale in steps of the grid (of ``spectrum`` the exponent), and
             ``periodic@1@24`` the period, too. What is not fixed is estimated by maximum likelihood.
         window: observed positions along the first axis that is not white: ``"0:24"``, or ``"-24:0"`` for
-            those before the event, whose values ``[24, …]`` are the condition. Empty: nothing is observed.
+            the 24 before the event. Their values are the condition, in the order of the event's axes.
+            Empty: nothing is observed.
         mask: the observed numbers of an event, bool ``[*event]``, at most 2,000; the condition is an event,
             or these numbers alone. The mask is saved with the prior.
     """
@@ -76,6 +77,8 @@ class GaussianProcessPrior(Prior):
         self.mask = nn.Buffer(torch.zeros(0, dtype=torch.bool) if mask is None else mask.clone())
         self.loc = nn.Buffer(torch.empty(0))  # mean of the grid, flat: of a window before the event, too
         self.condition_dims = nn.Buffer(torch.empty(0, dtype=torch.long))
+        # Pairs under different observations would have source samples that sampling does not have.
+        self.suited_coupling = "condot" if window or mask is not None else Prior.suited_coupling
         self._given = LastResults()
         self._make_parts({"mask": self.mask}, "")
 
@@ -307,7 +310,7 @@ def _ends(window: str) -> tuple[int, int]:
     """
     if not window:
         return 0, 0
-    found = re.fullmatch(r"(-?\d{1,6}):(-?\d{1,6})", window)
+    found = re.fullmatch(r"(-?\d{1,6}):(-?\d{1,6})", str(window))
     begin, end = map(int, found.groups()) if found else (0, 0)
     if begin >= end or begin < 0 < end:
         raise OptionError(

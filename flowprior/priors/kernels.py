@@ -184,8 +184,8 @@ class KernelNoise(nn.Module):
         """
         if not len(self.named) <= axes <= AXES:
             raise OptionError(
-                f"{self.owner}: expected events of {len(self.named)} to {AXES} axes, as many as kernels or "
-                f"more, got {axes}"
+                f"{self.owner}: expected events of {len(self.named)} to {AXES} axes for {len(self.named)} "
+                f"kernels, got {axes}"
             )
 
     @torch.no_grad()
