@@ -227,7 +227,7 @@ class Setup:
 
     def source_samples(self, count: int, options: SourceOptions = PLAIN) -> Tensor:
         """Return the first source samples ``[count, *event]`` that samples of this seed are solved from."""
-        cond, generator = self.conditions(self.samples), self.generator()
+        cond, generator = self.flow.encode_condition(self.conditions(self.samples)), self.generator()
         with torch.no_grad():
             parts = self.flow.coupling, self.flow.prior, cond, self.samples
             x0 = draw_source(*parts, options=options, generator=generator)

@@ -23,8 +23,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from scipy.fft import dct
-from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from flowprior.errors import OptionError
@@ -138,7 +136,10 @@ def power_law(shape: Sequence[int], exponent: float, noise: float) -> Tensor:
 
 def cosine_basis(size: int) -> Tensor:
     """Return the orthonormal DCT-II ``[size, size]``, a basis function a column, float64."""
-    return torch.from_numpy(np.ascontiguousarray(dct(np.eye(size), axis=0, norm="ortho").T))
+    places = torch.arange(size, dtype=torch.float64)
+    basis = (math.pi / size * (places[:, None] + 0.5) * places).cos() * (2 / size) ** 0.5
+    basis[:, 0] *= 0.5**0.5
+    return basis
 
 
 class KernelNoise(nn.Module):
@@ -318,6 +319,8 @@ def _search(
     Returns:
         Scale, period and η of the least objective, and σ² there.
     """
+    from scipy.optimize import minimize  # takes a while, and sampling needs none
+
     chosen = [NAMES.index(name) for name in ranges]
 
     def filled(logs: Sequence[float]) -> list[float]:

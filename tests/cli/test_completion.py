@@ -36,12 +36,12 @@ BEGUN = [
     ("flowprior train --pri", ["--prior"]),
     ("flowprior train --model au", ["auto"]),
     ("flowprior train --coupling semi", ["semidiscrete"]),
-    ("flowprior inspect --prior g", ["gaussian", "gmm"]),
+    ("flowprior inspect --prior g", ["gaussian", "gmm", "gp"]),
     ("flowprior sample runs/x --sampler mid", ["midpoint"]),
     ("flowprior train --data dig", ["digits"]),
     ("flowprior compare --model un", ["unet"]),
     ("flowprior list pri", ["priors"]),
-    ("flowprior list priors g", ["gaussian", "gmm"]),
+    ("flowprior list priors g", ["gaussian", "gmm", "gp"]),
     ("flowprior list prior gm", ["gmm"]),
 ]
 

@@ -207,8 +207,8 @@ def test_an_axis_whose_covariance_would_not_fit_in_memory_is_refused() -> None:
         ({"mask": torch.ones(16, 2, dtype=torch.bool)}, (16, 2), "with 1 to 31 observed numbers, got 32"),
         ({"mask": torch.zeros(16, 2, dtype=torch.bool)}, (16, 2), "with 1 to 31 observed numbers, got 0"),
         ({"mask": torch.ones(16, dtype=torch.bool)}, (16, 2), r"expected a mask of shape \[16, 2\]"),
-        ({"kernels": "ou-ou-ou"}, None, "expected events of 3 to 4 axes for . kernels, got 2"),
-        ({"kernels": "white-white-ou"}, None, "expected events of 3 to 4 axes, .* got 2"),
+        ({"kernels": "ou-ou-ou"}, None, "expected events of 3 to 4 axes for 3 kernels, got 2"),
+        ({"kernels": "white-white-ou"}, None, "expected events of 3 to 4 axes for 3 kernels, got 2"),
     ],
 )
 def test_what_does_not_fit_the_events_is_refused(options: dict[str, Any], cond: Any, message: str) -> None:
