@@ -347,8 +347,8 @@ class Flow(FlowParts):
         estimate = partial(estimator, divergence, probes=probes, generator=generator)
         options = {"owner": owner, "method": method, "rtol": rtol, "atol": atol, "max_nfe": max_nfe}
         z, densities = self._carried(x0, cond, guidance, estimate, batch_size, backward=False, **options)
-        exact = self.encoder is not None and self.encoder.keeps_density
-        return (self.encoder.decode(z) if exact else z), densities
+        exact = self.encoder if self.encoder is not None and self.encoder.keeps_density else None
+        return (z if exact is None else exact.decode(z)), densities
 
     def invert(
         self,

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from flowprior.conditions import Conditions
 from flowprior.errors import InputError
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.models.encoders import EncodedData, Encoder, LatentEncoder
 from flowprior.streams.data import Data
-
-BUFFERS = ("shift", "scale", "cond_shift", "cond_scale")
 
 
 @Encoder.register("standardise")
@@ -33,15 +31,15 @@ class Standardise(LatentEncoder):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in BUFFERS:
-            self.register_buffer(name, torch.empty(0))
+        self.shift, self.scale = nn.Buffer(torch.empty(0)), nn.Buffer(torch.empty(0))
+        self.cond_shift, self.cond_scale = nn.Buffer(torch.empty(0)), nn.Buffer(torch.empty(0))
         self.fix()
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor]) -> Standardise:
         made = cls()
-        for name in BUFFERS:
-            made.register_buffer(name, tensors[name])
+        for name in made.state_dict():
+            setattr(made, name, tensors[name])
         return made
 
     def encoded(self, data: Data, folder: Path | str | None = None) -> StandardisedData:
@@ -53,16 +51,12 @@ class Standardise(LatentEncoder):
     def _learn(self, data: Data) -> None:
         """Learn mean and standard deviation of events and embeddings."""
         device = self.shift.device
-        parts = {"": lambda: ((x.flatten(1), None) for x, _ in data.batches())}
+        shift, scale = _moments((x.flatten(1), None) for x, _ in data.batches())
+        self.shift, self.scale = (value.view(data.event_shape).to(device) for value in (shift, scale))
         if data.condition.kind == "embeddings":
-            parts["cond_"] = lambda: ((c.flatten(1), None) for _, c in data.batches())
-        for prefix, rows in parts.items():
-            moments = ConditionMoments.over(rows())
-            scale = moments.variance()[0].sqrt().float()
-            shape = data.event_shape if not prefix else scale.shape
-            values = {"shift": moments.mean[0].float(), "scale": torch.where(scale > 0, scale, 1.0)}
-            for name, value in values.items():
-                self.register_buffer(prefix + name, value.view(shape).to(device))
+            embeddings = (c for _, c in data.batches() if isinstance(c, Tensor))
+            shift, scale = _moments((c, None) for c in embeddings)
+            self.cond_shift, self.cond_scale = shift.to(device), scale.to(device)
 
     def latent_shape(self, event_shape: torch.Size) -> torch.Size:
         if self.scale.numel() and event_shape != self.scale.shape:
@@ -78,8 +72,7 @@ class Standardise(LatentEncoder):
         return self.shift.to(z) + self.scale.to(z) * z
 
     def encode_condition(self, cond: Conditions | None) -> Conditions | None:
-        fits = isinstance(cond, Tensor) and cond.shape[1:] == self.cond_scale.shape
-        if not fits or not self.cond_scale.numel():
+        if not isinstance(cond, Tensor) or not self.cond_scale.numel():
             return cond
         standard = (cond - self.cond_shift.to(cond)) / self.cond_scale.to(cond)
         return torch.where((cond == 0).all(1, keepdim=True), 0.0, standard)
@@ -88,6 +81,13 @@ class Standardise(LatentEncoder):
         return self.scale.double().log().sum()
 
     _encode, _decode = encode, decode
+
+
+def _moments(rows: Iterable[tuple[Tensor, None]]) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of rows ``[N, D]``, float32; 1 where nothing varies."""
+    moments = ConditionMoments.over(rows)
+    scale = moments.variance()[0].sqrt().float()
+    return moments.mean[0].float(), torch.where(scale > 0, scale, 1.0)
 
 
 class StandardisedData(EncodedData):

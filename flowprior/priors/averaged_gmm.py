@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +89,7 @@ class AveragedGmmPrior(Prior):
         reg_covar: added to the diagonal of every covariance.
     """
 
-    takes: ClassVar[tuple[str, ...]] = ("labels",)
+    takes = ("labels",)
 
     def __init__(
         self,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -28,7 +26,7 @@ class GaussianPrior(Prior):
         reg_covar: added to the diagonal of the covariance learned from the data.
     """
 
-    takes: ClassVar[tuple[str, ...]] = ()
+    takes = ()
 
     def __init__(self, moments: str = "standard", reg_covar: float = 1e-6) -> None:
         super().__init__()

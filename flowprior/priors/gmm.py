@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ class GmmPrior(Prior):
             and ``"tied"``. Of one component, and not under ``"lowrank"``.
     """
 
-    takes: ClassVar[tuple[str, ...]] = ("labels",)
+    takes = ("labels",)
     kept_mean: Tensor
     kept_scatter: Tensor
 

@@ -15,7 +15,6 @@ with e the whitened residual, and p(h | c) = Σ_k π_ck N(h; m_ck, S_ck) under a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +84,7 @@ class LatentGmmPrior(SubspacePrior):
             flow takes them for its null condition.
     """
 
-    takes: ClassVar[tuple[str, ...]] = ("labels",)
+    takes = ("labels",)
     latents: Prior
     latents_spec: Tensor
 

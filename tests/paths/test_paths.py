@@ -163,7 +163,9 @@ def ends() -> tuple[torch.Tensor, torch.Tensor]:
     return x0, x1
 
 
-@pytest.mark.parametrize("spec", [*WITHOUT_NOISE, "condot:sigma_min=0.1", "vp:beta_min=1.0,beta_max=5.0"])
+@pytest.mark.parametrize(
+    "spec", ["condot", "cosine", "vp", "condot:sigma_min=0.1", "vp:beta_min=1.0,beta_max=5.0"]
+)
 def test_the_ends_follow_from_point_and_velocity(spec: str) -> None:
     path, (x0, x1) = Path.registry.resolve(spec), ends()
     x_t, u_t, t = path.interpolate(x0, x1, BEFORE_THE_END)
