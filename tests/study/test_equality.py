@@ -68,14 +68,13 @@ def chosen_priors(prediction: str) -> dict[tuple[str, str], str]:
 
 
 def run_all(prediction: str, folder: Path) -> list[Path]:
-    """One comparison for each prior, of the couplings and paths that it is the first to serve."""
+    """One comparison for each prior and path, of the couplings that it is the first to serve."""
     found = []
     chosen = chosen_priors(prediction)
-    for prior in dict.fromkeys(chosen.values()):
-        pairs = [pair for pair, first in chosen.items() if first == prior]
-        couplings, paths = (list(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
-        out = folder / prior
-        outcome = run_grid(grid_of(prediction, prior, couplings=couplings, paths=paths), out)
+    for prior, path in dict.fromkeys((prior, path) for (_, path), prior in chosen.items()):
+        couplings = [coupling for (coupling, own), first in chosen.items() if (own, first) == (path, prior)]
+        out = folder / f"{prior}-{path}"
+        outcome = run_grid(grid_of(prediction, prior, couplings=couplings, paths=[path]), out)
         assert (outcome.failed, outcome.interrupted) == ({}, False)
         write_report(out)
         found.append(out)
