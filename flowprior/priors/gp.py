@@ -41,7 +41,7 @@ MOST_OBSERVED = 2000
 OBSERVED_NOISE = 1e-4
 """s² of numbers within the event, over their mean variance. Without it they would have no density."""
 AT_ONCE = 1 << 24
-"""The number of numbers in the columns of K that are found at once."""
+"""The largest number of numbers in the columns of K that are found at once."""
 
 
 @Prior.register("gp", aliases=("gaussian-process",))
@@ -169,9 +169,8 @@ class GaussianProcessPrior(Prior):
         size = event[self._axis] + (observed.stop if self._is_before else 0)
         places = torch.arange(size * others, device=self.mask.device)
         return (
-            self._shaped(places[None], event)[0]
-            .movedim(self._axis, 0)[observed]
-            .movedim(0, self._axis)
+            self._shaped(places[None], event)
+            .narrow(self._axis + 1, observed.start, observed.stop - observed.start)
             .flatten()
         )
 
@@ -286,7 +285,7 @@ class GaussianProcessPrior(Prior):
         """Return the log-density ``[B]`` of rows ``[B, D]`` around their means."""
         return self._root.log_prob(x.double().view(-1, *self.event_shape)).to(x)
 
-    # -- conditions and files -----------------------------------------------------------------------------
+    # -- conditions and files ---------------------------------------------------------------------
 
     def _check_cond(self, cond: Tensor | None, method: str) -> Tensor | None:
         if self.takes:

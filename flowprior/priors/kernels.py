@@ -39,7 +39,7 @@ ROWS, NUMBERS = 2048, 1 << 21
 MOST_POSITIONS = 8192
 """The largest number of positions along an axis that is not white: its factor is dense."""
 SWEEPS = 4
-"""How often each of several axes is fitted."""
+"""The number of times that each of several axes is fitted."""
 LEAST_VARIANCE = 1e-6
 """The least σ², in squared units of the rows."""
 NAMES = ("scale", "period", "noise")
@@ -53,9 +53,9 @@ PERIODIC_SCALES = (0.3, 1.0, 3.0)
 PERIODS_AT_ONCE = 256
 """The number of periods that are compared at once."""
 INSIDE = 0.1
-"""How far from a bound the search starts at least, in logarithms of parameters."""
+"""The least distance from a bound at which the search starts, in logarithms of parameters."""
 TOLERANCES = {"xatol": 1e-4, "fatol": 1e-9, "maxiter": 400}
-"""Where the search ends, in logarithms of parameters and in nats a number."""
+"""The tolerances of the search: of logarithms of parameters, of nats a number, and its most steps."""
 
 
 def rows_to_read(row: Tensor) -> int:
@@ -302,7 +302,7 @@ def _likely_period(moments: Tensor, places: Tensor, ends: tuple[float, float]) -
 
 
 def _spectral_loss(power: Tensor, values: Sequence[float]) -> tuple[float, float]:
-    """Return the same of coefficients of this mean square."""
+    """Return −2 log-likelihood a number, and σ², of coefficients of the mean square ``power``."""
     law = power_law(power.shape, values[0], values[2])
     variance = max(float((power / law).mean()), LEAST_VARIANCE)
     return float(law.log().mean()) + math.log(variance), variance
