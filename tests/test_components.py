@@ -44,13 +44,14 @@ VARIANTS = {
     "learned-mean": [
         {"sigma": "diagonal"},
         {"sigma": "ou"},
+        {"sigma": "lowrank", "rank": 2},
         {"covariance": "diagonal", "steps": 20},
         {"covariance": "lowrank", "rank": 2, "components": 2, "steps": 20},
     ],
     "flow": [{"rank": 2}, {"kind": "spline"}],
     "around": [{"sigma": "diagonal"}, {"sigma": "lowrank", "rank": 2}, {"sigma": "matern"}],
     "gp": [{"kernels": "spectrum"}],
-    "kernel-mean": [{"sigma": 0.7}, {"sigma": "diagonal"}],
+    "kernel-mean": [{"sigma": 0.7}, {"sigma": "diagonal"}, {"sigma": "lowrank"}, {"sigma": "ou"}],
     "latent-gmm": [{"law": "averaged-gmm"}, {"basis": "shared", "rank": 2}],
 }
 PRIORS = [

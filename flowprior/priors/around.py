@@ -7,7 +7,7 @@ means m of x0 and m + b of x1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,28 +18,23 @@ from torch.nn import functional
 
 from flowprior.display.shown import shape_of
 from flowprior.errors import CheckpointError, InputError, OptionError
-from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
-from flowprior.mixtures.samples import thinned
 from flowprior.priors.base import Prior
 from flowprior.priors.frame import DiagonalFrame, Frame
 from flowprior.priors.holdout import conditioned
-from flowprior.priors.kernels import are_kernels, rows_to_read
+from flowprior.priors.kernels import are_kernels
 from flowprior.priors.mean_prior import MeanPrior, check_condition_shape
-from flowprior.priors.residuals import FixedResiduals, KernelResiduals, LowRankFixedResiduals, check_sigma
+from flowprior.priors.residuals import LOWRANK, ConstantResiduals, check_sigma, constant_residuals
 from flowprior.priors.seen_conditions import SeenConditions
-from flowprior.priors.subspace import fit_rows
 from flowprior.registry import check_counts
 from flowprior.registry.options import check_numbers, choose
 from flowprior.storage.writing import one_line
-from flowprior.streams.batches import CheckedBatches
+from flowprior.streams.batches import Batch, CheckedBatches
 
 OWNER = "prior 'around'"
-NONE, LOWRANK = "none", "lowrank"
+NONE = "none"
 RESIZE = (NONE, "nearest", "linear", "bilinear", "bicubic", "area")
 """The rules by which a part of another size becomes one of the event's."""
-ROWS, NUMBERS = 2048, 1 << 24
-"""The largest number of rows, and of numbers in them, that a low-rank covariance is fitted to."""
 
 
 @Prior.register("around", option_aliases={"part": "reads"})
@@ -77,7 +72,7 @@ class AroundPrior(MeanPrior):
             raise OptionError(f"{OWNER}: expected mean to be a network or a function, got {mean!r}")
         if isinstance(mean, nn.Module) and any(module.training for module in mean.modules()):
             raise OptionError(f"{OWNER}: expected mean in evaluation mode, got training; call mean.eval()")
-        check_sigma(OWNER, sigma, ("scalar", "diagonal", LOWRANK), kernels=True)
+        check_sigma(OWNER, sigma)
         check_counts(OWNER, rank=rank)
         check_numbers(OWNER, source_noise=(source_noise, 0, 1e12))
         self.regression = mean
@@ -88,12 +83,7 @@ class AroundPrior(MeanPrior):
         self.condition_dims = nn.Buffer(torch.empty(0, dtype=torch.long))
         self.bias = nn.Buffer(torch.empty(0))  # b, [D]
         self.has_regression = nn.Buffer(torch.tensor(mean is not None))
-        if self.has_latents:
-            self.residuals = LowRankFixedResiduals()
-        elif self.has_spread:
-            self.residuals = FixedResiduals(0, sigma)
-        else:
-            self.residuals = KernelResiduals(OWNER, str(sigma))
+        self.residuals = self._constant_residuals(0)
 
     @torch.no_grad()
     def _fit(self, data: CheckedBatches, generator: torch.Generator | None) -> None:
@@ -103,26 +93,17 @@ class AroundPrior(MeanPrior):
         dims = cond.shape[1:] if cond.dim() > 2 else ()
         self.condition_dims = torch.tensor(dims, dtype=torch.long, device=self.event_dims.device)
         self.center = self.seen.learn(data, generator).to(first)
-        most = max(1, min(ROWS, NUMBERS // len(self.center)))
+        answer = partial(self._answer, event=first.shape[1:])
 
-        def residuals(batches: Any) -> Any:
-            answer = partial(self._answer, event=first.shape[1:])
-            return ((x.to(self.center) - answer(cond), None) for x, cond in conditioned(batches))
+        def residuals(batches: Iterable[Batch]) -> Iterator[Tensor]:
+            return (x.to(self.center) - answer(cond) for x, cond in conditioned(batches))
 
-        self.bias = bias = ConditionMoments.over(residuals(data)).mean[0].to(first)
-        if isinstance(self.residuals, LowRankFixedResiduals):
-            some = list(conditioned(thinned(lambda: data, most)))
-            rows = [torch.cat([x.to(bias) for x, _ in part]) for part in (residuals(some), some)]
-            settings, rank = FitSettings(self.source_noise), min(self.rank, len(bias))
-            tables = [fit_rows(part, rank, settings, self.name) for part in rows]
-            self.residuals.learn(tables, first, self.source_noise)
-        elif isinstance(self.residuals, KernelResiduals):
-            some = conditioned(thinned(lambda: data, rows_to_read(bias)))
-            rows = torch.cat([x - bias for x, _ in residuals(some)])
-            self.residuals.covariance.learn(rows.view(-1, *first.shape[1:]))
-        else:
-            self.residuals = FixedResiduals(len(self.center), self.sigma).to(first)
-            self.residuals.learn((x - bias for x, _ in residuals(data)), data)
+        self.bias = bias = ConditionMoments.over((left, None) for left in residuals(data)).mean[0].to(first)
+        self.residuals = self._constant_residuals(len(bias)).to(first)
+        self.residuals.learn(lambda rows: (left - bias for left in residuals(rows)), lambda: data, data)
+
+    def _constant_residuals(self, dim: int) -> ConstantResiduals:
+        return constant_residuals(OWNER, self.sigma, dim, self.rank, self.source_noise)
 
     def _answer(self, cond: Tensor, event: torch.Size) -> Tensor:
         """Return m(c) ``[B, D]`` for events of this shape.
@@ -164,11 +145,8 @@ class AroundPrior(MeanPrior):
         frame = super().spread(cond, n)
         return replace(frame, data_loc=frame.loc + torch.where(null[:, None], 0.0, self.bias))
 
-    @torch.no_grad()
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        around = self._around(cond)
-        assert isinstance(self.residuals, LowRankFixedResiduals)
-        return self.residuals.infer(x1.to(around.loc) - self.bias, around, generator)
+        return super()._infer(x1.to(self.bias) - self.bias, cond, generator)
 
     def _make_parts(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
         own = state_dict.get(prefix + "has_regression")

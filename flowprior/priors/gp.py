@@ -112,7 +112,7 @@ class GaussianProcessPrior(Prior):
                 yield torch.cat(parts, self._axis + 1).flatten(1)
 
         self.loc = ConditionMoments.over((row, None) for row in grid(data)).mean[0].to(first)
-        some = thinned(lambda: data, rows_to_read(self.loc))
+        some = thinned(lambda: data, rows_to_read(len(self.loc)))
         rows = torch.cat(list(grid(some))).to(self.loc) - self.loc
         grid_rows, before = self._shaped(rows, event), self._window if self._is_before else (0, 0)
         size = grid_rows.shape[self._axis + 1] - before[1] + before[0]

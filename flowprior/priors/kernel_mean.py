@@ -21,6 +21,7 @@ from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import thinned
 from flowprior.priors.base import Prior, check_finite
 from flowprior.priors.holdout import LEAST_CONDITIONS, conditioned
+from flowprior.priors.kernels import are_kernels
 from flowprior.priors.mean_prior import FarConditions, MeanPrior, Part
 from flowprior.priors.nearest import (
     LeftOut,
@@ -31,7 +32,7 @@ from flowprior.priors.nearest import (
     kernel_weights,
     nearest,
 )
-from flowprior.priors.residuals import FixedResiduals, check_sigma
+from flowprior.priors.residuals import LOWRANK, check_sigma, constant_residuals
 from flowprior.priors.seen_conditions import SeenConditions
 from flowprior.registry import check_counts
 from flowprior.streams.batches import Batch, CheckedBatches
@@ -57,8 +58,8 @@ class KernelMeanPrior(MeanPrior):
         neighbours: representatives that are averaged over at the most; ``"auto"`` chooses among 1, 2, 4 … 128
             by the error on conditions that are left out.
         bandwidth: h, in units of the Euclidean distance; ``"auto"`` chooses it with the neighbours.
-        sigma: standard deviation of the noise: a number, or ``"scalar"`` or ``"diagonal"`` to estimate it on
-            rows that are left out.
+        sigma: standard deviation of the noise, a number; or its estimate from rows that are left out:
+            ``"scalar"``, ``"diagonal"``, ``"lowrank"`` or kernels, as ``learned-mean`` has them.
     """
 
     def __init__(
@@ -76,10 +77,13 @@ class KernelMeanPrior(MeanPrior):
         self.neighbours = neighbours
         self.bandwidth = bandwidth
         self.sigma = sigma
+        self.has_latents, self.has_spread = sigma == LOWRANK, not are_kernels(sigma)
+        if self.has_latents:
+            self.suited_coupling = "posterior"
         self.bandwidth_chosen = nn.Buffer(torch.ones(()))
         self.neighbours_chosen = nn.Buffer(torch.ones((), dtype=torch.long))
         self.means = nn.Buffer(torch.empty(0))  # of the events of each condition that was seen, [M, D]
-        self.residuals = FixedResiduals(0, sigma)
+        self.residuals = constant_residuals(OWNER, sigma, 0)
 
     # -- fit ----------------------------------------------------------------------------------
 
@@ -89,7 +93,7 @@ class KernelMeanPrior(MeanPrior):
         if cond is None:
             raise InputError("kernel-mean.fit: expected labels or embeddings, got None; use 'gaussian'")
         self.center = self.seen.learn(data, generator).to(first)
-        self.residuals = FixedResiduals(first[0].numel(), self.sigma).to(first)
+        self.residuals = constant_residuals(OWNER, self.sigma, first[0].numel()).to(first)
         self.distance = FarConditions().to(first)
         if self.seen.has_labels:
             moments = ConditionMoments.over(data.labelled())
@@ -118,8 +122,8 @@ class KernelMeanPrior(MeanPrior):
             [Part(part.x, self._average(part.near, part.change), part.near.distance[:, 0]) for part in group]
             for group in (apart, beside)
         ]
-        left = (part.x - self.center - part.deviation for part in parts[1] or parts[0])
-        self.residuals.learn(left, data)
+        left = [(part.x - self.center - part.deviation, None) for part in parts[1] or parts[0]]
+        self.residuals.learn(lambda rows: (x for x, _ in rows), lambda: left, data)
         if not self.seen.has_labels and len(self.seen.rows) >= LEAST_CONDITIONS:
             self.distance.fit([*parts[0], *parts[1]], self.center, self.residuals.noise)
 

@@ -58,9 +58,9 @@ TOLERANCES = {"xatol": 1e-4, "fatol": 1e-9, "maxiter": 400}
 """The tolerances of the search: of logarithms of parameters, of nats a number, and its most steps."""
 
 
-def rows_to_read(row: Tensor) -> int:
-    """Return how many rows like this one ``[D]`` kernels are fitted to."""
-    return max(1, min(ROWS, NUMBERS // len(row)))
+def rows_to_read(dim: int) -> int:
+    """Return how many rows of ``dim`` numbers kernels are fitted to."""
+    return max(1, min(ROWS, NUMBERS // dim))
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,14 @@ from flowprior.priors.mappers import AUTO, MAPPERS, make_mapper
 from flowprior.priors.mean_prior import FarConditions, MeanPrior, Part, check_condition_shape
 from flowprior.priors.nearest import Distinct, distinct_embeddings, nearest
 from flowprior.priors.network_training import MapperNetwork, NetworkTraining
-from flowprior.priors.residuals import DiagonalResiduals, FixedResiduals, KernelResiduals, check_sigma
+from flowprior.priors.residuals import LOWRANK, DiagonalResiduals, check_sigma, constant_residuals
 from flowprior.priors.seen_conditions import SeenConditions, rows_looked_at
 from flowprior.registry import check_counts
 from flowprior.registry.options import check_numbers, choose
 from flowprior.streams.batches import CheckedBatches
 
 OWNER = "prior 'learned-mean'"
-FIXED, DIAGONAL, LOWRANK = "fixed", "diagonal", "lowrank"
+FIXED, DIAGONAL = "fixed", "diagonal"
 SUITED = {FIXED: "ot", DIAGONAL: "condot", LOWRANK: "posterior"}
 """The covariance of the residuals -> the coupling that suits it."""
 ROWS, NUMBERS = 4096, 1 << 24
@@ -56,9 +56,10 @@ class LearnedMeanPrior(MeanPrior):
             that is so, too. A fixed one is wider, and the mean nearer to that of all data, under embeddings
             far from those trained on, as held-out embeddings ask for (:mod:`flowprior.priors.mean_prior`). Of
             labels, and of fewer than ten embeddings held out, nothing is learned about it.
-        sigma: standard deviation of the noise: a number (the authors use 0.7), or ``"scalar"`` or
-            ``"diagonal"`` to estimate it on held-out residuals; or kernels along the axes of an event, such
-            as ``"ou-white"``, as the prior ``gp`` has them.
+        sigma: standard deviation of a fixed noise: a number (the authors use 0.7); or its estimate from
+            held-out residuals: ``"scalar"``, ``"diagonal"``, ``"lowrank"``, a covariance with latents that
+            can be inferred, or kernels along the axes of an event, such as ``"ou-white"``, as the prior
+            ``gp`` has them.
         hidden: width of the mapper.
         depth: residual blocks of the mapper.
         epochs: passes over the data at the most, whatever ``steps``: on few rows more would only overfit. A
@@ -104,13 +105,13 @@ class LearnedMeanPrior(MeanPrior):
         check_counts(OWNER, 0, depth=depth)
         check_counts(OWNER, hidden=hidden, epochs=epochs, batch_size=batch_size, steps=steps)
         check_counts(OWNER, rank=rank, components=components)
-        check_sigma(OWNER, sigma, kernels=True)
+        check_sigma(OWNER, sigma)
         check_numbers(
             OWNER, holdout=(holdout, 0, 0.5), lr=(lr, 1e-12, 1e12), source_noise=(source_noise, 0, 1e12)
         )
         self.covariance = choose(OWNER, "covariance", covariance, tuple(SUITED))
-        self.suited_coupling = SUITED[covariance]
-        self.has_latents = covariance == LOWRANK
+        self.has_latents = (sigma if covariance == FIXED else covariance) == LOWRANK
+        self.suited_coupling = SUITED[LOWRANK if self.has_latents else covariance]
         self.sigma, self.has_spread = sigma, covariance != FIXED or not are_kernels(sigma)
         self.hidden = hidden
         self.depth = depth
@@ -157,10 +158,8 @@ class LearnedMeanPrior(MeanPrior):
                 self.residuals = LowRankResiduals(condition, *sizes, self.source_noise)
             elif self.covariance == DIAGONAL:
                 self.residuals = DiagonalResiduals(make_mapper(*parts), dim, self.source_noise)
-            elif are_kernels(self.sigma):
-                self.residuals = KernelResiduals(OWNER, str(self.sigma))
             else:
-                self.residuals = FixedResiduals(dim, self.sigma)
+                self.residuals = constant_residuals(OWNER, self.sigma, dim, self.rank, self.source_noise)
         self.distance = FarConditions()
         self.to(self.event_dims.device, dtype).requires_grad_(False)
 
@@ -204,10 +203,6 @@ class LearnedMeanPrior(MeanPrior):
             return apart[:, 0]
         behind = self.seen.spread[place[:, 0]].square().sum(1)
         return (apart[:, 0].square() - behind).clamp_min(0).sqrt()
-
-    @torch.no_grad()
-    def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
-        return self.residuals.infer(x1, self._around(cond), generator)
 
     def _make_parts(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
         names = ("seen.size", "center", "event_dims", "condition_dims")

@@ -196,6 +196,11 @@ class MeanPrior(Prior, abc.ABC):
     def _sample(self, cond: Tensor | None, n: int, generator: torch.Generator | None) -> Tensor:
         return self.residuals.sample(self._around(cond), generator)
 
+    @torch.no_grad()
+    def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
+        around = self._around(cond)
+        return self.residuals.infer(x1.to(around.loc), around, generator)
+
     def _log_prob(self, x: Tensor, cond: Tensor | None) -> Tensor:
         around = self._around(cond)
         return self.residuals.log_prob(x.to(torch.promote_types(x.dtype, around.loc.dtype)), around)

@@ -1,7 +1,8 @@
-"""Residuals of a mean, every coordinate on its own: x0 = m(c) + ψ^½ ε.
+"""Residuals of a mean: x0 = m(c) + ψ^½ ε.
 
-The noise ψ ``[D]`` is the same for all conditions: a number, or the mean square of what the mean leaves of
-held-out rows. Or a network gives it from the condition,
+The same for all conditions (:func:`constant_residuals`) are a noise ψ ``[D]``, which is a number or the mean
+square of what the mean leaves of held-out rows; a low-rank covariance; and one with structure along the axes
+of an event. Or a network gives ψ from the condition,
 
     ψ(c) = a s(c)² + f.
 
@@ -10,20 +11,21 @@ m is learned by squared error, then log s² by the Gaussian likelihood of what m
 closely leaves too little; a factor a corrects the variances on rows that were held out. f is added to the
 variances of source samples alone, and the linear velocity takes it away.
 
-Residuals of a low-rank covariance are in :mod:`flowprior.priors.lowrank_residuals`. All have ``fit``,
-``frame``, ``sample``, ``infer`` and ``log_prob``.
+A low-rank covariance that depends on the condition is in :mod:`flowprior.priors.lowrank_residuals`. All have
+``fit``, ``sample`` and ``log_prob``; ``frame``, but for kernels; and those of low rank ``infer``.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from flowprior.errors import OptionError
+from flowprior.mixtures.covariance import FitSettings
 from flowprior.mixtures.moments import ConditionMoments
 from flowprior.mixtures.samples import thinned
 from flowprior.ops.mixture import LOG_2PI
@@ -33,31 +35,42 @@ from flowprior.priors.holdout import Holdout, conditioned
 from flowprior.priors.kernels import KernelNoise, are_kernels, parse_kernels, rows_to_read
 from flowprior.priors.mean_prior import Around
 from flowprior.priors.network_training import MapperNetwork, NetworkTraining, train_network
-from flowprior.streams.batches import Batch
+from flowprior.priors.subspace import fit_rows
+from flowprior.streams.batches import Batch, CheckedBatches
+
+Left = Callable[[Iterable[Batch]], Iterable[Tensor]]
+Rows = Callable[[], Iterable[Batch]]
 
 LEAST_NOISE = 1e-6
 """The variance that is added to every estimated one, in squared units of x1."""
 LEAST_VARIANCE = 1e-4
 """The least variance of data, in squared units of x1: a coordinate that never varies has no likelihood."""
+LOWRANK = "lowrank"
+SIGMAS = "scalar", "diagonal", LOWRANK
+"""The words for how residuals that are the same for all conditions are estimated, beside kernels."""
+RANK, SOURCE_NOISE = 64, 1e-4
+"""The rank of a low-rank covariance, and what is added to it, where no option says so."""
+ROWS, NUMBERS = 2048, 1 << 24
+"""The largest number of rows, and of numbers in them, that a low-rank covariance is fitted to."""
 RANGE = 8.0
 """The largest change of the logarithm of a variance from that of all rows."""
 
 
-def check_sigma(
-    owner: str, sigma: float | str, words: Sequence[str] = ("scalar", "diagonal"), kernels: bool = False
-) -> None:
-    """Check a standard deviation, the word that says how to estimate one, or ``kernels``.
+def check_sigma(owner: str, sigma: float | str) -> None:
+    """Check a standard deviation, or the word that says how to estimate the residuals.
 
     Raises:
-        OptionError: neither a number above 0 nor one of ``words``, or kernels that are not possible.
+        OptionError: neither a number above 0 nor one of ``SIGMAS``, or kernels that are not possible.
     """
-    if kernels and are_kernels(sigma):
+    if are_kernels(sigma):
         parse_kernels(owner, str(sigma))
         return
     is_number = isinstance(sigma, int | float) and not isinstance(sigma, bool)
-    if sigma not in words and not (is_number and 0 < float(sigma) < 1e6):
-        known = " or ".join(map(repr, words)) + ", or kernels such as 'ou-white'" * kernels
-        raise OptionError(f"{owner}: expected sigma > 0, {known}, got {sigma!r}")
+    if sigma not in SIGMAS and not (is_number and 0 < float(sigma) < 1e6):
+        known = ", ".join(map(repr, SIGMAS))
+        raise OptionError(
+            f"{owner}: expected sigma > 0, {known}, or kernels such as 'ou-white', got {sigma!r}"
+        )
 
 
 class Residuals(nn.Module, abc.ABC):
@@ -118,8 +131,37 @@ class Residuals(nn.Module, abc.ABC):
         return -0.5 * ((x - around.loc.to(x.dtype)).square() / noise + noise.log() + LOG_2PI).sum(1)
 
 
-class FixedResiduals(Residuals):
-    """Noise variances ψ ``[D]``, the same for all conditions, and wider by w² far from those of the fit.
+class ConstantResiduals(nn.Module, abc.ABC):
+    """Base class of residuals that are the same for all conditions, but wider by w² far from the fit."""
+
+    def fit(
+        self,
+        data: Holdout,
+        mapper: MapperNetwork,
+        center: Tensor,
+        options: NetworkTraining,
+        generator: torch.Generator | None,
+    ) -> None:
+        """Learn from what ``mapper`` leaves of :meth:`Holdout.residual_rows`."""
+
+        def left(rows: Iterable[Batch]) -> Iterator[Tensor]:
+            return (x - (mapper(cond) + center) for x, cond in conditioned(rows))
+
+        self.learn(left, data.residual_rows, data.data)
+
+    @abc.abstractmethod
+    def learn(self, left: Left, rows: Rows, data: CheckedBatches) -> None:
+        """Learn the covariance.
+
+        Args:
+            left: from batches to what the mean leaves of them, ``[B, D]``.
+            rows: returns batches; it is called several times.
+            data: all rows, which pairs of the null condition are of.
+        """
+
+
+class FixedResiduals(Residuals, ConstantResiduals):
+    """Noise variances ψ ``[D]`` of coordinates that are independent.
 
     Args:
         dim: D, numbers in an event.
@@ -132,22 +174,8 @@ class FixedResiduals(Residuals):
         self.noise = nn.Buffer(torch.ones(dim))
 
     @torch.no_grad()
-    def fit(
-        self,
-        data: Holdout,
-        mapper: MapperNetwork,
-        center: Tensor,
-        options: NetworkTraining,
-        generator: torch.Generator | None,
-    ) -> None:
-        """Learn ψ from what ``mapper`` leaves of :meth:`Holdout.residual_rows`."""
-        rows = conditioned(data.residual_rows())
-        self.learn((x - (mapper(cond) + center) for x, cond in rows), data.data)
-
-    @torch.no_grad()
-    def learn(self, residuals: Iterable[Tensor], data: Iterable[Batch]) -> None:
-        """Take ψ as the mean square of ``residuals`` ``[B, D]``, unless σ is a number; and read all data."""
-        moments = ConditionMoments.over((residual, None) for residual in residuals)
+    def learn(self, left: Left, rows: Rows, data: CheckedBatches) -> None:
+        moments = ConditionMoments.over((residual, None) for residual in left(rows()))
         square = moments.variance()[0] + moments.mean[0].square() + LEAST_NOISE
         self.left = square.to(self.left)
         if self.sigma != "diagonal":
@@ -163,7 +191,7 @@ class FixedResiduals(Residuals):
         return self.noise
 
 
-class KernelResiduals(nn.Module):
+class KernelResiduals(ConstantResiduals):
     """Residuals with structure along the axes of an event: a covariance of :mod:`flowprior.priors.kernels`.
 
     Args:
@@ -175,18 +203,11 @@ class KernelResiduals(nn.Module):
         super().__init__()
         self.covariance = KernelNoise(owner, kernels)
 
-    def fit(
-        self,
-        data: Holdout,
-        mapper: MapperNetwork,
-        center: Tensor,
-        options: NetworkTraining,
-        generator: torch.Generator | None,
-    ) -> None:
-        """Learn the kernels from what ``mapper`` leaves of :meth:`Holdout.residual_rows`."""
-        rows = conditioned(thinned(data.residual_rows, rows_to_read(center)))
-        event = data.data.peek()[0].shape[1:]
-        self.covariance.learn(torch.cat([x - (mapper(c) + center) for x, c in rows]).view(-1, *event))
+    @torch.no_grad()
+    def learn(self, left: Left, rows: Rows, data: CheckedBatches) -> None:
+        event = data.peek()[0].shape[1:]
+        residuals = torch.cat([*left(thinned(rows, rows_to_read(event.numel())))])
+        self.covariance.learn(residuals.view(-1, *event))
 
     @property
     def noise(self) -> Tensor:
@@ -204,27 +225,45 @@ class KernelResiduals(nn.Module):
         return self.covariance.root.log_prob(unit).to(x) - x.shape[1] * around.width[:, 0].log()
 
 
-class LowRankFixedResiduals(nn.Module):
-    """A low-rank covariance of residuals, the same for all conditions, with standard normal latents.
+class LowRankFixedResiduals(ConstantResiduals):
+    """A low-rank covariance of residuals with standard normal latents.
 
     The second of two subspaces is that of all data, which pairs of the null condition have.
+
+    Args:
+        rank: of the covariance, cut to the number of dimensions.
+        floor: added to the variances of source samples.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, rank: int, floor: float) -> None:
         super().__init__()
-        self.subspace = Subspace()
-        self.floor = nn.Buffer(torch.zeros(()))
+        self.subspace, self.rank = Subspace(), rank
+        self.floor = nn.Buffer(torch.tensor(floor))
 
-    def learn(self, tables: Sequence[Mapping[str, Tensor]], like: Tensor, floor: float) -> None:
-        """Take the tables ``[1, …]`` of the residuals and of all data, fitted with the noise ``floor``."""
+    @torch.no_grad()
+    def learn(self, left: Left, rows: Rows, data: CheckedBatches) -> None:
+        like = data.peek()[0]
+        dim = like[0].numel()
+        settings, most = FitSettings(float(self.floor)), max(1, min(ROWS, NUMBERS // dim))
+        parts = left(thinned(rows, most)), (x for x, _ in thinned(lambda: data, most))
+        tables = [
+            fit_rows(torch.cat([x.to(like) for x in part]), min(self.rank, dim), settings, data.owner)
+            for part in parts
+        ]
         joined = {name: torch.cat([own[name] for own in tables]) for name in tables[0]}
         self.subspace = Subspace.of(like, **joined)
-        self.floor = like.new_tensor(floor)
+
+    @property
+    def noise(self) -> Tensor:
+        """The variances of source samples around their means, ``[D]``."""
+        own = self.subspace
+        return own.noise[0] * (1 + own.basis[0].square() @ (own.spread[0] - 1))
 
     def frame(self, around: Around, null: Tensor, center: Tensor) -> Frame:
         """Return the linear part; the rows ``null``, bool ``[B]``, have the moments of all data."""
-        frame = self.subspace.frame(null.long(), float(self.floor))
-        return replace(frame, loc=torch.where(null[:, None], center, around.loc))
+        frame, rows = self.subspace.frame(null.long(), float(self.floor)), null[:, None]
+        loc, width = torch.where(rows, center, around.loc), torch.where(rows, 1.0, around.width)
+        return replace(frame, loc=loc, noise=frame.noise * width.square())
 
     def _frame(self, around: Around) -> Frame:
         loc = around.loc
@@ -246,6 +285,23 @@ class LowRankFixedResiduals(nn.Module):
         """Return log p0(x | c) ``[B]`` in nats."""
         h, density = self._frame(around).log_density_around(x)
         return density - 0.5 * (h.square() + LOG_2PI).sum(1)
+
+
+def constant_residuals(
+    owner: str, sigma: float | str, dim: int, rank: int = RANK, floor: float = SOURCE_NOISE
+) -> ConstantResiduals:
+    """Return residuals that are the same for all conditions, to be learned.
+
+    Args:
+        owner: the prior, for messages.
+        sigma: as :func:`check_sigma` takes it.
+        dim: D, numbers in an event; 0 if that is not known yet.
+        rank: of a low-rank covariance.
+        floor: added to the variances of source samples of a low-rank covariance.
+    """
+    if sigma == LOWRANK:
+        return LowRankFixedResiduals(rank, floor)
+    return KernelResiduals(owner, str(sigma)) if are_kernels(sigma) else FixedResiduals(dim, sigma)
 
 
 class DiagonalResiduals(Residuals):

@@ -133,7 +133,7 @@ def test_a_network_of_your_own_is_saved_with_the_flow_and_given_to_load(tmp_path
     [
         ({"mean": 3}, "expected mean to be a network or a function, got 3"),
         ({"mean": Regression().train()}, "expected mean in evaluation mode, got training; call mean.eval"),
-        ({"sigma": "lowrnk"}, "or 'lowrank', or kernels such as 'ou-white', got 'lowrnk'"),
+        ({"sigma": "lowrnk"}, "'lowrank', or kernels such as 'ou-white', got 'lowrnk'"),
         ({"resize": "sinc"}, "resize"),
     ],
 )
