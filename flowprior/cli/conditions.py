@@ -152,7 +152,8 @@ def read_request(flow: Flow, cond: str | None, count: int | None, labels: Mappin
 
     Args:
         flow: to be sampled.
-        cond: of ``--cond``: labels with commas between, ``all`` (None is the same), or a file ``.npy``.
+        cond: of ``--cond``: labels with commas between, ``all`` (None is the same), a file ``.npy``, or a
+            file ``.npz`` with the arrays ``cond`` or ``cond.NAME`` of a data set.
         count: samples of each condition; None for 64 of a single one, 8 of several.
         labels: part -> its labels, as :func:`read_labels` gives them.
 
@@ -168,20 +169,35 @@ def read_request(flow: Flow, cond: str | None, count: int | None, labels: Mappin
     if labels:
         words = every_combination(words_of_labels(flow, labels))
         return SampleRequest.of_rows(as_value(flow.words.read(words, None, "sample")), count, words)
-    if condition.kind == "labels" and not (cond or "").endswith(".npy"):
+    if condition.kind != "none" and cond is not None and Path(cond).suffix in (".npy", ".npz"):
+        return SampleRequest.of_rows(condition.check(_rows_of(cond, condition), f"--cond {cond}"), count)
+    if condition.kind == "labels":
         found = _names_in(cond or "all", flow.words.label_names(), condition)
         return SampleRequest.of_rows(flow.words.read(found, None, "--cond"), count, {LABEL: found})
     if condition.kind == "none" and cond is None:
         return SampleRequest(None, count or SINGLE)
-    if condition.kind in ("labels", "embeddings", "tensor") and cond is not None and cond.endswith(".npy"):
-        rows = read_rows(expanded(cond), "--cond", condition.describe())
-        return SampleRequest.of_rows(condition.check(rows, f"--cond {cond}"), count)
     refused = "nothing is asked for" if cond is None else f"--cond={cond!r} is not possible"
-    advice = "give arrays as --cond FILE.npy, or see" if condition.kind in ("embeddings", "tensor") else "see"
+    files = {"embeddings": "FILE.npy", "tensor": "FILE.npy", "parts": "FILE.npz"}
+    advice = f"give arrays as --cond {files[condition.kind]}, or see" if condition.kind in files else "see"
     raise OptionError(
         f"{refused}: this flow's condition is {condition.describe()}; {advice} the options for conditions in "
         "flowprior sample --help"
     )
+
+
+def _rows_of(cond: str, condition: Condition) -> Conditions:
+    """Return the conditions in the file of ``--cond``."""
+    from flowprior.streams.array_files import condition_in, read_arrays
+
+    file = expanded(cond)
+    if file.suffix == ".npy":
+        return read_rows(file, "--cond", condition.describe())
+    if not file.is_file():
+        raise DataNotFoundError(f"--cond: no file {file}; give an existing .npz file")
+    found = condition_in(read_arrays(file), str(file))
+    if found is None:
+        raise InputError(f"--cond {file}: expected arrays cond or cond.NAME, got none; write them with savez")
+    return found
 
 
 def words_of_labels(flow: Flow, labels: Mapping[str, str]) -> dict[str, list[str]]:

@@ -46,7 +46,7 @@ def sample(
         str | None,
         typer.Option(
             help="Condition: labels by name or number, such as 3, or 0,1,2, or all; or a file .npy of "
-            "conditions.",
+            "conditions, or .npz of the arrays cond.NAME of parts.",
             rich_help_panel=CONDITIONS,
         ),
     ] = None,

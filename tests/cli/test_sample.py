@@ -17,7 +17,7 @@ from flowprior.cli.conditions import SampleRequest
 from flowprior.cli.samples_file import save_samples, title_of
 from flowprior.data import load_data
 from flowprior.flow import Flow
-from tests.cli.conftest import SHORT, Call, call_app, drawn
+from tests.cli.conftest import SHORT, Call, call_app, drawn, succeed
 
 
 @pytest.mark.parametrize(
@@ -231,6 +231,34 @@ def test_labels_in_a_file_serve_too(run, tmp_path):
     np.save(tmp_path / "labels.npy", np.array([3, 1]))
     options = ["--cond", tmp_path / "labels.npy", "--count", "2", "--nfe", "1"]
     assert drawn(run, tmp_path / "y.npz", *options)["cond"].tolist() == [3, 3, 1, 1]
+
+
+def test_a_forecast_in_a_column_is_where_a_flow_starts(series, tmp_path):
+    x, past = series[:, :, -3:], series[:, :, :9]
+    forecast = past[:, :, -1:] + torch.tensor([0.1, 0.2, 0.3])  # somebody else's
+    parts = {"cond.past": past.numpy(), "cond.forecast": forecast.numpy()}
+    np.savez(tmp_path / "series.npz", x=x.numpy(), **parts)
+    np.savez(tmp_path / "now.npz", **{name: rows[:4] for name, rows in parts.items()})
+    shared = {"prior": "around:part=forecast", "model": "mlp:width=8,depth=1"}
+    spec = [f"--{name}={value}" for name, value in shared.items()]
+    run, steps = tmp_path / "run", SERIES["steps"]
+    succeed("train", "--data", tmp_path / "series.npz", *spec, "--steps", steps, "--out", run, *SHORT)
+    asked = ["--cond", tmp_path / "now.npz", "--count", "1"]
+    start = drawn(run, tmp_path / "start.npz", *asked, "--nfe", "0", "--temperature", "0")["x"]
+    np.testing.assert_allclose(start, forecast[:4], atol=1e-6)
+    ahead = drawn(run, tmp_path / "ahead.npz", *asked, "--nfe", "2", "--seed", "3")["x"]
+    cond, generator = {"past": past[:4], "forecast": forecast[:4]}, torch.Generator().manual_seed(3)
+    np.testing.assert_array_equal(Flow.load(run).sample(cond, nfe=2, generator=generator).numpy(), ahead)
+    np.savez(tmp_path / "past.npz", past=past[:4].numpy())
+    for rows, message in (
+        ("past.npz", "expected arrays cond or cond.NAME, got none"),
+        ("gone.npz", "no file"),
+        (None, "give arrays as --cond FILE.npz"),
+    ):
+        options = [] if rows is None else ["--cond", tmp_path / rows]
+        found = call_app("sample", run, *options, "--out", tmp_path / "y.npz")
+        assert found.code == 2
+        assert message in found.err
 
 
 def test_source_samples_of_a_file_are_where_it_starts(series_run, series, tmp_path):
