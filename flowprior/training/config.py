@@ -116,10 +116,8 @@ class TrainingConfig:
     """
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Highest learning rate of AdamW."""
-    beta1: Decay = 0.9
-    """AdamW's decay of the mean of the gradients."""
     beta2: Decay = 0.99
-    """AdamW's decay of the mean of their squares."""
+    """AdamW's decay of the mean of the squares of the gradients; that of their mean is 0.9."""
     weight_decay: NonNegative = 0.01
     """AdamW's decoupled weight decay."""
     warmup: Count = 200

@@ -20,7 +20,7 @@ CONFIG_LIMIT = 1 << 20
 """The size of the longest configuration file that is read, in bytes."""
 EXTENDS = "extends"
 """The key of a file with the path, from its folder, of another one whose keys it has, too."""
-UNUSED = [("shard", False), ("pair_within", "micro-batch")]
+UNUSED = [("shard", False), ("pair_within", "micro-batch"), ("beta1", 0.9)]
 """The keys and values of a training that the runs of older versions wrote, and that change nothing."""
 PARTS = ("prior", "coupling", "path", "model", "latent")
 """The keys of the parts that a command names, after the data."""

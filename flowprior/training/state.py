@@ -74,7 +74,7 @@ class TrainingState:
         self.optimizer = torch.optim.AdamW(
             self.weights,
             lr=self.config.lr,
-            betas=(self.config.beta1, self.config.beta2),
+            betas=(0.9, self.config.beta2),
             weight_decay=self.config.weight_decay,
             fused=True,
         )

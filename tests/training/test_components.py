@@ -170,7 +170,7 @@ def test_toml_round_trip(tmp_path: FilePath) -> None:
         ("training.steps=0", "training: steps=0"),
         ("training.lr=true", "a finite number"),
         ("training.lr=nan", "training: lr="),
-        ("training.beta1=1.0", "training: beta1=1.0"),
+        ("training.beta2=1.0", "training: beta2=1.0"),
         ("training.channels_last=1", "true or false"),
         ("training.precision=bfloat61", "expected 'float32' or 'bfloat16'"),
         ("training.condition_dropout=2", "expected 1.0 or less, or 'auto'"),

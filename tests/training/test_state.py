@@ -97,10 +97,10 @@ def test_warm_up_then_cosine() -> None:
 def test_frozen_weights_are_left_out_of_the_optimiser(points: TensorData) -> None:
     model = nn.Linear(2, 2)
     model.bias.requires_grad_(False)
-    state = TrainingState(components(points, model, beta1=0.8, weight_decay=0.3))
+    state = TrainingState(components(points, model, beta2=0.8, weight_decay=0.3))
     (group,) = state.optimizer.param_groups
     assert group["params"] == [model.weight]
-    assert (group["betas"], group["weight_decay"]) == ((0.8, 0.99), 0.3)
+    assert (group["betas"], group["weight_decay"]) == ((0.9, 0.8), 0.3)
     with pytest.raises(OptionError, match="parameters that take a gradient, got none"):
         TrainingState(components(points, model.requires_grad_(False)))
 
