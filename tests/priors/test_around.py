@@ -90,6 +90,25 @@ def test_source_samples_lie_around_the_mean_as_given_with_the_spread_of_the_resi
     torch.testing.assert_close(law.data_mean - law.source_mean, SHIFT[None], atol=0.02, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "spec",
+    ["kernel-mean:sigma=lowrank", "learned-mean:sigma=lowrank,rank=3,source_noise=0,holdout=0.5,hidden=16"],
+)
+def test_other_means_have_the_low_rank_covariance_of_their_residuals_too(spec: str) -> None:
+    x, c = linear_data()
+    labels = torch.arange(len(x)) % 2
+    means = torch.tensor([[2.0, 0.0, 0.0], [0.0, -3.0, 1.0]])
+    data = means[labels] + x - c @ SLOPE - SHIFT
+    prior = Prior.create(spec).fit((data, labels), generator=torch.Generator().manual_seed(0))
+    exact = torch.distributions.MultivariateNormal(means[1], FACTOR @ FACTOR.T)
+    points, one = exact.sample((5000,)), torch.ones(5000, dtype=torch.long)
+    assert (prior.log_prob(points, one) - exact.log_prob(points)).abs().mean() < 0.1
+    inferred = prior.infer(points, one, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(inferred.T.cov(), points.T.cov(), atol=0.03, rtol=0)
+    correlation = torch.corrcoef(torch.cat([points.T, inferred.T]))[:3, 3:].diagonal()
+    assert bool((correlation > 0.3).all()), "their latents are those of the data"
+
+
 def pictures(n: int = 60) -> tuple[Tensor, dict[str, Tensor]]:
     """Images, the means over squares of 2 × 2 of their pixels as drafts, and labels."""
     x = torch.rand(n, 1, 8, 8, generator=torch.Generator().manual_seed(0)) - 0.5
