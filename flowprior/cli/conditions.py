@@ -187,6 +187,7 @@ def read_request(flow: Flow, cond: str | None, count: int | None, labels: Mappin
 
 def _rows_of(cond: str, condition: Condition) -> Conditions:
     """Return the conditions in the file of ``--cond``."""
+    from flowprior.conditions.rows import as_value
     from flowprior.streams.array_files import condition_in, read_arrays
 
     file = expanded(cond)
@@ -195,8 +196,8 @@ def _rows_of(cond: str, condition: Condition) -> Conditions:
     if not file.is_file():
         raise DataNotFoundError(f"--cond: no file {file}; give an existing .npz file")
     found = condition_in(read_arrays(file), str(file))
-    if found is None:
-        raise InputError(f"--cond {file}: expected arrays cond or cond.NAME, got none; write them with savez")
+    if found is None or not len(as_value(found)):
+        raise InputError(f"--cond {file}: expected arrays cond or cond.NAME with rows, got none")
     return found
 
 

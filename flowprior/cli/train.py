@@ -172,7 +172,9 @@ def _sample_options(flow: Flow) -> str:
     """Return the options of ``sample`` for this flow: the condition, and the file to write."""
     from flowprior.flow.description import samples_ending
 
-    options = "".join(_option_of(flow, name, part) for name, part in flow.condition.named.items())
+    asked = [_option_of(flow, name, part) for name, part in flow.condition.named.items()]
+    is_file = flow.condition.kind == "parts" and "--cond FILE.npy " in asked
+    options = "--cond FILE.npz " if is_file else "".join(asked)
     ending = samples_ending(flow.event_shape, flow.metadata.get("data"))
     return f"{options}--out {'grid' if ending == 'png' else 'samples'}.{ending}"
 

@@ -186,7 +186,8 @@ class Flow(FlowParts):
                 one text; in a mapping, too. The empty text is the null condition.
             n: number of samples, where ``cond`` does not say; of one condition, as many.
             x0: source samples ``[B, *event]`` to start from, such as those of :meth:`invert`, in place of
-                those that the coupling draws; of a flow in latents ``[B, *state]``.
+                those that the coupling draws; of a flow in latents ``[B, *state]``, of standardised data
+                in the units of the data.
             draft: samples ``[B, *event]`` to change, such as sketches or samples of another flow; of a flow
                 in latents their latents, see :meth:`encode`. The solve begins at the time ``start``, with the
                 points of the path between source samples and drafts (SDEdit, Meng et al. 2022).
@@ -248,7 +249,7 @@ class Flow(FlowParts):
         with torch.no_grad(), evaluating(self.model):
             x0 = self._source(x0, cond, n, "flow.sample", generator, solver.source_options)
             if draft is not None:
-                draft = given_rows(draft, "draft", self.state_shape, len(x0)).to(x0)
+                draft = self._inside(given_rows(draft, "draft", self.state_shape, len(x0))).to(x0)
             if draft is not None and start and nfe != 0:
                 x0 = self.path.interpolate(x0, draft, x0.new_full((len(x0),), start), generator=generator).x_t
             velocity = self.guided(guidance, away)
@@ -347,8 +348,7 @@ class Flow(FlowParts):
         estimate = partial(estimator, divergence, probes=probes, generator=generator)
         options = {"owner": owner, "method": method, "rtol": rtol, "atol": atol, "max_nfe": max_nfe}
         z, densities = self._carried(x0, cond, guidance, estimate, batch_size, backward=False, **options)
-        exact = self.encoder if self.encoder is not None and self.encoder.keeps_density else None
-        return (z if exact is None else exact.decode(z)), densities
+        return self._outside(z), densities
 
     def invert(
         self,
@@ -362,7 +362,10 @@ class Flow(FlowParts):
         max_nfe: int = 10_000,
         batch_size: int | None = None,
     ) -> Tensor:
-        """Return the source samples x0 ``[B, *event]`` that the flow carries to x; ``x0=`` gives them back.
+        """Return the source samples x0 ``[B, *event]`` that the flow carries to x; with ``x0=`` they give x.
+
+        Where the velocity turns quickly, as a network's may after a short training, x comes back less exact
+        than the tolerances of each step; take smaller ones.
 
         Args:
             x: data ``[B, *event]``; of a flow in latents their latents, see :meth:`encode`.
@@ -381,7 +384,7 @@ class Flow(FlowParts):
         with torch.no_grad(), evaluating(self.model):
             parts = batches(self._inside(x), cond, batch_size)
             solve = partial(carry, velocity, backward=True, owner="invert", **options)
-            return torch.cat([solve(part, c, None)[0] for part, c in parts])
+            return self._outside(torch.cat([solve(part, c, None)[0] for part, c in parts]))
 
     def _carried(
         self,
@@ -419,7 +422,8 @@ class Flow(FlowParts):
             with torch.no_grad():
                 x0 = draw_source(self.coupling, self.prior, cond, n, options=options, generator=generator)
         else:
-            x0 = given_source(x0, self.state_shape, n if cond is None else len(cond), options, owner)
+            count = n if cond is None else len(cond)
+            x0 = self._inside(given_source(x0, self.state_shape, count, options, owner))
         return x0.to(self.prior.event_dims.device, self.dtype or x0.dtype)
 
     def _scored(self, x: Tensor, cond: Any, guidance: float, owner: str) -> Conditions | None:
@@ -511,6 +515,10 @@ class Flow(FlowParts):
     def _inside(self, x: Tensor) -> Tensor:
         """Return events as what the flow carries, where the encoder keeps their density; else as they are."""
         return self.encoder.encode(x) if self.encoder is not None and self.encoder.keeps_density else x
+
+    def _outside(self, z: Tensor) -> Tensor:
+        """Return what the flow carries as events, where the encoder keeps their density; else as it is."""
+        return self.encoder.decode(z) if self.encoder is not None and self.encoder.keeps_density else z
 
     def _log_scale(self, densities: Tensor) -> Tensor:
         """Return log-densities of what the flow carries as those of events, where they have some."""

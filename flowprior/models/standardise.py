@@ -21,9 +21,10 @@ from flowprior.streams.data import Data
 class Standardise(LatentEncoder):
     """Mean 0 and variance 1 of each number, and of each number of an embedding, by the training data.
 
-    Unlike other encoders it takes events of any shape and loses nothing: ``flow.log_prob`` and
-    ``flow.invert`` take the events themselves. Source samples are standardised. Numbers that never vary are
-    only shifted; the embedding of zeros, the null condition, stays.
+    Unlike other encoders it takes events of any shape and loses nothing: all methods of a flow take and give
+    events, drafts and source samples in the units of the data. Numbers that never vary are only shifted; the
+    embedding of zeros, the null condition, stays. Priors that a condition or a file gives values of events,
+    such as ``around``, are refused.
     """
 
     travels = True

@@ -45,8 +45,9 @@ class AroundPrior(MeanPrior):
     what is left is fitted. Fit it to data that the network has not seen, for it leaves too little of others.
 
     Args:
-        mean: your network or function, from the condition ``[B, …]`` to ``[B, *event]``; a module is frozen
-            and in evaluation mode, and its weights are saved with the prior. None takes the condition itself.
+        mean: your network or function, from the condition ``[B, …]`` to ``[B, *event]``; a module is
+            called in evaluation mode, gets no gradient, and its weights are saved with the prior. None takes
+            the condition itself.
         sigma: standard deviation of the noise, a number; or its estimate from the residuals: ``"scalar"``,
             ``"diagonal"``, ``"lowrank"``, a covariance with latents that can be inferred, or kernels along
             the axes of an event, such as ``"ou-white"``, as the prior ``gp`` has them.
@@ -57,6 +58,7 @@ class AroundPrior(MeanPrior):
     """
 
     unwritten = ("mean",)
+    takes_events = True
     takes = ("labels", "embeddings", "tensor")
 
     def __init__(
@@ -109,7 +111,7 @@ class AroundPrior(MeanPrior):
         """Return m(c) ``[B, D]`` for events of this shape.
 
         Raises:
-            InputError: the mean is of another shape or dtype, or is not finite.
+            InputError: the mean is of another shape, or is not finite.
         """
         given, advice = cond.view(-1, *self.condition_dims.tolist()) if len(self.condition_dims) else cond, ""
         if self.regression is not None:
@@ -119,10 +121,12 @@ class AroundPrior(MeanPrior):
         else:
             found, advice = given, "; name a part= of this shape, give a network as mean, or set resize="
         got = type(found).__name__
-        if isinstance(found, Tensor):
-            got = f"{found.dtype} of shape {shape_of(found.shape)}"
-            if found.shape == (len(cond), *event) and bool(torch.isfinite(found).all()):
+        if isinstance(found, Tensor) and found.shape == (len(cond), *event):
+            if bool(torch.isfinite(found).all()):
                 return found.detach().flatten(1).to(self.center)
+            got, advice = "NaN or infinite ones", "; repair the condition or the network"
+        elif isinstance(found, Tensor):
+            got = f"{found.dtype} of shape {shape_of(found.shape)}"
         expected = shape_of((len(cond), *event))
         raise InputError(f"around: expected as mean finite numbers of shape {expected}, got {got}{advice}")
 
@@ -143,7 +147,8 @@ class AroundPrior(MeanPrior):
         assert cond is not None
         null, _ = self.seen.without_null(cond.to(self.center.device))
         frame = super().spread(cond, n)
-        return replace(frame, data_loc=frame.loc + torch.where(null[:, None], 0.0, self.bias))
+        loc = frame.loc - torch.where(null[:, None], self.bias, 0.0)  # all source samples have the mean m̄ − b
+        return replace(frame, loc=loc, data_loc=loc + self.bias)
 
     def _infer(self, x1: Tensor, cond: Tensor | None, generator: torch.Generator | None) -> Tensor:
         return super()._infer(x1.to(self.bias) - self.bias, cond, generator)
@@ -161,14 +166,16 @@ class AroundPrior(MeanPrior):
 
 
 def _called(regression: Callable[[Tensor], Any], given: Tensor) -> Any:
-    """Return what the user's network answers.
+    """Return what the user's network answers in evaluation mode.
 
     Raises:
         InputError: it fails, as under another dtype or on another device.
     """
+    if isinstance(regression, nn.Module):
+        regression.eval()
     try:
         return regression(given)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+    except Exception as error:  # whatever a function of the user's raises
         raise InputError(
             f"around: the mean fails for conditions {given.dtype} {list(given.shape)} on {given.device}: "
             f"{one_line(error)}"

@@ -56,6 +56,8 @@ class Prior(nn.Module, Registered, abc.ABC):
     reads: str = ""
     has_latents: bool = False
     """True if, with these options, there are latent variables that :meth:`infer` can draw."""
+    takes_events: bool = False
+    """True if a condition or a file gives the prior values in the units of events."""
     has_density: bool = True
     """True if :meth:`log_prob` is available."""
     has_spread: bool = False

@@ -39,7 +39,7 @@ class EmpiricalPrior(Prior):
         keep: save the rows with the prior. **It then holds data**, as files and model cards say.
     """
 
-    has_density = False
+    takes_events, has_density = True, False
 
     def __init__(self, data: str = "", keep: bool = False) -> None:
         super().__init__(SeenConditions(keep_centres=False))
@@ -61,9 +61,7 @@ class EmpiricalPrior(Prior):
         first, _ = data.peek()
         self.seen.learn(data, generator)
         if self.data:
-            file = Path(self.data)
-            if not file.is_file():
-                raise DataNotFoundError(f"{OWNER}: no file {file}; give an existing one as data=")
+            file = self._file()
             sha256 = file_sha256(file)
             self.sha256 = torch.tensor(list(bytes.fromhex(sha256))).to(self.sha256)
             self._read(file, sha256, first.shape[1:], first)
@@ -73,6 +71,14 @@ class EmpiricalPrior(Prior):
         batches = list(data)
         keys = [_keys(cond, len(x)) for x, cond in batches]
         self._keep_rows(torch.cat([x for x, _ in batches]).to(first), torch.cat(keys))
+
+    def _file(self) -> Path:
+        file = Path(self.data)
+        if not file.is_file():
+            raise DataNotFoundError(
+                f"{OWNER}: no file {file} in {Path.cwd()}; data= is relative to the working directory"
+            )
+        return file
 
     def _read(self, file: Path, sha256: str, event: torch.Size, like: Tensor) -> None:
         """Take the rows of a file.
@@ -161,7 +167,7 @@ class EmpiricalPrior(Prior):
         sha256, event, center = (state_dict[prefix + name] for name in names)
         try:
             digest = bytes(sha256.tolist()).hex()
-            self._read(checked_file(self.data, digest, OWNER), digest, torch.Size(event.tolist()), center)
+            self._read(self._file(), digest, torch.Size(event.tolist()), center)
         except FlowpriorError as error:
             raise CheckpointError(str(error)) from error
 

@@ -296,6 +296,7 @@ class GaussianProcessPrior(Prior):
     def _make_parts(self, state_dict: Mapping[str, Tensor], prefix: str) -> None:
         mask = state_dict.get(prefix + "mask")
         self.takes = OBSERVED if self.window or (mask is not None and mask.numel()) else ()
+        self.takes_events = bool(self.takes)
 
     def _check_shape(self, part: Tensor, method: str) -> None:
         check_condition_shape(part, self.condition_dims, f"gp.{method}")

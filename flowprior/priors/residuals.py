@@ -45,6 +45,8 @@ LEAST_NOISE = 1e-6
 """The variance that is added to every estimated one, in squared units of x1."""
 LEAST_VARIANCE = 1e-4
 """The least variance of data, in squared units of x1: a coordinate that never varies has no likelihood."""
+LEAST_SIGMA = 1e-6
+"""The least standard deviation that may be given, in units of x1."""
 LOWRANK = "lowrank"
 SIGMAS = "scalar", "diagonal", LOWRANK
 """The words for how residuals that are the same for all conditions are estimated, beside kernels."""
@@ -66,11 +68,9 @@ def check_sigma(owner: str, sigma: float | str) -> None:
         parse_kernels(owner, str(sigma))
         return
     is_number = isinstance(sigma, int | float) and not isinstance(sigma, bool)
-    if sigma not in SIGMAS and not (is_number and 0 < float(sigma) < 1e6):
-        known = ", ".join(map(repr, SIGMAS))
-        raise OptionError(
-            f"{owner}: expected sigma > 0, {known}, or kernels such as 'ou-white', got {sigma!r}"
-        )
+    if sigma not in SIGMAS and not (is_number and LEAST_SIGMA <= float(sigma) < 1e6):
+        known = f"{LEAST_SIGMA:g} or more, {', '.join(map(repr, SIGMAS))}"
+        raise OptionError(f"{owner}: expected sigma {known}, or kernels such as 'ou-white', got {sigma!r}")
 
 
 class Residuals(nn.Module, abc.ABC):

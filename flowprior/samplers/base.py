@@ -289,12 +289,18 @@ def given_rows(x: Tensor, name: str, shape: torch.Size, n: int | None, owner: st
     Raises:
         InputError: another shape or number than ``n``, or numbers that are not finite.
     """
-    if x.shape != (n, *shape) or not x.is_floating_point() or not bool(torch.isfinite(x).all()):
-        raise InputError(
-            f"{owner}: expected finite {name} of shape {[n, *shape]}, one for each condition, got {x.dtype} "
-            f"of shape {list(x.shape)}"
-        )
-    return x
+    expected = [n, *shape]
+    if not isinstance(x, Tensor):
+        got = type(x).__name__
+    elif list(x.shape) != expected or not x.is_floating_point():
+        got = f"{x.dtype} of shape {list(x.shape)}"
+    elif not bool(torch.isfinite(x).all()):
+        got = "NaN or infinite numbers"
+    else:
+        return x
+    raise InputError(
+        f"{owner}: expected finite {name} of shape {expected}, one for each condition, got {got}"
+    )
 
 
 def draw_source(

@@ -85,7 +85,7 @@ def checked_file(path: Path | str, sha256: str | int, owner: str) -> Path:
     if not found.startswith(expected):
         raise InputError(
             f"{owner}: {path} has sha256 {found[:12]}…, expected {expected[:12]}…; get the right file, or "
-            "pass its digest if you trust it"
+            "give its digest where there is an option for it, if you trust it"
         )
     return path
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
+from flowprior.display.shown import short
 from flowprior.errors import FlowpriorError, OptionError
 from flowprior.registry.options import did_you_mean, expected_by
 
@@ -92,8 +93,8 @@ def _refusal(error: ValidationError, part: Any, owner: str, section: str, file: 
     if refused[0]["type"] == "unexpected_keyword_argument":
         return unknown_key(key, [field.name for field in fields(part)], section, file)
     expected = ", or ".join(expected_by(each) for each in refused if each["loc"][0] == key)
-    place, value = f"{section}{key}".removeprefix(f"{owner}."), refused[0]["input"]
-    return OptionError(f"{owner}: {place}={value!r} is not possible; expected {expected}")
+    place, value = f"{section}{key}".removeprefix(f"{owner}."), short(refused[0]["input"])
+    return OptionError(f"{owner}: {place}={value} is not possible; expected {expected}")
 
 
 @in_one_line("training", "training.")

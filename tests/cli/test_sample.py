@@ -242,7 +242,9 @@ def test_a_forecast_in_a_column_is_where_a_flow_starts(series, tmp_path):
     shared = {"prior": "around:part=forecast", "model": "mlp:width=8,depth=1"}
     spec = [f"--{name}={value}" for name, value in shared.items()]
     run, steps = tmp_path / "run", SERIES["steps"]
-    succeed("train", "--data", tmp_path / "series.npz", *spec, "--steps", steps, "--out", run, *SHORT)
+    spec += ["--data", str(tmp_path / "series.npz")]
+    trained = succeed("train", *spec, "--steps", steps, "--out", run, *SHORT)
+    assert f"flowprior sample {run} --cond FILE.npz --out" in " ".join(trained.out.split())
     asked = ["--cond", tmp_path / "now.npz", "--count", "1"]
     start = drawn(run, tmp_path / "start.npz", *asked, "--nfe", "0", "--temperature", "0")["x"]
     np.testing.assert_allclose(start, forecast[:4], atol=1e-6)
@@ -250,8 +252,10 @@ def test_a_forecast_in_a_column_is_where_a_flow_starts(series, tmp_path):
     cond, generator = {"past": past[:4], "forecast": forecast[:4]}, torch.Generator().manual_seed(3)
     np.testing.assert_array_equal(Flow.load(run).sample(cond, nfe=2, generator=generator).numpy(), ahead)
     np.savez(tmp_path / "past.npz", past=past[:4].numpy())
+    np.savez(tmp_path / "none.npz", **{name: rows[:0] for name, rows in parts.items()})
     for rows, message in (
-        ("past.npz", "expected arrays cond or cond.NAME, got none"),
+        ("none.npz", "with rows, got none"),
+        ("past.npz", "expected arrays cond or cond.NAME with rows, got none"),
         ("gone.npz", "no file"),
         (None, "give arrays as --cond FILE.npz"),
     ):

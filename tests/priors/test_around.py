@@ -127,6 +127,31 @@ def test_a_part_of_the_condition_is_the_mean_and_is_resized_by_the_rule(resize: 
     assert flow.sample(cond, nfe=2).shape == x.shape
 
 
+def test_the_network_stays_in_evaluation_mode_and_gets_no_gradient() -> None:
+    x, c = linear_data(100)
+    network = nn.Sequential(nn.Dropout(0.5), Regression()).eval()
+    prior = Prior.create("around", mean=network).fit((x, c))
+    known = prior.mean(c)
+    network.train()
+    prior.train()
+    assert torch.equal(prior.mean(c), known)
+    points = x.clone().requires_grad_()
+    prior.log_prob(points, c).sum().backward()
+    assert points.grad is not None
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("sigma", ["scalar", "lowrank"])
+def test_pairs_of_the_null_condition_have_the_means_of_all_source_samples_and_data(sigma: str) -> None:
+    x, c = linear_data()
+    prior = around(sigma=sigma, rank=2).fit((x, c))
+    null = Condition("embeddings", 2).null(c[:1])
+    law = Coupling.create("condot").law(prior, null)
+    torch.testing.assert_close(law.source_mean, (c @ SLOPE).mean(0, keepdim=True), atol=0.05, rtol=0)
+    torch.testing.assert_close(law.source_mean, prior.mean(null), atol=0.05, rtol=0)
+    torch.testing.assert_close(law.data_mean, x.mean(0, keepdim=True), atol=1e-4, rtol=0)
+
+
 def test_a_network_of_your_own_is_saved_with_the_flow_and_given_to_load(tmp_path: FilePath) -> None:
     x, c = linear_data(200)
     flow = train((x, c), prior=around(sigma="lowrank"), steps=3, device="cpu", progress=False)
@@ -154,6 +179,7 @@ def test_a_network_of_your_own_is_saved_with_the_flow_and_given_to_load(tmp_path
         ({"mean": Regression().train()}, "expected mean in evaluation mode, got training; call mean.eval"),
         ({"sigma": "lowrnk"}, "'lowrank', or kernels such as 'ou-white', got 'lowrnk'"),
         ({"resize": "sinc"}, "resize"),
+        ({"sigma": 1e-30}, "expected sigma 1e-06 or more"),
     ],
 )
 def test_options_that_are_not_possible_are_refused(options: dict[str, Any], message: str) -> None:
@@ -169,7 +195,8 @@ def test_options_that_are_not_possible_are_refused(options: dict[str, Any], mess
         ({"part": "label"}, "got torch.int64"),
         ({"resize": "linear"}, r"resize='linear' does not take conditions of shape \[1, 4, 4\] to events"),
         ({"mean": lambda c: c[:, :, :2]}, r"got torch.float32 of shape \[60, 1, 2, 4\]"),
-        ({"mean": lambda c: c.repeat(1, 1, 2, 2) / 0}, "finite numbers"),
+        ({"mean": lambda c: c.repeat(1, 1, 2, 2) / 0}, r"got NaN or infinite ones; repair the condition"),
+        ({"mean": lambda c: {}["a"]}, "the mean fails for conditions"),
         ({"mean": lambda c: None}, "got NoneType"),
         (
             {"mean": nn.Linear(4, 4).double().eval()},

@@ -81,7 +81,7 @@ def test_numbers_of_double_precision_travel_with_the_state():
         ({"neighbours": 0}, "neighbours=0 is not possible"),
         ({"neighbours": "all"}, "neighbours='all' is not possible"),
         ({"bandwidth": 0.0}, "expected bandwidth > 0 or 'auto', got 0.0"),
-        ({"sigma": -1.0}, "expected sigma > 0, 'scalar', .* got -1.0"),
+        ({"sigma": -1.0}, "expected sigma 1e-06 or more, 'scalar', .* got -1.0"),
     ],
 )
 def test_impossible_options_are_refused(options, message):

@@ -175,7 +175,7 @@ def test_conditions_that_cannot_be_learned_are_refused_at_fit(cond, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sigma": 0.0}, "expected sigma > 0, 'scalar', .* or kernels .* got 0.0"),
+        ({"sigma": 0.0}, "expected sigma 1e-06 or more, 'scalar', .* or kernels .* got 0.0"),
         ({"sigma": "full"}, "got 'full'"),
         ({"sigma": None}, "got None"),
         ({"hidden": 0}, "hidden=0 is not possible; expected a whole number, 1 or more"),
