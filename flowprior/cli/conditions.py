@@ -177,8 +177,8 @@ def read_request(flow: Flow, cond: str | None, count: int | None, labels: Mappin
     if condition.kind == "none" and cond is None:
         return SampleRequest(None, count or SINGLE)
     refused = "nothing is asked for" if cond is None else f"--cond={cond!r} is not possible"
-    files = {"embeddings": "FILE.npy", "tensor": "FILE.npy", "parts": "FILE.npz"}
-    advice = f"give arrays as --cond {files[condition.kind]}, or see" if condition.kind in files else "see"
+    ending = {"embeddings": "npy", "tensor": "npy", "parts": "npz"}.get(condition.kind)
+    advice = f"give arrays as --cond FILE.{ending}, or see" if ending else "see"
     raise OptionError(
         f"{refused}: this flow's condition is {condition.describe()}; {advice} the options for conditions in "
         "flowprior sample --help"
@@ -196,9 +196,9 @@ def _rows_of(cond: str, condition: Condition) -> Conditions:
     if not file.is_file():
         raise DataNotFoundError(f"--cond: no file {file}; give an existing .npz file")
     found = condition_in(read_arrays(file), str(file))
-    if found is None or not len(as_value(found)):
-        raise InputError(f"--cond {file}: expected arrays cond or cond.NAME with rows, got none")
-    return found
+    if found is not None and len(as_value(found)):
+        return found
+    raise InputError(f"--cond {file}: expected arrays cond or cond.NAME with rows, got none")
 
 
 def words_of_labels(flow: Flow, labels: Mapping[str, str]) -> dict[str, list[str]]:

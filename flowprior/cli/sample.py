@@ -62,14 +62,17 @@ def sample(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Source samples to start from, a file .npy of one a row, in place of the prior's own.",
+            help="Source samples to start from in place of the prior's own, a file .npy of one a row, as "
+            "many of each condition, in order.",
             rich_help_panel=SAMPLING,
         ),
     ] = None,
     draft: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Samples to change, a file .npy of one a row.", rich_help_panel=SAMPLING
+            metavar="FILE",
+            help="Samples to change, a file .npy of one a row, as many of each condition, in order.",
+            rich_help_panel=SAMPLING,
         ),
     ] = None,
     start: Annotated[

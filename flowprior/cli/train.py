@@ -173,9 +173,9 @@ def _sample_options(flow: Flow) -> str:
     from flowprior.flow.description import samples_ending
 
     asked = [_option_of(flow, name, part) for name, part in flow.condition.named.items()]
-    is_file = flow.condition.kind == "parts" and "--cond FILE.npy " in asked
-    options = "--cond FILE.npz " if is_file else "".join(asked)
+    are_arrays = flow.condition.kind == "parts" and "--cond FILE.npy " in asked
     ending = samples_ending(flow.event_shape, flow.metadata.get("data"))
+    options = "--cond FILE.npz " if are_arrays else "".join(asked)
     return f"{options}--out {'grid' if ending == 'png' else 'samples'}.{ending}"
 
 

@@ -157,5 +157,5 @@ class PosteriorCoupling(Coupling):
         if not prior.has_latents:
             raise CouplingError(
                 f"coupling 'posterior': prior '{prior.name}' has no latent variables to infer; use "
-                "gmm:covariance=lowrank, gmm:components=8 or learned-mean with a latent, or couple with 'ot'"
+                "gmm:covariance=lowrank, gmm:components=8 or around:sigma=lowrank, or couple with 'ot'"
             )

@@ -40,6 +40,7 @@ from flowprior.flow.sampling import (
 from flowprior.models import TextEncoder
 from flowprior.models.encoders import is_empty
 from flowprior.priors import Prior
+from flowprior.priors.base import check_finite
 from flowprior.processes.group import Group
 from flowprior.samplers import Sampler
 from flowprior.samplers.base import PLAIN, Solution, SourceOptions, draw_source, given_rows, given_source
@@ -422,8 +423,9 @@ class Flow(FlowParts):
             with torch.no_grad():
                 x0 = draw_source(self.coupling, self.prior, cond, n, options=options, generator=generator)
         else:
-            count = n if cond is None else len(cond)
-            x0 = self._inside(given_source(x0, self.state_shape, count, options, owner))
+            x0 = self._inside(
+                given_source(x0, self.state_shape, n if cond is None else len(cond), options, owner)
+            )
         return x0.to(self.prior.event_dims.device, self.dtype or x0.dtype)
 
     def _scored(self, x: Tensor, cond: Any, guidance: float, owner: str) -> Conditions | None:
@@ -436,6 +438,7 @@ class Flow(FlowParts):
                 f"got {list(x.shape)} and {x.dtype}; cast x, or the flow with flow.double() or flow.float()"
                 + (", and give it flow.encode(x)" if self.encoder is not None else "")
             )
+        check_finite(x, owner)
         return self._conditions(cond, len(x), owner)
 
     def save(self, directory: FilePath | str) -> None:

@@ -23,7 +23,7 @@ from flowprior.samplers import CountedVelocity, Velocity
 from flowprior.samplers.base import Solution
 from flowprior.samplers.torchdiffeq import Limited, integrate
 
-METHODS = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
+METHODS = ("dopri5", "dopri8", "bosh3")
 Divergence = Callable[[Tensor, Tensor], Tensor]
 """div(x ``[B, *event]``, v(x) with its graph) -> ``[B]``."""
 

@@ -127,8 +127,10 @@ class AroundPrior(MeanPrior):
             got, advice = "NaN or infinite ones", "; repair the condition or the network"
         elif isinstance(found, Tensor):
             got = f"{found.dtype} of shape {shape_of(found.shape)}"
-        expected = shape_of((len(cond), *event))
-        raise InputError(f"around: expected as mean finite numbers of shape {expected}, got {got}{advice}")
+        raise InputError(
+            f"around: expected as mean finite numbers of shape {shape_of((len(cond), *event))}, got "
+            f"{got}{advice}"
+        )
 
     def _resized(self, given: Tensor, event: torch.Size) -> Tensor:
         try:

@@ -482,5 +482,5 @@ def check_finite(x: Tensor, method: str) -> None:
     bad = int((~torch.isfinite(x)).flatten(1).any(1).sum())
     if bad:
         raise InputError(
-            f"{method}: expected finite x1, got NaN or infinity in {bad} of {len(x)} rows; clean or drop them"
+            f"{method}: expected finite x, got NaN or infinity in {bad} of {len(x)} rows; clean or drop them"
         )

@@ -78,8 +78,7 @@ class KernelMeanPrior(MeanPrior):
         self.bandwidth = bandwidth
         self.sigma = sigma
         self.has_latents, self.has_spread = sigma == LOWRANK, not are_kernels(sigma)
-        if self.has_latents:
-            self.suited_coupling = "posterior"
+        self.suited_coupling = "posterior" if self.has_latents else "ot"
         self.bandwidth_chosen = nn.Buffer(torch.ones(()))
         self.neighbours_chosen = nn.Buffer(torch.ones((), dtype=torch.long))
         self.means = nn.Buffer(torch.empty(0))  # of the events of each condition that was seen, [M, D]

@@ -104,7 +104,7 @@ def parse_kernels(owner: str, text: str) -> tuple[AxisKernel, ...]:
         if len(values) > known or not all(0 < value < 1e6 for value in values):
             expected = "NAME" + "@SCALE" * (known > 0) + "@PERIOD" * (known > 1)
             raise OptionError(
-                f"{owner}: expected kernel '{name}' as {expected}, positive numbers, got '{part}'"
+                f"{owner}: expected kernel '{name}' as {expected}, positive numbers, got '{text}'"
             )
         found.append(AxisKernel(name, *values))
     if len(found) > AXES:

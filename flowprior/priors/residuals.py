@@ -206,8 +206,8 @@ class KernelResiduals(ConstantResiduals):
     @torch.no_grad()
     def learn(self, left: Left, rows: Rows, data: CheckedBatches) -> None:
         event = data.peek()[0].shape[1:]
-        residuals = torch.cat([*left(thinned(rows, rows_to_read(event.numel())))])
-        self.covariance.learn(residuals.view(-1, *event))
+        some = thinned(rows, rows_to_read(event.numel()))
+        self.covariance.learn(torch.cat([*left(some)]).view(-1, *event))
 
     @property
     def noise(self) -> Tensor:
@@ -243,8 +243,8 @@ class LowRankFixedResiduals(ConstantResiduals):
     @torch.no_grad()
     def learn(self, left: Left, rows: Rows, data: CheckedBatches) -> None:
         like = data.peek()[0]
-        dim = like[0].numel()
-        settings, most = FitSettings(float(self.floor)), max(1, min(ROWS, NUMBERS // dim))
+        dim, settings = like[0].numel(), FitSettings(float(self.floor))
+        most = max(1, min(ROWS, NUMBERS // dim))
         parts = left(thinned(rows, most)), (x for x, _ in thinned(lambda: data, most))
         tables = [
             fit_rows(torch.cat([x.to(like) for x in part]), min(self.rank, dim), settings, data.owner)
@@ -256,8 +256,8 @@ class LowRankFixedResiduals(ConstantResiduals):
     @property
     def noise(self) -> Tensor:
         """The variances of source samples around their means, ``[D]``."""
-        own = self.subspace
-        return own.noise[0] * (1 + own.basis[0].square() @ (own.spread[0] - 1))
+        noise, basis, spread = (getattr(self.subspace, name)[0] for name in ("noise", "basis", "spread"))
+        return noise * (1 + basis.square() @ (spread - 1))
 
     def frame(self, around: Around, null: Tensor, center: Tensor) -> Frame:
         """Return the linear part; the rows ``null``, bool ``[B]``, have the moments of all data."""

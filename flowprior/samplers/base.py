@@ -290,14 +290,12 @@ def given_rows(x: Tensor, name: str, shape: torch.Size, n: int | None, owner: st
         InputError: another shape or number than ``n``, or numbers that are not finite.
     """
     expected = [n, *shape]
-    if not isinstance(x, Tensor):
-        got = type(x).__name__
-    elif list(x.shape) != expected or not x.is_floating_point():
-        got = f"{x.dtype} of shape {list(x.shape)}"
-    elif not bool(torch.isfinite(x).all()):
+    if isinstance(x, Tensor) and list(x.shape) == expected and x.is_floating_point():
+        if bool(torch.isfinite(x).all()):
+            return x
         got = "NaN or infinite numbers"
     else:
-        return x
+        got = f"{x.dtype} of shape {list(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
     raise InputError(
         f"{owner}: expected finite {name} of shape {expected}, one for each condition, got {got}"
     )

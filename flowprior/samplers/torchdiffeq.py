@@ -89,16 +89,6 @@ class Bosh3(AdaptiveSampler):
     """Bogacki-Shampine 3(2), for loose tolerances (Bogacki & Shampine 1989)."""
 
 
-@Sampler.register("fehlberg2")
-class Fehlberg2(AdaptiveSampler):
-    """Runge-Kutta-Fehlberg 2(1) (Fehlberg 1969)."""
-
-
-@Sampler.register("adaptive_heun")
-class AdaptiveHeun(AdaptiveSampler):
-    """Heun-Euler 2(1): Heun's method steered by its difference from Euler's."""
-
-
 class Limited:
     """A right-hand side f(t, state) with its time kept in [0, 1] and its evaluations counted and limited."""
 

@@ -185,10 +185,10 @@ def resolve_components(config: RunConfig, cache: FilePath | None = None, **parts
     if latent != NO_LATENT:
         data = in_latents(data, latent, cache, device)
         if data.encoder.keeps_density and (prior.takes_events or prior.is_fitted):
-            kind = "is fitted already" if prior.is_fitted else "takes values of events as they are"
             raise OptionError(
                 f"train: the encoder '{data.encoder.name}' changes the units of the data, and prior "
-                f"'{prior.name}' {kind}; standardise data and conditions yourself, or choose another prior"
+                f"'{prior.name}' {'is fitted already' if prior.is_fitted else 'takes values of events'}"
+                "; standardise data and conditions yourself, or choose another prior"
             )
         if held is not None:
             held = in_latents(held, data.encoder, None if cache is None else cache / "validation", device)

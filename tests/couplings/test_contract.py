@@ -103,7 +103,7 @@ def test_posterior_refuses_rows_that_are_not_finite(prior_name: str, bad: float)
     prior = fitted(prior_name, (3,), kind, torch.float32)
     x1, cond = data(6, (3,), kind, torch.float32, 1)
     x1[2, 1] = bad
-    with pytest.raises(InputError, match=r"infer: expected finite x1, got NaN or infinity in 1 of 6 rows"):
+    with pytest.raises(InputError, match=r"infer: expected finite x, got NaN or infinity in 1 of 6 rows"):
         Coupling.create("posterior").draw(prior, x1, cond)
 
 

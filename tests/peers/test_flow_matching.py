@@ -59,7 +59,7 @@ def solved(method: str, x0: Tensor, **options: object) -> Tensor:
         ("euler", 1),
         ("midpoint", 2),
         ("heun3", 3),
-        *((name, None) for name in ("dopri5", "bosh3", "adaptive_heun")),
+        *((name, None) for name in ("dopri5", "bosh3")),
     ],
 )
 def test_the_same_method_leads_to_the_same_points(method: str, evaluations: int | None) -> None:

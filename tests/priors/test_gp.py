@@ -174,7 +174,7 @@ def test_a_forecast_given_the_past_is_trained_and_saved_with_its_mask(tmp_path: 
     ("options", "message"),
     [
         ({"kernels": "rbff"}, "kernel='rbff' is not possible; did you mean 'rbf'"),
-        ({"kernels": "rbf@0-ou"}, "expected kernel 'rbf' as NAME@SCALE, positive numbers, got 'rbf@0'"),
+        ({"kernels": "rbf@0-ou"}, "expected kernel 'rbf' as NAME@SCALE, positive numbers, got 'rbf@0-ou'"),
         ({"kernels": "white@2"}, "expected kernel 'white' as NAME, positive numbers, got 'white@2'"),
         ({"kernels": "ou-ou-ou-ou-ou"}, "kernels for 4 axes at most, got 5"),
         ({"window": "3:3"}, "expected window as BEGIN:END"),

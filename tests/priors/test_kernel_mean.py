@@ -182,7 +182,7 @@ def test_what_cannot_be_left_out_is_refused():
     single = fitted_exact(x[:1], one)
     for asked, rows, labels, message in (
         (single, x[:1], one, "two data or more"),
-        (prior, x.log(), cond, "expected finite x1"),
+        (prior, x.log(), cond, "expected finite x,"),
         (prior, x[:, :2], cond, "expected floating-point x of shape"),
     ):
         with pytest.raises(InputError, match=message):
