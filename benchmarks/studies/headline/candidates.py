@@ -40,11 +40,11 @@ def candidates_grid(data: str, turn: str) -> Grid:
 
 
 def try_candidates(data: str, *turns: str) -> None:
-    """Run the candidates of these turns on a data set, or of all turns, and keep their values."""
+    """Run the candidates of these turns on a data set, or of all its turns, and keep their values."""
     if grids.settings_of(data) != data:
         return
-    named = grids.study()["candidates"]
-    for turn in turns or [name for name, own in named.items() if isinstance(own, dict)]:
+    named = {name: own for name, own in grids.study()["candidates"].items() if isinstance(own, dict)}
+    for turn in turns or [name for name, own in named.items() if data in own.get("data", [data])]:
         out = grids.RUNS / f"{CANDIDATES}-{turn}-{data}"
         grids.complete(candidates_grid(data, turn), out, CANDIDATES)
 
