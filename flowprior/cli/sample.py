@@ -46,7 +46,7 @@ def sample(
         str | None,
         typer.Option(
             help="Condition: labels by name or number, such as 3, or 0,1,2, or all; or a file .npy of "
-            "conditions, or .npz of the arrays cond.NAME of parts.",
+            "conditions; for several parts a file .npz with an array cond.NAME for each.",
             rich_help_panel=CONDITIONS,
         ),
     ] = None,
@@ -62,8 +62,8 @@ def sample(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Source samples to start from in place of the prior's own, a file .npy of one a row, as "
-            "many of each condition, in order.",
+            help="Source samples to start from in place of the prior's: a file .npy with one in each row, "
+            "as many for each condition, in the order of the conditions.",
             rich_help_panel=SAMPLING,
         ),
     ] = None,
@@ -71,7 +71,7 @@ def sample(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Samples to change, a file .npy of one a row, as many of each condition, in order.",
+            help="Samples to change: a file .npy, with rows as in --source.",
             rich_help_panel=SAMPLING,
         ),
     ] = None,

@@ -363,7 +363,9 @@ class Flow(FlowParts):
         max_nfe: int = 10_000,
         batch_size: int | None = None,
     ) -> Tensor:
-        """Return the source samples x0 ``[B, *event]`` that the flow carries to x; with ``x0=`` they give x.
+        """Return the source samples x0 ``[B, *event]`` that the flow carries to x.
+
+        ``flow.sample(cond, x0=x0)`` gives x back.
 
         Where the velocity turns quickly, as a network's may after a short training, x comes back less exact
         than the tolerances of each step; take smaller ones.

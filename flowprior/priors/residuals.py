@@ -39,7 +39,9 @@ from flowprior.priors.subspace import fit_rows
 from flowprior.streams.batches import Batch, CheckedBatches
 
 Left = Callable[[Iterable[Batch]], Iterable[Tensor]]
+"""From batches (x ``[B, D]``, condition) to what a mean leaves of them, ``[B, D]``."""
 Rows = Callable[[], Iterable[Batch]]
+"""Returns batches, the same at every call."""
 
 LEAST_NOISE = 1e-6
 """The variance that is added to every estimated one, in squared units of x1."""
@@ -151,12 +153,12 @@ class ConstantResiduals(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def learn(self, left: Left, rows: Rows, data: CheckedBatches) -> None:
-        """Learn the covariance.
+        """Learn the covariance of what the mean leaves.
 
         Args:
-            left: from batches to what the mean leaves of them, ``[B, D]``.
-            rows: returns batches; it is called several times.
-            data: all rows, which pairs of the null condition are of.
+            left: gives the residuals of batches.
+            rows: the batches to learn from.
+            data: all data, for the pairs of the null condition.
         """
 
 
