@@ -19,7 +19,7 @@ help:
 	@echo "make clean       remove $(VENV), build products and caches; runs/ stays"
 
 # torch comes first: the native extension is built against the torch that is there, where a compiler is.
-# Of torch's thousands of modules few are ever imported, and Python compiles those by itself: --no-compile.
+# Of the thousands of modules that are installed few are ever imported, and Python compiles those by itself: --no-compile.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile 'torch>=2.10'
@@ -32,7 +32,7 @@ demo: $(BIN)/python
 
 test: EXCEPT = -m 'not slow'
 test test-all: $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[test]'
 	$(BIN)/python -m pytest $(PARALLEL) $(EXCEPT)
 
 native: $(BIN)/python
@@ -44,7 +44,7 @@ demo test test-all: export OMP_NUM_THREADS = 1
 
 # Bytecode is kept even where the environment forbids it: the demo's processes, and the hundred that tests start,
 # would otherwise compile what they import each anew.
-demo test test-all: export PYTHONDONTWRITEBYTECODE =
+export PYTHONDONTWRITEBYTECODE =
 
 # Keep what is freed: glibc otherwise returns large blocks to the kernel and faults them in again at every step of
 # a training, which costs up to a seventh of it. Read by glibc alone.
@@ -53,8 +53,8 @@ demo test test-all: export MALLOC_TRIM_THRESHOLD_ = 17179869184
 
 # The peers come without their dependencies; benchmarks/peers.txt says why.
 lint: $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[test,docs,benchmark]'
-	$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/peers.txt
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[test,docs,benchmark]'
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --requirement benchmarks/peers.txt
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
@@ -62,17 +62,17 @@ lint: $(BIN)/python
 # A page of the gallery is run again where its script has changed; make clean forgets what they printed.
 docs: export OMP_NUM_THREADS = 1
 docs: $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[docs]'
 	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build/html
 
 pictures: $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[plot]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[plot]'
 	$(BIN)/python docs/make_pictures.py
 	$(BIN)/python docs/make_emoji_picture.py
 
 bench: $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[benchmark]'
-	$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/peers.txt
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[benchmark]'
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps --requirement benchmarks/peers.txt
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 
 clean:

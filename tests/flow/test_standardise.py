@@ -34,9 +34,9 @@ def standard(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("prior", ["gaussian", "learned-mean:epochs=2,hidden=8,depth=1"])
 def test_it_is_the_flow_of_rows_that_are_standardised_by_hand(prior: str, tmp_path: FilePath) -> None:
     x, c = raw()
-    options: dict[str, Any] = {"prior": prior, "steps": 20, "device": "cpu", "progress": False}
-    flow = train((x, c), latent="standardise", **options)
-    other = train((standard(x), standard(c)), **options)
+    options: dict[str, Any] = {"model": "mlp:width=16", "steps": 20, "device": "cpu", "progress": False}
+    flow = train((x, c), prior=prior, latent="standardise", **options)
+    other = train((standard(x), standard(c)), prior=prior, **options)
     scale, mean = x.std(0, correction=0), x.mean(0)
 
     def seeded() -> torch.Generator:
@@ -88,8 +88,8 @@ def test_the_command_line_standardises_and_returns_the_units_of_the_file(tmp_pat
     x, c = raw()
     np.savez(tmp_path / "rows.npz", x=x.numpy(), cond=c.numpy())
     np.save(tmp_path / "cond.npy", c[:40].numpy())
-    options = ["--latent", "standardise", "--steps", "30", "--out", tmp_path / "run", *SHORT]
-    succeed("train", "--data", tmp_path / "rows.npz", *options)
+    options = ["--latent", "standardise", "--model", "mlp:width=16", "--steps", "30", *SHORT]
+    succeed("train", "--data", tmp_path / "rows.npz", "--out", tmp_path / "run", *options)
     found = drawn(tmp_path / "run", tmp_path / "x.npz", "--cond", tmp_path / "cond.npy")["x"]
     assert np.abs(found.mean(0) - x.mean(0).numpy()).max() < 3 * SCALE.max()
     assert found[:, 0].std() > 20 * found[:, 2].std()

@@ -24,7 +24,7 @@ from tests.benchmarks.studies.conftest import Still
 def windows(generator) -> tuple[WeatherData, WeatherData]:
     """Windows whose events repeat their last hour but for noise of 0.3, an hour apart."""
     hours = torch.arange(600) + 72
-    cond = torch.randn(600, 28, 72, generator=generator)
+    cond = torch.randn(600, 28, 12, generator=generator)
     last = cond[:, :18, -1].unflatten(1, (3, 6))[:, :, :3].flatten(1)
     x = last[:, :, None] + 0.3 * torch.randn(600, 9, 24, generator=generator)
     parts = []
