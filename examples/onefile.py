@@ -171,9 +171,13 @@ def log_density(h: Tensor, weight: Tensor, mean: Tensor, factor: Tensor) -> Tens
     return weight.log() - volume - white.square().sum(1).T / 2
 
 
-def fit_prior(x: Tensor, c: Tensor, rank: int = 64, rows_each: int = 70) -> Prior:
-    """Fit the prior to x [N, D], with `rows_each` rows a component of a mixture."""
+def fit_prior(x: Tensor, c: Tensor, rows_each: int = 70) -> Prior:
+    """Fit the prior to x [N, D], with `rows_each` rows a component of a mixture.
+
+    It has r latents, the power of two not above the root of a label's rows.
+    """
     data = [x[c == label] for label in c.unique()]
+    rank = min(2 ** int(math.log2(len(x) / len(data)) / 2), 64)
     gaussian = fit_gaussian(data, torch.randn(x.shape[1], rank + 16).to(x), rank)
     latents = [gaussian.of(label).latents(own) for label, own in enumerate(data)]
     mixtures = []
@@ -278,7 +282,8 @@ def main() -> None:
     flow = Flow(nn.Sequential(*layers, nn.Linear(512, 100)), prior)
     flow = train(flow, batches(prior, x, labels), steps=2000)
     k = torch.multinomial(prior.weight[c], 1)[:, 0]
-    x0 = prior.draw(c, k, torch.randn(len(c), 64), torch.randn_like(new))
+    z = torch.randn(len(c), prior.mean.shape[2])
+    x0 = prior.draw(c, k, z, torch.randn_like(new))
     compared = {"training digits": (x, labels), "the prior alone": (x0, c)}
     for nfe in (1, 2, 4, 8, 15):
         compared[f"{nfe} evaluations"] = flow.sample(x0, c, nfe), c

@@ -90,7 +90,7 @@ def test_make_targets_exist():
 
 def test_ci_begins_with_the_two_commands_and_runs_the_three_lines_of_use():
     scripts = "".join(
-        (REPOSITORY / ".ci" / name).read_text(encoding="utf-8") for name in ("newcomer", "tests", "card")
+        (REPOSITORY / ".ci" / name).read_text(encoding="utf-8") for name in ("newcomer", "card", "rest")
     )
     for line in (
         r'for command in "make demo" "the next command of make demo" "make test"; do',

@@ -127,8 +127,7 @@ def nearer_share(x: Tensor, own: Tensor, other: Tensor) -> float:
     centre = own.mean(0)  # about which the product form of distances is accurate
     x, own, other = x - centre, own - centre, other - centre
     gaps = [_nearest(part, other) - _nearest(part, own) for part in x.split(CHUNK)]
-    sign = torch.cat(gaps).sign()
-    return 0.5 + 0.5 * float(sign.double().mean())
+    return 0.5 + 0.5 * float(torch.cat(gaps).sign().double().mean())
 
 
 def _fit_from_owners(x: Tensor, owner: Tensor, to: Regularisation) -> Components:

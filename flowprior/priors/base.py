@@ -330,8 +330,7 @@ class Prior(nn.Module, Registered, abc.ABC):
         Files and model cards say it, and ``push_to_hub`` refuses to publish it unless it is told to.
         """
         children = (child for child in self.children() if isinstance(child, Prior | SeenConditions))
-        parts = [child.kept_data for child in children]
-        return "; ".join(filter(None, parts))
+        return "; ".join(filter(None, (child.kept_data for child in children)))
 
     # -- what a prior says of itself ----------------------------------------------------------
 

@@ -69,8 +69,7 @@ def shares_given(count: Tensor, rank: int) -> Tensor:
 
 def examples_given(count: Tensor, rank: int) -> Tensor:
     """Return the examples' worth of prior that each label is given, int64 ``[C]``; 0 for many examples."""
-    given = torch.where(are_few(count, rank), EQUAL**2 / count.clamp_min(1), 0.0)
-    return given.round().long()
+    return torch.where(are_few(count, rank), EQUAL**2 / count.clamp_min(1), 0.0).round().long()
 
 
 def shrunk_covariances(

@@ -60,7 +60,8 @@ class LatentGmmPrior(SubspacePrior):
         components: K, Gaussians in the ``"mixture"`` over the latents, for each condition, 10 if None; a
             condition with fewer examples, those included that it is given
             (:mod:`flowprior.priors.few_examples`), gets at most as many as it has, with a warning.
-        rank: r, number of latents, cut to the number of dimensions; so many hold the whole covariance.
+        rank: r, number of latents, cut to the number of dimensions; so many hold the whole covariance. None
+            takes the largest power of two not above the square root of the examples of a label, at most 64.
         source_noise: variance of the noise that source samples have and data do not; the linear velocity
             takes it away.
         latent_shrinkage: how many examples' worth of the pooled latents' moments (about N(0, I)'s) are added
@@ -71,9 +72,9 @@ class LatentGmmPrior(SubspacePrior):
             shared one would be as large; ``"shared"`` by all labels, which then differ in mean, noise and the
             covariance of their latents (:mod:`flowprior.priors.shared_basis`): for many labels of many
             dimensions.
-        span: dimensions R ≥ ``rank`` of a basis that labels share, in which each label has ``rank`` latents
-            of its own; None takes four times ``rank``, but at most half the dimensions of the data, and
-            ``rank`` itself where labels are too many for more.
+        span: dimensions R ≥ r of a basis that labels share, in which each label has r latents of its own;
+            None takes 4 r, but at most half the dimensions of the data, and r itself where labels are too
+            many for more.
         distribution: of the latents. ``"auto"``: ``"averaged-gmm"`` where ``components`` is None, labels are
             at most 1,000, and averages, were they as rich as can be, take at most 64 MiB; else ``"mixture"``.
             ``"mixture"``: of ``components`` Gaussians, full ones where all labels' take at most 64 MiB, else
@@ -91,7 +92,7 @@ class LatentGmmPrior(SubspacePrior):
     def __init__(
         self,
         components: int | None = None,
-        rank: int = 64,
+        rank: int | None = None,
         source_noise: float = 0.04,
         latent_shrinkage: float = 16.0,
         tol: float = 0.02,

@@ -55,6 +55,8 @@ LEAST_KEPT = 200
 SIXTEEN = 16
 PLACED = 1 << 21
 """Numbers of events that are placed at once where bases are shared."""
+MOST_LATENTS = 64
+"""The most latents of a label by default."""
 WIDER = 4
 """How many times as many dimensions as a label's latents a shared basis has at the most, by default."""
 WIDE_NUMBERS = 1 << 20
@@ -67,6 +69,18 @@ def default_span(rank: int, labels: int, dim: int) -> int:
     return span if span >= 2 * rank else rank
 
 
+def default_rank(count: Tensor) -> int:
+    """Return the largest power of two not above the root of the mean rows of a label, at most 64.
+
+    More latents hold more of the covariance, but their distribution is harder to fit.
+
+    Args:
+        count: rows of each label, ``[C]``; labels without rows do not count.
+    """
+    root = math.isqrt(int(count[count > 0].double().mean()))
+    return min(1 << (root.bit_length() - 1), MOST_LATENTS)
+
+
 class SubspacePrior(Prior, abc.ABC):
     """The base class of low-rank Gaussians whose latents have a distribution of their own.
 
@@ -75,7 +89,7 @@ class SubspacePrior(Prior, abc.ABC):
 
     Args:
         owner: whose options these are, for messages.
-        rank: r.
+        rank: r; None takes :func:`default_rank`.
         added: the variance that is added to that of the noise.
         basis: of :data:`BASES`.
         span: R, dimensions of a basis that labels share; None for :func:`default_span`.
@@ -87,12 +101,12 @@ class SubspacePrior(Prior, abc.ABC):
     suited_coupling: str = "posterior"
 
     def __init__(
-        self, owner: str, rank: int, added: float, basis: str, span: int | None, unseen: str = RAISE
+        self, owner: str, rank: int | None, added: float, basis: str, span: int | None, unseen: str = RAISE
     ) -> None:
         super().__init__(SeenConditions(choose(owner, "unseen", unseen, UNSEEN)))
-        check_counts(owner, rank=rank)
+        check_counts(owner, rank=1 if rank is None else rank)
         if span is not None:
-            check_counts(owner, rank, span=span)
+            check_counts(owner, rank or 1, span=span)
         self.rank = rank
         self.added = added
         self.basis = choose(owner, "basis", basis, BASES)
@@ -154,12 +168,13 @@ class SubspacePrior(Prior, abc.ABC):
         self.seen.learn_labels(moments, first, cond)
         warn_of_singles(data.owner, self.seen.rows, self.seen.weight)
         labels, dim = moments.mean.shape
-        span = default_span(self.rank, labels, dim) if self.span is None else self.span
-        is_large = labels * dim * min(self.rank, dim) > OWN_NUMBERS and span < dim
+        rank = self.rank or default_rank(moments.count)
+        span = default_span(rank, labels, dim) if self.span is None else self.span
+        is_large = labels * dim * min(rank, dim) > OWN_NUMBERS and span < dim
         if self.basis == "shared" or (self.basis == AUTO and is_large):
-            self.subspace = fit_shared(data, moments, span, self.rank, settings)
+            self.subspace = fit_shared(data, moments, span, rank, settings)
         else:
-            self.subspace = fit_own(data, self.rank, settings, moments)
+            self.subspace = fit_own(data, rank, settings, moments)
         self._give(first)
 
     def _give(self, like: Tensor) -> None:
@@ -251,7 +266,7 @@ class SubspacePrior(Prior, abc.ABC):
 
 
 def fit_own(
-    data: CheckedBatches, rank: int, settings: FitSettings, labels: ConditionMoments | None = None
+    data: CheckedBatches, rank: int | None, settings: FitSettings, labels: ConditionMoments | None = None
 ) -> Subspace:
     """The maximum-likelihood low-rank Gaussian of each label and of all rows, or of all rows alone.
 
@@ -261,7 +276,7 @@ def fit_own(
 
     Args:
         data: batches (x ``[B, D]``, condition).
-        rank: r, cut to D.
+        rank: r, cut to D; None takes :func:`default_rank`.
         settings: ``reg_covar`` is added to the noise.
         labels: moments of each label; None where the condition is no label.
 
@@ -270,7 +285,7 @@ def fit_own(
     """
     stream = CheckedBatches(data, data.owner, lambda cond: None) if labels is None else data
     moments = ConditionMoments.over(stream) if labels is None else labels
-    first, dim = data.peek()[0], moments.mean.shape[1]
+    first, dim, rank = data.peek()[0], moments.mean.shape[1], rank or default_rank(moments.count)
     if rank >= dim and not bool(are_few(moments.count, dim).any()):
         return Subspace.of(first, **_holding_all(stream, data, settings, labelled=labels is not None))
     if labels is not None and not settings.shrinkage:

@@ -154,9 +154,7 @@ class Data(abc.ABC):
         is one, else in all of it (:func:`flowprior.conditions.rows.embeddings_in`).
         """
         cond = self.conditions(indices)
-        if isinstance(cond, Parts) and CAPTION in cond:
-            return embeddings_in(cond[CAPTION])
-        return embeddings_in(cond)
+        return embeddings_in(cond[CAPTION] if isinstance(cond, Parts) and CAPTION in cond else cond)
 
     def scorer_split(self) -> Data | None:
         """Return events and captions of neither split, for learning an image-text score; None without any.

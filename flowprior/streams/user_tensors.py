@@ -141,8 +141,9 @@ def check_condition(cond: Any, count: int, owner: str) -> Any:
             that are not finite, or a row without an attended token.
     """
     if isinstance(cond, Mapping | Parts):
-        named = {name: check_condition(part, count, f"{owner}, '{name}'") for name, part in cond.items()}
-        return Parts(named)
+        return Parts(
+            {name: check_condition(part, count, f"{owner}, '{name}'") for name, part in cond.items()}
+        )
     if isinstance(cond, TokenStates):
         return _plain_tokens(cond, count, owner)
     cond = plain_rows(cond, owner)

@@ -266,8 +266,7 @@ def test_samples_are_written_with_their_parts_and_read_as_data(suffix, tmp_path)
     path = tmp_path / f"samples{suffix}"
     save_samples(path, points(), COND)
     _, cond = as_data(path).batch(torch.arange(36))
-    stored = as_data(path)
-    assert stored.condition == Condition.of(COND)
+    assert as_data(path).condition == Condition.of(COND)
     assert isinstance(cond, Parts)
 
 

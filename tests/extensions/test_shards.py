@@ -219,8 +219,7 @@ def test_a_picture_that_cannot_be_decoded_is_named_and_left_out(content, place, 
     left = [number for number in range(10) if number != place]
     assert reds(x) == left
     assert cond.tolist() == data.conditions(torch.arange(9)).tolist() == [number % 2 for number in left]
-    facts = data_facts(data)["corrupt_records"]
-    assert facts["count"] == 1
+    assert data_facts(data)["corrupt_records"]["count"] == 1
     with refused(r"1 of 10 records .* more than max_corrupt=0\.001 allows \(0\)", InputError):
         load_data(path, test_fraction=0)
 

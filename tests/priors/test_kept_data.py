@@ -23,6 +23,7 @@ SMALL = {
     "flow": {"steps": 2, "hidden": 8, "transforms": 2, "rank": 4},
     "gaussian": {"moments": "diagonal"},
     "gmm": {"components": 2},
+    "latent-gmm": {"rank": 6},
     "learned-mean": {"epochs": 2, "hidden": 8, "depth": 1},
     "vae": {"steps": 2, "width": 2, "latent": 3, "components": 2},
 }

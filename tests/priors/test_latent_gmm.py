@@ -97,6 +97,15 @@ def test_without_labels_and_with_few_examples(two_clusters, generator):
     assert few.sample(torch.tensor([0, 1]), generator=generator).isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("rows", "rank"), [([5, 2], 1), ([4, 0, 4], 2), ([100, 130], 8), ([256], 16), ([5000, 3200], 64)]
+)
+def test_more_examples_of_a_label_give_more_latents(rows, rank):
+    labels = torch.arange(len(rows)).repeat_interleave(torch.tensor(rows)) if len(rows) > 1 else None
+    prior = Prior.create("latent-gmm", distribution="gaussian").fit((torch.randn(sum(rows), 80), labels))
+    assert prior.subspace.rank == rank
+
+
 def test_refusals(two_clusters):
     x, _ = two_clusters
     with pytest.raises(InputError, match="embeddings need the prior 'learned-mean'"):
