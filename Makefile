@@ -54,7 +54,7 @@ demo test test-all: export MALLOC_TRIM_THRESHOLD_ = 17179869184
 # The peers come without their dependencies; benchmarks/peers.txt says why.
 lint: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[test,docs,benchmark]'
-	$(BIN)/python -m pip install --quiet --no-compile --no-deps --requirement benchmarks/peers.txt
+	$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/peers.txt
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
@@ -72,7 +72,7 @@ pictures: $(BIN)/python
 
 bench: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[benchmark]'
-	$(BIN)/python -m pip install --quiet --no-compile --no-deps --requirement benchmarks/peers.txt
+	$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/peers.txt
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 
 clean:
