@@ -51,7 +51,7 @@ export PYTHONDONTWRITEBYTECODE =
 demo test test-all: export MALLOC_MMAP_THRESHOLD_ = 4294967296
 demo test test-all: export MALLOC_TRIM_THRESHOLD_ = 17179869184
 
-# The peers come without their dependencies; benchmarks/peers.txt says why.
+# The peers come without their dependencies, and compiled; benchmarks/peers.txt says why.
 lint: $(BIN)/python
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[test,docs,benchmark]'
 	$(BIN)/python -m pip install --quiet --no-deps --requirement benchmarks/peers.txt

@@ -61,7 +61,8 @@ class LatentGmmPrior(SubspacePrior):
             condition with fewer examples, those included that it is given
             (:mod:`flowprior.priors.few_examples`), gets at most as many as it has, with a warning.
         rank: r, number of latents, cut to the number of dimensions; so many hold the whole covariance. None
-            takes the largest power of two not above the square root of the examples of a label, at most 64.
+            takes the largest power of two not above the square root of the examples of a label (their mean
+            over labels), at most 64 and at most ``span``.
         source_noise: variance of the noise that source samples have and data do not; the linear velocity
             takes it away.
         latent_shrinkage: how many examples' worth of the pooled latents' moments (about N(0, I)'s) are added

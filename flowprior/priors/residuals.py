@@ -39,9 +39,9 @@ from flowprior.priors.subspace import fit_rows
 from flowprior.streams.batches import Batch, CheckedBatches
 
 Left = Callable[[Iterable[Batch]], Iterable[Tensor]]
-"""From batches (x ``[B, D]``, condition) to what a mean leaves of them, ``[B, D]``."""
+"""A function that takes batches (x ``[B, D]``, condition) and gives what a mean leaves, ``[B, D]``."""
 Rows = Callable[[], Iterable[Batch]]
-"""Returns batches, the same at every call."""
+"""A function that returns batches, the same at every call."""
 
 LEAST_NOISE = 1e-6
 """The variance that is added to every estimated one, in squared units of x1."""

@@ -89,7 +89,7 @@ class SubspacePrior(Prior, abc.ABC):
 
     Args:
         owner: whose options these are, for messages.
-        rank: r; None takes :func:`default_rank`.
+        rank: r; None takes :func:`default_rank`, but at most ``span``.
         added: the variance that is added to that of the noise.
         basis: of :data:`BASES`.
         span: R, dimensions of a basis that labels share; None for :func:`default_span`.
@@ -168,7 +168,7 @@ class SubspacePrior(Prior, abc.ABC):
         self.seen.learn_labels(moments, first, cond)
         warn_of_singles(data.owner, self.seen.rows, self.seen.weight)
         labels, dim = moments.mean.shape
-        rank = self.rank or default_rank(moments.count)
+        rank = self.rank or min(default_rank(moments.count), self.span or MOST_LATENTS)
         span = default_span(rank, labels, dim) if self.span is None else self.span
         is_large = labels * dim * min(rank, dim) > OWN_NUMBERS and span < dim
         if self.basis == "shared" or (self.basis == AUTO and is_large):

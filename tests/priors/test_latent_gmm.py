@@ -98,12 +98,20 @@ def test_without_labels_and_with_few_examples(two_clusters, generator):
 
 
 @pytest.mark.parametrize(
-    ("rows", "rank"), [([5, 2], 1), ([4, 0, 4], 2), ([100, 130], 8), ([256], 16), ([5000, 3200], 64)]
+    ("rows", "rank", "options"),
+    [
+        ([5, 2], 1, {}),
+        ([4, 0, 4], 2, {}),
+        ([100, 130], 8, {}),
+        ([100, 130], 4, {"basis": "shared", "span": 4}),
+        ([256], 16, {}),
+        ([5000, 3200], 64, {}),
+    ],
 )
-def test_more_examples_of_a_label_give_more_latents(rows, rank):
+def test_more_examples_of_a_label_give_more_latents(rows, rank, options):
     labels = torch.arange(len(rows)).repeat_interleave(torch.tensor(rows)) if len(rows) > 1 else None
-    prior = Prior.create("latent-gmm", distribution="gaussian").fit((torch.randn(sum(rows), 80), labels))
-    assert prior.subspace.rank == rank
+    prior = Prior.create("latent-gmm", distribution="gaussian", **options)
+    assert prior.fit((torch.randn(sum(rows), 80), labels)).subspace.rank == rank
 
 
 def test_refusals(two_clusters):

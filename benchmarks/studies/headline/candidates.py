@@ -50,24 +50,25 @@ def try_candidates(data: str, *turns: str) -> None:
 
 
 def best_baselines(data: str) -> DataFrame:
-    """Return the lowest value of the baselines by metric and evaluations, each baseline at its setting."""
+    """Return the lowest value of the baselines by steps, metric and evaluations, each at its setting."""
     spec, settings = grids.study()["data"][data]["data"], chosen(data)
     table = read_table(RESULTS / f"{CHOICE}.csv.gz")
     rows = trained_by(table[(table["data"] == spec) & table["metric"].isin(_scores())])
     wanted = pandas.DataFrame([{"method": name, **own} for name, own in settings.items()])
     own = rows.merge(wanted, on=list(wanted.columns))
-    return own.groupby(["metric", "nfe"])["value"].min().rename("baseline").reset_index()
+    return own.groupby(["steps", "metric", "nfe"])["value"].min().rename("baseline").reset_index()
 
 
 def ratios(data_sets: Iterable[str]) -> DataFrame:
     """Return the ratio of every candidate to the best baseline: a row a data set, metric and evaluations.
 
-    Of the learning rates that were tried of a design, the one of the lowest worst ratio on a data set stands.
+    Both have as many steps; what no baseline was trained for is left out. Of the learning rates that were
+    tried of a design, the one of the lowest worst ratio on a data set stands.
     """
     table, parts = read_table(RESULTS / f"{CANDIDATES}.csv.gz"), []
     for data in data_sets:
         own = trained_by(table[table["data"] == grids.study()["data"][data]["data"]])
-        own = own.merge(best_baselines(data), on=["metric", "nfe"])
+        own = own.merge(best_baselines(data), on=["steps", "metric", "nfe"])
         own = own.assign(ratio=own["value"] / own["baseline"], data=data)
         worst = own.groupby([*DESIGN, "lr"])["ratio"].max().reset_index().sort_values("ratio")
         kept = worst.drop_duplicates(list(DESIGN)).drop(columns="ratio")

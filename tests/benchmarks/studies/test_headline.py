@@ -131,6 +131,7 @@ def test_a_design_stands_by_its_worst_ratio_to_the_best_baseline_at_its_best_lea
         *rows_of("a, velocity, uniform, 0.1", {few: 5.0, many: 6.0}),
         *rows_of("a, velocity, uniform, 0.2", {few: 9.0, many: 5.0}, lr=0.2),
         *rows_of("b, velocity, uniform, 0.1", {few: 1.0, many: 8.0}, prior="q"),
+        *rows_of("b, velocity, uniform, 0.1", {few: 0.1, many: 0.1}, prior="q", steps=99),
     ]
     tables = {"choice": pandas.DataFrame(choice), "candidates": pandas.DataFrame(tried)}
     monkeypatch.setattr(settings, "_stored", lambda data: tables["choice"])
