@@ -28,11 +28,14 @@ def methods_of(run: Tree) -> list[str]:
 def run_grid_of(run: Tree) -> Grid:
     """Return the grid of one row of ``[[runs]]``."""
     settings, default = chosen(run["data"]), grids.study()[DEFAULT]
-    own = {method: grids.variant(method, settings[method]) for method in methods_of(run) if method != DEFAULT}
     lr = default["lr"][grids.settings_of(run["data"])]
-    named = {DEFAULT: {**default["variant"], "training": {**default["variant"]["training"], "lr": lr}}, **own}
+    ours = {**default["variant"], "training": {**default["variant"]["training"], "lr": lr}}
+    named = {
+        method: ours if method == DEFAULT else grids.variant(method, settings[method])
+        for method in methods_of(run)
+    }
     changes = {key: value for key, value in run.items() if key not in OWN}
-    changes["training"] = {"steps": run["steps"]}
+    changes["training"] = {**run.get("training", {}), "steps": run["steps"]}
     return grids.grid_on(run["data"], named, grids.study()["evaluation"], changes)
 
 

@@ -19,20 +19,19 @@ from flowprior.extensions.series.data import DAY, WeatherData
 from flowprior.study import Splits
 from tests.benchmarks.studies.conftest import Still
 
+PARTS = torch.arange(500), torch.arange(500, 600)
+
 
 @pytest.fixture
 def windows(generator) -> tuple[WeatherData, WeatherData]:
     """Windows whose events repeat their last hour but for noise of 0.3, an hour apart."""
-    hours = torch.arange(600) + 72
     cond = torch.randn(600, 28, 12, generator=generator)
     last = cond[:, :18, -1].unflatten(1, (3, 6))[:, :, :3].flatten(1)
     x = last[:, :, None] + 0.3 * torch.randn(600, 9, 24, generator=generator)
-    parts = []
-    for rows in (torch.arange(500), torch.arange(500, 600)):
-        part = WeatherData(x[rows], cond[rows], name="weather")
-        part.hours, part.groups = hours[rows], hours[rows] // DAY
-        parts.append(part)
-    return parts[0], parts[1]
+    first, last = (WeatherData(x[rows], cond[rows], name="weather") for rows in PARTS)
+    for part, rows in zip((first, last), PARTS, strict=True):
+        part.hours, part.groups = rows + 72, (rows + 72) // DAY
+    return first, last
 
 
 def chance() -> torch.Generator:
@@ -53,12 +52,11 @@ def test_regression_finds_the_law_and_its_spread(windows):
 
 
 def test_forecasts_stand_in_one_table_with_seconds_of_their_own(windows):
-    train, test = windows
     run = SimpleNamespace(
         variant=SimpleNamespace(label=forecasting.BASE), seed=0, grid=SimpleNamespace(samples=2000)
     )
     flow: Any = Still()
-    rows = forecasting.plain_forecasts(flow, run, Splits(train, test))
+    rows = forecasting.plain_forecasts(flow, run, Splits(*windows))
     assert {row["flow"] for row in rows} == set(forecasting.FORECASTS)
     assert {row["samples"] for row in rows} == {2000}, "one number of samples for all rows of a table"
     assert len({row["cpu_seconds"] for row in rows}) == len(forecasting.FORECASTS)
@@ -94,8 +92,7 @@ def fitted(data: TensorData, *, diagonal: bool = False) -> tuple[np.ndarray, np.
     """The regression's predictions of the data, and the covariance of its errors."""
     x, cond = everything(data)
     found = fit_regression(cond, x, data.groups, diagonal=diagonal)
-    predicted = regression.with_one(cond) @ found.weights
-    return predicted.numpy(), (found.factor @ found.factor.T).numpy()
+    return (regression.with_one(cond) @ found.weights).numpy(), (found.factor @ found.factor.T).numpy()
 
 
 def test_mean_and_covariance_are_those_of_ridge_regression_with_whole_groups_left_out(
@@ -110,8 +107,8 @@ def test_mean_and_covariance_are_those_of_ridge_regression_with_whole_groups_lef
     folds = PredefinedSplit(((data.groups - 100) % FOLDS).numpy())
     errors = x - cross_val_predict(Ridge(50.0), seen, x, cv=folds)
     np.testing.assert_allclose(covariance, errors.T @ errors / 140, atol=1e-8)
-    variances = np.diag(np.square(errors).mean(0))
-    np.testing.assert_allclose(fitted(data, diagonal=True)[1], variances, atol=1e-8)
+    diagonal = fitted(data, diagonal=True)[1]
+    np.testing.assert_allclose(diagonal, np.diag(np.square(errors).mean(0)), atol=1e-8)
 
 
 @pytest.mark.parametrize("signal", [0.0, 0.1, 100.0])
@@ -122,5 +119,5 @@ def test_the_strength_is_that_of_the_least_error_on_rows_that_are_left_out(
     seen, x = arrays(data)
     folds = PredefinedSplit(np.arange(700) % FOLDS)
     found = {s: np.square(x - cross_val_predict(Ridge(s), seen, x, cv=folds)).sum() for s in STRENGTHS}
-    best = Ridge(min(found, key=found.__getitem__)).fit(seen, x)
-    np.testing.assert_allclose(fitted(data)[0], best.predict(seen), atol=1e-6)
+    best = Ridge(min(found, key=found.__getitem__)).fit(seen, x).predict(seen)
+    np.testing.assert_allclose(fitted(data)[0], best, atol=1e-6)

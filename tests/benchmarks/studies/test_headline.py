@@ -31,11 +31,14 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         "data": {"digits": digits | {"model": "unet:widths=4"}},
         "shared": whole["shared"] | {"evaluation": {"batch_size": 40}, "training": {"warmup": 1}},
     }
-    monkeypatch.setattr(grids, "study", lambda: tree)
-    monkeypatch.setattr(grids, "RUNS", tmp_path / "runs")
-    monkeypatch.setattr(settings, "RESULTS", tmp_path)
-    monkeypatch.setattr(grids, "RESULTS", tmp_path)
-    monkeypatch.setattr(settings, "SCORED", ("fid-cnn128",))
+    for module, name, value in (
+        (grids, "study", lambda: tree),
+        (grids, "RUNS", tmp_path / "runs"),
+        (settings, "RESULTS", tmp_path),
+        (grids, "RESULTS", tmp_path),
+        (settings, "SCORED", ("fid-cnn128",)),
+    ):
+        monkeypatch.setattr(module, name, value)
     return tmp_path
 
 
@@ -166,35 +169,65 @@ def test_the_best_baseline_is_another_one_at_each_number_of_evaluations(
         for nfe, seeds in of.items()
         for seed, value in enumerate(seeds)
     ]
-    rows += [{"flow": "real data", "label": "ddim", "metric": "fid-lite0", "seed": 0, "value": 2.0}]
+    rows += [row | {"metric": "w2_squared"} for row in rows if row["seed"] == 0]
+    of_real = {"flow": "real data", "label": "ddim", "seed": 0}
+    rows += [
+        of_real | {"metric": "fid-lite0", "value": 2.0},
+        of_real | {"metric": "w2_squared", "value": 3.5},
+    ]
     monkeypatch.setattr(headline_tables, "results", lambda data, steps: pandas.DataFrame(rows))
     assert headline_tables.ratios("digits", 9).splitlines()[2:] == [
-        "| fid-lite0 | 0.250 (0.143) |  | 0.500 (0.333) |  |  |  | `batchot`, `ddim` |"
+        "| fid-lite0 | 0.250 (0.143) |  | 0.500 (0.333) |  |  |  | `batchot`, `ddim` |",
+        "| w2_squared | 0.150 |  | 0.500 (0.111) |  |  |  | `batchot`, `ddim` |",
     ]
-    assert headline_tables.scores("digits", 9, "fid-lite0", [1, 4]).splitlines()[2:] == [
+    assert headline_tables.scores(
+        "digits", 9, {"four": ("fid-lite0", 4), "one": ("fid-lite0", 1), "missing": ("accuracy", 4)}
+    ).splitlines() == [
+        "| method | seeds | four | one |",
+        "| --- | --- | --- | --- |",
         "| `default` | 2 | 4.00 | 4.00 |",
-        "| `ddim` | 2 | 80.0 | 8.00 |",
-        "| `batchot` | 2 | 16.0 | 10.0 |",
-        "| real images |  | 2.00 |  |",
+        "| `ddim` | 2 | 8.00 | 80.0 |",
+        "| `batchot` | 2 | 10.0 | 16.0 |",
+        "| real images |  | 2.00 | 2.00 |",
     ]
 
 
-def test_scores_of_few_samples_have_names_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [
-        {"flow": flow, "seed": 7, "metric": metric, "split": split}
-        for flow, metric, split in (
-            ("spec", "fid-lite0", "test"),
-            (REAL_DATA, "fid-lite0", "test"),
-            ("spec", "seconds", None),
-        )
-    ]
-    monkeypatch.setattr(few_samples, "evaluate", lambda *data, **terms: SimpleNamespace(rows=found))
-    monkeypatch.setattr(few_samples.closed_form, "values", lambda flow, run, data: [])
-    asked: Any = SimpleNamespace(
-        grid=grids.grid_on("digits", {"a": {}}), seed=1, variant=SimpleNamespace(label="a", specs=["euler"])
+def test_scores_of_few_samples_have_names_of_their_own_and_guidance_both_splits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terms = []
+    row = {"flow": "spec", "seed": 7, "metric": "fid-lite0"}
+    monkeypatch.setattr(
+        few_samples,
+        "evaluate",
+        lambda flow, train, **given: (
+            terms.append(given)
+            or SimpleNamespace(
+                rows=[
+                    row | {"split": given["split"]},
+                    row | {"flow": REAL_DATA, "split": given["split"]},
+                    row | {"metric": "seconds", "split": None},
+                ]
+            )
+        ),
     )
-    told = few_samples.values(None, asked, SimpleNamespace(train=None, test=None))  # pyright: ignore[reportArgumentType]
-    assert [(row["flow"], row["seed"], row["metric"]) for row in told] == [
-        ("a", 1, "fid-2000-lite0"),
-        (REAL_DATA, 7, "fid-2000-lite0"),
-    ]
+    monkeypatch.setattr(few_samples.closed_form, "values", lambda flow, run, data: [])
+    grid, data = grids.grid_on("digits", {"a": {}}), SimpleNamespace(train=None, validation=None, test=None)
+    for label in ("a", "default"):
+        asked: Any = SimpleNamespace(
+            grid=grid, seed=1, variant=SimpleNamespace(label=label, specs=["euler:"])
+        )
+        told = few_samples.values(None, asked, data)  # pyright: ignore[reportArgumentType]
+        told += few_samples.guided(None, asked, data)  # pyright: ignore[reportArgumentType]
+        assert [(row["flow"], row["seed"], row["metric"], row["split"]) for row in told] == [
+            (name, seed, metric, split)
+            for metric, split in (
+                ("fid-2000-lite0", "test"),
+                ("fid-lite0", "validation"),
+                ("fid-lite0", "test"),
+            )
+            for name, seed in ((label, 1), (REAL_DATA, 7))
+        ]
+    assert [own.get("guidance") for own in terms] == [None, *2 * [few_samples.STRENGTHS], *3 * [None]]
+    guided = [f"euler:,prior_guidance={strength:g}" for strength in few_samples.BY_PRIOR]
+    assert [own["sampler"] for own in terms] == [*4 * [["euler:"]], guided, guided]
