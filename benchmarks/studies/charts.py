@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas
 from matplotlib.figure import Figure
 
 from benchmarks.studies import tables
-from benchmarks.studies.tables import BASE, BASELINES, BUDGETS, FEATURES, OURS, runs_of, select, study
+from benchmarks.studies.tables import BASE, BASELINES, BUDGETS, FEATURES, OURS, select
 from flowprior.pictures import save_figure
 from flowprior.pictures.quality import Curve, draw_curves, look, name_below
 from flowprior.report.wording import ARROWS
@@ -43,19 +42,6 @@ def quality() -> DataFrame:
     return _means(rows, ["steps", "metric", "flow", "nfe"])
 
 
-def convergence() -> DataFrame:
-    """Distances at 15 evaluations against the seconds of fitting, training and drawing."""
-    rows = pandas.concat([tables.on_the_way("convergence", metric, nfe=15) for metric in FEATURES])
-    costs = runs_of(study("convergence")).set_index("label")
-    drawing = tables.on_the_way_seconds("convergence", nfe=15)
-    seconds = (
-        costs["prior_fit_seconds"].fillna(0).loc[rows["flow"]].to_numpy()
-        + rows["step"].to_numpy(float) * costs["seconds_per_step"].loc[rows["flow"]].to_numpy()
-        + drawing.loc[rows["flow"]].to_numpy()
-    )
-    return rows.assign(seconds=seconds)[["metric", "flow", "seconds", "value"]]
-
-
 def _means(rows: DataFrame, index: list[str]) -> DataFrame:
     return rows.groupby(index)["value"].mean().reset_index()
 
@@ -80,21 +66,6 @@ def draw_quality(found: DataFrame) -> Figure:
     return figure
 
 
-def draw_convergence(found: DataFrame) -> Figure:
-    """A panel for each feature."""
-    figure = Figure(figsize=(WIDTH, 6.2), dpi=DPI, layout="constrained")
-    flows = sorted(set(found["flow"]), key=lambda flow: (flow != OURS, flow))
-    panels = figure.subplots(len(FEATURES), 1, sharex=True)
-    for axes, metric in zip(panels, FEATURES, strict=True):
-        own = select(found, metric=metric)
-        curves = {flow: _curve(select(own, flow=flow), "seconds") for flow in flows}
-        draw_curves(axes, curves, styles=_styles(flows), doubling=False)
-        axes.set_ylabel(_label(metric), fontsize=SMALL)
-    panels[-1].set_xlabel("seconds of fitting, training and drawing", fontsize=SMALL)
-    name_below(figure.axes[0])
-    return figure
-
-
 def _styles(flows: list[str]) -> dict[str, dict[str, Any]]:
     return {
         flow: look(number) | {"label": NAMES.get(flow, flow), "capsize": 0}
@@ -113,7 +84,6 @@ def _curve(rows: DataFrame, places: str) -> Curve:
 
 CHARTS: Mapping[str, tuple[Callable[[], DataFrame], Callable[[DataFrame], Figure]]] = {
     "overview-quality": (quality, draw_quality),
-    "convergence": (convergence, draw_convergence),
 }
 """Name of a chart -> where its values are from, and what draws them."""
 

@@ -31,7 +31,7 @@ APART = 4.5
 """Least distance of two modes; their standard deviations are 0.5 to 1."""
 OF_DIGITS = (1, 2, 4, 8, 16, 32, 64)
 DIGITS_FLOOR = 0.01
-"""``reg_covar`` of the ablations."""
+"""``reg_covar`` on digits."""
 
 
 def known_modes(count: int, dim: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -54,7 +54,7 @@ def page() -> str:
 
 
 def claims() -> dict[str, Any]:
-    """The numbers in ``standing.md.jinja``: least and largest ratios by metric, and steps."""
+    """The numbers in ``standing.md.jinja``: least and largest ratios by metric."""
     ratios = {
         "lead": tables.over_baselines(tables.select(tables.lead(), steps=list(tables.BUDGETS))),
         "long": tables.over_baselines(tables.long_training()),
@@ -63,7 +63,7 @@ def claims() -> dict[str, Any]:
         name: {metric: f"{own.min():.2f} to {own.max():.2f}" for metric, own in found.groupby(level="metric")}
         for name, found in ratios.items()
     }
-    return {"spans": spans, "as_good": {metric: tables.first_as_good(metric) for metric in tables.FEATURES}}
+    return {"spans": spans}
 
 
 def filled(readme: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, reduce
 from numbers import Integral
@@ -13,7 +12,7 @@ from typing import Any
 
 import pandas
 
-from benchmarks.studies import RESULTS, STUDIES, moved_source
+from benchmarks.studies import RESULTS, moved_source
 from benchmarks.studies import restoration as restored
 from flowprior.display.shown import markdown_table
 from flowprior.evaluation.result import COLUMNS, REAL_DATA
@@ -223,23 +222,6 @@ def on_the_way(name: str, metric: str, **where: Any) -> DataFrame:
     return rows[rows["step"].notna()]
 
 
-def on_the_way_seconds(name: str, nfe: int) -> Series:
-    """Setting -> the mean seconds that drawing the samples of the flows on the way takes."""
-    rows = select(study(name), metric="seconds", nfe=nfe)
-    return rows[rows["step"].notna()].groupby("flow")["value"].mean()
-
-
-def first_as_good(metric: str) -> int:
-    """The first step after which the default is as good as every other setting is at its end."""
-    rows = on_the_way("convergence", metric)
-    curve = rows.pivot_table(index=["nfe", "flow"], columns="step", values="value")
-    others = curve.drop(OURS, level="flow").iloc[:, -1].groupby(level="nfe").min()
-    as_good = curve.xs(OURS, level="flow").le(others, axis=0)
-    if not as_good.any(axis=1).all():
-        raise ValueError(f"convergence: by {metric} the default is not as good as another setting; say so")
-    return max(int(step) for step in as_good.idxmax(axis=1))
-
-
 def curves(name: str, nfe: int, steps: Sequence[int]) -> DataFrame:
     """The test values of the flows after these steps, by both Fréchet distances."""
     rows = joined([on_the_way(name, metric, nfe=nfe) for metric in FEATURES])
@@ -407,14 +389,6 @@ def warm_start() -> DataFrame:
     """Distances at 4 evaluations on the way, from random weights and from those of a base."""
     rows = curves("warm_start", 4, (100, 200, 500, 1000))
     return rows.assign(weights=rows["init"].notna().map({True: "of a base", False: "random"}))
-
-
-def ablations() -> DataFrame:
-    """Distances by prior and coupling, in the order of the grid."""
-    grid = tomllib.loads((STUDIES / "ablations.toml").read_text(encoding="utf-8"))
-    places = {prior: place for place, prior in enumerate(grid["priors"].values())}
-    rows = of("ablations", FEATURES[0])
-    return rows.sort_values("prior", key=lambda priors: priors.map(places), kind="stable")
 
 
 def components() -> DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from benchmarks.studies.headline.comparison import against_best, beside_goals, measured, results
 from benchmarks.studies.headline.grids import study
@@ -10,7 +10,7 @@ from benchmarks.studies.headline.runs import DEFAULT
 from flowprior.display.shown import markdown_table
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report.wording import number
-from flowprior.study.table import DataFrame
+from flowprior.study.table import Series
 
 NFES = (1, 2, 4, 8, 15, 30)
 LOWER = (
@@ -23,14 +23,21 @@ LOWER = (
     "w2_squared",
 )
 """The scores of which less is better."""
-NEARNESS = {
-    "nearest-q50": "nearest, median",
-    "nearest-q05": "nearest, 5 %",
-    "near-duplicates": "near-duplicates",
-    "c2st-training-cnn128": "C2ST, training",
-    "c2st-cnn128": "C2ST, test",
+DISTANCES = {f"{name}, NFE {nfe}": (name, nfe) for name in ("fid-cnn128", "fid-lite0") for nfe in (1, 4, 15)}
+"""The distances of all samples that are shown of each method: heading -> score and number of evaluations."""
+FURTHER = {
+    "within, cnn128": ("fid-within-cnn128", 4),
+    "within, lite0": ("fid-within-lite0", 4),
+    "KID, lite0": ("kid-lite0", 4),
+    "accuracy": ("accuracy", 4),
+    "precision": ("precision-lite0", 4),
+    "recall": ("recall-lite0", 4),
+    "nearest, median": ("nearest-q50", 4),
+    "nearest, 5 %": ("nearest-q05", 4),
+    "C2ST, training": ("c2st-training-cnn128", 4),
+    "C2ST, test": ("c2st-cnn128", 4),
 }
-"""What is shown of memorisation, with its heading."""
+"""What is shown beside them, of which the last four tell what is remembered."""
 TIMES = {
     "velocity-distance-closed-form": "network to closed form",
     "closed-form-residual": "closed form to u",
@@ -61,39 +68,40 @@ def goals() -> str:
 def ratios(data: str, steps: int, metrics: Sequence[str] = LOWER) -> str:
     """Return the default's score over the best baseline's, in brackets that of what real data do not have.
 
-    The last column names the best baselines, that of the fewest evaluations first.
+    Nothing stands in brackets where one of them is not above the score of real data. The last column
+    names the best baselines, that of the fewest evaluations first.
     """
     found, lines = against_best(results(data, steps=steps), metrics).set_index("nfe"), []
     for metric, own in found.groupby("metric", sort=False):
-        cells = {nfe: f"{number(row.ratio)} ({number(row.above)})" for nfe, row in own.iterrows()}
+        cells = {nfe: _ratio(row) for nfe, row in own.iterrows()}
         best = ", ".join(f"`{name}`" for name in own["best"].unique())
         lines.append([metric, *(cells.get(nfe, "") for nfe in NFES), best])
     return markdown_table(["score", *_heads(NFES), "best baselines"], lines)
 
 
-def scores(data: str, steps: int, metric: str, nfes: Sequence[int] = (0, *NFES)) -> str:
-    """Return the mean of a score of each method, the lowest at NFE 4 first; then that of real data."""
+def _ratio(row: Series) -> str:
+    above = f" ({number(row['above'])})" if min(row["default"], row["baseline"]) > row["floor"] else ""
+    return number(row["ratio"]) + above
+
+
+def scores(data: str, steps: int, columns: Mapping[str, tuple[str, int]]) -> str:
+    """Return the means of scores of each method, the lowest in the first column first; then real data.
+
+    Args:
+        data: a name of ``[data]`` in ``headline.toml``.
+        steps: of the trainings.
+        columns: heading -> the score and the number of evaluations. A score that no run has is left out.
+    """
     rows = results(data, steps=steps)
-    rows = rows[rows["metric"] == metric]
-    if rows.empty:
-        return ""
-    trained = rows[rows["flow"] != REAL_DATA]
-    means = trained.pivot_table(index="flow", columns="nfe", values="value").sort_values(4)
-    seeds = trained.groupby("flow")["seed"].nunique()
-    lines = [
-        [f"`{flow}`", seeds[flow], *(number(own.get(n)) for n in nfes)] for flow, own in means.iterrows()
-    ]
-    floor = float(rows.loc[rows["flow"] == REAL_DATA, "value"].mean())
-    lines.append(["real images", "", number(floor), *[""] * (len(nfes) - 1)])
-    return markdown_table(["method", "seeds", *_heads(nfes)], lines)
-
-
-def nearness(data: str, steps: int, nfe: int = 15) -> str:
-    """Return the values of :data:`NEARNESS` of every method at one NFE; empty where none are stored."""
-    rows = results(data, steps=steps, nfe=nfe)
-    means = rows[rows["metric"].isin(NEARNESS)].pivot_table(index="flow", columns="metric", values="value")
-    means = means.reindex(columns=[name for name in NEARNESS if name in means]).rename(columns=NEARNESS)
-    return _table(means.rename(index="`{}`".format), "method")
+    real = rows["flow"] == REAL_DATA
+    means = rows[~real].pivot_table(index="flow", columns=["metric", "nfe"], values="value")
+    floor = rows[real].groupby("metric")["value"].mean()
+    shown = {heading: place for heading, place in columns.items() if place in means}
+    means, seeds = means[list(shown.values())], rows[~real].groupby("flow")["seed"].nunique()
+    means = means.sort_values(means.columns[0])
+    lines = [[f"`{flow}`", seeds[flow], *map(number, own)] for flow, own in means.iterrows()]
+    of_real = (number(floor[metric]) if metric in floor else "" for metric, _ in shown.values())
+    return markdown_table(["method", "seeds", *shown], [*lines, ["real images", "", *of_real]])
 
 
 def velocities(data: str, steps: int) -> str:
@@ -101,14 +109,8 @@ def velocities(data: str, steps: int) -> str:
     rows = results(data, "train", steps=steps, flow=DEFAULT)
     means = rows[rows["metric"].isin(TIMES)].pivot_table(index="metric", columns="condition", values="value")
     means = means.reindex([name for name in TIMES if name in means.index]).rename(index=TIMES)
-    return _table(means, "distance")
-
-
-def _table(found: DataFrame, named: str) -> str:
-    if found.empty:
-        return ""
-    lines = [[name, *map(number, own)] for name, own in found.iterrows()]
-    return markdown_table([named, *map(str, found.columns)], lines)
+    lines = [[name, *map(number, own)] for name, own in means.iterrows()]
+    return markdown_table(["distance", *map(str, means.columns)], lines) if lines else ""
 
 
 def _heads(nfes: Iterable[int]) -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.data_sets.imagenet64 import write_arrays
-from benchmarks.studies import STUDIES, tables, toys
+from benchmarks.studies import STUDIES, toys
+from benchmarks.studies.headline import comparison, grids, runs
 from benchmarks.studies.tables import select
 from flowprior.errors import DataNotFoundError
 from flowprior.ops.backend import native_devices
@@ -33,33 +35,22 @@ def test_a_study_is_a_grid_whose_functions_are_there(name: str) -> None:
     load_hooks(grid.hooks)
 
 
-@pytest.mark.parametrize(
-    ("study", "given", "label"),
-    [
-        ("ablations", {"priors": {"1 components": "gmm:reg_covar=0.01"}}, "1 components + condot"),
-        ("digits", {}, "gmm+ot"),
-    ],
-)
-def test_the_prior_alone_is_as_stored(
-    study: str, given: dict[str, Any], label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("label", ["default", "gmm+ot"])
+def test_the_prior_alone_is_as_stored(label: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Source samples and their values hang on no training: the protocol is the one of the stored runs.
 
     Stored values are of the native draws; pure torch draws others from the same distribution.
     """
     monkeypatch.chdir(REPOSITORY)
-    path = STUDIES / f"{study}.toml"
-    own = given or {"variants": {label: load_grid(path).variants[label]}}
-    short = ["training.steps=2", "training.warmup=1", "seeds=[0]", "nfe=[0]"]
-    assert run_grid(load_grid(path, own, short), tmp_path).failed == {}
-    found = cells_of(tmp_path)[label]
-    stored = select(tables.study(study), prior="gmm:reg_covar=0.01" if given else "gmm", nfe=0, seed=0)
-    stored = select(stored, coupling="condot" if given else "ot", split="test")
-    metrics = [metric for metric in ("fid-cnn128", "accuracy") if metric in set(stored["metric"])]
-    assert metrics
-    for metric in metrics:
-        value = select(stored, metric=metric)["value"].iloc[0]
-        assert found.value(metric, 0) == pytest.approx(value, rel=1e-4 if native_devices() else 0.1)
+    asked = next(own for own in grids.study()["runs"] if own["name"] == "digits-1000")
+    short = {"steps": 2, "seeds": [0], "nfe": [0], "values": ""}
+    grid = runs.run_grid_of(asked | short | {"evaluation": {"features": [], "metrics": ["fid", "accuracy"]}})
+    assert run_grid(replace(grid, variants={label: grid.variants[label]}), tmp_path).failed == {}
+    stored = comparison.results("digits", steps=asked["steps"], flow=label, nfe=0, seed=0)
+    for metric in ("fid-cnn128", "accuracy"):
+        value = select(stored, metric=metric)["value"].item()
+        found = cells_of(tmp_path)[label].value(metric, 0)
+        assert found == pytest.approx(value, rel=1e-4 if native_devices() else 0.1)
 
 
 SHORT_TOYS = [
