@@ -192,7 +192,7 @@ def test_the_best_baseline_is_another_one_at_each_number_of_evaluations(
     ]
 
 
-def test_scores_of_few_samples_have_names_of_their_own_and_guidance_both_splits(
+def test_scores_of_few_samples_and_late_starts_have_names_of_their_own_and_guidance_both_splits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     terms = []
@@ -213,21 +213,27 @@ def test_scores_of_few_samples_have_names_of_their_own_and_guidance_both_splits(
     )
     monkeypatch.setattr(few_samples.closed_form, "values", lambda flow, run, data: [])
     grid, data = grids.grid_on("digits", {"a": {}}), SimpleNamespace(train=None, validation=None, test=None)
-    for label in ("a", "default"):
+    for label, late in (("a", ()), ("default", ("validation", "test"))):
         asked: Any = SimpleNamespace(
             grid=grid, seed=1, variant=SimpleNamespace(label=label, specs=["euler:"])
         )
-        told = few_samples.values(None, asked, data)  # pyright: ignore[reportArgumentType]
+        told = few_samples.started_late(None, asked, data)  # pyright: ignore[reportArgumentType]
         told += few_samples.guided(None, asked, data)  # pyright: ignore[reportArgumentType]
         assert [(row["flow"], row["seed"], row["metric"], row["split"]) for row in told] == [
             (name, seed, metric, split)
             for metric, split in (
                 ("fid-2000-lite0", "test"),
+                *(("late-fid-lite0", split) for split in late),
                 ("fid-lite0", "validation"),
                 ("fid-lite0", "test"),
             )
             for name, seed in ((label, 1), (REAL_DATA, 7))
         ]
-    assert [own.get("guidance") for own in terms] == [None, *2 * [few_samples.STRENGTHS], *3 * [None]]
-    guided = [f"euler:,prior_guidance={strength:g}" for strength in few_samples.BY_PRIOR]
-    assert [own["sampler"] for own in terms] == [*4 * [["euler:"]], guided, guided]
+    assert [own.get("guidance") for own in terms] == [
+        None,
+        *2 * [few_samples.STRENGTHS],
+        *3 * [None],
+        *2 * [(1.0,)],
+    ]
+    last = ["euler:"] * 4 + ["euler:,start=0.4,prior_guidance=1.25"] * 2 + ["euler:,prior_guidance=1.5"] * 2
+    assert [own["sampler"][-1] for own in terms] == last
