@@ -172,7 +172,7 @@ def values(flow: Flow, run: Any, data: Any) -> list[Row]:
         closed = ClosedForm(source, x[labels == label].flatten(1))
         for split, (x0, x1, cond) in pairs.items():
             own = cond == label
-            for t in TIMES:
+            for t in TIMES if own.any() else ():  # few held-out data may have none of a label
                 found[split, t].append(errors(flow, closed, x0[own], x1[own], cond[own], t))
     rows = []
     for (split, t), parts in found.items():

@@ -15,6 +15,7 @@ from flowprior.conditions import Condition
 from flowprior.data import Data, TensorData
 from flowprior.flow import Flow
 from flowprior.paths import Path
+from flowprior.streams.data import Subset
 from tests.benchmarks.studies.conftest import Still
 
 SETTINGS = {
@@ -129,7 +130,10 @@ def test_on_digits_it_knows_the_training_data_and_not_the_test_data(
     assert isinstance(train, TensorData)
     assert isinstance(train.cond, Tensor)
     flow = still_flow(prior, coupling, train.x, train.cond)
-    found = table(flow, train, test)
+    assert isinstance(test, TensorData)
+    assert isinstance(test.cond, Tensor)
+    few = Subset(test, (test.cond != 9).nonzero()[:, 0], "without nines")
+    found = table(flow, train, few)
     assert len(found) == len(METRICS) * 2 * len(TIMES)
     distance, residual, learned = METRICS
     assert found[residual, "train", 0.95] < 1e-3
