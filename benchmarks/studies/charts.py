@@ -1,19 +1,19 @@
-"""The charts of the page of results, each of one column, so that a telephone shows it whole.
+"""The chart of the page of results, of one column, so that a telephone shows it whole.
 
-A chart holds the digest of its values in its file; a test compares it with the results.
+It holds the digest of its values in its file; a test compares it with the results.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from benchmarks.studies import tables
-from benchmarks.studies.tables import BASE, BASELINES, BUDGETS, FEATURES, OURS, select
+from benchmarks.studies.headline.comparison import results
+from benchmarks.studies.tables import BASE, FEATURES, OURS, select
 from flowprior.pictures import save_figure
 from flowprior.pictures.quality import Curve, draw_curves, look, name_below
 from flowprior.report.wording import ARROWS
@@ -22,13 +22,17 @@ from flowprior.study.table import DataFrame
 WIDTH, DPI = 4.8, 130
 SMALL = 9
 """Points of texts; on a page of 350 pixels the same in pixels."""
+SHOWN = (("digits", 1000),)
+"""The data sets and steps of the panels."""
 NAMES = {
     OURS: "default: latent-gmm + posterior",
     BASE: "gaussian+condot: N(0, I), paired at random",
-    "torchcfm-ot": "torchcfm-ot: torchcfm, optimal transport in batches",
-    "flow_matching": "flow_matching: Meta's library, paired at random",
+    "gaussian+ot8192": "gaussian+ot8192: N(0, I), optimal transport over 8,192",
+    "gaussian+semidiscrete": "gaussian+semidiscrete: N(0, I), semidiscrete transport",
+    "gmm+condot": "gmm+condot: the paper's prior, paired at random",
+    "gmm+ot": "gmm+ot: the paper's prior, optimal transport in batches",
 }
-"""Setting -> what it is called below the chart; another one goes by its own name."""
+"""Setting -> what it is called below the chart, in order."""
 FEATURE_NAMES: Mapping[str, str] = dict(
     zip(FEATURES, ("features of the data's classifier", "ImageNet features"), strict=True)
 )
@@ -37,55 +41,35 @@ DIGEST = "values"
 
 
 def quality() -> DataFrame:
-    """Distances of the default and the baselines against evaluations."""
-    rows = select(tables.lead(), steps=list(BUDGETS), flow=[OURS, *BASELINES])
-    return _means(rows, ["steps", "metric", "flow", "nfe"])
-
-
-def _means(rows: DataFrame, index: list[str]) -> DataFrame:
-    return rows.groupby(index)["value"].mean().reset_index()
+    """Distances of the default and some baselines against evaluations."""
+    parts = [results(data, steps=steps).assign(data=data) for data, steps in SHOWN]
+    rows = select(tables.joined(parts), metric=list(FEATURES), flow=list(NAMES))
+    index = ["data", "steps", "metric", "flow", "nfe"]
+    return rows[rows["nfe"] > 0].groupby(index)["value"].mean().reset_index()
 
 
 def draw_quality(found: DataFrame) -> Figure:
-    """A panel for each feature and training."""
+    """A panel for each feature and data set."""
     figure = Figure(figsize=(WIDTH, 5.3), dpi=DPI, layout="constrained")
-    panels = figure.subplots(len(FEATURES), len(BUDGETS), sharex=True, sharey="row")
-    flows = [flow for flow in (OURS, *BASELINES) if flow in set(found["flow"])]
+    panels = figure.subplots(len(FEATURES), len(SHOWN), sharex=True)
+    styles = {
+        flow: look(place) | {"label": name, "capsize": 0} for place, (flow, name) in enumerate(NAMES.items())
+    }
     for row, metric in zip(panels, FEATURES, strict=True):
-        for axes, steps in zip(row, BUDGETS, strict=True):
-            own = select(found, metric=metric, steps=steps)
-            curves = {flow: select(own, flow=flow) for flow in flows if flow in set(own["flow"])}
-            draw_curves(
-                axes, {flow: _curve(part, "nfe") for flow, part in curves.items()}, styles=_styles(flows)
-            )
-        row[0].set_ylabel(_label(metric), fontsize=SMALL)
-    for steps, top, bottom in zip(BUDGETS, panels[0], panels[-1], strict=True):
-        top.set_title(f"after {steps:,} steps", fontsize=SMALL)
+        for axes, (data, steps) in zip(row, SHOWN, strict=True):
+            of_flows = select(found, metric=metric, data=data, steps=steps).groupby("flow")
+            curves = {
+                str(flow): Curve(list(own["nfe"]), list(own["value"]), [0.0] * len(own))
+                for flow, own in of_flows
+            }
+            draw_curves(axes, curves, styles=styles)
+        title = f"Fréchet distance{ARROWS['lower']},\n{FEATURE_NAMES[metric]}"
+        row[0].set_ylabel(title, fontsize=SMALL)
+    for (data, steps), top, bottom in zip(SHOWN, panels[0], panels[-1], strict=True):
+        top.set_title(f"{data}, {steps:,} steps", fontsize=SMALL)
         bottom.set_xlabel("evaluations (NFE)", fontsize=SMALL)
     name_below(figure.axes[0])
     return figure
-
-
-def _styles(flows: list[str]) -> dict[str, dict[str, Any]]:
-    return {
-        flow: look(number) | {"label": NAMES.get(flow, flow), "capsize": 0}
-        for number, flow in enumerate(flows)
-    }
-
-
-def _label(metric: str) -> str:
-    return f"Fréchet distance{ARROWS['lower']},\n{FEATURE_NAMES[metric]}"
-
-
-def _curve(rows: DataFrame, places: str) -> Curve:
-    ordered = rows.sort_values(places)
-    return Curve(list(ordered[places]), list(ordered["value"]), [0.0] * len(ordered))
-
-
-CHARTS: Mapping[str, tuple[Callable[[], DataFrame], Callable[[DataFrame], Figure]]] = {
-    "overview-quality": (quality, draw_quality),
-}
-"""Name of a chart -> where its values are from, and what draws them."""
 
 
 def digest(found: DataFrame) -> str:
@@ -94,8 +78,7 @@ def digest(found: DataFrame) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def draw_all(folder: Path) -> None:
-    """Draw all charts into a folder."""
-    for name, (values, draw) in CHARTS.items():
-        found = values()
-        save_figure(draw(found), folder / f"{name}.png", {DIGEST: digest(found)})
+def draw(path: Path) -> None:
+    """Draw the chart into a file."""
+    found = quality()
+    save_figure(draw_quality(found), path, {DIGEST: digest(found)})

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any
 
 import jinja2
 
@@ -19,6 +18,7 @@ from benchmarks.studies.headline import tables as headline
 
 DOCS = STUDIES.parents[1] / "docs"
 TARGET, README = DOCS / "results.md", DOCS.parent / "README.md"
+CHART = DOCS / "images" / "overview-quality.png"
 MARKED = re.compile(r"(<!-- generated: standing -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 """Where the generated sentences stand in the README."""
 
@@ -40,11 +40,10 @@ def page() -> str:
         environment()
         .get_template("results.md.jinja")
         .render(
-            page="",
             headline=headline,
             sections=headline.sections(),
+            stored={path.name.partition(".")[0] for path in RESULTS.iterdir()},
             goals=any(data == "fashion-mnist" for data, _ in headline.sections()),
-            **claims(),
             full_size=full_size(RESULTS / "full-size.json"),
             steps=whole_steps(RESULTS / "whole-steps.json"),
             operators=operators(RESULTS / "operators.json"),
@@ -53,28 +52,15 @@ def page() -> str:
     return re.sub(r"\n\s*\n", "\n\n", text).strip() + "\n"
 
 
-def claims() -> dict[str, Any]:
-    """The numbers in ``standing.md.jinja``: least and largest ratios by metric."""
-    ratios = {
-        "lead": tables.over_baselines(tables.select(tables.lead(), steps=list(tables.BUDGETS))),
-        "long": tables.over_baselines(tables.long_training()),
-    }
-    spans = {
-        name: {metric: f"{own.min():.2f} to {own.max():.2f}" for metric, own in found.groupby(level="metric")}
-        for name, found in ratios.items()
-    }
-    return {"spans": spans}
-
-
 def filled(readme: str) -> str:
     """The README with its generated sentences made anew."""
-    said = environment().get_template("standing.md.jinja").render(page="docs/results.md", **claims())
+    said = environment().get_template("standing.md.jinja").render(headline=headline)
     return MARKED.sub(lambda match: f"{match[1]}{said.strip()}\n{match[3]}", readme)
 
 
 def main() -> None:
     """Write the page, its charts and the sentences of the README."""
-    charts.draw_all(DOCS / "images")
+    charts.draw(CHART)
     TARGET.write_text(page(), encoding="utf-8")
     README.write_text(filled(README.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -23,12 +23,9 @@ from flowprior.study.table import DataFrame, Series, read_table
 OURS, BASE = "default", "gaussian+condot"
 FEATURES = ("fid-cnn128", "fid-lite0")
 """Fréchet distances on features of the data's own classifier, and on ImageNet features."""
-BASELINES = (BASE, "torchcfm-ot", "flow_matching")
 SCHEDULE = "euler:grid=last,at=0.7"
 """The step schedule of the default, one for every budget and number of evaluations."""
 NFES = (1, 2, 4, 8, 15, 30)
-BUDGETS = (1000, 16000)
-"""Steps of the trainings in which the default stands beside all baselines."""
 LEGACY = "†"
 """Behind the name of a row that rests on legacy runs."""
 KID = "kid-lite0"
@@ -106,7 +103,7 @@ def shown(
         values: dict[Any, list[float]] = {"CPU seconds": list(part["cpu_seconds"].dropna()) if costs else []}
         for place, value in zip(part["place"], part["value"], strict=True):
             values.setdefault(place, []).append(value)
-        said = [_named(name, value) for name, value in zip(index, names, strict=True)]
+        said = [written(name, value) for name, value in zip(index, names, strict=True)]
         said[-1] += f" {LEGACY}" if part["legacy"].any() else ""
         means = (fmean(values[key]) if values.get(key) else None for key in ["CPU seconds"] * costs + places)
         lines.append([*said, part["seed"].nunique(), *map(number, means)])
@@ -115,7 +112,8 @@ def shown(
     return markdown_table([*named, "seeds", *["CPU seconds"] * costs, *heads], lines)
 
 
-def _named(column: str, value: Any) -> str:
+def written(column: str, value: Any) -> str:
+    """Return what is written of a value of a column that tells the lines of a table apart."""
     if column in ("flow", "prior"):
         return f"`{value}`"
     return f"{value:,}" if isinstance(value, Integral) else str(value)
@@ -187,17 +185,8 @@ def at_best_schedule(table: DataFrame, metric: str, keys: Sequence[str] = ("flow
 
 
 def lead() -> DataFrame:
-    """The default and the baselines, each at its best step schedule; column ``training``.
-
-    A baseline that was not trained with all schedules is that of the study of the paper's design.
-    """
-    table, earlier, parts = study("lead"), study("fashion_mnist"), []
-    for metric in FEATURES:
-        own = at_best_schedule(table, metric, ("steps", "model", "flow"))
-        there = set(zip(own["steps"], own["flow"], strict=True))
-        stand_in = trained(earlier, metric, flow=list(BASELINES), steps=list(BUDGETS))
-        missing = [key not in there for key in zip(stand_in["steps"], stand_in["flow"], strict=True)]
-        parts += [own, stand_in[missing]]
+    """The default and the baselines, each at its best step schedule; column ``training``."""
+    parts = (at_best_schedule(study("lead"), metric, ("steps", "model", "flow")) for metric in FEATURES)
     rows = joined(parts)
     larger = rows["model"].map({"unet:widths=32-64-128": ", larger network"}).fillna("")
     rows = rows.assign(training=rows["steps"].map("{:,} steps".format) + larger)
@@ -207,13 +196,6 @@ def lead() -> DataFrame:
 def long_training() -> DataFrame:
     """The two settings of the long training at its end, each at its best step schedule."""
     return joined([at_best_schedule(study("long_training"), metric) for metric in FEATURES])
-
-
-def over_baselines(rows: DataFrame, baselines: Sequence[str] = BASELINES) -> Series:
-    """The default's mean over the best baseline's, by whatever the rows have of steps, metric and NFE."""
-    found = rows.pivot_table(index=["steps", "metric", "nfe"], columns="flow", values="value")
-    found = found[found.index.get_level_values("nfe") > 0]
-    return found[OURS] / found[[name for name in baselines if name in found]].min(axis=1)
 
 
 def on_the_way(name: str, metric: str, **where: Any) -> DataFrame:

@@ -9,7 +9,7 @@ import pandas
 
 from benchmarks.studies import RESULTS
 from benchmarks.studies.headline import grids
-from benchmarks.studies.headline.runs import DEFAULT, HEADLINE
+from benchmarks.studies.headline.runs import DEFAULT, HEADLINE, methods_of
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.study.table import DataFrame, read_table
 
@@ -23,30 +23,35 @@ GOALS: Mapping[tuple[int, str], tuple[float, ...]] = {
 """Steps and distance -> the ratio on Fashion-MNIST that was aimed at, at each of 1 to 30 evaluations."""
 
 
-def results(data: str, split: str = "test", **where: Any) -> DataFrame:
+def results(data: str, split: str = "test", table: str = HEADLINE, **where: Any) -> DataFrame:
     """Return the values of trained flows and of real data on a split of a data set.
+
+    Seeds that some methods lack are left out.
 
     Args:
         data: a name of ``[data]`` in ``headline.toml``.
         split: of the data.
+        table: that they are stored in.
         where: columns and their values, such as ``steps=1000``.
     """
-    rows = read_table(RESULTS / f"{HEADLINE}.csv.gz")
+    rows = read_table(RESULTS / f"{table}.csv.gz")
     rows = rows[(rows["data"] == grids.study()["data"][data]["data"]) & (rows["split"] == split)]
     for column, value in where.items():
         rows = rows[rows[column] == value]
-    return rows[(rows["flow"] == rows["label"]) | (rows["flow"] == REAL_DATA)]
+    methods = rows["seed"].map(rows.groupby("seed")["label"].nunique())
+    return rows[(methods == methods.max()) & rows["flow"].isin([*rows["label"].unique(), REAL_DATA])]
 
 
 def measured() -> list[tuple[str, int]]:
-    """Return the data sets and budgets that the default and a baseline have values of."""
-    if not (path := RESULTS / f"{HEADLINE}.csv.gz").is_file():
-        return []
-    names = {own["data"]: name for name, own in grids.study()["data"].items()}
-    runs = read_table(path)[["data", "steps", "label"]].drop_duplicates()
-    labels = runs.groupby(["data", "steps"], sort=False)["label"].agg(set)
+    """Return the data sets and budgets of which every method has values."""
+    rows = read_table(RESULTS / f"{HEADLINE}.csv.gz")
+    labels = rows.groupby(["data", "steps"])["label"].agg(set).to_dict()
+    asked = [run for run in grids.study()["runs"] if run.get("table", HEADLINE) == HEADLINE]
+    spec = {name: own["data"] for name, own in grids.study()["data"].items()}
     return [
-        (names[data], int(steps)) for (data, steps), own in labels.items() if DEFAULT in own and len(own) > 1
+        (run["data"], run["steps"])
+        for run in {(run["data"], run["steps"]): run for run in asked}.values()
+        if labels.get((spec[run["data"]], run["steps"]), set()).issuperset(methods_of(run))
     ]
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from benchmarks.studies.headline.comparison import against_best, beside_goals, measured, results
 from benchmarks.studies.headline.grids import study
 from benchmarks.studies.headline.runs import DEFAULT
+from benchmarks.studies.tables import FEATURES, written
 from flowprior.display.shown import markdown_table
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report.wording import number
-from flowprior.study.table import Series
+from flowprior.study.table import DataFrame, Series
 
 NFES = (1, 2, 4, 8, 15, 30)
 LOWER = (
-    "fid-cnn128",
-    "fid-lite0",
+    *FEATURES,
     "fid-within-cnn128",
     "fid-within-lite0",
     "kid-cnn128",
@@ -23,7 +25,7 @@ LOWER = (
     "w2_squared",
 )
 """The scores of which less is better."""
-DISTANCES = {f"{name}, NFE {nfe}": (name, nfe) for name in ("fid-cnn128", "fid-lite0") for nfe in (1, 4, 15)}
+DISTANCES = {f"{name}, NFE {nfe}": (name, nfe) for name in FEATURES for nfe in (1, 4, 15)}
 """The distances of all samples that are shown of each method: heading -> score and number of evaluations."""
 FURTHER = {
     "within, cnn128": ("fid-within-cnn128", 4),
@@ -38,6 +40,8 @@ FURTHER = {
     "C2ST, test": ("c2st-cnn128", 4),
 }
 """What is shown beside them, of which the last four tell what is remembered."""
+HALVES = {f"NFE {nfe}": ("nearest-in-half", nfe) for nfe in (0, *NFES)}
+LATE = {f"{name}, NFE 1": (f"late-{name}", 1) for name in FEATURES}
 TIMES = {
     "velocity-distance-closed-form": "network to closed form",
     "closed-form-residual": "closed form to u",
@@ -84,24 +88,61 @@ def _ratio(row: Series) -> str:
     return number(row["ratio"]) + above
 
 
-def scores(data: str, steps: int, columns: Mapping[str, tuple[str, int]]) -> str:
-    """Return the means of scores of each method, the lowest in the first column first; then real data.
+def scores(rows: DataFrame, columns: Mapping[str, tuple[str, int]], keys: Sequence[str] = ("flow",)) -> str:
+    """Return the means of scores, the lowest in the first column first, beside CPU seconds; then real data.
+
+    Args:
+        rows: of :func:`results`.
+        columns: heading -> the score and the number of evaluations. A score that no run has is left out.
+        keys: the columns of ``rows`` that tell the lines of the table apart.
+    """
+    real, index = rows["flow"] == REAL_DATA, list(keys)
+    means = rows[~real].pivot_table(index=index, columns=["metric", "nfe"], values="value")
+    floor = rows[real].groupby("metric")["value"].mean()
+    shown = {heading: place for heading, place in columns.items() if place in means}
+    means = means[list(shown.values())]
+    means = means.sort_values([*index[: index.index("flow")], means.columns[0]])
+    runs, lines = rows[~real].groupby(index), []
+    for key, own in means.iterrows():
+        names = key if isinstance(key, tuple) else (key,)
+        those = runs.get_group(names)
+        facts = [those["seed"].nunique(), number(those["cpu_seconds"].mean())]
+        lines.append([*map(written, keys, names), *facts, *map(number, own)])
+    of_real = (number(floor[metric]) if metric in floor else "" for metric, _ in shown.values())
+    heads = ["method" if key == "flow" else key for key in keys]
+    lines += [["real images", *[""] * (len(index) + 1), *of_real]] if real.any() else []
+    return markdown_table([*heads, "seeds", "CPU seconds", *shown], lines)
+
+
+def overview() -> str:
+    """Return the ratios of the default's distances to the best baseline's on every data set.
+
+    The last columns have the distance at 2 evaluations over that of the best baseline at 30.
+    """
+    lines = []
+    for data, steps in sections():
+        found = against_best(results(data, steps=steps), FEATURES).set_index(["metric", "nfe"])
+        ratios = [found["ratio"][place] for place in DISTANCES.values()]
+        ratios += [found["default"][name, 2] / found["baseline"][name, 30] for name in FEATURES]
+        lines.append([data, f"{steps:,}", *map(number, ratios)])
+    return markdown_table(
+        ["data set", "steps", *DISTANCES, *(f"{name}, 2 to 30" for name in FEATURES)], lines
+    )
+
+
+def at_chosen(data: str, metrics: Iterable[str], **where: Any) -> DataFrame:
+    """Return the test rows of each method's sampler and guidance of the lowest mean log score.
 
     Args:
         data: a name of ``[data]`` in ``headline.toml``.
-        steps: of the trainings.
-        columns: heading -> the score and the number of evaluations. A score that no run has is left out.
+        metrics: the scores of held-out images by which sampler and guidance are chosen.
+        where: what :func:`results` takes.
     """
-    rows = results(data, steps=steps)
-    real = rows["flow"] == REAL_DATA
-    means = rows[~real].pivot_table(index="flow", columns=["metric", "nfe"], values="value")
-    floor = rows[real].groupby("metric")["value"].mean()
-    shown = {heading: place for heading, place in columns.items() if place in means}
-    means, seeds = means[list(shown.values())], rows[~real].groupby("flow")["seed"].nunique()
-    means = means.sort_values(means.columns[0])
-    lines = [[f"`{flow}`", seeds[flow], *map(number, own)] for flow, own in means.iterrows()]
-    of_real = (number(floor[metric]) if metric in floor else "" for metric, _ in shown.values())
-    return markdown_table(["method", "seeds", *shown], [*lines, ["real images", "", *of_real]])
+    how, judged = ["flow", "sampler", "guidance"], results(data, "validation", **where)
+    judged = judged[judged["metric"].isin(list(metrics)) & (judged["nfe"] > 0)]
+    score = judged.assign(value=judged["value"].map(math.log)).groupby(how)["value"].mean()
+    best = score.loc[score.groupby("flow").idxmin()].index.to_frame(index=False)
+    return results(data, **where).merge(best)
 
 
 def velocities(data: str, steps: int) -> str:

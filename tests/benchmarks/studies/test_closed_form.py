@@ -130,10 +130,7 @@ def test_on_digits_it_knows_the_training_data_and_not_the_test_data(
     assert isinstance(train, TensorData)
     assert isinstance(train.cond, Tensor)
     flow = still_flow(prior, coupling, train.x, train.cond)
-    assert isinstance(test, TensorData)
-    assert isinstance(test.cond, Tensor)
-    few = Subset(test, (test.cond != 9).nonzero()[:, 0], "without nines")
-    found = table(flow, train, few)
+    found = table(flow, train, Subset(test, torch.arange(5), "five of ten labels"))
     assert len(found) == len(METRICS) * 2 * len(TIMES)
     distance, residual, learned = METRICS
     assert found[residual, "train", 0.95] < 1e-3

@@ -9,7 +9,7 @@ from typing import Any
 import pandas
 import pytest
 
-from benchmarks.studies.headline import candidates, few_samples, grids, runs, settings
+from benchmarks.studies.headline import candidates, comparison, few_samples, grids, runs, settings
 from benchmarks.studies.headline import tables as headline_tables
 from benchmarks.studies.store import store
 from flowprior.evaluation.result import REAL_DATA
@@ -175,21 +175,52 @@ def test_the_best_baseline_is_another_one_at_each_number_of_evaluations(
         of_real | {"metric": "fid-lite0", "value": 2.0},
         of_real | {"metric": "w2_squared", "value": 3.5},
     ]
-    monkeypatch.setattr(headline_tables, "results", lambda data, steps: pandas.DataFrame(rows))
+    found = pandas.DataFrame(
+        [row | {"cpu_seconds": 9.0, "model": "AB"[row["label"] == "batchot"]} for row in rows]
+    )
+    monkeypatch.setattr(headline_tables, "results", lambda data, steps: found)
     assert headline_tables.ratios("digits", 9).splitlines()[2:] == [
         "| fid-lite0 | 0.250 (0.143) |  | 0.500 (0.333) |  |  |  | `batchot`, `ddim` |",
         "| w2_squared | 0.150 |  | 0.500 (0.111) |  |  |  | `batchot`, `ddim` |",
     ]
-    assert headline_tables.scores(
-        "digits", 9, {"four": ("fid-lite0", 4), "one": ("fid-lite0", 1), "missing": ("accuracy", 4)}
-    ).splitlines() == [
-        "| method | seeds | four | one |",
-        "| --- | --- | --- | --- |",
-        "| `default` | 2 | 4.00 | 4.00 |",
-        "| `ddim` | 2 | 8.00 | 80.0 |",
-        "| `batchot` | 2 | 10.0 | 16.0 |",
-        "| real images |  | 2.00 | 2.00 |",
+    columns = {"four": ("fid-lite0", 4), "one": ("fid-lite0", 1), "missing": ("accuracy", 4)}
+    assert headline_tables.scores(found, columns, ("model", "flow")).splitlines() == [
+        "| model | method | seeds | CPU seconds | four | one |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| A | `default` | 2 | 9.00 | 4.00 | 4.00 |",
+        "| A | `ddim` | 2 | 9.00 | 8.00 | 80.0 |",
+        "| B | `batchot` | 2 | 9.00 | 10.0 | 16.0 |",
+        "| real images |  |  |  | 2.00 | 2.00 |",
     ]
+
+
+@pytest.mark.parametrize(
+    ("methods", "shown"), [(["default", "ddim"], [("digits", 1000)]), (["default", "gmm+ot"], [])]
+)
+def test_a_data_set_is_shown_when_every_method_has_values_and_by_the_seeds_that_all_have(
+    methods: list[str], shown: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        {"data": "digits", "steps": 1000, "split": "test", "label": label, "flow": label, "seed": seed}
+        for label, seed in (("default", 0), ("ddim", 0), ("default", 1))
+    ]
+    monkeypatch.setattr(comparison, "read_table", lambda path: pandas.DataFrame(rows))
+    monkeypatch.setattr(comparison, "methods_of", lambda run: methods)
+    assert comparison.measured() == shown
+    assert set(comparison.results("digits")["seed"]) == {0}
+
+
+def test_guidance_is_chosen_on_held_out_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {(1.0, "validation"): 5.0, (1.0, "test"): 1.0, (1.5, "validation"): 4.0, (1.5, "test"): 3.0}
+    rows = pandas.DataFrame(
+        [
+            {"flow": "ddim", "sampler": "s", "nfe": 4, "metric": "fid-lite0"}
+            | {"guidance": guidance, "split": split, "value": value}
+            for (guidance, split), value in values.items()
+        ]
+    )
+    monkeypatch.setattr(headline_tables, "results", lambda data, split="test": rows[rows["split"] == split])
+    assert headline_tables.at_chosen("digits", ["fid-lite0"])["value"].tolist() == [3.0]
 
 
 def test_scores_of_few_samples_and_late_starts_have_names_of_their_own_and_guidance_both_splits(
