@@ -22,8 +22,6 @@ from flowprior.training.run import describe_machine
 SEED = 1000
 STUDIES = Path(__file__).parent
 RESULTS, CLASSIFIERS = STUDIES.parent / "results", STUDIES.parent / "classifiers"
-FASHION_CLASSIFIER = CLASSIFIERS / "fashion-mnist-train55000-3e318618.safetensors"
-"""Trained on the 55,000 pictures that studies do not hold out."""
 Row = dict[str, Any]
 
 

@@ -41,9 +41,9 @@ def page() -> str:
         .get_template("results.md.jinja")
         .render(
             headline=headline,
-            sections=headline.sections(),
+            sections=headline.measured(),
             stored={path.name.partition(".")[0] for path in RESULTS.iterdir()},
-            goals=any(data == "fashion-mnist" for data, _ in headline.sections()),
+            goals=any(data == "fashion-mnist" for data, _ in headline.measured()),
             full_size=full_size(RESULTS / "full-size.json"),
             steps=whole_steps(RESULTS / "whole-steps.json"),
             operators=operators(RESULTS / "operators.json"),

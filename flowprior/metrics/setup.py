@@ -222,7 +222,7 @@ class Setup:
 
     @cached_property
     def training_samples(self) -> Drawn:
-        """Return as many real training samples, whose values are the real-data scores."""
+        """Return as many real training samples, or all, whose values are the real-data scores."""
         return Drawn(*self.data.batch(self._indices[2]))
 
     def source_samples(self, count: int, options: SourceOptions = PLAIN) -> Tensor:
@@ -251,5 +251,5 @@ class Setup:
         return (
             conditions.repeat_interleave(self.members),
             draw_indices(data, size, generator),
-            draw_indices(self.data, self.samples, generator),
+            draw_indices(self.data, min(self.samples, len(self.data)), generator),
         )

@@ -43,16 +43,17 @@ def results(data: str, split: str = "test", table: str = HEADLINE, **where: Any)
 
 
 def measured() -> list[tuple[str, int]]:
-    """Return the data sets and budgets of which every method has values."""
+    """Return the data sets and budgets of which every method has values, the longest of each last."""
     rows = read_table(RESULTS / f"{HEADLINE}.csv.gz")
     labels = rows.groupby(["data", "steps"])["label"].agg(set).to_dict()
     asked = [run for run in grids.study()["runs"] if run.get("table", HEADLINE) == HEADLINE]
     spec = {name: own["data"] for name, own in grids.study()["data"].items()}
-    return [
+    found = {
         (run["data"], run["steps"])
-        for run in {(run["data"], run["steps"]): run for run in asked}.values()
+        for run in asked
         if labels.get((spec[run["data"]], run["steps"]), set()).issuperset(methods_of(run))
-    ]
+    }
+    return sorted(found, key=lambda place: (list(spec).index(place[0]), place[1]))
 
 
 def against_best(rows: DataFrame, metrics: Iterable[str]) -> DataFrame:
@@ -64,17 +65,22 @@ def against_best(rows: DataFrame, metrics: Iterable[str]) -> DataFrame:
 
     Returns:
         Columns ``metric``, ``nfe``, ``default``, ``best`` (the name of the baseline), ``baseline``,
-        ``ratio``, ``floor`` (the score of as many real data) and ``above``, the ratio of what is above the
-        floor.
+        ``ratio``, ``spread`` (its standard deviation over seeds), ``floor`` (the score of as many real data)
+        and ``above``, the ratio of what is above the floor.
     """
     floor = rows[rows["flow"] == REAL_DATA].groupby("metric")["value"].mean()
-    trained = rows[(rows["nfe"] > 0) & rows["metric"].isin(list(metrics))]
-    means = trained.groupby(["metric", "nfe", "flow"])["value"].mean().unstack("flow")
+    trained = rows[rows["nfe"].notna() & rows["metric"].isin(list(metrics))]
+    each = trained.groupby(["metric", "nfe", "seed", "flow"])["value"].mean().unstack("flow")
+    means = each.groupby(["metric", "nfe"]).mean()
     others = means.drop(columns=DEFAULT)
     found = pandas.DataFrame(
         {"default": means[DEFAULT], "best": others.idxmin(axis=1), "baseline": others.min(axis=1)}
     ).reset_index()
     found["ratio"] = found["default"] / found["baseline"]
+    found["spread"] = [
+        (each.loc[place, DEFAULT] / each.loc[place, name]).std()
+        for place, name in others.idxmin(axis=1).items()
+    ]
     found["floor"] = found["metric"].map(floor)
     found["above"] = (found["default"] - found["floor"]) / (found["baseline"] - found["floor"])
     return found
@@ -88,5 +94,5 @@ def beside_goals() -> DataFrame:
             continue
         found = against_best(results("fashion-mnist", steps=steps), [metric])
         aimed = dict(zip((1, 2, 4, 8, 15, 30), aims, strict=True))
-        parts.append(found.assign(steps=steps, goal=found["nfe"].map(aimed)))
+        parts.append(found.assign(steps=steps, goal=found["nfe"].map(aimed)).dropna(subset="goal"))
     return pandas.concat(parts, ignore_index=True)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.studies.headline.comparison import against_best, beside_goals, measured, results
-from benchmarks.studies.headline.grids import study
 from benchmarks.studies.headline.runs import DEFAULT
 from benchmarks.studies.tables import FEATURES, written
 from flowprior.display.shown import markdown_table
@@ -15,7 +14,8 @@ from flowprior.evaluation.result import REAL_DATA
 from flowprior.report.wording import number
 from flowprior.study.table import DataFrame, Series
 
-NFES = (1, 2, 4, 8, 15, 30)
+NFES = (0, 1, 2, 4, 8, 15, 30)
+HEADS = [f"NFE {nfe}" for nfe in NFES]
 LOWER = (
     *FEATURES,
     "fid-within-cnn128",
@@ -31,6 +31,7 @@ FURTHER = {
     "within, cnn128": ("fid-within-cnn128", 4),
     "within, lite0": ("fid-within-lite0", 4),
     "KID, lite0": ("kid-lite0", 4),
+    "± of its subsets": ("kid-lite0-std", 4),
     "accuracy": ("accuracy", 4),
     "precision": ("precision-lite0", 4),
     "recall": ("recall-lite0", 4),
@@ -40,19 +41,12 @@ FURTHER = {
     "C2ST, test": ("c2st-cnn128", 4),
 }
 """What is shown beside them, of which the last four tell what is remembered."""
-HALVES = {f"NFE {nfe}": ("nearest-in-half", nfe) for nfe in (0, *NFES)}
-LATE = {f"{name}, NFE 1": (f"late-{name}", 1) for name in FEATURES}
 TIMES = {
     "velocity-distance-closed-form": "network to closed form",
     "closed-form-residual": "closed form to u",
     "velocity-residual": "network to u",
 }
 """The squared distances of velocities that are shown, with their headings."""
-
-
-def sections() -> list[tuple[str, int]]:
-    """Return the data sets and steps that have a section on the page, the longest training of each last."""
-    return sorted(measured(), key=lambda found: (list(study()["data"]).index(found[0]), found[1]))
 
 
 def goals() -> str:
@@ -63,29 +57,31 @@ def goals() -> str:
         for row in found.itertuples()
     }
     lines = [
-        [f"{steps:,}", metric, *(cells.get((steps, metric, nfe), "") for nfe in NFES)]
+        [f"{steps:,}", metric, *(cells.get((steps, metric, nfe), "") for nfe in NFES[1:])]
         for steps, metric in dict.fromkeys((steps, metric) for steps, metric, _ in cells)
     ]
-    return markdown_table(["steps", "score", *_heads(NFES)], lines)
+    return markdown_table(["steps", "score", *HEADS[1:]], lines)
 
 
 def ratios(data: str, steps: int, metrics: Sequence[str] = LOWER) -> str:
     """Return the default's score over the best baseline's, in brackets that of what real data do not have.
 
-    Nothing stands in brackets where one of them is not above the score of real data. The last column
-    names the best baselines, that of the fewest evaluations first.
+    Behind ± stands the standard deviation over seeds, if there are several. Nothing stands in brackets where
+    one of them is not above the score of real data. The last column names the best baselines, that of the
+    fewest evaluations first.
     """
     found, lines = against_best(results(data, steps=steps), metrics).set_index("nfe"), []
     for metric, own in found.groupby("metric", sort=False):
         cells = {nfe: _ratio(row) for nfe, row in own.iterrows()}
         best = ", ".join(f"`{name}`" for name in own["best"].unique())
         lines.append([metric, *(cells.get(nfe, "") for nfe in NFES), best])
-    return markdown_table(["score", *_heads(NFES), "best baselines"], lines)
+    return markdown_table(["score", *HEADS, "best baselines"], lines)
 
 
-def _ratio(row: Series) -> str:
-    above = f" ({number(row['above'])})" if min(row["default"], row["baseline"]) > row["floor"] else ""
-    return number(row["ratio"]) + above
+def _ratio(row: Series, with_floor: bool = True) -> str:
+    spread = f" ± {row['spread']:.2f}" if row["spread"] > 0 else ""
+    is_above = with_floor and min(row["default"], row["baseline"]) > row["floor"]
+    return number(row["ratio"]) + spread + (f" ({number(row['above'])})" if is_above else "")
 
 
 def scores(rows: DataFrame, columns: Mapping[str, tuple[str, int]], keys: Sequence[str] = ("flow",)) -> str:
@@ -120,11 +116,11 @@ def overview() -> str:
     The last columns have the distance at 2 evaluations over that of the best baseline at 30.
     """
     lines = []
-    for data, steps in sections():
+    for data, steps in measured():
         found = against_best(results(data, steps=steps), FEATURES).set_index(["metric", "nfe"])
-        ratios = [found["ratio"][place] for place in DISTANCES.values()]
-        ratios += [found["default"][name, 2] / found["baseline"][name, 30] for name in FEATURES]
-        lines.append([data, f"{steps:,}", *map(number, ratios)])
+        ratios = [_ratio(found.loc[place], with_floor=False) for place in DISTANCES.values()]
+        ratios += [number(found["default"][name, 2] / found["baseline"][name, 30]) for name in FEATURES]
+        lines.append([data, f"{steps:,}", *ratios])
     return markdown_table(
         ["data set", "steps", *DISTANCES, *(f"{name}, 2 to 30" for name in FEATURES)], lines
     )
@@ -152,7 +148,3 @@ def velocities(data: str, steps: int) -> str:
     means = means.reindex([name for name in TIMES if name in means.index]).rename(index=TIMES)
     lines = [[name, *map(number, own)] for name, own in means.iterrows()]
     return markdown_table(["distance", *map(str, means.columns)], lines) if lines else ""
-
-
-def _heads(nfes: Iterable[int]) -> list[str]:
-    return [f"NFE {nfe}" for nfe in nfes]

@@ -170,18 +170,17 @@ def test_the_best_baseline_is_another_one_at_each_number_of_evaluations(
         for seed, value in enumerate(seeds)
     ]
     rows += [row | {"metric": "w2_squared"} for row in rows if row["seed"] == 0]
-    of_real = {"flow": "real data", "label": "ddim", "seed": 0}
     rows += [
-        of_real | {"metric": "fid-lite0", "value": 2.0},
-        of_real | {"metric": "w2_squared", "value": 3.5},
+        {"flow": "real data", "label": "ddim", "seed": 0, "metric": metric, "value": value}
+        for metric, value in (("fid-lite0", 2.0), ("w2_squared", 3.5))
     ]
     found = pandas.DataFrame(
         [row | {"cpu_seconds": 9.0, "model": "AB"[row["label"] == "batchot"]} for row in rows]
     )
     monkeypatch.setattr(headline_tables, "results", lambda data, steps: found)
     assert headline_tables.ratios("digits", 9).splitlines()[2:] == [
-        "| fid-lite0 | 0.250 (0.143) |  | 0.500 (0.333) |  |  |  | `batchot`, `ddim` |",
-        "| w2_squared | 0.150 |  | 0.500 (0.111) |  |  |  | `batchot`, `ddim` |",
+        "| fid-lite0 |  | 0.250 ± 0.19 (0.143) |  | 0.500 (0.333) |  |  |  | `batchot`, `ddim` |",
+        "| w2_squared |  | 0.150 |  | 0.500 (0.111) |  |  |  | `batchot`, `ddim` |",
     ]
     columns = {"four": ("fid-lite0", 4), "one": ("fid-lite0", 1), "missing": ("accuracy", 4)}
     assert headline_tables.scores(found, columns, ("model", "flow")).splitlines() == [
@@ -208,6 +207,26 @@ def test_a_data_set_is_shown_when_every_method_has_values_and_by_the_seeds_that_
     monkeypatch.setattr(comparison, "methods_of", lambda run: methods)
     assert comparison.measured() == shown
     assert set(comparison.results("digits")["seed"]) == {0}
+
+
+@pytest.mark.parametrize(("data", "steps"), comparison.measured())
+def test_stored_runs_have_the_settings_that_the_study_asks_for(data: str, steps: int) -> None:
+    grid = runs.run_grid_of(
+        next(run for run in grids.study()["runs"] if (run["data"], run["steps"]) == (data, steps))
+    )
+    stored = comparison.results(data, steps=steps, nfe=4).drop_duplicates("label").set_index("label")
+    asked = {
+        label: (
+            own.prior,
+            own.coupling,
+            own.sampler,
+            grid.training_of(label).lr,
+            grid.training_of(label).time,
+        )
+        for label, own in grid.variants.items()
+    }
+    columns = ["prior", "coupling", "sampler", "lr", "time"]
+    assert {label: tuple(stored.loc[label, columns]) for label in asked} == asked
 
 
 def test_guidance_is_chosen_on_held_out_images(monkeypatch: pytest.MonkeyPatch) -> None:

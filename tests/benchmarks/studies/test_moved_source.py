@@ -13,7 +13,6 @@ from flowprior.couplings import Coupling
 from flowprior.flow import Flow
 from flowprior.paths import Path
 
-UNMOVED = "shift 0"
 LABEL = torch.zeros(4000, dtype=torch.long)
 
 

@@ -179,12 +179,6 @@ def test_a_table_has_means_over_seeds_and_marks_legacy_runs() -> None:
     ]
 
 
-def test_columns_may_be_several_and_in_a_given_order() -> None:
-    rows = framed([row("a", 1.0, metric="x"), row("a", 2.0, metric="y")])
-    assert shown(rows, ["flow"], ["metric", "nfe"]).startswith("| setting | seeds | x, NFE 4 | y, NFE 4 |")
-    assert shown(rows, ["flow"], ["metric"], ["y", "x"]).endswith("| `a` | 1 | 2.00 | 1.00 |")
-
-
 def test_samplers_that_copy_training_images_are_left_out() -> None:
     rows = [
         row("a", value, nfe=15, sampler=f"euler:temperature={temperature}", split="validation", metric=metric)
