@@ -226,11 +226,11 @@ def main() -> None:
     """Train from both sources, and print the FID of their samples."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--prior", type=Path, required=True, help="the folder of the fitted prior")
-    for name, default in {"--seed": 0, "--steps": 1000, "--samples": 10_000, "--lr": 1e-3}.items():
+    for name, default in {"--seed": 0, "--steps": 1000, "--samples": 10_000, "--lr": 4e-3}.items():
         parser.add_argument(name, type=type(default), default=default)
     parser.add_argument("--prediction", choices=["preconditioned", "residual"], default="preconditioned")
     both = "of the baseline, and of the prior"
-    parser.add_argument("--times", nargs=2, choices=TIMES, default=["uniform", "logit-normal"], help=both)
+    parser.add_argument("--times", nargs=2, choices=TIMES, default=["logit-normal", "logit-normal"], help=both)
     parser.add_argument("--pairs", nargs=2, choices=PAIRS, default=["random", "random"], help=both)
     parser.add_argument("--schedule", nargs=2, choices=LAST_STEP, default=["equal", "last"], help=both)
     args = parser.parse_args()
