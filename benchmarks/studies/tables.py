@@ -25,7 +25,8 @@ FEATURES = ("fid-cnn128", "fid-lite0")
 """Fréchet distances on features of the data's own classifier, and on ImageNet features."""
 SCHEDULE = "euler:grid=last,at=0.7"
 """The step schedule of the default, one for every budget and number of evaluations."""
-NFES = (1, 2, 4, 8, 15, 30)
+BETWEEN = (2, 8)
+"""The numbers of evaluations that are stored and not shown, so that tables are narrow."""
 LEGACY = "†"
 """Behind the name of a row that rests on legacy runs."""
 KID = "kid-lite0"
@@ -93,7 +94,7 @@ def shown(
         order: what stands side by side, from the left, without what has no value; None sorts it, texts first.
         costs: True to show the CPU seconds of fit and training, too, if those of any run are known.
     """
-    rows = rows[rows["value"].notna()]
+    rows = rows[rows["value"].notna() & ~rows["nfe"].isin(BETWEEN)]
     costs = costs and "cpu_seconds" in rows and bool(rows["cpu_seconds"].notna().any())
     own = rows.assign(place=list(zip(*(rows[name] for name in columns), strict=True)))
     places = sorted(set(own["place"]), key=lambda place: [(not isinstance(key, str), key) for key in place])
@@ -187,7 +188,7 @@ def at_best_schedule(table: DataFrame, metric: str, keys: Sequence[str] = ("flow
 def lead() -> DataFrame:
     """The default and the baselines, each at its best step schedule; column ``training``."""
     parts = (at_best_schedule(study("lead"), metric, ("steps", "model", "flow")) for metric in FEATURES)
-    rows = joined(parts)
+    rows = select(joined(parts), legacy=False)
     larger = rows["model"].map({"unet:widths=32-64-128": ", larger network"}).fillna("")
     rows = rows.assign(training=rows["steps"].map("{:,} steps".format) + larger)
     return rows.sort_values(["metric", "steps", "model", "flow"], kind="stable")
@@ -213,6 +214,7 @@ def curves(name: str, nfe: int, steps: Sequence[int]) -> DataFrame:
 def few_labels(*metrics: str) -> DataFrame:
     """Values at 4 evaluations by data set, labels and examples, each setting at its best step schedule.
 
+    Two and a hundred examples, which lie between and beyond, are stored and not shown.
     The best is that of the least kernel distance of the same samples, in favour of the baselines; the default
     stands at its own.
     """
@@ -223,7 +225,7 @@ def few_labels(*metrics: str) -> DataFrame:
     ours, others = select(rows, flow=OURS, sampler="last-0.7"), rows[rows["flow"] != OURS]
     judged = trained(table, "kernel-distance", nfe=4)
     found = joined([ours, at_best(others, judged, ["examples", "count", "flow"])])
-    return found.sort_values(["examples", "count"], kind="stable")
+    return select(found, count=[1, 5, 20]).sort_values(["examples", "count"], kind="stable")
 
 
 def _few(data: str) -> tuple[str, int]:

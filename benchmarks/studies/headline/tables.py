@@ -79,7 +79,7 @@ def ratios(data: str, steps: int, metrics: Sequence[str] = LOWER) -> str:
 
 
 def _ratio(row: Series, with_floor: bool = True) -> str:
-    spread = f" ± {row['spread']:.2f}" if row["spread"] > 0 else ""
+    spread = f"±{row['spread']:.2f}" if row["spread"] > 0 else ""
     is_above = with_floor and min(row["default"], row["baseline"]) > row["floor"]
     return number(row["ratio"]) + spread + (f" ({number(row['above'])})" if is_above else "")
 

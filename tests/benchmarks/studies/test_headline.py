@@ -179,7 +179,7 @@ def test_the_best_baseline_is_another_one_at_each_number_of_evaluations(
     )
     monkeypatch.setattr(headline_tables, "results", lambda data, steps: found)
     assert headline_tables.ratios("digits", 9).splitlines()[2:] == [
-        "| fid-lite0 |  | 0.250 ± 0.19 (0.143) |  | 0.500 (0.333) |  |  |  | `batchot`, `ddim` |",
+        "| fid-lite0 |  | 0.250±0.19 (0.143) |  | 0.500 (0.333) |  |  |  | `batchot`, `ddim` |",
         "| w2_squared |  | 0.150 |  | 0.500 (0.111) |  |  |  | `batchot`, `ddim` |",
     ]
     columns = {"four": ("fid-lite0", 4), "one": ("fid-lite0", 1), "missing": ("accuracy", 4)}
