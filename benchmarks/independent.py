@@ -230,9 +230,7 @@ def main() -> None:
         parser.add_argument(name, type=type(default), default=default)
     parser.add_argument("--prediction", choices=["preconditioned", "residual"], default="preconditioned")
     both = "of the baseline, and of the prior"
-    parser.add_argument(
-        "--times", nargs=2, choices=TIMES, default=["logit-normal", "logit-normal"], help=both
-    )
+    parser.add_argument("--times", nargs=2, choices=TIMES, default=["logit-normal"] * 2, help=both)
     parser.add_argument("--pairs", nargs=2, choices=PAIRS, default=["random", "random"], help=both)
     parser.add_argument("--schedule", nargs=2, choices=LAST_STEP, default=["equal", "last"], help=both)
     args = parser.parse_args()
