@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks.studies import everything, few_labels, half_fitted
-from benchmarks.studies.digits import UNSEEN, split, without_nines
+from benchmarks.studies.digits import UNSEEN, split, within_class_deviation, without_nines
 from benchmarks.studies.few_labels import few_digits
 from benchmarks.studies.half_fitted import ERROR, SHARE, halves, nearest_in_half, train_half_fitted, values
 from flowprior import Coupling, Flow, Prior, train
@@ -106,6 +106,12 @@ def test_a_prior_without_a_fallback_refuses_the_unseen_label() -> None:
     prior = Prior.create("gmm", conditions=10).fit(without_nines().batches())
     with pytest.raises(InputError, match="unseen=pooled"):
         prior.sample(torch.tensor([UNSEEN]))
+
+
+def test_deviation_within_classes_leaves_the_means_out() -> None:
+    labels = torch.arange(4000) % 2
+    x = 0.5 * torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)) + 10 * labels[:, None]
+    assert abs(float(within_class_deviation(x, labels)) - 0.5) < 0.01
 
 
 # -- a prior fitted to one half -------------------------------------------------------------------
