@@ -79,20 +79,19 @@ def test_it_imports_nothing_of_the_library_and_is_short() -> None:
     assert source.count("\n") <= 250
 
 
-@pytest.mark.parametrize("name", ["preconditioned", "residual"])
 def test_the_view_is_that_of_the_prediction(
-    prior: LatentGmmPrior, folder: Path, name: str, generator: torch.Generator
+    prior: LatentGmmPrior, folder: Path, generator: torch.Generator
 ) -> None:
     prediction = Prediction.create(
-        name, prior=prior, coupling=Coupling.create("posterior"), path=FlowPath.create("condot")
+        "preconditioned", prior=prior, coupling=Coupling.create("posterior"), path=FlowPath.create("condot")
     )
     labels, t = torch.arange(20) % 10, torch.linspace(0, 1, 20).double()
     x = torch.randn(20, 1, 28, 28, generator=generator).double()
     expected = prediction.view(x, t, prediction.given(labels, 20))
-    inputs, offset, scale = independent.PriorSource(folder, name).view(x, t, labels)
+    inputs, offset, scale = independent.PriorSource(folder).view(x, t, labels)
     torch.testing.assert_close(inputs, expected.inputs)
     torch.testing.assert_close(offset, expected.offset)
-    torch.testing.assert_close(scale, torch.ones_like(x) if expected.scale is None else expected.scale)
+    torch.testing.assert_close(scale, expected.scale)
 
 
 def test_source_samples_of_training_are_those_of_the_coupling(
@@ -102,7 +101,7 @@ def test_source_samples_of_training_are_those_of_the_coupling(
     x1 = torch.randn(20, 1, 28, 28, generator=generator).double()
     noise = {width: torch.randn(20, width, 1, generator=generator).double() for width in (4, 784)}
     monkeypatch.setattr(torch, "randn_like", lambda like: noise[like.shape[1]])
-    found = independent.PriorSource(folder, "preconditioned").training(x1, labels)
+    found = independent.PriorSource(folder).training(x1, labels)
     frame = prior.spread(labels, 20)
     torch.testing.assert_close(
         found.flatten(1), frame.source(x1.flatten(1), noise[4][..., 0], noise[784][..., 0])
@@ -115,7 +114,7 @@ def test_source_samples_of_sampling_have_the_moments_of_the_prior(
     torch.manual_seed(0)
     label, count = 3, 2000
     labels = torch.full((count,), label)
-    found = independent.PriorSource(folder, "preconditioned").sampling(labels).flatten(1)
+    found = independent.PriorSource(folder).sampling(labels).flatten(1)
     frame, latents = prior.spread(labels, count), prior.latents
     h = frame.coordinates(found)
     weights, centres = latents.logits[label].softmax(0), latents.loc[label]
@@ -144,7 +143,7 @@ def test_the_script_prints_both_distances_and_their_ratio(
     monkeypatch.setattr(
         sys,
         "argv",
-        f"independent --prior {tmp_path / 'prior'} --steps 3 --samples 20 --pairs ot random".split(),
+        f"independent --prior {tmp_path / 'prior'} --steps 3 --samples 20".split(),
     )
     independent.main()
     lines = capsys.readouterr().out.splitlines()
