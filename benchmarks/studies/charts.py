@@ -22,7 +22,7 @@ from flowprior.study.table import DataFrame
 WIDTH, DPI = 4.8, 130
 SMALL = 9
 """Points of texts; on a page of 350 pixels the same in pixels."""
-SHOWN = (("digits", 1000), ("emoji", 1000))
+SHOWN = (("fashion-mnist", 1000), ("digits", 1000))
 """The data sets and steps of the panels."""
 NAMES = {
     OURS: "default: latent-gmm + posterior",

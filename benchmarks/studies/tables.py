@@ -125,15 +125,13 @@ def _heading(column: str, value: Any) -> str:
 
 
 def about(name: str) -> str:
-    """The runs, the network, the budget and the feature extractors of a study."""
+    """The runs, the network and the budget of a study."""
     table, runs = study(name), runs_of(study(name))
     told = [f"`flowprior compare benchmarks/studies/{name}.toml`: {len(runs)} runs"]
     told += [f"`{model}`" for model in runs["model"].unique()]
     told.append(f"{_either(runs['steps'])} steps of {_either(runs['batch_size'])}")
     tested = table[table["step"].isna() & (table["split"].isna() | (table["split"] == "test"))]
     told += [f"{samples} samples" for samples in [_either(tested["samples"])] if samples]
-    features = sorted({re.sub(r"(sha256 \w{8})\w+", r"\1", found) for found in table["features"].dropna()})
-    told += [f"features `{found}`" for found in features]
     legacy = int(runs["legacy"].sum())
     legacy_runs = "All runs are" if legacy == len(runs) else f"{legacy} runs are"
     return f"{', '.join(told)}.{f' {legacy_runs} legacy.' if legacy else ''}"
@@ -185,30 +183,18 @@ def at_best_schedule(table: DataFrame, metric: str, keys: Sequence[str] = ("flow
     return joined([select(rows, flow=OURS, sampler=SCHEDULE), others])
 
 
-def lead() -> DataFrame:
-    """The default and the baselines, each at its best step schedule; column ``training``."""
-    parts = (at_best_schedule(study("lead"), metric, ("steps", "model", "flow")) for metric in FEATURES)
-    rows = select(joined(parts), legacy=False)
+def longer_trainings() -> DataFrame:
+    """The default and the baselines after more than 1,000 steps, each at its best step schedule."""
+    keys = ("steps", "model", "flow")
+    parts = (
+        at_best_schedule(study(name), metric, keys)
+        for metric in FEATURES
+        for name in ("lead", "long_training")
+    )
+    rows = joined(parts).query("steps > 1000")
     larger = rows["model"].map({"unet:widths=32-64-128": ", larger network"}).fillna("")
     rows = rows.assign(training=rows["steps"].map("{:,} steps".format) + larger)
     return rows.sort_values(["metric", "steps", "model", "flow"], kind="stable")
-
-
-def long_training() -> DataFrame:
-    """The two settings of the long training at its end, each at its best step schedule."""
-    return joined([at_best_schedule(study("long_training"), metric) for metric in FEATURES])
-
-
-def on_the_way(name: str, metric: str, **where: Any) -> DataFrame:
-    """The test values of the flows after some of their steps."""
-    rows = select(study(name), metric=metric, split="test", **where)
-    return rows[rows["step"].notna()]
-
-
-def curves(name: str, nfe: int, steps: Sequence[int]) -> DataFrame:
-    """The test values of the flows after these steps, by both Fréchet distances."""
-    rows = joined([on_the_way(name, metric, nfe=nfe) for metric in FEATURES])
-    return rows[rows["step"].isin(steps)]
 
 
 def few_labels(*metrics: str) -> DataFrame:
@@ -371,7 +357,8 @@ def one_evaluation() -> DataFrame:
 
 def warm_start() -> DataFrame:
     """Distances at 4 evaluations on the way, from random weights and from those of a base."""
-    rows = curves("warm_start", 4, (100, 200, 500, 1000))
+    where = {"metric": list(FEATURES), "split": "test", "nfe": 4, "step": [100, 200, 500, 1000]}
+    rows = select(study("warm_start"), flow=[OURS, BASE], **where).sort_values("metric", kind="stable")
     return rows.assign(weights=rows["init"].notna().map({True: "of a base", False: "random"}))
 
 

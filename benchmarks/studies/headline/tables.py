@@ -28,6 +28,8 @@ LOWER = (
 DISTANCES = {f"{name}, NFE {nfe}": (name, nfe) for name in FEATURES for nfe in (1, 4, 15)}
 """The distances of all samples that are shown of each method: heading -> score and number of evaluations."""
 FURTHER = {
+    "cnn128": ("fid-cnn128", 4),
+    "lite0": ("fid-lite0", 4),
     "within, cnn128": ("fid-within-cnn128", 4),
     "within, lite0": ("fid-within-lite0", 4),
     "KID, lite0": ("kid-lite0", 4),
@@ -40,13 +42,15 @@ FURTHER = {
     "C2ST, training": ("c2st-training-cnn128", 4),
     "C2ST, test": ("c2st-cnn128", 4),
 }
-"""What is shown beside them, of which the last four tell what is remembered."""
+"""What is shown of the default and the best baselines; the last four tell what is remembered."""
 TIMES = {
     "velocity-distance-closed-form": "network to closed form",
     "closed-form-residual": "closed form to u",
     "velocity-residual": "network to u",
 }
 """The squared distances of velocities that are shown, with their headings."""
+MOMENTS = ("0.05", "0.2", "0.5", "0.9")
+"""The times at which they are shown."""
 
 
 def goals() -> str:
@@ -66,22 +70,21 @@ def goals() -> str:
 def ratios(data: str, steps: int, metrics: Sequence[str] = LOWER) -> str:
     """Return the default's score over the best baseline's, in brackets that of what real data do not have.
 
-    Behind ± stands the standard deviation over seeds, if there are several. Nothing stands in brackets where
-    one of them is not above the score of real data. The last column names the best baselines, that of the
+    Behind ± stands the standard deviation over seeds, if there are several. Only Fréchet distances have
+    brackets, as the floor of a kernel distance is 0. The last column names the best baselines, that of the
     fewest evaluations first.
     """
     found, lines = against_best(results(data, steps=steps), metrics).set_index("nfe"), []
     for metric, own in found.groupby("metric", sort=False):
-        cells = {nfe: _ratio(row) for nfe, row in own.iterrows()}
+        cells = {nfe: _ratio(row, with_floor=metric.startswith("fid")) for nfe, row in own.iterrows()}
         best = ", ".join(f"`{name}`" for name in own["best"].unique())
         lines.append([metric, *(cells.get(nfe, "") for nfe in NFES), best])
     return markdown_table(["score", *HEADS, "best baselines"], lines)
 
 
-def _ratio(row: Series, with_floor: bool = True) -> str:
+def _ratio(row: Series, with_floor: bool) -> str:
     spread = f"±{row['spread']:.2f}" if row["spread"] > 0 else ""
-    is_above = with_floor and min(row["default"], row["baseline"]) > row["floor"]
-    return number(row["ratio"]) + spread + (f" ({number(row['above'])})" if is_above else "")
+    return number(row["ratio"]) + spread + (f" ({number(row['above'])})" if with_floor else "")
 
 
 def scores(rows: DataFrame, columns: Mapping[str, tuple[str, int]], keys: Sequence[str] = ("flow",)) -> str:
@@ -89,25 +92,38 @@ def scores(rows: DataFrame, columns: Mapping[str, tuple[str, int]], keys: Sequen
 
     Args:
         rows: of :func:`results`.
-        columns: heading -> the score and the number of evaluations. A score that no run has is left out.
+        columns: heading -> the score and the number of evaluations.
         keys: the columns of ``rows`` that tell the lines of the table apart.
     """
-    real, index = rows["flow"] == REAL_DATA, list(keys)
+    heads = [*("method" if key == "flow" else key for key in keys), "seeds", "CPU seconds", *columns]
+    return markdown_table(heads, _lines(rows, columns, keys))
+
+
+def _lines(rows: DataFrame, columns: Mapping[str, tuple[str, int]], keys: Sequence[str]) -> list[list[Any]]:
+    real, index, places = rows["flow"] == REAL_DATA, list(keys), list(columns.values())
     means = rows[~real].pivot_table(index=index, columns=["metric", "nfe"], values="value")
     floor = rows[real].groupby("metric")["value"].mean()
-    shown = {heading: place for heading, place in columns.items() if place in means}
-    means = means[list(shown.values())]
-    means = means.sort_values([*index[: index.index("flow")], means.columns[0]])
-    runs, lines = rows[~real].groupby(index), []
+    means = means.reindex(columns=places).sort_values([*index[: index.index("flow")], places[0]])
+    means = means.astype(object).where(means.notna(), None)
+    facts, lines = rows[~real].groupby(index).agg({"seed": "nunique", "cpu_seconds": "mean"}), []
     for key, own in means.iterrows():
-        names = key if isinstance(key, tuple) else (key,)
-        those = runs.get_group(names)
-        facts = [those["seed"].nunique(), number(those["cpu_seconds"].mean())]
-        lines.append([*map(written, keys, names), *facts, *map(number, own)])
-    of_real = (number(floor[metric]) if metric in floor else "" for metric, _ in shown.values())
-    heads = ["method" if key == "flow" else key for key in keys]
-    lines += [["real images", *[""] * (len(index) + 1), *of_real]] if real.any() else []
-    return markdown_table([*heads, "seeds", "CPU seconds", *shown], lines)
+        names = [written(*pair) for pair in zip(keys, key if isinstance(key, tuple) else (key,), strict=True)]
+        lines.append(
+            [*names, int(facts.loc[key, "seed"]), *map(number, (facts.loc[key, "cpu_seconds"], *own))]
+        )
+    of_real = (number(floor[metric]) if metric in floor else "" for metric, _ in places)
+    return lines + ([["real images", *[""] * (len(index) + 1), *of_real]] if real.any() else [])
+
+
+def further() -> str:
+    """Return further scores of the default and of the baselines of the lowest distances, at 4 evaluations."""
+    lines = []
+    for data, steps in measured():
+        rows = results(data, steps=steps)
+        best = against_best(rows, FEATURES).query("nfe == 4")["best"]
+        chosen = rows[rows["flow"].isin([DEFAULT, *best, REAL_DATA])]
+        lines += [[data, f"{steps:,}", *line] for line in _lines(chosen, FURTHER, ["flow"])]
+    return markdown_table(["data set", "steps", "method", "seeds", "CPU seconds", *FURTHER], lines)
 
 
 def overview() -> str:
@@ -141,10 +157,12 @@ def at_chosen(data: str, metrics: Iterable[str], **where: Any) -> DataFrame:
     return results(data, **where).merge(best)
 
 
-def velocities(data: str, steps: int) -> str:
-    """Return the squared distances of :mod:`closed_form` on training pairs of the default, by time, or ""."""
-    rows = results(data, "train", steps=steps, flow=DEFAULT)
-    means = rows[rows["metric"].isin(TIMES)].pivot_table(index="metric", columns="condition", values="value")
-    means = means.reindex([name for name in TIMES if name in means.index]).rename(index=TIMES)
-    lines = [[name, *map(number, own)] for name, own in means.iterrows()]
-    return markdown_table(["distance", *map(str, means.columns)], lines) if lines else ""
+def velocities() -> str:
+    """Return the squared distances of :mod:`closed_form` on training pairs of the default, by time."""
+    lines = []
+    for data, steps in measured():
+        rows = results(data, "train", steps=steps, flow=DEFAULT)
+        means = rows.pivot_table(index="metric", columns="condition", values="value")
+        for name in [name for name in TIMES if name in means.index]:
+            lines.append([data, f"{steps:,}", TIMES[name], *map(number, means.loc[name, list(MOMENTS)])])
+    return markdown_table(["data set", "steps", "distance", *MOMENTS], lines)
