@@ -49,7 +49,7 @@ class Source:
     """The baseline: source samples from N(0, I), and a network that predicts the velocity."""
 
     inputs = 1  # tensors of an image's shape that the network sees
-    last = 1.0  # the last step begins here, or earlier to be as long as the others
+    last_step = 1.0  # where it begins, or earlier to be as long as the others
 
     def training(self, x1: Tensor, labels: Tensor) -> Tensor:
         """Return a source sample for each data sample x1 ``[B, 1, 28, 28]``."""
@@ -73,7 +73,7 @@ class PriorSource(Source):
     """
 
     inputs = 3
-    last = 0.7
+    last_step = 0.7
 
     def __init__(self, folder: Path) -> None:
         files = list(folder.glob("*.safetensors"))
@@ -201,7 +201,7 @@ def train(source: Source, images: Tensor, labels: Tensor, args: argparse.Namespa
 @torch.no_grad()
 def sample(source: Source, network: nn.Module, labels: Tensor, evaluations: int) -> Tensor:
     """Return images ``[B, 1, 28, 28]`` by Euler's method."""
-    x, last = source.sampling(labels), min(source.last, 1 - 1 / max(1, evaluations))
+    x, last = source.sampling(labels), min(source.last_step, 1 - 1 / max(1, evaluations))
     for now, then in itertools.pairwise([*torch.linspace(0, last, evaluations).tolist(), 1.0]):
         t = torch.full((len(x),), now)
         seen, offset, scale = source.view(x, t, labels)

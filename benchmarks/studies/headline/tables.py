@@ -71,8 +71,8 @@ def ratios(data: str, steps: int, metrics: Sequence[str] = LOWER) -> str:
     """Return the default's score over the best baseline's, in brackets that of what real data do not have.
 
     Behind ± stands the standard deviation over seeds, if there are several. Only Fréchet distances have
-    brackets, as the floor of a kernel distance is 0. The last column names the best baselines, that of the
-    fewest evaluations first.
+    brackets, as the floor of a kernel distance is 0, and only where both are above the score of real data.
+    The last column names the best baselines, that of the fewest evaluations first.
     """
     found, lines = against_best(results(data, steps=steps), metrics).set_index("nfe"), []
     for metric, own in found.groupby("metric", sort=False):
@@ -84,7 +84,8 @@ def ratios(data: str, steps: int, metrics: Sequence[str] = LOWER) -> str:
 
 def _ratio(row: Series, with_floor: bool) -> str:
     spread = f"±{row['spread']:.2f}" if row["spread"] > 0 else ""
-    return number(row["ratio"]) + spread + (f" ({number(row['above'])})" if with_floor else "")
+    is_above = with_floor and min(row["default"], row["baseline"]) > row["floor"]
+    return number(row["ratio"]) + spread + (f" ({number(row['above'])})" if is_above else "")
 
 
 def scores(rows: DataFrame, columns: Mapping[str, tuple[str, int]], keys: Sequence[str] = ("flow",)) -> str:
@@ -100,6 +101,7 @@ def scores(rows: DataFrame, columns: Mapping[str, tuple[str, int]], keys: Sequen
 
 
 def _lines(rows: DataFrame, columns: Mapping[str, tuple[str, int]], keys: Sequence[str]) -> list[list[Any]]:
+    """Return the lines of :func:`scores`."""
     real, index, places = rows["flow"] == REAL_DATA, list(keys), list(columns.values())
     means = rows[~real].pivot_table(index=index, columns=["metric", "nfe"], values="value")
     floor = rows[real].groupby("metric")["value"].mean()
@@ -116,7 +118,7 @@ def _lines(rows: DataFrame, columns: Mapping[str, tuple[str, int]], keys: Sequen
 
 
 def further() -> str:
-    """Return further scores of the default and of the baselines of the lowest distances, at 4 evaluations."""
+    """Return further scores of the default and the baselines with the lowest distances, at 4 evaluations."""
     lines = []
     for data, steps in measured():
         rows = results(data, steps=steps)

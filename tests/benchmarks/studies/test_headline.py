@@ -51,11 +51,8 @@ def test_every_setting_of_every_method_can_be_trained_and_none_sees_the_test_spl
         found = variants(grid)
         assert all(own.skipped is None and not own.refused_samplers for own in found)
         assert grid.splits == ("validation",)
-        assert (
-            len({(label.split(", ")[0], str(grid.training_of(label))) for label in grid.variants})
-            == len(found)
-            == 36
-        )
+        trainings = {(label.split(", ")[0], str(grid.training_of(label))) for label in grid.variants}
+        assert len(trainings) == len(found) == 36
 
 
 @pytest.mark.parametrize("asked", grids.study()["runs"], ids=lambda own: own["name"])

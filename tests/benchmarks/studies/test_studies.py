@@ -107,11 +107,11 @@ def grid(name: str, *overrides: str) -> Grid:
     return load_grid(STUDIES / f"{name}.toml", {}, overrides)
 
 
-def rehearse(name: str, out: Path, *overrides: str) -> None:
+def rehearse(name: str, out: Path, *overrides: str) -> list[int]:
+    """Run a study, and return how many distances of each variant there are."""
     outcome = run_grid(grid(name, *TINY, *overrides), out)
     assert outcome.failed == {}
-    values = [cell.select(flow=label, metric="sliced_w2_squared") for label, cell in cells_of(out).items()]
-    assert list(map(len, values)) == [2] * 5
+    return [len(cell.select(flow=label, metric="sliced_w2_squared")) for label, cell in cells_of(out).items()]
 
 
 def save_vq_model(folder: Path) -> Path:
@@ -154,8 +154,8 @@ def test_where_the_data_are_not_there_one_line_says_so(
 @pytest.mark.slow
 def test_imagenet64_is_rehearsed(tmp_path: Path) -> None:
     write_arrays(write_imagenet64(tmp_path / "official"), tmp_path / "data")
-    small = ["model=unet:widths=8-16,patch=4", "samples=3"]
-    rehearse("imagenet64", tmp_path / "out", f"data=latents:path={tmp_path / 'data'}", *small)
+    small = [f"data=latents:path={tmp_path / 'data'}", "model=unet:widths=8-16,patch=4", "samples=3"]
+    assert rehearse("imagenet64", tmp_path / "out", *small) == [2] * 5
 
 
 @FEW_REFERENCES
@@ -165,5 +165,5 @@ def test_coco_is_rehearsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(REPOSITORY)
     data = f"data=coco:path={write_coco(tmp_path / 'data', 8)},size=8,encoder=words"
     latent = f"latent=vq-model:path={save_vq_model(tmp_path / 'weights')}"
-    rehearse("coco", tmp_path / "out", data, latent, "model=unet:widths=8-16,patch=1")
+    assert rehearse("coco", tmp_path / "out", data, latent, "model=unet:widths=8-16,patch=1") == [2] * 5
     assert (tmp_path / "out" / "latents").is_dir()
