@@ -14,8 +14,9 @@ from flowprior.evaluation.result import REAL_DATA
 from flowprior.report.wording import number
 from flowprior.study.table import DataFrame, Series
 
-NFES = (0, 1, 2, 4, 8, 15, 30)
-HEADS = [f"NFE {nfe}" for nfe in NFES]
+NFES = (1, 2, 4, 8, 15, 30)
+RATIOS = (1, 4, 15)
+"""The numbers of evaluations at which the ratios of every score are shown."""
 LOWER = (
     *FEATURES,
     "fid-within-cnn128",
@@ -25,7 +26,7 @@ LOWER = (
     "w2_squared",
 )
 """The scores of which less is better."""
-DISTANCES = {f"{name}, NFE {nfe}": (name, nfe) for name in FEATURES for nfe in (1, 4, 15)}
+DISTANCES = {f"{name}, NFE {nfe}": (name, nfe) for name in FEATURES for nfe in RATIOS}
 """The distances of all samples that are shown of each method: heading -> score and number of evaluations."""
 FURTHER = {
     "cnn128": ("fid-cnn128", 4),
@@ -61,25 +62,27 @@ def goals() -> str:
         for row in found.itertuples()
     }
     lines = [
-        [f"{steps:,}", metric, *(cells.get((steps, metric, nfe), "") for nfe in NFES[1:])]
+        [f"{steps:,}", metric, *(cells.get((steps, metric, nfe), "") for nfe in NFES)]
         for steps, metric in dict.fromkeys((steps, metric) for steps, metric, _ in cells)
     ]
-    return markdown_table(["steps", "score", *HEADS[1:]], lines)
+    return markdown_table(["steps", "score", *(f"NFE {nfe}" for nfe in NFES)], lines)
 
 
-def ratios(data: str, steps: int, metrics: Sequence[str] = LOWER) -> str:
-    """Return the default's score over the best baseline's, in brackets that of what real data do not have.
+def ratios() -> str:
+    """Return the default's scores over the best baseline's, in brackets that of what real data do not have.
 
     Behind ± stands the standard deviation over seeds, if there are several. Only Fréchet distances have
     brackets, as the floor of a kernel distance is 0, and only where both are above the score of real data.
-    The last column names the best baselines, that of the fewest evaluations first.
+    The last column has the largest of all numbers of evaluations.
     """
-    found, lines = against_best(results(data, steps=steps), metrics).set_index("nfe"), []
-    for metric, own in found.groupby("metric", sort=False):
-        cells = {nfe: _ratio(row, with_floor=metric.startswith("fid")) for nfe, row in own.iterrows()}
-        best = ", ".join(f"`{name}`" for name in own["best"].unique())
-        lines.append([metric, *(cells.get(nfe, "") for nfe in NFES), best])
-    return markdown_table(["score", *HEADS, "best baselines"], lines)
+    heads, lines = [f"NFE {nfe}" for nfe in RATIOS], []
+    for data, steps in measured():
+        found = against_best(results(data, steps=steps), LOWER).query("nfe > 0")
+        for metric, own in found.groupby("metric", sort=False):
+            at, with_floor = own.set_index("nfe").loc, metric.startswith("fid")
+            cells = (_ratio(at[nfe], with_floor) for nfe in RATIOS)
+            lines.append([data, f"{steps:,}", metric, *cells, number(own["ratio"].max())])
+    return markdown_table(["data set", "steps", "score", *heads, "largest, NFE 1 to 30"], lines)
 
 
 def _ratio(row: Series, with_floor: bool) -> str:
