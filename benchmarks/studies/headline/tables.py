@@ -46,7 +46,6 @@ FURTHER = {
 """What is shown of the default and the best baselines; the last four tell what is remembered."""
 TIMES = {
     "velocity-distance-closed-form": "network to closed form",
-    "closed-form-residual": "closed form to u",
     "velocity-residual": "network to u",
 }
 """The squared distances of velocities that are shown, with their headings."""
