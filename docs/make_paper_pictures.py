@@ -1,36 +1,36 @@
-"""Draw the pictures of docs/pictures.md, from trained flows and the results of the headline study.
+"""Draw the pictures of docs/pictures.md and docs/results.md, from trained flows and the headline study.
 
 flowprior train --data digits --prior gmm --coupling ot --steps 800 --out runs/digits
-flowprior train --data eight-modes --prior gmm:covariance=spherical --coupling ot --steps 600 \\
-    --set training.batch_size=256 --out runs/designed
-python -m docs.make_paper_pictures runs
+python -m benchmarks.studies.headline runs fashion-mnist
+python -m docs.make_paper_pictures
 
-Trajectories are drawn by docs/make_pictures.py, forecasts by docs/make_forecast_picture.py.
+Trajectories and densities are drawn by docs/make_pictures.py, forecasts by docs/make_forecast_picture.py.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from benchmarks.studies.headline.comparison import results
+from benchmarks.studies.headline.grids import RUNS, study
+from benchmarks.studies.headline.runs import run_grid_of
 from flowprior import Flow
 from flowprior.data import load_data
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.pictures import (
     animate,
     beside,
-    densities,
     first_of_each,
     quality,
     save_animation,
     save_figure,
     trajectories,
 )
+from flowprior.study import StudyFolder
+from flowprior.study.running import checked_plan
 
 IMAGES = Path(__file__).parent / "images"
 EACH = 4
@@ -42,11 +42,16 @@ SETTINGS = {
 """Methods of the study that are drawn, and what they are called."""
 
 
-def main(runs: str) -> None:
+LONG = "fashion-mnist-16000"
+"""The run of the study whose flows are drawn beside each other."""
+
+
+def main() -> None:
     """All pictures."""
-    draw_digits(Flow.load(f"{runs}/digits"))
-    draw_densities(Flow.load(f"{runs}/designed"))
+    draw_digits(Flow.load("runs/digits"))
     draw_quality()
+    for nfe in (1, 4):
+        draw_methods(nfe)
 
 
 def draw_digits(flow: Flow) -> None:
@@ -73,18 +78,6 @@ def draw_digits(flow: Flow) -> None:
     save_animation(moving, IMAGES / "flow.gif")
 
 
-def draw_densities(flow: Flow) -> None:
-    """The densities of a flow of eight modes and of its prior."""
-    x, cond = load_data("eight-modes:n=2000", "test").batch(torch.arange(800))
-    of_one = {"prior, class 1": under(flow.prior.log_prob, 1), "flow, class 1": under(flow.log_prob, 1)}
-    save_figure(densities(of_one, x[cond == 1], side=50), IMAGES / "densities.png")
-
-
-def under(log_prob: Callable[[Tensor, Tensor], Tensor], label: int) -> Callable[[Tensor], Tensor]:
-    """log p of points under one label."""
-    return lambda x: log_prob(x, torch.full((len(x),), label))
-
-
 def draw_quality() -> None:
     """The Fréchet distance on digits against NFE."""
     rows = results("digits", steps=1000).query("metric == 'fid-cnn128'")
@@ -97,5 +90,20 @@ def draw_quality() -> None:
     save_figure(figure, IMAGES / "quality.png")
 
 
+def draw_methods(nfe: int) -> None:
+    """The first samples of every method after a long training, of one seed, beside real images."""
+    splits, plan = checked_plan(run_grid_of(next(run for run in study()["runs"] if run["name"] == LONG)))
+    x, labels = splits.test.batch(torch.arange(500))
+    assert isinstance(labels, Tensor)
+    shown = first_of_each(labels, len(labels), 2)
+    panels = {"real images": (x[shown], labels[shown])}
+    for run in plan.runs():
+        flow = Flow.load(StudyFolder(RUNS / LONG / f"seed{run.seed}").run(*run.place).flow)
+        how = {"sampler": run.variant.specs[0], "generator": torch.Generator().manual_seed(0)}
+        panels[run.variant.label] = (flow.sample(labels[shown], nfe=nfe, **how), labels[shown])
+    figure = beside(panels, title=f"Evaluations of the network: {nfe}")
+    save_figure(figure, IMAGES / f"methods-{nfe}.png")
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

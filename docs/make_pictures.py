@@ -1,26 +1,28 @@
-"""Draw docs/images/trajectories.png: where flows start and how they travel, from really trained flows.
+"""Draw docs/images/trajectories.png and densities.png: where flows start, travel and end.
 
     python docs/make_pictures.py
 
 Two flows learn the same eight modes, with the same network, steps and seed. One starts from N(0, I) and
 pairs at random (``gaussian`` + ``condot``), the other from one round Gaussian for each class and pairs by
 optimal transport within the class (``gmm`` + ``ot``). Both are sampled with 4 evaluations. W2² is the
-exact squared 2-Wasserstein distance to held-out points, averaged over the classes.
+exact squared 2-Wasserstein distance to held-out points, averaged over the classes. The densities are those of
+one class, under the prior and the flow of the second setting.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from flowprior import Flow, train
+from flowprior import train
 from flowprior.data import load_data
 from flowprior.metrics import wasserstein2_per_condition
-from flowprior.pictures import save_figure, trajectory_panels
+from flowprior.pictures import densities, save_figure, trajectory_panels
 
-PICTURE = Path(__file__).parent / "images" / "trajectories.png"
+IMAGES = Path(__file__).parent / "images"
 NFE = 4
 POINTS = 2000
 SHOWN = 800
@@ -36,25 +38,27 @@ def main() -> None:
     """Train both flows and draw them beside each other."""
     real, cond = load_data("eight-modes:n=2000", split="test").batch(torch.arange(POINTS))
     assert isinstance(cond, Tensor)
-    found = {}
-    for setting, (prior, coupling) in SETTINGS.items():
-        flow = train("eight-modes", prior=prior, coupling=coupling, steps=2000, batch_size=256, seed=0)
-        paths = states(flow, cond)
-        distances = wasserstein2_per_condition(paths[-1], cond, real, cond)
-        distance = sum(distances.values()) / len(distances)
-        found[f"{setting}:  W2² = {distance:.3f} with {NFE} evaluations"] = paths
-    panels = {name: (paths[:, :LINES], cond[:LINES]) for name, paths in found.items()}
+    flows = {
+        setting: train("eight-modes", prior=prior, coupling=coupling, steps=2000, batch_size=256, seed=0)
+        for setting, (prior, coupling) in SETTINGS.items()
+    }
+    panels = {}
+    for setting, flow in flows.items():
+        generator = torch.Generator().manual_seed(0)
+        paths = flow.solve(cond, nfe=NFE, sampler="euler", generator=generator, trajectory=True).trajectory
+        assert paths is not None
+        distance = fmean(wasserstein2_per_condition(paths[-1], cond, real, cond).values())
+        panels[f"{setting}:  W2² = {distance:.3f} with {NFE} evaluations"] = (paths[:, :LINES], cond[:LINES])
     frame = torch.tensor([[-REACH, -REACH], [REACH, REACH]])
     title = "Eight modes: source samples (rings), their way, samples (dots)"
-    save_figure(trajectory_panels(panels, real=real[:SHOWN], title=title, frame=frame), PICTURE)
-
-
-def states(flow: Flow, cond: Tensor) -> Tensor:
-    """Where samples are at each of the sampler's times, ``[T, N, 2]``."""
-    generator = torch.Generator().manual_seed(0)
-    solution = flow.solve(cond, nfe=NFE, sampler="euler", generator=generator, trajectory=True)
-    assert solution.trajectory is not None
-    return solution.trajectory
+    figure = trajectory_panels(panels, real=real[:SHOWN], title=title, frame=frame)
+    save_figure(figure, IMAGES / "trajectories.png")
+    designed = flows["gmm + ot"]
+    of_one = {
+        "prior, class 1": lambda x: designed.prior.log_prob(x, torch.ones(len(x)).long()),
+        "flow, class 1": lambda x: designed.log_prob(x, torch.ones(len(x)).long()),
+    }
+    save_figure(densities(of_one, real[cond == 1], side=50), IMAGES / "densities.png")
 
 
 if __name__ == "__main__":

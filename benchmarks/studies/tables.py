@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, reduce
+from itertools import chain
 from numbers import Integral
 from operator import and_
 from statistics import fmean
@@ -183,20 +184,6 @@ def at_best_schedule(table: DataFrame, metric: str, keys: Sequence[str] = ("flow
     return joined([select(rows, flow=OURS, sampler=SCHEDULE), others])
 
 
-def longer_trainings() -> DataFrame:
-    """The default and the baselines after more than 1,000 steps, each at its best step schedule."""
-    keys = ("steps", "model", "flow")
-    parts = (
-        at_best_schedule(study(name), metric, keys)
-        for metric in FEATURES
-        for name in ("lead", "long_training")
-    )
-    rows = joined(parts).query("steps > 1000")
-    larger = rows["model"].map({"unet:widths=32-64-128": ", larger network"}).fillna("")
-    rows = rows.assign(training=rows["steps"].map("{:,} steps".format) + larger)
-    return rows.sort_values(["metric", "steps", "model", "flow"], kind="stable")
-
-
 def few_labels(*metrics: str) -> DataFrame:
     """Values at 4 evaluations by data set, labels and examples, each setting at its best step schedule.
 
@@ -344,15 +331,10 @@ def _evaluations(rows: DataFrame, column: str) -> DataFrame:
 
 
 def one_evaluation() -> DataFrame:
-    """The default as it is and from a late start, and a flow of average velocities, after as many seconds."""
-    model, parts = "unet:widths=32-64", []
-    for metric in FEATURES:
-        plain = trained(study("lead"), metric, flow=OURS, steps=8000, model=model, sampler=SCHEDULE)
-        late = of("late_start", metric)
-        late = late[late["sampler"].str.contains("start=", na=False)]
-        late = late.assign(flow=OURS + ", " + late["sampler"].str.removeprefix(f"{SCHEDULE},"))
-        parts += [plain, late, of("one_evaluation", metric)]
-    return joined(parts).query("nfe > 0")
+    """The default and a flow of average velocities, after as many seconds."""
+    where = {"flow": OURS, "steps": 8000, "model": "unet:widths=32-64", "sampler": SCHEDULE}
+    parts = ([trained(study("lead"), metric, **where), of("one_evaluation", metric)] for metric in FEATURES)
+    return joined(chain(*parts)).query("nfe > 0")
 
 
 def warm_start() -> DataFrame:
