@@ -14,6 +14,7 @@ import jinja2
 
 from benchmarks.operators.comparison import full_size, operators, whole_steps
 from benchmarks.studies import RESULTS, STUDIES, charts, tables
+from benchmarks.studies.headline import grids
 from benchmarks.studies.headline import tables as headline
 
 DOCS = STUDIES.parents[1] / "docs"
@@ -26,9 +27,11 @@ MARKED = re.compile(r"(<!-- generated: standing -->\n)(.*?)(<!-- end -->)", re.D
 @cache
 def environment() -> jinja2.Environment:
     """The templates beside this file, with everything that makes tables."""
-    loader = jinja2.FileSystemLoader(STUDIES)
     found = jinja2.Environment(
-        loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(STUDIES),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     found.globals |= vars(tables)
     return found
@@ -42,6 +45,7 @@ def page() -> str:
         .render(
             headline=headline,
             sections=headline.measured(),
+            runs=grids.study()["runs"],
             stored={path.name.partition(".")[0] for path in RESULTS.iterdir()},
             goals=any(data == "fashion-mnist" for data, _ in headline.measured()),
             full_size=full_size(RESULTS / "full-size.json"),

@@ -231,8 +231,9 @@ def unseen() -> DataFrame:
 
 def moved_sources() -> DataFrame:
     """Kernel distances at 15 evaluations by what moved (column ``moves``) and how far."""
-    rows = of("moved_source", moved_source.DISTANCE, nfe=15)
-    return rows.assign(moves=rows["sampler"].str.removeprefix("moved "))
+    return of("moved_source", moved_source.DISTANCE, nfe=15).assign(
+        moves=lambda rows: rows["sampler"].str.removeprefix("moved ")
+    )
 
 
 def embeddings() -> DataFrame:
@@ -244,8 +245,8 @@ def embeddings() -> DataFrame:
 
 def emoji() -> DataFrame:
     """Kernel distances by seen and unseen captions."""
-    splits = {"test": "seen", "unseen": "unseen"}
-    return joined([of("emoji", KID, split=s).assign(captions=name) for s, name in splits.items()])
+    seen, unseen = (of("emoji", KID, split=split) for split in ("test", "unseen"))
+    return joined([seen.assign(captions="seen"), unseen.assign(captions="unseen")])
 
 
 def emoji_at_15() -> DataFrame:
@@ -339,15 +340,18 @@ def one_evaluation() -> DataFrame:
 
 def warm_start() -> DataFrame:
     """Distances at 4 evaluations on the way, from random weights and from those of a base."""
-    where = {"metric": list(FEATURES), "split": "test", "nfe": 4, "step": [100, 200, 500, 1000]}
-    rows = select(study("warm_start"), flow=[OURS, BASE], **where).sort_values("metric", kind="stable")
-    return rows.assign(weights=rows["init"].notna().map({True: "of a base", False: "random"}))
+    where = {"flow": [OURS, BASE], "split": "test", "nfe": 4, "step": [100, 200, 500, 1000]}
+    return (
+        select(study("warm_start"), metric=list(FEATURES), **where)
+        .sort_values("metric", kind="stable")
+        .assign(weights=lambda rows: rows["init"].notna().map({True: "of a base", False: "random"}))
+    )
 
 
 def components() -> DataFrame:
     """Return the values of mixtures on digits, by their number of components."""
-    rows = of("component_counts", "log_density", "memorisation", data="digits")
-    return rows.astype({"components": int}).sort_values("components", kind="stable")
+    rows = of("component_counts", "log_density", "memorisation", data="digits").astype({"components": int})
+    return rows.sort_values("components", kind="stable")
 
 
 def component_losses() -> Series:

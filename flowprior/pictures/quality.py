@@ -210,7 +210,6 @@ def _set_value_scale(axes: Axes, values: Sequence[float], better: str) -> None:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
         axes.yaxis.set_minor_formatter(NullFormatter())
-        axes.tick_params(axis="y", which="minor", length=0)
     axes.yaxis.set_major_formatter(
         lambda value, _: f"{value / 1000:g}k" if abs(value) >= 1e4 else f"{value:.4g}"
     )

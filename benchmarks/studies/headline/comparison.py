@@ -65,8 +65,8 @@ def against_best(rows: DataFrame, metrics: Iterable[str]) -> DataFrame:
 
     Returns:
         Columns ``metric``, ``nfe``, ``default``, ``best`` (the name of the baseline), ``baseline``,
-        ``ratio``, ``spread`` (its standard deviation over seeds), ``floor`` (the score of as many real data)
-        and ``above``, the ratio of what is above the floor.
+        ``ratio``, ``seeds``, ``spread`` (its standard deviation over them), ``floor`` (the score of as many
+        real data) and ``above``, the ratio of what is above the floor.
     """
     floor = rows[rows["flow"] == REAL_DATA].groupby("metric")["value"].mean()
     trained = rows[rows["nfe"].notna() & rows["metric"].isin(list(metrics))]
@@ -77,6 +77,7 @@ def against_best(rows: DataFrame, metrics: Iterable[str]) -> DataFrame:
         {"default": means[DEFAULT], "best": others.idxmin(axis=1), "baseline": others.min(axis=1)}
     ).reset_index()
     found["ratio"] = found["default"] / found["baseline"]
+    found["seeds"] = trained["seed"].nunique()
     found["spread"] = [
         (each.loc[place, DEFAULT] / each.loc[place, name]).std()
         for place, name in others.idxmin(axis=1).items()

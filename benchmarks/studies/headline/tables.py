@@ -6,9 +6,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import pandas
+
 from benchmarks.studies.headline.comparison import against_best, beside_goals, measured, results
 from benchmarks.studies.headline.runs import DEFAULT
-from benchmarks.studies.tables import FEATURES, written
+from benchmarks.studies.tables import FAR_ENOUGH, FEATURES, written
 from flowprior.display.shown import markdown_table
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report.wording import number
@@ -44,21 +46,17 @@ FURTHER = {
     "C2ST, test": ("c2st-cnn128", 4),
 }
 """What is shown of the default and the best baselines; the last four tell what is remembered."""
-TIMES = {
-    "velocity-distance-closed-form": "network to closed form",
-    "velocity-residual": "network to u",
-}
-"""The squared distances of velocities that are shown, with their headings."""
+CLOSED_FORM = "velocity-distance-closed-form"
+"""The squared distance of the velocity from the one that reproduces the training set."""
 MOMENTS = ("0.05", "0.2", "0.5", "0.9")
-"""The times at which they are shown."""
+"""The times at which it is shown."""
 
 
 def goals() -> str:
     """Return the ratios on Fashion-MNIST, each before the one that was aimed at."""
-    found = beside_goals()
     cells = {
         (row.steps, row.metric, row.nfe): f"{number(row.ratio)} ({number(row.goal)})"
-        for row in found.itertuples()
+        for row in beside_goals().itertuples()
     }
     lines = [
         [f"{steps:,}", metric, *(cells.get((steps, metric, nfe), "") for nfe in NFES)]
@@ -80,14 +78,15 @@ def ratios() -> str:
         for metric, own in found.groupby("metric", sort=False):
             at, with_floor = own.set_index("nfe").loc, metric.startswith("fid")
             cells = (_ratio(at[nfe], with_floor) for nfe in RATIOS)
-            lines.append([data, f"{steps:,}", metric, *cells, number(own["ratio"].max())])
-    return markdown_table(["data set", "steps", "score", *heads, "largest, NFE 1 to 30"], lines)
+            largest = f"{own['ratio'].max():.2f}"
+            lines.append([data, f"{steps:,}", own["seeds"].iloc[0], metric, *cells, largest])
+    return markdown_table(["data set", "steps", "seeds", "score", *heads, "largest, NFE 1 to 30"], lines)
 
 
 def _ratio(row: Series, with_floor: bool) -> str:
     spread = f"±{row['spread']:.2f}" if row["spread"] > 0 else ""
     is_above = with_floor and min(row["default"], row["baseline"]) > row["floor"]
-    return number(row["ratio"]) + spread + (f" ({number(row['above'])})" if is_above else "")
+    return f"{row['ratio']:.2f}{spread}" + (f" ({row['above']:.2f})" if is_above else "")
 
 
 def scores(rows: DataFrame, columns: Mapping[str, tuple[str, int]], keys: Sequence[str] = ("flow",)) -> str:
@@ -98,8 +97,8 @@ def scores(rows: DataFrame, columns: Mapping[str, tuple[str, int]], keys: Sequen
         columns: heading -> the score and the number of evaluations.
         keys: the columns of ``rows`` that tell the lines of the table apart.
     """
-    heads = [*("method" if key == "flow" else key for key in keys), "seeds", "CPU seconds", *columns]
-    return markdown_table(heads, _lines(rows, columns, keys))
+    named = ("method" if key == "flow" else key for key in keys)
+    return markdown_table([*named, "seeds", "CPU seconds", *columns], _lines(rows, columns, keys))
 
 
 def _lines(rows: DataFrame, columns: Mapping[str, tuple[str, int]], keys: Sequence[str]) -> list[list[Any]]:
@@ -124,8 +123,8 @@ def further() -> str:
     lines = []
     for data, steps in measured():
         rows = results(data, steps=steps)
-        best = against_best(rows, FEATURES).query("nfe == 4")["best"]
-        chosen = rows[rows["flow"].isin([DEFAULT, *best, REAL_DATA])]
+        shown = [DEFAULT, *against_best(rows, FEATURES).query("nfe == 4")["best"], REAL_DATA]
+        chosen = rows[rows["flow"].isin(shown)]
         lines += [[data, f"{steps:,}", *line] for line in _lines(chosen, FURTHER, ["flow"])]
     return markdown_table(["data set", "steps", "method", "seeds", "CPU seconds", *FURTHER], lines)
 
@@ -133,17 +132,40 @@ def further() -> str:
 def overview() -> str:
     """Return the ratios of the default's distances to the best baseline's on every data set.
 
-    The last columns have the distance at 2 evaluations over that of the best baseline at 30.
+    The last columns have the distance at 2 evaluations over that of the best baseline at 30, and the numbers
+    in the default's prior over those in its network.
     """
     lines = []
     for data, steps in measured():
-        found = against_best(results(data, steps=steps), FEATURES).set_index(["metric", "nfe"])
+        rows = results(data, steps=steps)
+        found = against_best(rows, FEATURES).set_index(["metric", "nfe"])
         ratios = [_ratio(found.loc[place], with_floor=False) for place in DISTANCES.values()]
-        ratios += [number(found["default"][name, 2] / found["baseline"][name, 30]) for name in FEATURES]
-        lines.append([data, f"{steps:,}", *ratios])
-    return markdown_table(
-        ["data set", "steps", *DISTANCES, *(f"{name}, 2 to 30" for name in FEATURES)], lines
-    )
+        ratios += [f"{found['default'][name, 2] / found['baseline'][name, 30]:.2f}" for name in FEATURES]
+        ours = rows[rows["flow"] == DEFAULT].iloc[0]
+        size = number(ours["prior_numbers"] / ours["parameters"])
+        lines.append([data, f"{steps:,}", found["seeds"].iloc[0], *ratios, size])
+    few = (f"{name}, 2 to 30" for name in FEATURES)
+    return markdown_table(["data set", "steps", "seeds", *DISTANCES, *few, "prior to network"], lines)
+
+
+def retrieving(*flows: str) -> str:
+    """Return, in words, at which evaluations samples are closer to training images than test images are.
+
+    Args:
+        flows: the methods; none are all.
+    """
+    told = []
+    for data, steps in measured():
+        rows = results(data, steps=steps)
+        rows = rows[rows["metric"].isin(FAR_ENOUGH) & (rows["nfe"] > 0)]
+        means = rows.groupby(["flow", "nfe", "metric"])["value"].mean().unstack()
+        near = means[(means < pandas.Series(FAR_ENOUGH)).any(axis=1)].index
+        told += [
+            f"`{flow}` on {data} ({steps:,} steps, NFE {nfe:g})"
+            for flow, nfe in near
+            if flow in (flows or [flow])
+        ]
+    return ", ".join(told) or "none"
 
 
 def at_chosen(data: str, metrics: Iterable[str], **where: Any) -> DataFrame:
@@ -162,11 +184,10 @@ def at_chosen(data: str, metrics: Iterable[str], **where: Any) -> DataFrame:
 
 
 def velocities() -> str:
-    """Return the squared distances of :mod:`closed_form` on training pairs of the default, by time."""
+    """Return the distance :data:`CLOSED_FORM` on training pairs of the default, by time."""
     lines = []
     for data, steps in measured():
-        rows = results(data, "train", steps=steps, flow=DEFAULT)
-        means = rows.pivot_table(index="metric", columns="condition", values="value")
-        for name in [name for name in TIMES if name in means.index]:
-            lines.append([data, f"{steps:,}", TIMES[name], *map(number, means.loc[name, list(MOMENTS)])])
-    return markdown_table(["data set", "steps", "distance", *MOMENTS], lines)
+        rows = results(data, "train", steps=steps, flow=DEFAULT, metric=CLOSED_FORM)
+        if len(means := rows.groupby("condition")["value"].mean()):
+            lines.append([data, f"{steps:,}", *map(number, means[list(MOMENTS)])])
+    return markdown_table(["data set", "steps", *(f"t = {time}" for time in MOMENTS)], lines)

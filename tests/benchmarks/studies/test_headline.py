@@ -180,6 +180,11 @@ def test_the_best_baseline_is_another_one_at_each_number_of_evaluations(
         *(row | {"metric": "w2_squared"} for row in rows if row["seed"] == 0),
         {"flow": "real data", "label": "ddim", "seed": 0, "metric": "fid-lite0", "value": 2.0},
         {"flow": "real data", "label": "ddim", "seed": 0, "metric": "w2_squared", "value": 3.5},
+        *(
+            {"flow": flow, "label": flow, "metric": metric, "nfe": nfe, "seed": 0, "value": value}
+            for flow, nfe, far in (("default", 0, 0.1), ("default", 1, 0.95), ("ddim", 4, 1.0))
+            for metric, value in (("nearest-q50", 0.9), ("nearest-q05", far))
+        ),
     ]
     found = pandas.DataFrame(
         [row | {"cpu_seconds": 9.0, "model": "AB"[row["label"] == "batchot"]} for row in rows]
@@ -187,9 +192,10 @@ def test_the_best_baseline_is_another_one_at_each_number_of_evaluations(
     monkeypatch.setattr(headline_tables, "results", lambda data, steps: found)
     monkeypatch.setattr(headline_tables, "measured", lambda: [("digits", 9)])
     assert headline_tables.ratios().splitlines()[2:] == [
-        "| digits | 9 | fid-lite0 | 0.250±0.19 (0.143) | 0.500 (0.333) | 0.667 (0.571) | 0.700 |",
-        "| digits | 9 | w2_squared | 0.150 | 0.500 | 0.667 | 0.700 |",
+        "| digits | 9 | 2 | fid-lite0 | 0.25±0.19 (0.14) | 0.50 (0.33) | 0.67 (0.57) | 0.70 |",
+        "| digits | 9 | 2 | w2_squared | 0.15 | 0.50 | 0.67 | 0.70 |",
     ]
+    assert headline_tables.retrieving() == "`default` on digits (9 steps, NFE 1)"
     columns = {"four": ("fid-lite0", 4), "one": ("fid-lite0", 1), "missing": ("accuracy", 4)}
     assert headline_tables.scores(found, columns, ("model", "flow")).splitlines() == [
         "| model | method | seeds | CPU seconds | four | one | missing |",
