@@ -21,7 +21,7 @@ NFES = (1, 4, 15)
 METRICS = ("fid", "precision-recall", "memorisation", "c2st")
 FEW = {"fid-cnn128": "fid-2000-cnn128", "fid-lite0": "fid-2000-lite0"}
 """The names of the distances of so few samples, beside which those of all stand in the same table."""
-STRENGTHS = (1.0, 1.25, 1.5, 2.0)
+STRENGTHS = (1.0, 1.5, 2.0, 3.0, 4.0)
 """Of classifier-free guidance, which the baselines have; 1 is none."""
 BY_PRIOR = (1.0, 1.1, 1.25, 1.5)
 """Of guidance by the prior, which the default has."""
