@@ -55,7 +55,8 @@ def without_nines(split: Any = "train") -> Data:
 def unseen(flow: Flow, cell: Any, data: Any) -> list[Row]:
     """Return the classifier's answers for samples of the unseen and of a seen label, and their W2²."""
     rows = []
-    (test, labels), (seen, _) = everything(split("test")), everything(without_nines())
+    test, labels = everything(split("test"))
+    seen, _ = everything(without_nines())
     for label in (UNSEEN, 0):
         x = draw(flow, torch.full((SAMPLES,), label), 15, cell.seed).clamp(-1, 1)
         found = classifier()(x).argmax(1).bincount(minlength=CLASSES) / len(x)

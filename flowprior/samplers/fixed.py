@@ -182,9 +182,9 @@ class Midpoint(FixedStepSampler):
 class Heun(FixedStepSampler):
     """Heun's method (explicit trapezoid), order 2, two evaluations a step (Karras et al. 2022, alg. 1).
 
-    The last step, too, asks at its end, where Karras et al. take Euler's. There x_t says nothing more about
-    the noise of the source, so that half of what a long last step would have removed stays in images:
-    ``midpoint`` does not ask at t = 1.
+    The last step, too, evaluates the velocity at its end, t = 1; Karras et al. take a step of Euler's method
+    there. The noise of the source cannot be read from x_1, so half of the noise that a long last step would
+    remove stays in images. ``midpoint`` does not evaluate the velocity at t = 1.
     """
 
     stages: ClassVar[int] = 2

@@ -65,8 +65,8 @@ def against_best(rows: DataFrame, metrics: Iterable[str]) -> DataFrame:
 
     Returns:
         Columns ``metric``, ``nfe``, ``default``, ``best`` (the name of the baseline), ``baseline``,
-        ``ratio``, ``seeds``, ``spread`` (its standard deviation over them), ``floor`` (the score of as many
-        real data) and ``above``, the ratio of what is above the floor.
+        ``ratio``, ``seeds`` (how many), ``spread`` (the ratio's standard deviation over them), ``floor`` (the
+        score of as many real data) and ``above``, the ratio of what is above the floor.
     """
     floor = rows[rows["flow"] == REAL_DATA].groupby("metric")["value"].mean()
     trained = rows[rows["nfe"].notna() & rows["metric"].isin(list(metrics))]

@@ -6,11 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import pandas
-
 from benchmarks.studies.headline.comparison import against_best, beside_goals, measured, results
 from benchmarks.studies.headline.runs import DEFAULT
-from benchmarks.studies.tables import FAR_ENOUGH, FEATURES, written
+from benchmarks.studies.tables import FAR_ENOUGH, FEATURES, too_close, written
 from flowprior.display.shown import markdown_table
 from flowprior.evaluation.result import REAL_DATA
 from flowprior.report.wording import number
@@ -141,28 +139,26 @@ def overview() -> str:
         found = against_best(rows, FEATURES).set_index(["metric", "nfe"])
         ratios = [_ratio(found.loc[place], with_floor=False) for place in DISTANCES.values()]
         ratios += [f"{found['default'][name, 2] / found['baseline'][name, 30]:.2f}" for name in FEATURES]
-        ours = rows[rows["flow"] == DEFAULT].iloc[0]
-        size = number(ours["prior_numbers"] / ours["parameters"])
-        lines.append([data, f"{steps:,}", found["seeds"].iloc[0], *ratios, size])
+        size = (rows["prior_numbers"] / rows["parameters"])[rows["flow"] == DEFAULT].mean()
+        lines.append([data, f"{steps:,}", found["seeds"].iloc[0], *ratios, number(size)])
     few = (f"{name}, 2 to 30" for name in FEATURES)
     return markdown_table(["data set", "steps", "seeds", *DISTANCES, *few, "prior to network"], lines)
 
 
 def retrieving(*flows: str) -> str:
-    """Return, in words, at which evaluations samples are closer to training images than test images are.
+    """Return, in words, which methods' samples are :func:`too_close`, and at how many evaluations.
 
     Args:
-        flows: the methods; none are all.
+        flows: the methods that are looked at; all if none is named.
     """
     told = []
     for data, steps in measured():
         rows = results(data, steps=steps)
         rows = rows[rows["metric"].isin(FAR_ENOUGH) & (rows["nfe"] > 0)]
         means = rows.groupby(["flow", "nfe", "metric"])["value"].mean().unstack()
-        near = means[(means < pandas.Series(FAR_ENOUGH)).any(axis=1)].index
         told += [
             f"`{flow}` on {data} ({steps:,} steps, NFE {nfe:g})"
-            for flow, nfe in near
+            for flow, nfe in means.index[too_close(means)]
             if flow in (flows or [flow])
         ]
     return ", ".join(told) or "none"

@@ -196,8 +196,11 @@ def test_the_best_baseline_is_another_one_at_each_number_of_evaluations(
         "| digits | 9 | 2 | w2_squared | 0.15 | 0.50 | 0.67 | 0.70 |",
     ]
     assert headline_tables.retrieving() == "`default` on digits (9 steps, NFE 1)"
-    columns = {"four": ("fid-lite0", 4), "one": ("fid-lite0", 1), "missing": ("accuracy", 4)}
-    assert headline_tables.scores(found, columns, ("model", "flow")).splitlines() == [
+    assert headline_tables.scores(
+        found,
+        {"four": ("fid-lite0", 4), "one": ("fid-lite0", 1), "missing": ("accuracy", 4)},
+        ("model", "flow"),
+    ).splitlines() == [
         "| model | method | seeds | CPU seconds | four | one | missing |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         "| A | `default` | 2 | 9.00 | 4.00 | 4.00 | – |",

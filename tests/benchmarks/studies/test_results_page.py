@@ -191,8 +191,9 @@ def test_samplers_that_copy_training_images_are_left_out() -> None:
 def test_emoji_are_sampled_at_the_temperature_that_held_out_images_prefer() -> None:
     judged = far_enough(tables.study("emoji_temperatures"), ["flow"])
     best = dict(at_best(judged, judged, ["flow"])[["flow", "sampler"]].to_numpy())
+    variants = load_grid(STUDIES / "emoji.toml").variants
     assert len(best) == 5
-    assert {flow: load_grid(STUDIES / "emoji.toml").variants[flow].sampler for flow in best} == best
+    assert {flow: variants[flow].sampler for flow in best} == best
 
 
 def test_values_of_trained_flows_are_of_one_split_without_real_data_and_flows_on_the_way() -> None:
