@@ -1,6 +1,7 @@
-"""Draw the pictures of docs/pictures.md, from a trained flow and the results of the headline study.
+"""Draw the pictures of docs/pictures.md and docs/results.md, from trained flows and the headline study.
 
 flowprior train --data digits --prior gmm --coupling ot --steps 800 --out runs/digits
+python -m benchmarks.studies.headline runs fashion-mnist
 python -m docs.make_paper_pictures
 
 Trajectories and densities are drawn by docs/make_pictures.py, forecasts by docs/make_forecast_picture.py.
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.studies.headline.comparison import results
+from benchmarks.studies.headline.grids import RUNS, study
+from benchmarks.studies.headline.runs import run_grid_of
 from flowprior import Flow
 from flowprior.data import load_data
 from flowprior.evaluation.result import REAL_DATA
@@ -26,6 +29,8 @@ from flowprior.pictures import (
     save_figure,
     trajectories,
 )
+from flowprior.study import StudyFolder
+from flowprior.study.running import checked_plan
 
 IMAGES = Path(__file__).parent / "images"
 EACH = 4
@@ -37,10 +42,16 @@ SETTINGS = {
 """Methods of the study that are drawn, and what they are called."""
 
 
+LONG = "fashion-mnist-16000"
+"""The run of the study whose flows are drawn beside each other."""
+
+
 def main() -> None:
     """All pictures."""
     draw_digits(Flow.load("runs/digits"))
     draw_quality()
+    for nfe in (1, 4):
+        draw_methods(nfe)
 
 
 def draw_digits(flow: Flow) -> None:
@@ -77,6 +88,21 @@ def draw_quality() -> None:
     level = rows.loc[rows["flow"] == REAL_DATA, "value"].mean()
     figure = quality(settings, "Fréchet distance", real_data=level, title="digits, 3 seeds")
     save_figure(figure, IMAGES / "quality.png")
+
+
+def draw_methods(nfe: int) -> None:
+    """The first samples of every method after a long training, of one seed, beside real images."""
+    splits, plan = checked_plan(run_grid_of(next(run for run in study()["runs"] if run["name"] == LONG)))
+    x, labels = splits.test.batch(torch.arange(500))
+    assert isinstance(labels, Tensor)
+    shown = first_of_each(labels, len(labels), 2)
+    panels = {"real images": (x[shown], labels[shown])}
+    for run in plan.runs():
+        flow = Flow.load(StudyFolder(RUNS / LONG / f"seed{run.seed}").run(*run.place).flow)
+        how = {"sampler": run.variant.specs[0], "generator": torch.Generator().manual_seed(0)}
+        panels[run.variant.label] = (flow.sample(labels[shown], nfe=nfe, **how), labels[shown])
+    figure = beside(panels, title=f"Evaluations of the network: {nfe}")
+    save_figure(figure, IMAGES / f"methods-{nfe}.png")
 
 
 if __name__ == "__main__":

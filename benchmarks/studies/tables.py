@@ -339,7 +339,7 @@ def _evaluations(rows: DataFrame, column: str) -> DataFrame:
 
 def one_evaluation() -> DataFrame:
     """The default and a flow of average velocities, whose steps take longer and are fewer."""
-    plain = of("lead", *FEATURES, flow=OURS, sampler=SCHEDULE)
+    plain = of("fashion_mnist", *FEATURES, flow=OURS, sampler=SCHEDULE)
     rows = joined([plain, of("one_evaluation", *FEATURES)])
     return rows.query("nfe > 0").sort_values("metric", kind="stable")
 
@@ -386,5 +386,5 @@ def overhead() -> str:
 def _cost(rows: DataFrame) -> str:
     values = rows.groupby("metric")["value"].first()
     if "fit_seconds" not in values:
-        return str(rows["failed"].iloc[0])
+        return str(rows["failed"].iloc[0]).partition(":")[0]
     return f"{number(values['fit_seconds'])} s, {number(values['fit_peak_bytes'] / 2**20)} MiB"

@@ -77,8 +77,8 @@ def ratios() -> str:
             at, with_floor = own.set_index("nfe").loc, metric.startswith("fid")
             cells = (_ratio(at[nfe], with_floor) for nfe in RATIOS)
             largest = f"{own['ratio'].max():.2f}"
-            lines.append([data, f"{steps:,}", own["seeds"].iloc[0], metric, *cells, largest])
-    return markdown_table(["data set", "steps", "seeds", "score", *heads, "largest, NFE 1 to 30"], lines)
+            lines.append([data, f"{steps:,}", metric, *cells, largest])
+    return markdown_table(["data set", "steps", "score", *heads, "largest, NFE 1 to 30"], lines)
 
 
 def _ratio(row: Series, with_floor: bool) -> str:
@@ -118,13 +118,17 @@ def _lines(rows: DataFrame, columns: Mapping[str, tuple[str, int]], keys: Sequen
 
 def further() -> str:
     """Return further scores of the default and the baselines with the lowest distances, at 4 evaluations."""
-    lines = []
+    lines, last = [], dict(measured())
     for data, steps in measured():
         rows = results(data, steps=steps)
-        shown = [DEFAULT, *against_best(rows, FEATURES).query("nfe == 4")["best"], REAL_DATA]
+        shown = [DEFAULT, *against_best(rows, FEATURES).query("nfe == 4")["best"]]
+        shown += [REAL_DATA] if steps == last[data] else []
         chosen = rows[rows["flow"].isin(shown)]
-        lines += [[data, f"{steps:,}", *line] for line in _lines(chosen, FURTHER, ["flow"])]
-    return markdown_table(["data set", "steps", "method", "seeds", "CPU seconds", *FURTHER], lines)
+        lines += [
+            [data, f"{steps:,}", flow, seconds, *own]
+            for flow, _, seconds, *own in _lines(chosen, FURTHER, ["flow"])
+        ]
+    return markdown_table(["data set", "steps", "method", "CPU seconds", *FURTHER], lines)
 
 
 def overview() -> str:
@@ -156,9 +160,10 @@ def retrieving(*flows: str) -> str:
         rows = results(data, steps=steps)
         rows = rows[rows["metric"].isin(FAR_ENOUGH) & (rows["nfe"] > 0)]
         means = rows.groupby(["flow", "nfe", "metric"])["value"].mean().unstack()
+        close = means.index[too_close(means)].to_frame().groupby(level="flow")["nfe"]
         told += [
-            f"`{flow}` on {data} ({steps:,} steps, NFE {nfe:g})"
-            for flow, nfe in means.index[too_close(means)]
+            f"`{flow}` on {data} ({steps:,} steps, NFE {' and '.join(f'{nfe:g}' for nfe in nfes)})"
+            for flow, nfes in close
             if flow in (flows or [flow])
         ]
     return ", ".join(told) or "none"
