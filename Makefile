@@ -76,7 +76,7 @@ bench: $(BIN)/python
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 
 clean:
-	rm -rf $(VENV) .venv-ci .venv-bare .venv-cuda .venv-release build dist flowprior.egg-info docs/_build docs/gallery
+	rm -rf $(VENV) .venv-ci .venv-bare .venv-cuda .venv-release build dist flowprior.egg-info docs/_build docs/gallery docs/api/cli.md
 	rm -f flowprior/_C.*.so flowprior/_build.json
 	rm -rf .pytest_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -type d -not -path './.git/*' -exec rm -rf {} +

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -15,6 +16,17 @@ project = "flowprior"
 author = "flowprior contributors"
 copyright = f"2026, {author}"
 version = release = installed_version("flowprior")
+
+# The page of the commands' options, from their help.
+subprocess.run(
+    [
+        *(sys.executable, "-m", "typer", "flowprior.cli", "utils", "docs"),
+        *("--name", "flowprior", "--title", "Options"),
+        *("--output", Path(__file__).parent / "api" / "cli.md"),
+    ],
+    stdout=subprocess.DEVNULL,
+    check=True,
+)
 
 extensions = [
     "myst_parser",
