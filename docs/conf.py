@@ -21,7 +21,7 @@ version = release = installed_version("flowprior")
 subprocess.run(
     [
         *(sys.executable, "-m", "typer", "flowprior.cli", "utils", "docs"),
-        *("--name", "flowprior", "--title", "Options"),
+        *("--name", "flowprior", "--title", "Command-line options"),
         *("--output", Path(__file__).parent / "api" / "cli.md"),
     ],
     stdout=subprocess.DEVNULL,

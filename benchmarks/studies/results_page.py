@@ -45,7 +45,9 @@ def page() -> str:
         .render(
             headline=headline,
             sections=headline.measured(),
-            runs=grids.study()["runs"],
+            runs=[
+                {"model": grids.study()["data"][run["data"]]["model"]} | run for run in grids.study()["runs"]
+            ],
             stored={path.name.partition(".")[0] for path in RESULTS.iterdir()},
             goals=any(data == "fashion-mnist" for data, _ in headline.measured()),
             full_size=full_size(RESULTS / "full-size.json"),

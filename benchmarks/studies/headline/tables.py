@@ -16,7 +16,7 @@ from flowprior.study.table import DataFrame, Series
 
 NFES = (1, 2, 4, 8, 15, 30)
 RATIOS = (1, 4, 15)
-"""The numbers of evaluations at which the ratios of every score are shown."""
+"""The numbers of evaluations at which distances are shown."""
 LOWER = (
     *FEATURES,
     "fid-within-cnn128",
@@ -64,20 +64,20 @@ def goals() -> str:
 
 
 def ratios() -> str:
-    """Return the default's scores over the best baseline's, at 4 evaluations and the largest of all numbers.
+    """Return the default's scores over the best baseline's: at 4 evaluations, and where the ratio is largest.
 
-    In brackets stands that of what real data do not have. Only Fréchet distances have it, as the floor of a
-    kernel distance is 0, and only where both are above the score of real data. Behind ± stands the standard
-    deviation over seeds, if there are several.
+    Behind ± stands the standard deviation over seeds, if there are several. In brackets stands the ratio of
+    what is above the score of real data. Only Fréchet distances have it, as the floor of a kernel distance is
+    0, and only where the scores of both methods are above it.
     """
     lines = []
     for data, steps in measured():
         found = against_best(results(data, steps=steps), LOWER).query("nfe > 0")
-        largest = found.groupby("metric")["ratio"].max()[list(LOWER)]
-        at = found.query("nfe == 4").set_index("metric").loc
-        cells = [_ratio(at[metric], metric.startswith("fid")) for metric in LOWER]
-        lines.append([data, f"{steps:,}", "4", *cells])
-        lines.append(["", "", "largest", *map("{:.2f}".format, largest)])
+        largest = found.loc[found.groupby("metric")["ratio"].idxmax()]
+        for place, chosen in (("4", found.query("nfe == 4")), ("largest", largest)):
+            at = chosen.set_index("metric").loc
+            cells = (_ratio(at[metric], metric.startswith("fid")) for metric in LOWER)
+            lines.append([data, f"{steps:,}", place, *cells])
     return markdown_table(["data set", "steps", "NFE", *LOWER], lines)
 
 

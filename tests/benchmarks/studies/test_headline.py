@@ -194,7 +194,7 @@ def test_the_best_baseline_is_another_one_at_each_number_of_evaluations(
     monkeypatch.setattr(headline_tables, "LOWER", ("fid-lite0", "w2_squared"))
     assert headline_tables.ratios().splitlines()[2:] == [
         "| digits | 9 | 4 | 0.50±0.18 (0.33) | 0.38 |",
-        "|  |  | largest | 0.70 | 0.70 |",
+        "| digits | 9 | largest | 0.70 (0.62) | 0.70 |",
     ]
     assert headline_tables.retrieving() == "`default` on digits (9 steps, NFE 1 and 4)"
     assert headline_tables.scores(
