@@ -42,16 +42,16 @@ SETTINGS = {
 """Methods of the study that are drawn, and what they are called."""
 
 
-LONG = "fashion-mnist-16000"
-"""The run of the study whose flows are drawn beside each other."""
+DRAWN = (("fashion-mnist-16000", 1), ("fashion-mnist-16000", 4), ("emoji-64-4000", 4))
+"""The runs of the study whose flows are drawn beside each other, and with how many evaluations."""
 
 
 def main() -> None:
     """All pictures."""
     draw_digits(Flow.load("runs/digits"))
     draw_quality()
-    for nfe in (1, 4):
-        draw_methods(nfe)
+    for name, nfe in DRAWN:
+        draw_methods(name, nfe)
 
 
 def draw_digits(flow: Flow) -> None:
@@ -90,19 +90,19 @@ def draw_quality() -> None:
     save_figure(figure, IMAGES / "quality.png")
 
 
-def draw_methods(nfe: int) -> None:
-    """The first samples of every method after a long training, of one seed, beside real images."""
-    splits, plan = checked_plan(run_grid_of(next(run for run in study()["runs"] if run["name"] == LONG)))
+def draw_methods(name: str, nfe: int) -> None:
+    """The first samples of every method of a run of the study, of one seed, beside real images."""
+    splits, plan = checked_plan(run_grid_of(next(run for run in study()["runs"] if run["name"] == name)))
     x, labels = splits.test.batch(torch.arange(500))
     assert isinstance(labels, Tensor)
     shown = first_of_each(labels, len(labels), 2)
     panels = {"real images": (x[shown], labels[shown])}
     for run in plan.runs():
-        flow = Flow.load(StudyFolder(RUNS / LONG / f"seed{run.seed}").run(*run.place).flow)
+        flow = Flow.load(StudyFolder(RUNS / name / f"seed{run.seed}").run(*run.place).flow)
         how = {"sampler": run.variant.specs[0], "generator": torch.Generator().manual_seed(0)}
         panels[run.variant.label] = (flow.sample(labels[shown], nfe=nfe, **how), labels[shown])
     figure = beside(panels, title=f"Evaluations of the network: {nfe}")
-    save_figure(figure, IMAGES / f"methods-{nfe}.png")
+    save_figure(figure, IMAGES / f"{name}-{nfe}.png")
 
 
 if __name__ == "__main__":
