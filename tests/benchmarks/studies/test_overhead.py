@@ -11,7 +11,7 @@ def test_what_is_kept_is_mean_deviation_and_weight_of_each_condition() -> None:
         "prior": "gmm",
         "spec": "gmm:shrinkage=1.0",
         "dims": 32,
-        "examples": 10_000,
+        "examples": 300_000,
     }
     few, many = run_axis([{"conditions": conditions, **sizes} for conditions in (10, 1000)])
     assert {(row["label"], row["dims"], row["failed"]) for row in (*few, *many)} == {("gmm", 32, "")}
