@@ -14,7 +14,7 @@ import jinja2
 
 from benchmarks.operators.comparison import full_size, operators, whole_steps
 from benchmarks.studies import RESULTS, STUDIES, charts, tables
-from benchmarks.studies.headline import grids
+from benchmarks.studies.headline import runs
 from benchmarks.studies.headline import tables as headline
 
 DOCS = STUDIES.parents[1] / "docs"
@@ -45,9 +45,7 @@ def page() -> str:
         .render(
             headline=headline,
             sections=headline.measured(),
-            runs=[
-                {"model": grids.study()["data"][run["data"]]["model"]} | run for run in grids.study()["runs"]
-            ],
+            runs_left=runs.left(),
             stored={path.name.partition(".")[0] for path in RESULTS.iterdir()},
             goals=any(data == "fashion-mnist" for data, _ in headline.measured()),
             full_size=full_size(RESULTS / "full-size.json"),

@@ -35,8 +35,22 @@ def run_grid_of(run: Tree) -> Grid:
         for method in methods_of(run)
     }
     changes = {key: value for key, value in run.items() if key not in OWN}
-    changes["training"] = {**run.get("training", {}), "steps": run["steps"]}
-    return grids.grid_on(run["data"], named, grids.study()["evaluation"], changes)
+    return grids.grid_on(
+        run["data"], named, grids.study()["evaluation"], changes, {"training": {"steps": run["steps"]}}
+    )
+
+
+def left() -> list[str]:
+    """Return the names of the runs of which a training is not stored."""
+    return [
+        run["name"]
+        for run in grids.study()["runs"]
+        for grid in [run_grid_of(run)]
+        if any(
+            set(grid.variants) - grids.stored_labels(run.get("table", HEADLINE), grid, seed)
+            for seed in grid.seeds
+        )
+    ]
 
 
 def run_all(data: str) -> None:
